@@ -1,0 +1,180 @@
+"""What can be explained: anything that gives a score for an image and an index.
+
+Localizers and metrics see a model through :class:`Explainable` alone. A class of a plain classifier becomes a score through
+:class:`Classifier`; a prototype through :class:`PrototypeNetwork`, the base of ProtoPNet and XProtoNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from protomask.errors import InputError
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """A model whose scores can be explained by masks."""
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """Scores of one index per image.
+
+        Args:
+            images: (B, 3, H, W), normalised as the model expects.
+            index: (B,) long; the class or the prototype whose score is asked for.
+
+        Returns:
+            (B,) float, differentiable with respect to ``images``.
+        """
+        ...
+
+
+SCORES = ("log-probability", "probability", "logit")
+
+
+class Classifier:
+    """Any torch classifier as an :class:`Explainable`; the index is a class.
+
+    >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5)), score="probability")
+    >>> classifier.score(torch.zeros(2, 3, 4, 4), torch.tensor([0, 4])).shape
+    torch.Size([2])
+
+    Args:
+        model: maps (B, 3, H, W) to logits (B, C).
+        score: ``"log-probability"`` (softmax, the default: its drop is comparable between classes and images),
+            ``"probability"`` or ``"logit"``.
+
+    Raises:
+        InputError: ``score`` is none of these.
+    """
+
+    def __init__(self, model: nn.Module, score: str = "log-probability") -> None:
+        if score not in SCORES:
+            raise InputError(f"score {score!r} is unknown; choose one of {', '.join(SCORES)}")
+        self.model = model
+        self.kind = score
+
+    def __repr__(self) -> str:
+        return f"Classifier({type(self.model).__name__}, score={self.kind!r})"
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        logits = self.model(images)
+        if logits.ndim != 2:
+            raise InputError(f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {tuple(logits.shape)}; "
+                             "wrap it so that it returns the logits alone")
+        logits = logits.float()
+        if self.kind == "log-probability":
+            logits = F.log_softmax(logits, dim=1)
+        elif self.kind == "probability":
+            logits = F.softmax(logits, dim=1)
+        return logits.gather(1, index[:, None]).squeeze(1)
+
+
+class Prediction(NamedTuple):
+    """What a prototype network's forward pass gives, for B images, C classes and P prototypes."""
+
+    logits: Tensor
+    """(B, C)"""
+    similarities: Tensor
+    """(B, P), larger is more similar"""
+    distances: Tensor
+    """(B, P) >= 0, what the cluster and separation terms pull and push"""
+
+
+class Candidates(NamedTuple):
+    """Per image and prototype the best patch that projection could choose."""
+
+    distances: Tensor
+    """(B, P) distance of the image's nearest patch"""
+    locations: Tensor
+    """(B, P, 2) long: row and column of that patch on the feature map"""
+    patches: Tensor
+    """(B, D, h, w) features out of which :meth:`PrototypeNetwork.cut` cuts a patch"""
+
+
+class PrototypeNetwork(nn.Module):
+    """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
+
+    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``last_layer`` and the buffer ``prototype_classes`` (P,),
+    and implement the methods below; training, projection, localizers, metrics and the report use nothing else.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    prototype_classes: Tensor
+    last_layer: nn.Linear
+
+    @property
+    def prototype_count(self) -> int:
+        return len(self.prototype_classes)
+
+    def forward(self, images: Tensor) -> Prediction:
+        raise NotImplementedError
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """Similarity of prototype ``index[b]`` in image b: the consistency that learned masks keep. Shape (B,)."""
+        raise NotImplementedError
+
+    def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
+        """What is upsampled everywhere: (B, P, h, w), or (B, h, w) of one prototype per image when ``index`` (B,) is given."""
+        raise NotImplementedError
+
+    def candidates(self, images: Tensor) -> Candidates:
+        """The patches from which :func:`protomask.projection.project` chooses."""
+        raise NotImplementedError
+
+    def cut(self, candidates: Candidates, image: int, prototype: int) -> Tensor:
+        """The prototype-shaped vector (D, k, k) of one candidate."""
+        raise NotImplementedError
+
+    def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
+        """Replace the prototypes ``index`` (N,) by ``vectors`` (N, D, k, k)."""
+        raise NotImplementedError
+
+    def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Pixels (x0, y0, x1, y1), end-exclusive, that a patch of the feature map covers nominally (its cells, not the receptive field)."""
+        raise NotImplementedError
+
+    def settings(self) -> dict:
+        """JSON-able arguments that rebuild this network without its weights."""
+        raise NotImplementedError
+
+
+def _modules(explained: object) -> list[nn.Module]:
+    """Every root module that ``explained`` is or holds directly."""
+    if isinstance(explained, nn.Module):
+        return [explained]
+    held = list(getattr(explained, "__dict__", {}).values())
+    owner = getattr(getattr(explained, "score", None), "__self__", None)
+    if owner is not None and owner is not explained:
+        held.append(owner)
+    return [value for value in held if isinstance(value, nn.Module)]
+
+
+@contextmanager
+def frozen(explained: object) -> Iterator[None]:
+    """Evaluation mode and parameters without gradient for every module that ``explained`` is or holds in an attribute.
+
+    On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as before.
+    """
+    roots = _modules(explained)
+    modes = [(module, module.training) for root in roots for module in root.modules()]
+    gradients = [(parameter, parameter.requires_grad) for root in roots for parameter in root.parameters()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        for parameter, _ in gradients:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, needs in gradients:
+            parameter.requires_grad_(needs)

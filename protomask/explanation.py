@@ -1,0 +1,106 @@
+"""Explanations of predictions: which prototypes spoke, how strongly, and where they looked.
+
+``explain`` fills the records that :mod:`protomask.report` draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class PrototypeRecord:
+    """One prototype after projection, as ``prototypes.json`` keeps it."""
+
+    prototype: int
+    class_name: str
+    source: str
+    """name of the training image that it was projected to"""
+    location: tuple[int, int]
+    """row and column on the feature map"""
+    similarity: float
+    """similarity to its source image"""
+    patch_box: Box
+    """x0, y0, x1, y1 in pixels of the network's input, end-exclusive: the feature-map cells of the patch"""
+    weight: float
+    """last-layer weight to its own class"""
+    boxes: dict[str, Box] = field(default_factory=dict)
+    """per localizer: the box around the 95th percentile of its map"""
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict) -> PrototypeRecord:
+        row = dict(row, location=tuple(row["location"]), patch_box=tuple(row["patch_box"]))
+        row["boxes"] = {name: tuple(box) for name, box in row["boxes"].items()}
+        return cls(**row)
+
+
+@dataclass(frozen=True)
+class PrototypePicture:
+    """A prototype's source image with the maps of its localizers."""
+
+    record: PrototypeRecord
+    image: np.ndarray
+    """(H, W, 3) uint8, the training image at the network's input size"""
+    maps: dict[str, np.ndarray]
+    """localizer name to (H, W) float32 in [0, 1]"""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One line of "this looks like that": a prototype and its share of the predicted class's logit."""
+
+    prototype: PrototypePicture
+    similarity: float
+    weight: float
+    points: float
+    """similarity * weight"""
+    maps: dict[str, np.ndarray]
+    """localizer name to (H, W) float32 in [0, 1], on the explained image"""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the network gave an image its class; ``sum(points) + other_points == logit``."""
+
+    name: str
+    image: np.ndarray
+    """(H, W, 3) uint8 at the network's input size"""
+    true_class: str | None
+    predicted: str
+    probability: float
+    logit: float
+    matches: tuple[Match, ...]
+    """strongest first, for the predicted class"""
+    other_points: float
+    """points of every prototype that is not shown"""
+    runner_up: str
+    runner_up_logit: float
+
+    def text(self) -> str:
+        """The reasoning in words, one line per prototype."""
+        lines = [f"{self.name}: {self.predicted} (probability {self.probability:.2f}"
+                 + (f"; true class {self.true_class}" if self.true_class is not None else "") + ")"]
+        for match in self.matches:
+            record = match.prototype.record
+            lines.append(f"  looks like prototype {record.prototype} ({record.class_name}, from {record.source}): "
+                         f"similarity {match.similarity:.3f} x weight {match.weight:.3f} = {match.points:.3f} points")
+        lines.append(f"  all other prototypes: {self.other_points:.3f} points")
+        lines.append(f"  together: {self.logit:.3f} points; next is {self.runner_up} with {self.runner_up_logit:.3f}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict:
+        """Numbers and names, without pictures."""
+        return {"name": self.name, "true_class": self.true_class, "predicted": self.predicted,
+                "probability": self.probability, "logit": self.logit, "other_points": self.other_points,
+                "runner_up": self.runner_up, "runner_up_logit": self.runner_up_logit,
+                "matches": [{"prototype": match.prototype.record.prototype,
+                             "class": match.prototype.record.class_name, "source": match.prototype.record.source,
+                             "similarity": match.similarity, "weight": match.weight, "points": match.points}
+                            for match in self.matches]}
