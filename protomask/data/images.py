@@ -1,0 +1,142 @@
+"""The shape of every data set: images with labels and, where known, boxes, masks and part points."""
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Sample = dict[str, Any]
+
+
+class AnnotatedImages(Dataset):
+    """A data set whose samples are dictionaries, and whose annotations go through the same transform as the image.
+
+    A sample holds
+
+    - ``image``: ``tv_tensors.Image`` uint8 (3, H, W); what the transform makes of it afterwards,
+    - ``label``: int in 0..C-1; ``position``: int, the index within *this* object (a subset counts from 0 again),
+    - ``boxes``: ``tv_tensors.BoundingBoxes`` float32 (K, 4), XYXY pixels, end-exclusive; K may be 0,
+
+    and, only where the data set has them (then in every sample of it),
+
+    - ``mask``: ``tv_tensors.Mask`` uint8 (1, H, W), 1 on the object,
+    - ``points``: ``tv_tensors.KeyPoints`` float32 (N, 2) x, y; ``visible``: bool (N,), one per name in ``part_names``.
+
+    A subclass calls ``super().__init__`` with one label and one name for each image it stores, and implements
+    :meth:`load`, which is given the number of a *stored* image. Subsets are views: they share what the subclass holds,
+    and :meth:`stored` translates a position into that number.
+
+    Args:
+        classes: names of the classes; label ``i`` means ``classes[i]``.
+        labels: (len,) class of each image.
+        names: (len,) a stable name of each image: its relative path, or an id.
+        part_names: (N,) names of the part points, or of the parts; empty where there are none.
+        transform: called with each sample; ``None`` leaves it as stored.
+    """
+
+    def __init__(
+        self,
+        classes: Iterable[str],
+        labels: Sequence[int] | Tensor,
+        names: Iterable[str],
+        part_names: Iterable[str] = (),
+        transform: Callable[[Sample], Sample] | None = None,
+    ):
+        self.classes: tuple[str, ...] = tuple(classes)
+        self.labels: Tensor = torch.as_tensor(labels, dtype=torch.long).reshape(-1)
+        self.names: tuple[str, ...] = tuple(names)
+        self.part_names: tuple[str, ...] = tuple(part_names)
+        self.transform = transform
+        self._stored: Tensor = torch.arange(len(self.names))
+        if len(self.labels) != len(self.names):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.names)} names")
+
+    def load(self, index: int) -> Sample:
+        """The stored image number ``index`` with its annotations, without ``label`` and ``position``."""
+        raise NotImplementedError
+
+    def identity(self, index: int) -> str:
+        """What, beside its name and label, tells stored image ``index`` from another (its size, its crop); cheap."""
+        return ""
+
+    def stored(self, position: int) -> int:
+        """The number of the stored image at ``position``; IndexError outside the data set."""
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"position {position} of a data set of {len(self)} images")
+        return int(self._stored[position])
+
+    def read(self, position: int) -> Sample:
+        """The sample at ``position`` as stored, untransformed."""
+        sample = self.load(self.stored(position))
+        sample["label"] = int(self.labels[position])
+        sample["position"] = position % len(self)
+        return sample
+
+    def __getitem__(self, position: int) -> Sample:
+        sample = self.read(position)
+        return sample if self.transform is None else self.transform(sample)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def with_transform(self, transform: Callable[[Sample], Sample] | None) -> "AnnotatedImages":
+        """The same images through another transform; a cheap copy, this object stays as it is."""
+        other = copy.copy(self)
+        other.transform = transform
+        return other
+
+    def subset(self, positions: Iterable[int] | Tensor) -> "AnnotatedImages":
+        """The images at ``positions``, in that order; a cheap copy with the same classes and transform."""
+        positions = torch.as_tensor(positions if isinstance(positions, Tensor) else list(positions), dtype=torch.long)
+        other = copy.copy(self)
+        other._stored = self._stored[positions]
+        other.labels = self.labels[positions]
+        other.names = tuple(self.names[position] for position in positions.tolist())
+        return other
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when the classes, names, labels, order or sizes of the images do."""
+        digest = hashlib.sha256(repr((self.classes, self.part_names)).encode())
+        for stored, label, name in zip(self._stored.tolist(), self.labels.tolist(), self.names):
+            digest.update(repr((name, label, self.identity(stored))).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} images, {len(self.classes)} classes)"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Three disjoint data sets with the same classes. ``validation`` may be empty; ``test`` never selects anything."""
+
+    train: AnnotatedImages
+    validation: AnnotatedImages
+    test: AnnotatedImages
+
+
+def collate(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Stacks transformed samples into a batch of plain tensors; for ``DataLoader(collate_fn=collate)``.
+
+    Returns:
+        ``images`` (B, 3, H, W), ``labels`` (B,) and ``positions`` (B,) long, ``boxes`` a list of B tensors (K, 4), and
+        where every sample has them ``mask`` (B, 1, H, W), ``points`` (B, N, 2), ``visible`` (B, N).
+    """
+    batch = {
+        "images": _stack(samples, "image"),
+        "labels": torch.tensor([sample["label"] for sample in samples], dtype=torch.long),
+        "positions": torch.tensor([sample["position"] for sample in samples], dtype=torch.long),
+        "boxes": [sample["boxes"].as_subclass(Tensor) for sample in samples],
+    }
+    for key in ("mask", "points", "visible"):
+        if all(key in sample for sample in samples):
+            batch[key] = _stack(samples, key)
+    return batch
+
+
+def _stack(samples: Sequence[Sample], key: str) -> Tensor:
+    return torch.stack([sample[key].as_subclass(Tensor) for sample in samples])
