@@ -100,8 +100,8 @@ class Candidates(NamedTuple):
 class PrototypeNetwork(nn.Module):
     """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
 
-    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``last_layer`` and the buffer ``prototype_classes`` (P,),
-    and implement the methods below; training, projection, localizers, metrics and the report use nothing else.
+    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``last_layer``, call :meth:`declare_prototypes`, and
+    implement the methods below; training, projection, localizers, metrics and the report use nothing else.
     """
 
     classes: tuple[str, ...]
@@ -109,7 +109,18 @@ class PrototypeNetwork(nn.Module):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     prototype_classes: Tensor
+    """(P,) long, the class of each prototype"""
+    source_positions: Tensor
+    """(P,) long, the training image that each prototype was projected to; -1 before a projection"""
+    source_locations: Tensor
+    """(P, 2) long, row and column of its patch on the feature map; -1 before a projection"""
     last_layer: nn.Linear
+
+    def declare_prototypes(self, classes: Tensor) -> None:
+        """Registers the buffers that say whose (``classes``, (P,) long) and whence each prototype is."""
+        self.register_buffer("prototype_classes", classes)
+        self.register_buffer("source_positions", torch.full((len(classes),), -1))
+        self.register_buffer("source_locations", torch.full((len(classes), 2), -1))
 
     @property
     def prototype_count(self) -> int:

@@ -1,6 +1,6 @@
-"""Explanations of predictions: which prototypes spoke, how strongly, and where they looked.
+"""Explanations as records: which prototypes spoke, how strongly, and where they looked.
 
-``explain`` fills the records that :mod:`protomask.report` draws.
+:mod:`protomask.explaining` fills them, :mod:`protomask.report` draws them.
 """
 
 from __future__ import annotations

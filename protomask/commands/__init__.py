@@ -1,0 +1,1 @@
+"""One file per command; :mod:`protomask.cli` parses the words and calls them."""

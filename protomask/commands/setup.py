@@ -1,0 +1,119 @@
+"""From options to data, network and device: what every command starts with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from protomask.data import Splits, load_data
+from protomask.data.transforms import evaluation_transform, training_transform
+from protomask.errors import InputError
+from protomask.explainable import PrototypeNetwork
+from protomask.localizers import Localizer, get_localizer
+from protomask.networks import get_network, load_network
+from protomask.options import Options
+from protomask.run import Run
+from protomask.training import TrainingSet
+
+DATA_DEFAULTS = {
+    "parts": {"backbone": "resnet10t", "features": 16, "image_size": 96, "workers": 0},
+    None: {"backbone": "resnet18", "image_size": 224, "workers": min(2, os.cpu_count() or 1)},
+}
+
+
+def complete(options: Options) -> Options:
+    """The same options with every ``None`` that data set and recipe decide filled in."""
+    filled = {**DATA_DEFAULTS.get(options.data, DATA_DEFAULTS[None])}
+    filled.update(get_network(options.network).defaults(options))
+    return options.replace(**{name: value for name, value in filled.items() if getattr(options, name) is None})
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name!r} cannot be used here ({str(error).splitlines()[0]}); use cpu") from error
+    return device
+
+
+def open_data(options: Options) -> Splits:
+    return load_data(options.data, options.root, crop=options.crop, validation=options.validation, seed=0)
+
+
+def training_set(options: Options, splits: Splits, network: PrototypeNetwork, device: torch.device, progress: bool) -> TrainingSet:
+    evaluation = evaluation_transform(options.image_size, network.mean, network.std)
+    strength = "official" if options.recipe == "official" else "default"
+    return TrainingSet(
+        train=splits.train.with_transform(training_transform(options.image_size, network.mean, network.std, strength=strength)),
+        plain=splits.train.with_transform(evaluation), validation=splits.validation.with_transform(evaluation), device=device,
+        batch_size=options.batch_size, precision=options.precision, workers=options.workers, seed=options.seed, progress=progress)
+
+
+def localizers_for_pictures(words: str) -> dict[str, Localizer]:
+    """The localizers named, and the similarity map beside them.
+
+    Raises:
+        InputError: an unknown name, or none.
+    """
+    names = list(dict.fromkeys([word.strip() for word in words.split(",") if word.strip()] + ["similarity"]))
+    if len(names) < 2 and "similarity" not in words:
+        raise InputError("--localizer names no localizer; for example: --localizer mdm")
+    return {name: get_localizer(name) for name in names}
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A finished run, ready to be asked."""
+
+    run: Run
+    options: Options
+    network: PrototypeNetwork
+    splits: Splits
+    setup: TrainingSet
+
+    @property
+    def test(self):
+        """Test images through the evaluation transform."""
+        return self.splits.test.with_transform(self.setup.plain.transform)
+
+
+def open_run(folder: str | Path, *, device: str | None = None, root: str | None = None, progress: bool = True) -> OpenRun:
+    """A run's network, on its device, and its data.
+
+    Args:
+        folder: that ``protomask train`` wrote.
+        device, root: in place of the run's own (it may have moved to another machine).
+
+    Raises:
+        InputError: half written, damaged, or the data are not those it was trained on.
+    """
+    run = Run.open(folder)
+    options = run.options()
+    options = options.replace(**{name: value for name, value in {"device": device, "root": root}.items() if value is not None})
+    network = load_network(run.folder)
+    where = choose_device(options.device)
+    network.to(where, memory_format=torch.channels_last)
+    splits = open_data(options)
+    expected = (run.read("config.json") or {}).get("data", {}).get("fingerprint")
+    found = splits.train.fingerprint()
+    if expected is not None and expected != found:
+        raise InputError(f"the data at {options.root or options.data} are not those of {run.folder} (fingerprint {found}, not {expected}); "
+                         "give the folder it was trained on with --root")
+    return OpenRun(run, options, network, splits, training_set(options, splits, network, where, progress))
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal; standard error, so that standard output stays data."""
+    print(text, file=sys.stderr, flush=True)

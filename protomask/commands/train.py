@@ -1,0 +1,117 @@
+"""``protomask train``: data, network, stages, pictures, evaluation, report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from protomask.commands.evaluate import evaluate_run
+from protomask.commands.project import write_pictures
+from protomask.commands.report import report_run
+from protomask.commands.setup import (OpenRun, choose_device, complete, localizers_for_pictures, open_data, say,
+                                      training_set)
+from protomask.errors import InputError
+from protomask.networks import get_network, save_network
+from protomask.options import Options
+from protomask.run import Run, free_folder, versions
+from protomask.training import Action, accuracy, train
+
+
+def train_command(options: Options, output: str | None, resume: bool, progress: bool = True) -> int:
+    """The whole job. Returns the exit code.
+
+    Raises:
+        InputError: bad options or data, a folder that holds another run.
+    """
+    run, options = _run_folder(options, output, resume)
+    say(f"protomask: run folder {run.folder}")
+    localizers_for_pictures(options.localizer)
+    options = complete(options)
+    device = choose_device(options.device)
+    splits = open_data(options)
+    module = get_network(options.network)
+    import torch
+
+    torch.manual_seed(options.seed)
+    network = module.build(options, splits.train.classes)
+    setup = training_set(options, splits, network, device, progress)
+    test = splits.test.with_transform(setup.plain.transform)
+    fingerprint = splits.train.fingerprint()
+    _keep_config(run, options, splits, fingerprint, resume)
+
+    stages = _with_test_accuracy(module.stages(network, options), test)
+    rows = train(network, stages, setup, checkpoint=run / "checkpoint" / "state.pt", log=lambda rows: run.write("log.jsonl", rows))
+    save_network(network, options.network, run.folder)
+    metrics = _metrics(rows)
+    if options.black_box:
+        from protomask.training.black_box import train_black_box
+
+        metrics["black_box_accuracy"], metrics["seconds"]["black box"] = train_black_box(
+            network, module.stages(network, options), setup, test, checkpoint=run / "checkpoint" / "black_box.pt")
+    run.write("metrics.json", metrics)
+    scores = metrics["test_accuracy"]
+    say(f"protomask: test accuracy {scores['before_projection']:.3f} before projection, {scores['after_projection']:.3f} after, "
+        f"{scores['final']:.3f} with the last layer re-fitted")
+
+    opened = OpenRun(run, options, network, splits, setup)
+    for title, work in (("pictures", lambda: write_pictures(opened, options.localizer)),
+                        ("evaluation", lambda: evaluate_run(opened, None, None, options.samples)),
+                        ("report", lambda: report_run(opened))):
+        begin = time.perf_counter()
+        work()
+        metrics["seconds"][title] = time.perf_counter() - begin
+        run.write("metrics.json", metrics)
+    return 0
+
+
+def _run_folder(options: Options, output: str | None, resume: bool) -> tuple[Run, Options]:
+    """The folder to work in, and the options: a resumed run's own."""
+    if output is None:
+        if resume:
+            raise InputError("--resume needs the run's folder: --output RUN")
+        return Run(free_folder(Path("runs"), f"{options.network}-{options.data}")), options
+    run = Run(output)
+    if run.folder.exists() and not run.folder.is_dir():
+        raise InputError(f"--output {output} is a file; give a folder")
+    if run.started:
+        if not resume:
+            raise InputError(f"{output} holds a run already; go on with it by --resume, or give another --output")
+        return run, run.options()
+    if resume:
+        raise InputError(f"{output} holds no run to resume (no config.json); leave --resume out to start one")
+    return run, options
+
+
+def _keep_config(run: Run, options: Options, splits, fingerprint: str, resume: bool) -> None:
+    if resume:
+        before = run.read("config.json")["data"]["fingerprint"]
+        if before != fingerprint:
+            raise InputError(f"the data changed since {run.folder} was started (fingerprint {fingerprint}, not {before}); "
+                             "restore them, or start a new run with another --output")
+        return
+    data = {"fingerprint": fingerprint, "classes": len(splits.train.classes), "train": len(splits.train),
+            "validation": len(splits.validation), "test": len(splits.test)}
+    run.write("config.json", {"options": options.to_mapping(), "versions": versions(), "data": data})
+
+
+def _with_test_accuracy(stages: list, test) -> list:
+    """Measures the test accuracy before and after the last projection and at the end; nothing is chosen by it."""
+    def measure(name: str) -> Action:
+        return Action(name, lambda network, setup: {"test_accuracy": accuracy(network, test, setup, "test")})
+
+    last = max(place for place, stage in enumerate(stages) if stage.name == "projection")
+    return [*stages[:last], measure("test before projection"), stages[last], measure("test after projection"),
+            *stages[last + 1:], measure("test at the end")]
+
+
+
+
+def _metrics(rows: list[dict]) -> dict:
+    scores = {row["stage"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
+    seconds: dict[str, float] = {}
+    for row in rows:
+        seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
+    validation = [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
+    return {"test_accuracy": {"before_projection": scores["test before projection"],
+                              "after_projection": scores["test after projection"], "final": scores["test at the end"]},
+            "validation_accuracy": validation[-1] if validation else None, "black_box_accuracy": None, "seconds": seconds}

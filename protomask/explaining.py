@@ -1,0 +1,110 @@
+"""Pictures of prototypes, and explanations of predictions by them, with any localizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from protomask.data import AnnotatedImages, collate
+from protomask.data.transforms import denormalize
+from protomask.errors import InputError
+from protomask.explainable import PrototypeNetwork, frozen
+from protomask.explanation import Explanation, Match, PrototypePicture, PrototypeRecord
+from protomask.localizers import Localizer
+from protomask.localizers.similarity import percentile_box
+
+
+def as_pictures(images: Tensor, network: PrototypeNetwork) -> np.ndarray:
+    """Normalised images (B, 3, H, W) as (B, H, W, 3) uint8."""
+    return denormalize(images.cpu(), network.mean, network.std).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _localize(network: PrototypeNetwork, localizers: Mapping[str, Localizer], images: Tensor, index: Tensor,
+              progress: bool) -> dict[str, np.ndarray]:
+    return {name: localizer(network, images, index, progress=progress).float().cpu().numpy()
+            for name, localizer in localizers.items()}
+
+
+def picture_prototypes(network: PrototypeNetwork, plain: AnnotatedImages, localizers: Mapping[str, Localizer], *,
+                       device: torch.device = torch.device("cpu"), batch_size: int = 32, progress: bool = False) -> list[PrototypePicture]:
+    """The source image of every prototype, with its maps.
+
+    Args:
+        network: projected.
+        plain: the training images that it was projected to, with the evaluation transform.
+        localizers: by name.
+
+    Raises:
+        InputError: the network was never projected, or on other data.
+    """
+    sources = network.source_positions.cpu().tolist()
+    if min(sources) < 0:
+        raise InputError("the network was not projected yet, so its prototypes have no source image; project it first")
+    if max(sources) >= len(plain):
+        raise InputError("the network was projected on another data set: its sources lie outside this one; use the data it was trained on")
+    own = network.last_layer.weight.detach().cpu()[network.prototype_classes.cpu(), torch.arange(len(sources))].tolist()
+    pictures = []
+    for start in range(0, len(sources), batch_size):
+        prototypes = range(start, min(start + batch_size, len(sources)))
+        images = collate([plain[sources[prototype]] for prototype in prototypes])["images"].to(device)
+        index = torch.tensor(list(prototypes), device=device)
+        with frozen(network), torch.no_grad():
+            similarities = network.score(images, index).cpu().tolist()
+        maps = _localize(network, localizers, images, index, progress)
+        for place, (prototype, picture) in enumerate(zip(prototypes, as_pictures(images, network))):
+            location = tuple(network.source_locations[prototype].tolist())
+            record = PrototypeRecord(
+                prototype=prototype, class_name=network.classes[int(network.prototype_classes[prototype])],
+                source=plain.names[sources[prototype]], location=location, similarity=similarities[place],
+                patch_box=network.patch_box(location), weight=own[prototype],
+                boxes={name: tuple(int(edge) for edge in percentile_box(torch.from_numpy(found[place]))) for name, found in maps.items()})
+            pictures.append(PrototypePicture(record, picture, {name: found[place] for name, found in maps.items()}))
+    return pictures
+
+
+def explain(network: PrototypeNetwork, images: Tensor, names: Sequence[str], pictures: Sequence[PrototypePicture],
+            localizers: Mapping[str, Localizer], *, true_classes: Sequence[str | None] | None = None, top: int = 3,
+            progress: bool = False) -> list[Explanation]:
+    """Why the network classifies each image as it does.
+
+    Args:
+        network: on the device of ``images``.
+        images: (B, 3, H, W), normalised.
+        names: one per image.
+        pictures: every prototype's, in order, from :func:`picture_prototypes`.
+        localizers: by name; they locate each shown prototype in the image.
+        true_classes: one per image, None where unknown.
+        top: how many prototypes are shown, strongest contribution first.
+    """
+    with frozen(network), torch.no_grad():
+        prediction = network(images)
+    logits, similarities = prediction.logits.float(), prediction.similarities.float()
+    predicted = logits.argmax(1)
+    weights = network.last_layer.weight.detach()[predicted]
+    points = similarities * weights
+    top = min(top, points.shape[1])
+    chosen = points.topk(top, dim=1).indices
+    maps = _localize(network, localizers, images.repeat_interleave(top, 0), chosen.flatten(), progress)
+    probabilities = F.softmax(logits, 1)
+    explanations = []
+    for place, (name, picture) in enumerate(zip(names, as_pictures(images, network))):
+        matches = []
+        for rank, prototype in enumerate(chosen[place].tolist()):
+            matches.append(Match(pictures[prototype], similarities[place, prototype].item(), weights[place, prototype].item(),
+                                 points[place, prototype].item(),
+                                 {localizer: found[place * top + rank] for localizer, found in maps.items()}))
+        best = int(predicted[place])
+        others = logits[place].clone()
+        others[best] = -torch.inf
+        second = int(others.argmax())
+        logit = logits[place, best].item()
+        explanations.append(Explanation(
+            name=name, image=picture, true_class=true_classes[place] if true_classes else None,
+            predicted=network.classes[best], probability=probabilities[place, best].item(), logit=logit, matches=tuple(matches),
+            other_points=logit - sum(match.points for match in matches), runner_up=network.classes[second],
+            runner_up_logit=logits[place, second].item()))
+    return explanations

@@ -1,0 +1,115 @@
+"""The options of a training run: what the command line, ``config.json`` and the recipes share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protomask.errors import InputError
+
+CHOICES = {
+    "recipe": ("default", "official"),
+    "similarity": ("cosine", "l2-log"),
+    "precision": ("fp32", "bf16"),
+}
+RANGES = {
+    "epochs": (1, 100_000), "image_size": (16, 4096), "batch_size": (2, 65_536), "workers": (0, 256), "samples": (1, 10**9),
+    "prototypes_per_class": (1, 10_000), "prototype_channels": (1, 65_536), "prototype_size": (1, 64),
+    "validation": (0.0, 0.9), "seed": (0, 2**31 - 1),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that decides a run. ``None`` means: decided by the data set or the recipe, and then written down.
+
+    The help texts are the command line's.
+    """
+
+    def _text(default, text):  # noqa: N805 - a field with its help text, used below and removed
+        return dataclasses.field(default=default, metadata={"help": text})
+
+    network: str = _text("protopnet", "kind of prototype network")
+    data: str = _text("parts", "data set: parts (embedded), cub, folder")
+    root: str | None = _text(None, "folder of the data set; for parts, the folder of its cache")
+    crop: bool = _text(True, "crop images to their boxes (cub)")
+    validation: float = _text(0.1, "share of the training images held out for validation")
+    backbone: str | None = _text(None, "timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same")
+    features: int | None = _text(None, "stride of the feature map to use (8, 16, 32); the last one by default")
+    weights: str | None = _text(None, "backbone weights: a .safetensors or weights-only .pth file")
+    pretrained: bool = _text(False, "download the backbone's pretrained weights from its hub")
+    normalization: str | None = _text(None, "imagenet, half (x*2-1), or six numbers M,M,M,S,S,S; the backbone's own by default")
+    freeze_norm: bool | None = _text(None, "keep BatchNorm statistics fixed; by default when fine-tuning from weights")
+    image_size: int | None = _text(None, "side of the square input in pixels")
+    similarity: str = _text("cosine", "similarity of patches and prototypes: cosine, or the official l2-log")
+    prototypes_per_class: int | None = _text(None, "prototypes of each class")
+    prototype_channels: int = _text(128, "depth of a prototype")
+    prototype_size: int = _text(1, "a prototype covers N x N cells of the feature map")
+    recipe: str = _text("default", "training schedule: default (ours) or official")
+    epochs: int | None = _text(None, "joint epochs; the recipe's own number by default")
+    batch_size: int | None = _text(None, "images per training step")
+    precision: str = _text("fp32", "fp32, or bf16 autocast (prototype layers stay in float32)")
+    device: str = _text("auto", "auto, cpu, cuda, cuda:1, ...")
+    workers: int | None = _text(None, "processes that load images")
+    seed: int = _text(0, "seed of everything random")
+    localizer: str = _text("mdm", "localizers of the pictures, separated by commas; the similarity map is always beside them")
+    samples: int = _text(100, "test images in the evaluation of localizers")
+    black_box: bool = _text(False, "also train the same backbone as a plain classifier, for the price of interpretability")
+
+    del _text
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            option = "--" + field.name.replace("_", "-")
+            if value is None:
+                if "None" not in str(field.type):
+                    raise InputError(f"{option} needs a value")
+                continue
+            expected = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(field.type).split(" ")[0]]
+            if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+                raise InputError(f"{option} is {value!r}; it must be of type {str(field.type).split(' ')[0]}")
+            if field.name in CHOICES and value not in CHOICES[field.name]:
+                raise InputError(f"{option} is {value!r}; choose one of {', '.join(CHOICES[field.name])}")
+            if field.name in RANGES:
+                low, high = RANGES[field.name]
+                if not low <= value <= high:
+                    raise InputError(f"{option} is {value}; it must be between {low} and {high}")
+        if self.weights and self.pretrained:
+            raise InputError("--weights and --pretrained exclude each other; choose one")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping, source: str) -> Options:
+        """Options from a ``config.json``; ``source`` names it in errors. Keys that are no options are an error."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"{source}: unknown option {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
+
+    def replace(self, **changes) -> Options:
+        return dataclasses.replace(self, **changes)
+
+    def to_mapping(self) -> dict:
+        return dataclasses.asdict(self)
+
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+        """The normalisation asked for, as (mean, std) of three channels each, or (None, None)."""
+        if self.normalization is None:
+            return None, None
+        if self.normalization == "imagenet":
+            return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        if self.normalization == "half":
+            return (0.5,) * 3, (0.5,) * 3
+        try:
+            numbers = tuple(float(number) for number in self.normalization.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 6 or min(numbers[3:]) <= 0:
+            raise InputError(f"--normalization is {self.normalization!r}; give imagenet, half, or three means and three "
+                             "positive standard deviations separated by commas")
+        return numbers[:3], numbers[3:]

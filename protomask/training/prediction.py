@@ -1,0 +1,30 @@
+"""A network's answers on a whole data set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from protomask.data import AnnotatedImages
+from protomask.explainable import frozen
+from protomask.training.stages import TrainingSet
+
+
+def predict(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "predict") -> tuple[Tensor, Tensor]:
+    """Logits (N, C) and labels (N,), on the CPU, in the order of ``data``."""
+    logits, labels = [], []
+    with frozen(network), torch.inference_mode(), setup.autocast():
+        for batch in tqdm(setup.loader(data), desc=description, leave=False, disable=not setup.progress):
+            images = batch["images"].to(setup.device, memory_format=torch.channels_last)
+            logits.append(network(images).logits.float().cpu())
+            labels.append(batch["labels"])
+    return torch.cat(logits), torch.cat(labels)
+
+
+def accuracy(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "accuracy") -> float:
+    """Share of right answers, in [0, 1]; NaN for no images."""
+    if len(data) == 0:
+        return float("nan")
+    logits, labels = predict(network, data, setup, description)
+    return (logits.argmax(1) == labels).double().mean().item()

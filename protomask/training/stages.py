@@ -1,0 +1,99 @@
+"""What a recipe is made of: epochs of gradient steps, and single actions such as the projection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from protomask.data import AnnotatedImages, collate
+
+Objective = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+"""(network, images, labels) -> terms; ``loss`` is minimised, ``correct`` counts right answers, the rest is logged."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The data and the machine that a recipe's stages work with.
+
+    ``train`` carries the training transform; ``plain`` is the same images through the evaluation transform, which
+    projection and the validation use. ``validation`` may be empty.
+    """
+
+    train: AnnotatedImages
+    plain: AnnotatedImages
+    validation: AnnotatedImages
+    device: torch.device = torch.device("cpu")
+    batch_size: int = 32
+    precision: str = "fp32"
+    workers: int = 0
+    seed: int = 0
+    progress: bool = False
+
+    def loader(self, data: AnnotatedImages, shuffle_seed: int | None = None) -> DataLoader:
+        """Batches of ``data``: in order, or shuffled (dropping a last partial batch) by ``shuffle_seed`` alone."""
+        generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
+        return DataLoader(data, self.batch_size, shuffle=generator is not None, generator=generator, collate_fn=collate,
+                          num_workers=self.workers, pin_memory=self.device.type == "cuda",
+                          drop_last=generator is not None and len(data) > self.batch_size)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Passes over the training data with one objective and one set of learning rates.
+
+    Stages of the same name share their optimizer and their learning-rate schedule, so that a schedule interrupted by
+    projections goes on where it was.
+
+    Args:
+        name: what the log and the progress bar call it.
+        epochs: number of passes.
+        objective: see :data:`Objective`.
+        rates: attribute of the network -> learning rate; every other parameter is frozen, and modules that do not
+            learn stay in evaluation mode (their BatchNorm statistics do not drift).
+        decay: attribute -> weight decay (decoupled for ``adamw``, L2 for ``adam``); 0 where not named.
+        optimizer: ``"adam"`` or ``"adamw"``.
+        schedule: from the share of the name's epochs that are done, in [0, 1], and their number, to a factor on the rates.
+    """
+
+    name: str
+    epochs: int
+    objective: Objective
+    rates: Mapping[str, float]
+    decay: Mapping[str, float] = field(default_factory=dict)
+    optimizer: str = "adamw"
+    schedule: Callable[[float, float], float] | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """A stage that is one step: the projection, or a last layer fitted in closed loop.
+
+    ``run`` changes the network and returns what the log shall say of it.
+    """
+
+    name: str
+    run: Callable[[nn.Module, TrainingSet], dict[str, Any]]
+
+
+def warm_up_cosine(warm_up: float = 0.1, end: float = 0.01) -> Callable[[float, float], float]:
+    """Linear rise over the first ``warm_up`` share of the steps, then a cosine down to ``end``."""
+    def factor(share: float, epochs_done: float) -> float:
+        if share < warm_up:
+            return max(share / warm_up, 0.02)
+        phase = (share - warm_up) / (1 - warm_up)
+        return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * phase))
+    return factor
+
+
+def steps(every: int, factor: float = 0.1, ahead: int = 0) -> Callable[[float, float], float]:
+    """The rate times ``factor`` after each ``every`` epochs; ``ahead=1`` as the official code, which steps before it trains."""
+    return lambda share, epochs_done: factor ** int((epochs_done + ahead) // every)

@@ -1,0 +1,150 @@
+"""ProtoPNet on any backbone, with the official L2 similarity or the cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from protomask.backbones import Backbone, build_backbone
+from protomask.errors import InputError
+from protomask.explainable import Candidates, Prediction, PrototypeNetwork
+from protopnet.prototypes import cosines, log_similarity, squared_distances
+
+SIMILARITIES = ("cosine", "l2-log")
+
+
+class ProtoPNet(PrototypeNetwork):
+    """Chen et al., "This Looks Like That", NeurIPS 2019.
+
+    features -> add-on layers (two 1x1 convolutions) -> distance of every patch to every prototype -> similarity of the
+    nearest patch -> linear layer without bias, 1 to the prototype's own class and -0.5 to the others.
+
+    - ``similarity="l2-log"`` (known, official): add-on ends in a sigmoid, d = squared L2, similarity log((d+1)/(d+1e-4)).
+    - ``similarity="cosine"`` (after ProtoPNeXt, 2024; the details are ours): add-on ends linear, similarity
+      relu(max cosine) in [0, 1], distance 1 - max cosine. A cosine cannot exceed 1, so the last layer starts at
+      ``scale`` times (1, -0.5): otherwise ten classes could not be told apart by a softmax.
+
+    Args:
+        backbone: gives (B, C, h, w).
+        classes: names; prototype j belongs to class ``j // prototypes_per_class``.
+        image_size: side in pixels of the square input.
+        prototypes_per_class: 10 in the paper.
+        channels: D, depth of a prototype; 128 in the paper.
+        patch: k, a prototype is (D, k, k).
+        similarity: ``"cosine"`` or ``"l2-log"``.
+        scale: factor on the initial last layer; 1 for ``l2-log`` as published, 10 for ``cosine`` when None.
+
+    Raises:
+        InputError: an unknown similarity, no class, a patch larger than the feature map.
+    """
+
+    def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 10,
+                 channels: int = 128, patch: int = 1, similarity: str = "cosine", scale: float | None = None) -> None:
+        super().__init__()
+        if similarity not in SIMILARITIES:
+            raise InputError(f"similarity {similarity!r} is unknown; choose one of {', '.join(SIMILARITIES)}")
+        for name, value in (("prototypes per class", prototypes_per_class), ("prototype channels", channels),
+                            ("prototype size", patch), ("number of classes", len(classes))):
+            if value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+        self.grid = tuple(backbone.grid(image_size))
+        if patch > min(self.grid):
+            raise InputError(f"prototype size {patch} does not fit on the {self.grid[0]}x{self.grid[1]} feature map of "
+                             f"{backbone.name} at {image_size} px; choose at most {min(self.grid)}")
+        self.classes = tuple(classes)
+        self.image_size = image_size
+        self.mean, self.std = tuple(backbone.mean), tuple(backbone.std)
+        self.similarity_kind = similarity
+        self.prototypes_per_class = prototypes_per_class
+        self.scale = scale if scale is not None else {"cosine": 10.0, "l2-log": 1.0}[similarity]
+
+        self.backbone = backbone
+        self.add_on = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1),
+                                    nn.Sigmoid() if similarity == "l2-log" else nn.Identity())
+        for layer in self.add_on:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        count = len(self.classes) * prototypes_per_class
+        start = torch.rand if similarity == "l2-log" else torch.randn
+        self.prototypes = nn.Parameter(start(count, channels, patch, patch))
+        self.declare_prototypes(torch.arange(count) // prototypes_per_class)
+        self.last_layer = nn.Linear(count, len(self.classes), bias=False)
+        self.reset_last_layer()
+
+    def reset_last_layer(self) -> None:
+        """``scale`` to the own class, -0.5 ``scale`` to the others."""
+        own = self.own_class()
+        with torch.no_grad():
+            self.last_layer.weight.copy_(self.scale * torch.where(own, 1.0, -0.5))
+
+    def own_class(self) -> Tensor:
+        """(C, P) bool: which prototype belongs to which class."""
+        classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
+        return self.prototype_classes[None, :] == classes[:, None]
+
+    def settings(self) -> dict:
+        return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
+                "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
+                "patch": self.prototypes.shape[2], "similarity": self.similarity_kind, "scale": self.scale}
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> ProtoPNet:
+        """Rebuilds a network from :meth:`settings`, with random weights."""
+        settings = dict(settings)
+        return cls(build_backbone(**settings.pop("backbone")), settings.pop("classes"), **settings)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, D, h, w) after the add-on layers."""
+        return self.add_on(self.backbone(images))
+
+    def _distance_maps(self, features: Tensor, index: Tensor | None = None) -> Tensor:
+        prototypes = self.prototypes if index is None else self.prototypes[index]
+        if self.similarity_kind == "l2-log":
+            return squared_distances(features, prototypes, each=index is not None)
+        return 1 - cosines(features, prototypes, each=index is not None)
+
+    def similarity(self, distances: Tensor) -> Tensor:
+        """Similarity of a distance, elementwise."""
+        return log_similarity(distances) if self.similarity_kind == "l2-log" else F.relu(1 - distances)
+
+    def forward(self, images: Tensor) -> Prediction:
+        distances = self._distance_maps(self.features(images)).flatten(2).amin(2)
+        similarities = self.similarity(distances)
+        with torch.autocast(images.device.type, enabled=False):
+            return Prediction(self.last_layer(similarities), similarities, distances)
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        return self.similarity(self._distance_maps(self.features(images), index).flatten(1).amin(1))
+
+    def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
+        maps = self.similarity(self._distance_maps(self.features(images), index))
+        return maps if index is None else maps.squeeze(1)
+
+    def candidates(self, images: Tensor) -> Candidates:
+        features = self.features(images)
+        distances = self._distance_maps(features)
+        width = distances.shape[3]
+        flat = distances.flatten(2)
+        # The first of equal minima, as the official projection: argmin promises that, min does not.
+        where = flat.argmin(2)
+        return Candidates(flat.gather(2, where[..., None]).squeeze(2), torch.stack((where // width, where % width), -1), features)
+
+    def cut(self, candidates: Candidates, image: int, prototype: int) -> Tensor:
+        row, column = candidates.locations[image, prototype].tolist()
+        height, width = self.prototypes.shape[2:]
+        return candidates.patches[image, :, row:row + height, column:column + width].float()
+
+    @torch.no_grad()
+    def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
+        self.prototypes[index] = vectors.to(self.prototypes)
+
+    def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
+        row, column = location
+        rows, columns = self.grid
+        high, wide = self.prototypes.shape[2:]
+        return (column * self.image_size // columns, row * self.image_size // rows,
+                -(-(column + wide) * self.image_size // columns), -(-(row + high) * self.image_size // rows))

@@ -1,0 +1,80 @@
+"""How ProtoPNet is built from options and trained: the ``official`` schedule, and a ``default`` one of our own."""
+
+from __future__ import annotations
+
+from protomask.backbones import build_backbone
+from protomask.options import Options
+from protomask.projection import project
+from protomask.training import Action, Epochs
+from protomask.training.stages import steps, warm_up_cosine
+from protopnet.last_layer import fit_last_layer
+from protopnet.losses import ProtoPNetLoss
+from protopnet.model import ProtoPNet
+
+
+def defaults(options: Options) -> dict:
+    """Values for the options that are still None."""
+    if options.recipe == "official":
+        # The official settings say 1000 epochs, but the rates have fallen to nothing long before 31.
+        return {"prototypes_per_class": 10, "batch_size": 80, "epochs": 31}
+    return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
+
+
+def build(options: Options, classes: tuple[str, ...]) -> ProtoPNet:
+    """A new network; its backbone has the weights that the options name."""
+    mean, std = options.mean_and_std()
+    backbone = build_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights,
+                              freeze_norm=options.freeze_norm, features=options.features, mean=mean, std=std)
+    return ProtoPNet(backbone, classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
+                     channels=options.prototype_channels, patch=options.prototype_size, similarity=options.similarity)
+
+
+rebuild = ProtoPNet.from_settings
+
+
+def stages(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
+    """The stages of ``options.recipe``."""
+    return (official if options.recipe == "official" else default)(network, options)
+
+
+def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
+    """Ours: a short warm stage (only for a pretrained backbone), one joint stage under a single cosine schedule,
+    projection, last layer.
+
+    Against the official schedule: AdamW, warm-up and cosine instead of steps, label smoothing, one projection at the end
+    of the schedule, when little moves any more, and a last layer that is fitted in closed loop.
+    """
+    pretrained = bool(options.weights or options.pretrained)
+    loss = ProtoPNetLoss(label_smoothing=0.1)
+    head = {"add_on": 3e-3, "prototypes": 3e-3}
+    joint = {"backbone": 2e-4 if pretrained else 3e-3, "add_on": 1e-3 if pretrained else 3e-3,
+             "prototypes": 1e-3 if pretrained else 3e-3}
+    decay = {"backbone": 0.05, "add_on": 0.05}
+    plan: list[Epochs | Action] = []
+    if pretrained:
+        plan.append(Epochs("warm", max(1, options.epochs // 8), loss, head, decay))
+    plan.append(Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()))
+    plan.append(Action("projection", project))
+    plan.append(Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4)))
+    return plan
+
+
+def official(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
+    """As cfchen-duke/ProtoPNet (known): 5 warm epochs; joint with the rates falling tenfold every 5 epochs; from epoch 10 on,
+    every 10 epochs, a projection and 20 passes over the last layer.
+
+    ``options.epochs`` counts warm and joint epochs, as in the official code.
+    """
+    loss, last = ProtoPNetLoss(), ProtoPNetLoss(part="last")
+    head = {"add_on": 3e-3, "prototypes": 3e-3}
+    decay = {"backbone": 1e-3, "add_on": 1e-3}
+    done = min(5, options.epochs)
+    plan: list[Epochs | Action] = [Epochs("warm", done, loss, head, decay, optimizer="adam")]
+    # Official epochs count from 0 and project after epoch 10, 20, ...: after 11, 21, ... passes. We also project at the end.
+    for until in sorted({*range(11, options.epochs + 1, 10), options.epochs}):
+        plan.append(Epochs("joint", until - done, loss, {"backbone": 1e-4, **head}, decay, optimizer="adam",
+                           schedule=steps(5, ahead=1)))
+        plan.append(Action("projection", project))
+        plan.append(Epochs("last layer", 20, last, {"last_layer": 1e-4}, optimizer="adam"))
+        done = until
+    return plan
