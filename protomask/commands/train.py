@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
+
 from protomask.commands.evaluate import evaluate_run
 from protomask.commands.project import write_pictures
 from protomask.commands.report import report_run
@@ -15,6 +17,7 @@ from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.run import Run, free_folder, versions
 from protomask.training import Action, accuracy, train
+from protomask.training.black_box import train_black_box
 
 
 def train_command(options: Options, output: str | None, resume: bool, progress: bool = True) -> int:
@@ -30,8 +33,6 @@ def train_command(options: Options, output: str | None, resume: bool, progress: 
     device = choose_device(options.device)
     splits = open_data(options)
     module = get_network(options.network)
-    import torch
-
     torch.manual_seed(options.seed)
     network = module.build(options, splits.train.classes)
     setup = training_set(options, splits, network, device, progress)
@@ -44,10 +45,13 @@ def train_command(options: Options, output: str | None, resume: bool, progress: 
     save_network(network, options.network, run.folder)
     metrics = _metrics(rows)
     if options.black_box:
-        from protomask.training.black_box import train_black_box
-
-        metrics["black_box_accuracy"], metrics["seconds"]["black box"] = train_black_box(
-            network, module.stages(network, options), setup, test, checkpoint=run / "checkpoint" / "black_box.pt")
+        # Built anew: the comparison starts from the same weights as the prototype network did.
+        torch.manual_seed(options.seed)
+        fresh = module.build(options, splits.train.classes).backbone
+        black_box = train_black_box(fresh, len(network.classes), module.stages(network, options), setup, test,
+                                    checkpoint=run / "checkpoint" / "black_box.pt")
+        metrics["black_box_accuracy"] = black_box["accuracy"]
+        metrics["seconds"]["black box"] = black_box["seconds"]
     run.write("metrics.json", metrics)
     scores = metrics["test_accuracy"]
     say(f"protomask: test accuracy {scores['before_projection']:.3f} before projection, {scores['after_projection']:.3f} after, "

@@ -1,0 +1,23 @@
+"""protomask: train interpretable prototype networks, see where their prototypes look, and measure whether to trust the picture.
+
+    from protomask import MDM, Classifier
+    saliency = MDM()(Classifier(model), images, classes)
+"""
+
+from importlib import import_module
+
+# Names are imported on first use: ``import protomask`` and ``protomask --help`` do not wait for torch.
+_HOMES = {
+    "Classifier": "protomask.explainable", "Explainable": "protomask.explainable", "PrototypeNetwork": "protomask.explainable",
+    "InputError": "protomask.errors", "MDM": "protomask.localizers", "Similarity": "protomask.localizers",
+    "get_localizer": "protomask.localizers", "load_data": "protomask.data", "load_network": "protomask.networks",
+    "evaluate": "protomask.evaluation", "choose_pairs": "protomask.evaluation", "explain": "protomask.explaining",
+    "picture_prototypes": "protomask.explaining", "project": "protomask.projection",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'protomask' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,139 @@
+"""The commands. Heavy imports wait until a command runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import signal
+import sys
+from collections.abc import Sequence
+
+from protomask.errors import InputError
+from protomask.options import CHOICES, Options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong words are one line on standard error and exit code 2, as every bad input."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="protomask", description="Train prototype networks, see where their prototypes look, and measure it.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    train = commands.add_parser("train", help="train, project, localise, evaluate, report", description=(
+        "The whole job. Without options: ProtoPNet on the embedded data set, localised by MDM, evaluated against the upsampled map."))
+    _add_train_options(train)
+
+    project = commands.add_parser("project", help="pictures of all prototypes of a run")
+    _add_run(project)
+    project.add_argument("--localizer", metavar="NAMES", help="localizers separated by commas; the run's own by default")
+
+    explain = commands.add_parser("explain", help="explain new images by a run's prototypes")
+    _add_run(explain)
+    explain.add_argument("images", nargs="+", metavar="IMAGE")
+    explain.add_argument("--localizer", metavar="NAMES", help="localizers separated by commas; the run's own by default")
+    explain.add_argument("--output", metavar="DIR", help="folder of the panels; RUN/explanations by default")
+    explain.add_argument("--top", type=int, default=3, metavar="N", help="prototypes shown for each image (3)")
+    explain.add_argument("--json", action="store_true", help="print JSON lines instead of text")
+
+    evaluate = commands.add_parser("evaluate", help="measure localizers on a run's test images")
+    _add_run(evaluate)
+    evaluate.add_argument("--localizers", metavar="NAMES", help="separated by commas; by default the run's own, similarity, center, random")
+    evaluate.add_argument("--metrics", metavar="NAMES", help="separated by commas; by default all that the data allow")
+    evaluate.add_argument("--samples", type=int, metavar="N", help="test images; the run's own number by default")
+
+    report = commands.add_parser("report", help="write a run's report.html again")
+    _add_run(report)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder that protomask train wrote")
+    parser.add_argument("--device", help="in place of the run's own")
+    parser.add_argument("--root", metavar="DIR", help="the data set's folder, if it has moved")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="RUN", help="run folder; by default a new one under runs/")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    parser.add_argument("--config", metavar="FILE", help="options from a JSON file, for example a run's config.json; the command line goes before it")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    for field in dataclasses.fields(Options):
+        name = "--" + field.name.replace("_", "-")
+        text = field.metadata["help"]
+        kind = field.type.split(" ")[0]
+        if field.default is not None and kind != "bool":
+            text += f" ({field.default})"
+        if kind == "bool":
+            parser.add_argument(name, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            parser.add_argument(name, dest=field.name, type={"str": str, "int": int, "float": float}[kind], default=None,
+                                choices=CHOICES.get(field.name), metavar=None if field.name in CHOICES else _metavar(kind), help=text)
+
+
+def _metavar(kind: str) -> str:
+    return {"str": "WORD", "int": "N", "float": "X"}[kind]
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from protomask.run import read_options
+
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)
+             if getattr(arguments, field.name) is not None}
+    options = read_options(arguments.config).replace(**given) if arguments.config else Options(**given)
+
+    from protomask.commands.train import train_command
+
+    return train_command(options, arguments.output, arguments.resume, progress=not arguments.quiet)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    common = {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
+    if arguments.command == "project":
+        from protomask.commands.project import project_command
+
+        return project_command(arguments.run, arguments.localizer, **common)
+    if arguments.command == "explain":
+        from protomask.commands.explain import explain_command
+
+        return explain_command(arguments.run, arguments.images, arguments.localizer, arguments.output, arguments.top,
+                               arguments.json, **common)
+    if arguments.command == "evaluate":
+        from protomask.commands.evaluate import evaluate_command
+
+        return evaluate_command(arguments.run, arguments.localizers, arguments.metrics, arguments.samples, **common)
+    from protomask.commands.report import report_command
+
+    return report_command(arguments.run, **common)
+
+
+def _terminate(number, frame):
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 bad input (one line on standard error), 130 interrupted."""
+    arguments = None
+    try:
+        parser = build_parser()
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help()
+            return 0
+        signal.signal(signal.SIGTERM, _terminate)
+        return _train(arguments) if arguments.command == "train" else _run(arguments)
+    except InputError as error:
+        print(f"protomask: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        mend = "; go on with --resume and the same --output" if getattr(arguments, "command", None) == "train" else ""
+        print(f"protomask: interrupted{mend}", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""``protomask explain``: "this looks like that" for new images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from protomask.commands.project import read_pictures
+from protomask.commands.setup import localizers_for_pictures, open_run, say
+from protomask.data.decoding import read_image
+from protomask.errors import InputError
+from protomask.explaining import explain
+
+
+def explain_command(folder: str, images: list[str], localizer: str | None, output: str | None, top: int, as_json: bool,
+                    device: str | None, root: str | None, progress: bool = True) -> int:
+    """Writes one panel per image and prints the reasoning (as JSON lines with ``as_json``)."""
+    if top < 1:
+        raise InputError(f"--top is {top}; show at least 1 prototype")
+    opened = open_run(folder, device=device, root=root, progress=progress)
+    localizers = localizers_for_pictures(localizer or opened.options.localizer)
+    pictures = read_pictures(opened.run)
+    target = Path(output) if output else opened.run / "explanations"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {target}: {error.strerror}; choose another --output") from error
+    transform = opened.setup.plain.transform
+    used: set[str] = set()
+    for path in images:
+        batch = as_batch(path, transform).to(opened.setup.device)
+        explanation = explain(opened.network, batch, [path], pictures, localizers, top=top, progress=progress)[0]
+        print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
+        from protomask.report.panels import this_looks_like_that
+
+        name = next(name for name in _names(Path(path).stem) if name not in used)
+        used.add(name)
+        this_looks_like_that(explanation, next(iter(localizers))).savefig(target / f"{name}.png", dpi=120)
+    say(f"protomask: panels in {target}")
+    return 0
+
+
+def as_batch(path: str, transform) -> torch.Tensor:
+    """An image file as (1, 3, H, W), normalised.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    from torchvision import tv_tensors
+
+    image = read_image(Path(path))
+    boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=tuple(image.shape[-2:]))
+    return transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"].as_subclass(torch.Tensor)[None]
+
+
+def _names(stem: str):
+    yield stem
+    number = 2
+    while True:
+        yield f"{stem}-{number}"
+        number += 1

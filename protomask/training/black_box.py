@@ -1,0 +1,64 @@
+"""The same backbone as a plain classifier, trained as long: what interpretability costs in accuracy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from protomask.explainable import Prediction
+from protomask.training.prediction import accuracy
+from protomask.training.stages import Action, Epochs, TrainingSet
+from protomask.training.trainer import train
+
+
+class BlackBox(nn.Module):
+    """Backbone, mean over positions, one linear layer."""
+
+    def __init__(self, backbone: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.channels, classes)
+
+    def forward(self, images: Tensor) -> Prediction:
+        logits = self.head(self.backbone(images).mean((2, 3)))
+        return Prediction(logits, logits, logits)
+
+
+def classification_loss(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy with label smoothing 0.1, as the prototype networks' default recipe."""
+    logits = network(images).logits
+    return {"loss": F.cross_entropy(logits, labels, label_smoothing=0.1), "correct": (logits.argmax(1) == labels).sum()}
+
+
+def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
+    """The prototype network's epochs with the same number, rates and schedules, for a backbone with a linear head."""
+    plan = []
+    for stage in stages:
+        if isinstance(stage, Action) or not {"backbone", "add_on"} & set(stage.rates):
+            continue
+        head = max(rate for name, rate in stage.rates.items() if name != "backbone")
+        rates = {"head": head, **({"backbone": stage.rates["backbone"]} if "backbone" in stage.rates else {})}
+        plan.append(Epochs(stage.name, stage.epochs, classification_loss, rates, {**stage.decay, "head": stage.decay.get("add_on", 0.0)},
+                           stage.optimizer, stage.schedule))
+    return plan
+
+
+def train_black_box(backbone: nn.Module, classes: int, stages: Sequence[Epochs | Action], setup: TrainingSet, test,
+                    checkpoint: Path | None = None) -> dict[str, float]:
+    """Trains a :class:`BlackBox` with the schedule of ``stages``.
+
+    Args:
+        backbone: as the prototype network's *before* its training (a copy is trained).
+
+    Returns:
+        ``accuracy`` on ``test`` and ``seconds``.
+    """
+    torch.manual_seed(setup.seed)
+    network = BlackBox(copy.deepcopy(backbone), classes)
+    rows = train(network, black_box_stages(stages), setup, checkpoint=checkpoint)
+    return {"accuracy": accuracy(network, test, setup, "test"), "seconds": sum(row["seconds"] for row in rows)}
