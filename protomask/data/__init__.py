@@ -1,5 +1,84 @@
 """Data sets with annotations. ``load_data`` opens one by name; third parties add theirs by an entry point."""
 
-from protomask.data.images import AnnotatedImages, Splits, collate
+import importlib
+import inspect
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
 
-__all__ = ["AnnotatedImages", "Splits", "collate"]
+from protomask.data.images import AnnotatedImages, Splits, collate
+from protomask.data.splitting import check_share, check_splits, hold_out
+from protomask.errors import InputError
+
+__all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "load_data"]
+
+# Each module has a function load(root, **options) -> Splits; imported when asked for.
+_BUILT_IN = {"parts": "protomask.data.parts", "cub": "protomask.data.cub", "folder": "protomask.data.folder"}
+_GROUP = "protomask.datasets"
+
+
+def load_data(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    crop: bool | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+    image_size: int | None = None,
+    **others,
+) -> Splits:
+    """Opens a data set, without transforms: give each split its own with ``with_transform``.
+
+    >>> splits = load_data("cub", "CUB_200_2011", image_size=224)      # doctest: +SKIP
+    >>> splits.train.with_transform(training_transform(224, mean, std))    # doctest: +SKIP
+
+    Args:
+        name: a built-in data set (``parts``, ``cub``, ``folder``), or the name of an entry point in the group
+            ``protomask.datasets``: a function ``load(root, *, crop, seed, image_size, ...) -> Splits``, which may leave
+            out those of the three that mean nothing to it, and leave ``validation`` empty.
+        root: where its files are; ``parts`` needs none.
+        crop: cut images to their boxes; None leaves it to the data set (``cub`` crops, ``folder`` does not).
+        validation: share of the training images, class by class, that becomes ``validation``; 0 for none. A data set
+            that comes with validation images keeps those, and its training images whole.
+        seed: of every random choice of images.
+        image_size: side of the network's input in pixels; lets a data set decode or render at a fitting size.
+        others: further options of that data set.
+
+    Raises:
+        InputError: an unknown name (the message lists those there are) or option; what the data set finds wrong; fewer
+            than two classes; a class without training images.
+    """
+    load = _find(name)
+    check_share("validation", validation)
+    usual = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
+    splits = load(None if root is None else Path(root), **_accepted(load, name, usual, others))
+    check_splits(splits, str(root) if root is not None else f"data set {name!r}")
+    if validation > 0 and len(splits.validation) == 0:
+        kept, held = hold_out(splits.train.labels, validation, seed)
+        splits = Splits(splits.train.subset(kept), splits.train.subset(held), splits.test)
+    return splits
+
+
+def data_names() -> tuple[str, ...]:
+    """The names that :func:`load_data` knows: built-in ones first."""
+    return (*_BUILT_IN, *sorted({point.name for point in entry_points(group=_GROUP)} - _BUILT_IN.keys()))
+
+
+def _find(name: str) -> Callable[..., Splits]:
+    if name in _BUILT_IN:
+        return importlib.import_module(_BUILT_IN[name]).load
+    for point in entry_points(group=_GROUP, name=name):
+        return point.load()
+    raise InputError(f"unknown data set {name!r}; known: {', '.join(data_names())}")
+
+
+def _accepted(load: Callable, name: str, usual: dict, others: dict) -> dict:
+    """The usual options that ``load`` has, and all the others; InputError for another that it has not."""
+    parameters = inspect.signature(load).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return usual | others
+    for option in others:
+        if option not in parameters:
+            known = ", ".join(list(parameters)[1:])
+            raise InputError(f"data set {name!r} has no option {option!r}; it has: {known}")
+    return {option: value for option, value in (usual | others).items() if option in parameters}

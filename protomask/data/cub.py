@@ -1,0 +1,170 @@
+"""``cub``: the folder of Caltech-UCSD Birds-200-2011 (Wah et al., 2011), whole or a subset of it, and what copies it.
+
+::
+
+    images.txt               IMAGE PATH            paths below images/
+    image_class_labels.txt   IMAGE CLASS
+    classes.txt              CLASS NAME
+    train_test_split.txt     IMAGE 0|1             1: training
+    bounding_boxes.txt       IMAGE X Y WIDTH HEIGHT    pixels; needed only to crop
+    parts/parts.txt          PART NAME             optional, with
+    parts/part_locs.txt      IMAGE PART X Y 0|1    pixels; 1: visible
+    segmentations/           the paths of images/ with .png   optional; beside the folder is a place for it, too
+
+IMAGE, CLASS and PART are ids: integers, not necessarily contiguous. Labels are 0..C-1 in the order of the class ids.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from protomask.data.cache import CAP
+from protomask.data.files import FileImages
+from protomask.data.images import Splits
+from protomask.errors import InputError
+
+_FOLDER = "CUB_200_2011"
+# The segmentations are means over annotators: 0, 51, ..., 255. On the object is where most of them say so.
+_MAJORITY = 127
+
+
+def load(
+    root: Path | None, *, crop: bool = True, image_size: int | None = None, cache: int = CAP, seed: int = 0
+) -> Splits:
+    """Opens the data set; ``validation`` is empty. ``root`` is the folder, or the one that holds CUB_200_2011.
+
+    Names are paths below images/, part names those of parts.txt (15 in the original). See :class:`FileImages` for
+    ``crop``, ``image_size`` and ``cache``; ``seed`` has no effect, the split is the data set's own.
+
+    Raises:
+        InputError: the folder is not one, or a line of a file is malformed or does not fit the others.
+    """
+    root = _find(root)
+    images = _table(root / "images.txt", "IMAGE PATH")
+    labels = _table(root / "image_class_labels.txt", "IMAGE CLASS", of=images)
+    classes = dict(sorted(_table(root / "classes.txt", "CLASS NAME").items()))
+    split = _table(root / "train_test_split.txt", "IMAGE 0|1", of=images)
+    label_of = {number: label for label, number in enumerate(classes)}
+    for number, (label,) in labels.items():
+        if label not in label_of:
+            raise InputError(f"{root / 'image_class_labels.txt'}: image {number} has class {label}, not in classes.txt")
+    has_boxes = crop or (root / "bounding_boxes.txt").exists()
+    boxes = _table(root / "bounding_boxes.txt", "IMAGE X Y WIDTH HEIGHT", of=images) if has_boxes else {}
+    part_names, points, visible = _parts(root, images)
+    names = [path for (path,) in images.values()]
+    every = FileImages(
+        [name for (name,) in classes.values()],
+        [label_of[labels[number][0]] for number in images],
+        names,
+        [root / "images" / name for name in names],
+        [[(x, y, x + w, y + h) for x, y, w, h in [boxes[number]]] if has_boxes else [] for number in images],
+        part_names=part_names,
+        points=points,
+        visible=visible,
+        masks=_segmentations(root, names),
+        mask_above=_MAJORITY,
+        crop=crop,
+        image_size=image_size,
+        cache=cache,
+        boxes_from=str(root / "bounding_boxes.txt"),
+    )
+    training = np.array([split[number][0] == 1 for number in images], dtype=bool)
+    return Splits(every.subset(training.nonzero()[0]), every.subset([]), every.subset((~training).nonzero()[0]))
+
+
+def _find(root: Path | None) -> Path:
+    if root is None:
+        raise InputError(f"data set 'cub' needs a root: the folder {_FOLDER}, which holds images.txt and images/")
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; root must be {_FOLDER} or the folder that holds it")
+    for folder in (root, root / _FOLDER):
+        if (folder / "images.txt").is_file() and (folder / "images").is_dir():
+            return folder
+    raise InputError(f"{root}: not a CUB-200-2011 folder; expected images.txt and images/ in it, or in {_FOLDER}/ below")
+
+
+def _parts(root: Path, images: dict) -> tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]:
+    """Part names (N,), points (len, N, 2), visible (len, N); parts that no line names are invisible."""
+    if not (root / "parts" / "parts.txt").exists():
+        return (), None, None
+    parts = dict(sorted(_table(root / "parts" / "parts.txt", "PART NAME").items()))
+    column = {number: index for index, number in enumerate(parts)}
+    row = {number: index for index, number in enumerate(images)}
+    points = np.zeros((len(images), len(parts), 2), dtype=np.float32)
+    visible = np.zeros((len(images), len(parts)), dtype=bool)
+    seen = np.zeros_like(visible)
+    path = root / "parts" / "part_locs.txt"
+    for line, (image, part, x, y, flag) in _rows(path, "IMAGE PART X Y 0|1"):
+        if image not in row or part not in column:
+            missing = f"image {image} is not in images.txt" if image not in row else f"part {part} is not in parts.txt"
+            raise InputError(f"{path}:{line}: {missing}; remove the line or add it there")
+        where = row[image], column[part]
+        if seen[where]:
+            raise InputError(f"{path}:{line}: part {part} of image {image} occurs twice; remove one of the lines")
+        points[where], visible[where], seen[where] = (x, y), flag == 1, True
+    return tuple(name for (name,) in parts.values()), points, visible
+
+
+def _segmentations(root: Path, names: list[str]) -> list[tuple[Path]] | None:
+    folders = [root / "segmentations"] + ([root.parent / "segmentations"] if root.name == _FOLDER else [])
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        return None
+    masks = [((folder / name).with_suffix(".png"),) for name in names]
+    for (mask,) in masks:
+        if not mask.is_file():
+            raise InputError(f"{mask}: no such segmentation; each image needs one, or remove the folder {folder}")
+    return masks
+
+
+def _table(path: Path, form: str, of: dict | None = None) -> dict[int, tuple]:
+    """A file whose lines begin with an id: id -> the other values. With ``of``, the ids must be exactly those."""
+    kind = form.split()[0].lower()
+    table: dict[int, tuple] = {}
+    for line, (number, *values) in _rows(path, form):
+        if number in table:
+            raise InputError(f"{path}:{line}: {kind} {number} occurs twice; remove one of the lines")
+        if of is not None and number not in of:
+            raise InputError(f"{path}:{line}: image {number} is not in images.txt; remove the line or add it there")
+        if "WIDTH" in form and not (values[2] > 0 and values[3] > 0 and values[0] + values[2] > 0 and values[1] + values[3] > 0):
+            raise InputError(f"{path}:{line}: the box of image {number} is empty or outside its image; mend it")
+        table[number] = tuple(values)
+    missing = next((number for number in of or () if number not in table), None)
+    if missing is not None:
+        raise InputError(f"{path}: image {missing} of images.txt is missing; add a line {form!r} for it")
+    return table
+
+
+def _rows(path: Path, form: str):
+    """Yields (line number, values) of a file with the columns ``form``; the last column may hold spaces if it is text."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        crop = "; without it the images cannot be cropped" if path.name == "bounding_boxes.txt" else ""
+        raise InputError(f"{path}: no such file; it must hold lines {form!r}{crop}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    columns = form.split()
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            words = line.strip().split(maxsplit=len(columns) - 1)
+            try:
+                yield number, tuple(_value(column, word) for column, word in zip(columns, words, strict=True))
+            except ValueError:
+                raise InputError(f"{path}:{number}: malformed line {line.strip()[:60]!r}; expected {form!r}") from None
+
+
+def _value(column: str, word: str) -> int | float | str:
+    if column in ("PATH", "NAME"):
+        return word
+    if column in ("X", "Y", "WIDTH", "HEIGHT"):
+        number = float(word)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    number = int(word)
+    if column == "0|1" and number not in (0, 1):
+        raise ValueError
+    return number

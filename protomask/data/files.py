@@ -1,0 +1,163 @@
+"""Images in files, with whatever annotations a reader (``cub``, ``folder``) found for them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+
+from protomask.data.cache import CAP, PixelCache
+from protomask.data.decoding import Region, decode, decode_mask, image_size
+from protomask.data.geometry import as_boxes, as_points, move, settle
+from protomask.data.images import AnnotatedImages, Sample
+from protomask.errors import InputError
+
+# An image is decoded at half, a quarter... of its size while its shorter side stays this many times the network's.
+_SPARE = 1.5
+
+
+class FileImages(AnnotatedImages):
+    """A data set of image files.
+
+    Args:
+        classes, labels, names, part_names: see :class:`AnnotatedImages`.
+        paths: (len,) the files.
+        boxes: (len,) for each image K rows x0, y0, x1, y1 in pixels of the upright image.
+        points, visible: (len, N, 2) and (len, N), or None.
+        masks: (len,) the mask files of each image, whose union is its mask, or None where the data set has no masks.
+        mask_above: a mask's pixel is on the object when its value is greater than this.
+        crop: cut each image to the box around all its boxes: int(x0) to int(x1), as the official ProtoPNet does, and
+            within the image. An image without a box stays whole.
+        image_size: side of the network's input in pixels: photographs more than twice as large as it needs are decoded
+            smaller (and their annotations with them). None decodes every image at its full size.
+        cache: bytes of memory that decoded pixels may take; a data set that needs more is decoded anew each time, and
+            one that needs less is kept. 0 keeps nothing.
+        boxes_from: the file that boxes come from, named in errors.
+
+    Raises:
+        InputError: a file is missing or empty; a box lies outside its image; an image cannot be read. The last two are
+            found here when the data set is small enough to be kept in memory, otherwise when the image is read.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        labels: Sequence[int],
+        names: Sequence[str],
+        paths: Sequence[Path],
+        boxes: Sequence[np.ndarray],
+        *,
+        part_names: Sequence[str] = (),
+        points: np.ndarray | None = None,
+        visible: np.ndarray | None = None,
+        masks: Sequence[Sequence[Path]] | None = None,
+        mask_above: int = 0,
+        crop: bool = False,
+        image_size: int | None = None,
+        cache: int = CAP,
+        boxes_from: str = "the boxes",
+    ):
+        super().__init__(classes, labels, names, part_names)
+        self.paths = tuple(Path(path) for path in paths)
+        self.crop = crop
+        self.image_size = image_size
+        self._masks = masks
+        self._mask_above = mask_above
+        self._boxes_from = boxes_from
+        # One array for all boxes, not a tensor each: forked workers share it without copying.
+        self._boxes = np.concatenate([np.asarray(b, dtype=np.float32).reshape(-1, 4) for b in boxes] or [np.empty((0, 4))])
+        self._first_box = np.concatenate([[0], np.cumsum([len(b) for b in boxes])]).astype(np.int64)
+        self._points = None if points is None else torch.as_tensor(points, dtype=torch.float32)
+        self._visible = None if visible is None else torch.as_tensor(visible, dtype=torch.bool)
+        self._bytes = tuple(_file_bytes(path) for path in self.paths)
+        self._sizes: list[tuple[int, int]] | None = None
+        self._cache = self._plan_cache(cache)
+
+    def load(self, index: int) -> Sample:
+        pixels, mask, region, divisor = self._pixels(index)
+        frame = pixels.shape[:2]
+        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+        boxes = torch.from_numpy(self._boxes_of(index).copy())
+        sample = {"image": tv_tensors.Image(image), "boxes": as_boxes(move(boxes, region[:2], divisor), frame)}
+        if mask is not None:
+            sample["mask"] = tv_tensors.Mask(torch.from_numpy(mask.copy())[None])
+        if self._points is not None:
+            sample["points"] = as_points(move(self._points[index], region[:2], divisor), frame)
+            sample["visible"] = self._visible[index]
+        return settle(sample)
+
+    def identity(self, index: int) -> str:
+        return repr((self._bytes[index], self.crop, self._boxes_of(index).tolist()))
+
+    def _boxes_of(self, index: int) -> np.ndarray:
+        return self._boxes[self._first_box[index] : self._first_box[index + 1]]
+
+    def _choose(self, index: int, size: tuple[int, int]) -> tuple[Region, int]:
+        """Which pixels of stored image ``index``, whose (width, height) is ``size``, are kept, and how much smaller."""
+        width, height = size
+        boxes = self._boxes_of(index)
+        outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
+        if outside.any():
+            box = ", ".join(f"{side:g}" for side in boxes[outside][0])
+            raise InputError(
+                f"{self._boxes_from}: the box ({box}) of {self.names[index]} lies outside its image, which is {width} x "
+                f"{height} pixels; mend or remove it"
+            )
+        x0, y0, x1, y1 = 0, 0, width, height
+        if self.crop and len(boxes):
+            x0, y0 = (max(0, int(side)) for side in boxes[:, :2].min(axis=0))
+            x1, y1 = (int(side) for side in boxes[:, 2:].max(axis=0))
+            x1, y1 = min(width, max(x1, x0 + 1)), min(height, max(y1, y0 + 1))
+        divisor = 1
+        if self.image_size is not None:
+            spare = min(x1 - x0, y1 - y0) / (_SPARE * self.image_size)
+            divisor = 2 ** min(3, max(0, int(math.log2(max(spare, 1)))))
+        x0, y0 = x0 // divisor * divisor, y0 // divisor * divisor
+        return (x0, y0, x1, y1), divisor
+
+    def _pixels(self, index: int) -> tuple[np.ndarray, np.ndarray | None, Region, int]:
+        """uint8 (h, w, 3), mask (h, w) or None, and the region and divisor that they are seen through; read only."""
+        kept = self._cache.get(index) if self._cache is not None else None
+        if kept is not None:
+            flat, height, width = kept
+            area = height * width
+            mask = None if self._masks is None else flat[3 * area : 4 * area].reshape(height, width)
+            return flat[: 3 * area].reshape(height, width, 3), mask, *self._choose(index, self._sizes[index])
+        pixels, size = decode(self.paths[index], lambda size: self._choose(index, size))
+        region, divisor = self._choose(index, size)
+        mask = None
+        if self._masks is not None:
+            mask = np.zeros(pixels.shape[:2], dtype=np.uint8)
+            for path in self._masks[index]:
+                mask |= decode_mask(path, size, region, divisor, self._mask_above)
+        if self._cache is not None:
+            self._cache.put(index, [pixels] if mask is None else [pixels, mask], *pixels.shape[:2])
+        return pixels, mask, region, divisor
+
+    def _plan_cache(self, cap: int) -> PixelCache | None:
+        # Decoded pixels hardly ever take less room than the file, unless they are decoded smaller.
+        if cap <= 0 or (self.image_size is None and sum(self._bytes) > cap) or sum(self._bytes) > 16 * cap:
+            return None
+        planes = 3 if self._masks is None else 4
+        sizes, capacities = [], []
+        for index, path in enumerate(self.paths):
+            size = image_size(path)
+            (x0, y0, x1, y1), divisor = self._choose(index, size)
+            sizes.append(size)
+            capacities.append(planes * -(-(x1 - x0) // divisor) * -(-(y1 - y0) // divisor))
+        if sum(capacities) > cap:
+            return None
+        self._sizes = sizes
+        return PixelCache(capacities)
+
+
+def _file_bytes(path: Path) -> int:
+    try:
+        count = path.stat().st_size
+    except OSError:
+        raise InputError(f"{path}: no such image file") from None
+    if count == 0:
+        raise InputError(f"{path}: the image file is empty (0 bytes); restore or remove it")
+    return count

@@ -1,0 +1,164 @@
+"""``folder``: pictures in a folder for each class, with optional boxes and masks.
+
+::
+
+    ROOT/train/CLASS/*.jpg    ROOT/test/CLASS/*.jpg    and, if you like, ROOT/validation/CLASS/*.jpg (or val/)
+
+or, without a split of its own, ``ROOT/CLASS/*.jpg``: then a share of each class, chosen by the seed, is the test set.
+
+Boxes: ``ROOT/boxes.csv`` with the header ``file,x0,y0,x1,y1``; ``file`` is the path below ROOT, the box is in pixels of
+the upright image, end-exclusive; several rows for an image are several boxes; other columns (``label``) are ignored.
+
+Masks: beside the image ``NAME.jpg`` a file ``NAME_mask.png``, as large as the image, 0 on the background; further ones
+``NAME_mask_1.png``, ``NAME_mask_2.png``... are added to it. Either every image has a mask (an all-zero one where there
+is no object), or none.
+"""
+
+import csv
+import math
+import re
+from pathlib import Path
+
+from protomask.data.cache import CAP
+from protomask.data.files import FileImages
+from protomask.data.images import Splits
+from protomask.data.splitting import check_share, hold_out
+from protomask.errors import InputError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_MASK = re.compile(r"(?P<name>.+)_mask(_\d+)?\.png", re.IGNORECASE)
+_HEADER = ("file", "x0", "y0", "x1", "y1")
+
+
+def load(
+    root: Path | None,
+    *,
+    crop: bool = False,
+    image_size: int | None = None,
+    cache: int = CAP,
+    seed: int = 0,
+    test: float = 0.2,
+) -> Splits:
+    """Opens a folder of pictures; ``validation`` is empty unless the folder has one.
+
+    Args:
+        root: see the module's description.
+        crop: cut each image that has boxes to the box around them; images without a box stay whole.
+        image_size, cache: see :class:`FileImages`.
+        seed, test: which share of each class is the test set, where the folder has no split of its own.
+
+    Raises:
+        InputError: the folder is missing or empty, a class has no image, or a row of boxes.csv is wrong.
+    """
+    if root is None:
+        raise InputError("data set 'folder' needs a root: a folder with train/CLASS/ and test/CLASS/, or with CLASS/")
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; root must hold train/CLASS/ and test/CLASS/, or CLASS/ folders")
+    parts = _find_splits(root)
+    found = [(part, name, path) for part, folder in parts.items() for name, path in _pictures(folder)]
+    classes = sorted({name for _, name, _ in found})
+    paths = [path for _, _, path in found]
+    names = [path.relative_to(root).as_posix() for path in paths]
+    labels = [classes.index(name) for _, name, _ in found]
+    every = FileImages(
+        classes,
+        labels,
+        names,
+        paths,
+        _boxes(root, names),
+        masks=_masks(paths),
+        crop=crop,
+        image_size=image_size,
+        cache=cache,
+        boxes_from=str(root / "boxes.csv"),
+    )
+    if parts.keys() == {""}:
+        check_share("test", test)
+        training, held = hold_out(labels, test, seed)
+        return Splits(every.subset(training), every.subset([]), every.subset(held))
+    members = {key: [at for at, (part, _, _) in enumerate(found) if part == key] for key in ("train", "validation", "test")}
+    return Splits(**{key: every.subset(positions) for key, positions in members.items()})
+
+
+def _find_splits(root: Path) -> dict[str, Path]:
+    """Split name -> its folder; a single split "" where the class folders lie in root itself."""
+    if not (root / "train").is_dir():
+        if (root / "test").is_dir():
+            raise InputError(f"{root}: has test/ but no train/; add it, or put the class folders straight into root")
+        return {"": root}
+    if not (root / "test").is_dir():
+        raise InputError(f"{root}: has train/ but no test/; add it, or put the class folders straight into root")
+    validation = [folder for folder in (root / "validation", root / "val") if folder.is_dir()]
+    if len(validation) > 1:
+        raise InputError(f"{root}: has both validation/ and val/; keep one of them")
+    return {"train": root / "train", "test": root / "test"} | ({"validation": validation[0]} if validation else {})
+
+
+def _pictures(folder: Path) -> list[tuple[str, Path]]:
+    """(class, path) of every picture below the class folders of ``folder``, sorted."""
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise InputError(f"{folder}: no class folders in it; expected one folder of pictures for each class")
+    pictures = []
+    for entry in classes:
+        found = [
+            path
+            for path in sorted(entry.rglob("*"))
+            if path.suffix.lower() in SUFFIXES and not _MASK.fullmatch(path.name) and not path.name.startswith(".")
+        ]
+        if not found:
+            raise InputError(f"{entry}: no pictures in this class folder; add some ({', '.join(SUFFIXES)}) or remove it")
+        pictures += [(entry.name, path) for path in found]
+    return pictures
+
+
+def _masks(paths: list[Path]) -> list[list[Path]] | None:
+    listings: dict[Path, dict[str, list[Path]]] = {}
+    for folder in {path.parent for path in paths}:
+        listings[folder] = {}
+        for path in sorted(folder.iterdir()):
+            if match := _MASK.fullmatch(path.name):
+                listings[folder].setdefault(match["name"], []).append(path)
+    masks = [listings[path.parent].get(path.stem, []) for path in paths]
+    if not any(masks):
+        return None
+    for path, found in zip(paths, masks):
+        if not found:
+            raise InputError(
+                f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no object)"
+            )
+    return masks
+
+
+def _boxes(root: Path, names: list[str]) -> list[list[tuple[float, ...]]]:
+    path = root / "boxes.csv"
+    boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
+    if not path.exists():
+        return list(boxes.values())
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}:1: no column {missing[0]!r}; the header must be {','.join(_HEADER)}")
+            for row in reader:
+                name, box = _box(row, f"{path}:{reader.line_num}")
+                if name not in boxes:
+                    raise InputError(f"{path}:{reader.line_num}: no picture {name!r} below {root}; mend or remove the row")
+                boxes[name].append(box)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
+    return list(boxes.values())
+
+
+def _box(row: dict[str, str | None], where: str) -> tuple[str, tuple[float, ...]]:
+    try:
+        x0, y0, x1, y1 = box = tuple(float(row[side]) for side in _HEADER[1:])
+        if not all(map(math.isfinite, box)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: malformed row; expected a file and four numbers x0,y0,x1,y1") from None
+    if not (x1 > max(x0, 0) and y1 > max(y0, 0)):
+        raise InputError(f"{where}: the box of {row['file']} is empty or outside its image; x1 and y1 must be greater")
+    return Path(row["file"]).as_posix(), box

@@ -1,0 +1,47 @@
+"""What happens to annotations when the frame of an image changes.
+
+Coordinates are continuous: the first pixel spans 0 to 1, so a frame W pixels wide ends at x = W, and mirroring maps
+x to W - x. A point is inside the frame when 0 <= x < W and 0 <= y < H.
+"""
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+# A box that keeps less than this many pixels of width or height holds nothing that a metric could look for.
+LEAST_SIDE = 1.0
+
+
+def as_boxes(boxes: Tensor, canvas: tuple[int, int]) -> tv_tensors.BoundingBoxes:
+    """(K, 4) XYXY pixels as a box type that follows its image; ``canvas`` is (height, width), K may be 0."""
+    return tv_tensors.BoundingBoxes(boxes.reshape(-1, 4), format="XYXY", canvas_size=canvas)
+
+
+def as_points(points: Tensor, canvas: tuple[int, int]) -> tv_tensors.KeyPoints:
+    """(N, 2) x, y pixels as a point type that follows its image."""
+    return tv_tensors.KeyPoints(points.reshape(-1, 2), canvas_size=canvas)
+
+
+def move(coordinates: Tensor, origin: tuple[int, int], divisor: int = 1) -> Tensor:
+    """(..., 2m) alternating x, y of a frame, seen from a crop that begins at ``origin`` (x, y), shrunk by ``divisor``."""
+    shift = torch.tensor(origin * (coordinates.shape[-1] // 2), dtype=coordinates.dtype)
+    return (coordinates - shift) / divisor
+
+
+def settle(sample: dict) -> dict:
+    """Makes annotations agree with the frame of their image, after anything that moved them.
+
+    Boxes are clamped to the frame and those with less than a pixel left are dropped; a point outside the frame is no
+    longer visible (its coordinates stay, so that it can be seen where it went). Returns a new dictionary.
+    """
+    height, width = sample["image"].shape[-2:]
+    settled = dict(sample)
+    boxes = sample["boxes"].as_subclass(Tensor)
+    limit = torch.tensor([width, height, width, height], dtype=boxes.dtype)
+    boxes = torch.minimum(boxes.clamp(min=0), limit)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    settled["boxes"] = as_boxes(boxes[(sides >= LEAST_SIDE).all(dim=1)], (height, width))
+    if "points" in sample:
+        x, y = sample["points"].as_subclass(Tensor).unbind(dim=-1)
+        settled["visible"] = sample["visible"] & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return settled

@@ -1,0 +1,56 @@
+"""Splits: taking a share out of a data set class by class, and what every data set must fulfil."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from protomask.data.images import Splits
+from protomask.errors import InputError
+
+
+def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Divides positions into kept and held-out ones, stratified by class; the same for the same labels and seed.
+
+    Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all.
+
+    Args:
+        labels: (len,) classes.
+        share: in [0, 1).
+
+    Returns:
+        Two sorted, disjoint long tensors that cover 0..len-1.
+    """
+    labels = torch.as_tensor(labels)
+    generator = torch.Generator().manual_seed(seed)
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        order = torch.randperm(len(members), generator=generator)
+        count = min(max(round(len(members) * share), 1), len(members) - 1) if share > 0 else 0
+        held[members[order[:count]]] = True
+    return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+
+def check_share(option: str, share: float) -> None:
+    """Raises InputError unless 0 <= share < 1."""
+    if not 0 <= share < 1:
+        raise InputError(f"{option} {share}: must be a share of the training images, at least 0 and less than 1")
+
+
+def check_splits(splits: Splits, source: str) -> None:
+    """Raises InputError, naming ``source``, for fewer than two classes or a class that has no training image."""
+    classes = splits.train.classes
+    if len(classes) < 2:
+        raise InputError(f"{source}: {_count(len(classes), 'class')}; a classifier needs two or more")
+    counts = torch.bincount(splits.train.labels, minlength=len(classes))
+    if (counts == 0).any():
+        empty = [name for name, count in zip(classes, counts.tolist()) if count == 0]
+        others = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise InputError(f"{source}: class {empty[0]!r}{others} has no training image; add some or remove the class")
+    if len(splits.test) == 0:
+        raise InputError(f"{source}: no test images; the split must name some")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"only {number} {noun}" if number else f"no {noun}"
