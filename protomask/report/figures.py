@@ -1,0 +1,140 @@
+"""Galleries of prototypes and comparisons of localizers, as matplotlib figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from protomask.errors import InputError
+from protomask.explanation import PrototypePicture
+from protomask.report import style
+from protomask.report.overlays import LEVEL, crop
+from protomask.report.wording import localizer_label, number, readable
+
+_MARGIN, _GAP = 0.15, 0.06
+
+
+@style.styled
+def prototype_gallery(pictures: Sequence[PrototypePicture], localizer: str, *, level: float = LEVEL, per_row: int = 2,
+                      tile: float = 1.05, title: str | None = None) -> Figure:
+    """Every prototype by class: its source image with outline and box, the map over it, and the crop of the box.
+
+    Args:
+        pictures: of any number of classes; classes keep the order of their first picture.
+        localizer: whose map, outline and box are drawn.
+        level: share of the map's maximum at which it is outlined.
+        per_row: prototypes beside each other.
+        tile: side of an image in inches.
+    """
+    if not pictures:
+        raise InputError("a gallery needs at least one prototype picture")
+    classes: dict[str, list[PrototypePicture]] = {}
+    for picture in pictures:
+        _need(picture.maps, localizer, f"prototype {picture.record.prototype}")
+        classes.setdefault(picture.record.class_name, []).append(picture)
+
+    cell = 3 * tile + 2 * _GAP
+    width = 2 * _MARGIN + per_row * cell + (per_row - 1) * 0.3
+    header, heading, row = 0.62, 0.34, tile + 0.31
+    rows = sum(-(-len(group) // per_row) for group in classes.values())
+    figure = style.new_figure(width, header + heading * len(classes) + row * rows + 0.1)
+    _gallery_header(figure, title or "Prototypes", localizer, level, width)
+
+    top = header
+    for name, group in classes.items():
+        text = style.fitted(figure, readable(name), 9.5, width - 2 * _MARGIN, "bold")
+        style.write(figure, _MARGIN, top + 0.06, text, fontsize=9.5, fontweight="bold")
+        top += heading
+        for index, picture in enumerate(group):
+            if index and index % per_row == 0:
+                top += row
+            _gallery_cell(figure, _MARGIN + (index % per_row) * (cell + 0.3), top, tile, picture, localizer, level)
+        top += row
+    return figure
+
+
+def _gallery_header(figure: Figure, title: str, localizer: str, level: float, width: float) -> None:
+    style.write(figure, _MARGIN, 0.12, title, fontsize=12, fontweight="bold")
+    legend = (f"{localizer_label(localizer)}: outline at {100 * level:.0f} % of the map's maximum; dashed: box. "
+              "Each: source image · map · crop of the box.")
+    style.write(figure, _MARGIN, 0.37, style.fitted(figure, legend, 7.5, width - 2 * _MARGIN), fontsize=7.5, color=style.QUIET)
+
+
+def _gallery_cell(figure: Figure, left: float, top: float, tile: float, picture: PrototypePicture, localizer: str,
+                  level: float) -> None:
+    record, saliency = picture.record, picture.maps[localizer]
+    box = record.boxes.get(localizer)
+    for column in range(3):
+        axes = style.place(figure, left + column * (tile + _GAP), top, tile, tile)
+        if column == 0:
+            style.tile(axes, picture.image, saliency=saliency, localizer=localizer, level=level, box=box)
+        elif column == 1:
+            style.tile(axes, picture.image, saliency=saliency, localizer=localizer, overlay=0.6)
+        elif box is not None:
+            style.tile(axes, crop(picture.image, box))
+        else:
+            axes.set_axis_off()
+    caption = f"prototype {record.prototype} · similarity {number(record.similarity)}"
+    style.write(figure, left, top + tile + 0.04, caption, fontsize=7.5)
+    used = style.text_width(figure, caption, 7.5) + 0.1
+    room = 3 * tile + 2 * _GAP - used
+    if room > 0.6:
+        style.write(figure, left + used, top + tile + 0.04, style.fitted(figure, record.source, 6.5, room), fontsize=6.5,
+                    color=style.QUIET)
+
+
+@style.styled
+def localizer_comparison(image: np.ndarray, maps: Mapping[str, np.ndarray], *, prototype: PrototypePicture | None = None,
+                         level: float = LEVEL, tile: float = 1.5, title: str | None = None) -> Figure:
+    """What several localizers show for the same image and prototype, side by side.
+
+    Args:
+        image: (H, W, 3) uint8, the test image.
+        maps: localizer name to its (H, W) map on that image, in [0, 1]; drawn in this order.
+        prototype: where given, a first row shows its source image and the same localizers there.
+        level: share of the map's maximum at which it is outlined.
+        tile: side of an image in inches.
+    """
+    if not maps:
+        raise InputError("a comparison needs at least one map")
+    side = 0.55  # room for the names of the rows
+    rows = [("test\nimage", image, maps)]
+    if prototype is not None:
+        rows.insert(0, ("source\nof the\nprototype", prototype.image, prototype.maps))
+    if title is None and prototype is not None:
+        title = f"Prototype {prototype.record.prototype}, {readable(prototype.record.class_name)}"
+    width = 2 * _MARGIN + side + (1 + len(maps)) * (tile + _GAP) - _GAP
+    header = 0.5 if title else 0.12
+    figure = style.new_figure(width, header + 0.24 + len(rows) * (tile + _GAP) + 0.36)
+    if title:
+        style.write(figure, _MARGIN, 0.14, style.fitted(figure, title, 10.5, width - 2 * _MARGIN, "bold"), fontsize=10.5,
+                    fontweight="bold")
+
+    for column, name in enumerate([None, *maps]):
+        left = _MARGIN + side + column * (tile + _GAP)
+        label = "Image" if name is None else localizer_label(name)
+        style.write(figure, left + tile / 2, header, style.fitted(figure, label, 8.5, tile, "bold"), ha="center", fontsize=8.5,
+                    fontweight="bold")
+        for number_of, (label, picture, row_maps) in enumerate(rows):
+            top = header + 0.24 + number_of * (tile + _GAP)
+            if column == 0:
+                style.write(figure, _MARGIN, top + tile / 2, label, va="center", fontsize=7.5, color=style.QUIET, linespacing=1.3)
+            axes = style.place(figure, left, top, tile, tile)
+            if name is None:
+                style.tile(axes, picture)
+            elif name in row_maps:
+                style.tile(axes, picture, saliency=row_maps[name], localizer=name, overlay=0.5, level=level)
+            else:
+                axes.set_axis_off()
+                axes.text(0.5, 0.5, "no map", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)
+    bottom = header + 0.24 + len(rows) * (tile + _GAP) + 0.03
+    note = f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the map's maximum."
+    style.write(figure, _MARGIN, bottom, style.fitted(figure, note, 7, width - 2 * _MARGIN), fontsize=7, color=style.QUIET)
+    return figure
+
+
+def _need(maps: Mapping[str, np.ndarray], localizer: str, where: str) -> None:
+    if localizer not in maps:
+        raise InputError(f"no map of localizer {localizer!r} for {where}; there are: {', '.join(maps) or 'none'}")

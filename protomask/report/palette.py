@@ -1,0 +1,38 @@
+"""The colours of localizers, for figures and page alike.
+
+Safe for the common kinds of colour blindness (after Okabe and Ito), and never alone with a meaning: every localizer also has
+its own dash pattern, and its name stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+COLORMAP = "magma"
+"""Perceptually uniform: equal steps of a map look like equal steps. Stays readable in grey and for the colour-blind."""
+
+
+class Look(NamedTuple):
+    """How a localizer is drawn."""
+
+    line: str
+    """on white"""
+    bright: str
+    """on photographs and on dark pages"""
+    dashes: tuple[float, ...]
+    """lengths of stroke and gap in line widths; empty: solid"""
+
+
+_LOOKS = {
+    "mdm": Look("#0067a5", "#45c4ff", ()),
+    "similarity": Look("#c34a00", "#ff9d3c", (5, 2)),
+    "center": Look("#8a4d7d", "#eaa6dc", (2, 1.5)),
+    "random": Look("#5b6670", "#d7dde2", (1, 1.5)),
+}
+_SPARE = [Look("#00796b", "#3fe0c5", (7, 2, 1.5, 2)), Look("#7a6a00", "#ffe45c", (4, 1.5)),
+          Look("#5a3ea8", "#c0adff", (6, 2, 1, 2, 1, 2))]
+
+
+def look(localizer: str) -> Look:
+    """Stable for a name; names beyond the built-in ones share three spare looks."""
+    return _LOOKS.get(localizer) or _SPARE[sum(localizer.encode()) % len(_SPARE)]

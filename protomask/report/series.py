@@ -1,0 +1,147 @@
+"""Numbers for line charts, before anything is drawn: used by the matplotlib figures and by the charts of the HTML report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from protomask.errors import InputError
+
+STAGES = {"warm": "warm-up", "joint": "joint training", "last": "last layer", "last_layer": "last layer"}
+
+
+class Line(NamedTuple):
+    """A line of a chart with its band; ``low`` and ``high`` may be None or hold NaN."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+
+class Stage(NamedTuple):
+    """A stretch of training: epochs ``first`` to ``last`` of the whole run, inclusive, counted from 1."""
+
+    name: str
+    first: float
+    last: float
+
+
+def curve_line(name: str, curve) -> Line:
+    """A line over the share of changed pixels, 0 to 1.
+
+    Args:
+        curve: a mapping with ``mean`` and, where known, ``ci_low`` and ``ci_high`` (or ``low``, ``high``), each of T numbers or None;
+            a plain sequence of T numbers; or an array (n, T) of one curve per pair, whose band is then +- 1.96 standard
+            errors of the mean.
+    """
+    if isinstance(curve, Mapping):
+        low, high = (curve.get(f"ci_{key}", curve.get(key)) for key in ("low", "high"))
+        mean = curve["mean"]
+    else:
+        values = np.asarray(curve, float)
+        mean, low, high = values, None, None
+        if values.ndim == 2:
+            values = values[~np.isnan(values).any(1)]
+            if not len(values):
+                raise InputError(f"{name}: no curve without undefined values")
+            mean = values.mean(0)
+            if len(values) > 1:
+                error = 1.96 * values.std(0, ddof=1) / math.sqrt(len(values))
+                low, high = mean - error, mean + error
+    mean = np.asarray(mean, float)
+    if mean.ndim != 1 or len(mean) < 2:
+        raise InputError(f"{name}: a curve needs two points or more, not the shape {mean.shape}")
+    low, high = (None if bound is None else np.asarray(bound, float) for bound in (low, high))
+    return Line(name, np.linspace(0, 1, len(mean)), mean, low, high)
+
+
+def curve_lines(curves: Mapping[str, Mapping[str, object]]) -> dict[str, list[Line]]:
+    """``Evaluation.curves`` (localizer to metric to curve) turned about: metric to the lines of all localizers."""
+    panels: dict[str, list[Line]] = {}
+    for localizer, by_metric in curves.items():
+        for metric, curve in by_metric.items():
+            panels.setdefault(metric, []).append(curve_line(localizer, curve))
+    return panels
+
+
+def training_lines(log: Sequence[Mapping], keys: Sequence[str]) -> tuple[list[Line], list[Stage], list[Stage]]:
+    """Lines over all epochs of a run, in the order of the log.
+
+    Returns:
+        lines: one per key that occurs in the log, NaN where a row lacks it.
+        stages: runs of rows with the same stage that have any of the keys.
+        events: rows without them (a projection), at the end of the epoch before, those of one place together; measurements of the
+            test accuracy are none.
+    """
+    epoch, stages, events, rows = 0, [], [], []
+    for row in log:
+        name = stage_label(str(row.get("stage", "training")))
+        if not any(_finite(row.get(key)) for key in keys):
+            place = epoch + 0.5
+            if row.get("epoch") == 0 or "test_accuracy" in row:  # a stage that was skipped, a measurement
+                continue
+            if events and events[-1].first == place:
+                events[-1] = Stage(f"{events[-1].name}, {name}", place, place)
+            else:
+                events.append(Stage(name, place, place))
+            continue
+        epoch += 1
+        rows.append(row)
+        follows = stages and stages[-1].name == name and not (events and events[-1].first == epoch - 0.5)
+        if follows:
+            stages[-1] = stages[-1]._replace(last=epoch)
+        else:
+            stages.append(Stage(name, epoch, epoch))
+    lines = []
+    for key in keys:
+        values = np.array([row[key] if _finite(row.get(key)) else np.nan for row in rows], float)
+        if np.isfinite(values).any():
+            lines.append(Line(key, np.arange(1, epoch + 1), values))
+    return lines, stages, events
+
+
+def stage_label(name: str) -> str:
+    return STAGES.get(name, name.replace("_", " "))
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round numbers within [low, high], about ``wanted`` of them."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / max(wanted - 1, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def extent(lines: Sequence[Line], *, floor: float | None = None, ceiling: float | None = None) -> tuple[float, float]:
+    """Least and greatest value of lines and bands with some air, widened to ``floor`` and ``ceiling`` where given."""
+    values = [bound for line in lines for bound in (line.y, line.low, line.high) if bound is not None]
+    flat = np.concatenate(values) if values else np.array([0.0, 1.0])
+    flat = flat[np.isfinite(flat)]
+    low, high = (float(flat.min()), float(flat.max())) if len(flat) else (0.0, 1.0)
+    air = 0.04 * (high - low) or 0.05 * max(abs(high), 1e-3)
+    low = floor if floor is not None and low >= floor else low - air
+    high = ceiling if ceiling is not None and high <= ceiling else high + air
+    return low, high
+
+
+def staggered(labels: Sequence[tuple[float, float]]) -> list[int]:
+    """Rows for labels of (centre, width) in order of their centres, so that none overlaps its neighbour in a row."""
+    ends: list[float] = []
+    rows = []
+    for centre, width in labels:
+        row = next((index for index, end in enumerate(ends) if centre - width / 2 >= end), len(ends))
+        ends[row:row + 1] = [centre + width / 2]
+        rows.append(row)
+    return rows
+
+
+def _finite(value) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
