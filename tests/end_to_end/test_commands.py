@@ -1,0 +1,114 @@
+"""The commands as a user runs them, on a folder of small pictures."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from protomask.cli import main
+from protomask.run import Run
+from tests.toy import ColourImages
+
+SMALL = ["--backbone", "test_resnet", "--features", "8", "--image-size", "48", "--epochs", "2", "--batch-size", "8",
+         "--prototypes-per-class", "2", "--prototype-channels", "16", "--samples", "6", "--workers", "0", "--quiet"]
+
+
+def write_folder(root, per_class=10):
+    for split, count, seed in (("train", per_class, 0), ("test", 4, 1)):
+        data = ColourImages(count, seed=seed)
+        for place, label in enumerate(data.labels.tolist()):
+            folder = root / split / f"colour {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = (data.pixels[place].clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).resize((48, 48)).save(folder / f"{place}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "a run"
+    assert main(["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--black-box"]) == 0
+    return Run(output)
+
+
+def test_a_run_leaves_everything_behind(run):
+    for name in ("config.json", "model.safetensors", "model.json", "log.jsonl", "metrics.json", "prototypes.json", "evaluation.json", "report.html"):
+        assert (run / name).stat().st_size > 0, name
+    metrics = run.read("metrics.json")
+    assert set(metrics["test_accuracy"]) == {"before_projection", "after_projection", "final"}
+    assert 0 <= metrics["black_box_accuracy"] <= 1
+    assert {"joint", "projection", "pictures", "evaluation"} <= set(metrics["seconds"])
+    config = run.read("config.json")
+    assert config["options"]["epochs"] == 2 and config["data"]["test"] == 12 and "torch" in config["versions"]
+    prototypes = run.read("prototypes.json")
+    assert len(prototypes) == 6
+    for number, row in enumerate(prototypes):
+        assert row["prototype"] == number and row["class_name"] in row["source"] and set(row["boxes"]) == {"mdm", "similarity"}
+        assert row["similarity"] > 0.98
+        assert (run / "prototypes" / f"{number:04d}.png").exists()
+    rows = run.read("evaluation.json")["rows"]
+    assert {row["localizer"] for row in rows} == {"mdm", "similarity", "center", "random"}
+    assert {"insertion", "deletion"} <= {row["metric"] for row in rows}
+    assert not list(run.folder.rglob("*.part"))
+
+
+def test_evaluate_prints_a_table_of_what_was_asked(run, capsys):
+    assert main(["evaluate", str(run.folder), "--localizers", "similarity,random", "--metrics", "deletion", "--samples", "4", "--quiet"]) == 0
+    table = capsys.readouterr().out
+    assert "similarity" in table and "random" in table and "deletion" in table and "mdm" not in table
+
+
+def test_explain_prints_reasons_that_sum_to_the_logit(run, folder, tmp_path, capsys):
+    pictures = [str(path) for path in sorted((folder / "test").rglob("*.png"))[:2]]
+    assert main(["explain", str(run.folder), *pictures, "--json", "--output", str(tmp_path), "--quiet"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["name"] for line in lines] == pictures
+    for line in lines:
+        assert sum(match["points"] for match in line["matches"]) + line["other_points"] == pytest.approx(line["logit"], abs=1e-4)
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_project_and_report_can_be_done_again(run, capsys):
+    (run / "report.html").unlink()
+    assert main(["project", str(run.folder), "--localizer", "center", "--quiet"]) == 0
+    assert set(run.read("prototypes.json")[0]["boxes"]) == {"center", "similarity"}
+    assert main(["report", str(run.folder), "--quiet"]) == 0
+    assert (run / "report.html").exists()
+
+
+def test_the_same_seed_gives_the_same_metrics(run, folder, tmp_path):
+    assert main(["train", "--config", str(run / "config.json"), "--output", str(tmp_path / "again"), "--quiet"]) == 0
+    again = Run(tmp_path / "again").read("metrics.json")
+    first = run.read("metrics.json")
+    for metrics in (first, again):
+        metrics.pop("seconds")
+    assert first == again
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_resumes(folder, tmp_path, number):
+    output = tmp_path / "run"
+    words = [sys.executable, "-m", "protomask", "train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL]
+    words[words.index("--epochs") + 1] = "40"
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not (output / "checkpoint" / "state.pt").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors and "--resume" in errors and "Traceback" not in errors
+    done = len(Run(output).read("log.jsonl") or [])
+    resumed = subprocess.run([*words, "--resume"], capture_output=True, text=True, timeout=300)
+    assert resumed.returncode == 0, resumed.stderr
+    rows = Run(output).read("log.jsonl")
+    assert len(rows) > done and [row["epoch"] for row in rows if row["stage"] == "joint"] == list(range(1, 41))

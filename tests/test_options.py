@@ -1,0 +1,76 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protomask.errors import InputError
+from protomask.options import Options
+from protomask.run import Run, free_folder, read_options
+
+
+@pytest.mark.parametrize("field, value, named", [
+    ("epochs", 0, "--epochs"), ("epochs", "3", "--epochs"), ("image_size", 8, "--image-size"), ("precision", "fp16", "--precision"),
+    ("similarity", "dot", "cosine"), ("validation", 1.5, "--validation"), ("seed", True, "--seed"), ("network", None, "--network"),
+    ("batch_size", 1, "--batch-size")])
+def test_wrong_values_name_the_option(field, value, named):
+    with pytest.raises(InputError, match=named):
+        Options(**{field: value})
+
+
+def test_weights_and_pretrained_exclude_each_other():
+    with pytest.raises(InputError, match="--pretrained"):
+        Options(weights="file.pth", pretrained=True)
+
+
+@pytest.mark.parametrize("text, expected", [
+    (None, (None, None)), ("half", ((0.5,) * 3, (0.5,) * 3)), ("0,0.1,0.2,1,2,3", ((0, 0.1, 0.2), (1, 2, 3)))])
+def test_normalization(text, expected):
+    assert Options(normalization=text).mean_and_std() == expected
+
+
+@pytest.mark.parametrize("text", ["grey", "1,2,3", "0,0,0,1,1,0", "a,b,c,d,e,f"])
+def test_wrong_normalization(text):
+    with pytest.raises(InputError, match="--normalization"):
+        Options(normalization=text).mean_and_std()
+
+
+def test_options_go_through_a_file_and_back(tmp_path):
+    options = Options(epochs=7, data="cub", crop=False, weights="a b.safetensors")
+    run = Run(tmp_path / "run")
+    run.write("config.json", {"options": options.to_mapping(), "versions": {}})
+    assert run.options() == options
+    (tmp_path / "flat.json").write_text(json.dumps({"epochs": 7}))
+    assert read_options(tmp_path / "flat.json").epochs == 7
+
+
+@given(st.one_of(st.text(), st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(json.dumps)))
+def test_any_file_gives_options_or_an_input_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    try:
+        read_options(path)
+    except InputError as error:
+        assert "config.json" in str(error)
+
+
+def test_run_folder_errors(tmp_path):
+    with pytest.raises(InputError, match="no folder"):
+        Run.open(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="config.json"):
+        Run.open(tmp_path)
+    run = Run(tmp_path)
+    run.write("log.jsonl", [{"a": 1}, {"a": 2}])
+    assert run.read("log.jsonl") == [{"a": 1}, {"a": 2}]
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match="metrics.json is damaged"):
+        run.read("metrics.json")
+    with pytest.raises(InputError, match="protomask project"):
+        run.read("prototypes.json", needed_by="protomask project")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_free_folder(tmp_path):
+    assert free_folder(tmp_path, "run").name == "run"
+    (tmp_path / "run").mkdir()
+    assert free_folder(tmp_path, "run").name == "run-2"

@@ -1,0 +1,141 @@
+import pytest
+import torch
+
+from protomask.errors import InputError
+from protomask.projection import project
+from protomask.training import Action, Diverged, Epochs, TrainingSet, accuracy, train
+from protomask.training.black_box import train_black_box
+from protomask.training.stages import steps, warm_up_cosine
+from protopnet import ProtoPNet
+from protopnet.last_layer import fit_last_layer
+from protopnet.losses import ProtoPNetLoss
+from tests.toy import ColourImages, ToyBackbone
+
+RATES = {"backbone": 1e-2, "add_on": 1e-2, "prototypes": 1e-2}
+
+
+def make(norm=True):
+    torch.manual_seed(3)
+    data = ColourImages(12)
+    net = ProtoPNet(ToyBackbone(norm=norm), data.classes, image_size=16, prototypes_per_class=2, channels=6)
+    return net, TrainingSet(data, data, ColourImages(4, seed=1), batch_size=8, seed=5)
+
+
+def plan():
+    return [Epochs("warm", 1, ProtoPNetLoss(), {"add_on": 1e-2, "prototypes": 1e-2}),
+            Epochs("joint", 4, ProtoPNetLoss(), RATES, {"backbone": 0.1}, schedule=warm_up_cosine()),
+            Action("projection", project),
+            Epochs("last layer", 2, ProtoPNetLoss(part="last"), {"last_layer": 1e-2}, optimizer="adam")]
+
+
+def weights(net):
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+def test_training_learns_and_logs_every_stage():
+    net, setup = make()
+    rows = train(net, plan(), setup)
+    assert [(row["stage"], row.get("epoch")) for row in rows] == [
+        ("warm", 1), ("joint", 1), ("joint", 2), ("joint", 3), ("joint", 4), ("projection", None), ("last layer", 1), ("last layer", 2)]
+    assert rows[4]["loss"] < rows[0]["loss"]
+    assert {"cross_entropy", "cluster", "separation", "train_accuracy", "validation_accuracy", "seconds"} <= set(rows[1])
+    assert accuracy(net, ColourImages(5, seed=2), setup) == 1.0
+
+
+def test_only_what_a_stage_names_changes():
+    net, setup = make()
+    before = weights(net)
+    train(net, [Epochs("warm", 1, ProtoPNetLoss(), {"add_on": 1e-2})], setup)
+    changed = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
+    # Batch normalisation in the frozen backbone must not drift either.
+    assert changed and all(name.startswith("add_on") for name in changed)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("rows_until_death", [1, 2, 4, 6, 7])
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, rows_until_death):
+    whole, setup = make()
+    expected_rows = train(whole, plan(), setup)
+
+    def die(rows):
+        if len(rows) == rows_until_death:
+            raise Killed
+
+    net, setup = make()
+    with pytest.raises(Killed):
+        train(net, plan(), setup, checkpoint=tmp_path / "state.pt", log=die)
+    again, setup = make()
+    with torch.no_grad():
+        again.prototypes.zero_()
+    torch.manual_seed(99)
+    rows = train(again, plan(), setup, checkpoint=tmp_path / "state.pt")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert [row.get("loss") for row in rows] == [row.get("loss") for row in expected_rows]
+
+
+def test_a_checkpoint_of_another_recipe_or_damaged_is_refused(tmp_path):
+    net, setup = make()
+    train(net, plan()[:1], setup, checkpoint=tmp_path / "state.pt")
+    with pytest.raises(InputError, match="another recipe"):
+        train(net, plan()[:2], setup, checkpoint=tmp_path / "state.pt")
+    (tmp_path / "state.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        train(net, plan()[:1], setup, checkpoint=tmp_path / "state.pt")
+
+
+def test_an_infinite_loss_names_the_images(tmp_path):
+    net, setup = make()
+    setup.train.pixels[3] = float("nan")
+    with pytest.raises(Diverged, match="stage joint, epoch 1.*seed0/"):
+        train(net, plan()[1:2], setup, checkpoint=tmp_path / "state.pt")
+
+
+def test_stages_of_one_name_share_optimizer_and_schedule():
+    """4 epochs at once, or 2 + 2 with another stage between: the rates are the same."""
+    seen = []
+
+    class Loss(ProtoPNetLoss):
+        def __call__(self, network, images, labels):
+            return super().__call__(network, images, labels)
+
+    def schedule(share, done):
+        seen.append((round(share, 6), round(done, 6)))
+        return 1.0
+
+    net, setup = make()
+    train(net, [Epochs("joint", 4, Loss(), RATES, schedule=schedule)], setup)
+    once, seen = seen, []
+    nothing = Action("projection", lambda network, setup: {})
+    net, setup = make()
+    train(net, [Epochs("joint", 2, Loss(), RATES, schedule=lambda *a: (seen.append(tuple(round(x, 6) for x in a)), 1.0)[1]), nothing,
+                Epochs("joint", 2, Loss(), RATES, schedule=lambda *a: (seen.append(tuple(round(x, 6) for x in a)), 1.0)[1])], setup)
+    assert seen == once
+
+
+def test_schedules():
+    factor = warm_up_cosine(0.1, 0.01)
+    assert factor(0.05, 0) == pytest.approx(0.5) and factor(0.1, 0) == pytest.approx(1.0) and factor(1.0, 0) == pytest.approx(0.01)
+    official = steps(5, ahead=1)
+    assert [official(0, done) for done in (0, 3.9, 4, 9)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_fit_last_layer_lowers_its_loss_and_touches_nothing_else():
+    net, setup = make()
+    train(net, plan()[:3], setup)
+    before = weights(net)
+    row = fit_last_layer(net, setup, l1=1e-4)
+    assert row["loss"] < row["loss_before"]
+    assert {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])} == {"last_layer.weight"}
+
+
+def test_black_box_has_the_schedule_of_the_prototype_network():
+    net, setup = make()
+    backbone = net.backbone
+    before = weights(backbone)
+    result = train_black_box(backbone, 3, plan(), setup, ColourImages(5, seed=2))
+    assert result["accuracy"] > 0.9 and result["seconds"] > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
