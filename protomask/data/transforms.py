@@ -56,7 +56,7 @@ def training_transform(
         steps = [squash, Mirror(), affine]
     else:
         raise InputError(f"unknown strength {strength!r} of the training transform; known: {', '.join(STRENGTHS)}")
-    erase = [v2.RandomErasing(erasing)] if erasing > 0 else []  # after normalising, where 0 is the mean colour
+    erase = [Erase(erasing)] if erasing > 0 else []  # after normalising, where 0 is the mean colour
     return v2.Compose([*steps, settle, *_normalise(mean, std), *erase])
 
 
@@ -184,6 +184,16 @@ class Tone(v2.Transform):
         grey = brightness * (1 - contrast) * (luma @ pixels.mean(dim=1))  # the mean grey, the fixed point of contrast
         toned = torch.addmm(grey.expand(3, 1), matrix, pixels, alpha=contrast)
         return tv_tensors.wrap(toned.round_().clamp_(0, 255).to(torch.uint8).reshape(inpt.shape), like=inpt)
+
+
+class Erase:
+    """``RandomErasing`` of the image alone, whose annotations it would pass on only with a warning."""
+
+    def __init__(self, probability: float):
+        self.erasing = v2.RandomErasing(probability)
+
+    def __call__(self, sample: dict) -> dict:
+        return sample | {"image": self.erasing(sample["image"])}
 
 
 def _frame(flat_inputs: list) -> tuple[int, int]:

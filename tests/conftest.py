@@ -1,0 +1,21 @@
+"""Fixtures for every room."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Tests work on tiny tensors: threads that wait for each other cost more than they bring, above all beside pytest -n.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data that PROTOMASK_DATA names; tests that need it are skipped where there is none."""
+    root = os.environ.get("PROTOMASK_DATA")
+    if not root:
+        pytest.skip("PROTOMASK_DATA is not set: no real data here")
+    if not Path(root).is_dir():
+        pytest.skip(f"PROTOMASK_DATA={root}: no such folder")
+    return Path(root)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from protomask.data.decoding import decode, decode_mask, image_size
+from protomask.errors import InputError
+
+
+def _quadrants() -> Image.Image:
+    """24 x 16; red, green / blue, white quarters."""
+    pixels = np.zeros((16, 24, 3), dtype=np.uint8)
+    pixels[:8, :12], pixels[:8, 12:], pixels[8:, :12], pixels[8:, 12:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("mode, suffix", [("P", "png"), ("P", "gif"), ("CMYK", "tif"), ("RGBA", "png"), ("RGB", "bmp")])
+def test_colours_survive_every_mode(tmp_path, mode, suffix):
+    path = tmp_path / f"picture.{suffix}"
+    _quadrants().convert(mode).save(path)
+    pixels, size = decode(path)
+    assert size == (24, 16) == image_size(path) and pixels.shape == (16, 24, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - np.asarray(_quadrants()).astype(int)).max() <= 2
+
+
+def test_cmyk_jpeg_is_not_inverted(tmp_path):
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "red.jpg", quality=95)
+    assert np.abs(decode(tmp_path / "red.jpg")[0].astype(int) - (255, 0, 0)).max() < 12
+
+
+@pytest.mark.parametrize("mode, dtype, value", [("L", np.uint8, 77), ("LA", np.uint8, 77), ("I;16", np.uint16, 77 * 257)])
+def test_grey_becomes_three_equal_channels(tmp_path, mode, dtype, value):
+    grey = np.full((8, 9), value, dtype=dtype)
+    image = Image.fromarray(grey) if mode != "LA" else Image.fromarray(np.stack([grey, grey * 0 + 255], -1), "LA")
+    image.save(tmp_path / "grey.png")
+    assert (decode(tmp_path / "grey.png")[0] == 77).all()
+
+
+def test_transparent_pixels_are_white_whatever_colour_hides_there(tmp_path):
+    Image.new("RGBA", (4, 4), (10, 200, 30, 0)).save(tmp_path / "clear.png")
+    assert (decode(tmp_path / "clear.png")[0] == 255).all()
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([10, 200, 30])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    assert (decode(tmp_path / "palette.png")[0] == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_stands_upright(tmp_path, orientation):
+    undo = [None, None, 0, 3, 1, 5, 2, 6, 4][orientation]  # Pillow's transpose that stores the upright image this way
+    stored = _quadrants() if undo is None else _quadrants().transpose(Image.Transpose(undo))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    stored.save(path, exif=exif, quality=95, subsampling=0)
+    pixels, size = decode(path)
+    assert size == image_size(path) == (24, 16)
+    assert np.abs(pixels[2:6, 2:10].astype(int) - (255, 0, 0)).max() < 30
+    assert np.abs(pixels[10:14, 2:10].astype(int) - (0, 0, 255)).max() < 30
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_region_decoded_smaller_shows_the_same_things(tmp_path, suffix):
+    big = _quadrants().resize((960, 640), Image.Resampling.NEAREST)
+    path = tmp_path / f"big.{suffix}"
+    big.save(path, quality=95)
+    pixels, size = decode(path, lambda size: ((240, 160, 720, 480), 4))
+    assert size == (960, 640) and pixels.shape == (80, 120, 3)
+    for (y, x), colour in {(35, 55): (255, 0, 0), (35, 65): (0, 255, 0), (45, 55): (0, 0, 255), (45, 65): (255,) * 3}.items():
+        assert np.abs(pixels[y, x].astype(int) - colour).max() < 30
+
+
+def _truncated(path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-900])
+
+
+@pytest.mark.parametrize(
+    "damage, says",
+    [
+        (lambda path: path.write_bytes(b""), "empty (0 bytes)"),
+        (lambda path: path.write_text("no image"), "cannot be read as an image"),
+        (_truncated, "cannot be read as an image"),
+        (lambda path: None, "no such image file"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_damaged_files_are_named_in_one_line(tmp_path, damage, says, suffix):
+    path = tmp_path / f"döner kebab.{suffix}"
+    damage(path)
+    with pytest.raises(InputError) as caught:
+        decode(path)
+    assert str(path) in str(caught.value) and says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_masks_of_labels_or_greys(tmp_path):
+    grey = np.array([[0, 51, 102], [153, 204, 255]], dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    whole = (0, 0, 3, 2)
+    assert decode_mask(tmp_path / "grey.png", (3, 2), whole, 1, above=127).tolist() == [[0, 0, 0], [1, 1, 1]]
+    assert decode_mask(tmp_path / "grey.png", (3, 2), (1, 0, 3, 1), 1, above=0).tolist() == [[1, 1]]
+    labels = Image.fromarray((grey > 200).astype(np.uint8), "P")
+    labels.putpalette([0, 0, 0, 1, 0, 0])
+    labels.save(tmp_path / "labels.png")
+    assert decode_mask(tmp_path / "labels.png", (3, 2), whole, 1, above=0).sum() == 2
+    with pytest.raises(InputError, match="the mask is 3 x 2 pixels, its image 3 x 3"):
+        decode_mask(tmp_path / "grey.png", (3, 3), whole, 1, above=0)
