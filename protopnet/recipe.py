@@ -24,7 +24,8 @@ def build(options: Options, classes: tuple[str, ...]) -> ProtoPNet:
     """A new network; its backbone has the weights that the options name."""
     mean, std = options.mean_and_std()
     backbone = build_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights,
-                              freeze_norm=options.freeze_norm, features=options.features, mean=mean, std=std)
+                              freeze_norm=options.freeze_norm, features=options.features,
+                              image_size=options.image_size, mean=mean, std=std)
     return ProtoPNet(backbone, classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
                      channels=options.prototype_channels, patch=options.prototype_size, similarity=options.similarity)
 

@@ -49,7 +49,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def open_data(options: Options) -> Splits:
-    return load_data(options.data, options.root, crop=options.crop, validation=options.validation, seed=0)
+    return load_data(options.data, options.root, crop=options.crop, validation=options.validation, seed=0, image_size=options.image_size)
 
 
 def training_set(options: Options, splits: Splits, network: PrototypeNetwork, device: torch.device, progress: bool) -> TrainingSet:

@@ -45,6 +45,12 @@ METRICS = {
                  "costs most similarity."),
 }
 
+FAITHFUL = ("insertion", "deletion", "average_drop", "gain", "increase", "part_correlation", "top_part")
+"""metrics that ask whether the score follows the map; the others ask whether the map lies on the object"""
+
+BASELINES = ("center", "random")
+"""localizers that know nothing of the network"""
+
 _NUMBER_PREFIX = re.compile(r"^\d{1,4}[._-](?=\D)")
 
 
@@ -102,6 +108,11 @@ def duration(seconds: float | None) -> str:
 
 def count(number_of: int, one: str, many: str | None = None) -> str:
     return f"{number_of} {one if number_of == 1 else many or one + 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "nothing"
 
 
 def shorten(text: str, length: int) -> str:

@@ -39,6 +39,9 @@ def test_training_learns_and_logs_every_stage():
         ("warm", 1), ("joint", 1), ("joint", 2), ("joint", 3), ("joint", 4), ("projection", None), ("last layer", 1), ("last layer", 2)]
     assert rows[4]["loss"] < rows[0]["loss"]
     assert {"cross_entropy", "cluster", "separation", "train_accuracy", "validation_accuracy", "seconds"} <= set(rows[1])
+    net, setup = make()
+    longer = [Epochs("joint", 16, ProtoPNetLoss(), dict.fromkeys(RATES, 5e-2), schedule=warm_up_cosine()), *plan()[2:]]
+    train(net, longer, setup)
     assert accuracy(net, ColourImages(5, seed=2), setup) == 1.0
 
 
