@@ -1,0 +1,99 @@
+"""Does the map show what the score rests on? Agreement with the true importance of an object's parts.
+
+Where a scene can be rendered again without one of its parts, everything else equal, the fall of the score is that
+part's importance: a cause, not a guess. A good map puts its mass on the parts in that order. (Causal part agreement is
+this project's metric; FunnyBirds, Hesse et al., ICCV 2023, did the like for class scores.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from protomask.metrics.faithfulness import Score
+
+RESOLUTION = 1e-4
+"""Falls are counted in steps of this share of |s(x)|: what is smaller is the noise of float32, not an importance."""
+
+
+@torch.no_grad()
+def part_importance(score: Score, whole: Tensor, without: Tensor, index: Tensor, visible: Tensor,
+                    *, batch_size: int = 16, resolution: float = RESOLUTION) -> Tensor:
+    """importance_k = s(x) - s(x without part k), rounded to multiples of ``resolution * |s(x)|``.
+
+    Args:
+        score: ``score(images, index) -> (N,)``.
+        whole: (B,) scores of the images with all parts.
+        without: (B, K, 3, H, W) each image rendered without each part; not looked at where the part is not visible.
+        index: (B,) long.
+        visible: (B, K) bool.
+        batch_size: images per call of ``score``.
+        resolution: 0 does not round.
+
+    Returns:
+        (B, K); negative where the score rises without the part; NaN where the part is not visible.
+    """
+    image, part = visible.nonzero(as_tuple=True)
+    importance = torch.full(visible.shape, torch.nan, dtype=whole.dtype, device=whole.device)
+    for some in torch.arange(len(image), device=image.device).split(batch_size):
+        i, k = image[some], part[some]
+        importance[i, k] = whole[i] - score(without[i, k], index[i]).to(whole.dtype)
+    step = resolution * whole.abs()[:, None]
+    return torch.where(step > 0, (importance / step).round() * step, importance)
+
+
+def part_mass(saliency: Tensor, parts: Tensor) -> Tensor:
+    """Saliency on each part's visible pixels: ``saliency`` (B, H, W), ``parts`` (B, K, H, W) bool -> (B, K) sums."""
+    return (saliency[:, None] * parts).sum((2, 3))
+
+
+def rank_correlation(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
+    """Spearman's rank correlation of importance and saliency mass over each image's visible parts; higher is better.
+
+    Ties share the mean of their ranks.
+
+    Args:
+        importance, mass: (B, K).
+        visible: (B, K) bool; the others are not looked at.
+
+    Returns:
+        (B,) in [-1, 1]. NaN, to be left out and counted, where fewer than two parts are visible or all are equally
+        important: there is no order to find. 0 where the mass is the same on all parts (a zero map): the map ranks
+        nothing.
+    """
+    x, y = (_centred(_ranks(values, visible), visible) for values in (importance, mass))
+    spread_x, spread_y = (x * x).sum(1), (y * y).sum(1)
+    correlation = (x * y).sum(1) / (spread_x * spread_y).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+    defined = (visible.sum(1) >= 2) & (spread_x > 0)
+    return torch.where(defined, correlation.clamp(-1, 1), torch.nan)
+
+
+def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
+    """1 where the most important visible part is the most salient one, else 0; higher is better. Arguments as above.
+
+    Of several equally important parts each is right; several equally salient ones are a miss, so a zero map never hits.
+
+    Returns:
+        (B,) 0 or 1; NaN where fewer than two parts are visible, where all are equally important, and where no part's
+        removal lowers the score: then no part is the most important one.
+    """
+    importance = torch.where(visible, importance, -torch.inf)
+    mass = torch.where(visible, mass, -torch.inf)
+    best, worst = importance.amax(1), torch.where(visible, importance, torch.inf).amin(1)
+    salient = mass == mass.amax(1, keepdim=True)
+    hit = (salient.sum(1) == 1) & (salient & (importance == best[:, None])).any(1)
+    defined = (visible.sum(1) >= 2) & (best > worst) & (best > 0)
+    return torch.where(defined, hit.to(mass.dtype), torch.nan)
+
+
+def _ranks(values: Tensor, valid: Tensor) -> Tensor:
+    """Ranks 1... of each row's valid values, ties averaged; (B, K)."""
+    others = valid[:, None, :]
+    below = ((values[:, None, :] < values[:, :, None]) & others).sum(2)
+    equal = ((values[:, None, :] == values[:, :, None]) & others).sum(2)
+    return below.double() + (equal.double() + 1) / 2
+
+
+def _centred(ranks: Tensor, valid: Tensor) -> Tensor:
+    mean = (ranks * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)
+    return (ranks - mean) * valid

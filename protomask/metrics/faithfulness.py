@@ -1,0 +1,205 @@
+"""Does the score follow the map? Insertion, deletion, average drop, increase in confidence, gain.
+
+Every function takes the explained score as a callable ``score(images (N, 3, H, W), index (N,)) -> (N,)`` and gives one
+value per (image, index) pair, not yet averaged, so that intervals can be bootstrapped over pairs. At most
+``batch_size`` perturbed images exist at a time. Nothing is random.
+
+The published definitions take the score to be a class *probability*. The similarity of a prototype is none: divide it
+by its value on the whole image (:func:`relative_to_whole`); a drop is such a share already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Score = Callable[[Tensor, Tensor], Tensor]
+
+STEPS = 28
+"""Steps of a curve: RISE changes 224*8 pixels a step at 224 x 224, that is one 28th of the image."""
+
+
+class Curve(NamedTuple):
+    """Scores while pixels are changed in the order of the map."""
+
+    auc: Tensor
+    """(B,) area under each curve, in units of the score"""
+    scores: Tensor
+    """(B, T) scores at T equally spaced shares of changed pixels, from 0 to 1"""
+
+
+def rise_kernel() -> Tensor:
+    """The 11 x 11 blur kernel of RISE's evaluation code, float64, sum 1 (centre .00883, corner .00774).
+
+    RISE obtains it as scipy's ``gaussian_filter(sigma=5)`` of an 11 x 11 dirac. That filter is cut off at 4 sigma and
+    reflects at the borders ("half-sample"), so it folds a Gaussian of radius 20 into 11 pixels: almost flat, not a
+    truncated Gaussian.
+    """
+    offsets = torch.arange(-20, 21)
+    gaussian = torch.exp(-0.5 * (offsets.double() / 5) ** 2)
+    reached = (torch.arange(11)[:, None] + offsets) % 22
+    reached = torch.where(reached > 10, 21 - reached, reached)  # the half-sample reflection has period 2 * 11
+    line = ((reached == 5) * gaussian / gaussian.sum()).sum(1)
+    return line[:, None] * line
+
+
+def rise_blur(images: Tensor) -> Tensor:
+    """RISE's start of insertion: normalised ``images`` (B, C, H, W) under :func:`rise_kernel`, zero padding 5."""
+    channels = images.shape[1]
+    kernel = rise_kernel().to(images)[None, None].expand(channels, 1, 11, 11)
+    return F.conv2d(images, kernel, padding=5, groups=channels)
+
+
+def auc(scores: Tensor) -> Tensor:
+    """Area under curves (..., T), the abscissa running from 0 to 1: (sum - first/2 - last/2) / (T - 1), as in RISE."""
+    return (scores.sum(-1) - scores[..., 0] / 2 - scores[..., -1] / 2) / (scores.shape[-1] - 1)
+
+
+def change_step(saliency: Tensor, steps: int = STEPS) -> Tensor:
+    """The step, 1 to T, at which each pixel changes: the most salient first, equal values in reading order.
+
+    The stable order of ties (row by row, left to right) makes constant maps legal and every result repeatable; RISE's
+    own order of ties is whatever its unstable sort leaves. The pixels are shared out equally: with N = H*W pixels and T
+    = min(steps, N), the pixel of rank r changes at step floor(r*T/N) + 1. At 224 x 224 these are exactly RISE's steps
+    of 224*8 pixels; at other sizes the number of points stays and the step is N/28, so that curves of any image size
+    compare point by point.
+
+    Args:
+        saliency: (B, H, W).
+
+    Returns:
+        (B, H, W) long.
+    """
+    count, pixels = len(saliency), saliency[0].numel()
+    order = saliency.reshape(count, pixels).argsort(dim=1, descending=True, stable=True)
+    step = torch.arange(pixels, device=saliency.device) * min(steps, pixels) // pixels + 1
+    return torch.empty_like(order).scatter_(1, order, step.expand(count, pixels)).view(saliency.shape)
+
+
+@torch.no_grad()
+def perturbation_curve(score: Score, start: Tensor, finish: Tensor, index: Tensor, saliency: Tensor,
+                       *, steps: int = STEPS, batch_size: int = 16) -> Curve:
+    """Scores while ``start`` turns into ``finish`` (both (B, 3, H, W)), the most salient pixels first.
+
+    The first point is the score of ``start``, the last that of ``finish``. :func:`insertion` and :func:`deletion` are
+    the two published choices.
+    """
+    step = change_step(saliency, steps)
+    points = min(steps, saliency[0].numel()) + 1
+    scores = []
+    for part in torch.arange(len(start) * points, device=start.device).split(batch_size):
+        image, point = part // points, part % points
+        changed = step[image] <= point[:, None, None]
+        scores.append(_at_least_float(score(torch.where(changed[:, None], finish[image], start[image]), index[image])))
+    curves = torch.cat(scores).view(len(start), points)
+    return Curve(auc(curves), curves)
+
+
+def insertion(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
+              *, start: Tensor | None = None, steps: int = STEPS, batch_size: int = 16) -> Curve:
+    """Insertion of Petsiuk et al. (RISE, BMVC 2018), their code's variant ``rise``: higher is better.
+
+    The image appears, the most salient pixels first, out of its blurred self; a good map brings the score back early.
+
+    >>> images = torch.rand(2, 3, 32, 32)
+    >>> curve = insertion(lambda x, i: x.mean((1, 2, 3)), images, torch.zeros(2, dtype=torch.long), images.mean(1))
+    >>> curve.auc.shape, curve.scores.shape
+    (torch.Size([2]), torch.Size([2, 29]))
+
+    Args:
+        score: the explained score; softmax probabilities in the published variant.
+        images: (B, 3, H, W), normalised.
+        index: (B,) long.
+        saliency: (B, H, W); only its order counts. Zero and constant maps insert in reading order.
+        start: (B, 3, H, W) what to begin with; :func:`rise_blur` of the images by default.
+        steps: see :func:`change_step`.
+        batch_size: perturbed images per call of ``score``.
+    """
+    start = rise_blur(images) if start is None else start
+    return perturbation_curve(score, start, images, index, saliency, steps=steps, batch_size=batch_size)
+
+
+def deletion(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
+             *, fill: float = 0.0, steps: int = STEPS, batch_size: int = 16) -> Curve:
+    """Deletion of Petsiuk et al. (RISE, BMVC 2018), their code's variant ``rise``: lower is better.
+
+    The most salient pixels are first to become ``fill``, a value after normalisation: 0 is the mean colour. Arguments
+    as in :func:`insertion`.
+    """
+    finish = torch.full_like(images, fill)
+    return perturbation_curve(score, images, finish, index, saliency, steps=steps, batch_size=batch_size)
+
+
+def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:
+    """``values`` (B, ...) of curves or their areas as shares of ``whole`` (B,), the score of the unchanged image.
+
+    A share of nothing is undefined: where ``whole`` is zero or negative (a cosine) the result is NaN, to be left out
+    and counted.
+    """
+    whole = torch.where(whole > 0, whole, torch.nan)
+    return values / whole.view(-1, *[1] * (values.ndim - 1))
+
+
+def minmax(saliency: Tensor) -> Tensor:
+    """Each map (B, H, W) stretched to [0, 1]. A constant map prefers no pixel: it becomes zero."""
+    low, high = saliency.amin((1, 2), keepdim=True), saliency.amax((1, 2), keepdim=True)
+    return torch.where(high > low, (saliency - low) / (high - low).clamp(min=torch.finfo(saliency.dtype).tiny), 0.0)
+
+
+@torch.no_grad()
+def kept_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, batch_size: int = 16) -> Tensor:
+    """O = s(x * M), (B,): scores of what the maps M, stretched by :func:`minmax`, leave of the images.
+
+    What they do not leave fades to 0, the mean colour of normalised images.
+    """
+    masks = minmax(saliency)[:, None]
+    scores = [score(images[part] * masks[part], index[part])
+              for part in torch.arange(len(images), device=images.device).split(batch_size)]
+    return _at_least_float(torch.cat(scores))
+
+
+def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
+    """Average drop of Chattopadhay et al. (Grad-CAM++, WACV 2018) in percent, per pair; lower is better.
+
+    100 * max(0, Y - O) / Y with Y = ``whole`` (B,), the score of the image, and O = ``kept`` (B,) from
+    :func:`kept_scores`. For classes Y is a softmax probability. For prototypes Y is the similarity: the drop is then
+    the share of it that is lost. NaN, to be left out and counted, where Y is zero or negative. Above 100 where O is
+    negative.
+    """
+    return 100 * relative_to_whole((whole - kept).clamp(min=0), whole)
+
+
+def increase_in_confidence(whole: Tensor, kept: Tensor) -> Tensor:
+    """Increase in confidence (Chattopadhay et al., WACV 2018): 100 where O > Y, else 0; higher is better.
+
+    The mean over pairs is a percentage; the comparison is strict. Arguments as in :func:`average_drop`.
+    """
+    return 100.0 * (kept > whole).to(kept.dtype)
+
+
+def average_gain(whole: Tensor, kept: Tensor) -> Tensor:
+    """Average gain of Zhang et al. (Opti-CAM, 2024) in percent, per pair; higher is better. For probabilities only.
+
+    100 * max(0, O - Y) / (1 - Y): the share of the missing confidence that the map adds; 0 where Y = 1, as nothing can
+    be added.
+    """
+    gain = (kept - whole).clamp(min=0) / (1 - whole).clamp(min=torch.finfo(whole.dtype).tiny)
+    return 100 * torch.where(whole < 1, gain, 0.0)
+
+
+def relative_gain(whole: Tensor, kept: Tensor) -> Tensor:
+    """Average gain for prototypes, in percent: 100 * max(0, O - Y) / Y; higher is better.
+
+    Not Opti-CAM's definition: a similarity divided by its value on the whole image starts at 1, where
+    :func:`average_gain` has no room left. This is the counterpart of :func:`average_drop` and has no upper bound. NaN
+    where Y is zero or negative.
+    """
+    return 100 * relative_to_whole((kept - whole).clamp(min=0), whole)
+
+
+def _at_least_float(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

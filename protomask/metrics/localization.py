@@ -1,0 +1,102 @@
+"""Does the map lie on the object? The pointing game and energy pointing, against boxes and masks.
+
+A truth is a region (B, H, W) bool; :func:`box_regions` draws boxes as one. One value per map; NaN, to be left out and
+counted, where the region is empty, because there is nothing to point at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 15.0
+"""Pixels by which the pointing game may miss (Zhang et al., excitation backprop, 2016; TorchRay)."""
+
+
+def box_regions(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """The union of each image's boxes as a region.
+
+    Args:
+        boxes: B tensors (K, 4) of x0, y0, x1, y1 in pixels, end-exclusive; K may be 0 and differ.
+
+    Returns:
+        (B, height, width) bool: the pixels whose centre is inside a box.
+    """
+    regions = []
+    for each in boxes:
+        x0, y0, x1, y1 = each.reshape(-1, 4).float().unbind(1)
+        x = torch.arange(width, device=each.device) + 0.5
+        y = torch.arange(height, device=each.device) + 0.5
+        columns = (x >= x0[:, None]) & (x < x1[:, None])
+        rows = (y >= y0[:, None]) & (y < y1[:, None])
+        regions.append((rows[:, :, None] & columns[:, None, :]).any(0))
+    return torch.stack(regions)
+
+
+def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: float = TOLERANCE) -> Tensor:
+    """Pointing game, TorchRay's variant: 1 if the region comes closer than ``tolerance`` pixels to the map's maximum,
+    else 0.
+
+    The point is the first maximum in reading order; the distance is Euclidean and strictly smaller than the tolerance,
+    as in TorchRay's code. Zero and constant maps point nowhere: 0 (TorchRay would take their top left pixel). TorchRay
+    resizes maps to the original image; give the map at the size at which the tolerance is meant. Higher is better.
+    TorchRay then averages the accuracies of the classes: :func:`mean_per_class`.
+
+    >>> saliency = torch.zeros(1, 8, 8)
+    >>> saliency[0, 2, 3] = 1
+    >>> region = box_regions([torch.tensor([[5, 5, 8, 8]])], 8, 8)
+    >>> pointing_game(saliency, region, tolerance=4), pointing_game(saliency, region, tolerance=2)
+    (tensor([1.]), tensor([0.]))
+
+    Args:
+        saliency: (B, H, W).
+        region: (B, H, W) bool.
+        tolerance: in pixels of the map; 0 asks for a maximum inside the region.
+
+    Returns:
+        (B,) 0 or 1; NaN where the region is empty.
+    """
+    height, width = saliency.shape[1:]
+    flat = saliency.flatten(1)
+    peak = flat.argmax(1)
+    rows = torch.arange(height, device=saliency.device) - (peak // width)[:, None]
+    columns = torch.arange(width, device=saliency.device) - (peak % width)[:, None]
+    distance = rows[:, :, None] ** 2 + columns[:, None, :] ** 2
+    accepted = (distance < tolerance**2) | (distance == 0)
+    points = flat.amax(1) > flat.amin(1)
+    hit = (accepted & region).flatten(1).any(1) & points
+    return torch.where(region.flatten(1).any(1), hit.to(saliency.dtype), torch.nan)
+
+
+def energy_pointing(saliency: Tensor, region: Tensor) -> Tensor:
+    """Energy-based pointing game of Wang et al. (Score-CAM, 2020): the share of the map's sum that lies in the region.
+
+    Published for boxes; a mask is the stricter truth. Higher is better. An all-zero map counts 0.
+
+    Args:
+        saliency: (B, H, W), not negative.
+        region: (B, H, W) bool.
+
+    Returns:
+        (B,) in [0, 1]; NaN where the region is empty.
+    """
+    total = saliency.sum((1, 2))
+    inside = (saliency * region).sum((1, 2))
+    share = torch.where(total > 0, inside / total.clamp(min=torch.finfo(saliency.dtype).tiny), 0.0)
+    return torch.where(region.flatten(1).any(1), share, torch.nan)
+
+
+def mean_per_class(values: Tensor, classes: Tensor) -> Tensor:
+    """Mean of the classes' means, as TorchRay reports the pointing game; NaN values and classes without a value do not
+    count.
+
+    Args:
+        values: (B,) float, NaN where undefined.
+        classes: (B,) long.
+    """
+    defined = ~values.isnan()
+    present = classes[defined].unique()
+    means = [values[defined & (classes == each)].mean() for each in present]
+    return torch.stack(means).mean() if means else values.new_tensor(torch.nan)
