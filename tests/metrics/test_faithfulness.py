@@ -44,7 +44,7 @@ def test_deletion_of_a_uniform_image_is_a_straight_line_whatever_the_map():
 
 
 def test_one_decisive_pixel_gives_the_area_of_its_rank():
-    """All the score in the pixel of rank r of 16: deletion falls at step r+1, area (r + 1/2) / 16; insertion mirrors."""
+    """All the score in the pixel of rank r of 16: deletion falls at step r+1, area (r + 1/2) / 16; insertion mirrors"""
     weights = torch.zeros(1, 3, 4, 4)
     weights[0, 0, 2, 1] = 1  # pixel 9
     score = linear_score(weights)
