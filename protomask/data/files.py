@@ -66,8 +66,9 @@ class FileImages(AnnotatedImages):
         self._masks = masks
         self._mask_above = mask_above
         self._boxes_from = boxes_from
-        # One array for all boxes, not a tensor each: forked workers share it without copying.
-        self._boxes = np.concatenate([np.asarray(b, dtype=np.float32).reshape(-1, 4) for b in boxes] or [np.empty((0, 4))])
+        # One array for all boxes, not a tensor each: forked workers share it without copying. In float64, since a sum
+        # x + width just below an integer must not be rounded up before the crop cuts its decimals off.
+        self._boxes = np.concatenate([np.empty((0, 4)), *(np.asarray(b, dtype=np.float64).reshape(-1, 4) for b in boxes)])
         self._first_box = np.concatenate([[0], np.cumsum([len(b) for b in boxes])]).astype(np.int64)
         self._points = None if points is None else torch.as_tensor(points, dtype=torch.float32)
         self._visible = None if visible is None else torch.as_tensor(visible, dtype=torch.bool)
@@ -79,7 +80,7 @@ class FileImages(AnnotatedImages):
         pixels, mask, region, divisor = self._pixels(index)
         frame = pixels.shape[:2]
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-        boxes = torch.from_numpy(self._boxes_of(index).copy())
+        boxes = torch.from_numpy(self._boxes_of(index).astype(np.float32))
         sample = {"image": tv_tensors.Image(image), "boxes": as_boxes(move(boxes, region[:2], divisor), frame)}
         if mask is not None:
             sample["mask"] = tv_tensors.Mask(torch.from_numpy(mask.copy())[None])

@@ -1,0 +1,64 @@
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+
+import protomask.data
+from protomask.data import Splits, data_names, load_data
+from protomask.data.splitting import hold_out
+from protomask.errors import InputError
+from tests.data.test_images import Numbered
+
+
+def test_validation_is_stratified_seeded_and_out_of_training_alone(folder_root):
+    whole = load_data("folder", folder_root, validation=0)
+    splits = load_data("folder", folder_root, validation=0.25, seed=0)
+    assert set(splits.train.names) | set(splits.validation.names) == set(whole.train.names)
+    assert not set(splits.train.names) & set(splits.validation.names)
+    assert splits.test.names == whole.test.names and splits.test.labels.tolist() == whole.test.labels.tolist()
+    assert splits.validation.labels.bincount().tolist() == [2, 2]
+    assert load_data("folder", folder_root, validation=0.25, seed=0).validation.names == splits.validation.names
+
+
+def test_hold_out_takes_a_share_of_each_class_and_never_all():
+    labels = torch.tensor([0] * 30 + [1] * 2 + [2] + [3] * 7)
+    kept, held = hold_out(labels, 0.1, seed=3)
+    assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(40))
+    assert labels[held].bincount(minlength=4).tolist() == [3, 1, 0, 1]
+    assert labels[hold_out(labels, 0.99)[0]].bincount().tolist() == [1, 1, 1, 1]
+    assert torch.equal(hold_out(labels, 0.1, seed=3)[1], held)
+    assert any(not torch.equal(hold_out(labels, 0.1, seed=seed)[1], held) for seed in range(4, 9))
+    assert hold_out(labels, 0)[1].numel() == 0
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
+def test_a_validation_share_out_of_range(folder_root, share):
+    with pytest.raises(InputError, match="validation .*at least 0 and less than 1"):
+        load_data("folder", folder_root, validation=share)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(InputError, match="unknown data set 'cup'; known: parts, cub, folder"):
+        load_data("cup")
+
+
+def test_unknown_options_list_the_known_ones(cub_root):
+    with pytest.raises(InputError, match="data set 'cub' has no option 'scenes'; it has: crop"):
+        load_data("cub", cub_root, scenes=3)
+
+
+def test_an_entry_point_adds_a_data_set_that_takes_what_it_needs(monkeypatch):
+    seen = {}
+
+    def load(root, *, seed, flavour="plain"):
+        seen.update(root=root, seed=seed, flavour=flavour)
+        data = Numbered(8)
+        return Splits(data.subset(range(6)), data.subset([]), data.subset([6, 7]))
+
+    monkeypatch.setattr(EntryPoint, "load", lambda self: load)
+    point = EntryPoint("numbers", "somewhere:load", "protomask.datasets")
+    monkeypatch.setattr(protomask.data, "entry_points", lambda **select: [point] if select.get("name", "numbers") == "numbers" else [])
+    splits = load_data("numbers", crop=True, image_size=32, seed=5, flavour="sour", validation=0.3)
+    assert seen == {"root": None, "seed": 5, "flavour": "sour"}
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (4, 2, 2)
+    assert data_names() == ("parts", "cub", "folder", "numbers")
