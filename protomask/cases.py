@@ -49,11 +49,15 @@ class Batch:
                              "the network or the localizer is broken there")
         return values
 
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """The explained score; channels last, because convolutions on a CPU are up to twice as fast on such images."""
+        return self.explained.score(images.contiguous(memory_format=torch.channels_last), index)
+
     @cached_property
     def whole(self) -> Tensor:
         """(B,) scores of the unchanged images"""
         with torch.no_grad():
-            scores = self.explained.score(self.images, self.index)
+            scores = self.score(self.images, self.index)
         return self.require_finite(scores.to(torch.promote_types(scores.dtype, torch.float32)), "the score")
 
     @cached_property
@@ -87,7 +91,7 @@ class Batch:
         without = self.images.new_zeros(*self.visible.shape, *self.images.shape[1:])
         for image, part in self.visible.nonzero().tolist():
             without[image, part] = self.data.without_part(self.positions[image], part)["image"].as_subclass(Tensor)
-        importance = causal.part_importance(self.explained.score, self.whole, without, self.index, self.visible,
+        importance = causal.part_importance(self.score, self.whole, without, self.index, self.visible,
                                             batch_size=self.batch_size)
         self.require_finite(importance.masked_fill(~self.visible, 0), "the score without a part")
         return importance
@@ -116,7 +120,7 @@ class Case:
     @cached_property
     def kept(self) -> Tensor:
         batch = self.batch
-        kept = faithfulness.kept_scores(batch.explained.score, batch.images, batch.index, self.saliency,
+        kept = faithfulness.kept_scores(batch.score, batch.images, batch.index, self.saliency,
                                         batch_size=batch.batch_size)
         return batch.require_finite(kept, f"the score kept by localizer {self.localizer!r}")
 
@@ -132,7 +136,7 @@ class Case:
 
     def _curve(self, change: Callable[..., faithfulness.Curve], **options: object) -> faithfulness.Curve:
         batch = self.batch
-        curve = change(batch.explained.score, batch.images, batch.index, self.saliency,
+        curve = change(batch.score, batch.images, batch.index, self.saliency,
                        batch_size=batch.batch_size, **options)
         batch.require_finite(curve.scores, f"the {change.__name__} curve by localizer {self.localizer!r}")
         return faithfulness.Curve(*(faithfulness.relative_to_whole(each, batch.whole) for each in curve))
