@@ -158,6 +158,8 @@ def test_known_values(found):
     # Left prototypes (0 and 2) lie in the box, right ones do not.
     left = found.pairs.prototypes % 2 == 0
     assert found.values["oracle"]["energy_box"] == left.float().tolist() == found.values["oracle"]["energy_mask"]
+    # 15 pixels at 224 are less than one here: the maximum itself must be inside.
+    assert found.values["oracle"]["pointing_box"] == left.float().tolist() == found.values["oracle"]["pointing_mask"]
     # Parts: the prototype's own is the only cause; the fourth quadrant's removal cannot be seen.
     visible = found.pairs.prototypes != 3
     hits = found.values["oracle"]["top_part"]
