@@ -1,0 +1,66 @@
+"""What a localizer is, and what all of them share."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from protomask.errors import InputError
+from protomask.explainable import Explainable
+
+
+@runtime_checkable
+class Localizer(Protocol):
+    """Says where in an image a score comes from.
+
+    Localizers are frozen dataclasses: the fields are the settings, the repr goes into files. They leave the model's
+    mode, gradients and hooks as they were, also after an exception, and a batch gives what a loop over its images gives.
+    """
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """Saliency of one index per image.
+
+        Args:
+            explained: the model; only its ``score`` is used, unless the localizer says otherwise.
+            images: (B, 3, H, W), normalised as the model expects, on the model's device.
+            index: (B,) long; the class or the prototype to explain in each image.
+            progress: show a progress bar on standard error.
+
+        Returns:
+            (B, H, W) float32 in [0, 1], detached; larger is more important. All zero where nothing stands out.
+
+        Raises:
+            InputError: images or index have the wrong shape or type.
+        """
+        ...
+
+
+def check_pairs(images: Tensor, index: Tensor) -> None:
+    """InputError unless ``images`` is (B, 3, H, W) floating point and ``index`` (B,) of integers on the same device."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(f"images have the shape {tuple(images.shape)}; give (B, 3, H, W)")
+    if not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}; give floating point, normalised as the model expects")
+    if index.shape != images.shape[:1] or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise InputError(f"index is {index.dtype} of shape {tuple(index.shape)}; give one integer per image, "
+                         f"here ({len(images)},)")
+    if index.device != images.device:
+        raise InputError(f"images are on {images.device} and index on {index.device}; put both on the model's device")
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """(..., H, W) scaled so that each map's least value is 0 and its greatest 1; float32.
+
+    A constant map becomes all zero, and values that are not finite count as 0: nothing stands out there.
+
+    >>> min_max(torch.tensor([[[1.0, 3.0], [2.0, 5.0]]]))
+    tensor([[[0.0000, 0.5000],
+             [0.2500, 1.0000]]])
+    """
+    maps = maps.detach().float().nan_to_num(0.0, 0.0, 0.0)
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    # What differs by rounding alone is constant, too.
+    spread = torch.where(high - low > 1e-5 * high.abs().maximum(low.abs()), high - low, torch.inf)
+    return ((maps - low) / spread).clamp(0, 1)

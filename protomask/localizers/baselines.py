@@ -1,0 +1,46 @@
+"""Localizers that do not look at the model: what every method must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protomask.explainable import Explainable
+from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.masks import seeded_noise
+
+
+@dataclass(frozen=True)
+class RandomMap:
+    """Uniform noise, every pixel of its own; depends on the image, the index and the seed alone."""
+
+    seed: int = 0
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; the model is not used."""
+        check_pairs(images, index)
+        height, width = images.shape[-2:]
+        return min_max(seeded_noise(images, index, height * width, self.seed).view(-1, height, width))
+
+
+@dataclass(frozen=True)
+class CenterMap:
+    """A Gaussian at the centre: photographers put what matters in the middle.
+
+    ``width`` is its standard deviation as a share of each side.
+    """
+
+    width: float = 0.25
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; neither the model nor the image is used."""
+        check_pairs(images, index)
+        rows, columns = (_bell(side, self.width, images.device) for side in images.shape[-2:])
+        return min_max((rows[:, None] * columns).expand(len(images), -1, -1))
+
+
+def _bell(side: int, width: float, device: torch.device) -> Tensor:
+    offset = (torch.arange(side, device=device) + 0.5) / side - 0.5
+    return torch.exp(-offset**2 / (2 * width**2))

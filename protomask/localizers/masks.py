@@ -1,0 +1,88 @@
+"""Masks as small grids: their sizes, their upsampling, and what shows where a mask hides the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from protomask.errors import InputError
+
+BACKGROUNDS = ("zero", "blur", "noise")
+
+
+def grid_shape(size: int, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of a mask vector with ``size`` cells along the image's shorter side and cells nearly square.
+
+    No side gets more cells than the image has pixels.
+
+    >>> grid_shape(7, (224, 224)), grid_shape(7, (224, 320)), grid_shape(7, (4, 4))
+    ((7, 7), (7, 10), (4, 4))
+    """
+    height, width = image_size
+    scale = size / min(height, width)
+    return min(max(round(height * scale), 1), height), min(max(round(width * scale), 1), width)
+
+
+def upsample(vectors: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Mask vectors (B, 1, h, w) as masks (B, 1, H, W): bilinear between the centres of the cells."""
+    return F.interpolate(vectors, image_size, mode="bilinear", align_corners=False)
+
+
+def background(images: Tensor, index: Tensor, kind: str, *, seed: int = 0) -> Tensor:
+    """What a mask shows where it hides the image.
+
+    Args:
+        images: (B, 3, H, W), normalised.
+        index: (B,); with ``seed`` and the image it seeds the noise.
+        kind: ``"zero"``: zero after normalisation, the data's mean colour; ``"blur"``: the image without detail, a
+            Gaussian with sigma one twelfth of the shorter side; ``"noise"``: every pixel of its own, uniform within
+            1.7 standard deviations of the mean colour.
+
+    Returns:
+        Broadcastable to ``images``; for ``"zero"`` (B, 1, 1, 1).
+
+    Raises:
+        InputError: ``kind`` is none of these.
+    """
+    if kind == "zero":
+        return images.new_zeros(len(images), 1, 1, 1)
+    if kind == "blur":
+        return _blurred(images, min(images.shape[-2:]) / 12)
+    if kind == "noise":
+        shape = images.shape[1:]
+        return (seeded_noise(images, index, shape.numel(), seed).view(images.shape) * 2 - 1).to(images) * 3**0.5
+    raise InputError(f"background {kind!r} is unknown; choose one of {', '.join(BACKGROUNDS)}")
+
+
+def _blurred(images: Tensor, sigma: float) -> Tensor:
+    """Separable Gaussian blur; edges replicated."""
+    reach = max(int(2 * sigma), 1)
+    offset = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+    weights = torch.exp(-offset**2 / (2 * max(sigma, 1e-3)**2))
+    weights = (weights / weights.sum()).expand(images.shape[1], 1, -1)
+    padded = F.pad(images, (reach,) * 4, mode="replicate")
+    rows = F.conv2d(padded, weights[..., None], groups=images.shape[1])
+    return F.conv2d(rows, weights[:, :, None], groups=images.shape[1])
+
+
+def seeded_noise(images: Tensor, index: Tensor, count: int, seed: int) -> Tensor:
+    """Uniform numbers in [0, 1), (B, count) float32, that depend on each pair's image, its index and the seed alone.
+
+    Not on the pair's place in the batch: a batch gives what a loop over its images gives, on every device. The numbers
+    are hashes of a pair's key and a counter (Wellons' ``lowbias32``), the key a hash of the image's bits.
+    """
+    bits = images.detach().float().contiguous().view(torch.int32).flatten(1).long()
+    place = torch.arange(max(bits.shape[1], count), device=images.device)
+    # An odd factor per pixel, so that equal pixels in other places give other keys; sums of integers have no rounding.
+    key = (bits * (_hash(place[:bits.shape[1]]) | 1)).sum(1) + _hash(index.long() + 1)
+    key = _hash(_hash(key) + _hash(torch.tensor(seed, device=images.device) + 0x5EED))
+    return (_hash(_hash(place[None, :count]) + key[:, None]) >> 8).float() / (1 << 24)
+
+
+def _hash(number: Tensor) -> Tensor:
+    """32 mixed bits (int64 in [0, 2^32)) of each integer's low 32 bits."""
+    number = number & 0xFFFFFFFF
+    number = ((number ^ (number >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    number = ((number ^ (number >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return number ^ (number >> 16)

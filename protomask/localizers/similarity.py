@@ -1,0 +1,72 @@
+"""The upsampled similarity map: what ProtoPNet shows, and the reference that learned masks must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from protomask.errors import InputError
+from protomask.explainable import Explainable, frozen
+from protomask.localizers.base import check_pairs, min_max
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """min-max of the bicubic upsampling of the prototype's similarity map.
+
+    Source: Chen et al., NeurIPS 2019, and their code (``cv2.INTER_CUBIC``; equal to torch's bicubic without aligned
+    corners to 2e-6). It says where on the feature map the similarity is high, not which pixels caused it: a cell sees
+    far beyond its own patch. Needs ``explained.similarity_maps(images, index) -> (B, h, w)``; plain classifiers have none.
+    """
+
+    batch_size: int = 64
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
+        check_pairs(images, index)
+        if not callable(getattr(explained, "similarity_maps", None)):
+            raise InputError(f"{type(explained).__name__} has no similarity maps, so localizer 'similarity' cannot explain it; "
+                             "those that need scores alone can: mdm, random, center")
+        with torch.no_grad(), frozen(explained):
+            maps = torch.cat([_upsampled(explained.similarity_maps(part, chosen), part) for part, chosen
+                              in zip(images.split(self.batch_size), index.long().split(self.batch_size))])
+        return min_max(maps)
+
+
+def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
+    if maps.ndim != 3 or len(maps) != len(images):
+        raise InputError(f"similarity_maps(images, index) gave the shape {tuple(maps.shape)}; it must give one map per image, "
+                         f"({len(images)}, h, w)")
+    return F.interpolate(maps[:, None].float(), images.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
+
+
+def percentile_box(saliency: Tensor | np.ndarray, percentile: float = 95) -> tuple[int, int, int, int]:
+    """Tight box around all pixels of a map at or above a percentile of its values.
+
+    As in ProtoPNet's code: numpy's linear percentile, ``map >= threshold``, all components together.
+
+    >>> percentile_box(torch.tensor([[0.0, 0.1], [0.2, 1.0]]), 95)
+    (1, 1, 2, 2)
+
+    Args:
+        saliency: (H, W).
+        percentile: in [0, 100].
+
+    Returns:
+        (x0, y0, x1, y1) in pixels, end-exclusive. The whole map if it is constant.
+
+    Raises:
+        InputError: not one finite map, or the percentile is out of range.
+    """
+    values = saliency.detach().cpu().numpy() if isinstance(saliency, Tensor) else np.asarray(saliency)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise InputError(f"percentile_box: got shape {values.shape}; give one map (H, W) of finite numbers")
+    if not 0 <= percentile <= 100:
+        raise InputError(f"percentile={percentile} is out of range; give 0 to 100")
+    high = values >= np.percentile(values, percentile)
+    rows, columns = np.flatnonzero(high.any(1)), np.flatnonzero(high.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -1,0 +1,63 @@
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+
+import protomask.localizers as localizers
+from protomask.errors import InputError
+from protomask.localizers import get_localizer, localizer_names
+from protomask.localizers.base import Localizer, check_pairs, min_max
+
+
+def test_every_name_gives_a_localizer_whose_repr_holds_its_settings():
+    assert localizer_names()[:4] == ["mdm", "similarity", "random", "center"]
+    for name in ("mdm", "similarity", "random", "center"):
+        localizer = get_localizer(name)
+        assert isinstance(localizer, Localizer)
+        assert eval(repr(localizer), {type(localizer).__name__: type(localizer), **vars(localizers)}) == localizer
+        hash(localizer)
+
+
+def test_unknown_name_lists_the_names():
+    with pytest.raises(InputError, match="'grad'.*mdm, similarity, random, center"):
+        get_localizer("grad")
+
+
+def test_names_are_importable_from_the_room():
+    for name in localizers.__all__:
+        assert getattr(localizers, name) is not None
+    with pytest.raises(AttributeError):
+        localizers.nothing
+
+
+def test_entry_points_add_localizers(monkeypatch):
+    points = [EntryPoint("flat", "protomask.localizers.baselines:CenterMap", localizers.GROUP),
+              EntryPoint("broken", "protomask.no_such_module:X", localizers.GROUP),
+              EntryPoint("number", "math:pi", localizers.GROUP)]
+    monkeypatch.setattr(localizers, "entry_points", lambda group: points if group == localizers.GROUP else [])
+    assert localizer_names() == ["mdm", "similarity", "random", "center", "broken", "flat", "number"]
+    assert get_localizer("flat") == get_localizer("center")
+    with pytest.raises(InputError, match="broken.*ModuleNotFoundError"):
+        get_localizer("broken")
+    with pytest.raises(InputError, match="number"):
+        get_localizer("number")
+
+
+def test_min_max_of_constant_and_broken_maps():
+    maps = torch.stack([torch.full((4, 5), 0.7), torch.arange(20.0).view(4, 5), torch.full((4, 5), torch.nan)])
+    scaled = min_max(maps)
+    assert scaled[0].abs().max() == 0 and scaled[2].abs().max() == 0
+    torch.testing.assert_close(scaled[1], torch.arange(20.0).view(4, 5) / 19)
+    assert min_max(torch.rand(2, 3, 3, dtype=torch.float64)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("images, index, says", [
+    (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.long), r"give \(B, 3, H, W\)"),
+    (torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), r"give \(B, 3, H, W\)"),
+    (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), "floating point"),
+    (torch.zeros(2, 3, 8, 8), torch.zeros(3, dtype=torch.long), "one integer per image"),
+    (torch.zeros(2, 3, 8, 8), torch.zeros(2), "one integer per image"),
+])
+def test_wrong_input_is_named(images, index, says):
+    with pytest.raises(InputError, match=says):
+        check_pairs(images, index)
