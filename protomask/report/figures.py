@@ -17,8 +17,15 @@ _MARGIN, _GAP = 0.15, 0.06
 
 
 @style.styled
-def prototype_gallery(pictures: Sequence[PrototypePicture], localizer: str, *, level: float = LEVEL, per_row: int = 2,
-                      tile: float = 1.05, title: str | None = None) -> Figure:
+def prototype_gallery(
+    pictures: Sequence[PrototypePicture],
+    localizer: str,
+    *,
+    level: float = LEVEL,
+    per_row: int = 2,
+    tile: float = 1.05,
+    title: str | None = None,
+) -> Figure:
     """Every prototype by class: its source image with outline and box, the map over it, and the crop of the box.
 
     Args:
@@ -57,13 +64,18 @@ def prototype_gallery(pictures: Sequence[PrototypePicture], localizer: str, *, l
 
 def _gallery_header(figure: Figure, title: str, localizer: str, level: float, width: float) -> None:
     style.write(figure, _MARGIN, 0.12, title, fontsize=12, fontweight="bold")
-    legend = (f"{localizer_label(localizer)}: outline at {100 * level:.0f} % of the map's maximum; dashed: box. "
-              "Each: source image · map · crop of the box.")
-    style.write(figure, _MARGIN, 0.37, style.fitted(figure, legend, 7.5, width - 2 * _MARGIN), fontsize=7.5, color=style.QUIET)
+    legend = (
+        f"{localizer_label(localizer)}: outline at {100 * level:.0f} % of the map's maximum; dashed: box. "
+        "Each: source image · map · crop of the box."
+    )
+    style.write(
+        figure, _MARGIN, 0.37, style.fitted(figure, legend, 7.5, width - 2 * _MARGIN), fontsize=7.5, color=style.QUIET
+    )
 
 
-def _gallery_cell(figure: Figure, left: float, top: float, tile: float, picture: PrototypePicture, localizer: str,
-                  level: float) -> None:
+def _gallery_cell(
+    figure: Figure, left: float, top: float, tile: float, picture: PrototypePicture, localizer: str, level: float
+) -> None:
     record, saliency = picture.record, picture.maps[localizer]
     box = record.boxes.get(localizer)
     for column in range(3):
@@ -81,13 +93,26 @@ def _gallery_cell(figure: Figure, left: float, top: float, tile: float, picture:
     used = style.text_width(figure, caption, 7.5) + 0.1
     room = 3 * tile + 2 * _GAP - used
     if room > 0.6:
-        style.write(figure, left + used, top + tile + 0.04, style.fitted(figure, record.source, 6.5, room), fontsize=6.5,
-                    color=style.QUIET)
+        style.write(
+            figure,
+            left + used,
+            top + tile + 0.04,
+            style.fitted(figure, record.source, 6.5, room),
+            fontsize=6.5,
+            color=style.QUIET,
+        )
 
 
 @style.styled
-def localizer_comparison(image: np.ndarray, maps: Mapping[str, np.ndarray], *, prototype: PrototypePicture | None = None,
-                         level: float = LEVEL, tile: float = 1.5, title: str | None = None) -> Figure:
+def localizer_comparison(
+    image: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    *,
+    prototype: PrototypePicture | None = None,
+    level: float = LEVEL,
+    tile: float = 1.5,
+    title: str | None = None,
+) -> Figure:
     """What several localizers show for the same image and prototype, side by side.
 
     Args:
@@ -109,18 +134,40 @@ def localizer_comparison(image: np.ndarray, maps: Mapping[str, np.ndarray], *, p
     header = 0.5 if title else 0.12
     figure = style.new_figure(width, header + 0.24 + len(rows) * (tile + _GAP) + 0.36)
     if title:
-        style.write(figure, _MARGIN, 0.14, style.fitted(figure, title, 10.5, width - 2 * _MARGIN, "bold"), fontsize=10.5,
-                    fontweight="bold")
+        style.write(
+            figure,
+            _MARGIN,
+            0.14,
+            style.fitted(figure, title, 10.5, width - 2 * _MARGIN, "bold"),
+            fontsize=10.5,
+            fontweight="bold",
+        )
 
     for column, name in enumerate([None, *maps]):
         left = _MARGIN + side + column * (tile + _GAP)
         label = "Image" if name is None else localizer_label(name)
-        style.write(figure, left + tile / 2, header, style.fitted(figure, label, 8.5, tile, "bold"), ha="center", fontsize=8.5,
-                    fontweight="bold")
+        style.write(
+            figure,
+            left + tile / 2,
+            header,
+            style.fitted(figure, label, 8.5, tile, "bold"),
+            ha="center",
+            fontsize=8.5,
+            fontweight="bold",
+        )
         for number_of, (label, picture, row_maps) in enumerate(rows):
             top = header + 0.24 + number_of * (tile + _GAP)
             if column == 0:
-                style.write(figure, _MARGIN, top + tile / 2, label, va="center", fontsize=7.5, color=style.QUIET, linespacing=1.3)
+                style.write(
+                    figure,
+                    _MARGIN,
+                    top + tile / 2,
+                    label,
+                    va="center",
+                    fontsize=7.5,
+                    color=style.QUIET,
+                    linespacing=1.3,
+                )
             axes = style.place(figure, left, top, tile, tile)
             if name is None:
                 style.tile(axes, picture)
@@ -131,7 +178,9 @@ def localizer_comparison(image: np.ndarray, maps: Mapping[str, np.ndarray], *, p
                 axes.text(0.5, 0.5, "no map", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)
     bottom = header + 0.24 + len(rows) * (tile + _GAP) + 0.03
     note = f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the map's maximum."
-    style.write(figure, _MARGIN, bottom, style.fitted(figure, note, 7, width - 2 * _MARGIN), fontsize=7, color=style.QUIET)
+    style.write(
+        figure, _MARGIN, bottom, style.fitted(figure, note, 7, width - 2 * _MARGIN), fontsize=7, color=style.QUIET
+    )
     return figure
 
 

@@ -62,7 +62,7 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (int(round(value)) for value in box)
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
-    return image[y0:max(min(y1, height), y0 + 1), x0:max(min(x1, width), x0 + 1)]
+    return image[y0 : max(min(y1, height), y0 + 1), x0 : max(min(x1, width), x0 + 1)]
 
 
 def _checked(saliency: np.ndarray) -> np.ndarray:

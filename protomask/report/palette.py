@@ -29,8 +29,11 @@ _LOOKS = {
     "center": Look("#8a4d7d", "#eaa6dc", (2, 1.5)),
     "random": Look("#5b6670", "#d7dde2", (1, 1.5)),
 }
-_SPARE = [Look("#00796b", "#3fe0c5", (7, 2, 1.5, 2)), Look("#7a6a00", "#ffe45c", (4, 1.5)),
-          Look("#5a3ea8", "#c0adff", (6, 2, 1, 2, 1, 2))]
+_SPARE = [
+    Look("#00796b", "#3fe0c5", (7, 2, 1.5, 2)),
+    Look("#7a6a00", "#ffe45c", (4, 1.5)),
+    Look("#5a3ea8", "#c0adff", (6, 2, 1, 2, 1, 2)),
+]
 
 
 def look(localizer: str) -> Look:

@@ -15,8 +15,9 @@ _NUMBERS = (0.55, 0.26, 0.52, 0.26, 0.56)  # widths in inches: similarity, x, we
 
 
 @style.styled
-def this_looks_like_that(explanation: Explanation, localizer: str, *, top: int | None = None, level: float = LEVEL,
-                         tile: float = 1.35) -> Figure:
+def this_looks_like_that(
+    explanation: Explanation, localizer: str, *, top: int | None = None, level: float = LEVEL, tile: float = 1.35
+) -> Figure:
     """Draw an explanation: each line a place of the image, the prototype's place that it looks like, and its points.
 
     Args:
@@ -30,9 +31,11 @@ def this_looks_like_that(explanation: Explanation, localizer: str, *, top: int |
     for match in matches:
         for maps, where in ((match.maps, "the image"), (match.prototype.maps, "the source image")):
             if localizer not in maps:
-                raise InputError(f"no map of localizer {localizer!r} on {where} for prototype "
-                                 f"{match.prototype.record.prototype}; there are: {', '.join(maps) or 'none'}")
-    others = explanation.other_points + sum(match.points for match in explanation.matches[len(matches):])
+                raise InputError(
+                    f"no map of localizer {localizer!r} on {where} for prototype "
+                    f"{match.prototype.record.prototype}; there are: {', '.join(maps) or 'none'}"
+                )
+    others = explanation.other_points + sum(match.points for match in explanation.matches[len(matches) :])
 
     columns = _columns(tile)
     width = columns["end"] + _MARGIN
@@ -68,9 +71,19 @@ def _header(figure: Figure, explanation: Explanation, width: float) -> None:
         verdict, color = "Right: this is the true class", style.RIGHT
     else:
         verdict, color = f"Wrong: the true class is {readable(explanation.true_class)}", style.WRONG
-    style.write(figure, _MARGIN, 0.40, style.fitted(figure, verdict, 9, room, "bold"), fontsize=9, fontweight="bold", color=color)
-    facts = (f"{explanation.name} · probability {percent(explanation.probability)} · next: "
-             f"{readable(explanation.runner_up)} with {number(explanation.runner_up_logit)} points")
+    style.write(
+        figure,
+        _MARGIN,
+        0.40,
+        style.fitted(figure, verdict, 9, room, "bold"),
+        fontsize=9,
+        fontweight="bold",
+        color=color,
+    )
+    facts = (
+        f"{explanation.name} · probability {percent(explanation.probability)} · next: "
+        f"{readable(explanation.runner_up)} with {number(explanation.runner_up_logit)} points"
+    )
     style.write(figure, _MARGIN, 0.62, style.fitted(figure, facts, 7.5, room), fontsize=7.5, color=style.QUIET)
     _rule(figure, 0.88, width)
 
@@ -83,43 +96,105 @@ def _column_names(figure: Figure, columns: dict[str, float], top: float, tile: f
         style.write(figure, columns[name], top, name, ha="right", **options)
 
 
-def _row(figure: Figure, match: Match, explanation: Explanation, localizer: str, level: float, columns: dict[str, float],
-         top: float, tile: float) -> None:
+def _row(
+    figure: Figure,
+    match: Match,
+    explanation: Explanation,
+    localizer: str,
+    level: float,
+    columns: dict[str, float],
+    top: float,
+    tile: float,
+) -> None:
     record = match.prototype.record
-    style.tile(style.place(figure, columns["image"], top, tile, tile), explanation.image, saliency=match.maps[localizer],
-               localizer=localizer, level=level)
-    style.tile(style.place(figure, columns["source"], top, tile, tile), match.prototype.image,
-               saliency=match.prototype.maps[localizer], localizer=localizer, level=level)
+    style.tile(
+        style.place(figure, columns["image"], top, tile, tile),
+        explanation.image,
+        saliency=match.maps[localizer],
+        localizer=localizer,
+        level=level,
+    )
+    style.tile(
+        style.place(figure, columns["source"], top, tile, tile),
+        match.prototype.image,
+        saliency=match.prototype.maps[localizer],
+        localizer=localizer,
+        level=level,
+    )
     middle = top + tile / 2
-    style.write(figure, (columns["image"] + tile + columns["source"]) / 2, middle, "looks\nlike", ha="center", va="center",
-                fontsize=8, color=style.QUIET)
-    for name, text in (("similarity", number(match.similarity)), ("times", "×"), ("weight", number(match.weight)),
-                       ("equals", "="), ("points", number(match.points))):
+    style.write(
+        figure,
+        (columns["image"] + tile + columns["source"]) / 2,
+        middle,
+        "looks\nlike",
+        ha="center",
+        va="center",
+        fontsize=8,
+        color=style.QUIET,
+    )
+    for name, text in (
+        ("similarity", number(match.similarity)),
+        ("times", "×"),
+        ("weight", number(match.weight)),
+        ("equals", "="),
+        ("points", number(match.points)),
+    ):
         quiet = name in ("times", "equals")
-        style.write(figure, columns[name] - (0.1 if quiet else 0), middle, text, ha="right", va="center", fontsize=10,
-                    color=style.QUIET if quiet else style.INK, fontweight="bold" if name == "points" else "normal")
+        style.write(
+            figure,
+            columns[name] - (0.1 if quiet else 0),
+            middle,
+            text,
+            ha="right",
+            va="center",
+            fontsize=10,
+            color=style.QUIET if quiet else style.INK,
+            fontweight="bold" if name == "points" else "normal",
+        )
     caption = f"prototype {record.prototype} of {readable(record.class_name)}, from {record.source}"
-    style.write(figure, columns["source"], top + tile + 0.05,
-                style.fitted(figure, caption, 7, columns["end"] - columns["source"]), fontsize=7, color=style.QUIET)
+    style.write(
+        figure,
+        columns["source"],
+        top + tile + 0.05,
+        style.fitted(figure, caption, 7, columns["end"] - columns["source"]),
+        fontsize=7,
+        color=style.QUIET,
+    )
 
 
-def _sums(figure: Figure, explanation: Explanation, others: float, localizer: str, level: float, columns: dict[str, float],
-          top: float, width: float) -> None:
+def _sums(
+    figure: Figure,
+    explanation: Explanation,
+    others: float,
+    localizer: str,
+    level: float,
+    columns: dict[str, float],
+    top: float,
+    width: float,
+) -> None:
     options = {"ha": "right", "fontsize": 10}
-    style.write(figure, columns["equals"], top + 0.02, "all other prototypes", **{**options, "fontsize": 9}, color=style.QUIET)
+    style.write(
+        figure, columns["equals"], top + 0.02, "all other prototypes", **{**options, "fontsize": 9}, color=style.QUIET
+    )
     style.write(figure, columns["points"], top + 0.01, number(others), **options, fontweight="bold")
     _rule(figure, top + 0.28, width, left=columns["source"])
     label = f"points for {readable(explanation.predicted)} (logit)"
     label = style.fitted(figure, label, 9, columns["equals"] - columns["source"], "bold")
     style.write(figure, columns["equals"], top + 0.37, label, **{**options, "fontsize": 9}, fontweight="bold")
     style.write(figure, columns["points"], top + 0.36, number(explanation.logit), **options, fontweight="bold")
-    note = (f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its maximum. Similarity × weight = points; "
-            "numbers are rounded.")
-    style.write(figure, _MARGIN, top + 0.82, style.fitted(figure, note, 7, width - 2 * _MARGIN), fontsize=7, color=style.QUIET)
+    note = (
+        f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its maximum. Similarity × weight = points; "
+        "numbers are rounded."
+    )
+    style.write(
+        figure, _MARGIN, top + 0.82, style.fitted(figure, note, 7, width - 2 * _MARGIN), fontsize=7, color=style.QUIET
+    )
 
 
 def _rule(figure: Figure, top: float, width: float, left: float = _MARGIN) -> None:
     height = figure.get_size_inches()[1]
     from matplotlib.lines import Line2D
 
-    figure.add_artist(Line2D([left / width, 1 - _MARGIN / width], [1 - top / height] * 2, color=style.RULE, linewidth=0.8))
+    figure.add_artist(
+        Line2D([left / width, 1 - _MARGIN / width], [1 - top / height] * 2, color=style.RULE, linewidth=0.8)
+    )

@@ -42,9 +42,19 @@ def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % inte
         axes.set(xlim=(0, 100), ylim=extent(lines, floor=0.0), xlabel=f"{shown} (%)")
         axes.set_ylabel("similarity, share of the whole image's" if column == 0 else "")
         axes.grid(color=style.RULE, linewidth=0.5, alpha=0.6)
-    handles = [axes.plot([], [], color=look(name).line, dashes=look(name).dashes or (None, None), linewidth=1.6)[0] for name in names]
-    figure.legend(handles, [localizer_label(name) for name in names], loc="lower left", ncols=min(len(names), 2 * len(panels)),
-                  bbox_to_anchor=(0.02, 0.055), handlelength=2.6, fontsize=8)
+    handles = [
+        axes.plot([], [], color=look(name).line, dashes=look(name).dashes or (None, None), linewidth=1.6)[0]
+        for name in names
+    ]
+    figure.legend(
+        handles,
+        [localizer_label(name) for name in names],
+        loc="lower left",
+        ncols=min(len(names), 2 * len(panels)),
+        bbox_to_anchor=(0.02, 0.055),
+        handlelength=2.6,
+        fontsize=8,
+    )
     style.write(figure, 0.12, plot + 1.21, f"Bands: {band}.", fontsize=7, color=style.QUIET)
     return figure
 
@@ -65,12 +75,23 @@ def training_curves(log: Sequence[Mapping]) -> Figure:
         axes = style.place(figure, 0.58 + column * width, header, width - 0.72, plot)
         for line in lines:
             label, color, dash = _KEYS.get(line.name, (line.name, "#0067a5", "-"))
-            axes.plot(line.x, line.y, dash, color=color, linewidth=1.6, label=label, marker="o",
-                      markersize=3 if len(line.x) < 25 else 0)
+            axes.plot(
+                line.x,
+                line.y,
+                dash,
+                color=color,
+                linewidth=1.6,
+                label=label,
+                marker="o",
+                markersize=3 if len(line.x) < 25 else 0,
+            )
         last = stages[-1].last
         accuracy = title == "Accuracy"
-        axes.set(xlim=(0.5, last + 0.5), ylim=extent(lines, floor=None if accuracy else 0.0, ceiling=1.0 if accuracy else None),
-                 xlabel="epoch of the whole run")
+        axes.set(
+            xlim=(0.5, last + 0.5),
+            ylim=extent(lines, floor=0.0, ceiling=1.0 if accuracy else None),
+            xlabel="epoch of the whole run",
+        )
         axes.xaxis.get_major_locator().set_params(integer=True)
         if accuracy:
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -89,7 +110,9 @@ def _draw(axes: Axes, line: Line, x) -> None:
     axes.plot(x, line.y, color=color, dashes=dashes or (None, None), linewidth=1.6)
 
 
-def _stages(figure: Figure, axes: Axes, stages: Sequence[Stage], events: Sequence[Stage], last: float, width: float) -> None:
+def _stages(
+    figure: Figure, axes: Axes, stages: Sequence[Stage], events: Sequence[Stage], last: float, width: float
+) -> None:
     """Shades every other stage and names all of them above the panel, in as many rows as they need."""
     labels = []
     for number, stage in enumerate(stages):
@@ -105,5 +128,14 @@ def _stages(figure: Figure, axes: Axes, stages: Sequence[Stage], events: Sequenc
     per_epoch = width / last
     places = staggered([(x * per_epoch, style.text_width(figure, text, 7) + 0.12) for x, text in labels])
     for (x, text), row in zip(labels, places):
-        axes.annotate(text, (x, 1), xycoords=axes.get_xaxis_transform(), xytext=(0, 3 + 9 * row), textcoords="offset points",
-                      ha="center", fontsize=7, color=style.QUIET, annotation_clip=False)
+        axes.annotate(
+            text,
+            (x, 1),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(0, 3 + 9 * row),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            color=style.QUIET,
+            annotation_clip=False,
+        )

@@ -115,7 +115,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / max(wanted - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.8)
     first = math.ceil(low / step - 1e-9)
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -138,7 +138,7 @@ def staggered(labels: Sequence[tuple[float, float]]) -> list[int]:
     rows = []
     for centre, width in labels:
         row = next((index for index, end in enumerate(ends) if centre - width / 2 >= end), len(ends))
-        ends[row:row + 1] = [centre + width / 2]
+        ends[row : row + 1] = [centre + width / 2]
         rows.append(row)
     return rows
 

@@ -31,18 +31,33 @@ def fonts() -> list[str]:
 
 
 def settings() -> dict:
-    return {"font.family": fonts(), "font.size": 8, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": QUIET,
-            "xtick.color": QUIET, "ytick.color": QUIET, "axes.linewidth": 0.6, "axes.spines.top": False,
-            "axes.spines.right": False, "axes.titlesize": 8.5, "legend.frameon": False, "text.parse_math": False,
-            "svg.fonttype": "path", "pdf.fonttype": 42}
+    return {
+        "font.family": fonts(),
+        "font.size": 8,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": QUIET,
+        "xtick.color": QUIET,
+        "ytick.color": QUIET,
+        "axes.linewidth": 0.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 8.5,
+        "legend.frameon": False,
+        "text.parse_math": False,
+        "svg.fonttype": "path",
+        "pdf.fonttype": 42,
+    }
 
 
 def styled(function):
     """Run a drawing function under the report's settings and leave the caller's as they were."""
+
     @wraps(function)
     def call(*args, **kwargs):
         with matplotlib.rc_context(settings()):
             return function(*args, **kwargs)
+
     return call
 
 
@@ -58,7 +73,9 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
     path = Path(path)
     known = figure.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
-        raise InputError(f"{path}: cannot draw into a file of this type; end its name in one of .{', .'.join(sorted(known))}")
+        raise InputError(
+            f"{path}: cannot draw into a file of this type; end its name in one of .{', .'.join(sorted(known))}"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(settings()):
         figure.savefig(path, dpi=dpi)
@@ -68,8 +85,9 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Axes at inches from the upper left corner of the figure."""
     total_width, total_height = figure.get_size_inches()
-    return figure.add_axes((left / total_width, 1 - (top + height) / total_height, width / total_width,
-                            height / total_height))
+    return figure.add_axes(
+        (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
+    )
 
 
 def write(figure: Figure, left: float, top: float, text: str, **options):
@@ -79,8 +97,17 @@ def write(figure: Figure, left: float, top: float, text: str, **options):
     return figure.text(left / width, 1 - top / height, text, **options)
 
 
-def tile(axes: Axes, image: np.ndarray, *, saliency: np.ndarray | None = None, localizer: str = "mdm", box=None,
-         overlay: float = 0.0, level: float | None = None, border: str = RULE) -> None:
+def tile(
+    axes: Axes,
+    image: np.ndarray,
+    *,
+    saliency: np.ndarray | None = None,
+    localizer: str = "mdm",
+    box=None,
+    overlay: float = 0.0,
+    level: float | None = None,
+    border: str = RULE,
+) -> None:
     """Draw an image; over it a map with opacity ``overlay``, its outline at ``level`` of its maximum, and a box.
 
     Coordinates are corners, so that outlines and end-exclusive boxes lie on the pixels that they mean.
@@ -89,19 +116,45 @@ def tile(axes: Axes, image: np.ndarray, *, saliency: np.ndarray | None = None, l
     extent = (0, width, height, 0)
     axes.imshow(image, extent=extent, interpolation="lanczos" if height > 64 else "nearest")
     if saliency is not None and overlay > 0:
-        axes.imshow(saliency, extent=extent, cmap=COLORMAP, alpha=overlay, vmin=0, vmax=max(float(np.max(saliency)), 1e-6),
-                    interpolation="bilinear")
+        axes.imshow(
+            saliency,
+            extent=extent,
+            cmap=COLORMAP,
+            alpha=overlay,
+            vmin=0,
+            vmax=max(float(np.max(saliency)), 1e-6),
+            interpolation="bilinear",
+        )
     color = look(localizer).bright
     if saliency is not None and level is not None:
         for number, path in enumerate(outlines(saliency, level)):
-            line, = axes.plot(path[:, 0], path[:, 1], color=color, linewidth=1.15, solid_joinstyle="round", zorder=3,
-                              label="outline" if number == 0 else None)
-            line.set_path_effects([patheffects.Stroke(linewidth=2.4, foreground="black", alpha=0.75), patheffects.Normal()])
+            (line,) = axes.plot(
+                path[:, 0],
+                path[:, 1],
+                color=color,
+                linewidth=1.15,
+                solid_joinstyle="round",
+                zorder=3,
+                label="outline" if number == 0 else None,
+            )
+            line.set_path_effects(
+                [patheffects.Stroke(linewidth=2.4, foreground="black", alpha=0.75), patheffects.Normal()]
+            )
     if box is not None:
         x0, y0, x1, y1 = box
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white", linewidth=0.8, linestyle=(0, (3, 2)),
-                                 zorder=4, path_effects=[patheffects.Stroke(linewidth=1.8, foreground="black", alpha=0.6),
-                                                         patheffects.Normal()]))
+        axes.add_patch(
+            Rectangle(
+                (x0, y0),
+                x1 - x0,
+                y1 - y0,
+                fill=False,
+                edgecolor="white",
+                linewidth=0.8,
+                linestyle=(0, (3, 2)),
+                zorder=4,
+                path_effects=[patheffects.Stroke(linewidth=1.8, foreground="black", alpha=0.6), patheffects.Normal()],
+            )
+        )
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
     for spine in axes.spines.values():
         spine.set(visible=True, color=border, linewidth=0.6)
@@ -119,5 +172,7 @@ def fitted(figure: Figure, text: str, size: float, width: float, weight: str = "
     """``text`` shortened in its middle until it fits into ``width`` inches at ``size`` points."""
     length = len(text)
     while length > 4 and text_width(figure, shorten(text, length), size, weight) > width:
-        length = min(length - 1, int(length * max(0.5, width / text_width(figure, shorten(text, length), size, weight))) + 1)
+        length = min(
+            length - 1, int(length * max(0.5, width / text_width(figure, shorten(text, length), size, weight))) + 1
+        )
     return shorten(text, length)

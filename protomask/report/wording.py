@@ -16,33 +16,71 @@ LOCALIZERS = {
 
 SHOWS = {
     "mdm": "The learned mask is the smallest mask that was found to keep the prototype's similarity when everything outside "
-           "it is hidden. It shows where the evidence is enough, not which property of it (colour, texture, shape) counts; "
-           "another region may do as well.",
+    "it is hidden. It shows where the evidence is enough, not which property of it (colour, texture, shape) counts; "
+    "another region may do as well.",
     "similarity": "The similarity map is the prototype's similarity to each cell of the network's last feature map, enlarged "
-                  "to the image. A cell has seen far more of the image than the square it is drawn on, so the map can lie "
-                  "beside the evidence.",
+    "to the image. A cell has seen far more of the image than the square it is drawn on, so the map can lie "
+    "beside the evidence.",
     "random": "A random map: what a method that knows nothing scores.",
     "center": "A blob in the middle of the image: what a method that knows only where photographers aim scores.",
 }
 
 # name: (label, unit, one sentence); the direction comes with the evaluation
 METRICS = {
-    "insertion": ("Insertion", "", "Starting from a blurred image, pixels come back in the order of the map; the area under the "
-                  "curve of the score is large if the first pixels already restore it."),
-    "deletion": ("Deletion", "", "Pixels are removed in the order of the map; the area under the curve of the score is small if the "
-                 "first pixels removed already destroy it."),
+    "insertion": (
+        "Insertion",
+        "",
+        "Starting from a blurred image, pixels come back in the order of the map; the area under the "
+        "curve of the score is large if the first pixels already restore it.",
+    ),
+    "deletion": (
+        "Deletion",
+        "",
+        "Pixels are removed in the order of the map; the area under the curve of the score is small if the "
+        "first pixels removed already destroy it.",
+    ),
     "average_drop": ("Average drop", "%", "How much of the score is lost when only what the map marks is kept."),
-    "increase": ("Increase in confidence", "%", "Share of cases whose score rises when only what the map marks is kept."),
-    "gain": ("Gain", "%", "By how much the score rises, on average, when only what the map marks is kept; falls count as zero."),
-    "pointing_box": ("Pointing game, box", "", "Share of maps whose maximum lies on the object's box, or within 15 pixels of it."),
-    "pointing_mask": ("Pointing game, object", "", "Share of maps whose maximum lies on the object, or within 15 pixels of it."),
-    "energy_box": ("Energy in the box", "", "Share of the map inside the object's box: on the object, which does not mean that the "
-                   "network used it."),
-    "energy_mask": ("Energy on the object", "", "Share of the map on the object itself, which does not mean that the network used it."),
-    "part_correlation": ("Causal part agreement", "", "Each scene is rendered again without each part; rank correlation between how "
-                         "far the similarity falls and how much of the map lay on the part. Here the true cause is the yardstick."),
-    "top_part": ("Most important part", "", "Share of scenes in which the part that holds most of the map is the one whose removal "
-                 "costs most similarity."),
+    "increase": (
+        "Increase in confidence",
+        "%",
+        "Share of cases whose score rises when only what the map marks is kept.",
+    ),
+    "gain": (
+        "Gain",
+        "%",
+        "By how much the score rises, on average, when only what the map marks is kept; falls count as zero.",
+    ),
+    "pointing_box": (
+        "Pointing game, box",
+        "",
+        "Share of maps whose maximum lies on the object's box, or within 15 pixels of it.",
+    ),
+    "pointing_mask": (
+        "Pointing game, object",
+        "",
+        "Share of maps whose maximum lies on the object, or within 15 pixels of it.",
+    ),
+    "energy_box": (
+        "Energy in the box",
+        "",
+        "Share of the map inside the object's box: on the object, which does not mean that the network used it.",
+    ),
+    "energy_mask": (
+        "Energy on the object",
+        "",
+        "Share of the map on the object itself, which does not mean that the network used it.",
+    ),
+    "part_correlation": (
+        "Causal part agreement",
+        "",
+        "Each scene is rendered again without each part; rank correlation between how "
+        "far the similarity falls and how much of the map lay on the part. Here the true cause is the yardstick.",
+    ),
+    "top_part": (
+        "Most important part",
+        "",
+        "Share of scenes in which the part that holds most of the map is the one whose removal costs most similarity.",
+    ),
 }
 
 FAITHFUL = ("insertion", "deletion", "average_drop", "gain", "increase", "part_correlation", "top_part")
@@ -56,6 +94,13 @@ _NUMBER_PREFIX = re.compile(r"^\d{1,4}[._-](?=\D)")
 
 def localizer_label(name: str) -> str:
     return LOCALIZERS.get(name, name)
+
+
+def spoken(name: str) -> str:
+    """A localizer's name within a sentence."""
+    return {"similarity": "the similarity map", "center": "a blob in the centre", "random": "a random map"}.get(
+        name, localizer_label(name)
+    )
 
 
 def metric_label(name: str) -> str:
@@ -89,13 +134,15 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{number(100 * share, digits)} %"
+    return "–" if share is None else f"{number(100 * share, digits)}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float | None) -> str:
-    """``0.04`` -> "0.04 s", ``95`` -> "1 min 35 s", ``7300`` -> "2 h 2 min"."""
+    """``0.04`` -> "40 ms", ``95`` -> "1 min 35 s", ``7300`` -> "2 h 2 min"."""
     if seconds is None:
         return "–"
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 10:
         return f"{seconds:.2g} s"
     if seconds < 60:
@@ -120,4 +167,4 @@ def shorten(text: str, length: int) -> str:
     if len(text) <= length:
         return text
     head = (length - 1 + 1) // 2
-    return f"{text[:head].rstrip()}…{text[len(text) - (length - 1 - head):].lstrip()}"
+    return f"{text[:head].rstrip()}…{text[len(text) - (length - 1 - head) :].lstrip()}"

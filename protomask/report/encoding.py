@@ -1,0 +1,111 @@
+"""Pictures for the page: photographs and maps as data URIs, outlines as SVG paths, and all of it in words."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from protomask.report.overlays import LEVEL, outlines, region
+from protomask.report.palette import COLORMAP
+from protomask.report.wording import localizer_label
+
+PHOTO_SIDE, MAP_SIDE = 320, 112
+"""Longest sides in pixels. A map is smooth: the browser enlarges it without a visible loss."""
+
+
+def picture(
+    image: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    localizers: Sequence[str],
+    subject: str,
+    *,
+    boxes: Mapping = {},
+    cell=None,
+    level: float = LEVEL,
+) -> dict:
+    """What the template needs to draw an image with the maps of its localizers.
+
+    Args:
+        image: (H, W, 3) uint8.
+        maps: localizer name to (H, W) in [0, 1].
+        localizers: names in the order of the page's switch; one without a map here has no layer.
+        subject: what the image is, the beginning of the alternative text.
+        boxes: localizer name to box.
+        cell: box of the feature map's cells that a prototype came from.
+        level: share of a map's maximum at which it is outlined.
+    """
+    height, width = image.shape[:2]
+    layers = [
+        {
+            "slot": slot,
+            "name": name,
+            "map": map_uri(maps[name]),
+            "path": svg_path(maps[name], level),
+            "box": boxes.get(name),
+        }
+        for slot, name in enumerate(localizers)
+        if name in maps
+    ]
+    marks = "; ".join(
+        f"{localizer_label(name)} marks {whereabouts(maps[name], level)}" for name in localizers if name in maps
+    )
+    return {
+        "width": width,
+        "height": height,
+        "photo": photo_uri(image),
+        "layers": layers,
+        "cell": cell,
+        "alt": f"{subject}. {marks}." if marks else f"{subject}.",
+    }
+
+
+def photo_uri(image: np.ndarray, quality: int = 82) -> str:
+    photo = Image.fromarray(np.ascontiguousarray(image))
+    photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
+    return _uri(photo, quality)
+
+
+def map_uri(saliency: np.ndarray, quality: int = 72) -> str:
+    """The map in the report's colours, small."""
+    top = float(np.max(saliency))
+    grey = Image.fromarray(np.uint8(np.clip(saliency / top if top > 0 else saliency, 0, 1) * 255 + 0.5))
+    grey.thumbnail((MAP_SIDE, MAP_SIDE), Image.Resampling.BILINEAR)
+    return _uri(Image.fromarray(_colors()[np.asarray(grey)]), quality)
+
+
+def svg_path(saliency: np.ndarray, level: float = LEVEL) -> str:
+    """The map's outlines as the ``d`` of an SVG path in pixels of the image; empty where there is none."""
+    return "".join("M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in path[:-1]) + "Z" for path in outlines(saliency, level))
+
+
+def whereabouts(saliency: np.ndarray, level: float = LEVEL) -> str:
+    """Where a map's outlined region lies, in words: "6 % of the image, upper left"."""
+    inside = region(saliency, level)
+    if not inside.any():
+        return "nothing"
+    rows, columns = np.nonzero(inside)
+    height, width = inside.shape
+    vertical = ("upper", "middle", "lower")[min(int(3 * rows.mean() / height), 2)]
+    horizontal = ("left", "centre", "right")[min(int(3 * columns.mean() / width), 2)]
+    place = "centre" if (vertical, horizontal) == ("middle", "centre") else f"{vertical} {horizontal}"
+    share = 100 * inside.mean()
+    return f"{f'{share:.0f}' if share >= 1 else 'less than 1'} % of the image, {place}"
+
+
+@cache
+def _colors() -> np.ndarray:
+    """(256, 3) uint8."""
+    import matplotlib
+
+    return np.uint8(np.round(matplotlib.colormaps[COLORMAP](np.arange(256))[:, :3] * 255))
+
+
+def _uri(image: Image.Image, quality: int) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", quality=quality, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,112 @@
+"""The report: one HTML file with everything in it, that asks nothing of the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from protomask.explanation import Explanation, PrototypePicture
+from protomask.report import summary, verdict, views
+from protomask.report.charts import curve_charts, training_charts
+from protomask.report.overlays import LEVEL
+from protomask.report.wording import BASELINES
+
+
+def write_report(
+    path: str | Path,
+    *,
+    config: Mapping,
+    metrics: Mapping | None = None,
+    log: Sequence[Mapping] | None = None,
+    pictures: Sequence[PrototypePicture] = (),
+    explanations: Sequence[Explanation] = (),
+    evaluation=None,
+    level: float = LEVEL,
+    title: str | None = None,
+) -> Path:
+    """Write ``report.html``; what is missing or empty gives a report without that section.
+
+    Args:
+        path: of the file; whole or not there.
+        config: the run's ``config.json``.
+        metrics: its ``metrics.json``.
+        log: the rows of its ``log.jsonl``.
+        pictures: every prototype's; their localizers, in order, make the page's switch.
+        explanations: of test images.
+        evaluation: a :class:`protomask.results.Evaluation`.
+        level: share of a map's maximum at which it is outlined.
+        title: in place of "ProtoPNet on ...".
+    """
+    path = Path(path)
+    page = render(
+        config=config,
+        metrics=metrics or {},
+        log=log or [],
+        pictures=pictures,
+        explanations=explanations,
+        evaluation=evaluation,
+        level=level,
+        title=title,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def render(
+    *,
+    config: Mapping,
+    metrics: Mapping,
+    log: Sequence[Mapping],
+    pictures: Sequence[PrototypePicture],
+    explanations: Sequence[Explanation],
+    evaluation,
+    level: float = LEVEL,
+    title: str | None = None,
+) -> str:
+    """The page as text; arguments as for :func:`write_report`."""
+    localizers = views.localizers_of(pictures, explanations)
+    rivals = _rivals(evaluation, localizers)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    options = config.get("options", config)
+    cards = views.gallery(pictures, localizers, explanations, level)
+    return environment.get_template("report.html.j2").render(
+        title=title or summary.title(config),
+        level=f"{100 * level:.0f}",
+        similarity_kind=options.get("similarity"),
+        accuracy=summary.accuracy(metrics, config),
+        localizers=views.localizer_switch(localizers),
+        gallery=cards,
+        classes=views.class_filter(pictures),
+        panels=views.panels(explanations, localizers, cards, level),
+        trust=verdict.which_to_trust(evaluation, *rivals) if rivals else None,
+        table=verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
+        contests=verdict.contest_tables(evaluation, *rivals) if rivals else [],
+        curves=curve_charts(getattr(evaluation, "curves", None) or {}),
+        training=training_charts(log),
+        provenance=summary.provenance(config, metrics),
+        config=config,
+        metrics=metrics,
+    )
+
+
+def _rivals(evaluation, localizers: Sequence[str]) -> tuple[str, str] | None:
+    """The two localizers whose contest the page is about: those of the pictures, else the first two that were evaluated."""
+    if evaluation is None or not evaluation.comparisons:
+        return None
+    have = list(dict.fromkeys(row["localizer"] for row in evaluation.rows))
+    order = [name for name in localizers if name in have]
+    order += [name for name in have if name not in order and name not in BASELINES]
+    order += [name for name in have if name not in order]
+    return (order[0], order[1]) if len(order) > 1 else None

@@ -1,0 +1,134 @@
+"""The top of the page in plain words, and its foot: what the run was made from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+from protomask.report.wording import count, duration, percent
+
+NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
+DATA = {"parts": "the embedded creatures (parts)", "cub": "birds (CUB-200-2011 format)", "folder": "a folder of images"}
+
+
+def title(config: Mapping) -> str:
+    options = config.get("options", config)
+    network, data = options.get("network"), options.get("data")
+    name = NETWORKS.get(network, network or "Prototype network")
+    return f"{name} on {DATA.get(data, data)}" if data else str(name)
+
+
+def accuracy(metrics: Mapping, config: Mapping) -> dict:
+    """Figures and sentences about accuracy: before and after projection, at the end, and without prototypes.
+
+    An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the test set, not
+    that of training.
+    """
+    scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
+    black_box = metrics.get("black_box_accuracy")
+    images = (config.get("data") or {}).get("test") if isinstance(config.get("data"), Mapping) else None
+    head = next((name for name in ("final", "after_projection", "before_projection") if name in scores), None)
+    figures, sentences = [], []
+    if head:
+        interval = wilson(scores[head], images) if images else None
+        note = (
+            f"95\N{NO-BREAK SPACE}% interval {percent(interval[0])} to {percent(interval[1])}, {count(images, 'image')}"
+            if interval
+            else ""
+        )
+        figures.append({"value": percent(scores[head]), "label": "test accuracy", "note": note})
+        sentences.append(_course(scores, head))
+    for name, label, note in (
+        ("before_projection", "before projection", "prototypes still free vectors"),
+        ("after_projection", "after projection", "prototypes are training patches"),
+    ):
+        if name in scores and name != head:
+            figures.append({"value": percent(scores[name]), "label": label, "note": note})
+    if black_box is not None:
+        figures.append(
+            {"value": percent(black_box), "label": "plain classifier", "note": "same backbone, no prototypes"}
+        )
+        if head:
+            sentences.append(_price(scores[head], black_box))
+    elif head:
+        sentences.append(
+            "What the prototypes cost in accuracy against the same backbone as a plain classifier was not measured."
+        )
+    return {"figures": figures, "sentences": [text for text in sentences if text]}
+
+
+def wilson(share: float, images: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share among ``images``."""
+    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
+    half = z / (1 + z * z / images) * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def _course(scores: Mapping, head: str) -> str:
+    if "before_projection" not in scores or "after_projection" not in scores:
+        return ""
+    change = 100 * (scores["after_projection"] - scores["before_projection"])
+    if abs(change) < 0.05:
+        text = "Tying every prototype to a real training patch (projection) left the accuracy as it was"
+    else:
+        verb = "cost" if change < 0 else "gained"
+        text = f"Tying every prototype to a real training patch (projection) {verb} {_points(change)}"
+    if head == "final":
+        text += f"; re-fitting the last layer then {_moved(100 * (scores['final'] - scores['after_projection']))}"
+    return text + "."
+
+
+def _moved(change: float) -> str:
+    return "changed nothing" if abs(change) < 0.05 else f"{'gained' if change > 0 else 'cost'} {_points(change)}"
+
+
+def _price(own: float, black_box: float) -> str:
+    change = 100 * (own - black_box)
+    if abs(change) < 0.05:
+        return "The same backbone as a plain classifier is as accurate: the prototypes cost nothing here."
+    return (
+        f"The same backbone as a plain classifier is {'more' if change < 0 else 'less'} accurate by {_points(change)}: "
+        + ("the price of the prototypes." if change < 0 else "here the prototypes help.")
+    )
+
+
+def _points(change: float) -> str:
+    return f"{abs(change):.1f} percentage point{'' if f'{abs(change):.1f}' == '1.0' else 's'}"
+
+
+def provenance(config: Mapping, metrics: Mapping) -> list[dict]:
+    """Everything in ``config`` as tables of (name, value), one per nested mapping, and the seconds of each stage."""
+    tables, loose = [], []
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            tables.append(
+                {
+                    "title": name.replace("_", " ").capitalize(),
+                    "rows": [(key, _plain(entry)) for key, entry in _flat(value)],
+                }
+            )
+        else:
+            loose.append((name, _plain(value)))
+    if loose:
+        tables.insert(0, {"title": "Configuration", "rows": loose})
+    seconds = metrics.get("seconds") or {}
+    if seconds:
+        rows = [(name.replace("_", " "), duration(value)) for name, value in seconds.items()]
+        rows.append(("together", duration(sum(value for value in seconds.values() if value is not None))))
+        tables.append({"title": "Time", "rows": rows})
+    return tables
+
+
+def _flat(values: Mapping, before: str = ""):
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _plain(value) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

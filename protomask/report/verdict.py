@@ -1,0 +1,181 @@
+"""An evaluation in words and tables: which picture to trust, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from protomask.report.charts import interval_mark
+from protomask.report.palette import look
+from protomask.report.wording import (
+    BASELINES,
+    FAITHFUL,
+    duration,
+    listed,
+    localizer_label,
+    metric_label,
+    metric_sentence,
+    metric_unit,
+    number,
+    spoken,
+)
+
+
+def which_to_trust(evaluation, a: str, b: str) -> dict | None:
+    """A headline and the reasons for it, from the metrics that ask whether the score follows the picture.
+
+    Whether a map lies on the object is reported elsewhere and does not count here: a network may well look at the background,
+    and its picture should then say so. A winner that is not ahead of a baseline that knows nothing is said to be.
+
+    Returns:
+        ``headline``, ``sentences``; None where ``a`` and ``b`` were not compared in such a metric.
+    """
+    contests = [row for row in evaluation.comparisons if {row["a"], row["b"]} == {a, b} and row["metric"] in FAITHFUL]
+    if not contests:
+        return None
+    ahead = {name: [row["metric"] for row in contests if row["better"] == name] for name in (a, b, "undecided")}
+    winner = a if ahead[a] and not ahead[b] else b if ahead[b] and not ahead[a] else None
+    first, second = (a, b) if winner != b else (b, a)
+    names = {name: spoken(name) for name in (a, b)}
+    if winner:
+        headline = f"{names[winner]}, more than {names[second]}"
+        sentence = f"The score follows {names[first]} more closely than {names[second]} in {_metrics(ahead[first])}"
+    elif ahead[a]:
+        headline = f"neither {names[a]} nor {names[b]} is ahead throughout"
+        sentence = (
+            f"The score follows {names[a]} more closely in {_metrics(ahead[a])}, {names[b]} in {_metrics(ahead[b])}"
+        )
+    else:
+        headline = f"{names[a]} and {names[b]} cannot be told apart"
+        sentence = f"No paired difference is clear in {_metrics(ahead['undecided'])}"
+    if any(ahead[name] for name in (a, b)):
+        sentence += ": the 95 % interval of " + ("each" if sum(len(ahead[name]) for name in (a, b)) > 1 else "the")
+        sentence += " paired difference excludes zero"
+        if ahead["undecided"]:
+            sentence += f". Undecided: {_metrics(ahead['undecided'])}"
+    cases = max(row["n"] for row in contests)
+    sentences = [f"{sentence} ({cases} pairs of a test image and a prototype)."]
+    caution = _against_baselines(evaluation, winner) if winner else None
+    return {"headline": headline, "sentences": sentences + ([caution] if caution else []), "winner": winner}
+
+
+def _against_baselines(evaluation, winner: str) -> str | None:
+    doubts = []
+    for row in evaluation.comparisons:
+        rival = ({row["a"], row["b"]} - {winner}).pop() if winner in (row["a"], row["b"]) else None
+        if rival in BASELINES and row["metric"] in FAITHFUL and row["better"] != winner:
+            doubts.append(f"{spoken(rival)} in {metric_label(row['metric']).lower()}")
+    if not doubts:
+        return None
+    return f"But it is not clearly ahead of maps that know nothing of the network: {listed(doubts)}. Trust it no further than that."
+
+
+def metric_table(evaluation) -> dict:
+    """Metrics down, localizers across, the best mean marked."""
+    rows = {(row["metric"], row["localizer"]): row for row in evaluation.rows}
+    metrics = list(dict.fromkeys(row["metric"] for row in evaluation.rows))
+    localizers = list(dict.fromkeys(row["localizer"] for row in evaluation.rows))
+    lines = []
+    for metric in metrics:
+        up = higher_is_better(metric)
+        means = [
+            rows[metric, name]["mean"]
+            for name in localizers
+            if (metric, name) in rows and rows[metric, name]["mean"] is not None
+        ]
+        best = (max(means) if up else min(means)) if means else None
+        cells = []
+        for name in localizers:
+            row = rows.get((metric, name))
+            mean = row and row["mean"]
+            cells.append(
+                {
+                    "mean": number(mean, _digits(metric)),
+                    "best": mean is not None and mean == best,
+                    "interval": _interval(row) if row else "",
+                    "n": row["n"] if row else 0,
+                }
+            )
+        counts = [cell["n"] for cell in cells]
+        lines.append(
+            {
+                "label": metric_label(metric),
+                "unit": metric_unit(metric),
+                "sentence": metric_sentence(metric),
+                "direction": "higher is better" if up else "lower is better",
+                "arrow": "↑" if up else "↓",
+                "cells": cells,
+                "n": str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}",
+                "faithful": metric in FAITHFUL,
+            }
+        )
+    seconds = [
+        next(row["seconds_per_map"] for row in evaluation.rows if row["localizer"] == name) for name in localizers
+    ]
+    return {
+        "localizers": [{"label": localizer_label(name), "look": look(name)} for name in localizers],
+        "rows": lines,
+        "seconds": [duration(value) for value in seconds],
+    }
+
+
+def differences(evaluation, a: str, b: str) -> list[dict]:
+    """The paired differences of two localizers, turned so that positive is always better for ``a``."""
+    found = []
+    for row in evaluation.comparisons:
+        if {row["a"], row["b"]} != {a, b} or row["difference"] is None:
+            continue
+        sign = (1 if row["a"] == a else -1) * (1 if higher_is_better(row["metric"]) else -1)
+        low, high = row["ci_low"], row["ci_high"]
+        bounds = sorted((sign * low, sign * high)) if low is not None and high is not None else (None, None)
+        better = row["better"]
+        found.append(
+            {
+                "label": metric_label(row["metric"]),
+                "unit": metric_unit(row["metric"]),
+                "difference": _signed(sign * row["difference"], row["metric"]),
+                "interval": ""
+                if bounds[0] is None
+                else f"{_signed(bounds[0], row['metric'])} to {_signed(bounds[1], row['metric'])}",
+                "n": row["n"],
+                "says": "undecided" if better == "undecided" else f"{localizer_label(better)} better",
+                "better": None if better == "undecided" else look(better),
+                "mark": interval_mark(sign * row["difference"], *bounds),
+            }
+        )
+    return found
+
+
+def contest_tables(evaluation, a: str, b: str) -> list[dict]:
+    """:func:`differences` of every two localizers, the contest of ``a`` and ``b`` first."""
+    pairs = list(dict.fromkeys((row["a"], row["b"]) for row in evaluation.comparisons))
+    pairs.sort(key=lambda pair: set(pair) != {a, b})
+    return [
+        {"a": localizer_label(first), "b": localizer_label(second), "rows": differences(evaluation, first, second)}
+        for first, second in ((a, b) if set(pair) == {a, b} else pair for pair in pairs)
+    ]
+
+
+def higher_is_better(metric: str) -> bool:
+    from protomask.metrics.catalogue import HIGHER_IS_BETTER
+
+    return HIGHER_IS_BETTER.get(metric, True)
+
+
+def _metrics(names: list[str]) -> str:
+    return listed([metric_label(name).lower() for name in names])
+
+
+def _digits(metric: str) -> int:
+    return 1 if metric_unit(metric) == "%" else 3
+
+
+def _signed(value: float, metric: str) -> str:
+    text = number(value, _digits(metric))
+    return text if text.startswith("−") or float(text) == 0 else f"+{text}"
+
+
+def _interval(row: dict) -> str:
+    low, high = row["ci_low"], row["ci_high"]
+    return (
+        ""
+        if low is None or high is None
+        else f"{number(low, _digits(row['metric']))} to {number(high, _digits(row['metric']))}"
+    )
