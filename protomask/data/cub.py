@@ -82,7 +82,7 @@ def _find(root: Path | None) -> Path:
     for folder in (root, root / _FOLDER):
         if (folder / "images.txt").is_file() and (folder / "images").is_dir():
             return folder
-    raise InputError(f"{root}: not a CUB-200-2011 folder; expected images.txt and images/ in it, or in {_FOLDER}/ below")
+    raise InputError(f"{root}: not a CUB-200-2011 folder; expected images.txt and images/ in it or in {_FOLDER}/")
 
 
 def _parts(root: Path, images: dict) -> tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]:
@@ -128,7 +128,7 @@ def _table(path: Path, form: str, of: dict | None = None) -> dict[int, tuple]:
             raise InputError(f"{path}:{line}: {kind} {number} occurs twice; remove one of the lines")
         if of is not None and number not in of:
             raise InputError(f"{path}:{line}: image {number} is not in images.txt; remove the line or add it there")
-        if "WIDTH" in form and not (values[2] > 0 and values[3] > 0 and values[0] + values[2] > 0 and values[1] + values[3] > 0):
+        if "WIDTH" in form and not _is_box(*values):
             raise InputError(f"{path}:{line}: the box of image {number} is empty or outside its image; mend it")
         table[number] = tuple(values)
     missing = next((number for number in of or () if number not in table), None)
@@ -137,8 +137,12 @@ def _table(path: Path, form: str, of: dict | None = None) -> dict[int, tuple]:
     return table
 
 
+def _is_box(x: float, y: float, width: float, height: float) -> bool:
+    return width > 0 and height > 0 and x + width > 0 and y + height > 0
+
+
 def _rows(path: Path, form: str):
-    """Yields (line number, values) of a file with the columns ``form``; the last column may hold spaces if it is text."""
+    """Yields (line number, values) of a file with the columns ``form``; a last column of text may hold spaces."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -147,24 +151,27 @@ def _rows(path: Path, form: str):
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     columns = form.split()
+    readers = [_READERS.get(column, int) for column in columns]
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            words = line.strip().split(maxsplit=len(columns) - 1)
+            words = line.split(maxsplit=len(columns) - 1)
             try:
-                yield number, tuple(_value(column, word) for column, word in zip(columns, words, strict=True))
+                yield number, tuple([read(word) for read, word in zip(readers, words, strict=True)])
             except ValueError:
                 raise InputError(f"{path}:{number}: malformed line {line.strip()[:60]!r}; expected {form!r}") from None
 
 
-def _value(column: str, word: str) -> int | float | str:
-    if column in ("PATH", "NAME"):
-        return word
-    if column in ("X", "Y", "WIDTH", "HEIGHT"):
-        number = float(word)
-        if not math.isfinite(number):
-            raise ValueError
-        return number
-    number = int(word)
-    if column == "0|1" and number not in (0, 1):
-        raise ValueError
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(word)
     return number
+
+
+def _flag(word: str) -> int:
+    return ("0", "1").index(word)  # a ValueError for anything else
+
+
+# What the words of a column become; ids are integers.
+_READERS = {"PATH": str.rstrip, "NAME": str.rstrip, "0|1": _flag}
+_READERS |= dict.fromkeys(("X", "Y", "WIDTH", "HEIGHT"), _finite)

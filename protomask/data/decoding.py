@@ -23,7 +23,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 # Pillow's readers raise all of these for damaged files.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_DAMAGE += (Image.DecompressionBombError,)
 
 
 def image_size(path: Path) -> tuple[int, int]:

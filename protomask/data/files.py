@@ -68,7 +68,8 @@ class FileImages(AnnotatedImages):
         self._boxes_from = boxes_from
         # One array for all boxes, not a tensor each: forked workers share it without copying. In float64, since a sum
         # x + width just below an integer must not be rounded up before the crop cuts its decimals off.
-        self._boxes = np.concatenate([np.empty((0, 4)), *(np.asarray(b, dtype=np.float64).reshape(-1, 4) for b in boxes)])
+        rows = [np.asarray(one, dtype=np.float64).reshape(-1, 4) for one in boxes]
+        self._boxes = np.concatenate([np.empty((0, 4)), *rows])
         self._first_box = np.concatenate([[0], np.cumsum([len(b) for b in boxes])]).astype(np.int64)
         self._points = None if points is None else torch.as_tensor(points, dtype=torch.float32)
         self._visible = None if visible is None else torch.as_tensor(visible, dtype=torch.bool)
@@ -103,8 +104,8 @@ class FileImages(AnnotatedImages):
         if outside.any():
             box = ", ".join(f"{side:g}" for side in boxes[outside][0])
             raise InputError(
-                f"{self._boxes_from}: the box ({box}) of {self.names[index]} lies outside its image, which is {width} x "
-                f"{height} pixels; mend or remove it"
+                f"{self._boxes_from}: the box ({box}) of {self.names[index]} lies outside its image, which is "
+                f"{width} x {height} pixels; mend or remove it"
             )
         x0, y0, x1, y1 = 0, 0, width, height
         if self.crop and len(boxes):

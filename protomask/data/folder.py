@@ -27,6 +27,7 @@ from protomask.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _MASK = re.compile(r"(?P<name>.+)_mask(_\d+)?\.png", re.IGNORECASE)
+_SPLITS = ("train", "validation", "test")
 _HEADER = ("file", "x0", "y0", "x1", "y1")
 
 
@@ -77,7 +78,7 @@ def load(
         check_share("test", test)
         training, held = hold_out(labels, test, seed)
         return Splits(every.subset(training), every.subset([]), every.subset(held))
-    members = {key: [at for at, (part, _, _) in enumerate(found) if part == key] for key in ("train", "validation", "test")}
+    members = {key: [at for at, (part, _, _) in enumerate(found) if part == key] for key in _SPLITS}
     return Splits(**{key: every.subset(positions) for key, positions in members.items()})
 
 
@@ -108,7 +109,8 @@ def _pictures(folder: Path) -> list[tuple[str, Path]]:
             if path.suffix.lower() in SUFFIXES and not _MASK.fullmatch(path.name) and not path.name.startswith(".")
         ]
         if not found:
-            raise InputError(f"{entry}: no pictures in this class folder; add some ({', '.join(SUFFIXES)}) or remove it")
+            known = ", ".join(SUFFIXES)
+            raise InputError(f"{entry}: no pictures ({known}) in this class folder; add some or remove it")
         pictures += [(entry.name, path) for path in found]
     return pictures
 
@@ -143,9 +145,10 @@ def _boxes(root: Path, names: list[str]) -> list[list[tuple[float, ...]]]:
             if missing:
                 raise InputError(f"{path}:1: no column {missing[0]!r}; the header must be {','.join(_HEADER)}")
             for row in reader:
-                name, box = _box(row, f"{path}:{reader.line_num}")
+                where = f"{path}:{reader.line_num}"
+                name, box = _box(row, where)
                 if name not in boxes:
-                    raise InputError(f"{path}:{reader.line_num}: no picture {name!r} below {root}; mend or remove the row")
+                    raise InputError(f"{where}: no picture {name!r} below {root}; mend or remove the row")
                 boxes[name].append(box)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None

@@ -23,7 +23,7 @@ def as_points(points: Tensor, canvas: tuple[int, int]) -> tv_tensors.KeyPoints:
 
 
 def move(coordinates: Tensor, origin: tuple[int, int], divisor: int = 1) -> Tensor:
-    """(..., 2m) alternating x, y of a frame, seen from a crop that begins at ``origin`` (x, y), shrunk by ``divisor``."""
+    """(..., 2m) alternating x, y, seen from a crop that begins at ``origin`` (x, y) and is shrunk by ``divisor``."""
     shift = torch.tensor(origin * (coordinates.shape[-1] // 2), dtype=coordinates.dtype)
     return (coordinates - shift) / divisor
 

@@ -129,7 +129,7 @@ class InnerWarp(v2.Transform):
 
 
 class InnerTilt(v2.Transform):
-    """Perspective: one side of the frame, chosen at random, comes nearer by up to the share ``magnitude`` of its length.
+    """Perspective: one side of the frame, chosen at random, comes nearer by up to the share ``magnitude`` of it.
 
     The smaller trapezoid of the image is stretched over the frame, so that no border shows.
     """

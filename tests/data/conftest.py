@@ -34,7 +34,8 @@ def cub_root(tmp_path: Path) -> Path:
     """
     root = tmp_path / "Größe mit Leerzeichen" / "CUB_200_2011"
     (root / "parts").mkdir(parents=True)
-    lines = {name: [] for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes", "parts/part_locs")}
+    names = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "parts/part_locs")
+    lines = {name: [] for name in names}
     classes = {3: "003.Blue_Bird", 7: "007.Löffler", 12: "012.Two Words"}
     for at, (number, name) in enumerate(classes.items()):
         (root / "images" / name).mkdir(parents=True)

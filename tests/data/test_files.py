@@ -32,7 +32,8 @@ def test_without_memory_every_look_decodes(cub_root):
 
 
 def test_a_set_larger_than_its_allowance_is_not_kept(cub_root):
-    kept, too_large = (load_data("cub", cub_root, cache=cache).train for cache in (12 * 22 * 32 * 4, 12 * 22 * 32 * 4 - 1))
+    needed = 12 * 22 * 32 * 4  # images, cropped height and width, RGB and mask
+    kept, too_large = (load_data("cub", cub_root, cache=cache).train for cache in (needed, needed - 1))
     assert kept._cache is not None and too_large._cache is None
     assert torch.equal(kept[0]["image"], too_large[0]["image"])
 

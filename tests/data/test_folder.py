@@ -49,7 +49,7 @@ def test_other_files_are_ignored(split_root):
 
 
 def test_several_boxes_and_the_crop_around_them(split_root):
-    rows = ["file,x0,y0,x1,y1,label", "train/Äpfel/01.png,12,8,30.5,20,x", "train/Äpfel/01.png,20,10,44,30,", "test/pears/08.png,5,5,9,9,"]
+    rows = ["file,x0,y0,x1,y1,label", "train/Äpfel/01.png,12,8,30.5,20,x", "train/Äpfel/01.png,20,10,44,30,"]
     (split_root / "boxes.csv").write_text("\n".join(rows), encoding="utf-8")
     train = load_data("folder", split_root, validation=0).train
     position = train.names.index("train/Äpfel/01.png")
@@ -106,7 +106,7 @@ def test_wrong_folders_say_what_was_expected(split_root, tmp_path):
     with pytest.raises(InputError, match="empty: no class folders"):
         load_data("folder", tmp_path / "empty")
     (split_root / "train" / "quinces").mkdir()
-    with pytest.raises(InputError, match="quinces: no pictures in this class folder"):
+    with pytest.raises(InputError, match="quinces: no pictures .* in this class folder"):
         load_data("folder", split_root)
     (split_root / "train" / "quinces").rename(split_root / "test" / "quinces")
     Image.fromarray(scene()).save(split_root / "test" / "quinces" / "a.png")

@@ -125,7 +125,9 @@ def test_tone_moves_colours_as_defined_and_leaves_annotations():
 
 def test_settling_hides_points_and_clamps_or_drops_boxes():
     sample = _sample() | {
-        "boxes": as_boxes(torch.tensor([[-5.0, -5, 10, 10], [290, 190, 400, 400], [300, 0, 310, 9], [5, 5, 5.5, 50]]), (200, 300)),
+        "boxes": as_boxes(
+            torch.tensor([[-5.0, -5, 10, 10], [290, 190, 400, 400], [300, 0, 310, 9], [5, 5, 5.5, 50]]), (200, 300)
+        ),
         "points": as_points(torch.tensor([[299.9, 199.9], [300.0, 5.0], [5.0, -0.1], [0.0, 0.0]]), (200, 300)),
         "visible": torch.tensor([True, True, True, False]),
     }
