@@ -93,7 +93,7 @@ BAD_LINES = [
     ("bounding_boxes.txt", lambda lines: ["5 1 1 0 9", *lines[1:]], "boxes.txt:1: the box of image 5 is empty"),
     ("bounding_boxes.txt", lambda lines: ["5 -9 1 9 9", *lines[1:]], "boxes.txt:1: the box of image 5 is empty or out"),
     ("bounding_boxes.txt", lambda lines: ["5 1 1 nan 9", *lines[1:]], "boxes.txt:1: malformed line"),
-    ("bounding_boxes.txt", lambda lines: ["5 60 1 9 9", *lines[1:]], "(60, 1, 69, 10) of 003.Blue_Bird/bird 0.png lies"),
+    ("bounding_boxes.txt", lambda lines: ["5 60 1 9 9", *lines[1:]], "(60, 1, 69, 10) of 003.Blue_Bird/bird 0.png"),
     ("parts/part_locs.txt", lambda lines: ["5 9 1 1 1", *lines], "part_locs.txt:1: part 9 is not in parts.txt"),
     ("parts/part_locs.txt", lambda lines: ["6 2 1 1 1", *lines], "part_locs.txt:1: image 6 is not in images.txt"),
     ("parts/part_locs.txt", lambda lines: [*lines, "5 2 1 1 1"], "part_locs.txt:25: part 2 of image 5 occurs twice"),
