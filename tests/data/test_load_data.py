@@ -62,3 +62,10 @@ def test_an_entry_point_adds_a_data_set_that_takes_what_it_needs(monkeypatch):
     assert seen == {"root": None, "seed": 5, "flavour": "sour"}
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (4, 2, 2)
     assert data_names() == ("parts", "cub", "folder", "numbers")
+
+
+def test_parts_needs_no_root_and_takes_the_usual_options(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    scenes = {"classes": 6, "train_per_class": 4, "test_per_class": 1}
+    splits = load_data("parts", validation=0.5, seed=1, image_size=32, crop=True, **scenes)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [12, 12, 6]
