@@ -1,7 +1,7 @@
 """Line charts and intervals for the page: numbers to pixels here, drawn by the template as SVG.
 
-Drawn by hand rather than by matplotlib, so that they take the page's fonts and colours, dark and light, need no ids, which
-could collide, and stay a few kilobytes small.
+Drawn by hand rather than by matplotlib, so that they take the page's fonts and colours, dark and light, need no ids,
+which could collide, and stay a few kilobytes small.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def curve_charts(curves: Mapping[str, Mapping[str, object]]) -> list[dict]:
                 x_label=f"pixels {verb}",
                 x_text=lambda value: f"{100 * value:.0f} %",
                 y_text=lambda value: f"{value:.2g}",
-                alt=f"{metric_label(metric)} curves{goal}. Share of the similarity left with a quarter of the pixels {verb}: {half}.",
+                alt=f"{metric_label(metric)} curves{goal}. Share of the similarity left with "
+                f"a quarter of the pixels {verb}: {half}.",
             )
         )
     return charts

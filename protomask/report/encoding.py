@@ -24,7 +24,7 @@ def picture(
     localizers: Sequence[str],
     subject: str,
     *,
-    boxes: Mapping = {},
+    boxes: Mapping | None = None,
     cell=None,
     level: float = LEVEL,
 ) -> dict:
@@ -46,7 +46,7 @@ def picture(
             "name": name,
             "map": map_uri(maps[name]),
             "path": svg_path(maps[name], level),
-            "box": boxes.get(name),
+            "box": (boxes or {}).get(name),
         }
         for slot, name in enumerate(localizers)
         if name in maps

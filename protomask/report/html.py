@@ -102,7 +102,7 @@ def render(
 
 
 def _rivals(evaluation, localizers: Sequence[str]) -> tuple[str, str] | None:
-    """The two localizers whose contest the page is about: those of the pictures, else the first two that were evaluated."""
+    """The two localizers whose contest the page is about: those of the pictures, else the first two evaluated."""
     if evaluation is None or not evaluation.comparisons:
         return None
     have = list(dict.fromkeys(row["localizer"] for row in evaluation.rows))

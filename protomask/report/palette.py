@@ -1,7 +1,7 @@
 """The colours of localizers, for figures and page alike.
 
-Safe for the common kinds of colour blindness (after Okabe and Ito), and never alone with a meaning: every localizer also has
-its own dash pattern, and its name stands beside it.
+Safe for the common kinds of colour blindness (after Okabe and Ito), and never alone with a meaning: every localizer
+also has its own dash pattern, and its name stands beside it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers for line charts, before anything is drawn: used by the matplotlib figures and by the charts of the HTML report."""
+"""Numbers for line charts, before they are drawn: for the matplotlib figures and for the charts of the HTML report."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def curve_line(name: str, curve) -> Line:
     """A line over the share of changed pixels, 0 to 1.
 
     Args:
-        curve: a mapping with ``mean`` and, where known, ``ci_low`` and ``ci_high`` (or ``low``, ``high``), each of T numbers or None;
-            a plain sequence of T numbers; or an array (n, T) of one curve per pair, whose band is then +- 1.96 standard
-            errors of the mean.
+        curve: a mapping with ``mean`` and, where known, ``ci_low`` and ``ci_high`` (or ``low``, ``high``), each of
+            T numbers or None; a plain sequence of T numbers; or an array (n, T) of one curve per pair, whose band is
+            then +- 1.96 standard errors of the mean.
     """
     if isinstance(curve, Mapping):
         low, high = (curve.get(f"ci_{key}", curve.get(key)) for key in ("low", "high"))
@@ -75,8 +75,8 @@ def training_lines(log: Sequence[Mapping], keys: Sequence[str]) -> tuple[list[Li
     Returns:
         lines: one per key that occurs in the log, NaN where a row lacks it.
         stages: runs of rows with the same stage that have any of the keys.
-        events: rows without them (a projection), at the end of the epoch before, those of one place together; measurements of the
-            test accuracy are none.
+        events: rows without them (a projection), at the end of the epoch before, those of one place together;
+            measurements of the test accuracy are none.
     """
     epoch, stages, events, rows = 0, [], [], []
     for row in log:

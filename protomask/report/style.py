@@ -91,7 +91,7 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def write(figure: Figure, left: float, top: float, text: str, **options):
-    """Text whose upper left corner (or another, by ``ha`` and ``va``) is at inches from the upper left of the figure."""
+    """Text whose upper left corner (or another, by ``ha`` and ``va``) is at inches from the figure's."""
     width, height = figure.get_size_inches()
     options = {"ha": "left", "va": "top", **options}
     return figure.text(left / width, 1 - top / height, text, **options)

@@ -22,8 +22,8 @@ def title(config: Mapping) -> str:
 def accuracy(metrics: Mapping, config: Mapping) -> dict:
     """Figures and sentences about accuracy: before and after projection, at the end, and without prototypes.
 
-    An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the test set, not
-    that of training.
+    An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the
+    test set, not that of training.
     """
     scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
     black_box = metrics.get("black_box_accuracy")

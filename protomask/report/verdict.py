@@ -21,8 +21,9 @@ from protomask.report.wording import (
 def which_to_trust(evaluation, a: str, b: str) -> dict | None:
     """A headline and the reasons for it, from the metrics that ask whether the score follows the picture.
 
-    Whether a map lies on the object is reported elsewhere and does not count here: a network may well look at the background,
-    and its picture should then say so. A winner that is not ahead of a baseline that knows nothing is said to be.
+    Whether a map lies on the object is reported elsewhere and does not count here: a network may well look at the
+    background, and its picture should then say so. A winner that is not ahead of a baseline that knows nothing gets
+    a caution.
 
     Returns:
         ``headline``, ``sentences``; None where ``a`` and ``b`` were not compared in such a metric.
@@ -64,7 +65,10 @@ def _against_baselines(evaluation, winner: str) -> str | None:
             doubts.append(f"{spoken(rival)} in {metric_label(row['metric']).lower()}")
     if not doubts:
         return None
-    return f"But it is not clearly ahead of maps that know nothing of the network: {listed(doubts)}. Trust it no further than that."
+    return (
+        f"But it is not clearly ahead of maps that know nothing of the network: {listed(doubts)}. "
+        "Trust it no further than that."
+    )
 
 
 def metric_table(evaluation) -> dict:

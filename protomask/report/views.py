@@ -112,6 +112,7 @@ def _row(match, explanation: Explanation, localizers: Sequence[str], reach: floa
     name = readable(record.class_name)
     return {
         "number": record.prototype,
+        "linked": record.prototype in drawn,
         "class_name": name,
         "source": record.source,
         "similarity": number(match.similarity),

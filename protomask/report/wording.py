@@ -15,11 +15,11 @@ LOCALIZERS = {
 }
 
 SHOWS = {
-    "mdm": "The learned mask is the smallest mask that was found to keep the prototype's similarity when everything outside "
-    "it is hidden. It shows where the evidence is enough, not which property of it (colour, texture, shape) counts; "
-    "another region may do as well.",
-    "similarity": "The similarity map is the prototype's similarity to each cell of the network's last feature map, enlarged "
-    "to the image. A cell has seen far more of the image than the square it is drawn on, so the map can lie "
+    "mdm": "The learned mask is the smallest mask that was found to keep the prototype's similarity when everything "
+    "outside it is hidden. It shows where the evidence is enough, not which property of it (colour, texture, shape) "
+    "counts; another region may do as well.",
+    "similarity": "The similarity map is the prototype's similarity to each cell of the network's last feature map, "
+    "enlarged to the image. A cell has seen far more of the image than the square it is drawn on, so the map can lie "
     "beside the evidence.",
     "random": "A random map: what a method that knows nothing scores.",
     "center": "A blob in the middle of the image: what a method that knows only where photographers aim scores.",
@@ -89,7 +89,7 @@ FAITHFUL = ("insertion", "deletion", "average_drop", "gain", "increase", "part_c
 BASELINES = ("center", "random")
 """localizers that know nothing of the network"""
 
-_NUMBER_PREFIX = re.compile(r"^\d{1,4}[._-](?=\D)")
+_NUMBER_PREFIX = re.compile(r"^\d+\.(?=[^\d\s])")
 
 
 def localizer_label(name: str) -> str:
@@ -142,7 +142,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 0.1:
-        return f"{1000 * seconds:.2g} ms"
+        return f"{1000 * seconds:.3g} ms"
     if seconds < 10:
         return f"{seconds:.2g} s"
     if seconds < 60:
@@ -166,5 +166,5 @@ def shorten(text: str, length: int) -> str:
     """``text`` within ``length`` characters, an ellipsis in its middle, because names often differ at both ends."""
     if len(text) <= length:
         return text
-    head = (length - 1 + 1) // 2
+    head = length // 2
     return f"{text[:head].rstrip()}…{text[len(text) - (length - 1 - head) :].lstrip()}"

@@ -1,0 +1,130 @@
+"""The page in a real Chromium: what its script does, and that it asks nothing of the network."""
+
+import pytest
+
+from protomask.report import write_report
+
+from . import chromium, scenes
+
+pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    shown = scenes.pictures()
+    explanations = [
+        scenes.explanation(shown[:3]),
+        scenes.explanation(shown[2:4], name="test/b.jpg", true_class="002.Spotted_bird"),
+    ]
+    return write_report(
+        tmp_path_factory.mktemp("page") / "report.html",
+        config=scenes.CONFIG,
+        metrics=scenes.METRICS,
+        log=scenes.LOG,
+        pictures=shown,
+        explanations=explanations,
+        evaluation=scenes.evaluation(),
+    )
+
+
+@pytest.fixture(scope="module")
+def browser(report):
+    with chromium.Browser() as browser:
+        browser.open(report)
+        yield browser
+
+
+def change(browser, field: str, value: str) -> None:
+    browser.run(
+        f"(() => {{ const field = document.querySelector({field!r}); field.value = {value!r};"
+        "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+
+
+def shown(browser) -> list[int]:
+    return browser.run(
+        "[...document.querySelectorAll('.card:not([hidden]) .number')].map((each) => Number(each.textContent))"
+    )
+
+
+def test_filter_search_and_sort(browser):
+    assert shown(browser) == list(range(6))
+    change(browser, "#class", "002.Spotted_bird")
+    assert shown(browser) == [3, 4, 5]
+    assert browser.run("document.querySelector('#count').value") == "3 shown"
+    change(browser, "#search", "IMAGE_4")
+    assert shown(browser) == [4]
+    change(browser, "#search", "no such bird")
+    assert shown(browser) == [] and not browser.run("document.querySelector('#none').hidden")
+    change(browser, "#search", "")
+    change(browser, "#class", "")
+    change(browser, "#sort", "similarity")
+    assert shown(browser) == [5, 4, 3, 2, 1, 0]
+    change(browser, "#sort", "")
+    assert shown(browser) == list(range(6))
+
+
+def test_a_link_shows_a_prototype_that_the_filter_hides(browser):
+    change(browser, "#class", "002.Spotted_bird")
+    browser.run("document.querySelector('.points a[href=\"#prototype-0\"]').click()")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    assert shown(browser) == list(range(6))
+
+
+def test_switching_the_localizer_and_the_slider(browser):
+    def visible(selector):
+        return browser.run(f"getComputedStyle(document.querySelector('.card {selector}')).display !== 'none'")
+
+    assert visible("g.l0") and visible("img.l0") and not visible("g.l1") and not visible("img.l1")
+    browser.run("document.querySelector('input[name=localizer][value=\"1\"]').click()")
+    assert visible("g.l1") and visible("img.l1") and not visible("g.l0") and not visible("img.l0")
+    assert browser.run("getComputedStyle(document.querySelector('.card img.l1')).opacity") == "0"
+    change(browser, "#blend", "60")
+    assert browser.run("getComputedStyle(document.querySelector('.card img.l1')).opacity") == "0.6"
+    browser.run("document.querySelector('input[name=localizer][value=all]').click()")
+    assert visible("g.l0") and visible("g.l1") and not visible("img.l1")
+    assert not visible(".l0 .box")
+    browser.run("document.querySelector('[data-mark=box]').click()")
+    assert visible(".l0 .box")
+    browser.run("document.querySelector('input[name=localizer][value=\"0\"]').click()")
+
+
+def test_a_prototype_opens_large_by_keyboard(browser):
+    title = "document.querySelector('#enlarged-title').textContent"
+    browser.run("document.querySelector('#prototype-2 .open').focus()")
+    browser.press("Enter")
+    assert browser.run("document.querySelector('#enlarged').open") and browser.run(title) == "Prototype 2, Striped bird"
+    assert (
+        browser.run("document.querySelectorAll('#enlarged figure').length") == 6
+    )  # two localizers: outline, map, crop
+    browser.press("ArrowRight")
+    assert browser.run(title) == "Prototype 3, Spotted bird"
+    browser.press("Escape")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    assert not browser.run("document.querySelector('#enlarged').open")
+    assert browser.run("document.activeElement.getAttribute('aria-label')") == "Enlarge prototype 3, Spotted bird"
+
+
+def test_right_and_wrong_images_can_be_chosen(browser):
+    count = "document.querySelectorAll('.panel:not([hidden])').length"
+    change(browser, "#which", "wrong")
+    assert browser.run(count) == 1
+    change(browser, "#which", "")
+    assert browser.run(count) == 2
+
+
+def test_nothing_is_requested_and_the_console_is_clean(browser, report):
+    assert {each for each in browser.requests if not each.startswith("data:")} == {report.resolve().as_uri()}
+    assert browser.problems == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_nothing_is_wider_than_the_screen(report, dark):
+    with chromium.Browser(390, 800, dark=dark, phone=True) as phone:
+        phone.open(report)
+        assert phone.run("document.documentElement.scrollWidth") <= 390
+        light, ink = phone.run(
+            "['backgroundColor', 'color'].map((key) => Number(getComputedStyle(document.body)[key].match(/\\d+/)[0]))"
+        )
+        assert (light < ink) == dark
+        assert phone.problems == []

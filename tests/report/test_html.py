@@ -1,0 +1,238 @@
+import base64
+import io
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from protomask.report import write_report
+from protomask.report.html import render
+
+from . import scenes
+
+VOID = {"meta", "link", "img", "input", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; collects tags with their attributes, ids, and the text that is read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack, self.tags, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack and self.stack[-1] == tag, f"</{tag}> closes {self.stack[-3:]} near line {self.getpos()[0]}"
+        self.stack.pop()
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    def all(self, tag, **attributes):
+        return [
+            found
+            for name, found in self.tags
+            if name == tag and all(found.get(key) == value for key, value in attributes.items())
+        ]
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def whole(**changes) -> str:
+    shown = scenes.pictures()
+    explanations = [
+        scenes.explanation(shown[:3], name="test/right.jpg"),
+        scenes.explanation(shown[2:4], name="test/wrong.jpg", true_class="002.Spotted_bird"),
+        scenes.explanation(shown[:1], name="test/unknown.jpg", true_class=None),
+    ]
+    arguments = {
+        "config": scenes.CONFIG,
+        "metrics": scenes.METRICS,
+        "log": scenes.LOG,
+        "pictures": shown,
+        "explanations": explanations,
+        "evaluation": scenes.evaluation(),
+    }
+    return render(**{**arguments, **changes})
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return whole()
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def test_every_prototype_and_every_explanation_is_there(page):
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert {f"prototype-{number}" for number in range(6)} <= ids
+    assert {f"image-{number}" for number in range(3)} <= ids
+    assert len(page.all("li", **{"class": "card"})) == 6 and len(page.all("article", **{"class": "panel"})) == 3
+    assert {"summary", "explained", "prototypes", "evaluation", "training", "provenance"} <= ids
+
+
+def test_points_of_every_panel_sum_to_the_logit(text):
+    panels = re.findall(r"<article.*?</article>", text, re.DOTALL)
+    for panel in panels:
+        body, foot = panel.split("<tfoot>")
+        points = re.findall(r'class="num sum".*?<b>(.*?)</b>', body + foot)
+        total = re.search(r'class="total".*?<b>(.*?)</b>', foot, re.DOTALL)[1]
+        value = lambda found: float(found.replace("−", "-"))  # noqa: E731
+        assert sum(map(value, points)) == pytest.approx(value(total), abs=0.005 * (len(points) + 1))
+        for similarity, weight, product in re.findall(
+            r'"Similarity">(.*?)</td>.*?</span> (.*?)</td>.*?<b>(.*?)</b>', body, re.DOTALL
+        ):
+            assert value(similarity) * value(weight) == pytest.approx(value(product), abs=0.02)
+
+
+def test_right_and_wrong_are_said_in_words(page):
+    assert (
+        "✓ right" in page.words and "✗ wrong, it is Spotted bird" in page.words and "true class not known" in page.words
+    )
+
+
+def test_nothing_outside_the_file_is_named(text, page):
+    assert not re.search(r"https?:|//www|@import|url\(", text)
+    for tag, attributes in page.tags:
+        for key in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
+            assert attributes.get(key, "#").startswith(("#", "data:image/")), (tag, key)
+    (policy,) = [each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    ids = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
+    assert max(ids.values()) == 1
+    targets = {each["href"][1:] for each in page.all("a")} | {
+        attributes[key] for _, attributes in page.tags for key in ("aria-labelledby", "for") if key in attributes
+    }
+    assert targets <= set(ids)
+
+
+def test_photographs_have_alternative_texts_that_say_where_the_maps_lie(page):
+    photos = [each for each in page.all("img") if "photo" in each["class"]]
+    assert photos and all(each["alt"] for each in photos)
+    assert all("alt" in each for each in page.all("img"))
+    first = next(each["alt"] for each in photos if "source of prototype 0" in each["alt"])
+    assert "MDM marks 6 % of the image, upper left" in first
+    assert all(each.get("aria-label") or each.get("aria-hidden") for each in page.all("svg"))
+
+
+def test_pictures_are_the_given_ones(text):
+    card = text[text.index('id="prototype-2"') :]
+    photo, mdm, similarity = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(found))).convert("RGB")).astype(int)
+        for found in re.findall(r'src="data:image/webp;base64,(.*?)"', card)[:3]
+    )
+    wanted = scenes.pictures()[2]
+    assert photo.shape == wanted.image.shape and np.abs(photo - wanted.image).mean() < 6
+    x0, y0, x1, y1 = wanted.record.boxes["mdm"]
+    inside = mdm[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3].mean()
+    assert inside > 200 > 30 > mdm[48:].mean()  # light on the square, dark elsewhere
+    row, column = np.unravel_index(similarity.sum(2).argmax(), (64, 64))
+    assert abs(row - (y0 + 8)) < 4 and abs(column - (x0 + 20)) < 4
+    numbers = [float(each) for each in re.findall(r"[\d.]+", re.search(r'class="outline".*? d="(.*?)"', card)[1])]
+    assert np.allclose(
+        [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])], (x0, y0, x1, y1), atol=0.6
+    )
+
+
+def test_summary_in_plain_words(page):
+    words = page.words
+    assert "95.0 % test accuracy 95 % interval 91.0 % to 97.3 %, 200 images" in words
+    assert "cost 2.0 percentage points; re-fitting the last layer then gained 1.0 percentage point." in words
+    assert "more accurate by 2.0 percentage points: the price of the prototypes" in words
+    assert "Which picture to trust: MDM, more than the similarity map" in words
+    assert "insertion and deletion: the 95 % interval of each paired difference excludes zero (24 pairs" in words
+
+
+def test_provenance_is_complete(page):
+    for name in ("seed", "fingerprint", "c0ffee42", "torch", "2.9", "projection", "1 min 1 s"):
+        assert name in page.words
+
+
+def test_hostile_names_are_text():
+    evil = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}'
+    pictures = [scenes.picture(0, evil, source=evil)]
+    explanations = [scenes.explanation(pictures, name=evil, predicted=evil, true_class=f"other {evil}")]
+    config = {"options": {"network": evil, "data": evil, evil: evil}}
+    evaluation = scenes.evaluation(localizers=("mdm", evil))
+    pictures[0].maps[evil] = pictures[0].maps["mdm"]
+    log = [{"stage": evil, "epoch": 1, "loss": 1.0}, {"stage": evil, "epoch": 2, "loss": 0.5}]
+    text = whole(config=config, pictures=pictures, explanations=explanations, evaluation=evaluation, log=log)
+    page = Page(text)
+    assert len(page.all("script")) == 1 and not page.all("img", src="x")
+    assert (
+        evil.replace("\N{NO-BREAK SPACE}", " ") in page.words
+        and "49" not in text.split("<title>")[1].split("</title>")[0]
+    )
+    assert page.all("option", value=evil)
+
+
+@pytest.mark.parametrize(
+    ("changes", "absent", "present"),
+    [
+        ({"evaluation": None}, {"evaluation"}, {"prototypes", "explained", "training"}),
+        ({"explanations": []}, {"explained"}, {"prototypes", "evaluation"}),
+        ({"pictures": []}, {"prototypes"}, {"explained", "evaluation"}),
+        ({"pictures": [], "explanations": []}, {"prototypes", "explained"}, {"evaluation"}),
+        ({"log": []}, {"training"}, {"prototypes"}),
+        ({"metrics": {}}, set(), {"summary", "prototypes"}),
+        (
+            {"evaluation": None, "explanations": [], "pictures": [], "log": [], "metrics": {}, "config": {}},
+            {"evaluation", "explained", "prototypes", "training"},
+            {"summary", "provenance"},
+        ),
+    ],
+)
+def test_what_is_missing_leaves_its_section_out(changes, absent, present):
+    page = Page(whole(**changes))
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert not ids & absent and present <= ids
+    assert {each["href"][1:] for each in page.all("a")} <= ids
+
+
+def test_numbers_that_are_not_known_are_dashes():
+    found = scenes.evaluation(localizers=("mdm", "similarity"))
+    for row in found.rows:
+        row["ci_low"] = row["ci_high"] = None
+    found.rows[0]["mean"] = None
+    for row in found.comparisons:
+        row.update(ci_low=None, ci_high=None, better="undecided")
+    curves = {"mdm": {"insertion": {"mean": [None, 0.5, 1.0], "ci_low": [None] * 3, "ci_high": [None] * 3}}}
+    text = whole(evaluation=SimpleNamespace(rows=found.rows, comparisons=found.comparisons, curves=curves))
+    words = Page(text).words
+    assert "–" in words and "None" not in words and not re.search(r"\bnan\b", text, re.IGNORECASE)
+    assert "MDM and the similarity map cannot be told apart" in words
+
+
+def test_one_localizer_needs_no_switch():
+    pictures = scenes.pictures()
+    for each in pictures:
+        each.maps.pop("similarity")
+    page = Page(whole(pictures=pictures, explanations=[], evaluation=None))
+    assert not page.all("input", type="radio") and page.all("input", type="range")
+
+
+def test_the_file_is_written_whole_and_small(tmp_path):
+    path = write_report(tmp_path / "run" / "report.html", config=scenes.CONFIG, pictures=scenes.pictures(each=100))
+    assert [each.name for each in path.parent.iterdir()] == ["report.html"]
+    assert path.stat().st_size < 20e6
+    Page(path.read_text(encoding="utf-8"))

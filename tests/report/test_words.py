@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from protomask.metrics.catalogue import METRICS as KNOWN
+from protomask.report import wording
+from protomask.report.encoding import whereabouts
+from protomask.report.series import curve_line, staggered, ticks, training_lines
+from protomask.report.summary import wilson
+from protomask.report.verdict import differences, which_to_trust
+
+from . import scenes
+
+
+def test_every_metric_has_its_words():
+    assert set(wording.METRICS) == set(KNOWN) >= set(wording.FAITHFUL)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("001.Black_footed_Albatross", "Black footed Albatross"),
+        ("benign", "benign"),
+        ("2-door", "2-door"),
+        ("1.5T", "1.5T"),
+        ("007", "007"),
+        ("_", "_"),
+        (None, ""),
+    ],
+)
+def test_readable_class_names(name, wanted):
+    assert wording.readable(name) == wanted
+
+
+def test_numbers():
+    assert wording.number(-0.001) == "0.00" and wording.number(-1.5) == "−1.50"
+    assert wording.number(None) == wording.number(float("nan")) == "–"
+    assert (
+        wording.duration(0.0004) == "0.4 ms"
+        and wording.duration(95) == "1 min 35 s"
+        and wording.duration(7300) == "2 h 1 min"
+    )
+    for length in range(4, 12):
+        assert len(wording.shorten("abcdefghijklmnop", length)) <= length
+    assert wording.shorten("abcdefghijklmnop", 7) == "abc…nop"
+
+
+def test_whereabouts():
+    assert whereabouts(scenes.square(0, 0)[1]) == "6 % of the image, upper left"
+    assert whereabouts(scenes.square(46, 25)[1]) == "6 % of the image, middle right"
+    assert whereabouts(np.zeros((4, 4))) == "nothing"
+
+
+def test_wilson_interval():
+    assert wilson(0.95, 200) == pytest.approx((0.910, 0.973), abs=5e-4)  # Wilson (1927), z = 1.96
+    assert wilson(1.0, 10) == pytest.approx((0.722, 1.0), abs=5e-4)
+
+
+def test_ticks_are_round_and_inside():
+    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert ticks(0.5, 30.5, 6) == [5, 10, 15, 20, 25, 30]
+    assert ticks(3, 3) == [3]
+
+
+def test_staggered_labels_never_meet():
+    labels = [(10, 30), (20, 30), (30, 30), (60, 30)]
+    rows = staggered(labels)
+    for row in set(rows):
+        spans = [
+            (centre - width / 2, centre + width / 2)
+            for (centre, width), at in zip(labels, rows, strict=True)
+            if at == row
+        ]
+        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:]))
+    assert rows[0] == rows[3] == 0
+
+
+def test_curve_of_pairs_gets_a_band():
+    line = curve_line("mdm", [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0], [np.nan, 0, 0]])
+    assert np.allclose(line.y, [1, 2, 3]) and np.allclose(line.high - line.y, 1.96 * np.sqrt(2) / np.sqrt(2))
+
+
+def test_stages_that_alternate_stay_apart():
+    log = [
+        {"stage": "joint", "loss": 3.0},
+        {"stage": "projection"},
+        {"stage": "joint", "loss": 2.0},
+        {"stage": "joint", "loss": 1.0},
+    ]
+    lines, stages, events = training_lines(log, ["loss", "absent"])
+    assert [(stage.name, stage.first, stage.last) for stage in stages] == [
+        ("joint training", 1, 1),
+        ("joint training", 2, 3),
+    ]
+    assert [(event.name, event.first) for event in events] == [("projection", 1.5)]
+    assert [line.name for line in lines] == ["loss"] and list(lines[0].y) == [3, 2, 1]
+
+
+def test_verdict_names_the_winner_whichever_way_round():
+    found = scenes.evaluation()
+    for pair in (("mdm", "similarity"), ("similarity", "mdm")):
+        said = which_to_trust(found, *pair)
+        assert said["winner"] == "mdm" and said["headline"] == "MDM, more than the similarity map"
+        assert len(said["sentences"]) == 1
+
+
+def test_verdict_warns_of_a_winner_that_a_blob_beats():
+    said = which_to_trust(scenes.evaluation(localizers=("center", "mdm", "similarity")), "mdm", "similarity")
+    assert said["winner"] == "mdm" and "a blob in the centre in insertion" in said["sentences"][1]
+
+
+def test_verdict_is_open_where_the_metrics_disagree_or_say_nothing():
+    found = scenes.evaluation(localizers=("mdm", "similarity"))
+    for row in found.comparisons:
+        row["better"] = "mdm" if row["metric"] == "insertion" else "similarity"
+    said = which_to_trust(found, "mdm", "similarity")
+    assert said["winner"] is None and said["headline"] == "neither MDM nor the similarity map is ahead throughout"
+    assert "more closely in insertion, the similarity map in deletion" in said["sentences"][0]
+    for row in found.comparisons:
+        row["better"] = "undecided"
+    assert which_to_trust(found, "mdm", "similarity")["headline"] == "MDM and the similarity map cannot be told apart"
+    assert which_to_trust(found, "mdm", "hdm") is None
+
+
+def test_differences_are_turned_in_favour_of_the_first():
+    found = scenes.evaluation(localizers=("mdm", "similarity"))
+    for first, second, sign in (("mdm", "similarity", "+"), ("similarity", "mdm", "−")):
+        rows = differences(found, first, second)
+        assert [row["label"] for row in rows] == ["Insertion", "Deletion"]
+        for row in rows:
+            assert row["difference"][0] == sign and row["says"] == "MDM better"
+            assert (row["mark"]["low"] > row["mark"]["zero"]) == (sign == "+")
+            assert row["mark"]["low"] < row["mark"]["at"] < row["mark"]["high"]
