@@ -20,7 +20,7 @@ from protomask.run import Run
 from protomask.training import TrainingSet
 
 DATA_DEFAULTS = {
-    "parts": {"backbone": "resnet10t", "features": 16, "image_size": 96, "workers": 0},
+    "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "epochs": 16, "workers": 1},
     None: {"backbone": "resnet18", "image_size": 224, "workers": min(2, os.cpu_count() or 1)},
 }
 
