@@ -111,6 +111,13 @@ def _run(arguments: argparse.Namespace) -> int:
     return report_command(arguments.run, **common)
 
 
+def _one_line(error: InputError) -> str:
+    text = str(error)
+    if text.startswith("Caught "):  # from a loading process: torch puts that process's whole traceback in front
+        text = text.strip().splitlines()[-1].split("InputError: ", 1)[-1]
+    return " ".join(text.split())
+
+
 def _terminate(number, frame):
     raise KeyboardInterrupt
 
@@ -127,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
         return _train(arguments) if arguments.command == "train" else _run(arguments)
     except InputError as error:
-        print(f"protomask: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"protomask: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         mend = "; go on with --resume and the same --output" if getattr(arguments, "command", None) == "train" else ""

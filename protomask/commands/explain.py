@@ -9,7 +9,7 @@ import torch
 
 from protomask.commands.project import read_pictures
 from protomask.commands.setup import localizers_for_pictures, open_run, say
-from protomask.data.decoding import read_image
+from protomask.data.decoding import decode
 from protomask.errors import InputError
 from protomask.explaining import explain
 
@@ -19,6 +19,8 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
     """Writes one panel per image and prints the reasoning (as JSON lines with ``as_json``)."""
     if top < 1:
         raise InputError(f"--top is {top}; show at least 1 prototype")
+    from protomask.report.panels import this_looks_like_that
+
     opened = open_run(folder, device=device, root=root, progress=progress)
     localizers = localizers_for_pictures(localizer or opened.options.localizer)
     pictures = read_pictures(opened.run)
@@ -33,8 +35,6 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
         batch = as_batch(path, transform).to(opened.setup.device)
         explanation = explain(opened.network, batch, [path], pictures, localizers, top=top, progress=progress)[0]
         print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
-        from protomask.report.panels import this_looks_like_that
-
         name = next(name for name in _names(Path(path).stem) if name not in used)
         used.add(name)
         this_looks_like_that(explanation, next(iter(localizers))).savefig(target / f"{name}.png", dpi=120)
@@ -50,7 +50,8 @@ def as_batch(path: str, transform) -> torch.Tensor:
     """
     from torchvision import tv_tensors
 
-    image = read_image(Path(path))
+    pixels, _ = decode(Path(path))
+    image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
     boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=tuple(image.shape[-2:]))
     return transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"].as_subclass(torch.Tensor)[None]
 
