@@ -1,0 +1,95 @@
+"""Trial runs of a network on an empty image: the shapes of its maps, and which of its parts have a share in them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+Shape = tuple[int, int, int]
+
+
+def trial(function: Callable[[Tensor], Any], size: tuple[int, int], device: torch.device | str = "cpu") -> Any:
+    """`function` of one black image of (H, W) pixels, without gradients. The caller sees to eval mode."""
+    with torch.no_grad():
+        return function(torch.zeros(1, 3, *size, device=device))
+
+
+def unused_modules(module: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[str]]:
+    """What `module` makes of an image, and the outermost submodules of which it takes no parameter or buffer for that.
+
+    Calls are not what counts: some modules are asked for their parameters only (relative positions, attention).
+    """
+    # A shared tensor has several names, all of them used when one is.
+    tensors = (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    )
+    with _Recorder({id(tensor) for _, tensor in tensors}) as recorder:
+        output = trial(module, size, next(module.parameters()).device)
+    used: set[str] = set()
+    for name, tensor in tensors:
+        while name and id(tensor) in recorder.used:
+            used.add(name)
+            name = name.rpartition(".")[0]
+    unused = list(_outermost(module, used))
+    return output, unused
+
+
+def meta_copy(module: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are on the meta device, where nothing is stored or computed."""
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+    for buffer in module.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(module, memo)
+
+
+def nominal_stride(size: int, height: int, known: Iterable[int]) -> int:
+    """The stride of a map of `height` rows of an image of `size` rows: of those known for the network, the nearest.
+
+    The quotient itself will not do: without padding SqueezeNet has 13 rows for 224, and a stride of 16. Without known
+    strides, it is the nearest power of two.
+    """
+    candidates = set(known) or {2**power for power in range(8)}
+    return min(sorted(candidates), key=lambda stride: abs(math.log(size / height / stride)))
+
+
+def _outermost(module: nn.Module, used: set[str], prefix: str = "") -> Iterator[str]:
+    """Unused submodules with tensors. Of a list or sequence, the members: its length and names must stay as they are."""
+    for name, child in module.named_children():
+        name = prefix + name
+        if name in used or isinstance(child, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+            yield from _outermost(child, used, name + ".")
+        elif child.state_dict():
+            yield name
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes which of some tensors are arguments of torch functions."""
+
+    def __init__(self, wanted: set[int]) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self.used: set[int] = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        self._note((args, kwargs))
+        return func(*args, **kwargs)
+
+    def _note(self, value: object) -> None:
+        if isinstance(value, Tensor):
+            if id(value) in self.wanted:
+                self.used.add(id(value))
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                self._note(item)
+        elif isinstance(value, dict):
+            self._note(tuple(value.values()))

@@ -1,0 +1,45 @@
+"""What a model's `forward_features` returns, as a map (B, C, h, w)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def as_map(features: object, model: nn.Module, size: tuple[int, int]) -> Tensor | None:
+    """A map from maps of either layout or from a Transformer's tokens.
+
+    Args:
+        features: (B, C, h, w); (B, h, w, C) where `model.output_fmt` says so; or tokens (B, N, C), of which the first
+            `model.num_prefix_tokens` (class and register tokens) are no places in the image and are dropped.
+        model: The timm model they come from.
+        size: (H, W) of the images in pixels.
+
+    Returns:
+        (B, C, h, w), or None where the features are no map: several tensors, a vector, tokens that form no grid.
+    """
+    if not isinstance(features, Tensor):
+        return None
+    if features.ndim == 4:
+        return features.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else features
+    if features.ndim != 3:
+        return None
+    known = getattr(model, "num_prefix_tokens", None)
+    for prefix in (0, 1, 2) if known is None else (known,):
+        grid = _grid(features.shape[1] - prefix, model, size)
+        # Without a word from the model, one or two tokens are taken for class tokens, not for an image of one place.
+        if grid and (known is not None or grid[0] * grid[1] > 2):
+            return features[:, prefix:].transpose(1, 2).unflatten(2, grid)
+    return None
+
+
+def _grid(tokens: int, model: nn.Module, size: tuple[int, int]) -> tuple[int, int] | None:
+    """(h, w) of a number of tokens: the patch embedding's own, or, after stages that merge patches, of the image's shape."""
+    patches = getattr(model, "patch_embed", None)
+    candidates = []
+    if hasattr(patches, "dynamic_feat_size"):
+        candidates.append(tuple(patches.dynamic_feat_size(size)))
+    elif getattr(patches, "grid_size", None):
+        candidates.append(tuple(patches.grid_size))
+    height = round((max(tokens, 0) * size[0] / size[1]) ** 0.5)
+    candidates.append((height, tokens // height if height else 0))
+    return next((grid for grid in candidates if grid[0] * grid[1] == tokens and tokens > 0), None)

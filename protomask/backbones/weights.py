@@ -1,0 +1,135 @@
+"""Weights from a file into a backbone: nothing is executed, and what does not fit is told."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from protomask.backbones.backbone import Backbone
+from protomask.backbones.names import one_line
+from protomask.errors import InputError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+# Names of the first DenseNet weights: denselayer1.norm.1.weight is now denselayer1.norm1.weight.
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
+
+
+def load_weights(backbone: Backbone, path: Path) -> None:
+    """Loads a file into `backbone.body`, strictly in all that the backbone keeps.
+
+    The file is `.safetensors`, or else what `torch.load(weights_only=True)` reads: a state dict, or one under `state_dict`,
+    `model_state_dict` or `model`. A common prefix of the names (`module.`, `model.`, `backbone.`) is taken off, and then
+    names without it are ignored; files of the `features` of a model alone fit too, and names of timm's predecessors
+    where timm itself converts them. Ignored are the tensors of what the backbone dropped: the classifier, whatever its
+    number of classes, and layers behind the feature map.
+
+    Raises:
+        InputError: for a file that is missing, unreadable or a pickle with code, and, in one line with the first names and
+            the numbers, for tensors that are missing, unexpected or of another shape.
+    """
+    state = read_tensors(path)
+    wanted = backbone.body.state_dict()
+    fitted = _fitted(state, wanted)
+    problems = _problems(fitted, wanted, backbone.dropped)
+    if problems:
+        converted = _converted(state, backbone.body)
+        if converted and not _problems(converted, wanted, backbone.dropped):
+            fitted, problems = converted, ""
+    if problems:
+        features = "" if backbone.features is None else f" with features {backbone.features}"
+        raise InputError(
+            f"weights {path} do not fit {backbone.name}{features}: {problems};"
+            " name the --backbone (and the features) that they were made for"
+        )
+    # Not strict: counters of batches are the one thing that may be missing, and dropped parts are not there to load.
+    backbone.body.load_state_dict({name: fitted[name] for name in wanted if name in fitted}, strict=False)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file or a weights-only checkpoint, by name.
+
+    Raises:
+        InputError: see :func:`load_weights`.
+    """
+    if not path.is_file():
+        raise InputError(f"weights {path}: no such file")
+    if path.suffix == ".safetensors":
+        import safetensors.torch
+
+        try:
+            return safetensors.torch.load_file(path)
+        except Exception as error:  # the library's own error class is not part of its interface for all versions
+            raise InputError(f"weights {path}: not a readable safetensors file ({one_line(error)})") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" not in str(error):  # how the unpickler names a class or function that it would have to call
+            raise InputError(f"weights {path}: not a readable checkpoint (safetensors files end in .safetensors)") from error
+        raise InputError(
+            f"weights {path}: a pickle with code, which is not executed; if you trust it, convert it where its code is:"
+            " torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW) (or its ['state_dict'] or ['model'])"
+        ) from error
+    except Exception as error:  # a truncated or foreign file fails in many ways
+        raise InputError(f"weights {path}: not a readable checkpoint ({one_line(error)})") from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)} if isinstance(content, Mapping) else {}
+    if not tensors:
+        raise InputError(f"weights {path}: holds no tensors by name; save model.state_dict()")
+    return tensors
+
+
+def _fitted(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the backbone's names, as far as they can be told."""
+    state = {OLD_DENSENET.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
+    whole = {f"features.{name}": tensor for name, tensor in state.items()}
+    if sum(name in whole for name in wanted) > len(wanted) // 2:
+        return whole
+    prefix = max(_prefixes(state, wanted), key=lambda p: (sum(p + name in state for name in wanted), -len(p)))
+    return {name[len(prefix):]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _prefixes(state: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """What may stand before the backbone's names in the file: found with some of these names."""
+    names = list(wanted)
+    found = {""}
+    for probe in names[:: max(1, len(names) // 4)]:
+        found.update(name[: -len(probe)] for name in state if name.endswith("." + probe))
+    return sorted(found)
+
+
+def _converted(state: Mapping[str, Tensor], body: nn.Module) -> dict[str, Tensor] | None:
+    """What timm's converter for this family makes of the tensors (original names, position embeddings of another size)."""
+    convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return None
+    try:
+        return convert(dict(state), body)
+    # It is made for the files of its family, and stumbles over others; then the plain misfit is the better message.
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _problems(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], dropped: Iterable[str]) -> str:
+    """What is missing, unexpected and of another shape; empty where all fits."""
+    allowed = {*wanted, *dropped}
+    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in allowed]
+    shapes = [
+        f"{name} {tuple(state[name].shape)} for {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    return "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in kinds if names)
+
+
+def _first(names: list[str], count: int = 6) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
