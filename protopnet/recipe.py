@@ -10,6 +10,7 @@ from protomask.training.stages import steps, warm_up_cosine
 from protopnet.last_layer import fit_last_layer
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
+from protopnet.start import start_from_patches
 
 
 def defaults(options: Options) -> dict:
@@ -53,6 +54,7 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     decay = {"backbone": 0.05, "add_on": 0.05}
     plan: list[Epochs | Action] = []
     if pretrained:
+        plan.append(Action("start", start_from_patches))
         plan.append(Epochs("warm", max(1, options.epochs // 8), loss, head, decay))
     plan.append(Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()))
     plan.append(Action("projection", project))
