@@ -10,8 +10,8 @@ from torchvision import tv_tensors
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.evaluation import HIGHER_IS_BETTER, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
+from protomask.evaluation.pairs import stratified
 from protomask.explainable import Prediction, PrototypeNetwork
-from protomask.pairs import stratified
 
 SIZE, HALF = 12, 6
 

@@ -10,8 +10,15 @@ import torch
 from protomask.commands.evaluate import evaluate_run
 from protomask.commands.project import write_pictures
 from protomask.commands.report import report_run
-from protomask.commands.setup import (OpenRun, choose_device, complete, localizers_for_pictures, open_data, say,
-                                      training_set)
+from protomask.commands.setup import (
+    OpenRun,
+    choose_device,
+    complete,
+    localizers_for_pictures,
+    open_data,
+    say,
+    training_set,
+)
 from protomask.errors import InputError
 from protomask.networks import get_network, save_network
 from protomask.options import Options

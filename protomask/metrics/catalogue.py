@@ -1,6 +1,6 @@
 """The metrics that an evaluation knows by name. A further metric is one more entry.
 
-``measure`` gets a :class:`protomask.cases.Case` (the pairs of one batch with the maps of one localizer) and gives one
+``measure`` gets a :class:`protomask.evaluation.cases.Case` (the pairs of one batch with the maps of one localizer) and gives one
 value per pair, NaN where the metric is undefined. What several metrics share, the case computes once.
 """
 

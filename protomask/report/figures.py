@@ -51,8 +51,9 @@ def prototype_gallery(
 
     top = header
     for name, group in classes.items():
-        text = style.fitted(figure, readable(name), 9.5, width - 2 * _MARGIN, "bold")
-        style.write(figure, _MARGIN, top + 0.06, text, fontsize=9.5, fontweight="bold")
+        style.write(
+            figure, _MARGIN, top + 0.06, readable(name), within=width - 2 * _MARGIN, fontsize=9.5, fontweight="bold"
+        )
         top += heading
         for index, picture in enumerate(group):
             if index and index % per_row == 0:
@@ -68,9 +69,7 @@ def _gallery_header(figure: Figure, title: str, localizer: str, level: float, wi
         f"{localizer_label(localizer)}: outline at {100 * level:.0f} % of the map's maximum; dashed: box. "
         "Each: source image · map · crop of the box."
     )
-    style.write(
-        figure, _MARGIN, 0.37, style.fitted(figure, legend, 7.5, width - 2 * _MARGIN), fontsize=7.5, color=style.QUIET
-    )
+    style.write(figure, _MARGIN, 0.37, legend, within=width - 2 * _MARGIN, fontsize=7.5, color=style.QUIET)
 
 
 def _gallery_cell(
@@ -93,14 +92,10 @@ def _gallery_cell(
     used = style.text_width(figure, caption, 7.5) + 0.1
     room = 3 * tile + 2 * _GAP - used
     if room > 0.6:
-        style.write(
-            figure,
-            left + used,
-            top + tile + 0.04,
-            style.fitted(figure, record.source, 6.5, room),
-            fontsize=6.5,
-            color=style.QUIET,
+        name = (
+            record.source if style.text_width(figure, record.source, 6.5) < room else record.source.rsplit("/", 1)[-1]
         )
+        style.write(figure, left + used, top + tile + 0.04, name, within=room, fontsize=6.5, color=style.QUIET)
 
 
 @style.styled
@@ -138,7 +133,8 @@ def localizer_comparison(
             figure,
             _MARGIN,
             0.14,
-            style.fitted(figure, title, 10.5, width - 2 * _MARGIN, "bold"),
+            title,
+            within=width - 2 * _MARGIN,
             fontsize=10.5,
             fontweight="bold",
         )
@@ -150,7 +146,8 @@ def localizer_comparison(
             figure,
             left + tile / 2,
             header,
-            style.fitted(figure, label, 8.5, tile, "bold"),
+            label,
+            within=tile,
             ha="center",
             fontsize=8.5,
             fontweight="bold",
@@ -178,9 +175,7 @@ def localizer_comparison(
                 axes.text(0.5, 0.5, "no map", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)
     bottom = header + 0.24 + len(rows) * (tile + _GAP) + 0.03
     note = f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the map's maximum."
-    style.write(
-        figure, _MARGIN, bottom, style.fitted(figure, note, 7, width - 2 * _MARGIN), fontsize=7, color=style.QUIET
-    )
+    style.write(figure, _MARGIN, bottom, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
     return figure
 
 

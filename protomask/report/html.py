@@ -36,7 +36,7 @@ def write_report(
         log: the rows of its ``log.jsonl``.
         pictures: every prototype's; their localizers, in order, make the page's switch.
         explanations: of test images.
-        evaluation: a :class:`protomask.results.Evaluation`.
+        evaluation: a :class:`protomask.evaluation.results.Evaluation`.
         level: share of a map's maximum at which it is outlined.
         title: in place of "ProtoPNet on ...".
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from protomask.errors import InputError
 from protomask.explanation import Explanation, Match
@@ -39,7 +40,7 @@ def this_looks_like_that(
 
     columns = _columns(tile)
     width = columns["end"] + _MARGIN
-    header, row = 1.02, tile + 0.42
+    header, row = 1.15, tile + 0.36
     figure = style.new_figure(width, header + 0.26 + len(matches) * row + 1.2)
     _header(figure, explanation, width)
     _column_names(figure, columns, header, tile)
@@ -64,7 +65,7 @@ def _columns(tile: float) -> dict[str, float]:
 def _header(figure: Figure, explanation: Explanation, width: float) -> None:
     room = width - 2 * _MARGIN
     title = f"Predicted: {readable(explanation.predicted)}"
-    style.write(figure, _MARGIN, 0.14, style.fitted(figure, title, 12, room, "bold"), fontsize=12, fontweight="bold")
+    style.write(figure, _MARGIN, 0.14, title, within=room, fontsize=12, fontweight="bold")
     if explanation.true_class is None:
         verdict, color = "True class not known", style.QUIET
     elif explanation.true_class == explanation.predicted:
@@ -75,17 +76,19 @@ def _header(figure: Figure, explanation: Explanation, width: float) -> None:
         figure,
         _MARGIN,
         0.40,
-        style.fitted(figure, verdict, 9, room, "bold"),
+        verdict,
+        within=room,
         fontsize=9,
         fontweight="bold",
         color=color,
     )
     facts = (
-        f"{explanation.name} · probability {percent(explanation.probability)} · next: "
-        f"{readable(explanation.runner_up)} with {number(explanation.runner_up_logit)} points"
+        f"probability {percent(explanation.probability)} · next: {readable(explanation.runner_up)} "
+        f"with {number(explanation.runner_up_logit)} points"
     )
-    style.write(figure, _MARGIN, 0.62, style.fitted(figure, facts, 7.5, room), fontsize=7.5, color=style.QUIET)
-    _rule(figure, 0.88, width)
+    for top, text in ((0.62, explanation.name), (0.78, facts)):
+        style.write(figure, _MARGIN, top, text, within=room, fontsize=7.5, color=style.QUIET)
+    _rule(figure, 1.03, width)
 
 
 def _column_names(figure: Figure, columns: dict[str, float], top: float, tile: float) -> None:
@@ -151,12 +154,13 @@ def _row(
             color=style.QUIET if quiet else style.INK,
             fontweight="bold" if name == "points" else "normal",
         )
-    caption = f"prototype {record.prototype} of {readable(record.class_name)}, from {record.source}"
+    caption = f"prototype {record.prototype} of {readable(record.class_name)}, from {record.source.rsplit('/', 1)[-1]}"
     style.write(
         figure,
         columns["source"],
         top + tile + 0.05,
-        style.fitted(figure, caption, 7, columns["end"] - columns["source"]),
+        caption,
+        within=columns["end"] - columns["source"],
         fontsize=7,
         color=style.QUIET,
     )
@@ -179,22 +183,18 @@ def _sums(
     style.write(figure, columns["points"], top + 0.01, number(others), **options, fontweight="bold")
     _rule(figure, top + 0.28, width, left=columns["source"])
     label = f"points for {readable(explanation.predicted)} (logit)"
-    label = style.fitted(figure, label, 9, columns["equals"] - columns["source"], "bold")
-    style.write(figure, columns["equals"], top + 0.37, label, **{**options, "fontsize": 9}, fontweight="bold")
+    room = columns["equals"] - columns["source"]
+    style.write(figure, columns["equals"], top + 0.37, label, within=room, ha="right", fontsize=9, fontweight="bold")
     style.write(figure, columns["points"], top + 0.36, number(explanation.logit), **options, fontweight="bold")
     note = (
         f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its maximum. Similarity × weight = points; "
         "numbers are rounded."
     )
-    style.write(
-        figure, _MARGIN, top + 0.82, style.fitted(figure, note, 7, width - 2 * _MARGIN), fontsize=7, color=style.QUIET
-    )
+    style.write(figure, _MARGIN, top + 0.82, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
 
 
 def _rule(figure: Figure, top: float, width: float, left: float = _MARGIN) -> None:
     height = figure.get_size_inches()[1]
-    from matplotlib.lines import Line2D
-
     figure.add_artist(
         Line2D([left / width, 1 - _MARGIN / width], [1 - top / height] * 2, color=style.RULE, linewidth=0.8)
     )

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from protomask.explanation import Explanation, Match, PrototypePicture, PrototypeRecord
-from protomask.pairs import Pairs
-from protomask.results import Evaluation
+from protomask.evaluation.pairs import Pairs
+from protomask.evaluation.results import Evaluation
 
 SIDE = 64
 

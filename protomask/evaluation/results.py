@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from protomask.errors import InputError
+from protomask.evaluation.pairs import Pairs
 from protomask.metrics.catalogue import METRICS
 from protomask.metrics.statistics import bootstrap_band, bootstrap_means
-from protomask.pairs import Pairs
 
 Number = float | None
 """None is an undefined value: a pair that a metric does not count, a mean of none, an interval of one."""

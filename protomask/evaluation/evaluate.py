@@ -14,16 +14,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from protomask.cases import Batch, Case, deciding
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
+from protomask.evaluation.cases import Batch, Case, deciding
+from protomask.evaluation.pairs import Pairs, device_of
+from protomask.evaluation.results import Evaluation
 from protomask.explainable import Explainable, frozen
-from protomask.metrics.catalogue import HIGHER_IS_BETTER, METRICS
+from protomask.metrics.catalogue import METRICS
 from protomask.metrics.localization import box_regions
-from protomask.pairs import Pairs, choose_pairs, device_of
-from protomask.results import Evaluation
-
-__all__ = ["HIGHER_IS_BETTER", "METRICS", "Evaluation", "Pairs", "available_metrics", "choose_pairs", "evaluate"]
 
 TRUTHS = {"boxes": "boxes smaller than the image", "mask": "object masks", "parts": "parts that can be removed"}
 
