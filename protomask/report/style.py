@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib import font_manager, patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -165,10 +165,15 @@ def tile(
         spine.set(visible=True, color=border, linewidth=0.6)
 
 
+@cache
+def _measure() -> RendererAgg:
+    return RendererAgg(1, 1, 300)
+
+
 def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
     """Greatest width in inches that ``text`` takes at ``size`` points, whatever the resolution it is drawn at."""
     artist = figure.text(0, 0, text, fontsize=size, fontweight=weight)
-    width = artist.get_window_extent(dpi=300).width / 300
+    width = artist.get_window_extent(_measure(), dpi=300).width / 300
     artist.remove()
     return 1.06 * width  # hinting widens small letters by up to a twentieth at some resolutions
 
