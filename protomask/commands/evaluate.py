@@ -12,8 +12,10 @@ BASELINES = ("similarity", "center", "random")
 
 def evaluate_command(folder: str, localizers: str | None, metrics: str | None, samples: int | None, device: str | None,
                      root: str | None, progress: bool = True) -> int:
+    if samples is not None and samples < 1:
+        raise InputError(f"--samples is {samples}; evaluate at least 1 test image")
     opened = open_run(folder, device=device, root=root, progress=progress)
-    evaluation = evaluate_run(opened, localizers, metrics, samples or opened.options.samples)
+    evaluation = evaluate_run(opened, localizers, metrics, opened.options.samples if samples is None else samples)
     print(evaluation.table())
     return 0
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from protomask.cli import main
-from tests.end_to_end.test_commands import SMALL, folder, run, write_folder  # noqa: F401 - fixtures
+from tests.end_to_end.conftest import SMALL, write_folder
 
 
 def fails(capsys, words, *named):
@@ -35,12 +35,12 @@ def fails(capsys, words, *named):
     (["--config", "/no/config.json"], ["/no/config.json"]),
     (["--resume"], ["no run to resume"]),
 ])
-def test_train(folder, tmp_path, capsys, words, named):  # noqa: F811
+def test_train(folder, tmp_path, capsys, words, named):
     fails(capsys, ["train", "--data", "folder", "--root", str(folder), "--output", str(tmp_path / "run"), *SMALL, *words], *named)
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_an_output_folder_that_holds_a_run(run, folder, capsys):  # noqa: F811
+def test_an_output_folder_that_holds_a_run(run, folder, capsys):
     fails(capsys, ["train", "--data", "folder", "--root", str(folder), "--output", str(run.folder), *SMALL], "holds a run already", "--resume")
 
 
@@ -58,7 +58,7 @@ def test_a_class_without_training_images_is_named(tmp_path, capsys):
     fails(capsys, ["train", "--data", "folder", "--root", str(root), "--output", str(tmp_path / "run"), *SMALL], "colour 1")
 
 
-def test_weights_that_do_not_fit_are_listed(folder, tmp_path, capsys):  # noqa: F811
+def test_weights_that_do_not_fit_are_listed(folder, tmp_path, capsys):
     import timm
     from safetensors.torch import save_file
 
@@ -67,7 +67,7 @@ def test_weights_that_do_not_fit_are_listed(folder, tmp_path, capsys):  # noqa: 
                    "--weights", str(tmp_path / "other.safetensors")], "other.safetensors", "missing")
 
 
-def test_a_changed_data_set_is_noticed(run, tmp_path, capsys):  # noqa: F811
+def test_a_changed_data_set_is_noticed(run, tmp_path, capsys):
     other = write_folder(tmp_path / "pictures", 7)
     fails(capsys, ["evaluate", str(run.folder), "--root", str(other), "--quiet"], "fingerprint", "--root")
 
@@ -87,14 +87,14 @@ def test_commands_on_what_is_no_run(tmp_path, capsys, command):
     (lambda path: (path / "config.json").write_text("[]"), ["config.json"]),
     (lambda path: (path / "config.json").write_text('{"options": {"colour": 1}}'), ["config.json", "colour"]),
 ])
-def test_a_half_written_run(run, tmp_path, capsys, damage, named):  # noqa: F811
+def test_a_half_written_run(run, tmp_path, capsys, damage, named):
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
     damage(copy)
     fails(capsys, ["evaluate", str(copy), "--quiet"], *named)
 
 
-def test_pictures_that_are_missing(run, folder, tmp_path, capsys):  # noqa: F811
+def test_pictures_that_are_missing(run, folder, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
     (copy / "prototypes" / "0003.png").unlink()
@@ -103,7 +103,7 @@ def test_pictures_that_are_missing(run, folder, tmp_path, capsys):  # noqa: F811
     fails(capsys, ["report", str(copy), "--quiet"], "prototypes.json", "protomask project")
 
 
-def test_explain_names_the_image_and_evaluate_the_metric(run, tmp_path, capsys):  # noqa: F811
+def test_explain_names_the_image_and_evaluate_the_metric(run, tmp_path, capsys):
     fails(capsys, ["explain", str(run.folder), str(tmp_path / "no.png"), "--quiet"], "no.png")
     (tmp_path / "text.png").write_text("not an image")
     fails(capsys, ["explain", str(run.folder), str(tmp_path / "text.png"), "--quiet"], "text.png")

@@ -1,0 +1,34 @@
+"""One small run, trained once, that the tests of the commands share."""
+
+import pytest
+from PIL import Image
+
+from protomask.cli import main
+from protomask.run import Run
+from tests.toy import ColourImages
+
+SMALL = ["--backbone", "test_resnet", "--features", "8", "--image-size", "48", "--epochs", "2", "--batch-size", "8",
+         "--prototypes-per-class", "2", "--prototype-channels", "16", "--samples", "6", "--workers", "0", "--quiet"]
+
+
+def write_folder(root, per_class=10):
+    for split, count, seed in (("train", per_class, 0), ("test", 4, 1)):
+        data = ColourImages(count, seed=seed)
+        for place, label in enumerate(data.labels.tolist()):
+            folder = root / split / f"colour {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = (data.pixels[place].clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).resize((48, 48)).save(folder / f"{place}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def run(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "a run"
+    assert main(["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--black-box"]) == 0
+    return Run(output)
