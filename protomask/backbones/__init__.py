@@ -35,20 +35,21 @@ def build_backbone(
     """Builds a feature extractor without its classifier, and without the layers that its feature map does not need.
 
     Args:
-        name: A timm name (``resnet50``, ``resnet50.a1_in1k``) or ``torchvision/NAME``. Arguments of the model may follow a
-            colon, as on the command line: ``mobilenetv2_100:pad_type=same,mean=0.5,std=0.5``; there, ``mean`` and ``std``
-            stand for the two arguments below, one number each.
+        name: A timm name (``resnet50``, ``resnet50.a1_in1k``) or ``torchvision/NAME``. Arguments of the model may
+            follow a colon, as on the command line: ``mobilenetv2_100:pad_type=same,mean=0.5,std=0.5``; there, ``mean`` and
+            ``std`` stand for the two arguments below, one number each.
         pretrained: Fetch the library's own weights (from the hub of timm, or of torchvision).
-        weights: A ``.safetensors`` file or a weights-only ``.pth`` file; see :func:`~protomask.backbones.weights.load_weights`.
-            A file holds no options of the model: those it was trained with (``pad_type=same`` for weights that come from
-            TensorFlow; ``mean`` and ``std``) must be given, because nothing in the tensors can tell them.
+        weights: A ``.safetensors`` or a weights-only ``.pth`` file; see
+            :func:`~protomask.backbones.weights.load_weights`. A file holds no options of the model: those it was
+            trained with (``pad_type=same`` for weights that come from TensorFlow; ``mean`` and ``std``) must be given, because
+            nothing in the tensors can tell them.
         freeze_norm: Keep BatchNorm layers in eval mode during training: running statistics stay as they are, the affine
             weights still train. None = True when weights are loaded, else False.
-        features: Which feature map. None = the last one; an int = the deepest one with this stride in pixels (8, 16, 32);
+        features: Which feature map. None = the last; an int = the deepest one with this stride in pixels (8, 16, 32);
             a name = the output of that stage, as the error for a wrong name lists them (``layer3``, ``features.13``).
-        arguments: Arguments of the model, like those after the colon, which go before them.
-        image_size: Side of the images in pixels, for models that must know it. Transformers of timm are made to take any
-            size their patches divide where timm can do so.
+        arguments: Arguments of the model, like those after the colon; where both name one, these count.
+        image_size: Side of the images in pixels, for models that must know it. Transformers of timm are made to take
+            any size their patches divide where timm can do so.
         mean, std: Of the three channels, for images in [0, 1]. None = as timm's configuration of the model, or
             torchvision's weights, have them.
 

@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         self.dropped: tuple[str, ...] = ()
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Every feature map (B, C, h, w) that can be chosen, by name, the deepest last; before a choice has been made."""
+        """Every feature map (B, C, h, w) that can be chosen, by name, the deepest last. Before the choice only."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class Backbone(nn.Module):
         }
 
     def choose(self, features: int | str | None, size: int) -> None:
-        """Settles the feature map, tried on an image of `size` pixels, and drops what it does not need. In eval mode only.
+        """Settles the feature map, tried on an image of `size` pixels, and drops what it does not need; in eval mode.
 
         Raises:
             InputError: where the model has no such map; the message lists those it has.

@@ -62,7 +62,7 @@ def nominal_stride(size: int, height: int, known: Iterable[int]) -> int:
 
 
 def _outermost(module: nn.Module, used: set[str], prefix: str = "") -> Iterator[str]:
-    """Unused submodules with tensors. Of a list or sequence, the members: its length and names must stay as they are."""
+    """Unused submodules with tensors. Of a list or sequence, the members: its length and names must stay."""
     for name, child in module.named_children():
         name = prefix + name
         if name in used or isinstance(child, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):

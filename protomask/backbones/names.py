@@ -25,7 +25,7 @@ def parse_name(text: str) -> tuple[str, str, dict]:
     for option in filter(None, (part.strip() for part in options.split(","))):
         key, equals, value = (part.strip() for part in option.partition("="))
         if not equals or not key.isidentifier() or not value:
-            raise InputError(f"backbone {text!r}: {option!r} is not argument=value, as in mobilenetv2_100:pad_type=same")
+            raise InputError(f"backbone {text!r}: {option!r} is not argument=value, as in resnet18:output_stride=8")
         arguments[key] = _value(value)
     return library, name, arguments
 
@@ -52,7 +52,8 @@ def parse_statistics(
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != 3 or (key == "std" and not min(numbers) > 0):
-        raise InputError(f"backbone: {key} {value!r} is neither a {'positive ' * (key == 'std')}number nor three of them")
+        number = "positive number" if key == "std" else "number"
+        raise InputError(f"backbone: {key} {value!r} is neither a {number} nor three of them")
     return numbers
 
 

@@ -64,7 +64,9 @@ class TimmBackbone(Backbone):
         return {**maps, LAST: self._last(images)}
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._last(images) if self.stage in (None, LAST) else self._intermediate(images, self.stages.index(self.stage))
+        if self.stage in (None, LAST):
+            return self._last(images)
+        return self._intermediate(images, self.stages.index(self.stage))
 
     def _last(self, images: Tensor) -> Tensor:
         if self.maps_tokens:
@@ -83,7 +85,7 @@ class TimmBackbone(Backbone):
             found = as_map(features, self.body, (size, size))
         self.maps_tokens = found is not None
         if found is None and not (self.stages and hasattr(self.body, "forward_intermediates")):
-            raise InputError(f"backbone {self.name} has no feature map; choose a convolutional network or a Transformer")
+            raise InputError(f"backbone {self.name} has no feature map; take a convolutional network or a Transformer")
 
 
 def _input(name: str) -> tuple[bool, int]:

@@ -33,7 +33,7 @@ def as_map(features: object, model: nn.Module, size: tuple[int, int]) -> Tensor 
 
 
 def _grid(tokens: int, model: nn.Module, size: tuple[int, int]) -> tuple[int, int] | None:
-    """(h, w) of a number of tokens: the patch embedding's own, or, after stages that merge patches, of the image's shape."""
+    """(h, w) of so many tokens: the patch embedding's, or, after stages that merge patches, of the image's shape."""
     patches = getattr(model, "patch_embed", None)
     candidates = []
     if hasattr(patches, "dynamic_feat_size"):

@@ -11,11 +11,12 @@ from protomask.backbones.backbone import Backbone
 from protomask.backbones.names import one_line, unknown
 from protomask.errors import InputError
 
-# Children with which the classifier begins, and those that are no layers of its trunk, in models that do not gather their layers in `features`.
+# In models that do not gather their layers in `features`: the children with which the classifier begins, and those that
+# are no layers of the trunk.
 ENDS = ("avgpool", "dropout", "fc", "classifier", "head", "heads")
 SIDES = ("aux1", "aux2", "AuxLogits", "permute")
 SIZE = 224
-# Their weights were trained on images normalised to [-1, 1]; torchvision's own forward converts them, the layers do not.
+# Their weights are for images in [-1, 1]; torchvision's own forward converts to that, the layers do not.
 HALVES = ("googlenet", "inception_v3")
 
 

@@ -23,15 +23,15 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 def load_weights(backbone: Backbone, path: Path) -> None:
     """Loads a file into `backbone.body`, strictly in all that the backbone keeps.
 
-    The file is `.safetensors`, or else what `torch.load(weights_only=True)` reads: a state dict, or one under `state_dict`,
-    `model_state_dict` or `model`. A common prefix of the names (`module.`, `model.`, `backbone.`) is taken off, and then
-    names without it are ignored; files of the `features` of a model alone fit too, and names of timm's predecessors
-    where timm itself converts them. Ignored are the tensors of what the backbone dropped: the classifier, whatever its
-    number of classes, and layers behind the feature map.
+    The file is `.safetensors`, or else what `torch.load(weights_only=True)` reads: a state dict, or one under
+    `state_dict`, `model_state_dict` or `model`. A common prefix of the names (`module.`, `model.`, `backbone.`) is
+    taken off, and then names without it are ignored; files of the `features` of a model alone fit too, and the original names
+    of models that timm has taken over, where timm itself converts them. Ignored are the tensors of what the backbone
+    dropped: the classifier, whatever its number of classes, and layers behind the feature map.
 
     Raises:
-        InputError: for a file that is missing, unreadable or a pickle with code, and, in one line with the first names and
-            the numbers, for tensors that are missing, unexpected or of another shape.
+        InputError: for a file that is missing, unreadable or a pickle with code, and, in one line with the first names
+            and the numbers, for tensors that are missing, unexpected or of another shape.
     """
     state = read_tensors(path)
     wanted = backbone.body.state_dict()
@@ -70,7 +70,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):  # how the unpickler names a class or function that it would have to call
-            raise InputError(f"weights {path}: not a readable checkpoint (safetensors files end in .safetensors)") from error
+            raise InputError(f"weights {path}: not a readable checkpoint, nor named .safetensors") from error
         raise InputError(
             f"weights {path}: a pickle with code, which is not executed; if you trust it, convert it where its code is:"
             " torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW) (or its ['state_dict'] or ['model'])"
@@ -80,7 +80,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)} if isinstance(content, Mapping) else {}
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f"weights {path}: holds no tensors by name; save model.state_dict()")
     return tensors
@@ -106,7 +107,7 @@ def _prefixes(state: Iterable[str], wanted: Iterable[str]) -> list[str]:
 
 
 def _converted(state: Mapping[str, Tensor], body: nn.Module) -> dict[str, Tensor] | None:
-    """What timm's converter for this family makes of the tensors (original names, position embeddings of another size)."""
+    """What timm's converter for the family makes of the tensors: original names, positions for another size."""
     convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return None
