@@ -36,13 +36,13 @@ def build_backbone(
 
     Args:
         name: A timm name (``resnet50``, ``resnet50.a1_in1k``) or ``torchvision/NAME``. Arguments of the model may
-            follow a colon, as on the command line: ``mobilenetv2_100:pad_type=same,mean=0.5,std=0.5``; there, ``mean`` and
-            ``std`` stand for the two arguments below, one number each.
+            follow a colon, as on the command line: ``mobilenetv2_100:pad_type=same,mean=0.5,std=0.5``; there, ``mean``
+            and ``std`` stand for the two arguments below, one number each.
         pretrained: Fetch the library's own weights (from the hub of timm, or of torchvision).
         weights: A ``.safetensors`` or a weights-only ``.pth`` file; see
             :func:`~protomask.backbones.weights.load_weights`. A file holds no options of the model: those it was
-            trained with (``pad_type=same`` for weights that come from TensorFlow; ``mean`` and ``std``) must be given, because
-            nothing in the tensors can tell them.
+            trained with (``pad_type=same`` for weights that come from TensorFlow; ``mean`` and ``std``) must be given,
+            because nothing in the tensors can tell them.
         freeze_norm: Keep BatchNorm layers in eval mode during training: running statistics stay as they are, the affine
             weights still train. None = True when weights are loaded, else False.
         features: Which feature map. None = the last; an int = the deepest one with this stride in pixels (8, 16, 32);
