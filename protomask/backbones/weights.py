@@ -26,8 +26,8 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     The file is `.safetensors`, or else what `torch.load(weights_only=True)` reads: a state dict, or one under
     `state_dict`, `model_state_dict` or `model`. A common prefix of the names (`module.`, `model.`, `backbone.`) is
     taken off, and then names without it are ignored; files of the `features` of a model alone fit too, and the original
-    names of models that timm has taken over, where timm itself converts them. Ignored are the tensors of what the backbone
-    dropped: the classifier, whatever its number of classes, and layers behind the feature map.
+    names of models that timm has taken over, where timm itself converts them. Ignored are the tensors of what the
+    backbone dropped: the classifier, whatever its number of classes, and layers behind the feature map.
 
     Raises:
         InputError: for a file that is missing, unreadable or a pickle with code, and, in one line with the first names
