@@ -78,9 +78,12 @@ def rendered(request: Request, folder: Path | None, progress: bool = False) -> R
 
 
 def _render_all(request: Request, progress: bool) -> Rendering:
-    # Where processes are forked (Linux) all cores take part; elsewhere starting them would run the user's script again.
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    parallel = len(request) >= PARALLEL_FROM and workers > 1 and multiprocessing.get_start_method() == "fork"
+    # On Linux, where processes can be forked, all cores take part; elsewhere new ones would run the user's script again.
+    workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    allowed = multiprocessing.get_start_method(allow_none=True) in (None, "fork")
+    parallel = (
+        len(request) >= PARALLEL_FROM and workers > 1 and allowed and not multiprocessing.current_process().daemon
+    )
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) if parallel else nullcontext()
     stacked = Rendering(*(np.empty((len(request), *field.shape), field.dtype) for field in request.render(0)))
     with pool:

@@ -121,10 +121,10 @@ def draw_scene(variants: tuple[int, ...], seed: int, stream: str, label: int, nu
         variants=tuple(int(variant) for variant in variants),
         x=SIDE // 2 + dice.between(-room, room),
         y=SIDE // 2 + dice.between(-room, room) + (40 * scale >> 16),
-        angle=dice.between(-22, 22),
+        angle=dice.between(-20, 20),
         scale=scale,
         flip=bool(dice.between(0, 1)),
-        joints=tuple((dice.between(-15, 15), dice.between(58000, 73000)) for _ in PART_NAMES),
+        joints=tuple((dice.between(-13, 13), dice.between(58000, 73000)) for _ in PART_NAMES),
         body=(dice.between(0, 5), dice.between(-14, 14), dice.between(-14, 14)),
         backdrop=Backdrop(
             kind=dice.between(0, BACKDROPS - 1),
@@ -137,14 +137,15 @@ def draw_scene(variants: tuple[int, ...], seed: int, stream: str, label: int, nu
             *(_thing(dice, IN_THE_AIR, 0, sky, 6000, 15000) for _ in range(dice.between(1, 4))),
             *(_thing(dice, ON_THE_GROUND, ground, SIDE, 5000, 15000) for _ in range(dice.between(3, 8))),
         ),
-        strays=tuple(_stray(dice, scale) for _ in range(dice.between(0, 3))),
+        strays=tuple(_stray(dice, scale) for _ in range((0, 0, 1, 1, 2)[dice.between(0, 4)])),
         occluders=tuple(
-            _thing(dice, IN_FRONT, SIDE // 7, SIDE - SIDE // 7, 9000, 16000) for _ in range(dice.between(0, 3))
+            _thing(dice, IN_FRONT, SIDE // 7, SIDE - SIDE // 7, 9000, 15000)
+            for _ in range((0, 1, 1, 2)[dice.between(0, 3)])
         ),
         light=Light(
-            gain=tuple(base + dice.between(-14, 14) for base in [dice.between(190, 284)] * 3),
-            slope=(dice.between(-56, 56), dice.between(-56, 56)),
-            grain=dice.between(2, 12),
+            gain=tuple(base + dice.between(-14, 14) for base in [dice.between(198, 280)] * 3),
+            slope=(dice.between(-50, 50), dice.between(-50, 50)),
+            grain=dice.between(2, 10),
             seed=dice.between(0, (1 << 32) - 1),
         ),
     )
