@@ -78,7 +78,7 @@ def rendered(request: Request, folder: Path | None, progress: bool = False) -> R
 
 
 def _render_all(request: Request, progress: bool) -> Rendering:
-    # On Linux, where processes can be forked, all cores take part; elsewhere new ones would run the user's script again.
+    # On Linux, where processes can be forked, all cores take part; elsewhere new ones would run the user's script anew.
     workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     allowed = multiprocessing.get_start_method(allow_none=True) in (None, "fork")
     parallel = (
