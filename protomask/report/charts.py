@@ -111,8 +111,9 @@ def _chart(
     x0, x1 = x_range
     across = WIDTH - _LEFT - _RIGHT
     x_of = lambda value: round(_LEFT + (value - x0) / (x1 - x0) * across, 1)  # noqa: E731
-    rows = staggered([(x_of(at), _LETTER * len(name) + 8) for at, name in labels]) if len(labels) <= 12 else []
-    top = 10 + 13 * (max(rows, default=-1) + 1)
+    labels = labels if len(labels) <= 12 else []  # a schedule that alternates many times: the shading alone tells it
+    places = staggered([(x_of(at), _LETTER * len(name) + 8) for at, name in labels], _LEFT, WIDTH - _RIGHT)
+    top = 10 + 13 * (max((row for _, row in places), default=-1) + 1)
     y0, y1 = y_range
     y_of = lambda value: round(HEIGHT - _BOTTOM - (value - y0) / (y1 - y0) * (HEIGHT - _BOTTOM - top), 1)  # noqa: E731
     x_ticks = [value for value in ticks(x0, x1, 6) if not whole or float(value).is_integer()]
@@ -133,6 +134,7 @@ def _chart(
                 "label": label,
                 "look": style,
                 "path": _path(line.x, line.y, x_of, y_of),
+                "dots": _lone(line.x, line.y, x_of, y_of),
                 "band": _band(line, x_of, y_of),
                 "dash": " ".join(f"{1.8 * length:g}" for length in style.dashes),
             }
@@ -144,18 +146,24 @@ def _chart(
             if number_of % 2
         ],
         "events": [x_of(at) for _, at in events],
-        "labels": [(x_of(at), 10 + 13 * row, name) for (at, name), row in zip(labels, rows)],
+        "labels": [(round(x, 1), 10 + 13 * row, name) for (_, name), (x, row) in zip(labels, places)],
     }
 
 
 def _path(x, y, x_of, y_of) -> str:
-    """A broken line: it is lifted over values that are missing; a lone value becomes a dot (of round caps)."""
+    """A broken line: it is lifted over values that are missing."""
     parts, pen = [], False
     for a, b in zip(x, y):
         if np.isfinite(b):
-            parts.append(f"{'L' if pen else 'M'}{x_of(a)} {y_of(b)}" + ("" if pen else "h0"))
+            parts.append(f"{'L' if pen else 'M'}{x_of(a)} {y_of(b)}")
         pen = bool(np.isfinite(b))
     return "".join(parts)
+
+
+def _lone(x, y, x_of, y_of) -> list[tuple[float, float]]:
+    """Values without a neighbour, of which a line shows nothing."""
+    known = np.concatenate([[False], np.isfinite(y), [False]])
+    return [(x_of(x[at]), y_of(y[at])) for at in np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])]
 
 
 def _band(line: Line, x_of, y_of) -> str:

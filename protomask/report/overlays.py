@@ -21,10 +21,11 @@ def region(saliency: np.ndarray, level: float = LEVEL) -> np.ndarray:
     return saliency >= level * top if top > 0 else np.zeros(saliency.shape, bool)
 
 
-def outlines(saliency: np.ndarray, level: float = LEVEL, tolerance: float = 0.4) -> list[np.ndarray]:
+def outlines(saliency: np.ndarray, level: float = LEVEL, tolerance: float | None = None) -> list[np.ndarray]:
     """Closed outlines of the region where the map reaches ``level`` times its maximum.
 
-    Interpolated between pixel centres and simplified to within ``tolerance`` pixels; a region that touches the border
+    Interpolated between pixel centres and simplified to within ``tolerance`` pixels (by default a 560th
+    of the longer side, which no eye sees); a region that touches the border
     of the image is closed along it. Returns one (N, 2) float array of x, y per outline, holes included, the longest
     first; the first point is repeated at the end.
     """
@@ -35,6 +36,7 @@ def outlines(saliency: np.ndarray, level: float = LEVEL, tolerance: float = 0.4)
     if top <= 0:
         return []
     height, width = saliency.shape
+    tolerance = max(height, width) / 560 if tolerance is None else tolerance
     # A rim of zeros closes what touches the border. Levels halfway between pixels would move the outline of a map of
     # zeros and ones half a pixel; that is within the width of the line.
     found = find_contours(np.pad(saliency / top, 1), level)

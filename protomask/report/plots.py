@@ -126,8 +126,10 @@ def _stages(
     if len(labels) > 12:  # a schedule that alternates many times: the shading alone tells it
         return
     per_epoch = width / last
-    places = staggered([(x * per_epoch, style.text_width(figure, text, 7) + 0.12) for x, text in labels])
-    for (x, text), row in zip(labels, places):
+    # In inches from the left edge of the panel, which stands for epoch 0.5.
+    wanted = [((x - 0.5) * per_epoch, style.text_width(figure, text, 7) + 0.12) for x, text in labels]
+    for (_, text), (centre, row) in zip(labels, staggered(wanted, 0, width)):
+        x = centre / per_epoch + 0.5
         axes.annotate(
             text,
             (x, 1),

@@ -74,16 +74,16 @@ def training_lines(log: Sequence[Mapping], keys: Sequence[str]) -> tuple[list[Li
 
     Returns:
         lines: one per key that occurs in the log, NaN where a row lacks it.
-        stages: runs of rows with the same stage that have any of the keys.
-        events: rows without them (a projection), at the end of the epoch before, those of one place together;
+        stages: runs of epochs of the same stage.
+        events: rows that are no epochs (a projection), at the end of the epoch before, those of one place together;
             measurements of the test accuracy are none.
     """
     epoch, stages, events, rows = 0, [], [], []
     for row in log:
         name = stage_label(str(row.get("stage", "training")))
-        if not any(_finite(row.get(key)) for key in keys):
+        if not row.get("epoch"):
             place = epoch + 0.5
-            if row.get("epoch") == 0 or "test_accuracy" in row:  # a stage that was skipped, a measurement
+            if "epoch" in row or "test_accuracy" in row:  # a stage that was skipped, a measurement
                 continue
             if events and events[-1].first == place:
                 events[-1] = Stage(f"{events[-1].name}, {name}", place, place)
@@ -132,15 +132,19 @@ def extent(lines: Sequence[Line], *, floor: float | None = None, ceiling: float 
     return low, high
 
 
-def staggered(labels: Sequence[tuple[float, float]]) -> list[int]:
-    """Rows for labels of (centre, width) in order of their centres, so that none overlaps its neighbour in a row."""
+def staggered(labels: Sequence[tuple[float, float]], low: float, high: float) -> list[tuple[float, int]]:
+    """Places (centre, row) for labels of (centre, width), in order of their centres, so that none overlaps another.
+
+    Centres are moved where a label would reach beyond ``low`` or ``high``.
+    """
     ends: list[float] = []
-    rows = []
+    places = []
     for centre, width in labels:
+        centre = max(min(centre, high - width / 2), low + width / 2)
         row = next((index for index, end in enumerate(ends) if centre - width / 2 >= end), len(ends))
         ends[row : row + 1] = [centre + width / 2]
-        rows.append(row)
-    return rows
+        places.append((centre, row))
+    return places
 
 
 def _finite(value) -> bool:

@@ -17,6 +17,9 @@ from protomask.report.wording import (
     spoken,
 )
 
+FEW = 20
+"""pairs below which a bootstrap interval is too narrow to lean on"""
+
 
 def which_to_trust(evaluation, a: str, b: str) -> dict | None:
     """A headline and the reasons for it, from the metrics that ask whether the score follows the picture.
@@ -37,6 +40,8 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
     names = {name: spoken(name) for name in (a, b)}
     if winner:
         headline = f"{names[winner]}, more than {names[second]}"
+        if 2 * len(ahead[winner]) < len(contests):
+            headline = f"mostly undecided; what can be told favours {names[winner]}"
         sentence = f"The score follows {names[first]} more closely than {names[second]} in {_metrics(ahead[first])}"
     elif ahead[a]:
         headline = f"neither {names[a]} nor {names[b]} is ahead throughout"
@@ -53,22 +58,25 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
             sentence += f". Undecided: {_metrics(ahead['undecided'])}"
     cases = max(row["n"] for row in contests)
     sentences = [f"{sentence} ({cases} pairs of a test image and a prototype)."]
-    caution = _against_baselines(evaluation, winner) if winner else None
-    return {"headline": headline, "sentences": sentences + ([caution] if caution else []), "winner": winner}
+    if cases < FEW:
+        sentences.append(
+            "With so few pairs the intervals are too narrow and the verdict is weak; evaluate more samples."
+        )
+    if winner:
+        sentences += _against_baselines(evaluation, winner)
+    return {"headline": headline, "sentences": sentences, "winner": winner}
 
 
-def _against_baselines(evaluation, winner: str) -> str | None:
-    doubts = []
+def _against_baselines(evaluation, winner: str) -> list[str]:
+    doubts: dict[str, list[str]] = {}
     for row in evaluation.comparisons:
         rival = ({row["a"], row["b"]} - {winner}).pop() if winner in (row["a"], row["b"]) else None
         if rival in BASELINES and row["metric"] in FAITHFUL and row["better"] != winner:
-            doubts.append(f"{spoken(rival)} in {metric_label(row['metric']).lower()}")
-    if not doubts:
-        return None
-    return (
-        f"But it is not clearly ahead of maps that know nothing of the network: {listed(doubts)}. "
-        "Trust it no further than that."
-    )
+            doubts.setdefault(rival, []).append(row["metric"])
+    return [
+        f"But it is not clearly ahead of {spoken(rival)}, which knows nothing of the network, in {_metrics(metrics)}."
+        for rival, metrics in doubts.items()
+    ]
 
 
 def metric_table(evaluation) -> dict:
@@ -92,7 +100,7 @@ def metric_table(evaluation) -> dict:
             cells.append(
                 {
                     "mean": number(mean, _digits(metric)),
-                    "best": mean is not None and mean == best,
+                    "best": mean is not None and mean == best and len(set(means)) > 1,
                     "interval": _interval(row) if row else "",
                     "n": row["n"] if row else 0,
                 }

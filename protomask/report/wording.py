@@ -142,7 +142,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 0.1:
-        return f"{1000 * seconds:.3g} ms"
+        return f"{1000 * seconds:.{0 if seconds >= 0.01 else 2}{'f' if seconds >= 0.01 else 'g'}} ms"
     if seconds < 10:
         return f"{seconds:.2g} s"
     if seconds < 60:

@@ -101,6 +101,13 @@ class Browser:
             raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", "script failed"))
         return found["result"].get("value")
 
+    def until(self, script: str, patience: float = 20.0) -> bool:
+        """Whether a JavaScript expression becomes true in time."""
+        end = time.monotonic() + patience
+        while not (found := self.run(script)) and time.monotonic() < end:
+            time.sleep(0.05)
+        return bool(found)
+
     def press(self, key: str) -> None:
         codes = {"Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "Tab": 9, "Enter": 13, " ": 32}
         text = {"Enter": {"text": "\r"}, " ": {"text": " "}}.get(key, {})

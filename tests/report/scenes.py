@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from protomask.explanation import Explanation, Match, PrototypePicture, PrototypeRecord
 from protomask.evaluation.pairs import Pairs
 from protomask.evaluation.results import Evaluation
+from protomask.explanation import Explanation, Match, PrototypePicture, PrototypeRecord
 
 SIDE = 64
 

@@ -67,8 +67,7 @@ def test_filter_search_and_sort(browser):
 def test_a_link_shows_a_prototype_that_the_filter_hides(browser):
     change(browser, "#class", "002.Spotted_bird")
     browser.run("document.querySelector('.points a[href=\"#prototype-0\"]').click()")
-    browser.run("new Promise((done) => setTimeout(done, 100))")
-    assert shown(browser) == list(range(6))
+    assert browser.until("document.querySelectorAll('.card:not([hidden])').length === 6")
 
 
 def test_switching_the_localizer_and_the_slider(browser):
@@ -94,15 +93,13 @@ def test_a_prototype_opens_large_by_keyboard(browser):
     browser.run("document.querySelector('#prototype-2 .open').focus()")
     browser.press("Enter")
     assert browser.run("document.querySelector('#enlarged').open") and browser.run(title) == "Prototype 2, Striped bird"
-    assert (
-        browser.run("document.querySelectorAll('#enlarged figure').length") == 6
-    )  # two localizers: outline, map, crop
+    figures = browser.run("document.querySelectorAll('#enlarged figure').length")
+    assert figures == 6  # two localizers: outline, map, crop
     browser.press("ArrowRight")
     assert browser.run(title) == "Prototype 3, Spotted bird"
     browser.press("Escape")
-    browser.run("new Promise((done) => setTimeout(done, 100))")
-    assert not browser.run("document.querySelector('#enlarged').open")
-    assert browser.run("document.activeElement.getAttribute('aria-label')") == "Enlarge prototype 3, Spotted bird"
+    assert browser.until("!document.querySelector('#enlarged').open")
+    assert browser.until("document.activeElement.getAttribute('aria-label') === 'Enlarge prototype 3, Spotted bird'")
 
 
 def test_right_and_wrong_images_can_be_chosen(browser):

@@ -184,7 +184,7 @@ def test_figures_leave_the_callers_settings_and_pyplot_alone():
         "from protomask.report import training_curves\n"
         "import matplotlib\n"
         "before = matplotlib.rcParams.copy()\n"
-        "training_curves([{'stage': 'joint', 'loss': 1.0}, {'stage': 'joint', 'loss': 0.5}])\n"
+        "training_curves([{'stage': 'joint', 'epoch': 1, 'loss': 1.0}])\n"
         "assert matplotlib.rcParams.copy() == before\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )

@@ -62,15 +62,13 @@ def test_ticks_are_round_and_inside():
 
 
 def test_staggered_labels_never_meet():
-    labels = [(10, 30), (20, 30), (30, 30), (60, 30)]
-    rows = staggered(labels)
+    labels = [(10, 30), (20, 30), (30, 30), (60, 30), (99, 30)]
+    places = staggered(labels, 0, 100)
+    rows = [row for _, row in places]
     for row in set(rows):
-        spans = [
-            (centre - width / 2, centre + width / 2)
-            for (centre, width), at in zip(labels, rows, strict=True)
-            if at == row
-        ]
+        spans = [(centre - 15, centre + 15) for centre, at in places if at == row]
         assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:]))
+        assert spans[0][0] >= 0 and spans[-1][1] <= 100
     assert rows[0] == rows[3] == 0
 
 
@@ -81,10 +79,11 @@ def test_curve_of_pairs_gets_a_band():
 
 def test_stages_that_alternate_stay_apart():
     log = [
-        {"stage": "joint", "loss": 3.0},
-        {"stage": "projection"},
-        {"stage": "joint", "loss": 2.0},
-        {"stage": "joint", "loss": 1.0},
+        {"stage": "joint", "epoch": 1, "loss": 3.0},
+        {"stage": "warm", "epoch": 0},
+        {"stage": "projection", "loss": 9.0},
+        {"stage": "joint", "epoch": 2, "loss": 2.0},
+        {"stage": "joint", "epoch": 3, "loss": 1.0},
     ]
     lines, stages, events = training_lines(log, ["loss", "absent"])
     assert [(stage.name, stage.first, stage.last) for stage in stages] == [
@@ -105,7 +104,17 @@ def test_verdict_names_the_winner_whichever_way_round():
 
 def test_verdict_warns_of_a_winner_that_a_blob_beats():
     said = which_to_trust(scenes.evaluation(localizers=("center", "mdm", "similarity")), "mdm", "similarity")
-    assert said["winner"] == "mdm" and "a blob in the centre in insertion" in said["sentences"][1]
+    assert said["winner"] == "mdm" and "ahead of a blob in the centre, which knows" in said["sentences"][1]
+    assert "insertion and deletion" in said["sentences"][1]
+
+
+def test_verdict_is_careful_with_little_evidence():
+    found = scenes.evaluation(localizers=("mdm", "similarity"), metrics=("insertion", "deletion", "gain"))
+    for row in found.comparisons:
+        row.update(better="mdm" if row["metric"] == "gain" else "undecided", n=6)
+    said = which_to_trust(found, "mdm", "similarity")
+    assert said["headline"] == "mostly undecided; what can be told favours MDM"
+    assert "few pairs" in said["sentences"][1]
 
 
 def test_verdict_is_open_where_the_metrics_disagree_or_say_nothing():
