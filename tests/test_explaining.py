@@ -33,7 +33,7 @@ def test_pictures_show_the_source_of_every_prototype(projected):
         assert picture.record.source == data.names[position]
         assert picture.record.class_name == data.classes[prototype // 2] == data.classes[int(data.labels[position])]
         assert picture.record.similarity == pytest.approx(1.0, abs=1e-4)
-        assert picture.record.weight == 10.0
+        assert picture.record.weight == net.scale
         expected = (data.pixels[position].permute(1, 2, 0) * 255).round().numpy()
         assert np.abs(picture.image.astype(int) - expected).max() <= 1
         with torch.no_grad():

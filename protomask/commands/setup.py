@@ -20,7 +20,7 @@ from protomask.run import Run
 from protomask.training import TrainingSet
 
 DATA_DEFAULTS = {
-    "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "workers": 1},
+    "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "epochs": 8, "workers": 1},
     None: {"backbone": "resnet18", "image_size": 224, "workers": max(1, min(8, (os.cpu_count() or 1) - 1))},
 }
 
