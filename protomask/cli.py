@@ -124,7 +124,7 @@ def _terminate(number, frame):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 bad input (one line on standard error), 130 interrupted."""
-    arguments = None
+    arguments, before = None, signal.getsignal(signal.SIGTERM)
     try:
         parser = build_parser()
         arguments = parser.parse_args(argv)
@@ -140,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         mend = "; go on with --resume and the same --output" if getattr(arguments, "command", None) == "train" else ""
         print(f"protomask: interrupted{mend}", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

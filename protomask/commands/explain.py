@@ -51,7 +51,7 @@ def as_batch(path: str, transform) -> torch.Tensor:
     from torchvision import tv_tensors
 
     pixels, _ = decode(Path(path))
-    image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+    image = tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1))
     boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=tuple(image.shape[-2:]))
     return transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"].as_subclass(torch.Tensor)[None]
 
