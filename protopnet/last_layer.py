@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from protomask.explainable import frozen
 from protomask.training import TrainingSet
-from protopnet.losses import wrong_class_weights
+from protomask.training.costs import wrong_class_weights
 from protopnet.model import ProtoPNet
 
 

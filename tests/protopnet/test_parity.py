@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from protomask.training.costs import cluster_cost, separation_cost, wrong_class_weights
 from protopnet import ProtoPNet
-from protopnet.losses import ProtoPNetLoss, cluster_cost, separation_cost, wrong_class_weights
+from protopnet.losses import ProtoPNetLoss
 from protopnet.prototypes import cosines, squared_distances
 from tests.toy import ToyBackbone
 

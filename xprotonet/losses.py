@@ -1,0 +1,71 @@
+"""The loss of XProtoNet for one class per image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from protomask.training.costs import cluster_cost, coverage_cost, separation_cost, wrong_class_weights
+from xprotonet.model import XProtoNet
+from xprotonet.occurrence import random_affines, size_cost, transform, transformation_cost
+
+
+@dataclass(frozen=True)
+class XProtoNetLoss:
+    """cross-entropy + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights| + coverage * Cov.
+
+    Clst and Sep are the least distance, 1 - the greatest cosine, to the prototypes of the own and of other classes. The
+    coefficients are those of the two public re-implementations (known; where they differ, one of the two); ``coverage``,
+    ``label_smoothing``, ``relative`` and ``share`` are ours, and do nothing by default.
+
+    Args:
+        transformation, size: see :func:`~xprotonet.occurrence.transformation_cost` and
+            :func:`~xprotonet.occurrence.size_cost`; ``relative`` chooses the variant of both.
+        rotation, scales: of the random affine maps, degrees and zoom (known).
+        share: part of each batch, in (0, 1], that T is computed on: it costs a second pass through the backbone.
+        part: ``"all"``, or ``"last"`` (cross-entropy and L1) when only the last layer learns.
+    """
+
+    cluster: float = 0.8
+    separation: float = 0.08
+    transformation: float = 0.5
+    size: float = 1e-4
+    l1: float = 1e-4
+    coverage: float = 0.0
+    label_smoothing: float = 0.0
+    relative: bool = False
+    rotation: float = 20.0
+    scales: tuple[float, float] = (0.6, 1.5)
+    share: float = 1.0
+    part: str = "all"
+
+    def __call__(self, network: XProtoNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
+        maps = network.maps(images)
+        prediction = network.predict(maps)
+        terms = {"cross_entropy": F.cross_entropy(prediction.logits, labels, label_smoothing=self.label_smoothing),
+                 "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
+                 "separation": separation_cost(prediction.distances, labels, network.prototype_classes),
+                 "l1": wrong_class_weights(network.last_layer.weight, network.own_class())}
+        loss = terms["cross_entropy"] + self.l1 * terms["l1"]
+        if self.part == "all":
+            loss = loss + self.cluster * terms["cluster"] - self.separation * terms["separation"]
+            terms["size"] = size_cost(maps.occurrences.float() if maps.occurrences.itemsize < 4 else maps.occurrences, self.relative)
+            loss = loss + self.size * terms["size"]
+            if self.transformation:
+                terms["transformation"] = self._transformation(network, images, maps.occurrences)
+                loss = loss + self.transformation * terms["transformation"]
+            if self.coverage:
+                terms["coverage"] = coverage_cost(prediction.distances, labels, network.prototype_classes)
+                loss = loss + self.coverage * terms["coverage"]
+        return {**terms, "loss": loss, "correct": (prediction.logits.argmax(1) == labels).sum()}
+
+    def _transformation(self, network: XProtoNet, images: Tensor, occurrences: Tensor) -> Tensor:
+        # The batches are shuffled, so their first images are a random share.
+        count = max(1, round(self.share * len(images)))
+        affines = random_affines(count, self.rotation, self.scales, like=images)
+        found = network.maps(transform(images[:count], affines)).occurrences
+        expected = transform(occurrences[:count], affines)
+        return transformation_cost(found.to(expected), expected, self.relative)

@@ -1,0 +1,179 @@
+"""XProtoNet on any backbone, with the occurrence activations and the read-outs of both public re-implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from protomask.backbones import Backbone, build_backbone
+from protomask.errors import InputError
+from protomask.explainable import Candidates, Prediction, PrototypeNetwork
+from xprotonet.pooling import cosine_distances, pool
+
+ACTIVATIONS = ("abs", "sigmoid")
+READOUTS = ("relu", "shifted")
+
+
+class Maps(NamedTuple):
+    """What XProtoNet computes at each position of the feature map."""
+
+    features: Tensor
+    """(B, D, h, w)"""
+    occurrences: Tensor
+    """(B, P, h, w) >= 0: where each prototype is looked for"""
+
+
+class XProtoNet(PrototypeNetwork):
+    """Kim, Kim, Seo, Yoon, "XProtoNet", CVPR 2021.
+
+    On the backbone's map, a feature module gives F (B, D, h, w) and an occurrence module M (B, P, h, w) >= 0, both of 1x1
+    convolutions; f_p = sum of M_p * F over all positions; similarity from cos(f_p, prototype_p); a linear layer without
+    bias over the similarities (known). No official code is public; what the paper leaves open follows the two public
+    re-implementations, hooman007/ProtoASNet and aywi/mprotonet (each a reconstruction):
+
+    - ``activation`` of the occurrence module: ``"abs"`` (as ProtoASNet, last convolution without bias; can be exactly
+      zero) or ``"sigmoid"`` (as mprotonet, whose BatchNorm before it is a bias here; bounded by 1).
+    - ``readout``: ``"relu"``, similarity relu(cos), the same as our ProtoPNet's; or ``"shifted"``, (cos + 1) / 2, as
+      ProtoASNet, whose gradient does not vanish for negative cosines, while unrelated images have 0.5.
+    - The feature module ends linear (as ProtoASNet), so that cosines use the whole range.
+    - The last layer starts at ``scale`` times 1 to the own class, -0.5 to the others, as our ProtoPNet's.
+
+    Args:
+        backbone: gives (B, C, h, w).
+        classes: names; prototype j belongs to class ``j // prototypes_per_class``.
+        image_size: side in pixels of the square input.
+        prototypes_per_class: at least 1.
+        channels: D, length of a prototype.
+        activation: ``"abs"`` or ``"sigmoid"``.
+        readout: ``"relu"`` or ``"shifted"``.
+        scale: None for 3 with ``relu`` and 6 with ``shifted``: equally steep in the cosine.
+
+    Raises:
+        InputError: an unknown activation or read-out, a number below 1.
+    """
+
+    def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 5,
+                 channels: int = 128, activation: str = "abs", readout: str = "relu", scale: float | None = None) -> None:
+        super().__init__()
+        for name, value, known in (("occurrence activation", activation, ACTIVATIONS), ("read-out", readout, READOUTS)):
+            if value not in known:
+                raise InputError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
+        for name, value in (("prototypes per class", prototypes_per_class), ("prototype channels", channels),
+                            ("number of classes", len(classes))):
+            if value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+        self.grid = tuple(backbone.grid(image_size))
+        self.classes = tuple(classes)
+        self.image_size = image_size
+        self.mean, self.std = tuple(backbone.mean), tuple(backbone.std)
+        self.similarity_kind = "cosine"
+        self.prototypes_per_class = prototypes_per_class
+        self.activation, self.readout = activation, readout
+        self.scale = scale if scale is not None else {"relu": 3.0, "shifted": 6.0}[readout]
+
+        count, half = len(self.classes) * prototypes_per_class, max(1, channels // 2)
+        self.backbone = backbone
+        self.add_on = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
+        self.occurrence = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, half, 1),
+                                        nn.ReLU(), nn.Conv2d(half, count, 1, bias=activation == "sigmoid"))
+        for layer in (*self.add_on, *self.occurrence):
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(count, channels), dim=1))
+        self.declare_prototypes(torch.arange(count) // prototypes_per_class)
+        self.last_layer = nn.Linear(count, len(self.classes), bias=False)
+        self.reset_last_layer()
+
+    def reset_last_layer(self) -> None:
+        """``scale`` to the own class, -0.5 ``scale`` to the others."""
+        with torch.no_grad():
+            self.last_layer.weight.copy_(self.scale * torch.where(self.own_class(), 1.0, -0.5))
+
+    def own_class(self) -> Tensor:
+        """(C, P) bool: which prototype belongs to which class."""
+        classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
+        return self.prototype_classes[None, :] == classes[:, None]
+
+    def settings(self) -> dict:
+        return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
+                "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
+                "activation": self.activation, "readout": self.readout, "scale": self.scale}
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> XProtoNet:
+        """Rebuilds a network from :meth:`settings`, with random weights."""
+        settings = dict(settings)
+        return cls(build_backbone(**settings.pop("backbone")), settings.pop("classes"), **settings)
+
+    def maps(self, images: Tensor, index: Tensor | None = None) -> Maps:
+        """Features and occurrence maps of images (B, 3, H, W); with ``index`` (B,) those of one prototype per image, (B, 1, h, w)."""
+        grid = self.backbone(images)
+        return Maps(self.add_on(grid), self._occurrences(grid, index))
+
+    def _occurrences(self, grid: Tensor, index: Tensor | None) -> Tensor:
+        hidden, last = self.occurrence[:-1](grid), self.occurrence[-1]
+        if index is None:
+            raw = last(hidden)
+        else:
+            # One row of the last convolution per image, instead of all P maps of which one is kept.
+            raw = torch.einsum("bk,bkhw->bhw", last.weight[index, :, 0, 0], hidden)[:, None]
+            if last.bias is not None:
+                raw = raw + last.bias[index, None, None, None]
+        return raw.abs() if self.activation == "abs" else raw.sigmoid()
+
+    def similarity(self, distances: Tensor) -> Tensor:
+        """Similarity in [0, 1] of a distance 1 - cos, elementwise."""
+        return F.relu(1 - distances) if self.readout == "relu" else 1 - distances / 2
+
+    def predict(self, maps: Maps) -> Prediction:
+        """The prediction from maps of all prototypes."""
+        distances = cosine_distances(pool(*maps), self.prototypes)
+        similarities = self.similarity(distances)
+        with torch.autocast(distances.device.type, enabled=False):
+            return Prediction(self.last_layer(similarities), similarities, distances)
+
+    def forward(self, images: Tensor) -> Prediction:
+        return self.predict(self.maps(images))
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        pooled = pool(*self.maps(images, index))
+        return self.similarity(cosine_distances(pooled, self.prototypes[index, None])).squeeze(1)
+
+    def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
+        """The occurrence maps, as the paper shows them (known); they say where a prototype is looked for, not how similar it is."""
+        occurrences = self._occurrences(self.backbone(images), index).float()
+        return occurrences if index is None else occurrences.squeeze(1)
+
+    def candidates(self, images: Tensor) -> Candidates:
+        """The pooled features as unit vectors (B, P, D): their length depends on M's scale and no cosine sees it.
+
+        A location is the first maximum of the prototype's occurrence map.
+        """
+        maps = self.maps(images)
+        pooled = pool(*maps)
+        where = maps.occurrences.flatten(2).argmax(2)
+        width = maps.occurrences.shape[3]
+        return Candidates(cosine_distances(pooled, self.prototypes), torch.stack((where // width, where % width), -1),
+                          F.normalize(pooled, dim=2))
+
+    def cut(self, candidates: Candidates, image: int, prototype: int) -> Tensor:
+        """The pooled feature (D,) that the prototype becomes."""
+        return candidates.patches[image, prototype]
+
+    @torch.no_grad()
+    def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
+        """Replace the prototypes ``index`` (N,) by ``vectors`` (N, D)."""
+        self.prototypes[index] = vectors.to(self.prototypes)
+
+    def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Pixels of one cell: where the occurrence is greatest. The pooled feature itself may come from the whole image."""
+        row, column = location
+        rows, columns = self.grid
+        return (column * self.image_size // columns, row * self.image_size // rows,
+                -(-(column + 1) * self.image_size // columns), -(-(row + 1) * self.image_size // rows))

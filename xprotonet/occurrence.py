@@ -1,0 +1,67 @@
+"""What occurrence maps ought to be: equivariant under affine maps of the image, and small."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def random_affines(count: int, rotation: float = 20.0, scales: tuple[float, float] = (0.6, 1.5), *,
+                   like: Tensor | None = None) -> Tensor:
+    """Rotations about the centre by an angle in +-``rotation`` degrees with a zoom in ``scales``, both uniform (known).
+
+    Drawn from torch's global generator on the CPU, one for each image (ours; ProtoASNet draws one for a batch).
+
+    Args:
+        like: the device and dtype of the result.
+
+    Returns:
+        (count, 2, 3) for :func:`transform`: from a place in the result to its source, both in [-1, 1] squared, so one
+        matrix serves an image and its feature map. Meant for square images.
+    """
+    angles = torch.deg2rad((2 * torch.rand(count) - 1) * rotation)
+    zooms = scales[0] + (scales[1] - scales[0]) * torch.rand(count)
+    cosine, sine = angles.cos() / zooms, angles.sin() / zooms
+    zero = torch.zeros(count)
+    matrices = torch.stack([cosine, -sine, zero, sine, cosine, zero], 1).view(count, 2, 3)
+    return matrices if like is None else matrices.to(like)
+
+
+def transform(maps: Tensor, affines: Tensor) -> Tensor:
+    """Bilinear resampling of (B, C, h, w) under ``affines`` (B, 2, 3); zero outside, which is the mean colour of a normalised image."""
+    maps = maps if maps.dtype == torch.float64 else maps.float()
+    grid = F.affine_grid(affines.to(maps), list(maps.shape), align_corners=False)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def transformation_cost(found: Tensor, expected: Tensor, relative: bool = False) -> Tensor:
+    """L1 distance of M(A(x)), ``found``, and A(M(x)), ``expected``, both (B, P, h, w) >= 0.
+
+    - published: the mean over all entries (known up to the reduction: mprotonet's; ProtoASNet's is h*w times as much);
+    - ``relative`` (ours): the mean over maps of sum |found - expected| / sum (found + expected), in [0, 1]. A cosine does
+      not see M's scale, so a network can lower the published term to nothing by shrinking M; this one it cannot.
+    """
+    difference = (found - expected).abs()
+    if not relative:
+        return difference.mean()
+    return (difference.sum((2, 3)) / (found + expected).sum((2, 3)).clamp_min(_tiny(found))).mean()
+
+
+def size_cost(occurrences: Tensor, relative: bool = False) -> Tensor:
+    """How much of the image the maps (B, P, h, w) >= 0 cover.
+
+    - published: mean over maps of the L1 norm (known up to the reduction);
+    - ``relative`` (ours): mean over maps of mean(M) / max(M), in [0, 1], 1 for a flat map, 1/(h*w) for a single cell; see
+      :func:`transformation_cost`.
+    """
+    if not relative:
+        return occurrences.sum((2, 3)).mean()
+    return (occurrences.mean((2, 3)) / occurrences.amax((2, 3)).clamp_min(_tiny(occurrences))).mean()
+
+
+def _tiny(maps: Tensor) -> float:
+    # Far below any map that is not zero everywhere, and far above where 1/x overflows.
+    return math.sqrt(torch.finfo(maps.dtype).tiny)

@@ -1,0 +1,60 @@
+"""How XProtoNet is built from options and trained. There is no official code, so there is one recipe, ours."""
+
+from __future__ import annotations
+
+from protomask.backbones import build_backbone
+from protomask.errors import InputError
+from protomask.options import Options
+from protomask.projection import project
+from protomask.training import Action, Epochs
+from protomask.training.stages import warm_up_cosine
+from xprotonet.losses import XProtoNetLoss
+from xprotonet.model import XProtoNet
+
+LAST_LAYER_PASSES = 5
+
+
+def defaults(options: Options) -> dict:
+    """Values for the options that are still None.
+
+    Raises:
+        InputError: an option that XProtoNet does not have is set.
+    """
+    if options.recipe != "default":
+        raise InputError(f"--recipe {options.recipe}: XProtoNet's authors published no code; use --recipe default")
+    if options.similarity != "cosine":
+        raise InputError(f"--similarity {options.similarity}: XProtoNet compares by cosine alone; use --similarity cosine")
+    if options.prototype_size != 1:
+        raise InputError(f"--prototype-size {options.prototype_size}: XProtoNet's prototypes are pooled vectors without a size; "
+                         "leave the option out")
+    return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
+
+
+def build(options: Options, classes: tuple[str, ...]) -> XProtoNet:
+    """A new network; its backbone has the weights that the options name."""
+    mean, std = options.mean_and_std()
+    backbone = build_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights,
+                              freeze_norm=options.freeze_norm, features=options.features,
+                              image_size=options.image_size, mean=mean, std=std)
+    return XProtoNet(backbone, classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
+                     channels=options.prototype_channels)
+
+
+rebuild = XProtoNet.from_settings
+
+
+def stages(network: XProtoNet, options: Options) -> list[Epochs | Action]:
+    """One joint schedule, one projection at its end, then the last layer.
+
+    As our ProtoPNet: AdamW with warm-up and a cosine, label smoothing, coverage and a strong separation for the cosine.
+    The occurrence terms are the relative ones, which shrinking the maps cannot cheat, the costly one on a quarter of each batch.
+    """
+    pretrained = bool(options.weights or options.pretrained)
+    loss = XProtoNetLoss(separation=0.5, coverage=1.0, label_smoothing=0.1, relative=True, size=0.05, share=0.25)
+    last = XProtoNetLoss(label_smoothing=0.1, part="last")
+    head = {"add_on": 3e-3, "occurrence": 3e-3, "prototypes": 3e-3}
+    joint = {"backbone": 2e-4, **dict.fromkeys(head, 1e-3)} if pretrained else {"backbone": 3e-3, **head}
+    decay = {"backbone": 0.05, "add_on": 0.05, "occurrence": 0.05}
+    warm = [Epochs("warm", max(1, options.epochs // 8), loss, head, decay)] if pretrained else []
+    return [*warm, Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()),
+            Action("projection", project), Epochs("last layer", LAST_LAYER_PASSES, last, {"last_layer": 1e-2})]
