@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from protomask.training.costs import cluster_cost, coverage_cost, separation_cost, wrong_class_weights
 from xprotonet.model import XProtoNet
 from xprotonet.occurrence import random_affines, size_cost, transform, transformation_cost
+from xprotonet.pooling import as_float
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class XProtoNetLoss:
         loss = terms["cross_entropy"] + self.l1 * terms["l1"]
         if self.part == "all":
             loss = loss + self.cluster * terms["cluster"] - self.separation * terms["separation"]
-            terms["size"] = size_cost(maps.occurrences.float() if maps.occurrences.itemsize < 4 else maps.occurrences, self.relative)
+            terms["size"] = size_cost(as_float(maps.occurrences), self.relative)
             loss = loss + self.size * terms["size"]
             if self.transformation:
                 terms["transformation"] = self._transformation(network, images, maps.occurrences)
@@ -68,4 +69,4 @@ class XProtoNetLoss:
         affines = random_affines(count, self.rotation, self.scales, like=images)
         found = network.maps(transform(images[:count], affines)).occurrences
         expected = transform(occurrences[:count], affines)
-        return transformation_cost(found.to(expected), expected, self.relative)
+        return transformation_cost(as_float(found), expected, self.relative)

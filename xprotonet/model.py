@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from protomask.backbones import Backbone, build_backbone
 from protomask.errors import InputError
 from protomask.explainable import Candidates, Prediction, PrototypeNetwork
-from xprotonet.pooling import cosine_distances, pool
+from xprotonet.pooling import as_float, cosine_distances, pool
 
 ACTIVATIONS = ("abs", "sigmoid")
 READOUTS = ("relu", "shifted")
@@ -147,7 +147,7 @@ class XProtoNet(PrototypeNetwork):
 
     def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
         """The occurrence maps, as the paper shows them (known); they say where a prototype is looked for, not how similar it is."""
-        occurrences = self._occurrences(self.backbone(images), index).float()
+        occurrences = as_float(self._occurrences(self.backbone(images), index))
         return occurrences if index is None else occurrences.squeeze(1)
 
     def candidates(self, images: Tensor) -> Candidates:

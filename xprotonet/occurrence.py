@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xprotonet.pooling import as_float
+
 
 def random_affines(count: int, rotation: float = 20.0, scales: tuple[float, float] = (0.6, 1.5), *,
                    like: Tensor | None = None) -> Tensor:
@@ -32,7 +34,7 @@ def random_affines(count: int, rotation: float = 20.0, scales: tuple[float, floa
 
 def transform(maps: Tensor, affines: Tensor) -> Tensor:
     """Bilinear resampling of (B, C, h, w) under ``affines`` (B, 2, 3); zero outside, which is the mean colour of a normalised image."""
-    maps = maps if maps.dtype == torch.float64 else maps.float()
+    maps = as_float(maps)
     grid = F.affine_grid(affines.to(maps), list(maps.shape), align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 

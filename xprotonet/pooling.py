@@ -24,7 +24,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-def _as_float(values: Tensor) -> Tensor:
+def as_float(values: Tensor) -> Tensor:
+    """float64 stays, everything else becomes float32."""
     return values if values.dtype == torch.float64 else values.float()
 
 
@@ -41,7 +42,7 @@ def pool(features: Tensor, occurrences: Tensor) -> Tensor:
         (B, P, D).
     """
     with full_precision(features.device):
-        return _as_float(occurrences).flatten(2) @ _as_float(features).flatten(2).transpose(1, 2)
+        return as_float(occurrences).flatten(2) @ as_float(features).flatten(2).transpose(1, 2)
 
 
 def cosine_distances(pooled: Tensor, prototypes: Tensor) -> Tensor:
@@ -55,6 +56,6 @@ def cosine_distances(pooled: Tensor, prototypes: Tensor) -> Tensor:
         (B, P).
     """
     with full_precision(pooled.device):
-        cosines = (F.normalize(_as_float(pooled), dim=-1) * F.normalize(_as_float(prototypes), dim=-1)).sum(-1)
+        cosines = (F.normalize(as_float(pooled), dim=-1) * F.normalize(as_float(prototypes), dim=-1)).sum(-1)
         # Rounding can put a cosine just above 1.
         return F.relu(1 - cosines)
