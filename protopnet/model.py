@@ -19,11 +19,11 @@ SIMILARITIES = ("cosine", "l2-log")
 class ProtoPNet(PrototypeNetwork):
     """Chen et al., "This Looks Like That", NeurIPS 2019.
 
-    features -> add-on layers (two 1x1 convolutions) -> distance of every patch to every prototype -> similarity of the
+    features -> add-on layers (1x1 convolutions) -> distance of every patch to every prototype -> similarity of the
     nearest patch -> linear layer without bias, 1 to the prototype's own class and -0.5 to the others.
 
-    - ``similarity="l2-log"`` (known, official): add-on ends in a sigmoid, d = squared L2, similarity log((d+1)/(d+1e-4)).
-    - ``similarity="cosine"`` (after ProtoPNeXt, 2024; the details are ours): add-on ends linear, similarity
+    - ``similarity="l2-log"`` (known, official): two add-on convolutions that end in a sigmoid, d = squared L2, similarity log((d+1)/(d+1e-4)).
+    - ``similarity="cosine"`` (after ProtoPNeXt, 2024; the details are ours): one linear add-on convolution, similarity
       relu(max cosine) in [0, 1], distance 1 - max cosine. A cosine cannot exceed 1, so the last layer starts at
       ``scale`` times (1, -0.5), or a softmax could not tell classes apart. A large scale lets tiny differences of
       similarity decide: at 10, prototypes stayed far from all patches and projection cost 9 points of accuracy on the
@@ -64,8 +64,9 @@ class ProtoPNet(PrototypeNetwork):
         self.scale = scale if scale is not None else {"cosine": 3.0, "l2-log": 1.0}[similarity]
 
         self.backbone = backbone
-        self.add_on = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1),
-                                    nn.Sigmoid() if similarity == "l2-log" else nn.Identity())
+        self.add_on = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1))
+        if similarity == "l2-log":
+            self.add_on.extend([nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.Sigmoid()])
         for layer in self.add_on:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -10,7 +10,7 @@ from protomask.training.stages import steps, warm_up_cosine
 from protopnet.last_layer import fit_last_layer
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
-from protopnet.start import start_from_patches
+from protopnet.start import start_from_data
 
 
 def defaults(options: Options) -> dict:
@@ -43,9 +43,9 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     """Ours: one joint schedule, one projection at its end, last layer in closed loop.
 
     Against the official schedule: AdamW with warm-up and a cosine instead of steps; label smoothing; with a pretrained
-    backbone, prototypes that start as patches of their class; a coverage term that keeps all of them near data, so that the
-    projection moves little; a stronger separation for the cosine, whose distances are small; a last layer that is fitted in
-    seconds.
+    backbone, an add-on that starts as principal components and prototypes that start as patches of their class; a coverage
+    term that keeps all prototypes near data, so that the projection moves little; a stronger separation for the cosine,
+    whose distances are small; a last layer that is fitted in seconds.
     """
     pretrained = bool(options.weights or options.pretrained)
     separation = 0.5 if network.similarity_kind == "cosine" else 0.08
@@ -55,7 +55,7 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     decay = {"backbone": 0.05, "add_on": 0.05}
     plan: list[Epochs | Action] = []
     if pretrained:
-        plan += [Action("start", start_from_patches), Epochs("warm", max(1, options.epochs // 8), loss, head, decay)]
+        plan += [Action("start", start_from_data), Epochs("warm", max(1, options.epochs // 8), loss, head, decay)]
     return [*plan, Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()),
             Action("projection", project), Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4))]
 

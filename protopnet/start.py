@@ -1,4 +1,4 @@
-"""Prototypes that start as patches of their own class instead of noise."""
+"""With a pretrained backbone: an add-on that keeps what features say, and prototypes that are patches, instead of noise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,42 @@ from tqdm import tqdm
 from protomask.explainable import frozen
 from protomask.training import TrainingSet
 from protopnet.model import ProtoPNet
+
+
+@torch.no_grad()
+def start_from_data(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]:
+    """The add-on as principal components (cosine only), then the prototypes as patches. Ours; the paper starts from noise."""
+    row = principal_add_on(network, setup) if network.similarity_kind == "cosine" else {}
+    return {**row, **start_from_patches(network, setup)}
+
+
+@torch.no_grad()
+def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]:
+    """Sets the linear add-on to the D first principal components of the backbone's features, mean taken out.
+
+    Cosines between centred features tell patches apart from the first step on; a random projection of features that are all
+    positive makes every patch alike. One pass over ``setup.plain``; memory of one batch and a (C, C) matrix.
+
+    Returns:
+        ``variance_kept``: share of the variance within the D components, in [0, 1].
+    """
+    channels = network.backbone.channels
+    total, product, count = 0.0, 0.0, 0
+    with frozen(network), setup.autocast():
+        for batch in tqdm(setup.loader(setup.plain), desc="start", leave=False, disable=not setup.progress):
+            images = batch["images"].to(setup.device, memory_format=torch.channels_last)
+            features = network.backbone(images).transpose(0, 1).flatten(1).double()
+            total, product, count = total + features.sum(1), product + features @ features.T, count + features.shape[1]
+    mean = total / count
+    values, vectors = torch.linalg.eigh(product / count - torch.outer(mean, mean))
+    convolution = network.add_on[0]
+    kept = min(convolution.out_channels, channels)
+    weight = vectors.T.flip(0)[:kept]
+    # An eigenvector's sign is arbitrary; this one does not depend on the machine.
+    weight = weight * weight.gather(1, weight.abs().argmax(1, keepdim=True)).sign()
+    convolution.weight[:kept] = weight[:, :, None, None].to(convolution.weight)
+    convolution.bias[:kept] = -(weight @ mean).to(convolution.bias)
+    return {"variance_kept": (values.flip(0)[:kept].sum() / values.sum()).item()}
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet
 from protopnet import ProtoPNet
-from protopnet.start import start_from_patches
+from protopnet.start import principal_add_on, start_from_patches
 from tests.toy import ColourImages, ToyBackbone
 
 LOCALIZERS = {"similarity": get_localizer("similarity"), "center": get_localizer("center")}
@@ -101,3 +101,18 @@ def test_prototypes_start_as_patches_of_their_own_class(patch):
     before = net.prototypes.clone()
     start_from_patches(net, setup)
     assert torch.equal(before, net.prototypes)
+
+
+def test_the_add_on_starts_as_principal_components():
+    torch.manual_seed(0)
+    data = ColourImages()
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=3, channels=3).eval()
+    row = principal_add_on(net, TrainingSet(data, data, data.subset([]), batch_size=5))
+    with torch.no_grad():
+        images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in range(len(data))])
+        raw = net.backbone(images).transpose(0, 1).flatten(1).double()
+        found = net.features(images).transpose(0, 1).flatten(1).double()
+    torch.testing.assert_close(found.mean(1), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    variances = torch.linalg.svdvals(raw - raw.mean(1, keepdim=True)).square() / raw.shape[1]
+    torch.testing.assert_close(torch.cov(found, correction=0), torch.diag(variances[:3]), atol=1e-5, rtol=1e-3)
+    assert row["variance_kept"] == pytest.approx((variances[:3].sum() / variances.sum()).item(), rel=1e-4)
