@@ -13,7 +13,7 @@ from protomask.errors import InputError
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "load_data"]
 
 # Each module has a function load(root, **options) -> Splits; imported when asked for.
-_BUILT_IN = {"parts": "protomask.data.parts", "cub": "protomask.data.cub", "folder": "protomask.data.folder"}
+_BUILT_IN = {name: f"protomask.data.{name}" for name in ("parts", "cub", "busi", "folder")}
 _GROUP = "protomask.datasets"
 
 
@@ -33,13 +33,14 @@ def load_data(
     >>> splits.train.with_transform(training_transform(224, mean, std))    # doctest: +SKIP
 
     Args:
-        name: a built-in data set (``parts``, ``cub``, ``folder``), or the name of an entry point in the group
-            ``protomask.datasets``: a function ``load(root, *, crop, seed, image_size, ...) -> Splits``, which may leave
-            out those of the three that mean nothing to it, and leave ``validation`` empty.
+        name: a built-in data set (``parts``, ``cub``, ``busi``, ``folder``), or the name of an entry point in the group
+            ``protomask.datasets``: a function ``load(root, *, crop, seed, image_size, validation, ...) -> Splits``, which
+            may leave out those of the four that mean nothing to it. Without ``validation`` it leaves that split empty.
         root: where its files are; ``parts`` needs none.
         crop: cut images to their boxes; None leaves it to the data set (``cub`` crops, ``folder`` does not).
         validation: share of the training images, class by class, that becomes ``validation``; 0 for none. A data set
-            that comes with validation images keeps those, and its training images whole.
+            that comes with validation images keeps those, and its training images whole; one with groups of images that
+            belong together (``busi``) keeps each group on one side.
         seed: of every random choice of images.
         image_size: side of the network's input in pixels; lets a data set decode or render at a fitting size.
         others: further options of that data set.
@@ -51,9 +52,13 @@ def load_data(
     load = _find(name)
     check_share("validation", validation)
     usual = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
+    # A data set that has the option holds out its validation images itself.
+    holds_out = "validation" in inspect.signature(load).parameters
+    if holds_out:
+        usual["validation"] = validation
     splits = load(None if root is None else Path(root), **_accepted(load, name, usual, others))
     check_splits(splits, str(root) if root is not None else f"data set {name!r}")
-    if validation > 0 and len(splits.validation) == 0:
+    if validation > 0 and len(splits.validation) == 0 and not holds_out:
         kept, held = hold_out(splits.train.labels, validation, seed)
         splits = Splits(splits.train.subset(kept), splits.train.subset(held), splits.test)
     return splits

@@ -101,6 +101,36 @@ def decode_mask(path: Path, size: tuple[int, int], region: Region, divisor: int,
     return mask
 
 
+def mask_box(path: Path) -> Region | None:
+    """The tight box around all pixels of a mask image that are not 0; None where all are.
+
+    Raises:
+        InputError: unreadable.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.getbbox(alpha_only=False)
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from None
+
+
+def thumbnail(path: Path, side: int) -> np.ndarray:
+    """The whole image as float32 (side, side) grey levels in 0..255, its shape not kept, its orientation ignored.
+
+    Raises:
+        InputError: unreadable.
+    """
+    try:
+        with Image.open(path) as image:
+            image.draft("L", (side, side))
+            grey = image if image.mode == "L" else Image.fromarray(np.asarray(_rgb(image, path))).convert("L")
+            return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from None
+
+
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     return (height, width) if _orientation(image) >= 5 else (width, height)

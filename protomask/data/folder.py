@@ -57,7 +57,7 @@ def load(
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; root must hold train/CLASS/ and test/CLASS/, or CLASS/ folders")
     parts = _find_splits(root)
-    found = [(part, name, path) for part, folder in parts.items() for name, path in _pictures(folder)]
+    found = [(part, name, path) for part, folder in parts.items() for name, path in find_pictures(folder)]
     classes = sorted({name for _, name, _ in found})
     paths = [path for _, _, path in found]
     names = [path.relative_to(root).as_posix() for path in paths]
@@ -68,7 +68,7 @@ def load(
         names,
         paths,
         _boxes(root, names),
-        masks=_masks(paths),
+        masks=find_masks(paths),
         crop=crop,
         image_size=image_size,
         cache=cache,
@@ -96,7 +96,7 @@ def _find_splits(root: Path) -> dict[str, Path]:
     return {"train": root / "train", "test": root / "test"} | ({"validation": validation[0]} if validation else {})
 
 
-def _pictures(folder: Path) -> list[tuple[str, Path]]:
+def find_pictures(folder: Path) -> list[tuple[str, Path]]:
     """(class, path) of every picture below the class folders of ``folder``, sorted."""
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
@@ -115,7 +115,12 @@ def _pictures(folder: Path) -> list[tuple[str, Path]]:
     return pictures
 
 
-def _masks(paths: list[Path]) -> list[list[Path]] | None:
+def find_masks(paths: list[Path]) -> list[list[Path]] | None:
+    """The mask files beside each picture, or None where no picture has one.
+
+    Raises:
+        InputError: some pictures have masks and others have none.
+    """
     listings: dict[Path, dict[str, list[Path]]] = {}
     for folder in {path.parent for path in paths}:
         listings[folder] = {}

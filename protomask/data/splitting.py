@@ -32,6 +32,46 @@ def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tup
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
+def hold_out_groups(
+    labels: Sequence[int] | Tensor, groups: Sequence[int] | Tensor, share: float, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """:func:`hold_out` for images in groups (a patient's, or near-duplicates): a group is kept or held out as a whole.
+
+    Groups are taken in random order while each class has room for all their images, so a class with enough small groups
+    gets its exact share, any other a little less; but at least one group of a class that has one to spare.
+
+    Args:
+        labels: (len,) classes.
+        groups: (len,) numbers; equal ones belong together.
+        share: in [0, 1).
+
+    Returns:
+        Two sorted, disjoint long tensors that cover 0..len-1.
+    """
+    labels = torch.as_tensor(labels, dtype=torch.long)
+    names, members = torch.as_tensor(groups, dtype=torch.long).unique(return_inverse=True)
+    # counts[g, c]: images of class c in group g
+    classes = int(labels.max()) + 1 if len(labels) else 0
+    counts = torch.zeros(len(names), classes, dtype=torch.long)
+    counts.index_put_((members, labels), torch.ones_like(labels), accumulate=True)
+    total = counts.sum(0)
+    wanted = ((total * share).round().long().clamp_min(1).minimum(total - 1) if share > 0 else total * 0).clamp_min(0)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    held, room = torch.zeros(len(names), dtype=torch.bool), wanted.clone()
+    for group in order.tolist():
+        if (counts[group] <= room).all():
+            held[group] = True
+            room -= counts[group]
+    for label in ((room == wanted) & (wanted > 0)).nonzero().flatten().tolist():
+        # No group of this class fitted its share: the smallest one, if that leaves something of every class.
+        own = order[(counts[order, label] > 0) & ~held[order]]
+        left = total - counts[held].sum(0)
+        spare = own[((counts[own] < left) | (counts[own] == 0)).all(1)]
+        if counts[held, label].sum() == 0 and len(spare):
+            held[spare[counts[spare].sum(1).argmin()]] = True
+    return (~held[members]).nonzero().flatten(), held[members].nonzero().flatten()
+
+
 def check_share(option: str, share: float) -> None:
     """Raises InputError unless 0 <= share < 1."""
     if not 0 <= share < 1:

@@ -1,0 +1,147 @@
+"""``busi``: breast ultrasound images of three classes, with lesion masks (Al-Dhabyani et al., Data in Brief 28, 2020).
+
+As published::
+
+    benign/benign (1).png    benign/benign (1)_mask.png    and for further lesions benign (100)_mask_1.png...
+    malignant/...            normal/...                     with empty masks
+
+Images and masks may be of any format that ``folder`` reads. The publication has no split and names no patients, and some
+images are near-duplicates of others. A file ``annotations.csv`` in the folder may give the split, with the header
+``file,label,split,group``: the path below the folder, the class, ``train``, ``validation`` or ``test``, and a number that
+near-duplicates share; other columns are ignored. Without it the split is ours: near-duplicates are found by the
+correlation of thumbnails and stay on one side, classes are stratified, the seed decides.
+
+A sample's ``mask`` is the union of the image's lesions, its ``boxes`` hold one box for each lesion (none for a normal
+image). Grey images come with three equal channels. Known faults: burnt-in text, calipers and body marks may leak the
+label; a few near-duplicates have different labels.
+"""
+
+import csv
+from pathlib import Path
+
+import torch
+
+from protomask.data.cache import CAP
+from protomask.data.decoding import mask_box
+from protomask.data.duplicates import near_duplicate_groups
+from protomask.data.files import FileImages
+from protomask.data.folder import find_masks, find_pictures
+from protomask.data.images import Splits
+from protomask.data.splitting import check_share, hold_out_groups
+from protomask.errors import InputError
+
+CLASSES = ("benign", "malignant", "normal")
+_FOLDER = "Dataset_BUSI_with_GT"
+_SPLITS = ("train", "validation", "test")
+_HEADER = ("file", "label", "split", "group")
+
+
+def load(
+    root: Path | None,
+    *,
+    image_size: int | None = None,
+    cache: int = CAP,
+    seed: int = 0,
+    validation: float = 0.1,
+    test: float = 0.25,
+) -> Splits:
+    """Opens the data set; ``root`` is the folder with the class folders, or the one that holds Dataset_BUSI_with_GT.
+
+    Args:
+        root: see the module's description.
+        image_size, cache: see :class:`FileImages`.
+        seed: of the split, as far as it is ours.
+        validation: share of the training images of each class, held out by whole groups of near-duplicates, unless
+            annotations.csv names validation images.
+        test: share of each class that is the test set, where there is no annotations.csv.
+
+    Raises:
+        InputError: the folder is not one; a file is missing; a row of annotations.csv is wrong, or its groups are torn.
+    """
+    check_share("validation", validation)
+    check_share("test", test)
+    root = _find(root)
+    table = root / "annotations.csv"
+    if table.is_file():
+        rows = _annotations(table)
+        paths = [root / name for name, *_ in rows]
+        labels = [CLASSES.index(label) for _, label, _, _ in rows]
+        groups = torch.tensor([group for *_, group in rows])
+        members = {part: [at for at, row in enumerate(rows) if row[2] == part] for part in _SPLITS}
+    else:
+        found = [(name, path) for name, path in find_pictures(root) if name in CLASSES]
+        paths = [path for _, path in found]
+        labels = [CLASSES.index(name) for name, _ in found]
+        groups = near_duplicate_groups(paths)
+        training, held = hold_out_groups(labels, groups, test, seed)
+        members = {"train": training.tolist(), "validation": [], "test": held.tolist()}
+    if not members["validation"]:
+        at = torch.tensor(members["train"], dtype=torch.long)
+        kept, held = hold_out_groups(torch.tensor(labels)[at], groups[at], validation, seed)
+        members |= {"train": at[kept].tolist(), "validation": at[held].tolist()}
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such image file; restore it, or remove its row from {table}")
+    masks = find_masks(paths)
+    lesions = [[mask_box(mask) for mask in own] for own in masks] if masks is not None else [[] for _ in paths]
+    every = FileImages(
+        CLASSES,
+        labels,
+        [path.relative_to(root).as_posix() for path in paths],
+        paths,
+        [[box for box in own if box is not None] for own in lesions],
+        masks=masks,
+        image_size=image_size,
+        cache=cache,
+        boxes_from="the masks",
+    )
+    return Splits(**{part: every.subset(members[part]) for part in _SPLITS})
+
+
+def _find(root: Path | None) -> Path:
+    if root is None:
+        raise InputError(f"data set 'busi' needs a root: the folder {_FOLDER}, which holds {', '.join(CLASSES)}")
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; root must be {_FOLDER} or the folder that holds it")
+    for folder in (root, root / _FOLDER):
+        if all((folder / name).is_dir() for name in CLASSES):
+            return folder
+    raise InputError(f"{root}: not a BUSI folder; expected the folders {', '.join(CLASSES)} in it or in {_FOLDER}/")
+
+
+def _annotations(path: Path) -> list[tuple[str, str, str, int]]:
+    """(file, label, split, group) of each row."""
+    rows, seen, sides = [], set(), {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}:1: no column {missing[0]!r}; the header must have {','.join(_HEADER)}")
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                name, label, split, group = _row(row, where)
+                if name in seen:
+                    raise InputError(f"{where}: {name} occurs twice; remove one of the rows")
+                side = sides.setdefault(group, split)
+                if side != split:
+                    raise InputError(f"{where}: group {group} is in {side} and in {split}; put near-duplicates on one side")
+                seen.add(name)
+                rows.append((name, label, split, group))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
+    return rows
+
+
+def _row(row: dict[str, str | None], where: str) -> tuple[str, str, str, int]:
+    name, label, split, group = (row[column] or "" for column in _HEADER)
+    if not name:
+        raise InputError(f"{where}: no file; expected {','.join(_HEADER)}")
+    for column, value, known in (("label", label, CLASSES), ("split", split, _SPLITS)):
+        if value not in known:
+            raise InputError(f"{where}: {column} {value!r} is unknown; it must be one of {', '.join(known)}")
+    try:
+        return Path(name).as_posix(), label, split, int(group)
+    except ValueError:
+        raise InputError(f"{where}: group {group!r} is no whole number; near-duplicates share one") from None
