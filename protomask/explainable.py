@@ -100,7 +100,7 @@ class Candidates(NamedTuple):
 class PrototypeNetwork(nn.Module):
     """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
 
-    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``last_layer``, call :meth:`declare_prototypes`, and
+    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``scale``, ``last_layer``, call :meth:`declare_prototypes`, and
     implement the methods below; training, projection, localizers, metrics and the report use nothing else.
     """
 
@@ -115,12 +115,24 @@ class PrototypeNetwork(nn.Module):
     source_locations: Tensor
     """(P, 2) long, row and column of its patch on the feature map; -1 before a projection"""
     last_layer: nn.Linear
+    scale: float
+    """weight of a prototype's own class in a fresh last layer"""
 
     def declare_prototypes(self, classes: Tensor) -> None:
         """Registers the buffers that say whose (``classes``, (P,) long) and whence each prototype is."""
         self.register_buffer("prototype_classes", classes)
         self.register_buffer("source_positions", torch.full((len(classes),), -1))
         self.register_buffer("source_locations", torch.full((len(classes), 2), -1))
+
+    def own_class(self) -> Tensor:
+        """(C, P) bool: which prototype belongs to which class."""
+        classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
+        return self.prototype_classes[None, :] == classes[:, None]
+
+    @torch.no_grad()
+    def reset_last_layer(self) -> None:
+        """``scale`` to the own class, -0.5 ``scale`` to the others."""
+        self.last_layer.weight.copy_(self.scale * torch.where(self.own_class(), 1.0, -0.5))
 
     @property
     def prototype_count(self) -> int:

@@ -80,17 +80,6 @@ class ProtoPNet(PrototypeNetwork):
         self.last_layer = nn.Linear(count, len(self.classes), bias=False)
         self.reset_last_layer()
 
-    def reset_last_layer(self) -> None:
-        """``scale`` to the own class, -0.5 ``scale`` to the others."""
-        own = self.own_class()
-        with torch.no_grad():
-            self.last_layer.weight.copy_(self.scale * torch.where(own, 1.0, -0.5))
-
-    def own_class(self) -> Tensor:
-        """(C, P) bool: which prototype belongs to which class."""
-        classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
-        return self.prototype_classes[None, :] == classes[:, None]
-
     def settings(self) -> dict:
         return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
                 "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
