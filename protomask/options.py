@@ -31,7 +31,7 @@ class Options:
         return dataclasses.field(default=default, metadata={"help": text})
 
     network: str = _text("protopnet", "kind of prototype network")
-    data: str = _text("parts", "data set: parts (embedded), cub, folder")
+    data: str = _text("parts", "data set: parts (embedded), cub, busi, folder")
     root: str | None = _text(None, "folder of the data set; for parts, the folder of its cache")
     crop: bool | None = _text(None, "crop images to their boxes; the data set's own way by default (cub crops)")
     validation: float = _text(0.1, "share of the training images held out for validation")

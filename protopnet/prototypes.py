@@ -6,39 +6,21 @@ or TF32 would drown the prototypes that matter most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from protomask.precision import as_float, full_precision
 
 EPSILON = 1e-4
 """The constant of the official similarity log((d + 1) / (d + epsilon))."""
 
 
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32 inside."""
-    before = torch.get_float32_matmul_precision()
-    if before != "highest":
-        torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        if before != "highest":
-            torch.set_float32_matmul_precision(before)
-
-
-def _as_float(features: Tensor) -> Tensor:
-    return features if features.dtype == torch.float64 else features.float()
-
-
-def _dot(features: Tensor, prototypes: Tensor) -> Tensor:
+def _dot(features: Tensor, prototypes: Tensor, each: bool) -> Tensor:
     """Dot products of every patch with every prototype: (B, D, H, W) x (P, D, k, l) -> (B, P, H-k+1, W-l+1).
 
-    A sum of k*l matrix products: no unfolded copy of the features, and matrix products obey the float32 precision setting.
+    With ``each``, prototypes (B, D, k, l) are one per image, and the result is (B, 1, ...). A sum of k*l matrix products: no
+    unfolded copy of the features, and matrix products obey the float32 precision setting.
     """
     height = features.shape[2] - prototypes.shape[2] + 1
     width = features.shape[3] - prototypes.shape[3] + 1
@@ -46,20 +28,8 @@ def _dot(features: Tensor, prototypes: Tensor) -> Tensor:
     for row in range(prototypes.shape[2]):
         for column in range(prototypes.shape[3]):
             window = features[:, :, row:row + height, column:column + width].flatten(2)
-            term = prototypes[:, :, row, column] @ window
-            total = term if total is None else total + term
-    return total.unflatten(2, (height, width))
-
-
-def _dot_each(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Like :func:`_dot` with one prototype per image: (B, D, H, W) x (B, D, k, l) -> (B, 1, H-k+1, W-l+1)."""
-    height = features.shape[2] - prototypes.shape[2] + 1
-    width = features.shape[3] - prototypes.shape[3] + 1
-    total = None
-    for row in range(prototypes.shape[2]):
-        for column in range(prototypes.shape[3]):
-            window = features[:, :, row:row + height, column:column + width].flatten(2)
-            term = prototypes[:, None, :, row, column] @ window
+            vectors = prototypes[:, :, row, column]
+            term = (vectors[:, None] if each else vectors) @ window
             total = term if total is None else total + term
     return total.unflatten(2, (height, width))
 
@@ -83,22 +53,20 @@ def squared_distances(features: Tensor, prototypes: Tensor, each: bool = False) 
         (B, P, H-k+1, W-l+1), or (B, 1, ...) with ``each``; >= 0.
     """
     with full_precision(features.device):
-        features, prototypes = _as_float(features), _as_float(prototypes)
+        features, prototypes = as_float(features), as_float(prototypes)
         energy = _window_energy(features, tuple(prototypes.shape[2:]))
         norm = prototypes.square().sum((1, 2, 3))
-        if each:
-            return F.relu(energy + (norm[:, None, None, None] - 2 * _dot_each(features, prototypes)))
-        return F.relu(energy + (norm[None, :, None, None] - 2 * _dot(features, prototypes)))
+        norm = norm[:, None, None, None] if each else norm[None, :, None, None]
+        return F.relu(energy + (norm - 2 * _dot(features, prototypes, each)))
 
 
 def cosines(features: Tensor, prototypes: Tensor, each: bool = False) -> Tensor:
     """Cosine of every patch with every prototype, in [-1, 1]; shapes as :func:`squared_distances`."""
     with full_precision(features.device):
-        features, prototypes = _as_float(features), _as_float(prototypes)
+        features, prototypes = as_float(features), as_float(prototypes)
         energy = _window_energy(features, tuple(prototypes.shape[2:])).clamp_min(1e-12)
         prototypes = F.normalize(prototypes.flatten(1), dim=1).view_as(prototypes)
-        dot = _dot_each(features, prototypes) if each else _dot(features, prototypes)
-        return dot / energy.sqrt()
+        return _dot(features, prototypes, each) / energy.sqrt()
 
 
 def log_similarity(distances: Tensor) -> Tensor:

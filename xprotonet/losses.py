@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from protomask.precision import as_float
 from protomask.training.costs import cluster_cost, coverage_cost, separation_cost, wrong_class_weights
 from xprotonet.model import XProtoNet
 from xprotonet.occurrence import random_affines, size_cost, transform, transformation_cost
-from xprotonet.pooling import as_float
 
 
 @dataclass(frozen=True)

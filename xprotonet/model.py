@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from protomask.backbones import Backbone, build_backbone
 from protomask.errors import InputError
 from protomask.explainable import Candidates, Prediction, PrototypeNetwork
-from xprotonet.pooling import as_float, cosine_distances, pool
+from protomask.precision import as_float
+from xprotonet.pooling import cosine_distances, pool
 
 ACTIVATIONS = ("abs", "sigmoid")
 READOUTS = ("relu", "shifted")

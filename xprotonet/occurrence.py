@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xprotonet.pooling import as_float
+from protomask.precision import as_float
 
 
 def random_affines(count: int, rotation: float = 20.0, scales: tuple[float, float] = (0.6, 1.5), *,

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32 inside."""
-    before = torch.get_float32_matmul_precision()
-    if before != "highest":
-        torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        if before != "highest":
-            torch.set_float32_matmul_precision(before)
-
-
-def as_float(values: Tensor) -> Tensor:
-    """float64 stays, everything else becomes float32."""
-    return values if values.dtype == torch.float64 else values.float()
+from protomask.precision import as_float, full_precision
 
 
 def pool(features: Tensor, occurrences: Tensor) -> Tensor:

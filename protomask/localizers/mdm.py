@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import min_max
 from protomask.localizers.learning import Adam, Pairs, learn_masks
-from protomask.localizers.masks import BACKGROUNDS, background, grid_shape, upsample
+from protomask.localizers.masks import background, grid_shape, upsample
 
 CONSISTENCY = ("one-sided", "absolute", "squared")
 

@@ -7,7 +7,15 @@ from torchvision import tv_tensors
 
 from protomask.data.geometry import as_boxes, as_points, settle
 from protomask.data.transforms import (
-    STRENGTHS, InnerTilt, InnerWarp, Mirror, ShareCrop, Tone, denormalize, evaluation_transform, training_transform,
+    STRENGTHS,
+    InnerTilt,
+    InnerWarp,
+    Mirror,
+    ShareCrop,
+    Tone,
+    denormalize,
+    evaluation_transform,
+    training_transform,
 )
 from protomask.errors import InputError
 from tests.data.conftest import DOT, object_mask, scene

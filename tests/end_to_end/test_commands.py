@@ -12,6 +12,7 @@ from protomask.cli import main
 from protomask.run import Run
 from tests.end_to_end.conftest import SMALL
 
+
 def test_a_run_leaves_everything_behind(run):
     for name in ("config.json", "model.safetensors", "model.json", "log.jsonl", "metrics.json", "prototypes.json", "evaluation.json", "report.html"):
         assert (run / name).stat().st_size > 0, name
