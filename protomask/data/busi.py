@@ -5,10 +5,10 @@ As published::
     benign/benign (1).png    benign/benign (1)_mask.png    and for further lesions benign (100)_mask_1.png...
     malignant/...            normal/...                     with empty masks
 
-Images and masks may be of any format that ``folder`` reads. The publication has no split and names no patients, and some
-images are near-duplicates of others. A file ``annotations.csv`` in the folder may give the split, with the header
-``file,label,split,group``: the path below the folder, the class, ``train``, ``validation`` or ``test``, and a number that
-near-duplicates share; other columns are ignored. Without it the split is ours: near-duplicates are found by the
+Images and masks may be of any format that ``folder`` reads. The publication has no split and names no patients, and
+some images are near-duplicates of others. A file ``annotations.csv`` in the folder may give the split, with the header
+``file,label,split,group``: the path below the folder, the class, ``train``, ``validation`` or ``test``, and a number
+that near-duplicates share; other columns are ignored. Without it the split is ours: near-duplicates are found by the
 correlation of thumbnails and stay on one side, classes are stratified, the seed decides.
 
 A sample's ``mask`` is the union of the image's lesions, its ``boxes`` hold one box for each lesion (none for a normal
@@ -126,7 +126,9 @@ def _annotations(path: Path) -> list[tuple[str, str, str, int]]:
                     raise InputError(f"{where}: {name} occurs twice; remove one of the rows")
                 side = sides.setdefault(group, split)
                 if side != split:
-                    raise InputError(f"{where}: group {group} is in {side} and in {split}; put near-duplicates on one side")
+                    raise InputError(
+                        f"{where}: group {group} is in {side} and in {split}; put near-duplicates on one side"
+                    )
                 seen.add(name)
                 rows.append((name, label, split, group))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

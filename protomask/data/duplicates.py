@@ -1,4 +1,4 @@
-"""Near-duplicates: the same picture twice, cut, marked or compressed differently, which must not be in training and test."""
+"""Near-duplicates: the same picture marked or compressed differently, which must not be in training and in test."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -57,7 +57,8 @@ def annotate(root, rows, header="file,label,split,group,width"):
 
 def rows_of(root):
     """Four images of each class for each split, in groups of two."""
-    return [f"{name}/{name} ({number}).png,{name},{('train', 'train', 'test')[(number - 1) // 4]},{100 * at + (number + 1) // 2},60"
+    sides = ("train", "train", "test")
+    return [f"{name}/{name} ({number}).png,{name},{sides[(number - 1) // 4]},{100 * at + (number + 1) // 2},60"
             for at, name in enumerate(CLASSES) for number in range(1, 13)]
 
 
