@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from protomask.backbones import build_backbone
+from protomask.backbones import backbone_from
 from protomask.options import Options
 from protomask.projection import project
 from protomask.training import Action, Epochs
+from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import steps, warm_up_cosine
-from protopnet.last_layer import fit_last_layer
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
 from protopnet.start import start_from_data
@@ -23,11 +23,7 @@ def defaults(options: Options) -> dict:
 
 def build(options: Options, classes: tuple[str, ...]) -> ProtoPNet:
     """A new network; its backbone has the weights that the options name."""
-    mean, std = options.mean_and_std()
-    backbone = build_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights,
-                              freeze_norm=options.freeze_norm, features=options.features,
-                              image_size=options.image_size, mean=mean, std=std)
-    return ProtoPNet(backbone, classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
+    return ProtoPNet(backbone_from(options), classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
                      channels=options.prototype_channels, patch=options.prototype_size, similarity=options.similarity)
 
 
@@ -51,7 +47,7 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     separation = 0.5 if network.similarity_kind == "cosine" else 0.08
     loss = ProtoPNetLoss(separation=separation, coverage=1.0, label_smoothing=0.1)
     head = {"add_on": 3e-3, "prototypes": 3e-3}
-    joint = {"backbone": 2e-4, "add_on": 1e-3, "prototypes": 1e-3} if pretrained else {"backbone": 3e-3, **head}
+    joint = {"backbone": 2e-4 if pretrained else 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05}
     plan: list[Epochs | Action] = []
     if pretrained:

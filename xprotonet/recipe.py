@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from protomask.backbones import build_backbone
+from protomask.backbones import backbone_from
 from protomask.errors import InputError
 from protomask.options import Options
 from protomask.projection import project
 from protomask.training import Action, Epochs
+from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import warm_up_cosine
 from xprotonet.losses import XProtoNetLoss
 from xprotonet.model import XProtoNet
-
-LAST_LAYER_PASSES = 5
 
 
 def defaults(options: Options) -> dict:
@@ -32,11 +31,7 @@ def defaults(options: Options) -> dict:
 
 def build(options: Options, classes: tuple[str, ...]) -> XProtoNet:
     """A new network; its backbone has the weights that the options name."""
-    mean, std = options.mean_and_std()
-    backbone = build_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights,
-                              freeze_norm=options.freeze_norm, features=options.features,
-                              image_size=options.image_size, mean=mean, std=std)
-    return XProtoNet(backbone, classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
+    return XProtoNet(backbone_from(options), classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
                      channels=options.prototype_channels)
 
 
@@ -51,10 +46,10 @@ def stages(network: XProtoNet, options: Options) -> list[Epochs | Action]:
     """
     pretrained = bool(options.weights or options.pretrained)
     loss = XProtoNetLoss(separation=0.5, coverage=1.0, label_smoothing=0.1, relative=True, size=0.05, share=0.25)
-    last = XProtoNetLoss(label_smoothing=0.1, part="last")
     head = {"add_on": 3e-3, "occurrence": 3e-3, "prototypes": 3e-3}
     joint = {"backbone": 2e-4, **dict.fromkeys(head, 1e-3)} if pretrained else {"backbone": 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05, "occurrence": 0.05}
     warm = [Epochs("warm", max(1, options.epochs // 8), loss, head, decay)] if pretrained else []
     return [*warm, Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()),
-            Action("projection", project), Epochs("last layer", LAST_LAYER_PASSES, last, {"last_layer": 1e-2})]
+            Action("projection", project),
+            Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4))]

@@ -16,8 +16,9 @@ from protomask.backbones.backbone import Backbone
 from protomask.backbones.names import parse_features, parse_name, parse_statistics
 from protomask.backbones.weights import load_weights
 from protomask.errors import InputError
+from protomask.options import Options
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "backbone_from", "build_backbone"]
 
 
 def build_backbone(
@@ -73,3 +74,11 @@ def build_backbone(
     backbone.std = parse_statistics("std", std, backbone.std)
     backbone.freeze_norm = bool(pretrained or weights is not None) if freeze_norm is None else bool(freeze_norm)
     return backbone.train()
+
+
+def backbone_from(options: Options) -> Backbone:
+    """The backbone that a run's options name, with the weights that they name."""
+    mean, std = options.mean_and_std()
+    return build_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights,
+                          freeze_norm=options.freeze_norm, features=options.features, image_size=options.image_size,
+                          mean=mean, std=std)

@@ -5,9 +5,9 @@ from protomask.errors import InputError
 from protomask.projection import project
 from protomask.training import Action, Diverged, Epochs, TrainingSet, accuracy, train
 from protomask.training.black_box import train_black_box
+from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import steps, warm_up_cosine
 from protopnet import ProtoPNet
-from protopnet.last_layer import fit_last_layer
 from protopnet.losses import ProtoPNetLoss
 from tests.toy import ColourImages, ToyBackbone
 

@@ -6,13 +6,12 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from protomask.explainable import frozen
-from protomask.training import TrainingSet
+from protomask.explainable import PrototypeNetwork, frozen
 from protomask.training.costs import wrong_class_weights
-from protopnet.model import ProtoPNet
+from protomask.training.stages import TrainingSet
 
 
-def training_similarities(network: ProtoPNet, setup: TrainingSet, passes: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def training_similarities(network: PrototypeNetwork, setup: TrainingSet, passes: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Similarities (passes * N, P) and labels of the training images under the training transform."""
     similarities, labels = [], []
     torch.manual_seed(setup.seed)
@@ -26,15 +25,24 @@ def training_similarities(network: ProtoPNet, setup: TrainingSet, passes: int = 
     return torch.cat(similarities).clone(), torch.cat(labels).clone()
 
 
-def fit_last_layer(network: ProtoPNet, setup: TrainingSet, *, l1: float, steps: int = 300, passes: int = 1) -> dict[str, float]:
+def fit_last_layer(network: PrototypeNetwork, setup: TrainingSet, *, l1: float, steps: int = 300,
+                   passes: int | None = None) -> dict[str, float]:
     """Minimises cross-entropy + l1 * |wrong-class weights| over the last layer alone.
 
     The official recipe makes 20 passes over the training images for this convex problem (known); the similarities do not
     change meanwhile, so here they are computed once (ours), and full-batch Adam with a falling rate does the rest in seconds.
 
+    Args:
+        network: projected.
+        setup: data and machine.
+        l1: weight of the L1 term.
+        steps: of Adam.
+        passes: times that every training image is seen, augmented anew; by default until there are about 2,000 similarities.
+
     Returns:
         The loss before and after.
     """
+    passes = passes or -(-2000 // len(setup.train))
     similarities, labels = training_similarities(network, setup, passes)
     weight = network.last_layer.weight.detach().clone().requires_grad_(True)
     rate = 0.01 * network.scale
