@@ -27,8 +27,7 @@ DATA_DEFAULTS = {
 
 def complete(options: Options) -> Options:
     """The same options with every ``None`` that data set and recipe decide filled in."""
-    filled = {**DATA_DEFAULTS.get(options.data, DATA_DEFAULTS[None])}
-    filled.update(get_network(options.network).defaults(options))
+    filled = {**get_network(options.network).defaults(options), **DATA_DEFAULTS.get(options.data, DATA_DEFAULTS[None])}
     return options.replace(**{name: value for name, value in filled.items() if getattr(options, name) is None})
 
 
