@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.explainable import frozen
@@ -48,10 +49,11 @@ def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]
 
 @torch.no_grad()
 def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
-    """Sets each prototype to a random patch of a random training image of its class (ours; the paper starts from noise).
+    """Sets each prototype to a patch of a random training image of its class (ours; the paper starts from noise).
 
-    With a pretrained backbone the patches mean something already, so the warm stage starts near the data. One pass over
-    ``setup.plain``; memory of one batch. Classes with fewer images than prototypes use an image more than once.
+    The patch is drawn from the quarter of positions where the backbone's features are strongest: elsewhere is background,
+    whose patches look alike in all images, and prototypes that start there match everything. One forward pass over as many
+    images as there are prototypes; memory of one batch. Classes with fewer images than prototypes use an image more than once.
 
     Returns:
         ``images``: how many different images were used.
@@ -70,11 +72,14 @@ def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]
     size = network.prototypes.shape[-1]
     with frozen(network), setup.autocast():
         for batch in tqdm(setup.loader(chosen), desc="start", leave=False, disable=not setup.progress):
-            features = network.features(batch["images"].to(setup.device, memory_format=torch.channels_last)).float()
+            grid = network.backbone(batch["images"].to(setup.device, memory_format=torch.channels_last))
+            energy = F.avg_pool2d(grid.float().square().sum(1), size, stride=1)
+            features = network.add_on(grid).float()
             for place, position in enumerate(source[batch["positions"]].tolist()):
+                strongest = energy[place].flatten().topk(-(-energy[place].numel() // 4)).indices.tolist()
                 for prototype in wanted[position]:
-                    row = int(torch.randint(features.shape[2] - size + 1, (), generator=generator))
-                    column = int(torch.randint(features.shape[3] - size + 1, (), generator=generator))
+                    where = strongest[int(torch.randint(len(strongest), (), generator=generator))]
+                    row, column = divmod(where, energy.shape[2])
                     patch = features[place, :, row:row + size, column:column + size]
                     network.set_prototypes(torch.tensor([prototype], device=features.device), patch[None])
     return {"images": len(wanted)}
