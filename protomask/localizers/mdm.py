@@ -1,4 +1,4 @@
-"""MDM, Multiple Dynamic Masks."""
+"""MDM, Multiple Dynamic Masks (Peng, Yang, Liu, He, arXiv 2207.08046)."""
 
 from __future__ import annotations
 
@@ -7,62 +7,114 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import min_max
 from protomask.localizers.learning import Adam, Pairs, learn_masks
-from protomask.localizers.masks import background, grid_shape, upsample
+from protomask.localizers.masks import BACKGROUNDS, background, grid_shape, upsample
 
 CONSISTENCY = ("one-sided", "absolute", "squared")
 
 
 @dataclass(frozen=True)
 class MDM:
-    sizes: tuple[int, ...] = (7, 14)
+    """Masks of several sizes, each learned to keep the score with little of the image, stacked into one map.
+
+    Known: mask vectors of different sizes, each trained by constraining its values and keeping the activation consistent;
+    masks of different scales stacked; nothing of the network's inside is used; all-ones start. Reconstruction, for a mask
+    M = bilinear upsampling of v in [0, 1], the background r and the score's range R = s(x) - s(r):
+
+    - *keeping*, on the finest of ``sizes``: minimise  max(0, s(x) - s(x M + r (1 - M))) / R  +  size_weight mean(v),
+    - *destroying*, on each of ``sizes``: minimise  max(0, s(x (1 - M) + r M) - s(r)) / R  +  size_weight mean(v),
+    - saliency = min-max of (keeping mask + destroy_share * mean of the destroying masks).
+
+    The keeping mask says what is enough, and is zero over most of the image; the destroying masks order the rest by what
+    else the score could rest on.
+
+    >>> from protomask import Classifier                                        # doctest: +SKIP
+    >>> saliency = MDM()(Classifier(model), images, classes)                    # doctest: +SKIP
+
+    Args:
+        sizes: cells along the image's shorter side, coarse to fine.
+        size_weight: lambda, the price of showing everything.
+        keep_steps, keep_rate: Adam's steps and learning rate for the keeping mask.
+        destroy_steps, destroy_rate: likewise for each destroying mask; 0 steps leave them out.
+        destroy_share: weight of the destroying masks in the map.
+        consistency: ``"one-sided"`` (only a fall of the score counts), ``"absolute"`` or ``"squared"``.
+        background: ``"zero"`` (the mean colour), ``"blur"`` or ``"noise"``.
+        seed: of the noise.
+        batch_size: pairs learned together; does not change the result.
+
+    Cost: keep_steps + len(sizes) * destroy_steps forward-backward passes per pair, 44 by default.
+    """
+
+    sizes: tuple[int, ...] = (7, 14, 28)
     size_weight: float = 1.0
-    complement: float = 1.0
-    steps: int = 10
-    learning_rate: float = 0.1
+    keep_steps: int = 14
+    keep_rate: float = 0.1
+    destroy_steps: int = 10
+    destroy_rate: float = 0.15
+    destroy_share: float = 0.05
     consistency: str = "one-sided"
     background: str = "zero"
     seed: int = 0
     batch_size: int = 8
 
+    def __post_init__(self) -> None:
+        if not self.sizes or min(self.sizes) < 1:
+            raise InputError(f"MDM: sizes are {self.sizes}; give at least one, each at least 1")
+        for name, value, known in (("consistency", self.consistency, CONSISTENCY), ("background", self.background, BACKGROUNDS)):
+            if value not in known:
+                raise InputError(f"MDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
+        if self.keep_steps < 1 or self.destroy_steps < 0:
+            raise InputError(f"MDM: keep_steps={self.keep_steps}, destroy_steps={self.destroy_steps}; give at least 1 and 0")
+
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
-        total = None
-        for size in self.sizes:
-            found = learn_masks(explained, images, index, _Grid(self, size), steps=self.steps, batch_size=self.batch_size,
-                                optimiser=Adam(self.learning_rate), progress=progress, description=f"mdm {size}x{size}")
-            total = found.result if total is None else total + found.result
+        def learn(destroy: bool, size: int) -> Tensor:
+            steps, rate = (self.destroy_steps, self.destroy_rate) if destroy else (self.keep_steps, self.keep_rate)
+            return learn_masks(explained, images, index, _Grid(self, explained, size, destroy), steps=steps,
+                               optimiser=Adam(rate), batch_size=self.batch_size, progress=progress,
+                               description=f"mdm {'destroy' if destroy else 'keep'} {size}").result
+
+        total = learn(False, self.sizes[-1])
+        if self.destroy_steps:
+            total = total + self.destroy_share * sum(learn(True, size) for size in self.sizes) / len(self.sizes)
         return min_max(total)
 
 
 @dataclass(frozen=True)
 class _Grid:
+    """One mask vector: see :class:`protomask.localizers.learning.MaskProblem`."""
+
     settings: MDM
+    explained: Explainable
     size: int
+    destroy: bool
 
     def begin(self, pairs: Pairs) -> None:
         images = pairs.images
         pairs.learned["vector"] = images.new_ones(len(pairs), 1, *grid_shape(self.size, pairs.image_size))
-        pairs.fixed["background"] = background(images, pairs.index, self.settings.background, seed=self.settings.seed)
+        hidden = background(images, pairs.index, self.settings.background, seed=self.settings.seed)
+        empty = self.explained.score(hidden.expand_as(images).contiguous(), pairs.index).detach().nan_to_num(0.0, 0.0, 0.0)
+        pairs.fixed["background"], pairs.fixed["empty"] = hidden, empty
+        # A score that the empty image reaches as well has no range; a share of its size keeps the terms finite.
+        pairs.fixed["range"] = (pairs.score - empty).maximum(0.01 * pairs.score.abs()).clamp_min(1e-6)
 
     def mask(self, pairs: Pairs) -> Tensor:
         return upsample(pairs.learned["vector"], pairs.image_size)
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        shown = torch.lerp(pairs.fixed["background"].expand_as(pairs.images), pairs.images, mask)
-        if not self.settings.complement:
-            return (shown,)
-        return shown, pairs.images + pairs.fixed["background"] - shown
+        shown = 1 - mask if self.destroy else mask
+        return (torch.lerp(pairs.fixed["background"].expand_as(pairs.images), pairs.images, shown),)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        scale = torch.where(pairs.score > 0, pairs.score, 1.0)
-        fall = (pairs.score - scores[0]) / scale
-        loss = fall.relu() + self.settings.size_weight * pairs.learned["vector"].mean((1, 2, 3))
-        if self.settings.complement:
-            loss = loss + self.settings.complement * scores[1].relu() / scale
-        return loss
+        if self.destroy:
+            consistency = (scores[0] - pairs.fixed["empty"]).relu() / pairs.fixed["range"]
+        else:
+            fall = (pairs.score - scores[0]) / pairs.fixed["range"]
+            consistency = {"one-sided": fall.relu(), "absolute": fall.abs(), "squared": fall.square()}[self.settings.consistency]
+        return consistency + self.settings.size_weight * pairs.learned["vector"].mean((1, 2, 3))
 
     def after_step(self, pairs: Pairs) -> None:
         pairs.learned["vector"].clamp_(0, 1)
