@@ -6,7 +6,7 @@ Localizers and metrics see a model through :class:`Explainable` alone. A class o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -97,6 +97,20 @@ class Candidates(NamedTuple):
     """(B, D, h, w) features out of which :meth:`PrototypeNetwork.cut` cuts a patch"""
 
 
+def class_of_each(classes: int, per_class: int, given: Sequence[int] | None = None) -> Tensor:
+    """The class of each prototype, (P,) long: ``j // per_class``, or what was ``given``.
+
+    Raises:
+        InputError: a given class that is not one of 0 to ``classes - 1``, or none given.
+    """
+    if given is None:
+        return torch.arange(classes * per_class) // per_class
+    owners = torch.tensor(list(given), dtype=torch.long)
+    if not len(owners) or owners.min() < 0 or owners.max() >= classes:
+        raise InputError(f"prototype classes must be numbers from 0 to {classes - 1}, at least one")
+    return owners
+
+
 class PrototypeNetwork(nn.Module):
     """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
 
@@ -114,6 +128,8 @@ class PrototypeNetwork(nn.Module):
     """(P,) long, the training image that each prototype was projected to; -1 before a projection"""
     source_locations: Tensor
     """(P, 2) long, row and column of its patch on the feature map; -1 before a projection"""
+    prototypes: nn.Parameter
+    """(P, ...)"""
     last_layer: nn.Linear
     scale: float
     """weight of a prototype's own class in a fresh last layer"""
@@ -124,6 +140,12 @@ class PrototypeNetwork(nn.Module):
         self.register_buffer("source_positions", torch.full((len(classes),), -1))
         self.register_buffer("source_locations", torch.full((len(classes), 2), -1))
 
+    def uneven_classes(self, per_class: int) -> dict:
+        """For :meth:`settings`: the class of each prototype, where it is not ``j // per_class`` any more."""
+        usual = class_of_each(len(self.classes), per_class).tolist()
+        owners = self.prototype_classes.tolist()
+        return {} if owners == usual else {"prototype_classes": owners}
+
     def own_class(self) -> Tensor:
         """(C, P) bool: which prototype belongs to which class."""
         classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
@@ -133,6 +155,39 @@ class PrototypeNetwork(nn.Module):
     def reset_last_layer(self) -> None:
         """``scale`` to the own class, -0.5 ``scale`` to the others."""
         self.last_layer.weight.copy_(self.scale * torch.where(self.own_class(), 1.0, -0.5))
+
+    @torch.no_grad()
+    def keep(self, index: Tensor | Sequence[int]) -> None:
+        """Removes, in place, every prototype that is not in ``index``; those kept are numbered anew in ascending order.
+
+        Similarities and last-layer weights of the kept ones do not change; logits lose the points of the others. A network
+        with further tensors of one row per prototype overrides this, cuts them, too, and says in :meth:`settings` which
+        class each prototype has.
+
+        Args:
+            index: (N,) numbers of prototypes.
+
+        Raises:
+            InputError: a number that no prototype has, or a class that would be left without one; nothing was changed.
+        """
+        chosen = self.checked_selection(index)
+        for name in ("prototype_classes", "source_positions", "source_locations"):
+            setattr(self, name, getattr(self, name)[chosen])
+        self.prototypes = nn.Parameter(self.prototypes[chosen], requires_grad=self.prototypes.requires_grad)
+        self.last_layer.weight = nn.Parameter(self.last_layer.weight[:, chosen], requires_grad=self.last_layer.weight.requires_grad)
+        self.last_layer.in_features = len(chosen)
+
+    def checked_selection(self, index: Tensor | Sequence[int]) -> Tensor:
+        """``index`` sorted, each number once, on the network's device; the errors of :meth:`keep`."""
+        chosen = torch.as_tensor(index, dtype=torch.long, device=self.prototype_classes.device).reshape(-1).unique()
+        unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
+        if unknown:
+            raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
+        lost = set(self.prototype_classes.tolist()) - set(self.prototype_classes[chosen].tolist())
+        if lost:
+            names = ", ".join(self.classes[each] for each in sorted(lost))
+            raise InputError(f"class {names} would be left without a prototype; keep at least one of each class")
+        return chosen
 
     @property
     def prototype_count(self) -> int:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
 from protomask.errors import InputError
-from protomask.explainable import Candidates, Prediction, PrototypeNetwork
+from protomask.explainable import Candidates, Prediction, PrototypeNetwork, class_of_each
 from protopnet.prototypes import cosines, log_similarity, squared_distances
 
 SIMILARITIES = ("cosine", "l2-log")
@@ -38,13 +38,15 @@ class ProtoPNet(PrototypeNetwork):
         patch: k, a prototype is (D, k, k).
         similarity: ``"cosine"`` or ``"l2-log"``.
         scale: factor on the initial last layer; 1 for ``l2-log`` as published, 3 for ``cosine`` when None.
+        prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what pruning leaves.
 
     Raises:
         InputError: an unknown similarity, no class, a patch larger than the feature map.
     """
 
     def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 10,
-                 channels: int = 128, patch: int = 1, similarity: str = "cosine", scale: float | None = None) -> None:
+                 channels: int = 128, patch: int = 1, similarity: str = "cosine", scale: float | None = None,
+                 prototype_classes: Sequence[int] | None = None) -> None:
         super().__init__()
         if similarity not in SIMILARITIES:
             raise InputError(f"similarity {similarity!r} is unknown; choose one of {', '.join(SIMILARITIES)}")
@@ -71,19 +73,21 @@ class ProtoPNet(PrototypeNetwork):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        count = len(self.classes) * prototypes_per_class
+        owners = class_of_each(len(self.classes), prototypes_per_class, prototype_classes)
+        count = len(owners)
         # Unit length for the cosine, which sees directions only: Adam's steps then turn a prototype at a useful pace.
         start = torch.rand(count, channels, patch, patch) if similarity == "l2-log" else F.normalize(
             torch.randn(count, channels * patch * patch), dim=1).view(count, channels, patch, patch)
         self.prototypes = nn.Parameter(start)
-        self.declare_prototypes(torch.arange(count) // prototypes_per_class)
+        self.declare_prototypes(owners)
         self.last_layer = nn.Linear(count, len(self.classes), bias=False)
         self.reset_last_layer()
 
     def settings(self) -> dict:
         return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
                 "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
-                "patch": self.prototypes.shape[2], "similarity": self.similarity_kind, "scale": self.scale}
+                "patch": self.prototypes.shape[2], "similarity": self.similarity_kind, "scale": self.scale,
+                **self.uneven_classes(self.prototypes_per_class)}
 
     @classmethod
     def from_settings(cls, settings: dict) -> ProtoPNet:

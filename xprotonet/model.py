@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
 from protomask.errors import InputError
-from protomask.explainable import Candidates, Prediction, PrototypeNetwork
+from protomask.explainable import Candidates, Prediction, PrototypeNetwork, class_of_each
 from protomask.precision import as_float
 from xprotonet.pooling import cosine_distances, pool
 
@@ -52,13 +52,15 @@ class XProtoNet(PrototypeNetwork):
         activation: ``"abs"`` or ``"sigmoid"``.
         readout: ``"relu"`` or ``"shifted"``.
         scale: None for 3 with ``relu`` and 6 with ``shifted``: equally steep in the cosine.
+        prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what pruning leaves.
 
     Raises:
         InputError: an unknown activation or read-out, a number below 1.
     """
 
     def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 5,
-                 channels: int = 128, activation: str = "abs", readout: str = "relu", scale: float | None = None) -> None:
+                 channels: int = 128, activation: str = "abs", readout: str = "relu", scale: float | None = None,
+                 prototype_classes: Sequence[int] | None = None) -> None:
         super().__init__()
         for name, value, known in (("occurrence activation", activation, ACTIVATIONS), ("read-out", readout, READOUTS)):
             if value not in known:
@@ -76,7 +78,8 @@ class XProtoNet(PrototypeNetwork):
         self.activation, self.readout = activation, readout
         self.scale = scale if scale is not None else {"relu": 3.0, "shifted": 6.0}[readout]
 
-        count, half = len(self.classes) * prototypes_per_class, max(1, channels // 2)
+        owners = class_of_each(len(self.classes), prototypes_per_class, prototype_classes)
+        count, half = len(owners), max(1, channels // 2)
         self.backbone = backbone
         self.add_on = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
         self.occurrence = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, half, 1),
@@ -87,14 +90,15 @@ class XProtoNet(PrototypeNetwork):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(F.normalize(torch.randn(count, channels), dim=1))
-        self.declare_prototypes(torch.arange(count) // prototypes_per_class)
+        self.declare_prototypes(owners)
         self.last_layer = nn.Linear(count, len(self.classes), bias=False)
         self.reset_last_layer()
 
     def settings(self) -> dict:
         return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
                 "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
-                "activation": self.activation, "readout": self.readout, "scale": self.scale}
+                "activation": self.activation, "readout": self.readout, "scale": self.scale,
+                **self.uneven_classes(self.prototypes_per_class)}
 
     @classmethod
     def from_settings(cls, settings: dict) -> XProtoNet:
@@ -156,6 +160,14 @@ class XProtoNet(PrototypeNetwork):
     def cut(self, candidates: Candidates, image: int, prototype: int) -> Tensor:
         """The pooled feature (D,) that the prototype becomes."""
         return candidates.patches[image, prototype]
+
+    @torch.no_grad()
+    def keep(self, index: Tensor | Sequence[int]) -> None:
+        chosen, last = self.checked_selection(index), self.occurrence[-1]
+        super().keep(chosen)
+        for name, parameter in list(last.named_parameters()):
+            setattr(last, name, nn.Parameter(parameter[chosen], requires_grad=parameter.requires_grad))
+        last.out_channels = len(chosen)
 
     @torch.no_grad()
     def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
