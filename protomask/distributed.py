@@ -1,0 +1,175 @@
+"""Several processes on one job, started by ``torchrun``. In one process every function here is the plain thing, or nothing.
+
+Each process (``rank`` 0 to ``size() - 1``) has the whole network and the whole data set, works on its share, and gives its
+results to all; the first process alone writes files.
+
+>>> with job(torch.device("cpu")) as device:             # joins the others, if torchrun started any
+...     mine = [number ** 2 for number in shard(5)]
+...     everybody = sum(gather(mine), [])                # the same list in every process, in order
+>>> everybody
+[0, 1, 4, 9, 16]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from protomask.errors import InputError
+
+T = TypeVar("T")
+# A process that died is noticed by its closed connection and by torchrun; the others may wait long for the first one's pictures.
+PATIENCE = timedelta(hours=24)
+_LOST = ("gloo", "connection closed", "connection reset", "connection refused", "broken pipe", "nccl", "socket")
+
+
+class PeerLost(RuntimeError):
+    """Another process of the job ended, so that this one cannot go on."""
+
+
+class _World(NamedTuple):
+    rank: int
+    size: int
+    local_rank: int
+
+
+@cache
+def _launched() -> _World:
+    """What torchrun says in the environment; read once, (0, 1, 0) without it."""
+    if "MASTER_ADDR" not in os.environ:
+        return _World(0, 1, 0)
+    return _World(*(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
+
+
+def active() -> bool:
+    """Whether this process has joined others. False in the processes that load data."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """The number of this process, 0..size() - 1; 0 alone."""
+    return dist.get_rank() if active() else 0
+
+
+def size() -> int:
+    """The number of processes; 1 alone."""
+    return dist.get_world_size() if active() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and speaks; known also before it has joined the others."""
+    return (rank() if active() else _launched().rank) == 0
+
+
+@contextmanager
+def job(device: torch.device) -> Iterator[torch.device]:
+    """Joins the processes that torchrun started: by NCCL on CUDA, by gloo elsewhere.
+
+    Args:
+        device: what was asked for; of plain ``cuda`` each process on a machine gets one of its own.
+
+    Yields:
+        The device of this process.
+
+    Raises:
+        InputError: more processes on this machine than CUDA devices.
+        PeerLost: another process ended while this one waited for it.
+    """
+    world = _launched()
+    if world.size == 1 or active():
+        yield device
+        return
+    if device.type == "cuda":
+        if device.index is None and world.local_rank >= torch.cuda.device_count():
+            raise InputError(f"torchrun started more processes than this machine has CUDA devices ({torch.cuda.device_count()}); "
+                             "lower --nproc-per-node, or use --device cpu")
+        device = torch.device("cuda", world.local_rank if device.index is None else device.index)
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        yield device
+        dist.barrier()
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or any(word in str(error).lower() for word in _LOST):
+            raise PeerLost(f"process {world.rank} of {world.size} stops because another process of the job ended; "
+                           "its own message says why") from error
+        raise
+    finally:
+        if active():
+            dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Waits until every process is here."""
+    if active():
+        dist.barrier()
+
+
+def shard(count: int, multiple: int = 1) -> range:
+    """The positions out of 0..count - 1 that are this process's work: one block each, in the order of the ranks.
+
+    Args:
+        multiple: every block starts at a multiple of it. Given the batch size, the processes see the very batches that one
+            process would see, so that results agree to the bit.
+
+    >>> shard(10)
+    range(0, 10)
+    """
+    units = -(-count // multiple)
+    start, end = (min(count, units * place // size() * multiple) for place in (rank(), rank() + 1))
+    return range(start, end)
+
+
+def gather(value: T) -> list[T]:
+    """Every process's value (anything that pickles), in the order of the ranks, in every process."""
+    if not active():
+        return [value]
+    values: list = [None] * size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows (N_r, ...) of all processes, one after the other, in every process: (sum of N_r, ...).
+
+    N_r may differ, also be 0; dtype and the other sizes may not.
+    """
+    if not active():
+        return rows
+    counts = gather(len(rows))
+    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+    padded[:len(rows)] = rows
+    found = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(found, padded.contiguous())
+    return torch.cat([each[:count] for each, count in zip(found, counts)])
+
+
+def only_first(work: Callable[[], T]) -> T | None:
+    """``work()`` in the first process, while the others wait; its result there, None in the others.
+
+    Raises:
+        PeerLost: in the others, when the first one failed (there, the error itself).
+    """
+    if not active():
+        return work()
+    result, failure = None, None
+    if rank() == 0:
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+    outcome = [failure is None]
+    dist.broadcast_object_list(outcome, 0)
+    if failure is not None:
+        raise failure
+    if not outcome[0]:
+        raise PeerLost(f"process {rank()} of {size()} stops because the first process failed; its own message says why")
+    return result
