@@ -208,8 +208,8 @@ class PrototypeNetwork(nn.Module):
         """The patches from which :func:`protomask.projection.project` chooses."""
         raise NotImplementedError
 
-    def cut(self, candidates: Candidates, image: int, prototype: int) -> Tensor:
-        """The prototype-shaped vector (D, k, k) of one candidate."""
+    def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
+        """The candidates of N pairs of an image of the batch and a prototype (both (N,) long), as prototypes (N, D, k, k)."""
         raise NotImplementedError
 
     def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:

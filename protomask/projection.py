@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from protomask import distributed
 from protomask.errors import InputError
 from protomask.explainable import PrototypeNetwork, frozen
 from protomask.training.stages import TrainingSet
+
+
+class _Nearest(NamedTuple):
+    """The nearest patch found so far for each of P prototypes; distance infinite where none was seen."""
+
+    distances: Tensor
+    """(P,)"""
+    positions: Tensor
+    """(P,) long, the training image"""
+    locations: Tensor
+    """(P, 2) long, row and column of the patch"""
+    patches: Tensor | None
+    """(P, D, k, k); None before the first image"""
+
+    def improve(self, index: Tensor, distances: Tensor, positions: Tensor, locations: Tensor, patches: Tensor) -> _Nearest:
+        """The same with what was found for the prototypes ``index`` (N,); changes its tensors in place."""
+        kept = self.patches if self.patches is not None else patches.new_zeros((len(self.distances), *patches.shape[1:]))
+        for held, found in zip((self.distances, self.positions, self.locations, kept), (distances, positions, locations, patches)):
+            held[index] = found
+        return self._replace(patches=kept)
 
 
 @torch.no_grad()
@@ -16,7 +39,8 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
     """Moves every prototype onto the nearest patch of its own class's training images (Chen et al. 2019, known).
 
     Streams ``setup.plain`` (training images through the evaluation transform) once, in order; a strictly smaller
-    distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes.
+    distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes,
+    whatever the number of images. Several processes take a block of whole batches each, and find what one would.
     The network's buffers ``source_positions`` and ``source_locations`` then say where each prototype came from.
 
     Returns:
@@ -31,28 +55,45 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
     missing = [network.classes[index] for index in sorted(set(classes.tolist()) - present)]
     if missing:
         raise InputError(f"no training image of class {', '.join(missing)}: its prototypes cannot be projected; add images or leave the class out")
-    count = len(classes)
-    best = torch.full((count,), torch.inf)
-    positions = torch.full((count,), -1)
-    locations = torch.full((count, 2), -1)
-    vectors: list[Tensor | None] = [None] * count
+    nearest = _merge(distributed.gather(_search(network, setup)), len(classes))
+    index = torch.arange(len(classes), device=setup.device)
+    network.set_prototypes(index, nearest.patches.to(setup.device))
+    network.source_positions.copy_(nearest.positions)
+    network.source_locations.copy_(nearest.locations)
+    return {"mean_distance": nearest.distances.mean().item(), "max_distance": nearest.distances.max().item()}
+
+
+def _search(network: PrototypeNetwork, setup: TrainingSet) -> _Nearest:
+    """The nearest patches in this process's share of the images, on the CPU."""
+    data, classes = setup.plain, network.prototype_classes.cpu()
+    share = distributed.shard(len(data), setup.batch_size)
+    nearest = _nothing(len(classes))
     with frozen(network), setup.autocast():
-        for batch in tqdm(setup.loader(data), desc="projection", leave=False, disable=not setup.progress):
+        for batch in tqdm(setup.loader(data.subset(share)), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             candidates = network.candidates(images)
             distances = candidates.distances.float().cpu()
             own = batch["labels"][:, None] == classes[None, :]
             distances = distances.masked_fill(~own, torch.inf)
-            nearest = distances.argmin(0)
-            least = distances.gather(0, nearest[None]).squeeze(0)
-            for prototype in (least < best).nonzero().flatten().tolist():
-                image = int(nearest[prototype])
-                vectors[prototype] = network.cut(candidates, image, prototype).clone()
-                positions[prototype] = batch["positions"][image]
-                locations[prototype] = candidates.locations[image, prototype].cpu()
-            best = torch.minimum(best, least)
-    index = torch.arange(count, device=setup.device)
-    network.set_prototypes(index, torch.stack(vectors).to(setup.device))
-    network.source_positions.copy_(positions)
-    network.source_locations.copy_(locations)
-    return {"mean_distance": best.mean().item(), "max_distance": best.max().item()}
+            least, image = distances.min(0).values, distances.argmin(0)  # argmin: the first of equals; min does not promise it
+            index = (least < nearest.distances).nonzero().flatten()
+            if len(index):
+                chosen = image[index]
+                where = chosen.to(setup.device), index.to(setup.device)
+                nearest = nearest.improve(index, least[index], batch["positions"][chosen] + share.start,
+                                          candidates.locations[where].cpu(), network.cut(candidates, *where).float().cpu())
+    return nearest
+
+
+def _nothing(count: int) -> _Nearest:
+    return _Nearest(torch.full((count,), torch.inf), torch.full((count,), -1), torch.full((count, 2), -1), None)
+
+
+def _merge(shares: list[_Nearest], count: int) -> _Nearest:
+    """The nearest of all shares; the first of equals, as the shares are in the order of the images."""
+    merged = _nothing(count)
+    for share in shares:
+        index = (share.distances < merged.distances).nonzero().flatten()
+        if len(index):
+            merged = merged.improve(index, *(held[index] for held in share))
+    return merged

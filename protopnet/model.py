@@ -131,10 +131,13 @@ class ProtoPNet(PrototypeNetwork):
         where = flat.argmin(2)
         return Candidates(flat.gather(2, where[..., None]).squeeze(2), torch.stack((where // width, where % width), -1), features)
 
-    def cut(self, candidates: Candidates, image: int, prototype: int) -> Tensor:
-        row, column = candidates.locations[image, prototype].tolist()
+    def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
+        rows, columns = candidates.locations[images, prototypes].unbind(1)
         height, width = self.prototypes.shape[2:]
-        return candidates.patches[image, :, row:row + height, column:column + width].float()
+        rows = rows[:, None, None] + torch.arange(height, device=rows.device)[:, None]
+        columns = columns[:, None, None] + torch.arange(width, device=columns.device)
+        # Indexed dimensions around a slice come first: (N, k, k, D).
+        return candidates.patches[images[:, None, None], :, rows, columns].permute(0, 3, 1, 2).float()
 
     @torch.no_grad()
     def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:

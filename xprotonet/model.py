@@ -157,9 +157,9 @@ class XProtoNet(PrototypeNetwork):
         return Candidates(cosine_distances(pooled, self.prototypes), torch.stack((where // width, where % width), -1),
                           F.normalize(pooled, dim=2))
 
-    def cut(self, candidates: Candidates, image: int, prototype: int) -> Tensor:
-        """The pooled feature (D,) that the prototype becomes."""
-        return candidates.patches[image, prototype]
+    def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
+        """The pooled features (N, D) that N prototypes become."""
+        return candidates.patches[images, prototypes]
 
     @torch.no_grad()
     def keep(self, index: Tensor | Sequence[int]) -> None:
