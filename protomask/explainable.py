@@ -225,7 +225,7 @@ class PrototypeNetwork(nn.Module):
         raise NotImplementedError
 
 
-def _modules(explained: object) -> list[nn.Module]:
+def held_modules(explained: object) -> list[nn.Module]:
     """Every root module that ``explained`` is or holds directly."""
     if isinstance(explained, nn.Module):
         return [explained]
@@ -242,7 +242,7 @@ def frozen(explained: object) -> Iterator[None]:
 
     On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as before.
     """
-    roots = _modules(explained)
+    roots = held_modules(explained)
     modes = [(module, module.training) for root in roots for module in root.modules()]
     gradients = [(parameter, parameter.requires_grad) for root in roots for parameter in root.parameters()]
     try:

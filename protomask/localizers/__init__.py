@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from protomask.localizers.base import Localizer
 
 GROUP = "protomask.localizers"
-BUILT_IN = {"mdm": "mdm:MDM", "similarity": "similarity:Similarity", "random": "baselines:RandomMap", "center": "baselines:CenterMap"}
-"""name -> module:class within this package, the best first"""
+BUILT_IN = {"mdm": "mdm:MDM", "similarity": "similarity:Similarity", "random": "baselines:RandomMap", "center": "baselines:CenterMap",
+            "gradcam": "gradcam:GradCAM", "score-cam": "scorecam:ScoreCAM", "rise": "rise:RISE", "occlusion": "captum_methods:Occlusion",
+            "integrated-gradients": "captum_methods:IntegratedGradients", "smoothgrad": "captum_methods:SmoothGrad",
+            "receptive-field": "receptive:ReceptiveField"}
+"""name -> module:class within this package; ours first, then baselines, then the methods to compare with"""
 
 _HOMES = {"Localizer": "base", **{place.split(":")[1]: place.split(":")[0] for place in BUILT_IN.values()}}
 __all__ = [*sorted(_HOMES), "get_localizer", "localizer_names"]

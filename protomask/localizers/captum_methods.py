@@ -1,0 +1,170 @@
+"""Integrated gradients, SmoothGrad and occlusion, computed by captum (``pip install protomask[compare]``).
+
+Pairs come one after the other, each one's perturbed images in batches: memory stays bounded, and what is random is drawn
+anew from the seed for each pair, so that a batch gives what a loop gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from protomask.errors import InputError
+from protomask.explainable import Explainable, frozen
+from protomask.localizers.base import check_pairs, min_max
+
+Score = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class IntegratedGradients:
+    """Integrated gradients (Sundararajan, Taly, Yan, ICML 2017): (x - r) * mean of ds/dx on the way from r to x.
+
+    The baseline r is zero after normalisation, the mean colour. Channels are merged, and the greatest values clipped, as in
+    the authors' visualisation code (PAIR saliency): sum of absolute values, clipped at the 99th percentile. Published for
+    softmax probabilities: ``Classifier(model, score="probability")``.
+
+    Args:
+        steps: points on the way (Gauss-Legendre), each a forward-backward pass.
+        clip: percentile of a map's values above which they count alike; 100 clips nothing.
+        batch_size: points computed together.
+    """
+
+    steps: int = 50
+    clip: float = 99.0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        _require("integrated-gradients", steps=self.steps, batch_size=self.batch_size)
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`."""
+        from captum import attr
+
+        def attribute(score: Score, image: Tensor, number: Tensor) -> Tensor:
+            found = attr.IntegratedGradients(score).attribute(image.requires_grad_(), additional_forward_args=number, n_steps=self.steps,
+                                                              internal_batch_size=self.batch_size)
+            return _magnitude(found, self.clip)
+
+        return _each(explained, images, index, attribute, "integrated gradients", progress)
+
+
+@dataclass(frozen=True)
+class SmoothGrad:
+    """SmoothGrad (Smilkov et al., 2017): |mean of ds/dx over noisy copies of the image|.
+
+    Channels are merged as in :class:`IntegratedGradients`. Published for logits: ``Classifier(model, score="logit")``.
+
+    Args:
+        samples: noisy copies, each a forward-backward pass.
+        noise: standard deviation of the noise as a share of the image's range, 0.1 to 0.2 in the paper.
+        clip: see :class:`IntegratedGradients`.
+        seed: of the noise; torch's own generators are left as they were.
+        batch_size: copies computed together.
+    """
+
+    samples: int = 50
+    noise: float = 0.15
+    clip: float = 99.0
+    seed: int = 0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        _require("smoothgrad", samples=self.samples, batch_size=self.batch_size)
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`."""
+        from captum import attr
+
+        def attribute(score: Score, image: Tensor, number: Tensor) -> Tensor:
+            tunnel = attr.NoiseTunnel(attr.Saliency(score))
+            with torch.random.fork_rng([image.device] if image.is_cuda else []):
+                torch.manual_seed(self.seed)
+                found = tunnel.attribute(image.requires_grad_(), nt_type="smoothgrad", nt_samples=self.samples,
+                                         nt_samples_batch_size=self.batch_size, abs=False, additional_forward_args=number,
+                                         stdevs=self.noise * float(image.detach().amax() - image.detach().amin()))
+            return _magnitude(found, self.clip)
+
+        return _each(explained, images, index, attribute, "smoothgrad", progress)
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """Occlusion (Zeiler and Fergus, ECCV 2014): the fall of the score where a sliding window hides the image.
+
+    The window shows zero after normalisation, the mean colour; where windows overlap, their falls are averaged (captum). Rises
+    of the score count as zero. Published for softmax probabilities: ``Classifier(model, score="probability")``.
+
+    Args:
+        window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image. At 224 x 224,
+            15 and 8 are 729 forward passes.
+        batch_size: windows computed together.
+    """
+
+    window: int = 15
+    stride: int = 8
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        _require("occlusion", window=self.window, stride=self.stride, batch_size=self.batch_size)
+        if self.stride > self.window:
+            raise InputError(f"Occlusion: stride {self.stride} leaves gaps between windows of {self.window}; give at most that")
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`."""
+        from captum import attr
+
+        check_pairs(images, index)
+        shorter = min(images.shape[-2:])
+        window = min(max(1, round(self.window * shorter / 224)), shorter)
+        stride = min(max(1, round(self.stride * shorter / 224)), window)
+
+        def attribute(score: Score, image: Tensor, number: Tensor) -> Tensor:
+            with torch.no_grad():
+                found = attr.Occlusion(score).attribute(image, sliding_window_shapes=(3, window, window), strides=(3, stride, stride),
+                                                        additional_forward_args=number, perturbations_per_eval=self.batch_size)
+            return found[:, 0].relu()
+
+        return _each(explained, images, index, attribute, "occlusion", progress)
+
+
+def _each(explained: Explainable, images: Tensor, index: Tensor, attribute: Callable[[Score, Tensor, Tensor], Tensor],
+          name: str, progress: bool) -> Tensor:
+    """min-max of ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair."""
+    check_pairs(images, index)
+
+    def score(perturbed: Tensor, numbers: Tensor) -> Tensor:
+        scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)
+        if scores.shape != numbers.shape:
+            raise InputError(f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(numbers)} images; "
+                             f"it must give one score per image, ({len(numbers)},)")
+        if perturbed.requires_grad and not scores.requires_grad:
+            raise InputError(f"the score of {type(explained).__name__} has no gradient with respect to the images; {name} needs one")
+        return scores
+
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
+        # Clones, because tensors made under inference mode cannot take part in a backward pass.
+        maps = [attribute(score, images[place:place + 1].detach().clone(), index[place:place + 1].detach().clone().long()).detach()
+                for place in tqdm(range(len(images)), desc=name, unit="map", disable=not progress)]
+    if not maps:
+        raise InputError("there are no images to explain; give at least one")
+    return min_max(torch.cat(maps))
+
+
+def _magnitude(attribution: Tensor, clip: float) -> Tensor:
+    """(1, 3, H, W) -> (1, H, W): absolute values summed over channels, clipped at a percentile."""
+    total = attribution.detach().abs().sum(1)
+    return total.clamp(max=torch.quantile(total.flatten(), clip / 100))
+
+
+def _require(name: str, **numbers: int) -> None:
+    if find_spec("captum") is None:
+        raise InputError(f"localizer {name!r} needs captum, which is not installed; install it with: pip install protomask[compare]")
+    for key, value in numbers.items():
+        if value < 1:
+            raise InputError(f"localizer {name!r}: {key} is {value}; give at least 1")

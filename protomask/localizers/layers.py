@@ -1,0 +1,120 @@
+"""The feature map that Grad-CAM and Score-CAM look at: found by itself, or named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from protomask.backbones.tokens import as_map
+from protomask.errors import InputError
+from protomask.explainable import Explainable, PrototypeNetwork, held_modules
+
+
+@dataclass
+class Layer:
+    """One module of a model, and its last output as a map."""
+
+    name: str
+    module: nn.Module
+    root: nn.Module
+    """the model that knows its own layout of maps and tokens"""
+    output: Tensor | None = None
+
+    def as_map(self, values: Tensor | None, image_size: tuple[int, int]) -> Tensor:
+        """The output, or the gradient at it, as (B, C, h, w): from maps of either layout or from a Transformer's tokens.
+
+        Raises:
+            InputError: the layer did not run, or its output is no map.
+        """
+        if values is None:
+            raise InputError(f"layer {self.name!r} takes no part in the score; name another")
+        found = as_map(values, self.root, image_size)
+        if found is None:
+            raise InputError(f"layer {self.name!r} gives no feature map or tokens on a grid, but {tuple(values.shape)}; name another")
+        return found
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Keeps the module's output of each pass; the hook goes, also after an exception."""
+        def keep(module: nn.Module, inputs: tuple, output: object) -> object:
+            if not isinstance(output, Tensor):
+                raise InputError(f"layer {self.name!r} gives {type(output).__name__}, not one tensor; name another")
+            self.output = output
+            return output.clone()  # what follows may change it in place
+
+        handle = self.module.register_forward_hook(keep)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self.output = None
+
+
+def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str | None, method: str) -> Layer:
+    """The layer of that name, or else the last feature map.
+
+    Of a prototype network that is the map of its backbone, before the prototypes; of a classifier the output with more than one
+    row and column that is computed last.
+
+    Args:
+        explained: a model, or something that holds one.
+        image, index: (1, 3, H, W) and (1,): tried once when no name is given.
+        name: as in ``model.named_modules()``.
+        method: named in errors.
+
+    Raises:
+        InputError: no model is held, it has no such layer, no feature map, or ends in tokens.
+    """
+    roots = held_modules(explained)
+    if not roots:
+        raise InputError(f"{type(explained).__name__} holds no torch module, so {method} finds no feature map; "
+                         "those that need scores alone can explain it: mdm, rise, occlusion")
+    if name is not None:
+        for root in roots:
+            module = dict(root.named_modules()).get(name)
+            if module is not None and name:
+                return Layer(name, module, root)
+        raise InputError(f"{type(roots[0]).__name__} has no layer {name!r}; the names are those of named_modules(), "
+                         f"among them {', '.join([child for child, _ in roots[0].named_children()][:12])}")
+    if isinstance(explained, PrototypeNetwork) and isinstance(getattr(explained, "backbone", None), nn.Module):
+        return Layer("backbone", explained.backbone, explained)
+    return _last_map(roots, explained, image, index, method)
+
+
+def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, index: Tensor, method: str) -> Layer:
+    found: list[tuple[Layer, torch.Size]] = []
+    handles = []
+    try:
+        for root in roots:
+            for name, module in root.named_modules():
+                def note(_, __, output, layer=Layer(name, module, root)):
+                    if isinstance(output, Tensor) and len(output) == 1:
+                        found.append((layer, output.shape))
+
+                if name:
+                    handles.append(module.register_forward_hook(note))
+        with torch.no_grad():
+            explained.score(image, index)
+    finally:
+        for handle in handles:
+            handle.remove()
+    maps = [place for place, (layer, shape) in enumerate(found) if _is_map(shape, layer.root)]
+    tokens = [layer.name for layer, shape in found if len(shape) == 3 and shape[1] > 2]
+    # Attention has four dimensions, too (heads): what comes after the last of them decides.
+    if any(layer.name in tokens for layer, _ in found[maps[-1] if maps else 0:]):
+        example = next((name for name in reversed(tokens) if name.endswith(("norm1", "ln_1"))), tokens[-1])
+        raise InputError(f"{type(roots[0]).__name__} ends in tokens, not in a feature map, so {method} cannot choose a layer; "
+                         f"name one whose tokens still reach the score, for example layer={example!r}")
+    if not maps:
+        raise InputError(f"{type(roots[0]).__name__} has no layer with a feature map (B, C, h, w), so {method} cannot explain it; "
+                         "those that need scores alone can: mdm, rise, occlusion")
+    return found[maps[-1]][0]
+
+
+def _is_map(shape: torch.Size, root: nn.Module) -> bool:
+    sides = shape[1:3] if getattr(root, "output_fmt", "NCHW") == "NHWC" else shape[2:]
+    return len(shape) == 4 and min(sides) > 1

@@ -1,0 +1,69 @@
+"""Score-CAM (Wang et al., CVPR workshops 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from protomask.errors import InputError
+from protomask.explainable import Explainable, frozen
+from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.layers import find_layer
+
+
+@dataclass(frozen=True)
+class ScoreCAM:
+    """relu(sum_k a_k A_k) with a = softmax over channels k of s(x * min-max(upsampled A_k)) - s(0).
+
+    The paper's algorithm 1; what a mask hides is zero after normalisation. Published for logits:
+    ``Classifier(model, score="logit")``. A channel without any contrast has no weight.
+
+    Args:
+        layer: see :class:`protomask.localizers.GradCAM`.
+        batch_size: masked images computed together.
+
+    Cost: one forward pass per channel of the feature map (1280 for a MobileNetV2, 2048 for a ResNet-50), and two.
+    """
+
+    layer: str | None = None
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"ScoreCAM: batch_size is {self.batch_size}; give at least 1")
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; needs a feature map inside the model."""
+        check_pairs(images, index)
+        if not len(images):
+            raise InputError("there are no images to explain; give at least one")
+        index, maps = index.long(), []
+        with torch.no_grad(), frozen(explained):
+            layer = find_layer(explained, images[:1], index[:1], self.layer, "Score-CAM")
+            for place in tqdm(range(len(images)), desc="score-cam", unit="map", disable=not progress):
+                image, number = images[place:place + 1], index[place:place + 1]
+                with layer.recorded():
+                    explained.score(image, number)
+                    features = layer.as_map(layer.output, tuple(image.shape[-2:])).float()
+                maps.append(self._combined(explained, image, number, features[0]))
+        return min_max(torch.stack(maps))
+
+    def _combined(self, explained: Explainable, image: Tensor, number: Tensor, features: Tensor) -> Tensor:
+        """(H, W) from the features (C, h, w) of one image."""
+        size = tuple(image.shape[-2:])
+        features = features[features.amax((1, 2)) > features.amin((1, 2))]
+        if not len(features):
+            return image.new_zeros(size)
+        empty = explained.score(torch.zeros_like(image), number)
+        gains = []
+        for part in features.split(self.batch_size):
+            masks = min_max(F.interpolate(part[None], size, mode="bilinear", align_corners=False)[0])
+            masked = (image * masks[:, None].to(image)).contiguous(memory_format=torch.channels_last)
+            gains.append(explained.score(masked, number.expand(len(part))) - empty)
+        weights = torch.cat(gains).float().softmax(0)
+        cam = torch.einsum("c,chw->hw", weights, features).relu()
+        return F.interpolate(cam[None, None], size, mode="bilinear", align_corners=False)[0, 0]

@@ -1,0 +1,160 @@
+"""Grad-CAM and Score-CAM, and the layer that they look at."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from protomask.errors import InputError
+from protomask.explainable import Classifier
+from protomask.localizers import GradCAM, ScoreCAM
+from protomask.localizers.base import min_max
+from protomask.localizers.layers import find_layer
+from protopnet.model import ProtoPNet
+from tests.localizers.toys import Network, Region, pairs
+from tests.toy import ToyBackbone
+from xprotonet.model import XProtoNet
+
+BOTH = [GradCAM(), ScoreCAM()]
+
+
+def pooled_classifier():
+    """The cells of 4 x 4 pixels, their three channels as the logits: channel c speaks for class c alone."""
+    model = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 3, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model[1].weight.data = torch.eye(3)[:, :, None, None]
+    return model
+
+
+def test_gradcam_of_a_pooled_classifier_is_its_own_channel():
+    """a_k is 1/20 for the class's own channel and 0 for the others, so the map is that channel."""
+    images, index = pairs(3, 16, 20)
+    index = index % 3
+    model = pooled_classifier()
+    expected = F.avg_pool2d(images, 4)[torch.arange(3), index][:, None].relu()
+    found = GradCAM()(Classifier(model, score="logit"), images, index)
+    torch.testing.assert_close(found, min_max(F.interpolate(expected, (16, 20), mode="bilinear")[:, 0]))
+
+
+def test_scorecam_by_hand():
+    """One bright cell per channel. The mask of channel k keeps that cell: s(x * M_k) is positive for k = the class alone."""
+    images = torch.zeros(1, 3, 16, 16)
+    images[0, 0, :4, :4], images[0, 1, 12:, 12:], images[0, 2, :4, 12:] = 40.0, 40.0, 40.0
+    model = pooled_classifier()
+    features = F.avg_pool2d(images, 4)[0]
+    masks = min_max(F.interpolate(features[None], (16, 16), mode="bilinear")[0])
+    gains = torch.stack([F.avg_pool2d(images * mask, 4)[0, 1].mean() for mask in masks])
+    weights = gains.exp() / gains.exp().sum()
+    cam = sum(weight * feature for weight, feature in zip(weights, features)).relu()
+    expected = min_max(F.interpolate(cam[None, None], (16, 16), mode="bilinear")[:, 0])
+    found = ScoreCAM(batch_size=2)(Classifier(model, score="logit"), images, torch.tensor([1]))
+    torch.testing.assert_close(found, expected)
+    assert found[0, 13:, 13:].min() > found[0, :3, :3].max() > 0
+
+
+def test_agreement_with_captum():
+    attr = pytest.importorskip("captum.attr")
+    network, (images, index) = Network().eval(), pairs(4, 24, 30)
+    direct = attr.LayerGradCam(network.score, network.body[2]).attribute(
+        images.clone().requires_grad_(), additional_forward_args=index, relu_attributions=True)
+    expected = min_max(F.interpolate(direct.detach(), (24, 30), mode="bilinear")[:, 0])
+    torch.testing.assert_close(GradCAM(layer="body.2", batch_size=3)(network, images, index), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name, layer", [("resnet10t", "layer4"), ("mobilenetv2_035", "bn2"), ("convnext_atto", "norm_pre"),
+                                         ("test_efficientnet", "bn2")])
+def test_the_last_feature_map_of_real_networks(name, layer):
+    model = timm.create_model(name).eval()
+    images, index = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 5])
+    assert find_layer(Classifier(model), images[:1], index[:1], None, "x").name == layer
+    found = GradCAM()(Classifier(model), images, index)
+    assert found.shape == (2, 64, 96) and found.isfinite().all()
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_channels_last_maps_and_tokens():
+    swin = timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=2, embed_dim=24, depths=(1, 1), num_heads=(2, 2)).eval()
+    images, index = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([3])
+    layer = find_layer(Classifier(swin), images, index, None, "x")
+    with layer.recorded():
+        swin(images)
+        assert layer.as_map(layer.output, (64, 64)).shape == (1, 48, 8, 8)
+    assert GradCAM()(Classifier(swin), images, index).amax() == 1
+
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2).eval()
+    for method in BOTH:
+        with pytest.raises(InputError, match="ends in tokens.*layer='blocks.1.norm1'"):
+            method(Classifier(vit), images, index)
+    assert GradCAM(layer="blocks.1.norm1")(Classifier(vit), images, index).amax() == 1
+    assert not any(module._forward_hooks for module in vit.modules())
+
+
+@pytest.mark.parametrize("kind", [ProtoPNet, XProtoNet])
+@pytest.mark.parametrize("method", BOTH, ids=lambda method: type(method).__name__)
+def test_prototype_networks_show_the_map_before_the_prototypes(kind, method):
+    torch.manual_seed(0)
+    network = kind(ToyBackbone(), ["a", "b"], image_size=16, prototypes_per_class=2, channels=6)
+    images, index = torch.rand(2, 3, 16, 16), torch.tensor([0, 3])
+    assert find_layer(network, images[:1], index[:1], None, "x").name == "backbone"
+    found = method(network, images, index)
+    assert found.shape == (2, 16, 16) and found.isfinite().all() and network.training
+
+
+@pytest.mark.parametrize("method", [GradCAM(batch_size=2), ScoreCAM(batch_size=3)], ids=lambda method: type(method).__name__)
+def test_batch_loop_state_and_errors(method):
+    network, (images, index) = Network().train(), pairs(5, 21, 26)
+    modes = [module.training for module in network.modules()]
+    with torch.inference_mode():
+        whole = method(network, images, index)
+    single = torch.cat([method(network, images[place:place + 1], index[place:place + 1]) for place in range(5)])
+    torch.testing.assert_close(whole, single, atol=1e-4, rtol=0)
+    assert not whole.requires_grad and whole.dtype == torch.float32 and whole.amin() >= 0 and whole.amax() <= 1
+
+    calls = []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) > 1:  # after the layer was found, with its hook in place
+            raise ZeroDivisionError
+
+    handle = network.body.register_forward_hook(fail)
+    with pytest.raises(ZeroDivisionError):
+        method(network, images, index)
+    handle.remove()
+    assert [module.training for module in network.modules()] == modes
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
+
+
+def test_in_place_changes_after_the_layer_do_no_harm():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            return self.convolution(images).relu_().mean((2, 3))
+
+    torch.manual_seed(0)
+    model, (images, index) = InPlace(), pairs(2)
+    features = model.convolution(images).detach().requires_grad_()
+    slope, = torch.autograd.grad(features.relu().mean((2, 3))[torch.arange(2), index].sum(), features)
+    cam = (slope.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu().detach()
+    torch.testing.assert_close(GradCAM()(Classifier(model, score="logit"), images, index),
+                               min_max(F.interpolate(cam, (24, 24), mode="bilinear")[:, 0]), atol=1e-5, rtol=0)
+
+
+def test_what_has_no_feature_map_is_refused_with_the_mend():
+    images, index = pairs(1)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 5))
+    for method in BOTH:
+        with pytest.raises(InputError, match="no layer with a feature map.*mdm"):
+            method(Classifier(flat), images, index)
+        with pytest.raises(InputError, match="Region holds no torch module"):
+            method(Region(slice(0, 2), slice(0, 2)), images, index)
+    with pytest.raises(InputError, match="no layer 'layer9'.*body"):
+        GradCAM(layer="layer9")(Network(), images, index)
+    with pytest.raises(InputError, match="'1' gives no feature map"):
+        GradCAM(layer="1")(Classifier(flat), images, index)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        ScoreCAM(batch_size=0)
