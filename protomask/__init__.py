@@ -9,7 +9,8 @@ from importlib import import_module
 # Names are imported on first use: ``import protomask`` and ``protomask --help`` do not wait for torch.
 _HOMES = {
     "Classifier": "protomask.explainable", "Explainable": "protomask.explainable", "PrototypeNetwork": "protomask.explainable",
-    "InputError": "protomask.errors", "MDM": "protomask.localizers", "Similarity": "protomask.localizers",
+    "HDM": "protomask.localizers", "InputError": "protomask.errors", "MDM": "protomask.localizers",
+    "NeuroMask": "protomask.localizers", "Similarity": "protomask.localizers",
     "get_localizer": "protomask.localizers", "load_data": "protomask.data", "load_network": "protomask.networks",
     "evaluate": "protomask.evaluation", "choose_pairs": "protomask.evaluation", "explain": "protomask.explaining",
     "picture_prototypes": "protomask.explaining", "project": "protomask.projection",

@@ -6,7 +6,7 @@ Localizers and metrics see a model through :class:`Explainable` alone. A class o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.errors import InputError
+from protomask.precision import as_float
 
 
 @runtime_checkable
@@ -46,33 +47,61 @@ class Classifier:
 
     Args:
         model: maps (B, 3, H, W) to logits (B, C).
-        score: ``"log-probability"`` (softmax, the default: its drop is comparable between classes and images),
-            ``"probability"`` or ``"logit"``.
+        score: ``"log-probability"`` (the default: its drop is comparable between classes and images), ``"probability"``
+            or ``"logit"``.
+        multi_label: each class is a question of its own: probabilities by sigmoid instead of softmax.
+        mean, std: three numbers each, the normalisation that ``model`` expects of RGB in [0, 1]. By default what timm
+            says of the model (``model.pretrained_cfg``); give it for weights that want another. Only methods that hide
+            in black need it (NeuroMask).
+
+    Attributes:
+        mean, std: tuples of three, or None where nothing says so.
 
     Raises:
-        InputError: ``score`` is none of these.
+        InputError: ``score`` is none of these, or mean and std are no normalisation.
     """
 
-    def __init__(self, model: nn.Module, score: str = "log-probability") -> None:
+    def __init__(self, model: nn.Module, score: str = "log-probability", *, multi_label: bool = False,
+                 mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
         if score not in SCORES:
             raise InputError(f"score {score!r} is unknown; choose one of {', '.join(SCORES)}")
         self.model = model
         self.kind = score
+        self.multi_label = multi_label
+        self.mean, self.std = _normalisation(model, mean, std)
 
     def __repr__(self) -> str:
-        return f"Classifier({type(self.model).__name__}, score={self.kind!r})"
+        labels = ", multi_label=True" if self.multi_label else ""
+        return f"Classifier({type(self.model).__name__}, score={self.kind!r}{labels})"
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         logits = self.model(images)
-        if logits.ndim != 2:
-            raise InputError(f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {tuple(logits.shape)}; "
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise InputError(f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got}; "
                              "wrap it so that it returns the logits alone")
-        logits = logits.float()
+        logits = as_float(logits)
         if self.kind == "log-probability":
-            logits = F.log_softmax(logits, dim=1)
+            logits = F.logsigmoid(logits) if self.multi_label else F.log_softmax(logits, dim=1)
         elif self.kind == "probability":
-            logits = F.softmax(logits, dim=1)
+            logits = logits.sigmoid() if self.multi_label else F.softmax(logits, dim=1)
         return logits.gather(1, index[:, None]).squeeze(1)
+
+
+def _normalisation(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None):
+    """What is given, else what timm knows of the model, else (None, None)."""
+    if (mean is None) != (std is None):
+        raise InputError("Classifier: mean and std go together; give both or none")
+    if mean is None:
+        known = getattr(model, "pretrained_cfg", None)
+        known = known if isinstance(known, Mapping) else vars(known) if known is not None else {}
+        mean, std = known.get("mean"), known.get("std")
+        if mean is None or std is None:
+            return None, None
+    mean, std = (tuple(float(value) for value in values) for values in (mean, std))
+    if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
+        raise InputError(f"Classifier: mean {mean} and std {std}; give three numbers each, std positive")
+    return mean, std
 
 
 class Prediction(NamedTuple):
@@ -226,14 +255,19 @@ class PrototypeNetwork(nn.Module):
 
 
 def held_modules(explained: object) -> list[nn.Module]:
-    """Every root module that ``explained`` is or holds directly."""
-    if isinstance(explained, nn.Module):
-        return [explained]
-    held = list(getattr(explained, "__dict__", {}).values())
-    owner = getattr(getattr(explained, "score", None), "__self__", None)
-    if owner is not None and owner is not explained:
-        held.append(owner)
-    return [value for value in held if isinstance(value, nn.Module)]
+    """Every root module that ``explained`` is or holds, directly or through another explainable that it wraps."""
+    found, seen, left = [], set(), [explained]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            found.append(value)
+        elif value is explained or callable(getattr(value, "score", None)):
+            left += vars(value).values() if hasattr(value, "__dict__") else ()
+            left.append(getattr(getattr(value, "score", None), "__self__", None))
+    return found
 
 
 @contextmanager

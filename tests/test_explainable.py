@@ -47,3 +47,52 @@ def test_frozen_restores_everything(fails):
         pass
     assert [module.training for module in net.modules()] == modes
     assert [parameter.requires_grad for parameter in net.parameters()] == needs
+
+
+@pytest.mark.parametrize("kind", ["log-probability", "probability", "logit"])
+def test_labels_of_their_own_go_through_sigmoids(kind):
+    net = model().eval()
+    images, index = torch.rand(5, 3, 2, 2), torch.tensor([3, 0, 1, 1, 2])
+    logits = net(images)
+    expected = {"log-probability": logits.sigmoid().log(), "probability": logits.sigmoid(), "logit": logits}[kind]
+    classifier = Classifier(net, kind, multi_label=True)
+    torch.testing.assert_close(classifier.score(images, index), expected[torch.arange(5), index])
+    assert "multi_label" in repr(classifier) and "multi_label" not in repr(Classifier(net))
+
+
+def test_double_scores_stay_double():
+    assert Classifier(model().double().eval()).score(torch.rand(2, 3, 2, 2).double(), torch.tensor([0, 1])).dtype == torch.float64
+
+
+def test_the_normalisation_is_timms_unless_given():
+    import timm
+
+    net = timm.create_model("test_vit", num_classes=3)
+    assert Classifier(net).mean == (0.5, 0.5, 0.5)
+    assert Classifier(timm.create_model("resnet18", num_classes=3)).std == (0.229, 0.224, 0.225)
+    given = Classifier(net, mean=[0.1, 0.2, 0.3], std=[1, 2, 3])
+    assert given.mean == (0.1, 0.2, 0.3) and given.std == (1.0, 2.0, 3.0)
+    assert Classifier(model()).mean is None and Classifier(model()).std is None
+
+
+@pytest.mark.parametrize("given", [{"mean": (0, 0, 0)}, {"mean": (0, 0), "std": (1, 1)}, {"mean": (0, 0, 0), "std": (1, 0, 1)}])
+def test_half_a_normalisation_is_refused(given):
+    with pytest.raises(InputError, match="mean"):
+        Classifier(model(), **given)
+
+
+def test_modules_are_found_through_wrappers():
+    net = model()
+
+    class Wrapper:
+        def __init__(self, inner):
+            self.inner = inner
+            self.itself = self
+
+        def score(self, images, index):
+            return self.inner.score(images, index)
+
+    net.train()
+    with frozen(Wrapper(Wrapper(Classifier(net)))):
+        assert not net.training
+    assert net.training

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from protomask.localizers.base import Localizer
 
 GROUP = "protomask.localizers"
-BUILT_IN = {"mdm": "mdm:MDM", "similarity": "similarity:Similarity", "random": "baselines:RandomMap", "center": "baselines:CenterMap",
+BUILT_IN = {"mdm": "mdm:MDM", "hdm": "hdm:HDM", "neuromask": "neuromask:NeuroMask", "similarity": "similarity:Similarity",
+            "random": "baselines:RandomMap", "center": "baselines:CenterMap",
             "gradcam": "gradcam:GradCAM", "score-cam": "scorecam:ScoreCAM", "rise": "rise:RISE", "occlusion": "captum_methods:Occlusion",
             "integrated-gradients": "captum_methods:IntegratedGradients", "smoothgrad": "captum_methods:SmoothGrad",
             "receptive-field": "receptive:ReceptiveField"}

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import check_pairs
+from protomask.localizers.optimisers import Adam, Optimiser
 
 Tensors = dict[str, Tensor]
 
@@ -96,28 +97,6 @@ class MaskProblem(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Adam:
-    """Adam (Kingma and Ba, 2015), with one state per pair."""
-
-    learning_rate: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-
-    def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
-        """The state of a new parameter (B, ...): tensors of B rows."""
-        return torch.zeros_like(parameter), torch.zeros_like(parameter)
-
-    def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        """Change ``parameter`` and ``state`` in place; ``step`` (B,) counts each pair's steps before this one."""
-        mean, square = state
-        mean.lerp_(gradient, 1 - self.betas[0])
-        square.lerp_(gradient * gradient, 1 - self.betas[1])
-        count = (step + 1).to(parameter.dtype).view(-1, *[1] * (parameter.ndim - 1))
-        mean, square = mean / (1 - self.betas[0] ** count), square / (1 - self.betas[1] ** count)
-        parameter -= self.learning_rate * mean / (square.sqrt() + self.epsilon)
-
-
 class Learned(NamedTuple):
     """What the loop gives back for N pairs, in the order of the call."""
 
@@ -130,8 +109,8 @@ class Learned(NamedTuple):
 
 
 def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, *, steps: int,
-                optimiser: Adam = Adam(), batch_size: int = 8, tolerance: float | None = None, patience: int = 5,
-                progress: bool = False, description: str = "masks") -> Learned:
+                optimiser: Optimiser = Adam(), batch_size: int | None = None, tolerance: float | None = None,
+                patience: int = 5, progress: bool = False, description: str = "masks") -> Learned:
     """Minimise ``problem.loss`` for every pair.
 
     Works under ``no_grad`` and ``inference_mode``, too. The model is in evaluation mode meanwhile and left as it was;
@@ -144,7 +123,8 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
         problem: the method.
         steps: at most this many for each pair.
         optimiser: how a gradient becomes a step.
-        batch_size: pairs optimised together; about 8 is fastest on a CPU. Does not change the result, but for rounding.
+        batch_size: pairs optimised together, at most; None: 8 on a processor, 64 elsewhere. Halved, and halved again, while
+            an accelerator has not enough memory. Does not change the result, but for rounding.
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
         patience: see ``tolerance``.
@@ -156,17 +136,33 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
             differentiably.
     """
     check_pairs(images, index)
+    batch_size = batch_size or (8 if images.device.type == "cpu" else 64)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    count, entered, active = len(index), 0, None
+    count, entered, active, waiting = len(index), 0, None, []
     with _learning(explained), tqdm(total=count, desc=description, unit="map", disable=not progress) as bar:
-        while entered < count or active is not None:
-            room = batch_size - (0 if active is None else len(active))
-            if room and entered < count:
-                new = _enter(explained, images, index, problem, optimiser, range(entered, min(entered + room, count)))
-                active, entered = (new if active is None else active.join(new)), entered + len(new)
-            _step(explained, problem, optimiser, active, tolerance)
+        while entered < count or active is not None or waiting:
+            try:
+                room = batch_size - (0 if active is None else len(active))
+                if room > 0 and (waiting or entered < count):
+                    if waiting:
+                        new = waiting.pop()
+                    else:
+                        new = _enter(explained, images, index, problem, optimiser, range(entered, min(entered + room, count)))
+                        entered += len(new)
+                    active = new if active is None else active.join(new)
+                if len(active) > batch_size:
+                    stays = torch.arange(len(active), device=images.device) < batch_size
+                    waiting.append(active.select(~stays))
+                    active = active.select(stays)
+                _step(explained, problem, optimiser, active, tolerance)
+            except torch.OutOfMemoryError:
+                # Nothing has changed yet: a step changes its pairs only once their gradients are there.
+                if batch_size == 1:
+                    raise
+                batch_size //= 2
+                continue
             ended = active.step >= steps
             if tolerance is not None:
                 ended |= active.moments["stale"] >= patience

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.errors import InputError
+from protomask.explainable import Explainable
 
 BACKGROUNDS = ("zero", "blur", "noise")
 
@@ -53,6 +54,20 @@ def background(images: Tensor, index: Tensor, kind: str, *, seed: int = 0) -> Te
         shape = images.shape[1:]
         return (seeded_noise(images, index, shape.numel(), seed).view(images.shape) * 2 - 1).to(images) * 3**0.5
     raise InputError(f"background {kind!r} is unknown; choose one of {', '.join(BACKGROUNDS)}")
+
+
+def black(explained: Explainable, images: Tensor) -> Tensor:
+    """What a black pixel is after the normalisation that ``explained`` expects: -mean / std, (1, 3, 1, 1).
+
+    Raises:
+        InputError: ``explained`` has no ``mean`` and ``std`` of three numbers each.
+    """
+    mean, std = getattr(explained, "mean", None), getattr(explained, "std", None)
+    if mean is None or std is None:
+        raise InputError(f"hiding in black needs the normalisation, which {type(explained).__name__} does not know; give it, "
+                         "for example Classifier(model, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))")
+    mean, std = (torch.as_tensor(value, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) for value in (mean, std))
+    return -mean / std
 
 
 def _blurred(images: Tensor, sigma: float) -> Tensor:

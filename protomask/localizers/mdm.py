@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.localizers.base import min_max
-from protomask.localizers.learning import Adam, Pairs, learn_masks
-from protomask.localizers.masks import BACKGROUNDS, background, grid_shape, upsample
+from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.learning import Pairs, learn_masks
+from protomask.localizers.masks import BACKGROUNDS, grid_shape, upsample
+from protomask.localizers.objective import begin_objective, fall, remainder, shown
+from protomask.localizers.optimisers import Adam
+from protomask.localizers.speed import PRECISIONS, faster
 
 CONSISTENCY = ("one-sided", "absolute", "squared")
 
@@ -43,7 +45,8 @@ class MDM:
         consistency: ``"one-sided"`` (only a fall of the score counts), ``"absolute"`` or ``"squared"``.
         background: ``"zero"`` (the mean colour), ``"blur"`` or ``"noise"``.
         seed: of the noise.
-        batch_size: pairs learned together; does not change the result.
+        batch_size: pairs learned together, see :func:`protomask.localizers.learning.learn_masks`; does not change the result.
+        precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
 
     Cost: keep_steps + len(sizes) * destroy_steps forward-backward passes per pair, 44 by default.
     """
@@ -58,12 +61,14 @@ class MDM:
     consistency: str = "one-sided"
     background: str = "zero"
     seed: int = 0
-    batch_size: int = 8
+    batch_size: int | None = None
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 1:
             raise InputError(f"MDM: sizes are {self.sizes}; give at least one, each at least 1")
-        for name, value, known in (("consistency", self.consistency, CONSISTENCY), ("background", self.background, BACKGROUNDS)):
+        for name, value, known in (("consistency", self.consistency, CONSISTENCY), ("background", self.background, BACKGROUNDS),
+                                   ("precision", self.precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"MDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
         if self.keep_steps < 1 or self.destroy_steps < 0:
@@ -71,6 +76,9 @@ class MDM:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
+        check_pairs(images, index)
+        explained = faster(explained, images, index, self.precision)
+
         def learn(destroy: bool, size: int) -> Tensor:
             steps, rate = (self.destroy_steps, self.destroy_rate) if destroy else (self.keep_steps, self.keep_rate)
             return learn_masks(explained, images, index, _Grid(self, explained, size, destroy), steps=steps,
@@ -93,27 +101,21 @@ class _Grid:
     destroy: bool
 
     def begin(self, pairs: Pairs) -> None:
-        images = pairs.images
-        pairs.learned["vector"] = images.new_ones(len(pairs), 1, *grid_shape(self.size, pairs.image_size))
-        hidden = background(images, pairs.index, self.settings.background, seed=self.settings.seed)
-        empty = self.explained.score(hidden.expand_as(images).contiguous(), pairs.index).detach().nan_to_num(0.0, 0.0, 0.0)
-        pairs.fixed["background"], pairs.fixed["empty"] = hidden, empty
-        # A score that the empty image reaches as well has no range; a share of its size keeps the terms finite.
-        pairs.fixed["range"] = (pairs.score - empty).maximum(0.01 * pairs.score.abs()).clamp_min(1e-6)
+        pairs.learned["vector"] = pairs.images.new_ones(len(pairs), 1, *grid_shape(self.size, pairs.image_size))
+        begin_objective(self.explained, pairs, self.settings.background, self.settings.seed)
 
     def mask(self, pairs: Pairs) -> Tensor:
         return upsample(pairs.learned["vector"], pairs.image_size)
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        shown = 1 - mask if self.destroy else mask
-        return (torch.lerp(pairs.fixed["background"].expand_as(pairs.images), pairs.images, shown),)
+        return (shown(pairs, 1 - mask if self.destroy else mask),)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         if self.destroy:
-            consistency = (scores[0] - pairs.fixed["empty"]).relu() / pairs.fixed["range"]
+            consistency = remainder(pairs, scores[0])
         else:
-            fall = (pairs.score - scores[0]) / pairs.fixed["range"]
-            consistency = {"one-sided": fall.relu(), "absolute": fall.abs(), "squared": fall.square()}[self.settings.consistency]
+            lost = fall(pairs, scores[0])
+            consistency = {"one-sided": lost.relu(), "absolute": lost.abs(), "squared": lost.square()}[self.settings.consistency]
         return consistency + self.settings.size_weight * pairs.learned["vector"].mean((1, 2, 3))
 
     def after_step(self, pairs: Pairs) -> None:

@@ -1,0 +1,146 @@
+"""NeuroMask (Alzantot, Widdicombe, Julier, Srivastava, arXiv 1908.04389; authors' code: nesl/neuromask)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from protomask.errors import InputError
+from protomask.explainable import Explainable
+from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.learning import Pairs, learn_masks
+from protomask.localizers.masks import black, seeded_noise
+from protomask.localizers.objective import fall
+from protomask.localizers.optimisers import RMSProp
+from protomask.localizers.speed import PRECISIONS, faster
+
+LIMIT = 10.0
+
+
+@dataclass(frozen=True)
+class NeuroMask:
+    """One weight per pixel, learned until the image on black keeps its class with little and smooth mask.
+
+    Known: weights W (H, W) start uniform in [-10, 10]; mask M = sigmoid(W / temperature); the image in [0, 1] is multiplied
+    by M, so hidden is black, and normalised after that; minimise
+    prediction_weight CE  +  size_weight mean|W + 10|  +  smoothness_weight mean((W * K)^2), K the high-pass kernel of
+    ``kernel`` x ``kernel`` pixels (all -1, centre kernel^2 - 1, valid padding); RMSProp (TensorFlow's). The
+    map is min-max of M.
+
+    CE = -log p for a :class:`protomask.Classifier` of log-probabilities or probabilities. Reconstruction: for a
+    prototype's similarity, a logit or any other score it is the share of the score that is lost, max(0, s(x) - s(x M)) / R,
+    R = s(x) - s(black).
+
+    The normalisation comes from the explained object (its attributes ``mean`` and ``std``): prototype networks have them,
+    and a Classifier takes timm's or what it is given. Without it NeuroMask refuses (InputError).
+
+    The defaults are a quick setting of ours; :meth:`imagenet` and :meth:`cifar10` are the published demos.
+
+    Args:
+        steps: forward-backward passes per pair.
+        rate: RMSProp's learning rate.
+        square_start: of RMSProp's mean square: 1 in TensorFlow, which slows the first 200 steps, 0 in PyTorch.
+        prediction_weight, size_weight, smoothness_weight: a, b, c.
+        temperature: of the sigmoid.
+        kernel: side of K, odd.
+        seed: of the start, with the image and the index.
+        batch_size, precision: see :class:`protomask.localizers.MDM`.
+    """
+
+    steps: int = 100
+    rate: float = 0.3
+    prediction_weight: float = 0.4
+    size_weight: float = 0.35
+    smoothness_weight: float = 0.003
+    temperature: float = 0.3
+    kernel: int = 5
+    square_start: float = 0.0
+    seed: int = 0
+    batch_size: int | None = None
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.kernel < 3 or self.kernel % 2 == 0:
+            raise InputError(f"NeuroMask: kernel={self.kernel}; give an odd side of at least 3")
+        if self.steps < 1 or self.temperature <= 0:
+            raise InputError(f"NeuroMask: steps={self.steps}, temperature={self.temperature}; give at least 1, and more than 0")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"NeuroMask: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+
+    @classmethod
+    def imagenet(cls, **changes) -> NeuroMask:
+        """The authors' ImageNet demo (Inception v3): 2000 steps."""
+        return cls(**{"steps": 2000, "rate": 0.03, "smoothness_weight": 0.03, "square_start": 1.0, **changes})
+
+    @classmethod
+    def cifar10(cls, **changes) -> NeuroMask:
+        """The authors' CIFAR-10 demo: 3 x 3 kernel, temperature 1, smoothness 0.15."""
+        return cls.imagenet(**{"smoothness_weight": 0.15, "temperature": 1.0, "kernel": 3, **changes})
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; InputError where the normalisation is not known."""
+        check_pairs(images, index)
+        problem = _Weights(self, faster(explained, images, index, self.precision), black(explained, images),
+                           getattr(explained, "kind", None))
+        return min_max(learn_masks(problem.explained, images, index, problem, steps=self.steps,
+                                   optimiser=RMSProp(self.rate, start=self.square_start), batch_size=self.batch_size,
+                                   progress=progress, description="neuromask").result)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """See :class:`protomask.localizers.learning.MaskProblem`."""
+
+    settings: NeuroMask
+    explained: Explainable
+    black: Tensor
+    """(1, 3, 1, 1)"""
+    kind: str | None
+    """of a Classifier's scores"""
+
+    def begin(self, pairs: Pairs) -> None:
+        height, width = pairs.image_size
+        noise = seeded_noise(pairs.images, pairs.index, height * width, self.settings.seed).view(-1, 1, height, width)
+        pairs.learned["weights"] = (LIMIT * (2 * noise - 1)).to(pairs.images)
+        empty = self.explained.score(self.black.expand_as(pairs.images).contiguous(), pairs.index).detach()
+        pairs.fixed["range"] = (pairs.score - empty.nan_to_num(0.0)).maximum(0.01 * pairs.score.abs()).clamp_min(1e-6)
+
+    def mask(self, pairs: Pairs) -> Tensor:
+        return torch.sigmoid(pairs.learned["weights"] / self.settings.temperature)
+
+    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
+        # Multiplying the image in [0, 1] by the mask and then normalising is the same.
+        return (torch.lerp(self.black.expand_as(pairs.images), pairs.images, mask),)
+
+    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
+        settings, weights = self.settings, pairs.learned["weights"]
+        if self.kind == "log-probability":
+            prediction = -scores[0]
+        elif self.kind == "probability":
+            prediction = -scores[0].clamp_min(1e-12).log()
+        else:
+            prediction = fall(pairs, scores[0]).relu()
+        return (settings.prediction_weight * prediction + settings.size_weight * (weights + LIMIT).abs().mean((1, 2, 3))
+                + settings.smoothness_weight * high_pass(weights, settings.kernel).square().mean((1, 2, 3)))
+
+    def after_step(self, pairs: Pairs) -> None:
+        pass
+
+    def result(self, pairs: Pairs) -> Tensor:
+        return self.mask(pairs)[:, 0]
+
+
+def high_pass(weights: Tensor, side: int) -> Tensor:
+    """``weights`` (B, 1, H, W) convolved with a kernel of -1 and side^2 - 1 in the centre, valid padding.
+
+    Where the image is smaller than the kernel, the kernel shrinks to the largest odd one that fits.
+    """
+    fits = min(side, *weights.shape[-2:])
+    side = fits - (fits % 2 == 0)
+    # side^2 (w - mean of the window): the mean is separable, and cheap without a convolution.
+    reach = side // 2
+    centre = weights[..., reach:weights.shape[-2] - reach, reach:weights.shape[-1] - reach]
+    return side**2 * (centre - F.avg_pool2d(weights, side, stride=1))

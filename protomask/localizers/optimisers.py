@@ -1,0 +1,78 @@
+"""Optimisers that keep one state per pair: pairs may enter and leave the loop at any step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Optimiser(Protocol):
+    """How a gradient becomes a step."""
+
+    def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        """The state of a new parameter (B, ...): tensors of B rows."""
+        ...
+
+    def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
+        """Change ``parameter`` and ``state`` in place; ``step`` (B,) counts each pair's steps before this one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, 2015)."""
+
+    learning_rate: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        return torch.zeros_like(parameter), torch.zeros_like(parameter)
+
+    def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
+        mean, square = state
+        mean.lerp_(gradient, 1 - self.betas[0])
+        square.lerp_(gradient * gradient, 1 - self.betas[1])
+        count = (step + 1).to(parameter.dtype).view(-1, *[1] * (parameter.ndim - 1))
+        mean, square = mean / (1 - self.betas[0] ** count), square / (1 - self.betas[1] ** count)
+        parameter -= self.learning_rate * mean / (square.sqrt() + self.epsilon)
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """RMSProp (Tieleman and Hinton, 2012) as in TensorFlow: the mean square starts at one, epsilon is under the root."""
+
+    learning_rate: float = 0.03
+    decay: float = 0.9
+    epsilon: float = 1e-10
+    start: float = 1.0
+    """of the mean square; PyTorch starts at 0"""
+
+    def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        return (torch.full_like(parameter, self.start),)
+
+    def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
+        square, = state
+        square.lerp_(gradient * gradient, 1 - self.decay)
+        parameter -= self.learning_rate * gradient / (square + self.epsilon).sqrt()
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """Gradient descent along a running mean of the gradients (torch's SGD with dampening = momentum)."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+
+    def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        return (torch.zeros_like(parameter),)
+
+    def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
+        mean, = state
+        # Like torch, the first gradient is taken whole.
+        first = (step == 0).view(-1, *[1] * (parameter.ndim - 1))
+        mean.copy_(torch.where(first, gradient, mean.lerp(gradient, 1 - self.momentum)))
+        parameter -= self.learning_rate * mean
