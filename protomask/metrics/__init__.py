@@ -1,6 +1,8 @@
 """Metrics of saliency maps: pure batched functions on tensors, each naming the published variant it implements."""
 
-from protomask.metrics.causal import part_importance, part_mass, rank_correlation, top_part_hit
+from protomask.metrics.adcc import adcc, coherency, complexity
+from protomask.metrics.boxes import box_iou_curves, max_box_accuracy
+from protomask.metrics.causal import causal_insertion, part_importance, part_mass, rank_correlation, top_part_hit
 from protomask.metrics.faithfulness import (
     Curve,
     average_drop,
@@ -14,31 +16,72 @@ from protomask.metrics.faithfulness import (
     relative_to_whole,
     rise_blur,
 )
-from protomask.metrics.localization import box_regions, energy_pointing, mean_per_class, pointing_game
+from protomask.metrics.localization import (
+    box_regions,
+    energy_pointing,
+    mean_per_class,
+    outside_inside_ratio,
+    outside_share,
+    pointing_game,
+    top_share_on_object,
+)
+from protomask.metrics.misalignment import misalignment, outside_box, outside_top
+from protomask.metrics.part_points import at_maximum, consistency, in_patch, merge_sides, noisy, purity, stability
+from protomask.metrics.prototypes import fidelity, relevance_ordering
+from protomask.metrics.sanity import map_correlation, randomised
+from protomask.metrics.segmentation import at_best_threshold, dice, dice_curves, iou, iou_curves
 from protomask.metrics.statistics import Interval, bootstrap_band, bootstrap_difference, bootstrap_mean
 
 __all__ = [
     "Curve",
     "Interval",
+    "adcc",
+    "at_best_threshold",
+    "at_maximum",
     "average_drop",
     "average_gain",
     "bootstrap_band",
     "bootstrap_difference",
     "bootstrap_mean",
+    "box_iou_curves",
     "box_regions",
+    "causal_insertion",
+    "coherency",
+    "complexity",
+    "consistency",
     "deletion",
+    "dice",
+    "dice_curves",
     "energy_pointing",
+    "fidelity",
+    "in_patch",
     "increase_in_confidence",
     "insertion",
+    "iou",
+    "iou_curves",
     "kept_scores",
+    "map_correlation",
+    "max_box_accuracy",
     "mean_per_class",
+    "merge_sides",
     "minmax",
+    "misalignment",
+    "noisy",
+    "outside_box",
+    "outside_inside_ratio",
+    "outside_share",
+    "outside_top",
     "part_importance",
     "part_mass",
     "pointing_game",
+    "purity",
+    "randomised",
     "rank_correlation",
     "relative_gain",
     "relative_to_whole",
+    "relevance_ordering",
     "rise_blur",
+    "stability",
     "top_part_hit",
+    "top_share_on_object",
 ]

@@ -7,10 +7,12 @@ this project's metric; FunnyBirds, Hesse et al., ICCV 2023, did the like for cla
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import Score
+from protomask.metrics.faithfulness import Score, auc, relative_to_whole
 
 RESOLUTION = 1e-4
 """Falls are counted in steps of this share of |s(x)|: what is smaller is the noise of float32, not an importance."""
@@ -84,6 +86,36 @@ def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
     hit = (salient.sum(1) == 1) & (salient & (importance == best[:, None])).any(1)
     defined = (visible.sum(1) >= 2) & (best > worst) & (best > 0)
     return torch.where(defined, hit.to(mass.dtype), torch.nan)
+
+
+def causal_insertion(shown: Callable[[int, frozenset[int]], float], mass: Tensor, visible: Tensor, whole: Tensor) -> Tensor:
+    """Area under the score while the object's parts are drawn into its scene, the most salient first; higher is better.
+
+    Insertion (:func:`protomask.metrics.insertion`) without images that no camera ever saw: every step is a proper rendering. The
+    curve runs from the scene in which no visible part is drawn to the whole scene. Equally salient parts are drawn together, so
+    that a map which ranks nothing gains nothing before the end.
+
+    Args:
+        shown: ``shown(b, parts)``: score of image b with these of its visible parts drawn, and no others.
+        mass: (B, K) saliency on each part, :func:`part_mass`.
+        visible: (B, K) bool.
+        whole: (B,) scores of the images with all parts.
+
+    Returns:
+        (B,) as a share of ``whole``; NaN where fewer than two parts are visible or ``whole`` is not positive.
+    """
+    areas = []
+    for b, parts in enumerate(visible):
+        present = parts.nonzero().flatten().tolist()
+        if len(present) < 2:
+            areas.append(torch.nan)
+            continue
+        # A part is drawn at step j if at most j parts are at least as salient.
+        last = {k: sum(mass[b, other] >= mass[b, k] for other in present) for k in present}
+        steps = [frozenset(k for k in present if last[k] <= step) for step in range(len(present))]
+        scores = [shown(b, drawn) for drawn in steps] + [float(whole[b])]
+        areas.append(float(auc(torch.tensor(scores, dtype=torch.float64))))
+    return relative_to_whole(torch.tensor(areas, dtype=whole.dtype, device=whole.device), whole)
 
 
 def _ranks(values: Tensor, valid: Tensor) -> Tensor:

@@ -82,14 +82,15 @@ def change_step(saliency: Tensor, steps: int = STEPS) -> Tensor:
 
 @torch.no_grad()
 def perturbation_curve(score: Score, start: Tensor, finish: Tensor, index: Tensor, saliency: Tensor,
-                       *, steps: int = STEPS, batch_size: int = 16) -> Curve:
+                       *, steps: int = STEPS, until: float = 1.0, batch_size: int = 16) -> Curve:
     """Scores while ``start`` turns into ``finish`` (both (B, 3, H, W)), the most salient pixels first.
 
-    The first point is the score of ``start``, the last that of ``finish``. :func:`insertion` and :func:`deletion` are
+    The first point is the score of ``start``, the last that of ``finish``, unless ``until``, a share of the pixels, ends
+    the curve earlier; the area is that of the mean height either way. :func:`insertion` and :func:`deletion` are
     the two published choices.
     """
     step = change_step(saliency, steps)
-    points = min(steps, saliency[0].numel()) + 1
+    points = round(until * min(steps, saliency[0].numel())) + 1
     scores = []
     for part in torch.arange(len(start) * points, device=start.device).split(batch_size):
         image, point = part // points, part % points

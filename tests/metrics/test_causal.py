@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from protomask.metrics.causal import part_importance, part_mass, rank_correlation, top_part_hit
+from protomask.metrics.causal import causal_insertion, part_importance, part_mass, rank_correlation, top_part_hit
 
 ALL3 = torch.ones(1, 3, dtype=torch.bool)
 
@@ -109,3 +109,38 @@ def test_the_causes_themselves_as_saliency_are_perfect():
     visible[:, :2] = True
     assert rank_correlation(importance, importance * 7, visible).numpy() == pytest.approx(np.ones(10))
     assert (top_part_hit(importance, importance * 7, visible) == 1).all()
+
+
+def drawn_into(values):
+    """A score that is the sum of what the drawn parts are worth, and how often it was asked."""
+    asked = []
+
+    def shown(b, parts):
+        asked.append((b, parts))
+        return sum(values[k] for k in parts)
+
+    return shown, asked
+
+
+def test_causal_insertion_by_hand():
+    shown, asked = drawn_into([0.5, 0.3, 0.2])
+    whole = torch.ones(2)
+    mass = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    best, worst = causal_insertion(shown, mass, ALL3.expand(2, -1), whole).tolist()
+    # 0, .5, .8, 1 and 0, .2, .5, 1, by the trapezoid rule
+    assert best == pytest.approx((0.5 + 0.8 + 0.5) / 3) and worst == pytest.approx((0.2 + 0.5 + 0.5) / 3)
+    assert (0, frozenset()) in asked and (1, frozenset({2, 1})) in asked
+
+
+def test_equally_salient_parts_are_drawn_together():
+    shown, _ = drawn_into([0.5, 0.3, 0.2])
+    assert causal_insertion(shown, torch.zeros(1, 3), ALL3, torch.ones(1)).item() == pytest.approx(0.5 / 3)
+    mass = torch.tensor([[2.0, 2.0, 1.0]])  # 0, 0, .8, 1
+    assert causal_insertion(shown, mass, ALL3, torch.ones(1)).item() == pytest.approx((0.8 + 0.5) / 3)
+
+
+def test_causal_insertion_without_an_order_is_undefined():
+    shown, asked = drawn_into([0.5, 0.3, 0.2])
+    one = torch.tensor([[False, True, False]])
+    assert causal_insertion(shown, torch.ones(1, 3), one, torch.ones(1)).isnan() and not asked
+    assert causal_insertion(shown, torch.rand(1, 3), ALL3, torch.zeros(1)).isnan()

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from protomask.metrics.localization import box_regions, energy_pointing, mean_per_class, pointing_game
+from protomask.metrics.localization import (
+    box_regions,
+    energy_pointing,
+    mean_per_class,
+    outside_inside_ratio,
+    outside_share,
+    pointing_game,
+    top_share_on_object,
+)
 
 
 def peak(row, column, size=40):
@@ -83,3 +91,42 @@ def test_mean_of_class_accuracies_weighs_classes_alike():
     classes = torch.tensor([0, 0, 0, 3, 3, 5])
     assert mean_per_class(hits, classes).item() == pytest.approx(0.5)
     assert mean_per_class(hits[4:], classes[4:]).isnan()
+
+
+def test_the_most_salient_tenth_by_hand():
+    saliency = torch.arange(100.0).view(1, 10, 10)
+    region = torch.zeros(1, 10, 10, dtype=torch.bool)
+    region[0, 9, :4] = True  # 4 of the 10 most salient
+    assert top_share_on_object(saliency, region).item() == pytest.approx(0.4)
+    region[0, 0] = True
+    assert top_share_on_object(saliency, region).item() == pytest.approx(0.4)
+    assert top_share_on_object(saliency, region & False).isnan()
+
+
+def test_equal_pixels_count_by_their_share_on_the_object():
+    saliency = torch.zeros(1, 10, 10)
+    saliency[0, 0, :4] = 1  # 4 places taken, 6 left among 96 zeros
+    region = torch.zeros(1, 10, 10, dtype=torch.bool)
+    region[0, 0, :2] = True
+    region[0, 5:, :] = True  # 50 of the zeros
+    wanted = (2 + 6 * 50 / 96) / 10
+    assert top_share_on_object(saliency, region).item() == pytest.approx(wanted)
+    assert top_share_on_object(torch.ones(1, 10, 10), region).item() == pytest.approx(0.52)
+
+
+def test_outside_inside_ratio_by_hand():
+    saliency = torch.tensor([[[1.0, 3.0], [0.0, 4.0]]])
+    region = torch.tensor([[[False, True], [False, True]]])
+    assert outside_inside_ratio(saliency, region).item() == pytest.approx(0.5 / 3.5)
+    assert outside_inside_ratio(saliency, region, nonzero=True).item() == pytest.approx(1 / 3.5)
+    assert outside_share(saliency, region).item() == pytest.approx(0.5 / 4)
+    assert outside_share(torch.ones(1, 2, 2), region).item() == 0.5
+
+
+def test_maps_without_anything_inside_are_worst():
+    region = torch.tensor([[[False, True], [False, True]]])
+    nothing, outside = torch.zeros(1, 2, 2), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    for saliency in (nothing, outside):
+        assert outside_inside_ratio(saliency, region).isinf() and outside_share(saliency, region).item() == 1
+    for whole in (torch.zeros_like(region), torch.ones_like(region)):
+        assert outside_share(outside, whole).isnan()

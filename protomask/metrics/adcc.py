@@ -1,0 +1,51 @@
+"""ADCC: average drop, coherency and complexity in one number (Poppi et al., CVPR workshops 2021), per pair."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from protomask.metrics.faithfulness import minmax
+
+
+def complexity(saliency: Tensor) -> Tensor:
+    """Mean of the stretched map, (B,) in [0, 1]: how much of the image it takes to explain; lower is better.
+
+    Known, from the authors' code: the L1 norm over the number of pixels, of a map in [0, 1].
+    """
+    return minmax(saliency).mean((1, 2))
+
+
+def coherency(saliency: Tensor, again: Tensor) -> Tensor:
+    """(Pearson's correlation + 1) / 2 of a map and the map ``again`` of what it leaves of the image; higher is better.
+
+    Known, from the authors' code. A method that is asked about the part of the image that it marked itself should mark it again.
+
+    Args:
+        saliency: (B, H, W).
+        again: (B, H, W), the same localizer's map of ``image * minmax(saliency)``.
+
+    Returns:
+        (B,) in [0, 1]; 0 where either map is constant (undefined; the authors put 1e-10).
+    """
+    x, y = (each.flatten(1).double() for each in (saliency, again))
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    size = (x * x).sum(1).sqrt() * (y * y).sum(1).sqrt()
+    constant = (saliency.flatten(1).amax(1) == saliency.flatten(1).amin(1)) | (again.flatten(1).amax(1) == again.flatten(1).amin(1))
+    correlation = ((x * y).sum(1) / size.clamp(min=torch.finfo(torch.double).tiny)).clamp(-1, 1)
+    return torch.where(constant | (size == 0), 0.0, (correlation + 1) / 2).to(saliency.dtype)
+
+
+def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
+    """3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop)), the harmonic mean; higher is better.
+
+    Args:
+        drop: (B,) average drop as a share: :func:`protomask.metrics.average_drop` / 100. More than 1 counts as 1.
+        coherency, complexity: (B,) of the functions of those names.
+
+    Returns:
+        (B,) in [0, 1]; 0 where one of the three is worst; NaN where the drop is.
+    """
+    terms = torch.stack([coherency, 1 - complexity, 1 - drop.clamp(max=1)])
+    harmonic = 3 / (1 / terms.clamp(min=torch.finfo(terms.dtype).tiny)).sum(0)
+    return torch.where(drop.isnan(), torch.nan, torch.where((terms <= 0).any(0), 0.0, harmonic))

@@ -1,0 +1,92 @@
+"""Does the thresholded map cover the object? Intersection over union and Dice, at a fixed and at the best threshold.
+
+A map is stretched to [0, 1] first (:func:`protomask.metrics.faithfulness.minmax`) and a pixel is predicted where it exceeds the
+threshold. A *part* of an object, however well localised, cannot fill the object: low values are then no fault of the map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from protomask.metrics.faithfulness import minmax
+
+FIXED = 0.5
+"""The fixed threshold, as a share of the stretched map's maximum."""
+THRESHOLDS = 100
+"""Thresholds tried for the best one: 0, 0.01, ..., 0.99."""
+
+
+def iou(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tensor:
+    """Intersection over union (Jaccard) of ``map > threshold`` and the region; higher is better.
+
+    >>> iou(torch.tensor([[[0.0, 1.0], [0.2, 0.8]]]), torch.tensor([[[True, True], [False, False]]]))
+    tensor([0.3333])
+
+    Args:
+        saliency: (B, H, W), stretched here.
+        region: (B, H, W) bool.
+        threshold: in [0, 1).
+
+    Returns:
+        (B,) in [0, 1]; 0 for a constant map, NaN where the region is empty.
+    """
+    return _iou(*_counts((minmax(saliency) > threshold)[:, None], region))[:, 0]
+
+
+def dice(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tensor:
+    """Dice coefficient (F1) of ``map > threshold`` and the region, 2 IoU / (1 + IoU). Arguments as in :func:`iou`."""
+    return _dice(*_counts((minmax(saliency) > threshold)[:, None], region))[:, 0]
+
+
+def iou_curves(saliency: Tensor, region: Tensor, *, thresholds: int = THRESHOLDS) -> Tensor:
+    """:func:`iou` at the thresholds 0, 1/T, ..., (T - 1)/T: (B, T), NaN where the region is empty."""
+    return _iou(*_cumulative_counts(saliency, region, thresholds))
+
+
+def dice_curves(saliency: Tensor, region: Tensor, *, thresholds: int = THRESHOLDS) -> Tensor:
+    """:func:`dice` at the thresholds 0, 1/T, ..., (T - 1)/T: (B, T)."""
+    return _dice(*_cumulative_counts(saliency, region, thresholds))
+
+
+def at_best_threshold(curves: Tensor) -> Tensor:
+    """Every pair's value at the one threshold whose mean over all pairs is greatest (the least of equals).
+
+    One threshold for the whole data set is the published meaning of "best" (Choe et al., CVPR 2020). A threshold of its own for
+    every map, ``curves.amax(1)``, looks at the truth of each image and flatters maps that need it.
+
+    Args:
+        curves: (n, T); rows of NaN do not count.
+
+    Returns:
+        (n,)
+    """
+    means = curves.nanmean(0)
+    return curves[:, int(means.nan_to_num(-torch.inf).argmax())] if len(curves) else curves.new_empty(0)
+
+
+def _counts(predicted: Tensor, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels of the intersection, the prediction (both (B, T)) and the region (B, 1); ``predicted`` is (B, T, H, W)."""
+    both = (predicted & region[:, None]).flatten(2).sum(2)
+    return both, predicted.flatten(2).sum(2), region.flatten(1).sum(1)[:, None]
+
+
+def _cumulative_counts(saliency: Tensor, region: Tensor, thresholds: int) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`_counts` at all thresholds at once, by counting how many of them each pixel exceeds."""
+    values = minmax(saliency.float()).flatten(1)
+    levels = torch.arange(thresholds, device=values.device, dtype=values.dtype) / thresholds
+    exceeded = torch.searchsorted(levels, values.contiguous())
+    counts = torch.zeros(2, len(values), thresholds + 1, device=values.device)
+    counts[0].scatter_add_(1, exceeded, region.flatten(1).to(counts.dtype))
+    counts[1].scatter_add_(1, exceeded, torch.ones_like(values))
+    # A pixel that exceeds n thresholds is predicted at the first n.
+    inside, every = counts.flip(2).cumsum(2).flip(2)[..., 1:]
+    return inside, every, region.flatten(1).sum(1)[:, None]
+
+
+def _iou(both: Tensor, predicted: Tensor, region: Tensor) -> Tensor:
+    return torch.where(region > 0, both / (predicted + region - both).clamp(min=1), torch.nan)
+
+
+def _dice(both: Tensor, predicted: Tensor, region: Tensor) -> Tensor:
+    return torch.where(region > 0, 2 * both / (predicted + region).clamp(min=1), torch.nan)

@@ -1,0 +1,51 @@
+"""Projected gradient descent on linear scores, where the worst case is known."""
+
+import pytest
+import torch
+
+from protomask.metrics.misalignment import misalignment, outside_box, outside_top
+
+LEFT = torch.zeros(8, 8, dtype=torch.bool)
+LEFT[:, :4] = True
+
+
+def left_mean(images, index):
+    return images[..., :4].mean((1, 2, 3))
+
+
+def test_a_linear_score_falls_by_epsilon():
+    images, index = torch.full((2, 3, 8, 8), 0.5), torch.tensor([0, 0])
+    found = misalignment(left_mean, images, index, torch.stack([LEFT, ~LEFT]))
+    # 20 steps of 0.01 are cut off at 0.1: 0.5 becomes 0.4 on all evidence, or nothing happens.
+    assert found.tolist() == pytest.approx([20, 0], abs=1e-4)
+    assert misalignment(left_mean, images, index, torch.stack([LEFT, LEFT]), steps=3)[0].item() == pytest.approx(6, abs=1e-4)
+
+
+def test_only_what_is_allowed_changes_and_falls_below_nothing_are_undefined():
+    quarter = LEFT.clone()
+    quarter[4:] = False
+    images, index = torch.full((1, 3, 8, 8), 0.5), torch.tensor([0])
+    assert misalignment(left_mean, images, index, quarter[None]).item() == pytest.approx(10, abs=1e-4)
+    assert misalignment(left_mean, -images, index, quarter[None]).isnan()
+    assert images.eq(0.5).all() and not images.requires_grad
+
+
+def test_batch_equals_loop():
+    images, index, allowed = torch.rand(5, 3, 8, 8) + 0.1, torch.zeros(5, dtype=torch.long), torch.rand(5, 8, 8) > 0.5
+
+    def score(x, i):
+        return x.square().mean((1, 2, 3))
+
+    whole = misalignment(score, images, index, allowed, batch_size=2)
+    loop = torch.cat([misalignment(score, images[b:b + 1], index[b:b + 1], allowed[b:b + 1]) for b in range(5)])
+    torch.testing.assert_close(whole, loop)
+
+
+def test_what_each_variant_protects():
+    saliency = torch.zeros(1, 20, 20)
+    saliency[0, 3, 4], saliency[0, 10, 12] = 1, 0.9
+    assert not outside_box(saliency).any()  # 398 of 400 values are 0: so is the 95th percentile, and the box is the image
+    saliency[0, 3:11, 4:13] = 0.5
+    box = outside_box(saliency)[0]
+    assert box.sum() == 400 - 8 * 9 and not box[3:11, 4:13].any()
+    assert outside_top(saliency)[0].sum() == 360 and not outside_top(saliency)[0, 3, 4:13].any()
