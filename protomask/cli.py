@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     project = commands.add_parser("project", help="pictures of all prototypes of a run")
     _add_run(project)
     project.add_argument("--localizer", metavar="NAMES", help="localizers separated by commas; the run's own by default")
+    project.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the galleries (png)")
 
     explain = commands.add_parser("explain", help="explain new images by a run's prototypes")
     _add_run(explain)
@@ -44,6 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--localizers", metavar="NAMES", help="separated by commas; by default the run's own, similarity, center, random")
     evaluate.add_argument("--metrics", metavar="NAMES", help="separated by commas; by default all that the data allow")
     evaluate.add_argument("--samples", type=int, metavar="N", help="test images; the run's own number by default")
+
+    prune = commands.add_parser("prune", help="a run without some of its prototypes", description=(
+        "Removes prototypes, re-fits the last layer, says what it cost in accuracy, and writes all into a new run."))
+    _add_run(prune)
+    prune.add_argument("--prototypes", metavar="NUMBERS", help="numbers separated by commas; the flagged ones by default")
+    prune.add_argument("--flagged", metavar="KINDS", help="background, duplicate, or both separated by a comma; both by default")
+    prune.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-pruned by default")
 
     report = commands.add_parser("report", help="write a run's report.html again")
     _add_run(report)
@@ -96,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "project":
         from protomask.commands.project import project_command
 
-        return project_command(arguments.run, arguments.localizer, **common)
+        return project_command(arguments.run, arguments.localizer, arguments.format, **common)
     if arguments.command == "explain":
         from protomask.commands.explain import explain_command
 
@@ -106,6 +114,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from protomask.commands.evaluate import evaluate_command
 
         return evaluate_command(arguments.run, arguments.localizers, arguments.metrics, arguments.samples, **common)
+    if arguments.command == "prune":
+        from protomask.commands.prune import prune_command
+
+        return prune_command(arguments.run, arguments.prototypes, arguments.flagged, arguments.output, **common)
     from protomask.commands.report import report_command
 
     return report_command(arguments.run, **common)

@@ -42,6 +42,51 @@ class PrototypeRecord:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A test image that is among the most similar to a prototype."""
+
+    name: str
+    position: int
+    """in the test images"""
+    class_name: str
+    own: bool
+    """whether it is of the prototype's class"""
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What can be said against a prototype, and which other images it is found in; as ``inspection.json`` keeps it.
+
+    :func:`protomask.inspection.inspect_prototypes` fills it.
+    """
+
+    prototype: int
+    activated: int | None
+    """test images that are at least ``ACTIVE`` times as similar to it as its own source image; None without test images"""
+    images: int
+    """test images that were looked at"""
+    purity: float | None
+    """share of its class among the ``ranked`` most similar test images, in [0, 1]"""
+    ranked: int
+    nearest: tuple[Neighbour, ...] = ()
+    """the most similar test images, best first"""
+    outside: dict[str, float] = field(default_factory=dict)
+    """per localizer: share of the map's sum outside the object in the source image; empty where the object is not known"""
+    twin: int | None = None
+    """another prototype of its class that is nearly the same and has the greater weight"""
+    flags: tuple[str, ...] = ()
+    """of ``FLAGS``"""
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict) -> Inspection:
+        return cls(**{**row, "nearest": tuple(Neighbour(**each) for each in row["nearest"]), "flags": tuple(row["flags"])})
+
+
+@dataclass(frozen=True)
 class PrototypePicture:
     """A prototype's source image with the maps of its localizers."""
 
@@ -50,6 +95,7 @@ class PrototypePicture:
     """(H, W, 3) uint8, the training image at the network's input size"""
     maps: dict[str, np.ndarray]
     """localizer name to (H, W) float32 in [0, 1]"""
+    inspection: Inspection | None = None
 
 
 @dataclass(frozen=True)

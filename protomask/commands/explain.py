@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from protomask.commands.project import read_pictures
+from protomask.picture_files import read_pictures
 from protomask.commands.setup import localizers_for_pictures, open_run, say
 from protomask.data.decoding import decode
 from protomask.errors import InputError

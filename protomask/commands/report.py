@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from protomask.commands.project import read_pictures
+from protomask.picture_files import read_pictures
 from protomask.commands.setup import OpenRun, localizers_for_pictures, open_run, say
 from protomask.data import collate
 from protomask.evaluation import Evaluation

@@ -87,6 +87,8 @@ def _run_folder(options: Options, output: str | None, resume: bool) -> tuple[Run
     if run.started:
         if not resume:
             raise InputError(f"{output} holds a run already; go on with it by --resume, or give another --output")
+        if run.read("config.json").get("pruned"):
+            raise InputError(f"{output} was made by protomask prune, so there is no training to resume; go on with the run that it came from")
         return run, run.options()
     if resume:
         raise InputError(f"{output} holds no run to resume (no config.json); leave --resume out to start one")
