@@ -47,7 +47,7 @@ def read_pictures(run: Run) -> list[PrototypePicture]:
     if len(inspections) != len(records):
         inspections = [None] * len(records)
     try:
-        with np.load(run / "prototypes" / "maps.npz") as stored:
+        with np.load(run / "prototypes" / "maps.npz", allow_pickle=False) as stored:
             maps = {name: stored[name].astype(np.float32) / 255 for name in stored.files}
         images = [np.asarray(Image.open(run / "prototypes" / f"{record.prototype:04d}.png").convert("RGB")) for record in records]
         return [PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from protomask.backbones import Backbone, build_backbone
 from protomask.errors import InputError
 from protomask.explainable import Candidates, Prediction, PrototypeNetwork, class_of_each
+from protopnet.add_on import build_add_on, usual_add_on
 from protopnet.prototypes import cosines, log_similarity, squared_distances
 
 SIMILARITIES = ("cosine", "l2-log")
@@ -39,6 +40,8 @@ class ProtoPNet(PrototypeNetwork):
         similarity: ``"cosine"`` or ``"l2-log"``.
         scale: factor on the initial last layer; 1 for ``l2-log`` as published, 3 for ``cosine`` when None.
         prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what pruning leaves.
+        add_on: layers between backbone and prototypes, as :func:`protopnet.add_on.build_add_on` reads them; the similarity's
+            own when None.
 
     Raises:
         InputError: an unknown similarity, no class, a patch larger than the feature map.
@@ -46,7 +49,7 @@ class ProtoPNet(PrototypeNetwork):
 
     def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 10,
                  channels: int = 128, patch: int = 1, similarity: str = "cosine", scale: float | None = None,
-                 prototype_classes: Sequence[int] | None = None) -> None:
+                 prototype_classes: Sequence[int] | None = None, add_on: Sequence[str] | None = None) -> None:
         super().__init__()
         if similarity not in SIMILARITIES:
             raise InputError(f"similarity {similarity!r} is unknown; choose one of {', '.join(SIMILARITIES)}")
@@ -66,13 +69,14 @@ class ProtoPNet(PrototypeNetwork):
         self.scale = scale if scale is not None else {"cosine": 3.0, "l2-log": 1.0}[similarity]
 
         self.backbone = backbone
-        self.add_on = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1))
-        if similarity == "l2-log":
-            self.add_on.extend([nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.Sigmoid()])
+        self.add_on_words = None if add_on is None else tuple(add_on)
+        words = usual_add_on(similarity, channels) if add_on is None else add_on
+        self.add_on = build_add_on(words, backbone.channels, channels)
         for layer in self.add_on:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         owners = class_of_each(len(self.classes), prototypes_per_class, prototype_classes)
         count = len(owners)
         # Unit length for the cosine, which sees directions only: Adam's steps then turn a prototype at a useful pace.
@@ -87,7 +91,8 @@ class ProtoPNet(PrototypeNetwork):
         return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
                 "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
                 "patch": self.prototypes.shape[2], "similarity": self.similarity_kind, "scale": self.scale,
-                **self.uneven_classes(self.prototypes_per_class)}
+                **self.uneven_classes(self.prototypes_per_class),
+                **({} if self.add_on_words is None else {"add_on": list(self.add_on_words)})}
 
     @classmethod
     def from_settings(cls, settings: dict) -> ProtoPNet:

@@ -33,7 +33,15 @@ def load_weights(backbone: Backbone, path: Path) -> None:
         InputError: for a file that is missing, unreadable or a pickle with code, and, in one line with the first names
             and the numbers, for tensors that are missing, unexpected or of another shape.
     """
-    state = read_tensors(path)
+    load_tensors(backbone, read_tensors(path), str(path))
+
+
+def load_tensors(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> None:
+    """Loads tensors by name as :func:`load_weights` does; ``source`` names their file in errors.
+
+    Raises:
+        InputError: tensors are missing, unexpected or of another shape.
+    """
     wanted = backbone.body.state_dict()
     fitted = _fitted(state, wanted)
     problems = _problems(fitted, wanted, backbone.dropped)
@@ -44,7 +52,7 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     if problems:
         features = "" if backbone.features is None else f" with features {backbone.features}"
         raise InputError(
-            f"weights {path} do not fit {backbone.name}{features}: {problems};"
+            f"weights {source} do not fit {backbone.name}{features}: {problems};"
             " name the --backbone (and the features) that they were made for"
         )
     # Not strict: counters of batches are the one thing that may be missing, and dropped parts are not there to load.
