@@ -66,7 +66,7 @@ def read_nearest_maps(run: Run) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return stored["similarity"].astype(np.float32) / 255
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}); make it again with: protomask project {run.folder}") from error
