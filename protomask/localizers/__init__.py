@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GROUP = "protomask.localizers"
 BUILT_IN = {"mdm": "mdm:MDM", "hdm": "hdm:HDM", "neuromask": "neuromask:NeuroMask", "similarity": "similarity:Similarity",
+            "meaningful": "meaningful:MeaningfulPerturbation", "extremal": "extremal:ExtremalPerturbation",
             "random": "baselines:RandomMap", "center": "baselines:CenterMap",
             "gradcam": "gradcam:GradCAM", "score-cam": "scorecam:ScoreCAM", "rise": "rise:RISE", "occlusion": "captum_methods:Occlusion",
             "integrated-gradients": "captum_methods:IntegratedGradients", "smoothgrad": "captum_methods:SmoothGrad",

@@ -49,7 +49,7 @@ def background(images: Tensor, index: Tensor, kind: str, *, seed: int = 0) -> Te
     if kind == "zero":
         return images.new_zeros(len(images), 1, 1, 1)
     if kind == "blur":
-        return _blurred(images, min(images.shape[-2:]) / 12)
+        return blurred(images, min(images.shape[-2:]) / 12)
     if kind == "noise":
         shape = images.shape[1:]
         return (seeded_noise(images, index, shape.numel(), seed).view(images.shape) * 2 - 1).to(images) * 3**0.5
@@ -70,7 +70,7 @@ def black(explained: Explainable, images: Tensor) -> Tensor:
     return -mean / std
 
 
-def _blurred(images: Tensor, sigma: float) -> Tensor:
+def blurred(images: Tensor, sigma: float) -> Tensor:
     """Separable Gaussian blur; edges replicated."""
     reach = max(int(2 * sigma), 1)
     offset = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)

@@ -13,7 +13,7 @@ from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import Pairs, learn_masks
 from protomask.localizers.masks import black, seeded_noise
-from protomask.localizers.objective import fall
+from protomask.localizers.objective import fall, probability
 from protomask.localizers.optimisers import RMSProp
 from protomask.localizers.speed import PRECISIONS, faster
 
@@ -83,9 +83,9 @@ class NeuroMask:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError where the normalisation is not known."""
         check_pairs(images, index)
-        problem = _Weights(self, faster(explained, images, index, self.precision), black(explained, images),
-                           getattr(explained, "kind", None))
-        return min_max(learn_masks(problem.explained, images, index, problem, steps=self.steps,
+        hidden = black(explained, images)
+        explained = faster(explained, images, index, self.precision)
+        return min_max(learn_masks(explained, images, index, _Weights(self, explained, hidden), steps=self.steps,
                                    optimiser=RMSProp(self.rate, start=self.square_start), batch_size=self.batch_size,
                                    progress=progress, description="neuromask").result)
 
@@ -98,13 +98,13 @@ class _Weights:
     explained: Explainable
     black: Tensor
     """(1, 3, 1, 1)"""
-    kind: str | None
-    """of a Classifier's scores"""
 
     def begin(self, pairs: Pairs) -> None:
         height, width = pairs.image_size
         noise = seeded_noise(pairs.images, pairs.index, height * width, self.settings.seed).view(-1, 1, height, width)
         pairs.learned["weights"] = (LIMIT * (2 * noise - 1)).to(pairs.images)
+        # A copy, because tensors made under inference mode cannot take part in a backward pass.
+        pairs.fixed["black"] = self.black.repeat(len(pairs), 1, 1, 1)
         empty = self.explained.score(self.black.expand_as(pairs.images).contiguous(), pairs.index).detach()
         pairs.fixed["range"] = (pairs.score - empty.nan_to_num(0.0)).maximum(0.01 * pairs.score.abs()).clamp_min(1e-6)
 
@@ -113,16 +113,12 @@ class _Weights:
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
         # Multiplying the image in [0, 1] by the mask and then normalising is the same.
-        return (torch.lerp(self.black.expand_as(pairs.images), pairs.images, mask),)
+        return (torch.lerp(pairs.fixed["black"].expand_as(pairs.images), pairs.images, mask),)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         settings, weights = self.settings, pairs.learned["weights"]
-        if self.kind == "log-probability":
-            prediction = -scores[0]
-        elif self.kind == "probability":
-            prediction = -scores[0].clamp_min(1e-12).log()
-        else:
-            prediction = fall(pairs, scores[0]).relu()
+        known = probability(self.explained, scores[0])
+        prediction = fall(pairs, scores[0]).relu() if known is None else -known.clamp_min(1e-30).log()
         return (settings.prediction_weight * prediction + settings.size_weight * (weights + LIMIT).abs().mean((1, 2, 3))
                 + settings.smoothness_weight * high_pass(weights, settings.kernel).square().mean((1, 2, 3)))
 

@@ -38,3 +38,11 @@ def fall(pairs: Pairs, scores: Tensor) -> Tensor:
 def remainder(pairs: Pairs, scores: Tensor) -> Tensor:
     """(B,) how much of its range the score still has: max(0, scores - s(r)) / R."""
     return (scores - pairs.fixed["empty"]).relu() / pairs.fixed["range"]
+
+
+def probability(explained: Explainable, scores: Tensor) -> Tensor | None:
+    """``scores`` (B,) as probabilities where ``explained`` says that they are some (a Classifier does); None otherwise."""
+    kind = getattr(explained, "kind", None)
+    if kind == "log-probability":
+        return scores.exp()
+    return scores if kind == "probability" else None

@@ -40,6 +40,11 @@ class Autocast:
 
     explained: Explainable
 
+    @property
+    def kind(self) -> str | None:
+        """Of a Classifier's scores."""
+        return getattr(self.explained, "kind", None)
+
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16):
             scores = self.explained.score(images, index)

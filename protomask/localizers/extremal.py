@@ -1,0 +1,151 @@
+"""Extremal perturbation (Fong, Patrick, Vedaldi, ICCV 2019, arXiv 1910.08485): masks of a given area, to compare with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from protomask.errors import InputError
+from protomask.explainable import Explainable
+from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.learning import Pairs, learn_masks
+from protomask.localizers.masks import blurred, grid_shape
+from protomask.localizers.optimisers import Momentum
+from protomask.localizers.speed import PRECISIONS, faster
+
+COLDNESS = 20.0
+SAMPLES = 4
+"""Per cell and side, where the mask is computed; between them it is bilinear."""
+
+
+@dataclass(frozen=True)
+class ExtremalPerturbation:
+    """The smooth mask of a given area that keeps the score highest (the preservation game); the mean over ``areas``.
+
+    Known, from the paper and the authors' code (TorchRay), for a vector m in [0, 1] of one cell per 7 pixels at 224:
+    maximise  s(x blurred where M hides it)  -  lambda mean((sorted M - step of the area)^2); lambda starts at 300 and grows
+    by 0.35 % a step; M = smooth maximum over cells of k(distance / 21 pixels) m, k(z) = exp(-2 max(0, z - 1/2)^2), weights
+    softmax(20 k m); hiding is by 8 levels of blur up to sigma 20; every second step sees the image mirrored; SGD 0.01,
+    momentum and dampening 0.9, 800 steps, all-ones start.
+
+    Reconstruction: the area is counted within the image (TorchRay: with a margin of 21 pixels); M is computed at 4 x 4 points
+    of a cell and interpolated; lengths in pixels grow with the image's shorter side; a score that is neither logit nor
+    log-probability is a reward of 10 times its share of the whole image's.
+
+    Args:
+        areas: shares of the image, each a mask of its own; TorchRay's default is one of 0.1.
+        steps, rate: of SGD; one forward-backward pass per area and step.
+        area_weight, growth: lambda and its growth per step.
+        cell, reach: pixels at 224, side of a cell and width of k.
+        levels, image_blur: of blur, and its largest standard deviation in pixels at 224.
+        batch_size, precision: see :class:`protomask.localizers.MDM`.
+    """
+
+    areas: tuple[float, ...] = (0.1,)
+    steps: int = 800
+    rate: float = 0.01
+    area_weight: float = 300.0
+    growth: float = 1.0035
+    cell: int = 7
+    reach: float = 21.0
+    levels: int = 8
+    image_blur: float = 20.0
+    batch_size: int | None = None
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if not self.areas or not all(0 < area < 1 for area in self.areas):
+            raise InputError(f"ExtremalPerturbation: areas are {self.areas}; give at least one, each between 0 and 1")
+        if self.steps < 1 or self.levels < 2 or self.cell < 1 or self.reach <= 0:
+            raise InputError(f"ExtremalPerturbation: steps={self.steps}, levels={self.levels}, cell={self.cell}, "
+                             f"reach={self.reach}; give at least 1, 2, 1 and more than 0")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"ExtremalPerturbation: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`."""
+        check_pairs(images, index)
+        explained = faster(explained, images, index, self.precision)
+        masks = [learn_masks(explained, images, index, _Preservation(self, explained, area), steps=self.steps,
+                             optimiser=Momentum(self.rate), batch_size=self.batch_size, progress=progress,
+                             description=f"extremal {area:g}").result for area in self.areas]
+        return min_max(sum(masks) / len(masks))
+
+
+@dataclass(frozen=True)
+class _Preservation:
+    """See :class:`protomask.localizers.learning.MaskProblem`."""
+
+    settings: ExtremalPerturbation
+    explained: Explainable
+    area: float
+
+    def begin(self, pairs: Pairs) -> None:
+        settings = self.settings
+        scale = min(pairs.image_size) / 224
+        cells = grid_shape(max(round(224 / settings.cell), 1), pairs.image_size)
+        pairs.learned["cells"] = pairs.images.new_ones(len(pairs), 1, *cells)
+        sigmas = [settings.image_blur * scale * (1 - level / (settings.levels - 1)) for level in range(settings.levels - 1)]
+        pairs.fixed["levels"] = torch.stack([*(blurred(pairs.images, sigma) for sigma in sigmas), pairs.images], 1)
+
+    def mask(self, pairs: Pairs) -> Tensor:
+        return F.interpolate(self._samples(pairs), pairs.image_size, mode="bilinear", align_corners=False)
+
+    def _samples(self, pairs: Pairs) -> Tensor:
+        cells = pairs.learned["cells"]
+        pitch = min(side / count for side, count in zip(pairs.image_size, cells.shape[-2:]))
+        return smooth_maximum(cells, self.settings.reach * min(pairs.image_size) / 224 / pitch)
+
+    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
+        # Linear between neighbouring levels: each level's weight is a hat around its own place.
+        levels = torch.arange(self.settings.levels, dtype=mask.dtype, device=mask.device).view(1, -1, 1, 1, 1)
+        weights = (1 - (mask[:, None] * (self.settings.levels - 1) - levels).abs()).relu()
+        image = (weights * pairs.fixed["levels"]).sum(1)
+        mirrored = (pairs.step % 2 == 0)[:, None, None, None]
+        return (torch.where(mirrored, image.flip(3), image),)
+
+    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
+        settings = self.settings
+        values = mask.flatten(1).sort(1).values
+        shown = torch.arange(values.shape[1], device=mask.device) >= int(values.shape[1] * (1 - self.area))
+        error = (values - shown.to(values)).square().mean(1)
+        known = getattr(self.explained, "kind", None) in ("logit", "log-probability")
+        reward = scores[0] if known else 10 * scores[0] / pairs.score.abs().clamp_min(1e-6)
+        return settings.area_weight * settings.growth ** pairs.step * error - reward
+
+    def after_step(self, pairs: Pairs) -> None:
+        pairs.learned["cells"].clamp_(0, 1)
+
+    def result(self, pairs: Pairs) -> Tensor:
+        return self.mask(pairs)[:, 0]
+
+
+def smooth_maximum(cells: Tensor, reach: float) -> Tensor:
+    """The mask of ``cells`` (B, 1, h, w), at 4 x 4 points of each cell: (B, 1, 4h, 4w).
+
+    At a point u: the mean of z_i = k(|u - i| / reach) m_i over the cells i around, weighted by softmax(20 z); ``reach`` and the
+    distances are in cells. A single cell of one gives a disc of radius ``reach`` / 2 with a soft edge.
+    """
+    radius = 1 + math.ceil(reach)
+    kernel = _kernel(reach, radius).to(cells)
+    height, width = cells.shape[-2:]
+    around = F.unfold(F.pad(cells, (radius,) * 4), 2 * radius + 1)
+    values = around[:, :, None] * kernel[:, :, None]
+    pooled = (values * (COLDNESS * values).softmax(1)).sum(1)
+    return F.pixel_shuffle(pooled.view(len(cells), SAMPLES**2, height, width), SAMPLES)
+
+
+@lru_cache(maxsize=16)
+def _kernel(reach: float, radius: int) -> Tensor:
+    """((2 radius + 1)^2 cells around, SAMPLES^2 points of the cell in the middle)"""
+    cell = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    point = (torch.arange(SAMPLES, dtype=torch.float64) + 0.5) / SAMPLES - 0.5
+    along = (cell[:, None] - point).square()
+    squared = along[:, None, :, None] + along[None, :, None, :]
+    distance = squared.reshape(len(cell) ** 2, SAMPLES**2).sqrt() / reach
+    return torch.exp(-2 * (distance - 0.5).clamp_min(0) ** 2)

@@ -1,0 +1,113 @@
+"""What every learned mask owes, whatever the network: CNNs and Transformers, sizes, signs, and the model left alone."""
+
+import pytest
+import timm
+import torch
+
+from protomask.explainable import Classifier
+from protomask.localizers import HDM, MDM, ExtremalPerturbation, MeaningfulPerturbation, NeuroMask
+from tests.localizers.toys import Constant, Network, pairs
+
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+METHODS = {
+    "mdm": MDM(sizes=(4, 8), keep_steps=3, destroy_steps=2),
+    "hdm": HDM(benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=2, benchmark_steps=2, auxiliary_steps=2, fusion_steps=2),
+    "neuromask": NeuroMask(steps=3),
+    "meaningful": MeaningfulPerturbation(cells=8, steps=3),
+    "extremal": ExtremalPerturbation(steps=3, cell=28, levels=3),
+}
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+def small(name):
+    torch.manual_seed(0)
+    options = {"swin_tiny_patch4_window7_224": {"img_size": 64, "window_size": 2, "embed_dim": 24, "depths": (1, 1, 1, 1)},
+               "deit_tiny_patch16_224": {"img_size": 64, "depth": 2}, "densenet121": {"block_config": (1, 1, 1, 1)},
+               "convnext_atto": {"depths": (1, 1, 1, 1)}, "mobilenetv2_050": {}, "test_resnet": {}}[name]
+    return timm.create_model(name, num_classes=6, **options)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_050", "test_resnet", "densenet121", "convnext_atto", "deit_tiny_patch16_224",
+                                  "swin_tiny_patch4_window7_224"])
+def test_classifiers_of_every_kind_are_explained_and_left_alone(name):
+    model = small(name).train()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    images, index = torch.randn(2, 3, 64, 64), torch.tensor([5, 0])
+    for method in METHODS.values():
+        saliency = method(Classifier(model), images, index)
+        assert saliency.shape == (2, 64, 64) and saliency.dtype == torch.float32 and not saliency.requires_grad
+        assert saliency.isfinite().all() and saliency.min() >= 0 and saliency.max() <= 1
+        assert not torch.equal(saliency[0], saliency[1])
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@every_method
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 2), (33, 20)])
+def test_images_of_any_size(method, size):
+    class Mean:
+        mean, std = PLAIN["mean"], PLAIN["std"]
+
+        def score(self, images, index):
+            return images.mean((1, 2, 3)) * (index + 1)
+
+    images, index = pairs(2, *size)
+    saliency = method(Mean(), images, index)
+    assert saliency.shape == (2, *size) and saliency.isfinite().all()
+
+
+@every_method
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_constant_images(method, value):
+    network = Network().eval()
+    network.mean, network.std = PLAIN["mean"], PLAIN["std"]
+    saliency = method(network, torch.full((1, 3, 24, 24), value), torch.tensor([1]))
+    assert saliency.isfinite().all() and saliency.min() >= 0 and saliency.max() <= 1
+
+
+@every_method
+@pytest.mark.parametrize("value", [0.0, -2.0, float("nan"), float("-inf")])
+def test_scores_without_use_give_no_nan(method, value):
+    constant = Constant(value)
+    constant.mean, constant.std = PLAIN["mean"], PLAIN["std"]
+    saliency = method(constant, torch.ones(1, 3, 12, 18), torch.tensor([0]))
+    assert saliency.isfinite().all() and saliency.min() >= 0 and saliency.max() <= 1
+
+
+@every_method
+def test_the_model_is_left_as_it_was_after_an_error(method):
+    class Broken(Exception):
+        pass
+
+    class Failing(Network):
+        mean, std = PLAIN["mean"], PLAIN["std"]
+        calls = 0
+
+        def score(self, images, index):
+            self.calls += 1
+            if self.calls > 6:
+                raise Broken
+            return super().score(images, index)
+
+    network = Failing().train()
+    network.body[1].eval()
+    network.body[0].weight.requires_grad_(False)
+    with pytest.raises(Broken), torch.no_grad():
+        for _ in range(7):
+            method(network, *pairs(2))
+    assert network.training and network.body[0].training and not network.body[1].training
+    assert not network.body[0].weight.requires_grad and network.body[4].weight.requires_grad
+    assert torch.is_grad_enabled() and not network.body._forward_hooks
+
+
+@every_method
+def test_the_same_again_gives_the_same(method):
+    network = Network().eval()
+    network.mean, network.std = PLAIN["mean"], PLAIN["std"]
+    images, index = pairs(2)
+    with torch.inference_mode():
+        first = method(network, images, index)
+    torch.manual_seed(99)
+    assert torch.equal(first, method(network, images, index))
