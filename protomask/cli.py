@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--localizer", metavar="NAMES", help="localizers separated by commas; the run's own by default")
     explain.add_argument("--output", metavar="DIR", help="folder of the panels; RUN/explanations by default")
     explain.add_argument("--top", type=int, default=3, metavar="N", help="prototypes shown for each image (3)")
+    explain.add_argument("--counter", type=int, default=1, metavar="N", help="prototypes shown that speak for the runner-up (1)")
+    explain.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the panels (png)")
     explain.add_argument("--json", action="store_true", help="print JSON lines instead of text")
 
     evaluate = commands.add_parser("evaluate", help="measure localizers on a run's test images")
@@ -109,7 +111,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from protomask.commands.explain import explain_command
 
         return explain_command(arguments.run, arguments.images, arguments.localizer, arguments.output, arguments.top,
-                               arguments.json, **common)
+                               arguments.counter, arguments.format, arguments.json, **common)
     if arguments.command == "evaluate":
         from protomask.commands.evaluate import evaluate_command
 

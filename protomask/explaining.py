@@ -68,7 +68,7 @@ def picture_prototypes(network: PrototypeNetwork, plain: AnnotatedImages, locali
 
 def explain(network: PrototypeNetwork, images: Tensor, names: Sequence[str], pictures: Sequence[PrototypePicture],
             localizers: Mapping[str, Localizer], *, true_classes: Sequence[str | None] | None = None, top: int = 3,
-            progress: bool = False) -> list[Explanation]:
+            counter: int = 1, progress: bool = False) -> list[Explanation]:
     """Why the network classifies each image as it does.
 
     Args:
@@ -79,32 +79,41 @@ def explain(network: PrototypeNetwork, images: Tensor, names: Sequence[str], pic
         localizers: by name; they locate each shown prototype in the image.
         true_classes: one per image, None where unknown.
         top: how many prototypes are shown, strongest contribution first.
+        counter: how many are shown that speak for the runner-up, and named that cost the predicted class most.
     """
     with frozen(network), torch.no_grad():
         prediction = network(images)
     logits, similarities = prediction.logits.float(), prediction.similarities.float()
-    predicted = logits.argmax(1)
-    weights = network.last_layer.weight.detach()[predicted]
-    points = similarities * weights
-    top = min(top, points.shape[1])
-    chosen = points.topk(top, dim=1).indices
-    maps = _localize(network, localizers, images.repeat_interleave(top, 0), chosen.flatten(), progress)
+    ranked = logits.topk(min(2, logits.shape[1]), dim=1).indices
+    weights = network.last_layer.weight.detach()[ranked]                # (B, 2, P): of the predicted class and the runner-up
+    points = similarities[:, None] * weights
+    count = points.shape[2]
+    top, counter = min(top, count), min(counter, count)
+    best, rival = points[:, 0].topk(top, dim=1).indices, points[:, -1].topk(counter, dim=1).indices
+    worst = points[:, 0].topk(counter, dim=1, largest=False).indices
+    shown = torch.cat([best, rival], 1)
+    maps = _localize(network, localizers, images.repeat_interleave(shown.shape[1], 0), shown.flatten(), progress)
     probabilities = F.softmax(logits, 1)
+    own = network.prototype_classes[None] == ranked[:, :1]
     explanations = []
     for place, (name, picture) in enumerate(zip(names, as_pictures(images, network))):
-        matches = []
-        for rank, prototype in enumerate(chosen[place].tolist()):
-            matches.append(Match(pictures[prototype], similarities[place, prototype].item(), weights[place, prototype].item(),
-                                 points[place, prototype].item(),
-                                 {localizer: found[place * top + rank] for localizer, found in maps.items()}))
-        best = int(predicted[place])
-        others = logits[place].clone()
-        others[best] = -torch.inf
-        second = int(others.argmax())
-        logit = logits[place, best].item()
+        def match(prototype: int, rank: int, column: int | None, place=place) -> Match:
+            found = {} if column is None else {key: each[place * shown.shape[1] + column] for key, each in maps.items()}
+            return Match(pictures[prototype], similarities[place, prototype].item(), weights[place, rank, prototype].item(),
+                         points[place, rank, prototype].item(), found)
+
+        matches = [match(prototype, 0, column) for column, prototype in enumerate(best[place].tolist())]
+        rivals = [match(prototype, -1, top + column) for column, prototype in enumerate(rival[place].tolist())]
+        against = [each for each in (match(prototype, 0, None) for prototype in worst[place].tolist()) if each.points < 0]
+        predicted, second = ranked[place, 0].item(), ranked[place, -1].item()
+        logit, next_logit = logits[place, predicted].item(), logits[place, second].item()
+        hidden = own[place].clone()
+        hidden[best[place]] = False
         explanations.append(Explanation(
             name=name, image=picture, true_class=true_classes[place] if true_classes else None,
-            predicted=network.classes[best], probability=probabilities[place, best].item(), logit=logit, matches=tuple(matches),
-            other_points=logit - sum(match.points for match in matches), runner_up=network.classes[second],
-            runner_up_logit=logits[place, second].item()))
+            predicted=network.classes[predicted], probability=probabilities[place, predicted].item(), logit=logit,
+            matches=tuple(matches), other_points=logit - sum(each.points for each in matches),
+            runner_up=network.classes[second], runner_up_logit=next_logit,
+            other_own_points=points[place, 0, hidden].sum().item(), counter=tuple(rivals),
+            counter_other_points=next_logit - sum(each.points for each in rivals), against=tuple(against)))
     return explanations

@@ -100,7 +100,7 @@ class PrototypePicture:
 
 @dataclass(frozen=True)
 class Match:
-    """One line of "this looks like that": a prototype and its share of the predicted class's logit."""
+    """One line of "this looks like that": a prototype and its share of a class's logit."""
 
     prototype: PrototypePicture
     similarity: float
@@ -110,10 +110,24 @@ class Match:
     maps: dict[str, np.ndarray]
     """localizer name to (H, W) float32 in [0, 1], on the explained image"""
 
+    def text(self) -> str:
+        record = self.prototype.record
+        return (f"prototype {record.prototype} ({record.class_name}, from {record.source}): "
+                f"similarity {self.similarity:.3f} x weight {self.weight:.3f} = {self.points:.3f} points")
+
+    def to_json(self) -> dict:
+        record = self.prototype.record
+        return {"prototype": record.prototype, "class": record.class_name, "source": record.source,
+                "similarity": self.similarity, "weight": self.weight, "points": self.points}
+
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the network gave an image its class; ``sum(points) + other_points == logit``."""
+    """Why the network gave an image its class; ``sum(points) + other_points == logit``.
+
+    And what speaks against it: the same sum for the runner-up, ``sum(counter points) + counter_other_points ==
+    runner_up_logit``. Logits have no zero of their own; what decides is which of the two is larger, and by how much.
+    """
 
     name: str
     image: np.ndarray
@@ -128,25 +142,29 @@ class Explanation:
     """points of every prototype that is not shown"""
     runner_up: str
     runner_up_logit: float
+    other_own_points: float = 0.0
+    """the part of ``other_points`` that comes from prototypes of the predicted class"""
+    counter: tuple[Match, ...] = ()
+    """strongest first, for the runner-up: their weights and points are those for that class"""
+    counter_other_points: float = 0.0
+    against: tuple[Match, ...] = ()
+    """the prototypes that cost the predicted class most, largest loss first; part of ``other_points``, without maps"""
 
     def text(self) -> str:
         """The reasoning in words, one line per prototype."""
         lines = [f"{self.name}: {self.predicted} (probability {self.probability:.2f}"
                  + (f"; true class {self.true_class}" if self.true_class is not None else "") + ")"]
-        for match in self.matches:
-            record = match.prototype.record
-            lines.append(f"  looks like prototype {record.prototype} ({record.class_name}, from {record.source}): "
-                         f"similarity {match.similarity:.3f} x weight {match.weight:.3f} = {match.points:.3f} points")
-        lines.append(f"  all other prototypes: {self.other_points:.3f} points")
+        lines += [f"  looks like {match.text()}" for match in self.matches]
+        lines.append(f"  all other prototypes: {self.other_points:.3f} points, {self.other_own_points:.3f} from those of {self.predicted}")
+        lines += [f"    most against it: {match.text()}" for match in self.against]
         lines.append(f"  together: {self.logit:.3f} points; next is {self.runner_up} with {self.runner_up_logit:.3f}")
+        lines += [f"  for {self.runner_up}: {match.text()}" for match in self.counter]
         return "\n".join(lines)
 
     def to_json(self) -> dict:
         """Numbers and names, without pictures."""
         return {"name": self.name, "true_class": self.true_class, "predicted": self.predicted,
                 "probability": self.probability, "logit": self.logit, "other_points": self.other_points,
-                "runner_up": self.runner_up, "runner_up_logit": self.runner_up_logit,
-                "matches": [{"prototype": match.prototype.record.prototype,
-                             "class": match.prototype.record.class_name, "source": match.prototype.record.source,
-                             "similarity": match.similarity, "weight": match.weight, "points": match.points}
-                            for match in self.matches]}
+                "other_own_points": self.other_own_points, "runner_up": self.runner_up, "runner_up_logit": self.runner_up_logit,
+                "counter_other_points": self.counter_other_points,
+                **{name: [match.to_json() for match in getattr(self, name)] for name in ("matches", "against", "counter")}}

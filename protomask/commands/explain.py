@@ -14,12 +14,13 @@ from protomask.errors import InputError
 from protomask.explaining import explain
 
 
-def explain_command(folder: str, images: list[str], localizer: str | None, output: str | None, top: int, as_json: bool,
-                    device: str | None, root: str | None, progress: bool = True) -> int:
-    """Writes one panel per image and prints the reasoning (as JSON lines with ``as_json``)."""
-    if top < 1:
-        raise InputError(f"--top is {top}; show at least 1 prototype")
-    from protomask.report.panels import this_looks_like_that
+def explain_command(folder: str, images: list[str], localizer: str | None, output: str | None, top: int, counter: int,
+                    kind: str, as_json: bool, device: str | None, root: str | None, progress: bool = True) -> int:
+    """Writes one panel per image, in the format ``kind``, and prints the reasoning (as JSON lines with ``as_json``)."""
+    for option, value, least in (("--top", top, 1), ("--counter", counter, 0)):
+        if value < least:
+            raise InputError(f"{option} is {value}; give at least {least}")
+    from protomask.report import save_figure, this_looks_like_that
 
     opened = open_run(folder, device=device, root=root, progress=progress)
     localizers = localizers_for_pictures(localizer or opened.options.localizer)
@@ -33,11 +34,11 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
     used: set[str] = set()
     for path in images:
         batch = as_batch(path, transform).to(opened.setup.device)
-        explanation = explain(opened.network, batch, [path], pictures, localizers, top=top, progress=progress)[0]
+        explanation = explain(opened.network, batch, [path], pictures, localizers, top=top, counter=counter, progress=progress)[0]
         print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
         name = next(name for name in _names(Path(path).stem) if name not in used)
         used.add(name)
-        this_looks_like_that(explanation, next(iter(localizers))).savefig(target / f"{name}.png", dpi=120)
+        save_figure(this_looks_like_that(explanation, next(iter(localizers))), target / f"{name}.{kind}", dpi=120)
     say(f"protomask: panels in {target}")
     return 0
 

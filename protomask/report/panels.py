@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -22,34 +24,63 @@ def this_looks_like_that(
     """Draw an explanation: each line a place of the image, the prototype's place that it looks like, and its points.
 
     Args:
-        explanation: its points and the points of the prototypes that are not shown sum to the logit.
+        explanation: its points and the points of the prototypes that are not shown sum to the logit; likewise those of its
+            ``counter`` for the runner-up.
         localizer: whose outlines are drawn on both sides.
         top: show this many of the matches; the points of the others join "all other prototypes".
         level: share of the maximum at which a map is outlined.
         tile: side of an image in inches.
     """
     matches = explanation.matches if top is None else explanation.matches[:top]
-    for match in matches:
+    for match in (*matches, *explanation.counter):
         for maps, where in ((match.maps, "the image"), (match.prototype.maps, "the source image")):
             if localizer not in maps:
                 raise InputError(
                     f"no map of localizer {localizer!r} on {where} for prototype "
                     f"{match.prototype.record.prototype}; there are: {', '.join(maps) or 'none'}"
                 )
-    others = explanation.other_points + sum(match.points for match in explanation.matches[len(matches) :])
-
     columns = _columns(tile)
     width = columns["end"] + _MARGIN
     header, row = 1.15, tile + 0.36
-    figure = style.new_figure(width, header + 0.26 + len(matches) * row + 1.2)
+    counter = 1.0 + row * len(explanation.counter) if explanation.counter else 0.0
+    figure = style.new_figure(width, header + 0.26 + len(matches) * row + 1.3 + counter)
     _header(figure, explanation, width)
     _column_names(figure, columns, header, tile)
     top_of_row = header + 0.26
     for match in matches:
         _row(figure, match, explanation, localizer, level, columns, top_of_row, tile)
         top_of_row += row
-    _sums(figure, explanation, others, localizer, level, columns, top_of_row, width)
+    own, others = _rest(explanation, len(matches))
+    terms = [(f"other prototypes of {readable(explanation.predicted)}", own), ("prototypes of other classes", others)]
+    top_of_row = _sum(figure, terms, explanation.predicted, explanation.logit, columns, top_of_row, width)
+    if explanation.counter:
+        _rule(figure, top_of_row + 0.12, width)
+        text = f"What speaks for {readable(explanation.runner_up)} instead"
+        style.write(figure, _MARGIN, top_of_row + 0.2, text, within=width - 2 * _MARGIN, fontsize=9, fontweight="bold")
+        top_of_row += 0.45
+        for match in explanation.counter:
+            _row(figure, match, explanation, localizer, level, columns, top_of_row, tile)
+            top_of_row += row
+        terms = [("all other prototypes", explanation.counter_other_points)]
+        _sum(figure, terms, explanation.runner_up, explanation.runner_up_logit, columns, top_of_row, width)
+    note = (
+        f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its maximum. Similarity × weight = points; "
+        "numbers are rounded."
+    )
+    bottom = figure.get_size_inches()[1] - 0.25
+    style.write(figure, _MARGIN, bottom, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
     return figure
+
+
+def _rest(explanation: Explanation, shown: int) -> tuple[float, float]:
+    """Points of what is not shown: prototypes of the predicted class, and all others."""
+    own, others = explanation.other_own_points, explanation.other_points - explanation.other_own_points
+    for match in explanation.matches[shown:]:
+        if match.prototype.record.class_name == explanation.predicted:
+            own += match.points
+        else:
+            others += match.points
+    return own, others
 
 
 def _columns(tile: float) -> dict[str, float]:
@@ -166,31 +197,29 @@ def _row(
     )
 
 
-def _sums(
+def _sum(
     figure: Figure,
-    explanation: Explanation,
-    others: float,
-    localizer: str,
-    level: float,
+    terms: Sequence[tuple[str, float]],
+    class_name: str,
+    logit: float,
     columns: dict[str, float],
     top: float,
     width: float,
-) -> None:
-    options = {"ha": "right", "fontsize": 10}
-    style.write(
-        figure, columns["equals"], top + 0.02, "all other prototypes", **{**options, "fontsize": 9}, color=style.QUIET
-    )
-    style.write(figure, columns["points"], top + 0.01, number(others), **options, fontweight="bold")
-    _rule(figure, top + 0.28, width, left=columns["source"])
-    label = f"points for {readable(explanation.predicted)} (logit)"
+) -> float:
+    """The points that are not shown, a rule, and the logit of ``class_name``; returns where they end."""
     room = columns["equals"] - columns["source"]
-    style.write(figure, columns["equals"], top + 0.37, label, within=room, ha="right", fontsize=9, fontweight="bold")
-    style.write(figure, columns["points"], top + 0.36, number(explanation.logit), **options, fontweight="bold")
-    note = (
-        f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its maximum. Similarity × weight = points; "
-        "numbers are rounded."
-    )
-    style.write(figure, _MARGIN, top + 0.82, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
+    options = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
+    for label, points in terms:
+        style.write(
+            figure, columns["equals"], top + 0.02, label, within=room, ha="right", fontsize=9, color=style.QUIET
+        )
+        style.write(figure, columns["points"], top + 0.01, number(points), **options)
+        top += 0.22
+    _rule(figure, top + 0.06, width, left=columns["source"])
+    label = f"points for {readable(class_name)} (logit)"
+    style.write(figure, columns["equals"], top + 0.15, label, within=room, ha="right", fontsize=9, fontweight="bold")
+    style.write(figure, columns["points"], top + 0.14, number(logit), **options)
+    return top + 0.36
 
 
 def _rule(figure: Figure, top: float, width: float, left: float = _MARGIN) -> None:

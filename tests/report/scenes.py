@@ -50,14 +50,20 @@ def pictures(classes=("001.Striped_bird", "002.Spotted_bird"), each: int = 3) ->
 
 
 def explanation(
-    shown: list[PrototypePicture], *, name="test/a.jpg", predicted="001.Striped_bird", true_class="001.Striped_bird"
+    shown: list[PrototypePicture],
+    *,
+    name="test/a.jpg",
+    predicted="001.Striped_bird",
+    true_class="001.Striped_bird",
+    counter: list[PrototypePicture] = (),
 ) -> Explanation:
     image, saliency = square(30, 20)
-    matches = []
-    for place, prototype in enumerate(shown):
-        similarity, weight = 0.9 - 0.111 * place, prototype.record.weight
-        maps = {"mdm": saliency, "similarity": blob(40, 30, 10)}
-        matches.append(Match(prototype, similarity, weight, similarity * weight, maps))
+    matches, rivals = [], []
+    for found, chosen in ((matches, shown), (rivals, counter)):
+        for place, prototype in enumerate(chosen):
+            similarity, weight = 0.9 - 0.111 * place - 0.2 * (found is rivals), prototype.record.weight
+            maps = {"mdm": saliency, "similarity": blob(40, 30, 10)}
+            found.append(Match(prototype, similarity, weight, similarity * weight, maps))
     others = -0.4321
     logit = sum(match.points for match in matches) + others
     return Explanation(
@@ -71,6 +77,10 @@ def explanation(
         other_points=others,
         runner_up="002.Spotted_bird",
         runner_up_logit=logit - 0.5,
+        other_own_points=0.3,
+        counter=tuple(rivals),
+        counter_other_points=logit - 0.5 - sum(match.points for match in rivals),
+        against=(Match(shown[-1], 0.5, -0.4, -0.2, {}),),
     )
 
 

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -88,18 +89,28 @@ def test_panel_prints_the_sum_and_outlines_both_sides():
     assert "Right: this is the true class" in found
     for match in explanation.matches:
         assert {f"{match.similarity:.2f}", f"{match.weight:.2f}", f"{match.points:.2f}"} <= set(found)
-    assert {"−0.43", f"{explanation.logit:.2f}"} <= set(found)
+    assert {"0.30", "−0.73", f"{explanation.logit:.2f}"} <= set(found)
     assert len(figure.axes) == 4
     for here, there, match in zip(figure.axes[::2], figure.axes[1::2], explanation.matches, strict=True):
         assert np.allclose(drawn_outlines(here)[0].min(0), (30, 20), atol=0.6)
         assert np.allclose(drawn_outlines(there)[0].min(0), match.prototype.record.boxes["mdm"][:2], atol=0.6)
 
 
-def test_panel_with_fewer_matches_still_sums_to_the_logit():
-    explanation = scenes.explanation(scenes.pictures()[:3])
-    found = texts(this_looks_like_that(explanation, "mdm", top=1))
-    rest = explanation.logit - explanation.matches[0].points
-    assert f"{rest:.2f}" in found and f"{explanation.logit:.2f}" in found
+@pytest.mark.parametrize("top", [None, 1, 0])
+def test_points_of_a_panel_sum_to_both_logits(top):
+    shown = scenes.pictures()
+    explanation = scenes.explanation(shown[:3], counter=shown[3:5])
+    numbers = [
+        float(text.get_text().replace("−", "-"))
+        for text in this_looks_like_that(explanation, "mdm", top=top).texts
+        if text.get_fontweight() == "bold" and re.fullmatch(r"[−\d.]+", text.get_text())
+    ]
+    count = (3 if top is None else top) + 2  # the matches, other prototypes of the class, those of other classes
+    *points, logit = numbers[: count + 1]
+    assert sum(points) == pytest.approx(logit, abs=0.005 * (count + 1)) and logit == round(explanation.logit, 2)
+    *points, logit = numbers[count + 1 :]
+    assert len(points) == 3 and logit == round(explanation.runner_up_logit, 2)
+    assert sum(points) == pytest.approx(logit, abs=0.005 * 4)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +141,7 @@ def test_long_and_odd_names_stay_inside_and_apart():
     figures = [
         prototype_gallery(pictures, "mdm"),
         this_looks_like_that(explanation, "mdm"),
+        this_looks_like_that(scenes.explanation(pictures, name=name, predicted=name, counter=pictures[:2]), "mdm"),
         localizer_comparison(
             explanation.image, {"mdm": explanation.matches[0].maps["mdm"], name: scenes.blob(9, 9, 9)}, title=name
         ),
