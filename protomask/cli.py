@@ -55,6 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
     prune.add_argument("--flagged", metavar="KINDS", help="background, duplicate, or both separated by a comma; both by default")
     prune.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-pruned by default")
 
+    _add_import_options(commands.add_parser("import-official", help="a run from a ProtoPNet that others trained", description=(
+        "Reads a file of cfchen-duke/ProtoPNet (state dict or whole model) or CaBRNet's model_state.pth, without running any code in it, "
+        "measures it on your data and writes a run, on which project, explain, evaluate and report work.")))
+
     report = commands.add_parser("report", help="write a run's report.html again")
     _add_run(report)
     return parser
@@ -65,6 +69,35 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="in place of the run's own")
     parser.add_argument("--root", metavar="DIR", help="the data set's folder, if it has moved")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
+    parser.add_argument("--output", metavar="RUN", required=True, help="run folder to write")
+    parser.add_argument("--data", metavar="WORD", default="cub", help="data set that it was trained on (cub)")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data set")
+    parser.add_argument("--crop", action=argparse.BooleanOptionalAction, default=None, help="crop images to their boxes; cub does by default")
+    parser.add_argument("--backbone", metavar="WORD", help="resnet34, vgg19, densenet121, ...; told from the tensors by default")
+    parser.add_argument("--image-size", type=int, metavar="N", help="side of the input in pixels; the file's own by default, or 224")
+    parser.add_argument("--classes", metavar="FILE", help="names of its classes in its order, one a line; the data's order by default")
+    parser.add_argument("--prototype-classes", metavar="FILE", help=(
+        "numbers (from 0) of each prototype's class, or the official prune_info.npy; needed only for a pruned model that does not tell"))
+    parser.add_argument("--model-config", metavar="FILE", help="CaBRNet's model_arch.yml; the one beside FILE by default")
+    parser.add_argument("--project", action="store_true", help="move every prototype onto its nearest training patch")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that load images")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _import_official(arguments: argparse.Namespace) -> int:
+    from protomask.commands.import_official import import_command
+
+    words = vars(arguments)
+    own = {name: words[name] for name in ("backbone", "classes", "prototype_classes", "model_config", "project")}
+    options = Options(data=arguments.data, root=arguments.root, crop=arguments.crop, image_size=arguments.image_size, device=arguments.device,
+                      batch_size=arguments.batch_size, workers=arguments.workers, validation=0.0, similarity="l2-log", recipe="official")
+    return import_command(arguments.file, options, arguments.output, **own, progress=not arguments.quiet)
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         signal.signal(signal.SIGTERM, _terminate)
-        return _train(arguments) if arguments.command == "train" else _run(arguments)
+        return {"train": _train, "import-official": _import_official}.get(arguments.command, _run)(arguments)
     except InputError as error:
         print(f"protomask: error: {_one_line(error)}", file=sys.stderr)
         return 2

@@ -5,7 +5,10 @@ An entry point names a module with four functions:
 - ``defaults(options)``: values for the options that are None, as a dictionary,
 - ``build(options, classes)``: a new network from complete :class:`protomask.options.Options`,
 - ``rebuild(settings)``: the network of ``PrototypeNetwork.settings()``, with random weights,
-- ``stages(network, options)``: its recipe, a list of :class:`protomask.training.Epochs` and ``Action``.
+- ``stages(network, options)``: its recipe, a list of :class:`protomask.training.Epochs` and ``Action``,
+
+and, where other projects' files can become such a network, ``import_official(path, classes, ...)``, as
+:func:`protopnet.official.import_network`.
 """
 
 from __future__ import annotations

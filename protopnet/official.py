@@ -11,7 +11,7 @@ Nothing in a file is executed; see :mod:`protopnet.torch_files`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,22 @@ def prototype_owners(checkpoint: Checkpoint, given: Sequence[int] | None = None)
     raise InputError(f"{checkpoint.path} does not tell the class of each of its {count} prototypes (it was pruned); give --prototype-classes")
 
 
+def owners_before_pruning(checkpoint: Checkpoint, removed: Sequence[tuple[int, int]]) -> list[int]:
+    """The class of each prototype that is left of the official order, j // (P // C).
+
+    Raises:
+        InputError: the removed ones are not of such an order.
+    """
+    number, count = checkpoint.last_layer.shape
+    gone = {prototype: owner for prototype, owner in removed}
+    total = count + len(gone)
+    per_class = total // number
+    if total % number or any(not 0 <= prototype < total or prototype // per_class != owner for prototype, owner in gone.items()):
+        raise InputError(f"the removed prototypes do not fit {checkpoint.path}: {len(gone)} of them and its {count} are no equal number for "
+                         f"each of {number} classes in order")
+    return [prototype // per_class for prototype in range(total) if prototype not in gone]
+
+
 def recognise(state: Mapping[str, Tensor], source: str) -> str:
     """The torchvision model that has exactly these tensors, told by names and shapes.
 
@@ -294,3 +310,38 @@ def _owners(path: Path, identity: Tensor, prototypes: int, classes: int) -> Tens
         raise InputError(f"{path}: its table of prototypes and classes {tuple(identity.shape)} does not give each of {prototypes} prototypes "
                          f"one of {classes} classes")
     return identity.argmax(1)
+
+
+def import_network(path: Path, classes: Sequence[str], *, names: Sequence[str] | None = None, owners: Sequence[int] | None = None,
+                   removed: Sequence[tuple[int, int]] | None = None, backbone: str | None = None, image_size: int | None = None,
+                   model_config: Path | None = None) -> tuple[ProtoPNet, str]:
+    """A trained network out of a file, for data with these classes.
+
+    Args:
+        path, model_config: see :func:`read_checkpoint`.
+        classes: the data's.
+        names: what the file's classes are called, in its order; without them its order is the data's.
+        owners: the class of each prototype, in the file's numbers.
+        removed: in place of ``owners``, number and class of each prototype that pruning took away (official ``prune_info.npy``).
+        backbone, image_size: see :func:`build_official`.
+
+    Returns:
+        The network in evaluation mode, and how the classes of its prototypes were found.
+
+    Raises:
+        InputError: see :func:`read_checkpoint` and :func:`build_official`; names that are not the data's.
+    """
+    checkpoint = read_checkpoint(path, model_config)
+    if removed is not None:
+        owners = owners_before_pruning(checkpoint, removed)
+    found, how = prototype_owners(checkpoint, owners)
+    if names is not None:
+        if len(names) != len(checkpoint.last_layer):
+            raise InputError(f"{len(names)} class names are given, but {path} has {len(checkpoint.last_layer)} classes")
+        if sorted(names) != sorted(classes):
+            strange = next(iter(sorted(set(names) ^ set(classes))), None)
+            raise InputError(f"the given class names are not those of the data ({strange!r} is only in one of them, or one occurs twice)")
+        order = torch.tensor([list(names).index(name) for name in classes])
+        checkpoint = replace(checkpoint, last_layer=checkpoint.last_layer[order])
+        found = order.argsort()[found]
+    return build_official(checkpoint, classes, backbone=backbone, image_size=image_size, owners=found), how

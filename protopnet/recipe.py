@@ -10,6 +10,7 @@ from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import steps, warm_up_cosine
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
+from protopnet.official import import_network
 from protopnet.start import start_from_data
 
 
@@ -28,6 +29,7 @@ def build(options: Options, classes: tuple[str, ...]) -> ProtoPNet:
 
 
 rebuild = ProtoPNet.from_settings
+import_official = import_network
 
 
 def stages(network: ProtoPNet, options: Options) -> list[Epochs | Action]:

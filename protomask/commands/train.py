@@ -87,8 +87,11 @@ def _run_folder(options: Options, output: str | None, resume: bool) -> tuple[Run
     if run.started:
         if not resume:
             raise InputError(f"{output} holds a run already; go on with it by --resume, or give another --output")
-        if run.read("config.json").get("pruned"):
+        config = run.read("config.json")
+        if config.get("pruned"):
             raise InputError(f"{output} was made by protomask prune, so there is no training to resume; go on with the run that it came from")
+        if config.get("imported"):
+            raise InputError(f"{output} was made by protomask import-official, so there is no training to resume; start one with another --output")
         return run, run.options()
     if resume:
         raise InputError(f"{output} holds no run to resume (no config.json); leave --resume out to start one")
