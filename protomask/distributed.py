@@ -94,7 +94,8 @@ def job(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", world.local_rank if device.index is None else device.index)
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        # Objects and tensors of the CPU go by gloo in any case.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         yield device
         dist.barrier()
     except RuntimeError as error:
@@ -137,6 +138,15 @@ def gather(value: T) -> list[T]:
     return values
 
 
+def from_first(value: T) -> T:
+    """The first process's value, in every process."""
+    if not active():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, 0)
+    return values[0]
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """The rows (N_r, ...) of all processes, one after the other, in every process: (sum of N_r, ...).
 
@@ -166,10 +176,9 @@ def only_first(work: Callable[[], T]) -> T | None:
             result = work()
         except Exception as error:
             failure = error
-    outcome = [failure is None]
-    dist.broadcast_object_list(outcome, 0)
+    succeeded = from_first(failure is None)
     if failure is not None:
         raise failure
-    if not outcome[0]:
+    if not succeeded:
         raise PeerLost(f"process {rank()} of {size()} stops because the first process failed; its own message says why")
     return result

@@ -1,7 +1,8 @@
-"""Training by stages, resumable after every epoch. Knows prototype networks, not their kinds."""
+"""Training by stages, resumable at any moment. Knows prototype networks, not their kinds."""
 
+from protomask.training.passes import Diverged
 from protomask.training.prediction import accuracy, predict
 from protomask.training.stages import Action, Epochs, TrainingSet
-from protomask.training.trainer import Diverged, train
+from protomask.training.trainer import train
 
 __all__ = ["Action", "Diverged", "Epochs", "TrainingSet", "accuracy", "predict", "train"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from protomask import distributed
 from protomask.errors import InputError
 
 
-def write_atomically(path: Path, write) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls ``write(temporary_path)``, flushes it to the disk, and renames it to ``path``: whole or not at all.
 
     Raises:
@@ -24,14 +28,35 @@ def write_atomically(path: Path, write) -> None:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
-        raise InputError(f"cannot write {path}: {error}; free space or choose another --output") from error
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass  # a read-only folder: nothing of ours is in it
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise InputError(f"cannot write {path}: {reason}; free space or choose another --output") from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes a renamed entry of a folder last through a power cut, where folders can be opened."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
     """Writes a dictionary of tensors, numbers, strings, lists and dictionaries."""
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    def write(temporary: Path) -> None:
+        # A file of ours: torch's own writer does not say why it failed.
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+
+    write_atomically(path, write)
 
 
 def load_checkpoint(path: Path) -> dict | None:
@@ -46,3 +71,31 @@ def load_checkpoint(path: Path) -> dict | None:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to train from the start") from error
+
+
+class Saver:
+    """Writes the checkpoints of a training run, in the first process.
+
+    Args:
+        path: None writes nothing.
+        network: whose weights go into every checkpoint.
+        minutes: least time between two checkpoints within an epoch.
+    """
+
+    def __init__(self, path: Path | None, network: nn.Module, minutes: float) -> None:
+        self.path, self.network, self.minutes = path, network, minutes
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough for another; by the first process's clock, the same in all."""
+        if self.path is None:
+            return False
+        return distributed.from_first(time.monotonic() - self._last >= 60 * self.minutes)
+
+    def save(self, state: dict) -> None:
+        """Raises:
+            InputError: it cannot be written; the one before stands.
+        """
+        if self.path is not None:
+            distributed.only_first(lambda: save_checkpoint(self.path, {**state, "network": self.network.state_dict()}))
+        self._last = time.monotonic()

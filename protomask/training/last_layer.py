@@ -6,21 +6,27 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from protomask import distributed
 from protomask.explainable import PrototypeNetwork, frozen
 from protomask.training.costs import wrong_class_weights
+from protomask.training.loading import mix, ordered_batches
 from protomask.training.stages import TrainingSet
 
 
 def training_similarities(network: PrototypeNetwork, setup: TrainingSet, passes: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Similarities (passes * N, P) and labels of the training images under the training transform."""
+    """Similarities (passes * N, P) and labels of the training images under the training transform; several processes share the work."""
     similarities, labels = [], []
-    torch.manual_seed(setup.seed)
+    share = distributed.shard(len(setup.train), setup.batch_size)
+    loader = setup.seeded_loader(setup.train)
     with frozen(network), torch.inference_mode(), setup.autocast():
-        for _ in range(passes):
-            for batch in tqdm(setup.loader(setup.train), desc="last layer", leave=False, disable=not setup.progress):
+        for number in range(passes):
+            mine = [torch.empty(0, network.prototype_count, device=setup.device)]
+            batches = ordered_batches(share, setup.batch_size, mix(setup.seed, number))
+            for batch in tqdm(loader(batches), desc="last layer", leave=False, disable=not setup.progress, total=len(batches)):
                 images = batch["images"].to(setup.device, memory_format=torch.channels_last)
-                similarities.append(network(images).similarities)
-                labels.append(batch["labels"].to(setup.device))
+                mine.append(network(images).similarities)
+            similarities.append(distributed.gather_rows(torch.cat(mine)))
+            labels.append(setup.train.labels.to(setup.device))
     # Clones leave inference mode, so that autograd may save them.
     return torch.cat(similarities).clone(), torch.cat(labels).clone()
 

@@ -6,20 +6,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from protomask import distributed
 from protomask.data import AnnotatedImages
 from protomask.explainable import frozen
 from protomask.training.stages import TrainingSet
 
 
 def predict(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "predict") -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and labels (N,), on the CPU, in the order of ``data``."""
-    logits, labels = [], []
+    """Logits (N, C) and labels (N,), on the CPU, in the order of ``data``; several processes share the work, each has the result."""
+    share = data.subset(distributed.shard(len(data), setup.batch_size))
+    logits, labels = [torch.empty(0, len(data.classes))], [data.labels[:0]]
     with frozen(network), torch.inference_mode(), setup.autocast():
-        for batch in tqdm(setup.loader(data), desc=description, leave=False, disable=not setup.progress):
+        for batch in tqdm(setup.loader(share), desc=description, leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             logits.append(network(images).logits.float().cpu())
             labels.append(batch["labels"])
-    return torch.cat(logits), torch.cat(labels)
+    return distributed.gather_rows(torch.cat(logits)), distributed.gather_rows(torch.cat(labels))
 
 
 def accuracy(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "accuracy") -> float:

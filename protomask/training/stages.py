@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from protomask.data import AnnotatedImages, collate
+from protomask.training.loading import SeededLoader
 
 Objective = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 """(network, images, labels) -> terms; ``loss`` is minimised, ``correct`` counts right answers, the rest is logged."""
@@ -35,12 +36,13 @@ class TrainingSet:
     seed: int = 0
     progress: bool = False
 
-    def loader(self, data: AnnotatedImages, shuffle_seed: int | None = None) -> DataLoader:
-        """Batches of ``data``: in order, or shuffled (dropping a last partial batch) by ``shuffle_seed`` alone."""
-        generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
-        return DataLoader(data, self.batch_size, shuffle=generator is not None, generator=generator, collate_fn=collate,
-                          num_workers=self.workers, pin_memory=self.device.type == "cuda",
-                          drop_last=generator is not None and len(data) > self.batch_size)
+    def loader(self, data: AnnotatedImages) -> DataLoader:
+        """Batches of ``data`` in order."""
+        return DataLoader(data, self.batch_size, collate_fn=collate, num_workers=self.workers, pin_memory=self.device.type == "cuda")
+
+    def seeded_loader(self, data: AnnotatedImages) -> SeededLoader:
+        """Batches of chosen images of ``data``, each with a seed for its random transform."""
+        return SeededLoader(data, self.workers, pin_memory=self.device.type == "cuda")
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")

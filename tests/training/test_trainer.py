@@ -80,6 +80,53 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, rows_until_death):
     assert [row.get("loss") for row in rows] == [row.get("loss") for row in expected_rows]
 
 
+class Dying:
+    """An objective that draws random numbers, as XProtoNet's does, and dies at one of its calls."""
+
+    def __init__(self, death=None):
+        self.calls, self.death = 0, death
+
+    def __call__(self, network, images, labels):
+        if self.calls == self.death:
+            raise Killed
+        self.calls += 1
+        return ProtoPNetLoss()(network, images + 0.1 * torch.randn(len(images), 3, 1, 1), labels)
+
+
+def test_a_run_killed_within_an_epoch_resumes_to_the_same_bits(tmp_path):
+    def stages(death=None):
+        return [Epochs("joint", 2, Dying(death), RATES, {"backbone": 0.1}, schedule=warm_up_cosine()), Action("projection", project)]
+
+    whole, setup = make()
+    expected_rows = train(whole, stages(), setup)  # 2 epochs of 4 steps
+    for death in (1, 3, 5):
+        path = tmp_path / f"{death}.pt"
+        net, setup = make()
+        with pytest.raises(Killed):
+            train(net, stages(death), setup, checkpoint=path, minutes=0)
+        again, setup = make()
+        torch.manual_seed(99)
+        left = stages()
+        rows = train(again, left, setup, checkpoint=path)
+        assert left[0].objective.calls == 8 - death
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(tensor, again.state_dict()[name]), name
+        for row, expected in zip(rows, expected_rows, strict=True):
+            assert {**row, "seconds": 0} == {**expected, "seconds": 0}
+
+
+def test_within_an_epoch_the_clock_decides(tmp_path, monkeypatch):
+    from protomask.training import checkpoint
+
+    written = []
+    monkeypatch.setattr(checkpoint, "save_checkpoint", lambda path, state: written.append(state["within"] and state["within"]["step"]))
+    for minutes, expected in ((60, [None, None]), (0, [1, 2, 3, None] * 2)):
+        net, setup = make()
+        train(net, [Epochs("joint", 2, ProtoPNetLoss(), RATES)], setup, checkpoint=tmp_path / "state.pt", minutes=minutes)
+        assert written == expected
+        written.clear()
+
+
 def test_a_checkpoint_of_another_recipe_or_damaged_is_refused(tmp_path):
     net, setup = make()
     train(net, plan()[:1], setup, checkpoint=tmp_path / "state.pt")
@@ -95,6 +142,29 @@ def test_an_infinite_loss_names_the_images(tmp_path):
     setup.train.pixels[3] = float("nan")
     with pytest.raises(Diverged, match="stage joint, epoch 1.*seed0/"):
         train(net, plan()[1:2], setup, checkpoint=tmp_path / "state.pt")
+
+
+def test_an_infinite_gradient_names_the_images_and_leaves_the_weights():
+    class Root(torch.autograd.Function):
+        """1, with a gradient that is not finite, as that of a square root at 0."""
+
+        @staticmethod
+        def forward(ctx, value):
+            return torch.ones(())
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return torch.full((), torch.inf)
+
+    def objective(network, images, labels):
+        terms = ProtoPNetLoss()(network, images, labels)
+        return {**terms, "loss": terms["loss"] + Root.apply(terms["loss"])}
+
+    net, setup = make()
+    before = weights(net)
+    with pytest.raises(Diverged, match="gradient's norm is (inf|nan) in stage joint, epoch 1.*seed0/"):
+        train(net, [Epochs("joint", 1, objective, {"add_on": 1e-2})], setup)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 def test_stages_of_one_name_share_optimizer_and_schedule():

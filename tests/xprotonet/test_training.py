@@ -26,9 +26,9 @@ def make(activation="abs", readout="relu", batch_size=8):
     return net, data, TrainingSet(data, data, ColourImages(4, seed=1), batch_size=batch_size, seed=5)
 
 
-def plan(epochs=24, **changes):
+def plan(epochs=24, rate=3e-2, **changes):
     loss = XProtoNetLoss(coverage=1.0, separation=0.5, **changes)
-    return [Epochs("joint", epochs, loss, dict.fromkeys(("backbone", *HEAD), 3e-2), schedule=warm_up_cosine()),
+    return [Epochs("joint", epochs, loss, dict.fromkeys(("backbone", *HEAD), rate), schedule=warm_up_cosine()),
             Action("projection", project), Epochs("last layer", 2, XProtoNetLoss(part="last"), {"last_layer": 1e-2})]
 
 
@@ -55,7 +55,7 @@ def test_training_reaches_every_test_image_after_projection(trained):
 @pytest.mark.parametrize("activation, readout", [("abs", "shifted"), ("sigmoid", "relu")])
 def test_the_other_variants_learn_as_well(activation, readout):
     net, _, setup = make(activation, readout)
-    train(net, plan(), setup)
+    train(net, plan(rate=1e-2), setup)  # at 3e-2, about every third seed of this toy ends at chance
     assert accuracy(net, ColourImages(8, seed=2), setup) == 1.0
 
 

@@ -1,0 +1,83 @@
+"""Batches of training images whose random transforms depend on nothing but the seed.
+
+Every sample draws from a seed of its own. So the same images come out whatever the number of loading processes and of training
+processes, and a run that is resumed in the middle of an epoch draws what the uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from protomask import distributed
+from protomask.data import AnnotatedImages, collate
+
+Drawn = tuple[int, int]
+"""(position, seed) of one sample"""
+
+
+def mix(seed: int, number: int) -> int:
+    """The seed of item ``number`` of what has the seed ``seed``; not negative."""
+    return (seed * 1_000_003 + number) % 2**63
+
+
+def shuffled_batches(count: int, batch_size: int, seed: int) -> list[list[Drawn]]:
+    """Positions 0..count - 1 in an order drawn from ``seed``, in batches; a last, partial batch is dropped unless it is the only one."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    drawn = [(position, mix(seed, position)) for position in order]
+    end = count - count % batch_size or count
+    return [drawn[start:start + batch_size] for start in range(0, end, batch_size)]
+
+
+def ordered_batches(positions: Sequence[int], batch_size: int, seed: int) -> list[list[Drawn]]:
+    """``positions`` in order, in batches."""
+    drawn = [(position, mix(seed, position)) for position in positions]
+    return [drawn[start:start + batch_size] for start in range(0, len(drawn), batch_size)]
+
+
+def own_part(batch: Sequence[Drawn]) -> Sequence[Drawn]:
+    """This process's part of a batch that all processes work on; parts differ by at most one sample."""
+    rank, size = distributed.rank(), distributed.size()
+    return batch[len(batch) * rank // size:len(batch) * (rank + 1) // size]
+
+
+class SeededLoader:
+    """Loads batches of (position, seed). Its worker processes stay alive from one pass to the next.
+
+    Args:
+        data: with a transform that draws from torch's global generator.
+        workers: loading processes; 0 loads here.
+        pin_memory: for CUDA.
+    """
+
+    def __init__(self, data: AnnotatedImages, workers: int = 0, pin_memory: bool = False) -> None:
+        self._batches: list[Sequence[Drawn]] = []
+        # The loader asks this very list for its batches at the start of each pass.
+        self._loader = DataLoader(_Seeded(data), batch_sampler=self._batches, collate_fn=collate, num_workers=workers,
+                                  pin_memory=pin_memory, persistent_workers=workers > 0)
+
+    def __call__(self, batches: Sequence[Sequence[Drawn]]) -> Iterator[dict[str, Any]]:
+        """One pass over ``batches``, collated; to be exhausted before the next one."""
+        self._batches[:] = batches
+        return iter(self._loader)
+
+
+class _Seeded(Dataset):
+    def __init__(self, data: AnnotatedImages) -> None:
+        self.data = data
+
+    def __getitem__(self, drawn: Drawn) -> dict[str, Any]:
+        position, seed = drawn
+        before = torch.get_rng_state()
+        # The CPU's generator alone: torch.manual_seed would wake CUDA in loading processes.
+        torch.default_generator.manual_seed(seed)
+        try:
+            return self.data[position]
+        finally:
+            torch.set_rng_state(before)
+
+    def __len__(self) -> int:
+        return len(self.data)

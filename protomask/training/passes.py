@@ -1,0 +1,158 @@
+"""One pass over the training images: batches, gradient steps, and checkpoints on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from protomask import distributed
+from protomask.errors import InputError
+from protomask.training.checkpoint import Saver
+from protomask.training.loading import SeededLoader, mix, own_part, shuffled_batches
+from protomask.training.parallel import average_statistics, shared
+from protomask.training.prediction import accuracy
+from protomask.training.stages import Action, Epochs, Objective, TrainingSet
+
+
+class Diverged(InputError):
+    """The loss or a gradient became infinite or not a number."""
+
+
+class Means:
+    """Means of an objective's terms over the images seen, also by the other processes."""
+
+    def __init__(self, seen: int = 0, sums: dict[str, float] | None = None) -> None:
+        self.seen, self.sums = seen, dict(sums or {})
+
+    def add(self, values: dict[str, float], count: int) -> None:
+        """The values of a batch of ``count`` images: means over it, but ``correct`` a sum."""
+        self.seen += count
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + (value if name == "correct" else value * count)
+
+    def mean(self, name: str) -> float:
+        return self.sums[name] / self.seen
+
+    def of_all(self) -> Means:
+        """Of the images that all processes saw."""
+        every = Means()
+        for other in distributed.gather(self):
+            every.seen += other.seen
+            for name, value in other.sums.items():
+                every.sums[name] = every.sums.get(name, 0.0) + value
+        return every
+
+
+def epoch_seed(seed: int, stage: int, epoch: int) -> int:
+    """A seed of its own for each epoch: a resumed run draws what the uninterrupted one would have drawn."""
+    return (seed * 1_000_003 + stage * 10_007 + epoch) % 2**63
+
+
+def run_epoch(network: nn.Module, stages: Sequence[Epochs | Action], state: dict, setup: TrainingSet, loader: SeededLoader,
+              saver: Saver) -> tuple[dict, bool]:
+    """The epoch at which ``state`` stands, or what is left of it.
+
+    Args:
+        state: of :func:`protomask.training.train`. ``within`` says how far the epoch is: None, or ``step``, ``seen``, ``sums``,
+            ``seconds``.
+        loader: of ``setup.train``.
+        saver: asked after every step whether a checkpoint is due.
+
+    Returns:
+        The log row, and whether the stage is over.
+    """
+    position, epoch = state["stage"], state["epoch"]
+    stage = stages[position]
+    if stage.epochs < 1:
+        return {"stage": stage.name, "epoch": 0}, True
+    same = [other for other in stages if isinstance(other, Epochs) and other.name == stage.name]
+    earlier = sum(other.epochs for other in stages[:position] if isinstance(other, Epochs) and other.name == stage.name)
+    total = sum(other.epochs for other in same)
+
+    _choose_what_learns(network, stage)
+    optimizer = _optimizer(network, stage)
+    if stage.name in state["optimizers"]:
+        optimizer.load_state_dict(state["optimizers"][stage.name])
+    seed = epoch_seed(setup.seed, position, epoch)
+    batches = shuffled_batches(len(setup.train), setup.batch_size, seed)
+    within = state["within"] or {"step": 0, "seen": 0, "sums": {}, "seconds": 0.0}
+    begin = time.perf_counter() - within["seconds"]
+    means = Means(within["seen"], within["sums"]) if distributed.is_first() else Means()
+    objective = shared(network, stage.objective)
+    mine = loader([own_part(batch) for batch in batches[within["step"]:]])
+    with tqdm(mine, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", leave=False, total=len(batches), initial=within["step"],
+              disable=not setup.progress) as bar:
+        for step, batch in enumerate(bar, within["step"]):
+            done = earlier + epoch + step / len(batches)
+            factor = stage.schedule(done / total, done) if stage.schedule else 1.0
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_rate"] * factor
+            # What the network and the loss draw depends on the step alone, in each process on its own.
+            torch.manual_seed(mix(seed, -1 - step * distributed.size() - distributed.rank()))
+            values = _step(objective, optimizer, batch, len(batches[step]), setup, f"stage {stage.name}, epoch {epoch + 1}")
+            means.add(values, len(batch["labels"]))
+            bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
+            if step + 1 < len(batches) and saver.due():
+                average_statistics(network)
+                state["optimizers"][stage.name] = optimizer.state_dict()
+                so_far = means.of_all()
+                saver.save({**state, "within": {"step": step + 1, "seen": so_far.seen, "sums": so_far.sums,
+                                                "seconds": time.perf_counter() - begin}})
+    average_statistics(network)
+    network.eval()
+    state["optimizers"][stage.name] = optimizer.state_dict()
+    means = means.of_all()
+    row = {"stage": stage.name, "epoch": earlier + epoch + 1, "train_accuracy": means.mean("correct"),
+           **{name: means.mean(name) for name in means.sums if name != "correct"}}
+    if len(setup.validation):
+        row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
+    return {**row, "seconds": time.perf_counter() - begin}, epoch + 1 == stage.epochs
+
+
+def _step(objective: Objective, optimizer: torch.optim.Optimizer, batch: dict, whole: int, setup: TrainingSet, place: str) -> dict[str, float]:
+    """One gradient step on this process's part of a batch of ``whole`` images. Returns the terms' values."""
+    images = batch["images"].to(setup.device, memory_format=torch.channels_last, non_blocking=True)
+    labels = batch["labels"].to(setup.device, non_blocking=True)
+    with setup.autocast():
+        terms = objective(images, labels)
+    values = {name: term.item() for name, term in terms.items()}
+    _check("loss", values["loss"], batch, setup, place)
+    optimizer.zero_grad(set_to_none=True)
+    # Gradients are averaged over the processes; the factor makes that the mean over the images of the whole batch.
+    (terms["loss"] * (len(labels) * distributed.size() / whole)).backward()
+    learned = [parameter.grad for group in optimizer.param_groups for parameter in group["params"] if parameter.grad is not None]
+    _check("gradient's norm", torch.nn.utils.get_total_norm(learned).item(), batch, setup, place)
+    optimizer.step()
+    return values
+
+
+def _check(what: str, value: float, batch: dict, setup: TrainingSet, place: str) -> None:
+    if not math.isfinite(value):
+        names = [setup.train.names[position] for position in batch["positions"].tolist()]
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        raise Diverged(f"the {what} is {value} in {place}, at the batch of {', '.join(names[:8])}{more}; "
+                       "look at these images, or use --precision fp32; the last checkpoint is from before this batch")
+
+
+def _choose_what_learns(network: nn.Module, stage: Epochs) -> None:
+    network.eval()
+    network.requires_grad_(False)
+    for name in stage.rates:
+        part = getattr(network, name)
+        part.requires_grad_(True)
+        if isinstance(part, nn.Module):
+            part.train()
+
+
+def _optimizer(network: nn.Module, stage: Epochs) -> torch.optim.Optimizer:
+    groups = []
+    for name, rate in stage.rates.items():
+        part = getattr(network, name)
+        parameters = list(part.parameters()) if isinstance(part, nn.Module) else [part]
+        groups.append({"params": parameters, "lr": rate, "base_rate": rate, "weight_decay": stage.decay.get(name, 0.0)})
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[stage.optimizer](groups)
