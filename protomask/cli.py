@@ -61,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write a run's report.html again")
     _add_run(report)
+    report.add_argument("--quality", type=int, default=82, metavar="N", help="of its photographs (WebP), 1 to 100 (82)")
+    report.add_argument("--explained", type=int, default=8, metavar="N", help="test images that it explains, up to half of them wrong ones (8)")
     return parser
 
 
@@ -155,7 +157,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return prune_command(arguments.run, arguments.prototypes, arguments.flagged, arguments.output, **common)
     from protomask.commands.report import report_command
 
-    return report_command(arguments.run, **common)
+    return report_command(arguments.run, arguments.quality, arguments.explained, **common)
 
 
 def _one_line(error: InputError) -> str:

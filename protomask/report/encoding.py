@@ -14,8 +14,11 @@ from protomask.report.overlays import LEVEL, outlines, region
 from protomask.report.palette import COLORMAP
 from protomask.report.wording import localizer_label
 
-PHOTO_SIDE, MAP_SIDE = 320, 112
-"""Longest sides in pixels. A map is smooth: the browser enlarges it without a visible loss."""
+PHOTO_SIDE, MAP_SIDE, SMALL_SIDE = 320, 112, 112
+"""Longest sides in pixels: of photographs, of maps (smooth: the browser enlarges them without a visible loss), of neighbours."""
+
+QUALITY = 82
+"""of WebP, 1 to 100"""
 
 
 def picture(
@@ -27,6 +30,7 @@ def picture(
     boxes: Mapping | None = None,
     cell=None,
     level: float = LEVEL,
+    quality: int = QUALITY,
 ) -> dict:
     """What the template needs to draw an image with the maps of its localizers.
 
@@ -38,6 +42,7 @@ def picture(
         boxes: localizer name to box.
         cell: box of the feature map's cells that a prototype came from.
         level: share of a map's maximum at which it is outlined.
+        quality: of the photograph.
     """
     height, width = image.shape[:2]
     layers = [
@@ -57,17 +62,22 @@ def picture(
     return {
         "width": width,
         "height": height,
-        "photo": photo_uri(image),
+        "photo": photo_uri(image, quality),
         "layers": layers,
         "cell": cell,
         "alt": f"{subject}. {marks}." if marks else f"{subject}.",
     }
 
 
-def photo_uri(image: np.ndarray, quality: int = 82) -> str:
+def photo_uri(image: np.ndarray, quality: int = QUALITY) -> str:
+    return _uri(Image.fromarray(small(image, PHOTO_SIDE)), quality)
+
+
+def small(image: np.ndarray, side: int = SMALL_SIDE) -> np.ndarray:
+    """(H, W, 3) uint8 with no side longer than ``side``; what is smaller stays."""
     photo = Image.fromarray(np.ascontiguousarray(image))
-    photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
-    return _uri(photo, quality)
+    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(photo)
 
 
 def map_uri(saliency: np.ndarray, quality: int = 72) -> str:

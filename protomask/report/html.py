@@ -6,12 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from protomask.errors import InputError
 from protomask.explanation import Explanation, PrototypePicture
 from protomask.report import summary, verdict, views
 from protomask.report.charts import curve_charts, training_charts
+from protomask.report.encoding import QUALITY
 from protomask.report.overlays import LEVEL
+from protomask.report.palette import look
 from protomask.report.wording import BASELINES
 
 
@@ -24,7 +28,10 @@ def write_report(
     pictures: Sequence[PrototypePicture] = (),
     explanations: Sequence[Explanation] = (),
     evaluation=None,
+    test_images: Mapping[int, np.ndarray] | None = None,
+    nearest_maps: np.ndarray | None = None,
     level: float = LEVEL,
+    quality: int = QUALITY,
     title: str | None = None,
 ) -> Path:
     """Write ``report.html``; what is missing or empty gives a report without that section.
@@ -37,9 +44,14 @@ def write_report(
         pictures: every prototype's; their localizers, in order, make the page's switch.
         explanations: of test images.
         evaluation: a :class:`protomask.evaluation.results.Evaluation`.
+        test_images: small pictures (H, W, 3) uint8 of the prototypes' nearest test images, by position in the test images.
+        nearest_maps: (P, K, h, w) in [0, 1], each prototype's similarity maps on them.
         level: share of a map's maximum at which it is outlined.
+        quality: of the photographs, as WebP counts it, 1 to 100; the size of the file follows.
         title: in place of "ProtoPNet on ...".
     """
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality is {quality}; it must be between 1 and 100")
     path = Path(path)
     page = render(
         config=config,
@@ -48,7 +60,10 @@ def write_report(
         pictures=pictures,
         explanations=explanations,
         evaluation=evaluation,
+        test_images=test_images,
+        nearest_maps=nearest_maps,
         level=level,
+        quality=quality,
         title=title,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +81,10 @@ def render(
     pictures: Sequence[PrototypePicture],
     explanations: Sequence[Explanation],
     evaluation,
+    test_images: Mapping[int, np.ndarray] | None = None,
+    nearest_maps: np.ndarray | None = None,
     level: float = LEVEL,
+    quality: int = QUALITY,
     title: str | None = None,
 ) -> str:
     """The page as text; arguments as for :func:`write_report`."""
@@ -80,7 +98,7 @@ def render(
         lstrip_blocks=True,
     )
     options = config.get("options", config)
-    cards = views.gallery(pictures, localizers, explanations, level)
+    cards = views.gallery(pictures, localizers, explanations, level, quality)
     return environment.get_template("report.html.j2").render(
         title=title or summary.title(config),
         level=f"{100 * level:.0f}",
@@ -89,7 +107,11 @@ def render(
         localizers=views.localizer_switch(localizers),
         gallery=cards,
         classes=views.class_filter(pictures),
-        panels=views.panels(explanations, localizers, cards, level),
+        neighbours=views.neighbours(pictures, test_images or {}, nearest_maps, level),
+        neighbour_look=look("similarity"),
+        flags=views.flag_filter(pictures),
+        inspected=summary.inspected(pictures),
+        panels=views.panels(explanations, localizers, cards, level, quality),
         trust=verdict.which_to_trust(evaluation, *rivals) if rivals else None,
         table=verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
         contests=verdict.contest_tables(evaluation, *rivals) if rivals else [],

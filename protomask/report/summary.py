@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from protomask.explanation import PrototypePicture
 from protomask.report.wording import count, duration, percent
 
 NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
@@ -55,7 +56,34 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
         sentences.append(
             "What the prototypes cost in accuracy against the same backbone as a plain classifier was not measured."
         )
+    if metrics.get("pruned"):
+        sentences.append(_pruning(metrics["pruned"]))
     return {"figures": figures, "sentences": [text for text in sentences if text]}
+
+
+def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
+    """What the inspection found, in sentences."""
+    found = [each.inspection for each in pictures if each.inspection is not None]
+    if not found:
+        return []
+    sentences = []
+    known = [each for each in found if each.outside]
+    background = sum("background" in each.flags for each in found)
+    if known and background:
+        sentences.append(
+            f"{background} of {count(len(known), 'prototype')} {'is' if background == 1 else 'are'} background: more than half of the "
+            "learned mask lies outside the object in the training image that the prototype was taken from."
+        )
+    elif known:
+        sentences.append("No prototype's mask lies mostly outside the object.")
+    else:
+        sentences.append("Whether prototypes are background is not known: these data have no masks, and no boxes smaller than the image.")
+    twins = sum("duplicate" in each.flags for each in found)
+    if twins:
+        sentences.append(f"{count(twins, 'prototype is a duplicate', 'prototypes are duplicates')} of another one of the same class.")
+    if background or twins:
+        sentences.append("protomask prune removes flagged prototypes and says what that costs in accuracy.")
+    return sentences
 
 
 def wilson(share: float, images: int, z: float = 1.96) -> tuple[float, float]:
@@ -77,6 +105,16 @@ def _course(scores: Mapping, head: str) -> str:
     if head == "final":
         text += f"; re-fitting the last layer then {_moved(100 * (scores['final'] - scores['after_projection']))}"
     return text + "."
+
+
+def _pruning(outcome: Mapping) -> str:
+    scores = outcome["test_accuracy"]
+    removed = len(outcome["removed"])
+    return (
+        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: test accuracy was {percent(scores['before'])} "
+        f"with them, {percent(scores['without_refitting'])} without, and {percent(scores['after'])} once the last layer was re-fitted "
+        f"({count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right)."
+    )
 
 
 def _moved(change: float) -> str:

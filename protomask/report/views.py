@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from protomask.explanation import Explanation, PrototypePicture
-from protomask.report.encoding import picture
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from protomask.explanation import Explanation, Inspection, Match, PrototypePicture
+from protomask.inspection import FLAGS
+from protomask.localizers.base import min_max
+from protomask.report.encoding import QUALITY, photo_uri, picture, svg_path
 from protomask.report.overlays import LEVEL, disagreement
 from protomask.report.wording import localizer_label, number, percent, readable, shorten
 
@@ -22,6 +29,7 @@ def gallery(
     localizers: Sequence[str],
     explanations: Sequence[Explanation] = (),
     level: float = LEVEL,
+    quality: int = QUALITY,
 ) -> list[dict]:
     """One card per prototype; ``used`` says which explained images rest on it."""
     used: dict[int, list[dict]] = {}
@@ -49,10 +57,12 @@ def gallery(
                 "weight": number(record.weight),
                 "overlap": None if apart is None else percent(1 - apart, 0),
                 "used": used.get(record.prototype, []),
+                **_inspected(each.inspection),
                 "sort": {
                     "similarity": record.similarity,
                     "weight": record.weight,
                     "apart": 0.0 if apart is None else round(apart, 4),
+                    **_sort_keys(each.inspection),
                 },
                 "search": f"{record.prototype} {record.class_name} {name} {record.source}".lower(),
                 "picture": picture(
@@ -63,10 +73,70 @@ def gallery(
                     boxes=record.boxes,
                     cell=record.patch_box,
                     level=level,
+                    quality=quality,
                 ),
             }
         )
     return cards
+
+
+def _inspected(found: Inspection | None) -> dict:
+    """The values that stand on a card; None for what is not known."""
+    if found is None:
+        return {"found": None, "purity": None, "outside": None, "flags": [], "twin": None}
+    return {
+        "found": None if found.activated is None else percent(found.activated / found.images, 0),
+        "purity": percent(found.purity, 0) if found.purity is not None else None,
+        "outside": percent(next(iter(found.outside.values())), 0) if found.outside else None,
+        "flags": list(found.flags),
+        "twin": found.twin,
+    }
+
+
+def _sort_keys(found: Inspection | None) -> dict:
+    if found is None:
+        return {"purity": 0.0, "found": 0, "outside": 0.0}
+    outside = next(iter(found.outside.values()), 0.0)
+    return {"purity": found.purity or 0.0, "found": found.activated or 0, "outside": round(outside, 4)}
+
+
+def neighbours(
+    pictures: Sequence[PrototypePicture], images: Mapping[int, np.ndarray], maps: np.ndarray | None, level: float = LEVEL
+) -> dict:
+    """The nearest test images of every prototype, each photograph once, with the outline of the similarity map.
+
+    Args:
+        images: position in the test images to (H, W, 3) uint8, small.
+        maps: (P, K, h, w) in [0, 1], the similarity maps there; None draws no outlines.
+    """
+    of: dict[int, list[dict]] = {}
+    for each in pictures:
+        for rank, near in enumerate(each.inspection.nearest if each.inspection else ()):
+            if near.position not in images:
+                continue
+            height, width = images[near.position].shape[:2]
+            drawn = {} if maps is None else {"path": svg_path(enlarged(maps[each.record.prototype, rank], height, width), level)}
+            of.setdefault(each.record.prototype, []).append(
+                {
+                    "image": near.position,
+                    "name": near.name,
+                    "class": readable(near.class_name),
+                    "own": near.own,
+                    "similarity": number(near.similarity),
+                    **drawn,
+                }
+            )
+    used = sorted({near["image"] for each in of.values() for near in each})
+    photos = {
+        position: {"photo": photo_uri(images[position], 74), "size": list(images[position].shape[1::-1])} for position in used
+    }
+    return {"images": photos, "of": of} if of else {}
+
+
+def enlarged(grid: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A similarity map (h, w) at (height, width) as the localizer ``similarity`` enlarges it."""
+    grid = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
+    return min_max(F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)[0, 0]).numpy()
 
 
 def class_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
@@ -75,8 +145,22 @@ def class_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
     return [{"id": name, "name": readable(name), "count": count} for name, count in counts.items()]
 
 
+def flag_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
+    """The choices of the gallery's filter by flags; empty where nothing was inspected."""
+    found = [each.inspection.flags for each in pictures if each.inspection is not None]
+    if not found:
+        return []
+    counts = Counter(flag for flags in found for flag in flags)
+    kinds = [{"id": flag, "name": flag, "count": counts[flag]} for flag in FLAGS]
+    return [*kinds, {"id": "none", "name": "not flagged", "count": sum(not flags for flags in found)}]
+
+
 def panels(
-    explanations: Sequence[Explanation], localizers: Sequence[str], cards: Sequence[dict], level: float = LEVEL
+    explanations: Sequence[Explanation],
+    localizers: Sequence[str],
+    cards: Sequence[dict],
+    level: float = LEVEL,
+    quality: int = QUALITY,
 ) -> list[dict]:
     """One "this looks like that" panel per explanation; the rows and the rest sum to the logit.
 
@@ -85,8 +169,9 @@ def panels(
     drawn = {card["number"]: card["picture"] for card in cards}
     found = []
     for place, each in enumerate(explanations):
-        terms = [match.points for match in each.matches] + [each.other_points]
-        reach = max((abs(points) for points in terms), default=1.0) or 1.0
+        # The sum over all other prototypes is far larger than any one's points; its bar would hide theirs.
+        reach = max((abs(match.points) for match in (*each.matches, *each.counter)), default=1.0) or 1.0
+        rows = partial(_row, explanation=each, localizers=localizers, reach=reach, level=level, quality=quality, drawn=drawn)
         right = None if each.true_class is None else each.true_class == each.predicted
         found.append(
             {
@@ -97,17 +182,33 @@ def panels(
                 "true_class": readable(each.true_class),
                 "probability": percent(each.probability),
                 "logit": number(each.logit),
-                "others": _points(each.other_points, reach),
+                "own": number(each.other_own_points),
+                "others": number(each.other_points - each.other_own_points),
+                "against": [
+                    {"number": match.prototype.record.prototype, "points": number(match.points), "linked": match.prototype.record.prototype in drawn}
+                    for match in each.against
+                ],
                 "runner_up": readable(each.runner_up),
                 "runner_up_logit": number(each.runner_up_logit),
                 "margin": number(each.logit - each.runner_up_logit),
-                "rows": [_row(match, each, localizers, reach, level, drawn) for match in each.matches],
+                "rows": [rows(match) for match in each.matches],
+                "counter": [rows(match) for match in each.counter],
+                "counter_others": number(each.counter_other_points),
             }
         )
     return found
 
 
-def _row(match, explanation: Explanation, localizers: Sequence[str], reach: float, level: float, drawn: dict) -> dict:
+def _row(
+    match: Match,
+    *,
+    explanation: Explanation,
+    localizers: Sequence[str],
+    reach: float,
+    level: float,
+    quality: int,
+    drawn: dict,
+) -> dict:
     record = match.prototype.record
     name = readable(record.class_name)
     return {
@@ -124,6 +225,7 @@ def _row(match, explanation: Explanation, localizers: Sequence[str], reach: floa
             localizers,
             f"Image {explanation.name}, where prototype {record.prototype} is found",
             level=level,
+            quality=quality,
         ),
         "there": drawn.get(record.prototype)
         or picture(
@@ -134,6 +236,7 @@ def _row(match, explanation: Explanation, localizers: Sequence[str], reach: floa
             boxes=record.boxes,
             cell=record.patch_box,
             level=level,
+            quality=quality,
         ),
     }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from protomask.evaluation.pairs import Pairs
 from protomask.evaluation.results import Evaluation
-from protomask.explanation import Explanation, Match, PrototypePicture, PrototypeRecord
+from protomask.explanation import Explanation, Inspection, Match, Neighbour, PrototypePicture, PrototypeRecord
 
 SIDE = 64
 
@@ -42,6 +44,26 @@ def picture(
         boxes={"mdm": (x0, y0, x0 + 16, y0 + 16), "similarity": (x0 - 4, y0 - 4, x0 + 20, y0 + 20)},
     )
     return PrototypePicture(record, image, {"mdm": saliency, "similarity": blob(x0 + 20, y0 + 8, 9)})
+
+
+def inspected(shown: list[PrototypePicture]) -> tuple[list[PrototypePicture], dict[int, np.ndarray], np.ndarray]:
+    """The same with inspections, their nearest test images and similarity maps there: prototype j is nearest to images
+    j and j + 1, found at (row j % 4, column 1) of a 4x4 map; 2 is background, 4 a duplicate of 3."""
+    found = []
+    for place, each in enumerate(shown):
+        nearest = tuple(
+            Neighbour(f"test/{position}.jpg", position, f"00{position % 2 + 1}.Bird", position == place, 0.9 - 0.1 * rank)
+            for rank, position in enumerate((place, place + 1))
+        )
+        flags = {2: ("background",), 4: ("duplicate",)}.get(place, ())
+        outside = {"mdm": 0.9 if place == 2 else 0.1, "similarity": 0.5}
+        inspection = Inspection(place, 3 * place, 20, 1 - place / 10, 10, nearest, outside, 3 if place == 4 else None, flags)
+        found.append(replace(each, inspection=inspection))
+    maps = np.zeros((len(shown), 2, 4, 4), np.float32)
+    for place in range(len(shown)):
+        maps[place, :, place % 4, 1] = 1
+    images = {position: square(position, position)[0] for position in range(len(shown) + 1)}
+    return found, images, maps
 
 
 def pictures(classes=("001.Striped_bird", "002.Spotted_bird"), each: int = 3) -> list[PrototypePicture]:

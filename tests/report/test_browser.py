@@ -11,9 +11,9 @@ pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium is 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    shown = scenes.pictures()
+    shown, images, maps = scenes.inspected(scenes.pictures())
     explanations = [
-        scenes.explanation(shown[:3]),
+        scenes.explanation(shown[:3], counter=shown[3:5]),
         scenes.explanation(shown[2:4], name="test/b.jpg", true_class="002.Spotted_bird"),
     ]
     return write_report(
@@ -24,6 +24,8 @@ def report(tmp_path_factory):
         pictures=shown,
         explanations=explanations,
         evaluation=scenes.evaluation(),
+        test_images=images,
+        nearest_maps=maps,
     )
 
 
@@ -60,6 +62,16 @@ def test_filter_search_and_sort(browser):
     change(browser, "#class", "")
     change(browser, "#sort", "similarity")
     assert shown(browser) == [5, 4, 3, 2, 1, 0]
+    change(browser, "#sort", "-purity")
+    assert shown(browser) == [5, 4, 3, 2, 1, 0]
+    change(browser, "#sort", "outside")
+    assert shown(browser)[0] == 2
+    change(browser, "#sort", "purity")
+    change(browser, "#flags", "none")
+    assert shown(browser) == [0, 1, 3, 5]
+    change(browser, "#flags", "duplicate")
+    assert shown(browser) == [4]
+    change(browser, "#flags", "")
     change(browser, "#sort", "")
     assert shown(browser) == list(range(6))
 
@@ -93,8 +105,12 @@ def test_a_prototype_opens_large_by_keyboard(browser):
     browser.run("document.querySelector('#prototype-2 .open').focus()")
     browser.press("Enter")
     assert browser.run("document.querySelector('#enlarged').open") and browser.run(title) == "Prototype 2, Striped bird"
-    figures = browser.run("document.querySelectorAll('#enlarged figure').length")
+    figures = browser.run("document.querySelectorAll('.views figure').length")
     assert figures == 6  # two localizers: outline, map, crop
+    near = "[...document.querySelectorAll('.near figure')].map((each) => each.textContent)"
+    assert browser.run(near) == ["✓ Bird, 0.90", "✗ Bird, 0.80"]
+    assert browser.until("[...document.querySelectorAll('.near img')].every((each) => each.naturalWidth === 64)")
+    assert browser.run("document.querySelector('.near .outline').getBBox().width") > 10
     browser.press("ArrowRight")
     assert browser.run(title) == "Prototype 3, Spotted bird"
     browser.press("Escape")

@@ -1,7 +1,9 @@
 import base64
 import io
+import json
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from protomask.errors import InputError
 from protomask.report import write_report
 from protomask.report.html import render
 
@@ -53,9 +56,9 @@ class Page(HTMLParser):
 
 
 def whole(**changes) -> str:
-    shown = scenes.pictures()
+    shown, images, maps = scenes.inspected(scenes.pictures())
     explanations = [
-        scenes.explanation(shown[:3], name="test/right.jpg"),
+        scenes.explanation(shown[:3], name="test/right.jpg", counter=shown[3:5]),
         scenes.explanation(shown[2:4], name="test/wrong.jpg", true_class="002.Spotted_bird"),
         scenes.explanation(shown[:1], name="test/unknown.jpg", true_class=None),
     ]
@@ -66,6 +69,8 @@ def whole(**changes) -> str:
         "pictures": shown,
         "explanations": explanations,
         "evaluation": scenes.evaluation(),
+        "test_images": images,
+        "nearest_maps": maps,
     }
     return render(**{**arguments, **changes})
 
@@ -89,17 +94,62 @@ def test_every_prototype_and_every_explanation_is_there(page):
 
 
 def test_points_of_every_panel_sum_to_the_logit(text):
-    panels = re.findall(r"<article.*?</article>", text, re.DOTALL)
-    for panel in panels:
-        body, foot = panel.split("<tfoot>")
-        points = re.findall(r'class="num sum".*?<b>(.*?)</b>', body + foot)
-        total = re.search(r'class="total".*?<b>(.*?)</b>', foot, re.DOTALL)[1]
+    tables = re.findall(r'<table class="points">.*?</table>', text, re.DOTALL)
+    assert len(tables) == 4  # three images, and what speaks for the runner-up of one
+    for table in tables:
+        points = re.findall(r'class="num sum".*?<b>(.*?)</b>', table)
+        total = re.search(r'class="total".*?<b>(.*?)</b>', table, re.DOTALL)[1]
         value = lambda found: float(found.replace("−", "-"))  # noqa: E731
-        assert sum(map(value, points)) == pytest.approx(value(total), abs=0.005 * (len(points) + 1))
+        assert len(points) >= 3 and sum(map(value, points)) == pytest.approx(value(total), abs=0.005 * (len(points) + 1))
         for similarity, weight, product in re.findall(
-            r'"Similarity">(.*?)</td>.*?</span> (.*?)</td>.*?<b>(.*?)</b>', body, re.DOTALL
+            r'"Similarity">(.*?)</td>.*?</span> (.*?)</td>.*?<b>(.*?)</b>', table, re.DOTALL
         ):
             assert value(similarity) * value(weight) == pytest.approx(value(product), abs=0.02)
+    assert "Most against it: prototype 2 with −0.20 points." in Page(text).words
+
+
+def test_neighbours_are_kept_once_with_the_outline_where_the_map_is_high(text):
+    found = json.loads(re.search(r'id="neighbours">(.*?)</script>', text, re.DOTALL)[1])
+    assert sorted(map(int, found["images"])) == list(range(7)) and sorted(map(int, found["of"])) == list(range(6))
+    near = found["of"]["2"]
+    assert [each["image"] for each in near] == [2, 3] and [each["own"] for each in near] == [True, False]
+    assert near[1]["name"] == "test/3.jpg" and near[1]["class"] == "Bird" and near[1]["similarity"] == "0.80"
+    numbers = [float(each) for each in re.findall(r"[\d.]+", near[0]["path"])]
+    x, y = numbers[::2], numbers[1::2]  # cell (row 2, column 1) of 4x4 on 64 pixels: x 16 to 32, y 32 to 48
+    assert abs(sum(x) / len(x) - 24) < 2 and abs(sum(y) / len(y) - 40) < 2 and max(x) - min(x) < 22
+    photo = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["images"]["3"]["photo"].split(",")[1]))))
+    assert np.abs(photo.astype(int) - scenes.square(3, 3)[0]).mean() < 8
+
+
+def test_flags_and_what_was_inspected_are_said(page, text):
+    card = text[text.index('id="prototype-2"') : text.index('id="prototype-3"')]
+    for name, value in (("found in", "30"), ("purity", "80"), ("outside", "90")):
+        assert f"<dt>{name}</dt><dd>{value}\N{NO-BREAK SPACE}%</dd>" in card
+    assert '<span class="flag">background</span>' in card
+    assert 'duplicate of <a href="#prototype-3">3</a>' in text
+    assert "1 of 6 prototypes is background" in page.words and "1 prototype is a duplicate" in page.words
+    assert page.all("option", value="background") and "not flagged (4)" in page.words
+
+
+def test_what_pruning_cost_is_said():
+    outcome = {"from": "runs/a", "prototypes": 50, "removed": [1, 2], "test_accuracy": {"before": 0.9, "without_refitting": 0.7, "after": 0.89}}
+    metrics = {**scenes.METRICS, "pruned": {**outcome, "right_to_wrong": 3, "wrong_to_right": 1}}
+    assert (
+        "2 of 50 prototypes were removed from runs/a: test accuracy was 90.0 % with them, 70.0 % without, and 89.0 % once the "
+        "last layer was re-fitted (3 images became wrong, 1 right)." in Page(whole(metrics=metrics)).words
+    )
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_a_quality_that_there_is_not_is_refused(tmp_path, quality):
+    with pytest.raises(InputError, match=f"quality is {quality}"):
+        write_report(tmp_path / "report.html", config=scenes.CONFIG, quality=quality)
+
+
+def test_a_lower_quality_makes_a_smaller_file():
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    pictures = [replace(each, image=noise) for each in scenes.pictures()]
+    assert len(whole(pictures=pictures, quality=20)) < 0.8 * len(whole(pictures=pictures))
 
 
 def test_right_and_wrong_are_said_in_words(page):
@@ -170,15 +220,17 @@ def test_provenance_is_complete(page):
 
 def test_hostile_names_are_text():
     evil = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}'
-    pictures = [scenes.picture(0, evil, source=evil)]
+    pictures, images, maps = scenes.inspected([scenes.picture(0, evil, source=evil)])
+    near = replace(pictures[0].inspection.nearest[0], name=evil, class_name=evil)
+    pictures = [replace(pictures[0], inspection=replace(pictures[0].inspection, nearest=(near,), flags=("background",)))]
     explanations = [scenes.explanation(pictures, name=evil, predicted=evil, true_class=f"other {evil}")]
     config = {"options": {"network": evil, "data": evil, evil: evil}}
     evaluation = scenes.evaluation(localizers=("mdm", evil))
     pictures[0].maps[evil] = pictures[0].maps["mdm"]
     log = [{"stage": evil, "epoch": 1, "loss": 1.0}, {"stage": evil, "epoch": 2, "loss": 0.5}]
-    text = whole(config=config, pictures=pictures, explanations=explanations, evaluation=evaluation, log=log)
+    text = whole(config=config, pictures=pictures, explanations=explanations, evaluation=evaluation, log=log, test_images=images, nearest_maps=maps)
     page = Page(text)
-    assert len(page.all("script")) == 1 and not page.all("img", src="x")
+    assert len(page.all("script")) == 2 and not page.all("img", src="x")
     assert (
         evil.replace("\N{NO-BREAK SPACE}", " ") in page.words
         and "49" not in text.split("<title>")[1].split("</title>")[0]
