@@ -38,14 +38,14 @@ class TimmBackbone(Backbone):
         cls, name: str, arguments: dict[str, Any], pretrained: bool, features: int | str | None, image_size: int | None
     ) -> TimmBackbone:
         """See :func:`protomask.backbones.build_backbone`."""
-        fixed, size = _input(name)
+        fixed, size = input_size(name)
         size = image_size or size
         attempts: list[dict[str, Any]] = [{"dynamic_img_size": True}, {"strict_img_size": False}] if fixed else []
         attempts += [{}, {"img_size": image_size}] if image_size else [{}]
         refusal: InputError | None = None
         for attempt in attempts:
             try:
-                backbone = cls(_create(name, {**attempt, **arguments}, pretrained).eval(), name, arguments, image_size)
+                backbone = cls(create(name, {**attempt, **arguments}, pretrained).eval(), name, arguments, image_size)
                 backbone._find_map(size)
                 backbone.choose(features, size)
                 return backbone
@@ -88,8 +88,8 @@ class TimmBackbone(Backbone):
             raise InputError(f"backbone {self.name} has no feature map; take a convolutional network or a Transformer")
 
 
-def _input(name: str) -> tuple[bool, int]:
-    """Whether a model is made for one image size, and that size.
+def input_size(name: str, kind: str = "backbone") -> tuple[bool, int]:
+    """Whether a model is made for one image size, and that size; `kind` is what errors call it.
 
     Raises:
         InputError: for an unknown name or tag, with the nearest names.
@@ -99,16 +99,17 @@ def _input(name: str) -> tuple[bool, int]:
 
     if not timm.is_model(name):
         others = {other: f"torchvision/{other}" for other in library.list_models(module=library)}
-        raise unknown("backbone", name, timm.list_models(), others)
+        raise unknown(kind, name, timm.list_models(), others)
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         tags = ", ".join(timm.list_pretrained(name.partition(".")[0])) or "none"
-        raise InputError(f"backbone {name}: {one_line(error)} There are: {tags}") from error
+        raise InputError(f"{kind} {name}: {one_line(error)} There are: {tags}") from error
     return bool(config and config.fixed_input_size), config.input_size[-1] if config else 224
 
 
-def _create(name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:
+def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "backbone") -> nn.Module:
+    """timm's model with its classifier; a TypeError for arguments that it does not know, an InputError for all else."""
     import timm
 
     try:
@@ -120,4 +121,4 @@ def _create(name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module
             raise InputError(
                 f"pretrained weights of {name} could not be fetched ({one_line(error)}); give a file with --weights"
             ) from error
-        raise InputError(f"backbone {name} cannot be built with {arguments}: {one_line(error)}") from error
+        raise InputError(f"{kind} {name} cannot be built with {arguments}: {one_line(error)}") from error

@@ -42,21 +42,32 @@ def load_tensors(backbone: Backbone, state: Mapping[str, Tensor], source: str) -
     Raises:
         InputError: tensors are missing, unexpected or of another shape.
     """
-    wanted = backbone.body.state_dict()
-    fitted = _fitted(state, wanted)
-    problems = _problems(fitted, wanted, backbone.dropped)
+    features = "" if backbone.features is None else f" with features {backbone.features}"
+    fit_weights(backbone.body, state, backbone.dropped, f"weights {source} do not fit {backbone.name}{features}",
+                "name the --backbone (and the features) that they were made for")
+
+
+def fit_weights(body: nn.Module, state: Mapping[str, Tensor], dropped: Iterable[str], misfit: str, mend: str) -> None:
+    """Loads tensors into `body`; see :func:`load_weights`.
+
+    Args:
+        dropped: Names that the tensors may have beyond those of `body`.
+        misfit, mend: The beginning and the end of the error.
+
+    Raises:
+        InputError: where they do not fit.
+    """
+    wanted = body.state_dict()
+    fitted = renamed(state, wanted)
+    problems = _problems(fitted, wanted, dropped)
     if problems:
-        converted = _converted(state, backbone.body)
-        if converted and not _problems(converted, wanted, backbone.dropped):
+        converted = _converted(state, body)
+        if converted and not _problems(converted, wanted, dropped):
             fitted, problems = converted, ""
     if problems:
-        features = "" if backbone.features is None else f" with features {backbone.features}"
-        raise InputError(
-            f"weights {source} do not fit {backbone.name}{features}: {problems};"
-            " name the --backbone (and the features) that they were made for"
-        )
+        raise InputError(f"{misfit}: {problems}; {mend}")
     # Not strict: counters of batches are the one thing that may be missing, and dropped parts are not there to load.
-    backbone.body.load_state_dict({name: fitted[name] for name in wanted if name in fitted}, strict=False)
+    body.load_state_dict({name: fitted[name] for name in wanted if name in fitted}, strict=False)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -95,8 +106,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _fitted(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the backbone's names, as far as they can be told."""
+def renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names that are wanted, as far as they can be told."""
     state = {OLD_DENSENET.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
     whole = {f"features.{name}": tensor for name, tensor in state.items()}
     if sum(name in whole for name in wanted) > len(wanted) // 2:
@@ -106,7 +117,7 @@ def _fitted(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[s
 
 
 def _prefixes(state: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """What may stand before the backbone's names in the file: found with some of these names."""
+    """What may stand before the wanted names in the file: found with some of these names."""
     names = list(wanted)
     found = {""}
     for probe in names[:: max(1, len(names) // 4)]:

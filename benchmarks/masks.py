@@ -1,0 +1,212 @@
+"""Quality and cost of localizers on the same images, for a plain classifier's own top class.
+
+    python benchmarks/masks.py --root CUB_200_2011 --weights FILE --images 100 --methods gradcam,mdm --output runs/masks
+    python benchmarks/masks.py --device cuda                # also: maps per second, memory, speed-up of batching
+
+Every (method, image) is measured once and kept in OUTPUT; the same command goes on where it was stopped, and methods that
+are measured later meet the same images. At the end a table of all that OUTPUT holds is printed, and written to
+OUTPUT/masks.json.
+
+The class is the one the classifier finds most probable. Insertion and deletion are RISE's, in softmax probabilities; average
+drop and gain in percent; energy pointing and the pointing game against the boxes, in whole images squashed to a square.
+Intervals are 95 % bootstraps over images, differences are paired. Seconds are those of the whole call per image, with
+``--batch-size`` images in a call, on the clock and (of all threads together) on the processor, which a busy machine does
+not lengthen; passes are counted per image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from methods import SCORES, CountedClassifier, Method, get_method
+from tables import differences, difference_table, means, table
+from throughput import throughput
+from torch import Tensor
+from tqdm import tqdm
+
+from protomask.backbones.classifier import BuiltClassifier, build_classifier
+from protomask.commands.setup import choose_device
+from protomask.data import AnnotatedImages, collate, load_data
+from protomask.data.transforms import evaluation_transform
+from protomask.errors import InputError
+from protomask.explainable import Classifier
+from protomask.localizers import get_localizer
+from protomask.metrics import (
+    average_drop,
+    average_gain,
+    box_regions,
+    deletion,
+    energy_pointing,
+    insertion,
+    kept_scores,
+    pointing_game,
+)
+from protomask.run import versions
+
+FULL = 0.95
+"""A box that covers more of the image than this decides nothing."""
+
+
+def main(words: list[str] | None = None) -> int:
+    options = parser().parse_args(words)
+    try:
+        run(options)
+    except InputError as error:
+        print(f"masks.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--data", default="cub", help="data set with boxes (cub)")
+    found.add_argument("--root", help="its folder; without it, only speed is measured")
+    found.add_argument("--split", choices=("train", "test"), default="test", help="settings are tuned on train, figures come from test")
+    found.add_argument("--model", default="mobilenetv2_100:pad_type=same,mean=0.5,std=0.5", help="classifier of timm, or torchvision/NAME")
+    found.add_argument("--weights", help="its weights: .safetensors or weights-only .pth")
+    found.add_argument("--image-size", type=int, help="side in pixels; the model's own by default")
+    found.add_argument("--methods", default="mdm,gradcam", help=f"separated by commas, of: {', '.join(SCORES)}")
+    found.add_argument("--images", type=int, default=100, help="how many, chosen by the seed; fewer are the first of more (100)")
+    found.add_argument("--batch-size", type=int, default=8, help="images per call (8)")
+    found.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after so long")
+    found.add_argument("--device", default="cpu", help="cpu, cuda, ...")
+    found.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    found.add_argument("--output", default="runs/masks", help="folder of the measurements (runs/masks)")
+    return found
+
+
+def run(options: argparse.Namespace) -> None:
+    device, output = choose_device(options.device), Path(options.output)
+    methods = {name: get_method(name) for name in options.methods.split(",") if name}
+    if options.images < 1 or options.batch_size < 1:
+        raise InputError(f"--images is {options.images} and --batch-size {options.batch_size}; give at least 1")
+    output.mkdir(parents=True, exist_ok=True)
+    speed = throughput(get_localizer("mdm"), device) if device.type == "cuda" else None
+    for row in speed or ():
+        print(json.dumps(row))
+    if options.root is None:
+        if speed is None:
+            raise InputError("--root names no data set; give the folder of the images, or --device cuda for the speed alone")
+        (output / "throughput.json").write_text(json.dumps(speed, indent=1) + "\n")
+        return
+    built = build_classifier(options.model, weights=options.weights, image_size=options.image_size)
+    built.model.to(device, memory_format=torch.channels_last)
+    data = load_data(options.data, options.root, crop=False, validation=0, image_size=built.image_size)
+    data = getattr(data, options.split).with_transform(evaluation_transform(built.image_size, built.mean, built.std))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(options.seed))[:options.images]
+    # What every row must share with this call, to be one of its measurements.
+    setting = {"data": data.fingerprint(), "split": options.split, "model": options.model, "image_size": built.image_size,
+               "weights": options.weights and Path(options.weights).name, "device": str(device), "threads": torch.get_num_threads()}
+    deadline = time.monotonic() + 60 * options.minutes
+    measure_all(methods, built, data.subset(order), output, setting, options.batch_size, deadline, device)
+    rows = {}
+    for name in SCORES:
+        if kept := read(output, name, setting, None):
+            rows[name] = {data.names[place]: kept[data.names[place]] for place in order.tolist() if data.names[place] in kept}
+    ours = [name for name in ("mdm", "hdm") if name in rows]
+    print(f"{table(rows)}\n\n{difference_table(rows, ours)}")
+    content = {"setting": setting, "versions": versions(), "throughput": speed, "means": _named(means(rows)),
+               "differences": {one: _named(others) for one, others in differences(rows, ours).items()}, "rows": rows}
+    (output / "masks.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def measure_all(methods: dict[str, Method], built: BuiltClassifier, data: AnnotatedImages, output: Path, setting: dict, batch_size: int,
+                deadline: float, device: torch.device) -> None:
+    """Measures what is missing, a few images at a time, every method in turn, and appends it to OUTPUT/METHOD.jsonl."""
+    if importlib.util.find_spec("captum"):
+        import captum.attr  # noqa: F401 - so that no method pays for the import
+    done = {name: read(output, name, setting, method) for name, method in methods.items()}
+    total = sum(len(data) - sum(name in done[method] for name in data.names) for method in methods)
+    warm = torch.zeros(batch_size, 3, built.image_size, built.image_size, device=device)
+    built.model(warm).sum().backward()
+    built.model.zero_grad()
+    with tqdm(total=total, desc="maps", unit="map") as bar:
+        for start in range(0, len(data), batch_size):
+            for name, method in methods.items():
+                positions = [place for place in range(start, min(start + batch_size, len(data))) if data.names[place] not in done[name]]
+                if not positions or time.monotonic() > deadline:
+                    continue
+                rows = measure(method, built, data, positions, device)
+                with open(output / f"{name}.jsonl", "a", encoding="utf-8") as file:
+                    for place, row in zip(positions, rows):
+                        identity = {"image": data.names[place], "localizer": repr(method.localizer), "score": method.score, "setting": setting}
+                        file.write(json.dumps({**identity, **row}) + "\n")
+                bar.update(len(positions))
+
+
+def measure(method: Method, built: BuiltClassifier, data: AnnotatedImages, positions: list[int], device: torch.device) -> list[dict]:
+    """One row per image; None where a metric is undefined."""
+    batch = collate([data[place] for place in positions])
+    images = batch["images"].to(device, memory_format=torch.channels_last)
+    with torch.no_grad():
+        probabilities = built.model(images).softmax(1)
+    whole, index = probabilities.max(1)
+    explained = CountedClassifier(built.model, method.score)
+    _wait(device)
+    start, busy = time.perf_counter(), time.process_time()
+    saliency = method.localizer(explained, images, index)
+    _wait(device)
+    count, seconds, busy = len(positions), time.perf_counter() - start, time.process_time() - busy
+    judge = Classifier(built.model, "probability")
+
+    def score(perturbed: Tensor, classes: Tensor) -> Tensor:
+        return judge.score(perturbed.contiguous(memory_format=torch.channels_last), classes)
+
+    kept = kept_scores(score, images, index, saliency)
+    region = box_regions(batch["boxes"], *images.shape[2:]).to(device)
+    region &= region.float().mean((1, 2), keepdim=True) <= FULL
+    found = {
+        "insertion": insertion(score, images, index, saliency).auc,
+        "deletion": deletion(score, images, index, saliency).auc,
+        "average_drop": average_drop(whole, kept),
+        "average_gain": average_gain(whole, kept),
+        "energy": energy_pointing(saliency, region),
+        "pointing": pointing_game(saliency, region, tolerance=15 * built.image_size / 224),
+        "probability": whole,
+    }
+    cost = {"seconds": seconds / count, "cpu_seconds": busy / count, "forward": explained.tally.forward / count, "backward": explained.tally.backward / count}
+    return [{"class": int(index[place]), **cost, **{key: _or_none(values[place].item()) for key, values in found.items()}}
+            for place in range(count)]
+
+
+def read(output: Path, name: str, setting: dict, method: Method | None) -> dict[str, dict]:
+    """image -> row of OUTPUT/NAME.jsonl with this setting; with ``method``, only those of its settings. The last of an image counts.
+
+    Of a method with several settings in the file, the latest alone is given.
+    """
+    path = output / f"{name}.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # the line that an interruption cut off
+            continue
+    rows = [row for row in rows if row["setting"] == setting]
+    if not rows:
+        return {}
+    wanted = (rows[-1]["localizer"], rows[-1]["score"]) if method is None else (repr(method.localizer), method.score)
+    return {row["image"]: row for row in rows if (row["localizer"], row["score"]) == wanted}
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _named(table: dict) -> dict:
+    return {name: {key: interval._asdict() for key, interval in columns.items()} for name, columns in table.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

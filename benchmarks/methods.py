@@ -1,0 +1,67 @@
+"""The methods that the benchmark compares, each with the score that it was published for, and what counts their passes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from protomask.errors import InputError
+from protomask.explainable import Classifier
+from protomask.localizers import Localizer, get_localizer
+
+
+class Method(NamedTuple):
+    localizer: Localizer
+    score: str
+    """what of the class is explained; see :class:`protomask.Classifier`"""
+
+
+SCORES = {
+    "mdm": "log-probability", "hdm": "log-probability", "neuromask": "log-probability", "neuromask-published": "log-probability",
+    "meaningful": "probability", "extremal": "logit", "gradcam": "logit", "score-cam": "logit", "smoothgrad": "logit",
+    "integrated-gradients": "probability", "occlusion": "probability", "rise": "probability",
+    "center": "logit", "random": "logit",
+}
+"""every method by name; the learned masks of this project first"""
+
+
+def get_method(name: str) -> Method:
+    """A method with its published settings; those of this project with their defaults.
+
+    Raises:
+        InputError: no method has that name.
+    """
+    if name not in SCORES:
+        raise InputError(f"method {name!r} is unknown; choose from {', '.join(SCORES)}")
+    if name == "neuromask-published":
+        from protomask.localizers import NeuroMask
+
+        return Method(NeuroMask.imagenet(), SCORES[name])
+    return Method(get_localizer(name), SCORES[name])
+
+
+class Tally:
+    """Images that went through a model; copies of the model that a method makes count here, too."""
+
+    def __init__(self) -> None:
+        self.forward, self.backward = 0, 0
+
+    def __deepcopy__(self, memo: dict) -> Tally:
+        return self
+
+
+class CountedClassifier(Classifier):
+    """A classifier that counts each image it scores: forward-backward where its score has a gradient, else forward only."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options)
+        self.tally = Tally()
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        scores = super().score(images, index)
+        if scores.requires_grad:
+            self.tally.backward += len(images)
+        else:
+            self.tally.forward += len(images)
+        return scores

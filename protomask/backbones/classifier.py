@@ -1,0 +1,111 @@
+"""Whole classifiers by name, with their heads: what :func:`~protomask.backbones.build_backbone` is for feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from protomask.backbones.dryrun import trial
+from protomask.backbones.names import one_line, parse_name, parse_statistics, unknown
+from protomask.backbones.weights import fit_weights, read_tensors, renamed
+from protomask.errors import InputError
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZE = 224
+
+
+class BuiltClassifier(NamedTuple):
+    """A classifier in eval mode, and how it wants its images."""
+
+    model: nn.Module
+    """(B, 3, H, W) -> logits (B, C)"""
+    classes: int
+    image_size: int
+    """side in pixels of the square input"""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    """of RGB in [0, 1]"""
+
+
+def build_classifier(name: str, *, pretrained: bool = False, weights: Path | str | None = None,
+                     image_size: int | None = None) -> BuiltClassifier:
+    """Builds a classifier of timm or torchvision.
+
+    Args:
+        name: A timm name or ``torchvision/NAME``; arguments of the model, and ``mean`` and ``std``, may follow a colon as for
+            :func:`~protomask.backbones.build_backbone`.
+        pretrained: Fetch the library's own weights.
+        weights: A ``.safetensors`` or weights-only ``.pth`` file, read as backbone weights are. The number of classes is
+            the file's, unless an argument ``num_classes`` gives it.
+        image_size: Side of the input in pixels; the model's own by default.
+
+    Raises:
+        InputError: for an unknown name or arguments, weights that cannot be fetched, read or fitted, an image size that
+            the model cannot take, and a model that gives no logits (B, C).
+    """
+    if pretrained and weights is not None:
+        raise InputError(f"model {name}: pretrained weights and the file {weights} exclude each other; give one")
+    library, base, arguments = parse_name(name)
+    mean, std = arguments.pop("mean", None), arguments.pop("std", None)
+    make = _torchvision if library == "torchvision" else _timm
+    model, size, statistics = make(base, arguments, pretrained, image_size)
+    if weights is not None:
+        state = read_tensors(Path(weights))
+        found = _classes_of(state, model)
+        if found is not None and "num_classes" not in arguments:
+            model, size, statistics = make(base, {**arguments, "num_classes": found}, pretrained, image_size)
+        fit_weights(model, state, (), f"weights {weights} do not fit {name}", "name the model that they were made for, with its classifier")
+    model.eval()
+    try:
+        logits = trial(model, (size, size), next(model.parameters()).device)
+    except Exception as error:  # each model refuses a size in its own way
+        raise InputError(f"model {name} cannot take images of {size} x {size} pixels ({one_line(error)}); choose another --image-size") from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise InputError(f"model {name} gives no logits (B, C), so it is no classifier; name another")
+    return BuiltClassifier(model, logits.shape[1], size, parse_statistics("mean", mean, statistics[0]), parse_statistics("std", std, statistics[1]))
+
+
+def _timm(name: str, arguments: dict[str, Any], pretrained: bool, image_size: int | None):
+    from protomask.backbones.timm_models import create, input_size
+
+    fixed, size = input_size(name, "model")
+    attempts: list[dict[str, Any]] = [{"img_size": image_size}, {"dynamic_img_size": True}] if fixed and image_size else []
+    for attempt in [*attempts, {}]:
+        try:
+            model = create(name, {**attempt, **arguments}, pretrained, "model")
+        except TypeError as error:  # an argument that the model does not know
+            if not attempt:
+                raise InputError(f"model {name}: {one_line(error)}; give other arguments") from error
+        else:
+            break
+    config = getattr(model, "pretrained_cfg", None) or {}
+    return model, image_size or size, (tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1]))
+
+
+def _torchvision(name: str, arguments: dict[str, Any], pretrained: bool, image_size: int | None):
+    import torchvision.models as library
+
+    known = library.list_models(module=library)
+    if name not in known:
+        raise unknown("model", f"torchvision/{name}", [f"torchvision/{other}" for other in known])
+    if name in ("googlenet", "inception_v3"):  # their default warns that it will change
+        arguments = {"init_weights": not pretrained, **arguments}
+    try:
+        model = library.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
+    except Exception as error:  # of the download, or of the model's own checks
+        if pretrained and not isinstance(error, TypeError):
+            raise InputError(f"pretrained weights of torchvision/{name} could not be fetched ({one_line(error)}); give a file with --weights") from error
+        raise InputError(f"model torchvision/{name}: {one_line(error)}; give other arguments") from error
+    return model, image_size or SIZE, IMAGENET
+
+
+def _classes_of(state: Mapping[str, Tensor], model: nn.Module) -> int | None:
+    """The number of classes in a file of weights, where it is not the model's own: rows of its last linear or 1x1 layer."""
+    name, last = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+    weight = renamed(state, model.state_dict()).get(f"{name}.weight")
+    if weight is None or weight.shape[1:] != last.weight.shape[1:] or weight.shape == last.weight.shape:
+        return None
+    return len(weight)
