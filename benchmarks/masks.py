@@ -68,12 +68,20 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--data", default="cub", help="data set with boxes (cub)")
     found.add_argument("--root", help="its folder; without it, only speed is measured")
-    found.add_argument("--split", choices=("train", "test"), default="test", help="settings are tuned on train, figures come from test")
-    found.add_argument("--model", default="mobilenetv2_100:pad_type=same,mean=0.5,std=0.5", help="classifier of timm, or torchvision/NAME")
+    found.add_argument(
+        "--split", choices=("train", "test"), default="test", help="settings are tuned on train, figures come from test"
+    )
+    found.add_argument(
+        "--model",
+        default="mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
+        help="classifier of timm, or torchvision/NAME",
+    )
     found.add_argument("--weights", help="its weights: .safetensors or weights-only .pth")
     found.add_argument("--image-size", type=int, help="side in pixels; the model's own by default")
     found.add_argument("--methods", default="mdm,gradcam", help=f"separated by commas, of: {', '.join(SCORES)}")
-    found.add_argument("--images", type=int, default=100, help="how many, chosen by the seed; fewer are the first of more (100)")
+    found.add_argument(
+        "--images", type=int, default=100, help="how many, chosen by the seed; fewer are the first of more (100)"
+    )
     found.add_argument("--batch-size", type=int, default=8, help="images per call (8)")
     found.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after so long")
     found.add_argument("--device", default="cpu", help="cpu, cuda, ...")
@@ -93,32 +101,57 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(row))
     if options.root is None:
         if speed is None:
-            raise InputError("--root names no data set; give the folder of the images, or --device cuda for the speed alone")
+            raise InputError(
+                "--root names no data set; give the folder of the images, or --device cuda for the speed alone"
+            )
         (output / "throughput.json").write_text(json.dumps(speed, indent=1) + "\n")
         return
     built = build_classifier(options.model, weights=options.weights, image_size=options.image_size)
     built.model.to(device, memory_format=torch.channels_last)
     data = load_data(options.data, options.root, crop=False, validation=0, image_size=built.image_size)
     data = getattr(data, options.split).with_transform(evaluation_transform(built.image_size, built.mean, built.std))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(options.seed))[:options.images]
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(options.seed))[: options.images]
     # What every row must share with this call, to be one of its measurements.
-    setting = {"data": data.fingerprint(), "split": options.split, "model": options.model, "image_size": built.image_size,
-               "weights": options.weights and Path(options.weights).name, "device": str(device), "threads": torch.get_num_threads()}
+    setting = {
+        "data": data.fingerprint(),
+        "split": options.split,
+        "model": options.model,
+        "image_size": built.image_size,
+        "weights": options.weights and Path(options.weights).name,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
     deadline = time.monotonic() + 60 * options.minutes
     measure_all(methods, built, data.subset(order), output, setting, options.batch_size, deadline, device)
     rows = {}
     for name in SCORES:
         if kept := read(output, name, setting, None):
-            rows[name] = {data.names[place]: kept[data.names[place]] for place in order.tolist() if data.names[place] in kept}
+            rows[name] = {
+                data.names[place]: kept[data.names[place]] for place in order.tolist() if data.names[place] in kept
+            }
     ours = [name for name in ("mdm", "hdm") if name in rows]
     print(f"{table(rows)}\n\n{difference_table(rows, ours)}")
-    content = {"setting": setting, "versions": versions(), "throughput": speed, "means": _named(means(rows)),
-               "differences": {one: _named(others) for one, others in differences(rows, ours).items()}, "rows": rows}
+    content = {
+        "setting": setting,
+        "versions": versions(),
+        "throughput": speed,
+        "means": _named(means(rows)),
+        "differences": {one: _named(others) for one, others in differences(rows, ours).items()},
+        "rows": rows,
+    }
     (output / "masks.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def measure_all(methods: dict[str, Method], built: BuiltClassifier, data: AnnotatedImages, output: Path, setting: dict, batch_size: int,
-                deadline: float, device: torch.device) -> None:
+def measure_all(
+    methods: dict[str, Method],
+    built: BuiltClassifier,
+    data: AnnotatedImages,
+    output: Path,
+    setting: dict,
+    batch_size: int,
+    deadline: float,
+    device: torch.device,
+) -> None:
     """Measures what is missing, a few images at a time, every method in turn, and appends it to OUTPUT/METHOD.jsonl."""
     if importlib.util.find_spec("captum"):
         import captum.attr  # noqa: F401 - so that no method pays for the import
@@ -130,18 +163,29 @@ def measure_all(methods: dict[str, Method], built: BuiltClassifier, data: Annota
     with tqdm(total=total, desc="maps", unit="map") as bar:
         for start in range(0, len(data), batch_size):
             for name, method in methods.items():
-                positions = [place for place in range(start, min(start + batch_size, len(data))) if data.names[place] not in done[name]]
+                positions = [
+                    place
+                    for place in range(start, min(start + batch_size, len(data)))
+                    if data.names[place] not in done[name]
+                ]
                 if not positions or time.monotonic() > deadline:
                     continue
                 rows = measure(method, built, data, positions, device)
                 with open(output / f"{name}.jsonl", "a", encoding="utf-8") as file:
                     for place, row in zip(positions, rows):
-                        identity = {"image": data.names[place], "localizer": repr(method.localizer), "score": method.score, "setting": setting}
+                        identity = {
+                            "image": data.names[place],
+                            "localizer": repr(method.localizer),
+                            "score": method.score,
+                            "setting": setting,
+                        }
                         file.write(json.dumps({**identity, **row}) + "\n")
                 bar.update(len(positions))
 
 
-def measure(method: Method, built: BuiltClassifier, data: AnnotatedImages, positions: list[int], device: torch.device) -> list[dict]:
+def measure(
+    method: Method, built: BuiltClassifier, data: AnnotatedImages, positions: list[int], device: torch.device
+) -> list[dict]:
     """One row per image; None where a metric is undefined."""
     batch = collate([data[place] for place in positions])
     images = batch["images"].to(device, memory_format=torch.channels_last)
@@ -171,15 +215,22 @@ def measure(method: Method, built: BuiltClassifier, data: AnnotatedImages, posit
         "pointing": pointing_game(saliency, region, tolerance=15 * built.image_size / 224),
         "probability": whole,
     }
-    cost = {"seconds": seconds / count, "cpu_seconds": busy / count, "forward": explained.tally.forward / count, "backward": explained.tally.backward / count}
-    return [{"class": int(index[place]), **cost, **{key: _or_none(values[place].item()) for key, values in found.items()}}
-            for place in range(count)]
+    cost = {
+        "seconds": seconds / count,
+        "cpu_seconds": busy / count,
+        "forward": explained.tally.forward / count,
+        "backward": explained.tally.backward / count,
+    }
+    return [
+        {"class": int(index[place]), **cost, **{key: _or_none(values[place].item()) for key, values in found.items()}}
+        for place in range(count)
+    ]
 
 
 def read(output: Path, name: str, setting: dict, method: Method | None) -> dict[str, dict]:
-    """image -> row of OUTPUT/NAME.jsonl with this setting; with ``method``, only those of its settings. The last of an image counts.
+    """image -> row of OUTPUT/NAME.jsonl with this setting and the method's own; the last row of an image counts.
 
-    Of a method with several settings in the file, the latest alone is given.
+    Without ``method``, of several settings of it in the file the latest alone is given.
     """
     path = output / f"{name}.jsonl"
     rows = []

@@ -18,10 +18,20 @@ class Method(NamedTuple):
 
 
 SCORES = {
-    "mdm": "log-probability", "hdm": "log-probability", "neuromask": "log-probability", "neuromask-published": "log-probability",
-    "meaningful": "probability", "extremal": "logit", "gradcam": "logit", "score-cam": "logit", "smoothgrad": "logit",
-    "integrated-gradients": "probability", "occlusion": "probability", "rise": "probability",
-    "center": "logit", "random": "logit",
+    "mdm": "log-probability",
+    "hdm": "log-probability",
+    "neuromask": "log-probability",
+    "neuromask-published": "log-probability",
+    "meaningful": "probability",
+    "extremal": "logit",
+    "gradcam": "logit",
+    "score-cam": "logit",
+    "smoothgrad": "logit",
+    "integrated-gradients": "probability",
+    "occlusion": "probability",
+    "rise": "probability",
+    "center": "logit",
+    "random": "logit",
 }
 """every method by name; the learned masks of this project first"""
 

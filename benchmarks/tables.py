@@ -8,7 +8,14 @@ import torch
 
 from protomask.metrics import Interval, bootstrap_difference, bootstrap_mean
 
-QUALITY = {"insertion": True, "deletion": False, "average_drop": False, "average_gain": True, "energy": True, "pointing": True}
+QUALITY = {
+    "insertion": True,
+    "deletion": False,
+    "average_drop": False,
+    "average_gain": True,
+    "energy": True,
+    "pointing": True,
+}
 """metric -> whether higher is better"""
 COST = ("seconds", "cpu_seconds", "forward", "backward")
 Rows = dict[str, dict[str, dict]]
@@ -17,8 +24,10 @@ Rows = dict[str, dict[str, dict]]
 
 def means(rows: Rows) -> dict[str, dict[str, Interval]]:
     """Mean and 95 % interval of every quantity, over the images of each method."""
-    return {method: {key: bootstrap_mean(_values(images, key, list(images))) for key in (*QUALITY, *COST)}
-            for method, images in rows.items()}
+    return {
+        method: {key: bootstrap_mean(_values(images, key, list(images))) for key in (*QUALITY, *COST)}
+        for method, images in rows.items()
+    }
 
 
 def differences(rows: Rows, ours: list[str]) -> dict[str, dict[str, dict[str, Interval]]]:
@@ -29,7 +38,9 @@ def differences(rows: Rows, ours: list[str]) -> dict[str, dict[str, dict[str, In
             common = [image for image in rows.get(one, {}) if image in rows[other]]
             if other != one and common:
                 found.setdefault(one, {})[other] = {
-                    key: bootstrap_difference(_values(rows[one], key, common), _values(rows[other], key, common)) for key in QUALITY}
+                    key: bootstrap_difference(_values(rows[one], key, common), _values(rows[other], key, common))
+                    for key in QUALITY
+                }
     return found
 
 
@@ -42,29 +53,44 @@ def verdict(metric: str, interval: Interval) -> str:
 
 def table(rows: Rows) -> str:
     """Markdown: one line per method; intervals in brackets."""
-    lines = ["| method | images | insertion | deletion | average drop % | average gain % | energy in box | pointing game "
-             "| s / image | CPU s / image | forward-backward | forward only |", "|---" * 12 + "|"]
+    lines = [
+        "| method | images | insertion | deletion | average drop % | average gain % | energy in box | pointing game "
+        "| s / image | CPU s / image | forward-backward | forward only |",
+        "|---" * 12 + "|",
+    ]
     for method, found in means(rows).items():
         cells = [_cell(found[key], 1 if key in ("average_drop", "average_gain") else 3) for key in QUALITY]
-        cost = [_number(found["seconds"].mean, 2), _number(found["cpu_seconds"].mean, 2), _number(found["backward"].mean, 0), _number(found["forward"].mean, 0)]
+        cost = [
+            _number(found["seconds"].mean, 2),
+            _number(found["cpu_seconds"].mean, 2),
+            _number(found["backward"].mean, 0),
+            _number(found["forward"].mean, 0),
+        ]
         lines.append(f"| {method} | {len(rows[method])} | " + " | ".join(cells + cost) + " |")
     return "\n".join(lines)
 
 
 def difference_table(rows: Rows, ours: list[str]) -> str:
     """Markdown: paired differences in the metrics, and who is ahead."""
-    lines = ["| difference | images | " + " | ".join(key.replace("_", " ") for key in QUALITY) + " |", "|---" * (2 + len(QUALITY)) + "|"]
+    lines = [
+        "| difference | images | " + " | ".join(key.replace("_", " ") for key in QUALITY) + " |",
+        "|---" * (2 + len(QUALITY)) + "|",
+    ]
     for one, others in differences(rows, ours).items():
         for other, found in others.items():
-            cells = [f"{_cell(interval, 1 if key in ('average_drop', 'average_gain') else 3, sign=True)} {verdict(key, interval)}"
-                     for key, interval in found.items()]
+            cells = [
+                f"{_cell(interval, 1 if key in ('average_drop', 'average_gain') else 3, sign=True)} {verdict(key, interval)}"
+                for key, interval in found.items()
+            ]
             count = sum(image in rows[other] for image in rows[one])
             lines.append(f"| {one} - {other} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _values(images: dict[str, dict], key: str, names: list[str]) -> torch.Tensor:
-    return torch.tensor([math.nan if images[name][key] is None else images[name][key] for name in names], dtype=torch.float64)
+    return torch.tensor(
+        [math.nan if images[name][key] is None else images[name][key] for name in names], dtype=torch.float64
+    )
 
 
 def _number(value: float, digits: int, sign: bool = False) -> str:
@@ -72,4 +98,5 @@ def _number(value: float, digits: int, sign: bool = False) -> str:
 
 
 def _cell(interval: Interval, digits: int, sign: bool = False) -> str:
-    return f"{_number(interval.mean, digits, sign)} [{_number(interval.low, digits, sign)}, {_number(interval.high, digits, sign)}]"
+    low, high = (_number(bound, digits, sign) for bound in (interval.low, interval.high))
+    return f"{_number(interval.mean, digits, sign)} [{low}, {high}]"

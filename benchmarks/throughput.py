@@ -14,8 +14,15 @@ from protomask.localizers import Localizer
 BATCHES = (1, 8, 32)
 
 
-def throughput(localizer: Localizer, device: torch.device, *, name: str = "resnet50", side: int = 224, batches: tuple[int, ...] = BATCHES,
-               repeats: int = 3) -> list[dict]:
+def throughput(
+    localizer: Localizer,
+    device: torch.device,
+    *,
+    name: str = "resnet50",
+    side: int = 224,
+    batches: tuple[int, ...] = BATCHES,
+    repeats: int = 3,
+) -> list[dict]:
     """Times ``localizer`` (a dataclass with ``batch_size``) on noise: what a map costs does not depend on the picture.
 
     Args:

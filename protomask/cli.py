@@ -58,6 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_import_options(commands.add_parser("import-official", help="a run from a ProtoPNet that others trained", description=(
         "Reads a file of cfchen-duke/ProtoPNet (state dict or whole model) or CaBRNet's model_state.pth, without running any code in it, "
         "measures it on your data and writes a run, on which project, explain, evaluate and report work.")))
+    _add_localize(commands.add_parser("localize", help="where a plain classifier looks in pictures", description=(
+        "Maps of the most probable class, or of --index, for any classifier of timm or torchvision. The same command goes on "
+        "where it was stopped.")))
 
     report = commands.add_parser("report", help="write a run's report.html again")
     _add_run(report)
@@ -88,6 +91,26 @@ def _add_import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", action="store_true", help="move every prototype onto its nearest training patch")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that load images")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_localize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
+    parser.add_argument("--model", required=True, metavar="NAME",
+                        help="timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same,mean=0.5,std=0.5")
+    parser.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
+    parser.add_argument("--pretrained", action="store_true", help="download the model's pretrained weights from its hub")
+    parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input in pixels; the model's own by default")
+    parser.add_argument("--index", metavar="CLASS", help="class number, or name in --labels; several by commas; the most probable by default")
+    parser.add_argument("--top", type=int, default=1, metavar="N", help="without --index: the N most probable classes (1)")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
+    parser.add_argument("--localizer", default="mdm", metavar="NAMES", help="localizers separated by commas (mdm)")
+    parser.add_argument("--score", default="log-probability", metavar="KIND",
+                        help="what of the class is explained: log-probability, probability or logit (log-probability)")
+    parser.add_argument("--multi-label", action="store_true", help="each class is a question of its own: sigmoid instead of softmax")
+    parser.add_argument("--output", default="localized", metavar="DIR", help="folder of overlays, maps and JSON (localized)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -136,7 +159,16 @@ def _train(arguments: argparse.Namespace) -> int:
     return train_command(options, arguments.output, arguments.resume, progress=not arguments.quiet)
 
 
+def _localize(arguments: argparse.Namespace) -> int:
+    from protomask.commands.localize import LocalizeOptions, localize_command
+
+    options = LocalizeOptions(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(LocalizeOptions)})
+    return localize_command(options, progress=not arguments.quiet)
+
+
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "localize":
+        return _localize(arguments)
     common = {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
     if arguments.command == "project":
         from protomask.commands.project import project_command
@@ -186,7 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"protomask: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        mend = "; go on with --resume and the same --output" if getattr(arguments, "command", None) == "train" else ""
+        mend = {"train": "; go on with --resume and the same --output", "localize": "; the same command goes on"}.get(
+            getattr(arguments, "command", None), "")
         print(f"protomask: interrupted{mend}", file=sys.stderr)
         return 130
     finally:

@@ -30,8 +30,9 @@ class BuiltClassifier(NamedTuple):
     """of RGB in [0, 1]"""
 
 
-def build_classifier(name: str, *, pretrained: bool = False, weights: Path | str | None = None,
-                     image_size: int | None = None) -> BuiltClassifier:
+def build_classifier(
+    name: str, *, pretrained: bool = False, weights: Path | str | None = None, image_size: int | None = None
+) -> BuiltClassifier:
     """Builds a classifier of timm or torchvision.
 
     Args:
@@ -48,6 +49,8 @@ def build_classifier(name: str, *, pretrained: bool = False, weights: Path | str
     """
     if pretrained and weights is not None:
         raise InputError(f"model {name}: pretrained weights and the file {weights} exclude each other; give one")
+    if image_size is not None and image_size < 1:
+        raise InputError(f"--image-size is {image_size}; give at least 1 pixel")
     library, base, arguments = parse_name(name)
     mean, std = arguments.pop("mean", None), arguments.pop("std", None)
     make = _torchvision if library == "torchvision" else _timm
@@ -57,22 +60,38 @@ def build_classifier(name: str, *, pretrained: bool = False, weights: Path | str
         found = _classes_of(state, model)
         if found is not None and "num_classes" not in arguments:
             model, size, statistics = make(base, {**arguments, "num_classes": found}, pretrained, image_size)
-        fit_weights(model, state, (), f"weights {weights} do not fit {name}", "name the model that they were made for, with its classifier")
+        fit_weights(
+            model,
+            state,
+            (),
+            f"weights {weights} do not fit {name}",
+            "name the model that they were made for, with its classifier",
+        )
     model.eval()
     try:
         logits = trial(model, (size, size), next(model.parameters()).device)
     except Exception as error:  # each model refuses a size in its own way
-        raise InputError(f"model {name} cannot take images of {size} x {size} pixels ({one_line(error)}); choose another --image-size") from error
+        raise InputError(
+            f"model {name} cannot take images of {size} x {size} pixels ({one_line(error)}); choose another --image-size"
+        ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InputError(f"model {name} gives no logits (B, C), so it is no classifier; name another")
-    return BuiltClassifier(model, logits.shape[1], size, parse_statistics("mean", mean, statistics[0]), parse_statistics("std", std, statistics[1]))
+    return BuiltClassifier(
+        model,
+        logits.shape[1],
+        size,
+        parse_statistics("mean", mean, statistics[0]),
+        parse_statistics("std", std, statistics[1]),
+    )
 
 
 def _timm(name: str, arguments: dict[str, Any], pretrained: bool, image_size: int | None):
     from protomask.backbones.timm_models import create, input_size
 
     fixed, size = input_size(name, "model")
-    attempts: list[dict[str, Any]] = [{"img_size": image_size}, {"dynamic_img_size": True}] if fixed and image_size else []
+    attempts: list[dict[str, Any]] = (
+        [{"img_size": image_size}, {"dynamic_img_size": True}] if fixed and image_size else []
+    )
     for attempt in [*attempts, {}]:
         try:
             model = create(name, {**attempt, **arguments}, pretrained, "model")
@@ -82,7 +101,11 @@ def _timm(name: str, arguments: dict[str, Any], pretrained: bool, image_size: in
         else:
             break
     config = getattr(model, "pretrained_cfg", None) or {}
-    return model, image_size or size, (tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1]))
+    return (
+        model,
+        image_size or size,
+        (tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1])),
+    )
 
 
 def _torchvision(name: str, arguments: dict[str, Any], pretrained: bool, image_size: int | None):
@@ -97,14 +120,18 @@ def _torchvision(name: str, arguments: dict[str, Any], pretrained: bool, image_s
         model = library.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
     except Exception as error:  # of the download, or of the model's own checks
         if pretrained and not isinstance(error, TypeError):
-            raise InputError(f"pretrained weights of torchvision/{name} could not be fetched ({one_line(error)}); give a file with --weights") from error
+            raise InputError(
+                f"pretrained weights of torchvision/{name} could not be fetched ({one_line(error)}); give a file with --weights"
+            ) from error
         raise InputError(f"model torchvision/{name}: {one_line(error)}; give other arguments") from error
     return model, image_size or SIZE, IMAGENET
 
 
 def _classes_of(state: Mapping[str, Tensor], model: nn.Module) -> int | None:
     """The number of classes in a file of weights, where it is not the model's own: rows of its last linear or 1x1 layer."""
-    name, last = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+    name, last = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))
+    ][-1]
     weight = renamed(state, model.state_dict()).get(f"{name}.weight")
     if weight is None or weight.shape[1:] != last.weight.shape[1:] or weight.shape == last.weight.shape:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from protomask.picture_files import read_pictures
@@ -49,9 +50,14 @@ def as_batch(path: str, transform) -> torch.Tensor:
     Raises:
         InputError: it cannot be read.
     """
+    pixels, _ = decode(Path(path))
+    return pixels_as_batch(pixels, transform)
+
+
+def pixels_as_batch(pixels: np.ndarray, transform) -> torch.Tensor:
+    """An image (H, W, 3) uint8 as (1, 3, H', W'), through the transform of a data set."""
     from torchvision import tv_tensors
 
-    pixels, _ = decode(Path(path))
     image = tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1))
     boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=tuple(image.shape[-2:]))
     return transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"].as_subclass(torch.Tensor)[None]

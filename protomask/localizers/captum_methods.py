@@ -47,8 +47,12 @@ class IntegratedGradients:
         from captum import attr
 
         def attribute(score: Score, image: Tensor, number: Tensor) -> Tensor:
-            found = attr.IntegratedGradients(score).attribute(image.requires_grad_(), additional_forward_args=number, n_steps=self.steps,
-                                                              internal_batch_size=self.batch_size)
+            found = attr.IntegratedGradients(score).attribute(
+                image.requires_grad_(),
+                additional_forward_args=number,
+                n_steps=self.steps,
+                internal_batch_size=self.batch_size,
+            )
             return _magnitude(found, self.clip)
 
         return _each(explained, images, index, attribute, "integrated gradients", progress)
@@ -85,9 +89,15 @@ class SmoothGrad:
             tunnel = attr.NoiseTunnel(attr.Saliency(score))
             with torch.random.fork_rng([image.device] if image.is_cuda else []):
                 torch.manual_seed(self.seed)
-                found = tunnel.attribute(image.requires_grad_(), nt_type="smoothgrad", nt_samples=self.samples,
-                                         nt_samples_batch_size=self.batch_size, abs=False, additional_forward_args=number,
-                                         stdevs=self.noise * float(image.detach().amax() - image.detach().amin()))
+                found = tunnel.attribute(
+                    image.requires_grad_(),
+                    nt_type="smoothgrad",
+                    nt_samples=self.samples,
+                    nt_samples_batch_size=self.batch_size,
+                    abs=False,
+                    additional_forward_args=number,
+                    stdevs=self.noise * float(image.detach().amax() - image.detach().amin()),
+                )
             return _magnitude(found, self.clip)
 
         return _each(explained, images, index, attribute, "smoothgrad", progress)
@@ -113,7 +123,9 @@ class Occlusion:
     def __post_init__(self) -> None:
         _require("occlusion", window=self.window, stride=self.stride, batch_size=self.batch_size)
         if self.stride > self.window:
-            raise InputError(f"Occlusion: stride {self.stride} leaves gaps between windows of {self.window}; give at most that")
+            raise InputError(
+                f"Occlusion: stride {self.stride} leaves gaps between windows of {self.window}; give at most that"
+            )
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -126,31 +138,50 @@ class Occlusion:
 
         def attribute(score: Score, image: Tensor, number: Tensor) -> Tensor:
             with torch.no_grad():
-                found = attr.Occlusion(score).attribute(image, sliding_window_shapes=(3, window, window), strides=(3, stride, stride),
-                                                        additional_forward_args=number, perturbations_per_eval=self.batch_size)
+                found = attr.Occlusion(score).attribute(
+                    image,
+                    sliding_window_shapes=(3, window, window),
+                    strides=(3, stride, stride),
+                    additional_forward_args=number,
+                    perturbations_per_eval=self.batch_size,
+                )
             return found[:, 0].relu()
 
         return _each(explained, images, index, attribute, "occlusion", progress)
 
 
-def _each(explained: Explainable, images: Tensor, index: Tensor, attribute: Callable[[Score, Tensor, Tensor], Tensor],
-          name: str, progress: bool) -> Tensor:
+def _each(
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    attribute: Callable[[Score, Tensor, Tensor], Tensor],
+    name: str,
+    progress: bool,
+) -> Tensor:
     """min-max of ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair."""
     check_pairs(images, index)
 
     def score(perturbed: Tensor, numbers: Tensor) -> Tensor:
         scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)
         if scores.shape != numbers.shape:
-            raise InputError(f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(numbers)} images; "
-                             f"it must give one score per image, ({len(numbers)},)")
+            raise InputError(
+                f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(numbers)} images; "
+                f"it must give one score per image, ({len(numbers)},)"
+            )
         if perturbed.requires_grad and not scores.requires_grad:
-            raise InputError(f"the score of {type(explained).__name__} has no gradient with respect to the images; {name} needs one")
+            raise InputError(
+                f"the score of {type(explained).__name__} has no gradient with respect to the images; {name} needs one"
+            )
         return scores
 
     with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
         # Clones, because tensors made under inference mode cannot take part in a backward pass.
-        maps = [attribute(score, images[place:place + 1].detach().clone(), index[place:place + 1].detach().clone().long()).detach()
-                for place in tqdm(range(len(images)), desc=name, unit="map", disable=not progress)]
+        maps = [
+            attribute(
+                score, images[place : place + 1].detach().clone(), index[place : place + 1].detach().clone().long()
+            ).detach()
+            for place in tqdm(range(len(images)), desc=name, unit="map", disable=not progress)
+        ]
     if not maps:
         raise InputError("there are no images to explain; give at least one")
     return min_max(torch.cat(maps))
@@ -164,7 +195,9 @@ def _magnitude(attribution: Tensor, clip: float) -> Tensor:
 
 def _require(name: str, **numbers: int) -> None:
     if find_spec("captum") is None:
-        raise InputError(f"localizer {name!r} needs captum, which is not installed; install it with: pip install protomask[compare]")
+        raise InputError(
+            f"localizer {name!r} needs captum, which is not installed; install it with: pip install protomask[compare]"
+        )
     for key, value in numbers.items():
         if value < 1:
             raise InputError(f"localizer {name!r}: {key} is {value}; give at least 1")

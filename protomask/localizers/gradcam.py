@@ -53,7 +53,7 @@ class GradCAM:
                     features = layer.as_map(layer.output, size)
                     if not (score.requires_grad and features.requires_grad):
                         raise InputError(f"the score of {type(explained).__name__} has no gradient; Grad-CAM needs one")
-                    slope, = torch.autograd.grad(score.sum(), layer.output, materialize_grads=True, allow_unused=True)
+                    (slope,) = torch.autograd.grad(score.sum(), layer.output, materialize_grads=True, allow_unused=True)
                     cam = (layer.as_map(slope, size).mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
                     maps.append(F.interpolate(cam.detach().float(), size, mode="bilinear", align_corners=False)[:, 0])
                     bar.update(len(part))

@@ -34,12 +34,15 @@ class Layer:
             raise InputError(f"layer {self.name!r} takes no part in the score; name another")
         found = as_map(values, self.root, image_size)
         if found is None:
-            raise InputError(f"layer {self.name!r} gives no feature map or tokens on a grid, but {tuple(values.shape)}; name another")
+            raise InputError(
+                f"layer {self.name!r} gives no feature map or tokens on a grid, but {tuple(values.shape)}; name another"
+            )
         return found
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Keeps the module's output of each pass; the hook goes, also after an exception."""
+
         def keep(module: nn.Module, inputs: tuple, output: object) -> object:
             if not isinstance(output, Tensor):
                 raise InputError(f"layer {self.name!r} gives {type(output).__name__}, not one tensor; name another")
@@ -71,15 +74,19 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
     """
     roots = held_modules(explained)
     if not roots:
-        raise InputError(f"{type(explained).__name__} holds no torch module, so {method} finds no feature map; "
-                         "those that need scores alone can explain it: mdm, rise, occlusion")
+        raise InputError(
+            f"{type(explained).__name__} holds no torch module, so {method} finds no feature map; "
+            "those that need scores alone can explain it: mdm, rise, occlusion"
+        )
     if name is not None:
         for root in roots:
             module = dict(root.named_modules()).get(name)
             if module is not None and name:
                 return Layer(name, module, root)
-        raise InputError(f"{type(roots[0]).__name__} has no layer {name!r}; the names are those of named_modules(), "
-                         f"among them {', '.join([child for child, _ in roots[0].named_children()][:12])}")
+        raise InputError(
+            f"{type(roots[0]).__name__} has no layer {name!r}; the names are those of named_modules(), "
+            f"among them {', '.join([child for child, _ in roots[0].named_children()][:12])}"
+        )
     if isinstance(explained, PrototypeNetwork) and isinstance(getattr(explained, "backbone", None), nn.Module):
         return Layer("backbone", explained.backbone, explained)
     return _last_map(roots, explained, image, index, method)
@@ -91,6 +98,7 @@ def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, ind
     try:
         for root in roots:
             for name, module in root.named_modules():
+
                 def note(_, __, output, layer=Layer(name, module, root)):
                     if isinstance(output, Tensor) and len(output) == 1:
                         found.append((layer, output.shape))
@@ -105,13 +113,17 @@ def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, ind
     maps = [place for place, (layer, shape) in enumerate(found) if _is_map(shape, layer.root)]
     tokens = [layer.name for layer, shape in found if len(shape) == 3 and shape[1] > 2]
     # Attention has four dimensions, too (heads): what comes after the last of them decides.
-    if any(layer.name in tokens for layer, _ in found[maps[-1] if maps else 0:]):
+    if any(layer.name in tokens for layer, _ in found[maps[-1] if maps else 0 :]):
         example = next((name for name in reversed(tokens) if name.endswith(("norm1", "ln_1"))), tokens[-1])
-        raise InputError(f"{type(roots[0]).__name__} ends in tokens, not in a feature map, so {method} cannot choose a layer; "
-                         f"name one whose tokens still reach the score, for example layer={example!r}")
+        raise InputError(
+            f"{type(roots[0]).__name__} ends in tokens, not in a feature map, so {method} cannot choose a layer; "
+            f"name one whose tokens still reach the score, for example layer={example!r}"
+        )
     if not maps:
-        raise InputError(f"{type(roots[0]).__name__} has no layer with a feature map (B, C, h, w), so {method} cannot explain it; "
-                         "those that need scores alone can: mdm, rise, occlusion")
+        raise InputError(
+            f"{type(roots[0]).__name__} has no layer with a feature map (B, C, h, w), so {method} cannot explain it; "
+            "those that need scores alone can: mdm, rise, occlusion"
+        )
     return found[maps[-1]][0]
 
 

@@ -42,13 +42,19 @@ class ReceptiveField:
         """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
         check_pairs(images, index)
         if not callable(getattr(explained, "similarity_maps", None)):
-            raise InputError(f"{type(explained).__name__} has no similarity maps, so localizer 'receptive-field' cannot explain it; "
-                             "those that need scores alone can: mdm, rise, occlusion")
+            raise InputError(
+                f"{type(explained).__name__} has no similarity maps, so localizer 'receptive-field' cannot explain it; "
+                "those that need scores alone can: mdm, rise, occlusion"
+            )
         if not len(images):
             raise InputError("there are no images to explain; give at least one")
         maps = []
-        with torch.inference_mode(False), torch.enable_grad(), frozen(explained), \
-                tqdm(total=len(images), desc="receptive fields", unit="map", disable=not progress) as bar:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            frozen(explained),
+            tqdm(total=len(images), desc="receptive fields", unit="map", disable=not progress) as bar,
+        ):
             for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
                 maps.append(_spread(explained, part.detach().clone().requires_grad_(), chosen.detach().clone().long()))
                 bar.update(len(part))
@@ -58,30 +64,40 @@ class ReceptiveField:
 def _spread(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
     similarity = explained.similarity_maps(images, index)
     if similarity.ndim != 3 or len(similarity) != len(images):
-        raise InputError(f"similarity_maps(images, index) gave the shape {tuple(similarity.shape)}; it must give one map per image, "
-                         f"({len(images)}, h, w)")
+        raise InputError(
+            f"similarity_maps(images, index) gave the shape {tuple(similarity.shape)}; it must give one map per image, "
+            f"({len(images)}, h, w)"
+        )
     if not similarity.requires_grad:
-        raise InputError(f"the similarity maps of {type(explained).__name__} have no gradient; localizer 'receptive-field' needs one")
+        raise InputError(
+            f"the similarity maps of {type(explained).__name__} have no gradient; localizer 'receptive-field' needs one"
+        )
     cells = similarity.flatten(1)
     weights = (cells - cells.amin(1, keepdim=True)).detach().float()
     total = images.new_zeros(len(images), *images.shape[-2:], dtype=torch.float32)
     for cell in range(cells.shape[1]):
         # Pairs do not see each other, so that the gradient of the sum is each pair's own.
-        slope, = torch.autograd.grad(cells[:, cell].sum(), images, retain_graph=True)
+        (slope,) = torch.autograd.grad(cells[:, cell].sum(), images, retain_graph=True)
         total += weights[:, cell, None, None] * _gaussian(slope.abs().sum(1))
     return total
 
 
 def _gaussian(mass: Tensor) -> Tensor:
-    """For each (H, W) of ``mass`` (B, H, W) >= 0 the Gaussian with its centre and covariance, of sum 1; zero where it has none."""
+    """Per (H, W) of ``mass`` (B, H, W) >= 0 the Gaussian with its centre and covariance, of sum 1; zero for no mass."""
     mass = mass.double().nan_to_num(0.0, 0.0, 0.0)
     weight = mass.sum((1, 2), keepdim=True)
     share = mass / weight.clamp_min(1e-300)
-    places = torch.meshgrid(*(torch.arange(side, dtype=torch.float64, device=mass.device) for side in mass.shape[1:]), indexing="ij")
+    places = torch.meshgrid(
+        *(torch.arange(side, dtype=torch.float64, device=mass.device) for side in mass.shape[1:]), indexing="ij"
+    )
     down, right = (place - (share * place).sum((1, 2), keepdim=True) for place in places)
     # A single pixel has no spread: that of a pixel's own square keeps the Gaussian finite.
-    vertical, across, horizontal = ((share * one * two).sum((1, 2), keepdim=True) for one, two in ((down, down), (down, right), (right, right)))
+    vertical, across, horizontal = (
+        (share * one * two).sum((1, 2), keepdim=True) for one, two in ((down, down), (down, right), (right, right))
+    )
     vertical, horizontal = vertical + 1 / 12, horizontal + 1 / 12
-    squares = (horizontal * down**2 - 2 * across * down * right + vertical * right**2) / (vertical * horizontal - across**2)
+    squares = (horizontal * down**2 - 2 * across * down * right + vertical * right**2) / (
+        vertical * horizontal - across**2
+    )
     bell = torch.exp(-squares / 2)
     return torch.where(weight > 0, bell / bell.sum((1, 2), keepdim=True), 0.0).float()

@@ -40,8 +40,10 @@ class RISE:
 
     def __post_init__(self) -> None:
         if min(self.masks, self.cells, self.batch_size) < 1 or not 0 < self.show < 1:
-            raise InputError(f"RISE: masks={self.masks}, cells={self.cells}, batch_size={self.batch_size}, show={self.show}; "
-                             "give at least 1 of each, and a probability between 0 and 1")
+            raise InputError(
+                f"RISE: masks={self.masks}, cells={self.cells}, batch_size={self.batch_size}, show={self.show}; "
+                "give at least 1 of each, and a probability between 0 and 1"
+            )
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -52,7 +54,11 @@ class RISE:
         index = index.long()
         shown = torch.zeros(height * width, dtype=torch.float64, device=images.device)
         total = torch.zeros(count, height * width, dtype=torch.float64, device=images.device)
-        with torch.no_grad(), frozen(explained), tqdm(total=self.masks * count, desc="rise", unit="pass", disable=not progress) as bar:
+        with (
+            torch.no_grad(),
+            frozen(explained),
+            tqdm(total=self.masks * count, desc="rise", unit="pass", disable=not progress) as bar,
+        ):
             for masks in self._masks((height, width), images.device):
                 flat = masks.flatten(1).double()
                 shown += flat.sum(0)
@@ -74,7 +80,13 @@ class RISE:
         grids = (torch.rand(self.masks, 1, rows + 1, columns + 1, generator=generator) < self.show).float()
         shifts = torch.stack([torch.randint(side, (self.masks,), generator=generator) for side in cell], 1).tolist()
         for start in range(0, self.masks, self.batch_size):
-            part = grids[start:start + self.batch_size].to(device)
-            large = F.interpolate(part, ((rows + 1) * cell[0], (columns + 1) * cell[1]), mode="bilinear", align_corners=False)[:, 0]
-            yield torch.stack([mask[down:down + size[0], right:right + size[1]]
-                               for mask, (down, right) in zip(large, shifts[start:start + self.batch_size])])
+            part = grids[start : start + self.batch_size].to(device)
+            large = F.interpolate(
+                part, ((rows + 1) * cell[0], (columns + 1) * cell[1]), mode="bilinear", align_corners=False
+            )[:, 0]
+            yield torch.stack(
+                [
+                    mask[down : down + size[0], right : right + size[1]]
+                    for mask, (down, right) in zip(large, shifts[start : start + self.batch_size])
+                ]
+            )

@@ -45,7 +45,7 @@ class ScoreCAM:
         with torch.no_grad(), frozen(explained):
             layer = find_layer(explained, images[:1], index[:1], self.layer, "Score-CAM")
             for place in tqdm(range(len(images)), desc="score-cam", unit="map", disable=not progress):
-                image, number = images[place:place + 1], index[place:place + 1]
+                image, number = images[place : place + 1], index[place : place + 1]
                 with layer.recorded():
                     explained.score(image, number)
                     features = layer.as_map(layer.output, tuple(image.shape[-2:])).float()

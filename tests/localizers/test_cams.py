@@ -56,13 +56,18 @@ def test_agreement_with_captum():
     attr = pytest.importorskip("captum.attr")
     network, (images, index) = Network().eval(), pairs(4, 24, 30)
     direct = attr.LayerGradCam(network.score, network.body[2]).attribute(
-        images.clone().requires_grad_(), additional_forward_args=index, relu_attributions=True)
+        images.clone().requires_grad_(), additional_forward_args=index, relu_attributions=True
+    )
     expected = min_max(F.interpolate(direct.detach(), (24, 30), mode="bilinear")[:, 0])
-    torch.testing.assert_close(GradCAM(layer="body.2", batch_size=3)(network, images, index), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        GradCAM(layer="body.2", batch_size=3)(network, images, index), expected, atol=1e-5, rtol=0
+    )
 
 
-@pytest.mark.parametrize("name, layer", [("resnet10t", "layer4"), ("mobilenetv2_035", "bn2"), ("convnext_atto", "norm_pre"),
-                                         ("test_efficientnet", "bn2")])
+@pytest.mark.parametrize(
+    "name, layer",
+    [("resnet10t", "layer4"), ("mobilenetv2_035", "bn2"), ("convnext_atto", "norm_pre"), ("test_efficientnet", "bn2")],
+)
 def test_the_last_feature_map_of_real_networks(name, layer):
     model = timm.create_model(name).eval()
     images, index = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 5])
@@ -73,7 +78,9 @@ def test_the_last_feature_map_of_real_networks(name, layer):
 
 
 def test_channels_last_maps_and_tokens():
-    swin = timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=2, embed_dim=24, depths=(1, 1), num_heads=(2, 2)).eval()
+    swin = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=64, window_size=2, embed_dim=24, depths=(1, 1), num_heads=(2, 2)
+    ).eval()
     images, index = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([3])
     layer = find_layer(Classifier(swin), images, index, None, "x")
     with layer.recorded():
@@ -100,13 +107,15 @@ def test_prototype_networks_show_the_map_before_the_prototypes(kind, method):
     assert found.shape == (2, 16, 16) and found.isfinite().all() and network.training
 
 
-@pytest.mark.parametrize("method", [GradCAM(batch_size=2), ScoreCAM(batch_size=3)], ids=lambda method: type(method).__name__)
+@pytest.mark.parametrize(
+    "method", [GradCAM(batch_size=2), ScoreCAM(batch_size=3)], ids=lambda method: type(method).__name__
+)
 def test_batch_loop_state_and_errors(method):
     network, (images, index) = Network().train(), pairs(5, 21, 26)
     modes = [module.training for module in network.modules()]
     with torch.inference_mode():
         whole = method(network, images, index)
-    single = torch.cat([method(network, images[place:place + 1], index[place:place + 1]) for place in range(5)])
+    single = torch.cat([method(network, images[place : place + 1], index[place : place + 1]) for place in range(5)])
     torch.testing.assert_close(whole, single, atol=1e-4, rtol=0)
     assert not whole.requires_grad and whole.dtype == torch.float32 and whole.amin() >= 0 and whole.amax() <= 1
 
@@ -138,10 +147,14 @@ def test_in_place_changes_after_the_layer_do_no_harm():
     torch.manual_seed(0)
     model, (images, index) = InPlace(), pairs(2)
     features = model.convolution(images).detach().requires_grad_()
-    slope, = torch.autograd.grad(features.relu().mean((2, 3))[torch.arange(2), index].sum(), features)
+    (slope,) = torch.autograd.grad(features.relu().mean((2, 3))[torch.arange(2), index].sum(), features)
     cam = (slope.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu().detach()
-    torch.testing.assert_close(GradCAM()(Classifier(model, score="logit"), images, index),
-                               min_max(F.interpolate(cam, (24, 24), mode="bilinear")[:, 0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        GradCAM()(Classifier(model, score="logit"), images, index),
+        min_max(F.interpolate(cam, (24, 24), mode="bilinear")[:, 0]),
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def test_what_has_no_feature_map_is_refused_with_the_mend():

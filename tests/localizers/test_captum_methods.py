@@ -10,7 +10,11 @@ from protomask.localizers.base import min_max
 from tests.localizers.toys import Linear, Network, Region, pairs
 
 attr = pytest.importorskip("captum.attr")
-QUICK = [IntegratedGradients(steps=6, batch_size=4), SmoothGrad(samples=5, batch_size=2), Occlusion(window=90, stride=60)]
+QUICK = [
+    IntegratedGradients(steps=6, batch_size=4),
+    SmoothGrad(samples=5, batch_size=2),
+    Occlusion(window=90, stride=60),
+]
 
 
 def test_integrated_gradients_of_a_linear_score_are_its_terms():
@@ -36,7 +40,9 @@ def test_clipping_bounds_the_few_greatest_values():
 def test_occlusion_by_hand():
     """Windows of 2 at strides of 1 over a 4 x 4 image, of which only the pixel (0, 0) counts."""
     images = torch.ones(1, 3, 4, 4)
-    found = Occlusion(window=112, stride=56, batch_size=5)(Region(slice(0, 1), slice(0, 1)), images, torch.tensor([0]))[0]
+    found = Occlusion(window=112, stride=56, batch_size=5)(Region(slice(0, 1), slice(0, 1)), images, torch.tensor([0]))[
+        0
+    ]
     # The one window that holds the pixel falls by 1; of the pixels it covers, (0, 1) is in two windows and (1, 1) in four.
     expected = torch.zeros(4, 4)
     expected[0, 0], expected[0, 1], expected[1, 0], expected[1, 1] = 1, 0.5, 0.5, 0.25
@@ -47,8 +53,12 @@ def test_agreement_with_captum_called_directly():
     network, (images, index) = Network().eval(), pairs(1, 24, 30)
     with frozen(network):
         direct = attr.IntegratedGradients(network.score).attribute(images, additional_forward_args=index, n_steps=7)
-    torch.testing.assert_close(IntegratedGradients(steps=7, clip=100, batch_size=3)(network, images, index),
-                               min_max(direct.abs().sum(1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        IntegratedGradients(steps=7, clip=100, batch_size=3)(network, images, index),
+        min_max(direct.abs().sum(1)),
+        atol=1e-5,
+        rtol=0,
+    )
     with torch.no_grad():
         direct = attr.Occlusion(network.score).attribute(images, (3, 9, 9), (3, 5, 5), additional_forward_args=index)
     found = Occlusion(window=round(9 * 224 / 24), stride=round(5 * 224 / 24))(network, images, index)
@@ -57,7 +67,13 @@ def test_agreement_with_captum_called_directly():
     deviation = 0.15 * float(images.max() - images.min())
     with frozen(network):
         direct = attr.NoiseTunnel(attr.Saliency(network.score)).attribute(
-            images.clone().requires_grad_(), nt_samples=6, nt_samples_batch_size=3, stdevs=deviation, abs=False, additional_forward_args=index)
+            images.clone().requires_grad_(),
+            nt_samples=6,
+            nt_samples_batch_size=3,
+            stdevs=deviation,
+            abs=False,
+            additional_forward_args=index,
+        )
     found = SmoothGrad(samples=6, clip=100, seed=5, batch_size=3)(network, images, index)
     torch.testing.assert_close(found, min_max(direct.abs().sum(1)), atol=1e-5, rtol=0)
 
@@ -70,7 +86,7 @@ def test_batch_loop_state_and_generators(localizer, recwarn):
     with torch.inference_mode():
         whole = localizer(network, images, index)
     assert torch.equal(torch.random.get_rng_state(), before)
-    single = torch.cat([localizer(network, images[place:place + 1], index[place:place + 1]) for place in range(3)])
+    single = torch.cat([localizer(network, images[place : place + 1], index[place : place + 1]) for place in range(3)])
     torch.testing.assert_close(whole, single, atol=1e-4, rtol=0)
     assert whole.shape == (3, 21, 26) and whole.dtype == torch.float32 and not whole.requires_grad
     assert whole.amin() == 0 and torch.equal(whole.amax((1, 2)), torch.ones(3))
@@ -92,7 +108,11 @@ def test_the_model_is_left_as_it_was_after_an_error(localizer):
     with pytest.raises(ZeroDivisionError):
         localizer(network, images, index)
     handle.remove()
-    assert network.training and network.body[3].training and all(parameter.requires_grad for parameter in network.parameters())
+    assert (
+        network.training
+        and network.body[3].training
+        and all(parameter.requires_grad for parameter in network.parameters())
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

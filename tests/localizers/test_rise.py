@@ -47,7 +47,12 @@ def test_a_batch_gives_what_a_loop_gives_and_the_model_is_left_as_it_was():
     rise = RISE(masks=30, batch_size=8)
     with torch.inference_mode():
         whole = rise(network, images, index)
-    single = torch.cat([RISE(masks=30, batch_size=11)(network, images[place:place + 1], index[place:place + 1]) for place in range(3)])
+    single = torch.cat(
+        [
+            RISE(masks=30, batch_size=11)(network, images[place : place + 1], index[place : place + 1])
+            for place in range(3)
+        ]
+    )
     torch.testing.assert_close(whole, single, atol=1e-4, rtol=0)
     assert torch.equal(torch.random.get_rng_state(), before) and network.training and network.body[1].training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())

@@ -1,0 +1,179 @@
+"""The benchmark's script, on a few small pictures."""
+
+import importlib
+import json
+import sys
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from protomask.backbones.classifier import build_classifier
+from protomask.data import collate, load_data
+from protomask.data.transforms import evaluation_transform
+from protomask.explainable import Classifier
+from protomask.localizers import MDM, GradCAM
+from protomask.metrics import average_drop, energy_pointing, insertion, kept_scores
+from tests.toy import ColourImages
+
+MODULES = ("masks", "methods", "tables", "throughput")
+
+
+@pytest.fixture
+def benchmark(monkeypatch, request):
+    """The script as a module; it imports its neighbours by their plain names."""
+    monkeypatch.syspath_prepend(request.config.rootpath / "benchmarks")
+    yield importlib.import_module("masks")
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    root = tmp_path_factory.mktemp("material")
+    rows = ["file,x0,y0,x1,y1"]
+    for split, count, seed in (("train", 1, 0), ("test", 2, 1)):
+        data = ColourImages(count, seed=seed)
+        for place, label in enumerate(data.labels.tolist()):
+            name = f"{split}/colour {label}/{place}.png"
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            pixels = (data.pixels[place].clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(root / name)
+            row, column = data.corners[place].tolist()
+            rows.append(f"{name},{column},{row},{column + 8},{row + 8}")
+    (root / "boxes.csv").write_text("\n".join(rows) + "\n")
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet", num_classes=3).state_dict(), root / "weights.safetensors")
+    return root
+
+
+def words(material, output, *more):
+    return [
+        "--data",
+        "folder",
+        "--root",
+        str(material),
+        "--model",
+        "test_resnet",
+        "--weights",
+        str(material / "weights.safetensors"),
+        "--image-size",
+        "48",
+        "--batch-size",
+        "2",
+        "--output",
+        str(output),
+        *map(str, more),
+    ]
+
+
+def test_measures_once_prints_and_writes(benchmark, material, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "out"
+    assert benchmark.main(words(material, output, "--methods", "gradcam,center", "--images", 3)) == 0
+    table = capsys.readouterr().out
+    assert "| gradcam | 3 |" in table and "| center | 3 |" in table
+    found = json.loads((output / "masks.json").read_text())
+    assert set(found["rows"]) == {"gradcam", "center"} and found["means"]["gradcam"]["insertion"]["n"] == 3
+
+    # Every number of a row, computed here without the script.
+    built = build_classifier("test_resnet", weights=material / "weights.safetensors", image_size=48)
+    data = load_data("folder", material, validation=0, image_size=48).test.with_transform(
+        evaluation_transform(48, built.mean, built.std)
+    )
+    for name, row in found["rows"]["gradcam"].items():
+        batch = collate([data[data.names.index(name)]])
+        images, index = batch["images"], built.model(batch["images"]).argmax(1)
+        saliency = GradCAM()(Classifier(built.model, "logit"), images, index)
+        score = Classifier(built.model, "probability").score
+        assert row["class"] == int(index) and row["probability"] == pytest.approx(score(images, index).item(), abs=1e-4)
+        assert row["insertion"] == pytest.approx(insertion(score, images, index, saliency).auc.item(), abs=1e-3)
+        drop = average_drop(score(images, index), kept_scores(score, images, index, saliency))
+        assert row["average_drop"] == pytest.approx(drop.item(), abs=0.05)
+        x0, y0, x1, y1 = (int(edge) for edge in batch["boxes"][0][0])
+        region = torch.zeros(1, 48, 48, dtype=torch.bool)
+        region[0, y0:y1, x0:x1] = True
+        assert row["energy"] == pytest.approx(energy_pointing(saliency, region).item(), abs=1e-3)
+        assert row["backward"] == 1 and row["forward"] <= 1 and row["seconds"] > 0
+
+    # What is measured already is not measured again; a line cut off by an interruption does no harm.
+    with open(output / "gradcam.jsonl", "a") as file:
+        file.write('{"image": "tes')
+    monkeypatch.setattr(benchmark, "measure", None)
+    assert benchmark.main(words(material, output, "--methods", "gradcam", "--images", 2)) == 0
+    assert "| gradcam | 2 |" in capsys.readouterr().out
+    assert benchmark.main(words(material, output, "--methods", "gradcam,center", "--images", 6, "--minutes", 0)) == 0
+    assert "| gradcam | 3 |" in capsys.readouterr().out
+
+
+def test_passes_of_learned_masks_are_counted_and_pairs_compared(benchmark, material, tmp_path, capsys):
+    assert benchmark.main(words(material, tmp_path, "--methods", "mdm,random", "--images", 4)) == 0
+    assert "| mdm - random | 4 |" in capsys.readouterr().out
+    found = json.loads((tmp_path / "masks.json").read_text())
+    mdm = MDM()
+    for row in found["rows"]["mdm"].values():
+        assert row["backward"] == mdm.keep_steps + len(mdm.sizes) * mdm.destroy_steps
+    first, second = (list(rows.values()) for rows in found["rows"].values())
+    difference = sum(one["energy"] - other["energy"] for one, other in zip(first, second)) / 4
+    assert found["differences"]["mdm"]["random"]["energy"]["mean"] == pytest.approx(difference)
+
+
+def test_other_settings_are_never_mixed(benchmark, tmp_path):
+    method = benchmark.get_method("gradcam")
+    row = {
+        "image": "a",
+        "localizer": repr(method.localizer),
+        "score": method.score,
+        "setting": {"split": "test"},
+        "energy": 1.0,
+    }
+    other = {**row, "localizer": "GradCAM(layer='x')", "energy": 2.0}
+    (tmp_path / "gradcam.jsonl").write_text(
+        "\n".join(json.dumps(each) for each in (other, row, {**row, "image": "b"})) + "\n"
+    )
+    assert {
+        name: each["energy"] for name, each in benchmark.read(tmp_path, "gradcam", {"split": "test"}, method).items()
+    } == {"a": 1.0, "b": 1.0}
+    assert set(benchmark.read(tmp_path, "gradcam", {"split": "test"}, None)) == {"a", "b"}
+    assert benchmark.read(tmp_path, "gradcam", {"split": "train"}, None) == {}
+
+
+def test_verdicts_follow_the_direction_of_the_metric(benchmark):
+    from protomask.metrics import Interval
+
+    tables = sys.modules["tables"]
+    assert (
+        tables.verdict("insertion", Interval(0.1, 0.05, 0.2, 9))
+        == "ahead"
+        == tables.verdict("deletion", Interval(-0.1, -0.2, -0.05, 9))
+    )
+    assert tables.verdict("average_drop", Interval(0.1, 0.05, 0.2, 9)) == "behind"
+    assert tables.verdict("energy", Interval(0.1, -0.05, 0.2, 9)) == "open"
+
+
+def test_throughput_on_any_device(benchmark):
+    rows = sys.modules["throughput"].throughput(
+        MDM(sizes=(4,), keep_steps=2, destroy_steps=1),
+        torch.device("cpu"),
+        name="test_resnet",
+        side=32,
+        batches=(1, 4),
+        repeats=1,
+    )
+    assert (
+        [row["batch_size"] for row in rows] == [1, 4]
+        and rows[0]["speed_up"] == 1
+        and all(row["maps_per_second"] > 0 for row in rows)
+    )
+
+
+@pytest.mark.parametrize(
+    "more, named",
+    [(["--methods", "mdn"], "mdn"), (["--images", "0"], "--images"), (["--root", "/no/such"], "/no/such")],
+)
+def test_bad_input(benchmark, material, tmp_path, capsys, more, named):
+    assert benchmark.main(words(material, tmp_path, *more)) == 2
+    assert named in capsys.readouterr().err.strip().splitlines()[-1]
+    if "--root" in more:
+        assert benchmark.main(["--output", str(tmp_path)]) == 2

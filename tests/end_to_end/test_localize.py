@@ -1,0 +1,240 @@
+"""``protomask localize`` as a user runs it."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from protomask.backbones.classifier import build_classifier
+from protomask.cli import main
+from protomask.commands.explain import as_batch
+from protomask.data.transforms import evaluation_transform
+from protomask.explainable import Classifier
+from protomask.localizers import GradCAM
+from tests.end_to_end.test_bad_input import fails
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=12).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three pictures that are not square, two of one name."""
+    folder = tmp_path / "pictures"
+    generator = np.random.default_rng(0)
+    for name, size in (("a/bird.png", (40, 60)), ("b/bird.jpg", (50, 30)), ("c.png", (33, 47))):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def labels(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("".join(f"bird {number}\n" for number in range(12)))
+    return path
+
+
+def words(weights, *more):
+    return [
+        "localize",
+        "--model",
+        "test_resnet",
+        "--weights",
+        str(weights),
+        "--image-size",
+        "32",
+        "--localizer",
+        "gradcam",
+        "--quiet",
+        *map(str, more),
+    ]
+
+
+def test_a_folder_of_pictures(weights, pictures, labels, tmp_path, capsys):
+    target = tmp_path / "out"
+    assert (
+        main(
+            words(
+                weights,
+                pictures,
+                "--output",
+                target,
+                "--labels",
+                labels,
+                "--localizer",
+                "gradcam,center",
+                "--top",
+                2,
+                "--batch-size",
+                2,
+            )
+        )
+        == 0
+    )
+    lines = capsys.readouterr().out.strip().splitlines()
+    rows = json.loads((target / "localize.json").read_text())
+    assert len(rows) == 3 and len(lines) == 6 and {row["folder"] for row in rows} == {"bird", "bird-2", "c"}
+    built = build_classifier("test_resnet", weights=weights, image_size=32)
+    for row in rows:
+        with Image.open(row["image"]) as image:
+            assert (row["width"], row["height"]) == image.size
+        batch = as_batch(row["image"], evaluation_transform(32, built.mean, built.std))
+        probabilities = built.model(batch).softmax(1)[0]
+        expected = probabilities.topk(2)
+        assert [one["index"] for one in row["classes"]] == expected.indices.tolist()
+        assert [one["probability"] for one in row["classes"]] == pytest.approx(expected.values.tolist(), rel=1e-4)
+        for one in row["classes"]:
+            assert one["name"] == f"bird {one['index']}" and any(one["name"] in line for line in lines)
+            found = np.load(target / row["folder"] / one["maps"]["gradcam"]["map"])
+            assert found.shape == (32, 32) and found.dtype == np.float32
+            direct = GradCAM()(Classifier(built.model), batch, torch.tensor([one["index"]]))[0].numpy()
+            np.testing.assert_allclose(found, direct, atol=1e-4)
+            with Image.open(target / row["folder"] / one["maps"]["center"]["overlay"]) as overlay:
+                assert overlay.size == (row["width"], row["height"])
+            x0, y0, x1, y1 = one["maps"]["center"]["box"]
+            # The Gaussian's half-width at half maximum is 1.177 * .25 of each side, to the next cell of the map.
+            assert (
+                abs(x0 / row["width"] - 0.206) < 0.05 and abs(y1 / row["height"] - 0.794) < 0.05 and x0 < x1 and y0 < y1
+            )
+    assert not list(target.rglob("*.part"))
+
+
+def test_it_goes_on_and_does_again_what_changed(weights, pictures, tmp_path, capsys):
+    target = tmp_path / "out"
+    assert main(words(weights, pictures / "a", "--output", target)) == 0
+    first = {path: path.stat().st_mtime_ns for path in target.rglob("*.npy")}
+    assert main(words(weights, pictures, "--output", target)) == 0
+    output = capsys.readouterr()
+    assert len(output.out.strip().splitlines()) == 3 and "3 pictures (1 of them were there already)" in output.err
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in first.items())
+    assert len(json.loads((target / "localize.json").read_text())) == 3
+
+    # A lost file, a changed picture and other settings each make a picture be done again.
+    next(iter(first)).unlink()
+    Image.new("RGB", (20, 20), "red").save(pictures / "c.png")
+    assert main(words(weights, pictures, "--output", target)) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 2 and not any("b/bird" in line for line in lines)
+    assert main(words(weights, pictures, "--output", target, "--index", 3)) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 3 and all("class 3," in line for line in lines)
+    assert main(words(weights, pictures, "--output", target, "--index", 3)) == 0
+    assert capsys.readouterr().out == ""
+
+    # Another picture of the same name does not take its place.
+    other = tmp_path / "c.png"
+    Image.new("RGB", (24, 20), "blue").save(other)
+    assert main(words(weights, other, "--output", target, "--index", 3)) == 0
+    assert (
+        json.loads((target / "localize.json").read_text())[0]["folder"] == "c-2"
+        and (target / "c" / "record.json").exists()
+    )
+
+
+def test_classes_by_name_and_multi_label_probabilities(weights, pictures, labels, tmp_path, capsys):
+    target = tmp_path / "out"
+    assert (
+        main(
+            words(
+                weights,
+                pictures / "c.png",
+                "--output",
+                target,
+                "--labels",
+                labels,
+                "--index",
+                "BIRD 7, 2",
+                "--multi-label",
+                "--score",
+                "logit",
+            )
+        )
+        == 0
+    )
+    (row,) = json.loads((target / "localize.json").read_text())
+    assert [one["index"] for one in row["classes"]] == [7, 2]
+    built = build_classifier("test_resnet", weights=weights, image_size=32)
+    batch = as_batch(row["image"], evaluation_transform(32, built.mean, built.std))
+    assert row["classes"][0]["probability"] == pytest.approx(built.model(batch).sigmoid()[0, 7].item(), rel=1e-4)
+
+
+def test_random_weights_are_pointed_out(pictures, tmp_path, capsys):
+    assert (
+        main(
+            [
+                "localize",
+                "--model",
+                "test_resnet",
+                "--image-size",
+                "32",
+                "--localizer",
+                "center",
+                "--quiet",
+                "--output",
+                str(tmp_path / "out"),
+                str(pictures / "c.png"),
+            ]
+        )
+        == 0
+    )
+    assert "random weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more, named",
+    [
+        (["/no/such.png"], ["/no/such.png"]),
+        (["PICTURES/notes.txt"], ["notes.txt"]),
+        (["PICTURES", "--localizer", "mdn"], ["mdn", "mdm"]),
+        (["PICTURES", "--localizer", ","], ["--localizer"]),
+        (["PICTURES", "--localizer", "similarity"], ["similarity", "mdm"]),
+        (["PICTURES", "--index", "12"], ["--index", "12", "0 to 11"]),
+        (["PICTURES", "--index", "robin"], ["--index", "robin", "--labels"]),
+        (["PICTURES", "--index", "1.5"], ["--index", "1.5"]),
+        (["PICTURES", "--top", "0"], ["--top"]),
+        (["PICTURES", "--batch-size", "-1"], ["--batch-size"]),
+        (["PICTURES", "--image-size", "many"], ["--image-size", "many"]),
+        (["PICTURES", "--image-size", "0"], ["--image-size"]),
+        (["PICTURES", "--model", "test_resnat"], ["test_resnat", "test_resnet"]),
+        (["PICTURES", "--weights", "/no/weights.pth"], ["/no/weights.pth"]),
+        (["PICTURES", "--pretrained"], ["exclude each other"]),
+        (["PICTURES", "--labels", "/no/names.txt"], ["/no/names.txt"]),
+        (["PICTURES", "--labels", "PICTURES/notes.txt"], ["1 classes", "12"]),
+        (["PICTURES", "--labels", "PICTURES/c.png"], ["c.png", "UTF-8"]),
+        (["PICTURES", "--score", "odds"], ["odds", "probability"]),
+        (["PICTURES", "--device", "cuda:77"], ["--device", "cpu"]),
+        (["PICTURES", "--output", "PICTURES/c.png"], ["c.png", "--output"]),
+        (["EMPTY"], ["no pictures"]),
+        ([], ["IMAGE"]),
+    ],
+)
+def test_bad_input(weights, pictures, tmp_path, capsys, more, named):
+    (tmp_path / "empty").mkdir()
+    more = [word.replace("PICTURES", str(pictures)).replace("EMPTY", str(tmp_path / "empty")) for word in more]
+    fails(capsys, words(weights, "--output", tmp_path / "out", *more), *named)
+
+
+def test_a_damaged_picture_is_named_and_the_others_are_kept(weights, pictures, tmp_path, capsys):
+    broken = pictures / "c.png"
+    broken.write_bytes(broken.read_bytes()[:80])
+    fails(capsys, words(weights, pictures, "--output", tmp_path / "out", "--batch-size", 1), "c.png")
+    assert len(list((tmp_path / "out").rglob("record.json"))) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_an_output_that_cannot_be_written(weights, pictures, tmp_path, capsys):
+    target = tmp_path / "out"
+    target.mkdir(mode=0o500)
+    fails(capsys, words(weights, pictures, "--output", target), "--output")
