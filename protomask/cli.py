@@ -167,8 +167,6 @@ def _localize(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.command == "localize":
-        return _localize(arguments)
     common = {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
     if arguments.command == "project":
         from protomask.commands.project import project_command
@@ -213,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         signal.signal(signal.SIGTERM, _terminate)
-        return {"train": _train, "import-official": _import_official}.get(arguments.command, _run)(arguments)
+        return {"train": _train, "import-official": _import_official, "localize": _localize}.get(arguments.command, _run)(arguments)
     except InputError as error:
         print(f"protomask: error: {_one_line(error)}", file=sys.stderr)
         return 2
