@@ -1,7 +1,7 @@
 """Quality and cost of localizers on the same images, for a plain classifier's own top class.
 
     python benchmarks/masks.py --root CUB_200_2011 --weights FILE --images 100 --methods gradcam,mdm --output runs/masks
-    python benchmarks/masks.py --device cuda                # also: maps per second, memory, speed-up of batching
+    python benchmarks/masks.py --device cuda --speed resnet50        # maps per second, memory, speed-up of batching
 
 Every (method, image) is measured once and kept in OUTPUT; the same command goes on where it was stopped, and methods that
 are measured later meet the same images. At the end a table of all that OUTPUT holds is printed, and written to
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--data", default="cub", help="data set with boxes (cub)")
     found.add_argument("--root", help="its folder; without it, only speed is measured")
+    found.add_argument("--speed", metavar="MODEL", help="timm model whose speed is measured; resnet50 on CUDA")
     found.add_argument(
         "--split", choices=("train", "test"), default="test", help="settings are tuned on train, figures come from test"
     )
@@ -96,15 +97,12 @@ def run(options: argparse.Namespace) -> None:
     if options.images < 1 or options.batch_size < 1:
         raise InputError(f"--images is {options.images} and --batch-size {options.batch_size}; give at least 1")
     output.mkdir(parents=True, exist_ok=True)
-    speed = throughput(get_localizer("mdm"), device) if device.type == "cuda" else None
-    for row in speed or ():
-        print(json.dumps(row))
+    speed = measure_speed(options, device, output)
     if options.root is None:
         if speed is None:
             raise InputError(
-                "--root names no data set; give the folder of the images, or --device cuda for the speed alone"
+                "--root names no data set; give the folder of the images, or --speed MODEL for the speed alone"
             )
-        (output / "throughput.json").write_text(json.dumps(speed, indent=1) + "\n")
         return
     built = build_classifier(options.model, weights=options.weights, image_size=options.image_size)
     built.model.to(device, memory_format=torch.channels_last)
@@ -140,6 +138,21 @@ def run(options: argparse.Namespace) -> None:
         "rows": rows,
     }
     (output / "masks.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def measure_speed(options: argparse.Namespace, device: torch.device, output: Path) -> list[dict] | None:
+    """MDM's speed, printed and written to OUTPUT/throughput.json; on a CPU with fewer pairs, which take long there."""
+    name = options.speed or ("resnet50" if device.type == "cuda" else None)
+    if name is None:
+        return None
+    few = {} if device.type == "cuda" else {"batches": (1, 8), "repeats": 1}
+    rows = throughput(get_localizer("mdm"), device, name=name, side=options.image_size or 224, **few)
+    for row in rows:
+        print(json.dumps({"model": name, **row}))
+    (output / "throughput.json").write_text(
+        json.dumps({"model": name, "device": str(device), "rows": rows}, indent=1) + "\n"
+    )
+    return rows
 
 
 def measure_all(

@@ -12,6 +12,13 @@ LOCALIZERS = {
     "similarity": "Similarity map",
     "random": "Random",
     "center": "Centre",
+    "gradcam": "Grad-CAM",
+    "score-cam": "Score-CAM",
+    "rise": "RISE",
+    "occlusion": "Occlusion",
+    "integrated-gradients": "Integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "receptive-field": "Receptive field",
 }
 
 SHOWS = {

@@ -153,19 +153,18 @@ def test_verdicts_follow_the_direction_of_the_metric(benchmark):
 
 
 def test_throughput_on_any_device(benchmark):
+    mdm = MDM(sizes=(4,), keep_steps=2, destroy_steps=1)
     rows = sys.modules["throughput"].throughput(
-        MDM(sizes=(4,), keep_steps=2, destroy_steps=1),
-        torch.device("cpu"),
-        name="test_resnet",
-        side=32,
-        batches=(1, 4),
-        repeats=1,
+        mdm, torch.device("cpu"), name="test_resnet", side=32, batches=(1, 4), repeats=1
     )
-    assert (
-        [row["batch_size"] for row in rows] == [1, 4]
-        and rows[0]["speed_up"] == 1
-        and all(row["maps_per_second"] > 0 for row in rows)
-    )
+    assert [row["batch_size"] for row in rows] == [1, 4] and rows[0]["speed_up"] == 1
+    assert all(row["maps_per_second"] > 0 and row["overhead"] > 0 and row["passes"] == 3 for row in rows)
+
+
+def test_speed_alone(benchmark, tmp_path, capsys):
+    assert benchmark.main(["--speed", "test_resnet", "--image-size", "16", "--output", str(tmp_path)]) == 0
+    assert len(capsys.readouterr().out.strip().splitlines()) == 2
+    assert json.loads((tmp_path / "throughput.json").read_text())["model"] == "test_resnet"
 
 
 @pytest.mark.parametrize(
