@@ -1,0 +1,193 @@
+"""``chestxray``: NIH ChestX-ray14, 112,120 frontal chest X-rays with up to 14 findings each (Wang et al., CVPR 2017).
+
+As published::
+
+    Data_Entry_2017.csv (or Data_Entry_2017_v2020.csv)      Image Index, Finding Labels (A|B, or No Finding), ..., Patient ID
+    train_val_list.txt    test_list.txt                     one image name a line, no patient in both
+    BBox_List_2017.csv    (optional)                        Image Index, Finding Label, x, y, w, h in pixels
+    images_001/images/*.png ... images_012/images/*.png     or all of them in images/
+
+Multi-label: an image has any number of findings, "No Finding" is none of them. The findings are those that occur in
+train_val_list.txt, in the published order, so that a part of the data (shorter lists) is a data set too. Validation images
+are held out of train_val_list.txt by whole patients. Boxes belong to single findings (``box_labels``); there are about a
+thousand, most of them on test images. Grey images come with three equal channels.
+
+The labels were read out of radiologists' reports by a program: some are wrong.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from protomask.data.cache import CAP
+from protomask.data.files import FileImages
+from protomask.data.images import Splits
+from protomask.data.splitting import check_share, hold_out_groups
+from protomask.errors import InputError
+
+FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+            "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia")
+NONE = "No Finding"
+_ALIASES = {"Infiltrate": "Infiltration"}  # the list of boxes calls it so
+_ENTRIES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
+_BOXES = "BBox_List_2017.csv"
+_LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
+
+
+def load(root: Path | None, *, image_size: int | None = None, cache: int = CAP, seed: int = 0, validation: float = 0.1) -> Splits:
+    """Opens the data set; ``root`` is the folder that holds Data_Entry_2017.csv.
+
+    Args:
+        root: see the module's description.
+        image_size, cache: see :class:`FileImages`.
+        seed: of the choice of validation patients.
+        validation: share of the training images, held out by whole patients.
+
+    Raises:
+        InputError: a file is missing, or a line of one is wrong (the message names both); a patient is in both lists.
+    """
+    check_share("validation", validation)
+    root, entries = _find(root)
+    rows = _entries(entries)
+    members = {part: _list(root / name, rows, entries) for part, name in _LISTS.items()}
+    _check_patients(members, rows, root)
+    names = [*members["train"], *members["test"]]
+    occurring = {finding for name in members["train"] for finding in rows[name][0]}
+    classes = tuple(finding for finding in FINDINGS if finding in occurring)
+    labels = torch.tensor([[float(finding in rows[name][0]) for finding in classes] for name in names]).reshape(len(names), -1)
+    boxes, box_labels = _boxes(root / _BOXES, names, classes, rows)
+    every = FileImages(classes, labels, names, _paths(root, members), boxes, box_labels=box_labels, image_size=image_size, cache=cache,
+                       boxes_from=str(root / _BOXES))
+    count = len(members["train"])
+    patients = torch.tensor([rows[name][1] for name in members["train"]], dtype=torch.long)
+    kept, held = hold_out_groups(labels[:count], patients, validation, seed)
+    return Splits(every.subset(kept), every.subset(held), every.subset(range(count, len(names))))
+
+
+def _find(root: Path | None) -> tuple[Path, Path]:
+    """The folder and its file of labels."""
+    if root is None:
+        raise InputError(f"data set 'chestxray' needs a root: the folder with {_ENTRIES[0]}, {', '.join(_LISTS.values())} and images")
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; root must be the folder with {_ENTRIES[0]}")
+    for name in _LISTS.values():
+        if not (root / name).is_file():
+            raise InputError(f"{root}: has no {name}; it comes with ChestX-ray14 and says which images are for training or testing")
+    for name in _ENTRIES:
+        if (root / name).is_file():
+            return root, root / name
+    raise InputError(f"{root}: has no {' or '.join(_ENTRIES)}; not a ChestX-ray14 folder")
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(file:line, cells) of a CSV file."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            for row in reader:
+                yield f"{path}:{reader.line_num}", row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
+
+
+def _entries(path: Path) -> dict[str, tuple[tuple[str, ...], int]]:
+    """Image name -> its findings and its patient's number."""
+    lines = _lines(path)
+    _, header = next(lines, (None, []))
+    columns = []
+    for name in ("Image Index", "Finding Labels", "Patient ID"):
+        if name not in header:
+            raise InputError(f"{path}:1: no column {name!r}; expected the header of ChestX-ray14's Data_Entry_2017.csv")
+        columns.append(header.index(name))
+    rows: dict[str, tuple[tuple[str, ...], int]] = {}
+    for where, row in lines:
+        if not row:
+            continue
+        if len(row) <= max(columns):
+            raise InputError(f"{where}: {len(row)} cells, fewer than the header names; restore the line")
+        name, labels, patient = (row[column].strip() for column in columns)
+        if name in rows:
+            raise InputError(f"{where}: {name} occurs twice; remove one of the lines")
+        findings = tuple(_finding(label, where) for label in labels.split("|")) if labels != NONE else ()
+        try:
+            rows[name] = (findings, int(patient))
+        except ValueError:
+            raise InputError(f"{where}: Patient ID {patient!r} is no whole number") from None
+    return rows
+
+
+def _finding(label: str, where: str) -> str:
+    name = _ALIASES.get(label.strip(), label.strip())
+    if name not in FINDINGS:
+        raise InputError(f"{where}: finding {label!r} is unknown; known are {', '.join(FINDINGS)}, and {NONE} alone")
+    return name
+
+
+def _list(path: Path, rows: dict, entries: Path) -> list[str]:
+    """The image names of a list, in order."""
+    names: dict[str, None] = {}
+    for where, row in _lines(path):
+        name = row[0].strip() if row else ""
+        if not name:
+            continue
+        if name not in rows:
+            raise InputError(f"{where}: {name} is not in {entries}; remove the line or restore that file")
+        if name in names:
+            raise InputError(f"{where}: {name} occurs twice; remove one of the lines")
+        names[name] = None
+    if not names:
+        raise InputError(f"{path}: names no image")
+    return list(names)
+
+
+def _check_patients(members: dict[str, list[str]], rows: dict, root: Path) -> None:
+    training = {rows[name][1] for name in members["train"]}
+    for name in members["test"]:
+        if rows[name][1] in training:
+            raise InputError(f"{root / _LISTS['test']}: patient {rows[name][1]} of {name} is in {_LISTS['train']} too; "
+                             "keep each patient's images in one list")
+
+
+def _paths(root: Path, members: dict[str, list[str]]) -> list[Path]:
+    """Where each image lies, found by listing the image folders once."""
+    folders = [root / "images", *sorted(root.glob("images_*/images")), *sorted(root.glob("images_*"))]
+    folders = [folder for folder in folders if folder.is_dir()]
+    if not folders:
+        raise InputError(f"{root}: has no folder of images; expected images_001/images/ and so on, or images/")
+    places: dict[str, Path] = {}
+    for folder in folders:
+        for path in folder.iterdir():
+            places.setdefault(path.name, path)
+    for part, names in members.items():
+        missing = [name for name in names if name not in places]
+        if missing:
+            raise InputError(f"{root / _LISTS[part]}: {len(missing)} of its {len(names)} images are in none of the image folders, first "
+                             f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list")
+    return [places[name] for names in members.values() for name in names]
+
+
+def _boxes(path: Path, names: list[str], classes: tuple[str, ...], rows: dict) -> tuple[list[list[tuple]], list[list[int]]]:
+    """For each image its boxes x0, y0, x1, y1, and the findings they belong to."""
+    boxes: dict[str, list[tuple]] = {name: [] for name in names}
+    labels: dict[str, list[int]] = {name: [] for name in names}
+    for where, row in list(_lines(path))[1:] if path.is_file() else ():
+        if not row:
+            continue
+        try:
+            name, finding = row[0].strip(), _finding(row[1], where)
+            x, y, width, height = (float(cell) for cell in row[2:6])
+        except (IndexError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{where}: malformed row; expected an image, a finding and four numbers x,y,w,h") from None
+        if not (width > 0 and height > 0 and x + width > 0 and y + height > 0):
+            raise InputError(f"{where}: the box of {name} is empty or outside its image; mend or remove the line")
+        if name not in rows:
+            raise InputError(f"{where}: {name} is not in the file of labels; mend or remove the line")
+        if name in boxes and finding in classes:
+            boxes[name].append((x, y, x + width, y + height))
+            labels[name].append(classes.index(finding))
+    return [boxes[name] for name in names], [labels[name] for name in names]
