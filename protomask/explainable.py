@@ -143,8 +143,9 @@ def class_of_each(classes: int, per_class: int, given: Sequence[int] | None = No
 class PrototypeNetwork(nn.Module):
     """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
 
-    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``scale``, ``last_layer``, call :meth:`declare_prototypes`, and
-    implement the methods below; training, projection, localizers, metrics and the report use nothing else.
+    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``scale``, call :meth:`declare_prototypes` and
+    :meth:`declare_last_layer`, and implement the methods below; training, projection, localizers, metrics and the report use
+    nothing else.
     """
 
     classes: tuple[str, ...]
@@ -162,6 +163,8 @@ class PrototypeNetwork(nn.Module):
     last_layer: nn.Linear
     scale: float
     """weight of a prototype's own class in a fresh last layer"""
+    multi_label: bool = False
+    """several findings per image, each with a sigmoid, instead of one class; see :mod:`protomask.labels`"""
 
     def declare_prototypes(self, classes: Tensor) -> None:
         """Registers the buffers that say whose (``classes``, (P,) long) and whence each prototype is."""
@@ -180,10 +183,25 @@ class PrototypeNetwork(nn.Module):
         classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
         return self.prototype_classes[None, :] == classes[:, None]
 
+    def declare_last_layer(self, multi_label: bool = False) -> None:
+        """The linear layer from similarities to classes, fresh; with a bias for findings."""
+        self.multi_label = multi_label
+        self.last_layer = nn.Linear(self.prototype_count, len(self.classes), bias=multi_label)
+        self.reset_last_layer()
+
     @torch.no_grad()
     def reset_last_layer(self) -> None:
-        """``scale`` to the own class, -0.5 ``scale`` to the others."""
-        self.last_layer.weight.copy_(self.scale * torch.where(self.own_class(), 1.0, -0.5))
+        """One class per image: ``scale`` to the own class, -0.5 ``scale`` to the others (known, for a scale of 1).
+
+        Findings (ours): ``scale`` to the own finding and nothing to the others, since one does not speak against another;
+        the bias puts the probability of 0.5 where its prototypes' mean similarity is 0.5.
+        """
+        own = self.own_class()
+        if self.multi_label:
+            self.last_layer.weight.copy_(self.scale * own)
+            self.last_layer.bias.copy_(-0.5 * self.scale * own.sum(1))
+        else:
+            self.last_layer.weight.copy_(self.scale * torch.where(own, 1.0, -0.5))
 
     @torch.no_grad()
     def keep(self, index: Tensor | Sequence[int]) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from protomask.data import AnnotatedImages, collate
 from protomask.data.transforms import denormalize
 from protomask.errors import InputError
 from protomask.explainable import PrototypeNetwork, frozen
 from protomask.explanation import Explanation, Match, PrototypePicture, PrototypeRecord
+from protomask.labels import probabilities
 from protomask.localizers import Localizer
 from protomask.localizers.similarity import percentile_box
 
@@ -67,7 +67,7 @@ def picture_prototypes(network: PrototypeNetwork, plain: AnnotatedImages, locali
 
 
 def explain(network: PrototypeNetwork, images: Tensor, names: Sequence[str], pictures: Sequence[PrototypePicture],
-            localizers: Mapping[str, Localizer], *, true_classes: Sequence[str | None] | None = None, top: int = 3,
+            localizers: Mapping[str, Localizer], *, true_classes: Sequence[str | Sequence[str] | None] | None = None, top: int = 3,
             counter: int = 1, progress: bool = False) -> list[Explanation]:
     """Why the network classifies each image as it does.
 
@@ -77,43 +77,74 @@ def explain(network: PrototypeNetwork, images: Tensor, names: Sequence[str], pic
         names: one per image.
         pictures: every prototype's, in order, from :func:`picture_prototypes`.
         localizers: by name; they locate each shown prototype in the image.
-        true_classes: one per image, None where unknown.
+        true_classes: per image the name of its class, or the names of its findings (``AnnotatedImages.truth``); None where unknown.
         top: how many prototypes are shown, strongest contribution first.
         counter: how many are shown that speak for the runner-up, and named that cost the predicted class most.
+
+    Returns:
+        One explanation per image. With several findings per image, one for every finding that is predicted, the most probable
+        first, or for the most probable one where none is.
     """
     with frozen(network), torch.no_grad():
         prediction = network(images)
     logits, similarities = prediction.logits.float(), prediction.similarities.float()
-    ranked = logits.topk(min(2, logits.shape[1]), dim=1).indices
-    weights = network.last_layer.weight.detach()[ranked]                # (B, 2, P): of the predicted class and the runner-up
+    places, ranked = _questions(logits, network.multi_label)
+    weights = network.last_layer.weight.detach()[ranked]                # (n, 1 or 2, P): of the subject and the runner-up
+    similarities = similarities[places]
     points = similarities[:, None] * weights
     count = points.shape[2]
     top, counter = min(top, count), min(counter, count)
-    best, rival = points[:, 0].topk(top, dim=1).indices, points[:, -1].topk(counter, dim=1).indices
+    best, rival = points[:, 0].topk(top, dim=1).indices, points[:, -1].topk(0 if network.multi_label else counter, dim=1).indices
     worst = points[:, 0].topk(counter, dim=1, largest=False).indices
     shown = torch.cat([best, rival], 1)
-    maps = _localize(network, localizers, images.repeat_interleave(shown.shape[1], 0), shown.flatten(), progress)
-    probabilities = F.softmax(logits, 1)
+    maps = _localize(network, localizers, images[places].repeat_interleave(shown.shape[1], 0), shown.flatten(), progress)
     own = network.prototype_classes[None] == ranked[:, :1]
+    drawn = as_pictures(images, network)
     explanations = []
-    for place, (name, picture) in enumerate(zip(names, as_pictures(images, network))):
-        def match(prototype: int, rank: int, column: int | None, place=place) -> Match:
-            found = {} if column is None else {key: each[place * shown.shape[1] + column] for key, each in maps.items()}
-            return Match(pictures[prototype], similarities[place, prototype].item(), weights[place, rank, prototype].item(),
-                         points[place, rank, prototype].item(), found)
+    for row, place in enumerate(places.tolist()):
+        def match(prototype: int, rank: int, column: int | None, row=row) -> Match:
+            found = {} if column is None else {key: each[row * shown.shape[1] + column] for key, each in maps.items()}
+            return Match(pictures[prototype], similarities[row, prototype].item(), weights[row, rank, prototype].item(),
+                         points[row, rank, prototype].item(), found)
 
-        matches = [match(prototype, 0, column) for column, prototype in enumerate(best[place].tolist())]
-        rivals = [match(prototype, -1, top + column) for column, prototype in enumerate(rival[place].tolist())]
-        against = [each for each in (match(prototype, 0, None) for prototype in worst[place].tolist()) if each.points < 0]
-        predicted, second = ranked[place, 0].item(), ranked[place, -1].item()
-        logit, next_logit = logits[place, predicted].item(), logits[place, second].item()
-        hidden = own[place].clone()
-        hidden[best[place]] = False
+        matches = [match(prototype, 0, column) for column, prototype in enumerate(best[row].tolist())]
+        rivals = [match(prototype, -1, top + column) for column, prototype in enumerate(rival[row].tolist())]
+        against = [each for each in (match(prototype, 0, None) for prototype in worst[row].tolist()) if each.points < 0]
+        answer = _answer(network, logits[place], ranked[row].tolist(), true_classes[place] if true_classes else None)
+        hidden = own[row].clone()
+        hidden[best[row]] = False
         explanations.append(Explanation(
-            name=name, image=picture, true_class=true_classes[place] if true_classes else None,
-            predicted=network.classes[predicted], probability=probabilities[place, predicted].item(), logit=logit,
-            matches=tuple(matches), other_points=logit - sum(each.points for each in matches),
-            runner_up=network.classes[second], runner_up_logit=next_logit,
-            other_own_points=points[place, 0, hidden].sum().item(), counter=tuple(rivals),
-            counter_other_points=next_logit - sum(each.points for each in rivals), against=tuple(against)))
+            name=names[place], image=drawn[place], matches=tuple(matches),
+            other_points=answer["logit"] - sum(each.points for each in matches),
+            other_own_points=points[row, 0, hidden].sum().item(), counter=tuple(rivals),
+            counter_other_points=answer["runner_up_logit"] - sum(each.points for each in rivals), against=tuple(against), **answer))
     return explanations
+
+
+def _questions(logits: Tensor, multi_label: bool) -> tuple[Tensor, Tensor]:
+    """Which n questions are explained: the image of each (n,), and its classes (n, 2), the predicted one and the runner-up.
+
+    With several findings per image (n, 1): each predicted finding, most probable first, at least one per image.
+    """
+    if not multi_label:
+        return torch.arange(len(logits), device=logits.device), logits.topk(min(2, logits.shape[1]), dim=1).indices
+    ordered, order = logits.sort(dim=1, descending=True, stable=True)
+    asked = ordered > 0
+    asked[:, 0] = True
+    places, ranks = asked.nonzero(as_tuple=True)
+    return places, order[places, ranks][:, None]
+
+
+def _answer(network: PrototypeNetwork, logits: Tensor, ranked: list[int], truth: str | Sequence[str] | None) -> dict:
+    """The fields of an :class:`Explanation` that say what was decided, and what the alternative was."""
+    subject, second = ranked[0], ranked[-1]
+    name, logit = network.classes[subject], logits[subject].item()
+    chances = probabilities(logits[None], network.multi_label)[0]
+    common = {"logit": logit, "probability": chances[subject].item()}
+    if not network.multi_label:
+        return {**common, "predicted": name, "runner_up": network.classes[second], "runner_up_logit": logits[second].item(),
+                "true_class": truth}
+    answers = (f"no {name}", name)
+    return {**common, "predicted": answers[logit > 0], "runner_up": answers[logit <= 0], "runner_up_logit": 0.0,
+            "true_class": None if truth is None else answers[name in truth], "finding": name,
+            "bias": network.last_layer.bias[subject].item()}

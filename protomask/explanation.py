@@ -127,6 +127,9 @@ class Explanation:
 
     And what speaks against it: the same sum for the runner-up, ``sum(counter points) + counter_other_points ==
     runner_up_logit``. Logits have no zero of their own; what decides is which of the two is larger, and by how much.
+
+    With several findings per image each finding is a question of its own: ``finding`` is the one that the points speak for,
+    ``predicted`` and ``true_class`` are it or "no " with it, ``runner_up`` is the other answer, whose logit is 0.
     """
 
     name: str
@@ -139,7 +142,7 @@ class Explanation:
     matches: tuple[Match, ...]
     """strongest first, for the predicted class"""
     other_points: float
-    """points of every prototype that is not shown"""
+    """points of every prototype that is not shown, and the bias"""
     runner_up: str
     runner_up_logit: float
     other_own_points: float = 0.0
@@ -149,13 +152,24 @@ class Explanation:
     counter_other_points: float = 0.0
     against: tuple[Match, ...] = ()
     """the prototypes that cost the predicted class most, largest loss first; part of ``other_points``, without maps"""
+    finding: str | None = None
+    bias: float = 0.0
+    """points that a finding starts with; 0 for one class per image"""
+
+    @property
+    def subject(self) -> str:
+        """The class or finding that the points speak for."""
+        return self.finding or self.predicted
 
     def text(self) -> str:
         """The reasoning in words, one line per prototype."""
-        lines = [f"{self.name}: {self.predicted} (probability {self.probability:.2f}"
-                 + (f"; true class {self.true_class}" if self.true_class is not None else "") + ")"]
+        of, truth = (f" of {self.finding}", "truly") if self.finding else ("", "true class")
+        lines = [f"{self.name}: {self.predicted} (probability{of} {self.probability:.2f}"
+                 + (f"; {truth} {self.true_class}" if self.true_class is not None else "") + ")"]
         lines += [f"  looks like {match.text()}" for match in self.matches]
-        lines.append(f"  all other prototypes: {self.other_points:.3f} points, {self.other_own_points:.3f} from those of {self.predicted}")
+        lines.append(f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from those of {self.subject}")
+        if self.finding:
+            lines.append(f"  {self.finding} starts with: {self.bias:.3f} points")
         lines += [f"    most against it: {match.text()}" for match in self.against]
         lines.append(f"  together: {self.logit:.3f} points; next is {self.runner_up} with {self.runner_up_logit:.3f}")
         lines += [f"  for {self.runner_up}: {match.text()}" for match in self.counter]
@@ -166,5 +180,5 @@ class Explanation:
         return {"name": self.name, "true_class": self.true_class, "predicted": self.predicted,
                 "probability": self.probability, "logit": self.logit, "other_points": self.other_points,
                 "other_own_points": self.other_own_points, "runner_up": self.runner_up, "runner_up_logit": self.runner_up_logit,
-                "counter_other_points": self.counter_other_points,
+                "counter_other_points": self.counter_other_points, "finding": self.finding, "bias": self.bias,
                 **{name: [match.to_json() for match in getattr(self, name)] for name in ("matches", "against", "counter")}}

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from protomask.data import AnnotatedImages, collate
 from protomask.explainable import PrototypeNetwork, frozen
 from protomask.explanation import Inspection, Neighbour, PrototypePicture
+from protomask.labels import has_class
 from protomask.training.stages import TrainingSet
 
 FLAGS = ("background", "duplicate")
@@ -47,7 +48,7 @@ def inspect_prototypes(network: PrototypeNetwork, pictures: Sequence[PrototypePi
         setup: batches and machine.
     """
     similarities = similarities_to(network, test, setup)
-    own = of_class(test.labels, network.prototype_classes.cpu())
+    own = has_class(test.labels, network.prototype_classes.cpu())
     outside = shares_outside(pictures, plain, network.source_positions.tolist())
     found = []
     for prototype, (picture, twin) in enumerate(zip(pictures, twins(network))):
@@ -76,16 +77,10 @@ def similarities_to(network: PrototypeNetwork, data: AnnotatedImages, setup: Tra
     return torch.cat(found)
 
 
-def of_class(labels: Tensor, prototype_classes: Tensor) -> Tensor:
-    """(N, P) bool: which images are of which prototype's class; ``labels`` (N,), or (N, C) of findings."""
-    return labels[:, None] == prototype_classes if labels.ndim == 1 else labels[:, prototype_classes] > 0
-
-
 def class_names(data: AnnotatedImages, position: int) -> str:
     """The class of an image, or its findings."""
-    label = data.labels[position]
-    chosen = [int(label)] if label.ndim == 0 else (label > 0).nonzero().flatten().tolist()
-    return ", ".join(data.classes[each] for each in chosen)
+    truth = data.truth(position)
+    return truth if isinstance(truth, str) else ", ".join(truth)
 
 
 def shares_outside(pictures: Sequence[PrototypePicture], plain: AnnotatedImages, positions: Sequence[int]) -> list[dict[str, float]]:

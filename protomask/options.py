@@ -31,9 +31,10 @@ class Options:
         return dataclasses.field(default=default, metadata={"help": text})
 
     network: str = _text("protopnet", "kind of prototype network")
-    data: str = _text("parts", "data set: parts (embedded), cub, busi, folder")
+    data: str = _text("parts", "data set: parts (embedded), cub, busi, chestxray, folder")
     root: str | None = _text(None, "folder of the data set; for parts, the folder of its cache")
     crop: bool | None = _text(None, "crop images to their boxes; the data set's own way by default (cub crops)")
+    balance: bool | None = _text(None, "draw every class equally often in training; the data set's own way by default")
     validation: float = _text(0.1, "share of the training images held out for validation")
     backbone: str | None = _text(None, "timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same")
     features: int | None = _text(None, "stride of the feature map to use (8, 16, 32); the last one by default")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from protomask import distributed
 from protomask.errors import InputError
 from protomask.explainable import PrototypeNetwork, frozen
+from protomask.labels import has_class, positives
 from protomask.training.stages import TrainingSet
 
 
@@ -38,6 +39,8 @@ class _Nearest(NamedTuple):
 def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
     """Moves every prototype onto the nearest patch of its own class's training images (Chen et al. 2019, known).
 
+    With several findings per image: of the training images that have the prototype's finding.
+
     Streams ``setup.plain`` (training images through the evaluation transform) once, in order; a strictly smaller
     distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes,
     whatever the number of images. Several processes take a block of whole batches each, and find what one would.
@@ -51,8 +54,8 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
     """
     data = setup.plain
     classes = network.prototype_classes.cpu()
-    present = set(data.labels.tolist())
-    missing = [network.classes[index] for index in sorted(set(classes.tolist()) - present)]
+    present = positives(data.labels, len(network.classes)).any(0)
+    missing = [network.classes[index] for index in sorted(set(classes.tolist())) if not present[index]]
     if missing:
         raise InputError(f"no training image of class {', '.join(missing)}: its prototypes cannot be projected; add images or leave the class out")
     nearest = _merge(distributed.gather(_search(network, setup)), len(classes))
@@ -73,8 +76,7 @@ def _search(network: PrototypeNetwork, setup: TrainingSet) -> _Nearest:
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             candidates = network.candidates(images)
             distances = candidates.distances.float().cpu()
-            own = batch["labels"][:, None] == classes[None, :]
-            distances = distances.masked_fill(~own, torch.inf)
+            distances = distances.masked_fill(~has_class(batch["labels"], classes), torch.inf)
             least, image = distances.min(0).values, distances.argmin(0)  # argmin: the first of equals; min does not promise it
             index = (least < nearest.distances).nonzero().flatten()
             if len(index):

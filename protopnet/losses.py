@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from protomask.labels import right_answers
+from protomask.training.classification import classification_terms
 from protomask.training.costs import cluster_cost, coverage_cost, separation_cost, wrong_class_weights
 from protopnet.model import ProtoPNet
 
 
 @dataclass(frozen=True)
 class ProtoPNetLoss:
-    """cross-entropy + cluster * Clst - separation * Sep + l1 * |wrong-class weights| + coverage * Cov.
+    """classification + cluster * Clst - separation * Sep + l1 * |wrong-class weights| + coverage * Cov.
 
-    The defaults are the official coefficients (known). ``coverage`` and ``label_smoothing`` are ours (0 in the paper).
-    ``part`` chooses the terms: ``"all"`` for the warm and joint stages, ``"last"`` (cross-entropy and L1) when only the
+    Classification is cross-entropy for one class per image (known) and, for findings, the balanced focal loss that XProtoNet
+    has (ours). The defaults are the official coefficients (known). ``coverage`` and ``label_smoothing`` are ours (0 in the paper).
+    ``part`` chooses the terms: ``"all"`` for the warm and joint stages, ``"last"`` (classification and L1) when only the
     last layer learns.
     """
 
@@ -30,15 +32,16 @@ class ProtoPNetLoss:
     def __call__(self, network: ProtoPNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
         prediction = network(images)
-        terms = {"cross_entropy": F.cross_entropy(prediction.logits, labels, label_smoothing=self.label_smoothing),
-                 "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
+        terms = classification_terms(prediction.logits, labels, self.label_smoothing)
+        (loss,) = terms.values()
+        terms = {**terms, "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
                  "separation": separation_cost(prediction.distances, labels, network.prototype_classes),
                  "l1": wrong_class_weights(network.last_layer.weight, network.own_class())}
-        terms["loss"] = terms["cross_entropy"] + self.l1 * terms["l1"]
+        terms["loss"] = loss + self.l1 * terms["l1"]
         if self.part == "all":
             terms["loss"] = terms["loss"] + self.cluster * terms["cluster"] - self.separation * terms["separation"]
             if self.coverage:
                 terms["coverage"] = coverage_cost(prediction.distances, labels, network.prototype_classes)
                 terms["loss"] = terms["loss"] + self.coverage * terms["coverage"]
-        terms["correct"] = (prediction.logits.argmax(1) == labels).sum()
+        terms["correct"] = right_answers(prediction.logits, labels).sum()
         return terms

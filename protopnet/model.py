@@ -39,6 +39,7 @@ class ProtoPNet(PrototypeNetwork):
         patch: k, a prototype is (D, k, k).
         similarity: ``"cosine"`` or ``"l2-log"``.
         scale: factor on the initial last layer; 1 for ``l2-log`` as published, 3 for ``cosine`` when None.
+        multi_label: findings instead of one class per image (ours; the last layer then has a bias).
         prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what pruning leaves.
         add_on: layers between backbone and prototypes, as :func:`protopnet.add_on.build_add_on` reads them; the similarity's
             own when None.
@@ -49,7 +50,7 @@ class ProtoPNet(PrototypeNetwork):
 
     def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 10,
                  channels: int = 128, patch: int = 1, similarity: str = "cosine", scale: float | None = None,
-                 prototype_classes: Sequence[int] | None = None, add_on: Sequence[str] | None = None) -> None:
+                 multi_label: bool = False, prototype_classes: Sequence[int] | None = None, add_on: Sequence[str] | None = None) -> None:
         super().__init__()
         if similarity not in SIMILARITIES:
             raise InputError(f"similarity {similarity!r} is unknown; choose one of {', '.join(SIMILARITIES)}")
@@ -84,14 +85,13 @@ class ProtoPNet(PrototypeNetwork):
             torch.randn(count, channels * patch * patch), dim=1).view(count, channels, patch, patch)
         self.prototypes = nn.Parameter(start)
         self.declare_prototypes(owners)
-        self.last_layer = nn.Linear(count, len(self.classes), bias=False)
-        self.reset_last_layer()
+        self.declare_last_layer(multi_label)
 
     def settings(self) -> dict:
         return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
                 "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
                 "patch": self.prototypes.shape[2], "similarity": self.similarity_kind, "scale": self.scale,
-                **self.uneven_classes(self.prototypes_per_class),
+                "multi_label": self.multi_label, **self.uneven_classes(self.prototypes_per_class),
                 **({} if self.add_on_words is None else {"add_on": list(self.add_on_words)})}
 
     @classmethod

@@ -7,7 +7,7 @@ from protomask.options import Options
 from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
-from protomask.training.stages import steps, warm_up_cosine
+from protomask.training.stages import bias_rate, steps, warm_up_cosine
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
 from protopnet.official import import_network
@@ -22,10 +22,11 @@ def defaults(options: Options) -> dict:
     return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
 
 
-def build(options: Options, classes: tuple[str, ...]) -> ProtoPNet:
+def build(options: Options, classes: tuple[str, ...], multi_label: bool = False) -> ProtoPNet:
     """A new network; its backbone has the weights that the options name."""
     return ProtoPNet(backbone_from(options), classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
-                     channels=options.prototype_channels, patch=options.prototype_size, similarity=options.similarity)
+                     channels=options.prototype_channels, patch=options.prototype_size, similarity=options.similarity,
+                     multi_label=multi_label)
 
 
 rebuild = ProtoPNet.from_settings
@@ -50,7 +51,7 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     pretrained = bool(options.weights or options.pretrained)
     separation = 0.5 if network.similarity_kind == "cosine" else 0.08
     loss = ProtoPNetLoss(separation=separation, coverage=1.0, label_smoothing=0.1)
-    head = {"add_on": 3e-3, "prototypes": 3e-3}
+    head = {"add_on": 3e-3, "prototypes": 3e-3, **bias_rate(network)}
     joint = {"backbone": 2e-4 if pretrained else 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05}
     plan: list[Epochs | Action] = []
@@ -71,7 +72,7 @@ def official(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     ``options.epochs`` counts warm and joint epochs, as in the official code.
     """
     loss, last = ProtoPNetLoss(), ProtoPNetLoss(part="last")
-    head = {"add_on": 3e-3, "prototypes": 3e-3}
+    head = {"add_on": 3e-3, "prototypes": 3e-3, **bias_rate(network)}
     decay = {"backbone": 1e-3, "add_on": 1e-3}
     done = min(5, options.epochs)
     plan: list[Epochs | Action] = [Epochs("warm", done, loss, head, decay, optimizer="adam")]

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.explainable import frozen
+from protomask.labels import positives
 from protomask.training import TrainingSet
 from protopnet.model import ProtoPNet
 
@@ -60,9 +61,10 @@ def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]
     """
     generator = torch.Generator().manual_seed(setup.seed)
     data, classes = setup.plain, network.prototype_classes.cpu()
+    owners = positives(data.labels, len(network.classes))
     wanted: dict[int, list[int]] = {}
     for label in range(len(network.classes)):
-        own = (data.labels == label).nonzero().flatten()
+        own = owners[:, label].nonzero().flatten()
         order = own[torch.randperm(len(own), generator=generator)].tolist()
         for place, prototype in enumerate((classes == label).nonzero().flatten().tolist()):
             if order:

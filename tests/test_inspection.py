@@ -4,7 +4,7 @@ import torch
 
 from protomask.explaining import picture_prototypes
 from protomask.explanation import Inspection, PrototypePicture, PrototypeRecord
-from protomask.inspection import inspect_prototypes, nearest_maps, object_region, of_class, shares_outside, similarities_to, twins
+from protomask.inspection import inspect_prototypes, nearest_maps, object_region, shares_outside, similarities_to, twins
 from protomask.localizers import get_localizer
 from protomask.picture_files import read_nearest_maps, read_pictures, save_pictures
 from protomask.projection import project
@@ -90,11 +90,6 @@ def test_the_lighter_one_of_two_equal_prototypes_of_a_class_is_the_duplicate(pro
         net.prototypes[5] = net.prototypes[0]      # another class: no duplicate
         net.last_layer.weight[1, 3] = 9
     assert twins(net) == [None, None, 3, None, None, None]
-
-
-def test_findings_of_several_classes():
-    labels = torch.tensor([[1, 0], [1, 1], [0, 0]])
-    assert of_class(labels, torch.tensor([0, 1, 1])).tolist() == [[True, False, False], [True, True, True], [False] * 3]
 
 
 def test_nearest_maps_are_the_similarity_maps_of_those_images(projected):

@@ -1,13 +1,14 @@
-"""The loss of XProtoNet for one class per image."""
+"""The loss of XProtoNet, for one class or for several findings per image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from protomask.labels import right_answers
 from protomask.precision import as_float
+from protomask.training.classification import classification_terms
 from protomask.training.costs import cluster_cost, coverage_cost, separation_cost, wrong_class_weights
 from xprotonet.model import XProtoNet
 from xprotonet.occurrence import random_affines, size_cost, transform, transformation_cost
@@ -15,9 +16,10 @@ from xprotonet.occurrence import random_affines, size_cost, transform, transform
 
 @dataclass(frozen=True)
 class XProtoNetLoss:
-    """cross-entropy + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights| + coverage * Cov.
+    """classification + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights| + coverage * Cov.
 
-    Clst and Sep are the least distance, 1 - the greatest cosine, to the prototypes of the own and of other classes. The
+    Classification is a balanced focal loss for findings (:func:`~protomask.training.classification.balanced_focal`) and
+    cross-entropy for one class per image. Clst and Sep are the least distance, 1 - the greatest cosine, to the prototypes of the own and of other classes. The
     coefficients are those of the two public re-implementations (known; where they differ, one of the two); ``coverage``,
     ``label_smoothing``, ``relative`` and ``share`` are ours, and do nothing by default.
 
@@ -26,7 +28,7 @@ class XProtoNetLoss:
             :func:`~xprotonet.occurrence.size_cost`; ``relative`` chooses the variant of both.
         rotation, scales: of the random affine maps, degrees and zoom (known).
         share: part of each batch, in (0, 1], that T is computed on: it costs a second pass through the backbone.
-        part: ``"all"``, or ``"last"`` (cross-entropy and L1) when only the last layer learns.
+        part: ``"all"``, or ``"last"`` (classification and L1) when only the last layer learns.
     """
 
     cluster: float = 0.8
@@ -46,11 +48,12 @@ class XProtoNetLoss:
         """Terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
         maps = network.maps(images)
         prediction = network.predict(maps)
-        terms = {"cross_entropy": F.cross_entropy(prediction.logits, labels, label_smoothing=self.label_smoothing),
-                 "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
+        terms = classification_terms(prediction.logits, labels, self.label_smoothing)
+        (loss,) = terms.values()
+        terms = {**terms, "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
                  "separation": separation_cost(prediction.distances, labels, network.prototype_classes),
                  "l1": wrong_class_weights(network.last_layer.weight, network.own_class())}
-        loss = terms["cross_entropy"] + self.l1 * terms["l1"]
+        loss = loss + self.l1 * terms["l1"]
         if self.part == "all":
             loss = loss + self.cluster * terms["cluster"] - self.separation * terms["separation"]
             terms["size"] = size_cost(as_float(maps.occurrences), self.relative)
@@ -61,7 +64,7 @@ class XProtoNetLoss:
             if self.coverage:
                 terms["coverage"] = coverage_cost(prediction.distances, labels, network.prototype_classes)
                 loss = loss + self.coverage * terms["coverage"]
-        return {**terms, "loss": loss, "correct": (prediction.logits.argmax(1) == labels).sum()}
+        return {**terms, "loss": loss, "correct": right_answers(prediction.logits, labels).sum()}
 
     def _transformation(self, network: XProtoNet, images: Tensor, occurrences: Tensor) -> Tensor:
         # The batches are shuffled, so their first images are a random share.

@@ -41,7 +41,7 @@ class XProtoNet(PrototypeNetwork):
     - ``readout``: ``"relu"``, similarity relu(cos), the same as our ProtoPNet's; or ``"shifted"``, (cos + 1) / 2, as
       ProtoASNet, whose gradient does not vanish for negative cosines, while unrelated images have 0.5.
     - The feature module ends linear (as ProtoASNet), so that cosines use the whole range.
-    - The last layer starts at ``scale`` times 1 to the own class, -0.5 to the others, as our ProtoPNet's.
+    - The last layer starts as our ProtoPNet's, see :meth:`~protomask.explainable.PrototypeNetwork.reset_last_layer`.
 
     Args:
         backbone: gives (B, C, h, w).
@@ -52,6 +52,8 @@ class XProtoNet(PrototypeNetwork):
         activation: ``"abs"`` or ``"sigmoid"``.
         readout: ``"relu"`` or ``"shifted"``.
         scale: None for 3 with ``relu`` and 6 with ``shifted``: equally steep in the cosine.
+        multi_label: findings, each with a sigmoid (known), instead of one class per image. The last layer then has a bias (ours),
+            since a similarity in [0, 1] alone could not say that a finding is absent.
         prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what pruning leaves.
 
     Raises:
@@ -60,7 +62,7 @@ class XProtoNet(PrototypeNetwork):
 
     def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 5,
                  channels: int = 128, activation: str = "abs", readout: str = "relu", scale: float | None = None,
-                 prototype_classes: Sequence[int] | None = None) -> None:
+                 multi_label: bool = False, prototype_classes: Sequence[int] | None = None) -> None:
         super().__init__()
         for name, value, known in (("occurrence activation", activation, ACTIVATIONS), ("read-out", readout, READOUTS)):
             if value not in known:
@@ -91,14 +93,13 @@ class XProtoNet(PrototypeNetwork):
                     nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(F.normalize(torch.randn(count, channels), dim=1))
         self.declare_prototypes(owners)
-        self.last_layer = nn.Linear(count, len(self.classes), bias=False)
-        self.reset_last_layer()
+        self.declare_last_layer(multi_label)
 
     def settings(self) -> dict:
         return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
                 "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
                 "activation": self.activation, "readout": self.readout, "scale": self.scale,
-                **self.uneven_classes(self.prototypes_per_class)}
+                "multi_label": self.multi_label, **self.uneven_classes(self.prototypes_per_class)}
 
     @classmethod
     def from_settings(cls, settings: dict) -> XProtoNet:

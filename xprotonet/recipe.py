@@ -8,7 +8,7 @@ from protomask.options import Options
 from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
-from protomask.training.stages import warm_up_cosine
+from protomask.training.stages import bias_rate, warm_up_cosine
 from xprotonet.losses import XProtoNetLoss
 from xprotonet.model import XProtoNet
 
@@ -29,10 +29,10 @@ def defaults(options: Options) -> dict:
     return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
 
 
-def build(options: Options, classes: tuple[str, ...]) -> XProtoNet:
+def build(options: Options, classes: tuple[str, ...], multi_label: bool = False) -> XProtoNet:
     """A new network; its backbone has the weights that the options name."""
     return XProtoNet(backbone_from(options), classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
-                     channels=options.prototype_channels)
+                     channels=options.prototype_channels, multi_label=multi_label)
 
 
 rebuild = XProtoNet.from_settings
@@ -46,7 +46,7 @@ def stages(network: XProtoNet, options: Options) -> list[Epochs | Action]:
     """
     pretrained = bool(options.weights or options.pretrained)
     loss = XProtoNetLoss(separation=0.5, coverage=1.0, label_smoothing=0.1, relative=True, size=0.05, share=0.25)
-    head = {"add_on": 3e-3, "occurrence": 3e-3, "prototypes": 3e-3}
+    head = {"add_on": 3e-3, "occurrence": 3e-3, "prototypes": 3e-3, **bias_rate(network)}
     joint = {"backbone": 2e-4, **dict.fromkeys(head, 1e-3)} if pretrained else {"backbone": 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05, "occurrence": 0.05}
     warm = [Epochs("warm", max(1, options.epochs // 8), loss, head, decay)] if pretrained else []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from protomask.picture_files import read_pictures
+from protomask.picture_files import file_name, read_pictures
 from protomask.commands.setup import localizers_for_pictures, open_run, say
 from protomask.data.decoding import decode
 from protomask.errors import InputError
@@ -17,7 +17,7 @@ from protomask.explaining import explain
 
 def explain_command(folder: str, images: list[str], localizer: str | None, output: str | None, top: int, counter: int,
                     kind: str, as_json: bool, device: str | None, root: str | None, progress: bool = True) -> int:
-    """Writes one panel per image, in the format ``kind``, and prints the reasoning (as JSON lines with ``as_json``)."""
+    """Writes one panel per image (per image and predicted finding), in the format ``kind``, and prints the reasoning (as JSON lines with ``as_json``)."""
     for option, value, least in (("--top", top, 1), ("--counter", counter, 0)):
         if value < least:
             raise InputError(f"{option} is {value}; give at least {least}")
@@ -35,11 +35,12 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
     used: set[str] = set()
     for path in images:
         batch = as_batch(path, transform).to(opened.setup.device)
-        explanation = explain(opened.network, batch, [path], pictures, localizers, top=top, counter=counter, progress=progress)[0]
-        print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
-        name = next(name for name in _names(Path(path).stem) if name not in used)
-        used.add(name)
-        save_figure(this_looks_like_that(explanation, next(iter(localizers))), target / f"{name}.{kind}", dpi=120)
+        for explanation in explain(opened.network, batch, [path], pictures, localizers, top=top, counter=counter, progress=progress):
+            print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
+            finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
+            name = next(name for name in _names(Path(path).stem + finding) if name not in used)
+            used.add(name)
+            save_figure(this_looks_like_that(explanation, next(iter(localizers))), target / f"{name}.{kind}", dpi=120)
     say(f"protomask: panels in {target}")
     return 0
 

@@ -14,6 +14,7 @@ from protomask.commands.setup import OpenRun, open_run, say
 from protomask.errors import InputError
 from protomask.explanation import Inspection, PrototypePicture
 from protomask.inspection import FLAGS
+from protomask.labels import right_answers
 from protomask.networks import get_network, save_network
 from protomask.picture_files import read_pictures
 from protomask.run import Run, free_folder, versions
@@ -70,8 +71,8 @@ def prune_command(folder: str, prototypes: str | None, flagged: str | None, outp
 
 
 def right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(N,) bool."""
-    return logits.argmax(1) == labels
+    """(N,) bool; with several findings per image, whether all of them are."""
+    return right_answers(logits, labels) == 1
 
 
 def after_projection(stages: list[Epochs | Action]) -> list[Epochs | Action]:

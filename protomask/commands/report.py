@@ -10,6 +10,7 @@ from protomask.data import collate
 from protomask.evaluation import Evaluation
 from protomask.explaining import as_pictures, explain
 from protomask.explanation import Explanation
+from protomask.labels import right_answers
 from protomask.picture_files import read_nearest_maps, read_pictures
 from protomask.report.encoding import QUALITY, small
 from protomask.training import predict
@@ -59,13 +60,13 @@ def explain_test_images(opened: OpenRun, pictures: list, count: int = EXPLAINED)
         return []
     test, setup = opened.test, opened.setup
     logits, labels = predict(opened.network, test, setup, "test images")
-    right = logits.argmax(1) == labels
+    right = right_answers(logits, labels) == 1
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(opened.options.seed)).tolist()
     wrong = [place for place in order if not right[place]][:count // 2]
     seen, correct = set(), []
     for place in order:
-        if right[place] and int(labels[place]) not in seen:
-            seen.add(int(labels[place]))
+        if right[place] and test.truth(place) not in seen:
+            seen.add(test.truth(place))
             correct.append(place)
     chosen = correct[:count - len(wrong)] + wrong
     if not chosen:
@@ -73,4 +74,4 @@ def explain_test_images(opened: OpenRun, pictures: list, count: int = EXPLAINED)
     localizers = localizers_for_pictures(",".join(pictures[0].maps))
     images = collate([test[place] for place in chosen])["images"].to(setup.device)
     return explain(opened.network, images, [test.names[place] for place in chosen], pictures, localizers,
-                   true_classes=[test.classes[int(labels[place])] for place in chosen], progress=setup.progress)
+                   true_classes=[test.truth(place) for place in chosen], progress=setup.progress)

@@ -21,13 +21,13 @@ from protomask.training import TrainingSet
 
 DATA_DEFAULTS = {
     "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "epochs": 8, "workers": 1},
-    None: {"backbone": "resnet18", "image_size": 224, "workers": max(1, min(8, (os.cpu_count() or 1) - 1))},
+    None: {"backbone": "resnet18", "image_size": 224, "workers": max(1, min(8, (os.cpu_count() or 1) - 1)), "balance": False},
 }
 
 
 def complete(options: Options) -> Options:
     """The same options with every ``None`` that data set and recipe decide filled in."""
-    filled = {**get_network(options.network).defaults(options), **DATA_DEFAULTS.get(options.data, DATA_DEFAULTS[None])}
+    filled = {**get_network(options.network).defaults(options), **DATA_DEFAULTS[None], **DATA_DEFAULTS.get(options.data, {})}
     return options.replace(**{name: value for name, value in filled.items() if getattr(options, name) is None})
 
 
@@ -57,7 +57,8 @@ def training_set(options: Options, splits: Splits, network: PrototypeNetwork, de
     return TrainingSet(
         train=splits.train.with_transform(training_transform(options.image_size, network.mean, network.std, strength=strength)),
         plain=splits.train.with_transform(evaluation), validation=splits.validation.with_transform(evaluation), device=device,
-        batch_size=options.batch_size, precision=options.precision, workers=options.workers, seed=options.seed, progress=progress)
+        batch_size=options.batch_size, precision=options.precision, workers=options.workers, seed=options.seed, progress=progress,
+        balance=options.balance)
 
 
 def localizers_for_pictures(words: str) -> dict[str, Localizer]:

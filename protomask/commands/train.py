@@ -23,8 +23,11 @@ from protomask.errors import InputError
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.run import Run, free_folder, versions
-from protomask.training import Action, accuracy, train
+from protomask.training import Action, performance, train
 from protomask.training.black_box import train_black_box
+
+MEASURES = ("accuracy", "auroc", "average_precision")
+"""what ``metrics.json`` holds of each stage; see :func:`protomask.training.performance`"""
 
 
 def train_command(options: Options, output: str | None, resume: bool, progress: bool = True) -> int:
@@ -41,7 +44,7 @@ def train_command(options: Options, output: str | None, resume: bool, progress: 
     splits = open_data(options)
     module = get_network(options.network)
     torch.manual_seed(options.seed)
-    network = module.build(options, splits.train.classes)
+    network = module.build(options, splits.train.classes, splits.train.multi_label)
     setup = training_set(options, splits, network, device, progress)
     test = splits.test.with_transform(setup.plain.transform)
     fingerprint = splits.train.fingerprint()
@@ -54,15 +57,16 @@ def train_command(options: Options, output: str | None, resume: bool, progress: 
     if options.black_box:
         # Built anew: the comparison starts from the same weights as the prototype network did.
         torch.manual_seed(options.seed)
-        fresh = module.build(options, splits.train.classes).backbone
+        fresh = module.build(options, splits.train.classes, splits.train.multi_label).backbone
         black_box = train_black_box(fresh, len(network.classes), module.stages(network, options), setup, test,
                                     checkpoint=run / "checkpoint" / "black_box.pt")
-        metrics["black_box_accuracy"] = black_box["accuracy"]
+        metrics |= {f"black_box_{name}": black_box[name] for name in MEASURES}
         metrics["seconds"]["black box"] = black_box["seconds"]
     run.write("metrics.json", metrics)
-    scores = metrics["test_accuracy"]
-    say(f"protomask: test accuracy {scores['before_projection']:.3f} before projection, {scores['after_projection']:.3f} after, "
-        f"{scores['final']:.3f} with the last layer re-fitted")
+    for name in MEASURES[:2]:
+        scores = {when: float("nan") if value is None else value for when, value in metrics[f"test_{name}"].items()}
+        say(f"protomask: test {name.replace('auroc', 'AUROC')} {scores['before_projection']:.3f} before projection, "
+            f"{scores['after_projection']:.3f} after, {scores['final']:.3f} with the last layer re-fitted")
 
     opened = OpenRun(run, options, network, splits, setup)
     for title, work in (("pictures", lambda: write_pictures(opened, options.localizer)),
@@ -111,23 +115,24 @@ def _keep_config(run: Run, options: Options, splits, fingerprint: str, resume: b
 
 
 def _with_test_accuracy(stages: list, test) -> list:
-    """Measures the test accuracy before and after the last projection and at the end; nothing is chosen by it."""
+    """Measures on the test images before and after the last projection and at the end; nothing is chosen by it."""
     def measure(name: str) -> Action:
-        return Action(name, lambda network, setup: {"test_accuracy": accuracy(network, test, setup, "test")})
+        return Action(name, lambda network, setup: {
+            key if key == "per_class" else f"test_{key}": value for key, value in performance(network, test, setup).items()})
 
     last = max(place for place, stage in enumerate(stages) if stage.name == "projection")
     return [*stages[:last], measure("test before projection"), stages[last], measure("test after projection"),
             *stages[last + 1:], measure("test at the end")]
 
 
-
-
 def _metrics(rows: list[dict]) -> dict:
-    scores = {row["stage"]: row["test_accuracy"] for row in rows if "test_accuracy" in row}
+    measured = {row["stage"]: row for row in rows if "test_accuracy" in row}
+    when = {"before_projection": "test before projection", "after_projection": "test after projection", "final": "test at the end"}
+    scores = {f"test_{name}": {key: measured[stage][f"test_{name}"] for key, stage in when.items()} for name in MEASURES}
     seconds: dict[str, float] = {}
     for row in rows:
         seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
     validation = [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
-    return {"test_accuracy": {"before_projection": scores["test before projection"],
-                              "after_projection": scores["test after projection"], "final": scores["test at the end"]},
-            "validation_accuracy": validation[-1] if validation else None, "black_box_accuracy": None, "seconds": seconds}
+    return {**scores, "per_class": measured["test at the end"]["per_class"],
+            "validation_accuracy": validation[-1] if validation else None,
+            **{f"black_box_{name}": None for name in MEASURES}, "seconds": seconds}

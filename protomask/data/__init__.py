@@ -13,7 +13,7 @@ from protomask.errors import InputError
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "load_data"]
 
 # Each module has a function load(root, **options) -> Splits; imported when asked for.
-_BUILT_IN = {name: f"protomask.data.{name}" for name in ("parts", "cub", "busi", "folder")}
+_BUILT_IN = {name: f"protomask.data.{name}" for name in ("parts", "cub", "busi", "chestxray", "folder")}
 _GROUP = "protomask.datasets"
 
 
@@ -33,14 +33,14 @@ def load_data(
     >>> splits.train.with_transform(training_transform(224, mean, std))    # doctest: +SKIP
 
     Args:
-        name: a built-in data set (``parts``, ``cub``, ``busi``, ``folder``), or the name of an entry point in the group
+        name: a built-in data set (``parts``, ``cub``, ``busi``, ``chestxray``, ``folder``), or the name of an entry point in the group
             ``protomask.datasets``: a function ``load(root, *, crop, seed, image_size, validation, ...) -> Splits``,
             which may leave out those of the four that mean nothing to it. Without ``validation`` it leaves that split empty.
         root: where its files are; ``parts`` needs none.
         crop: cut images to their boxes; None leaves it to the data set (``cub`` crops, ``folder`` does not).
         validation: share of the training images, class by class, that becomes ``validation``; 0 for none. A data set
             that comes with validation images keeps those, and its training images whole; one with groups of images that
-            belong together (``busi``) keeps each group on one side.
+            belong together (``busi``, ``chestxray``) keeps each group on one side.
         seed: of every random choice of images.
         image_size: side of the network's input in pixels; lets a data set decode or render at a fitting size.
         others: further options of that data set.

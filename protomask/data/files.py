@@ -25,6 +25,7 @@ class FileImages(AnnotatedImages):
         classes, labels, names, part_names: see :class:`AnnotatedImages`.
         paths: (len,) the files.
         boxes: (len,) for each image K rows x0, y0, x1, y1 in pixels of the upright image.
+        box_labels: (len,) for each image the K classes of its boxes, where boxes belong to single findings.
         points, visible: (len, N, 2) and (len, N), or None.
         masks: (len,) the mask files of each image, whose union is its mask, or None where the data set has no masks.
         mask_above: a mask's pixel is on the object when its value is greater than this.
@@ -49,6 +50,7 @@ class FileImages(AnnotatedImages):
         paths: Sequence[Path],
         boxes: Sequence[np.ndarray],
         *,
+        box_labels: Sequence[Sequence[int]] | None = None,
         part_names: Sequence[str] = (),
         points: np.ndarray | None = None,
         visible: np.ndarray | None = None,
@@ -71,6 +73,7 @@ class FileImages(AnnotatedImages):
         rows = [np.asarray(one, dtype=np.float64).reshape(-1, 4) for one in boxes]
         self._boxes = np.concatenate([np.empty((0, 4)), *rows])
         self._first_box = np.concatenate([[0], np.cumsum([len(b) for b in boxes])]).astype(np.int64)
+        self._box_labels = None if box_labels is None else torch.tensor([one for own in box_labels for one in own], dtype=torch.long)
         self._points = None if points is None else torch.as_tensor(points, dtype=torch.float32)
         self._visible = None if visible is None else torch.as_tensor(visible, dtype=torch.bool)
         self._bytes = tuple(_file_bytes(path) for path in self.paths)
@@ -85,6 +88,8 @@ class FileImages(AnnotatedImages):
         sample = {"image": tv_tensors.Image(image), "boxes": as_boxes(move(boxes, region[:2], divisor), frame)}
         if mask is not None:
             sample["mask"] = tv_tensors.Mask(torch.from_numpy(mask.copy())[None])
+        if self._box_labels is not None:
+            sample["box_labels"] = self._box_labels[self._first_box[index] : self._first_box[index + 1]]
         if self._points is not None:
             sample["points"] = as_points(move(self._points[index], region[:2], divisor), frame)
             sample["visible"] = self._visible[index]

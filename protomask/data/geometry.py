@@ -40,7 +40,10 @@ def settle(sample: dict) -> dict:
     limit = torch.tensor([width, height, width, height], dtype=boxes.dtype)
     boxes = torch.minimum(boxes.clamp(min=0), limit)
     sides = boxes[:, 2:] - boxes[:, :2]
-    settled["boxes"] = as_boxes(boxes[(sides >= LEAST_SIDE).all(dim=1)], (height, width))
+    kept = (sides >= LEAST_SIDE).all(dim=1)
+    settled["boxes"] = as_boxes(boxes[kept], (height, width))
+    if "box_labels" in sample:
+        settled["box_labels"] = sample["box_labels"][kept]
     if "points" in sample:
         x, y = sample["points"].as_subclass(Tensor).unbind(dim=-1)
         settled["visible"] = sample["visible"] & (x >= 0) & (x < width) & (y >= 0) & (y < height)

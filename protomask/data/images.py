@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from protomask.labels import is_multi_label
+
 Sample = dict[str, Any]
 
 
@@ -19,12 +21,13 @@ class AnnotatedImages(Dataset):
     A sample holds
 
     - ``image``: ``tv_tensors.Image`` uint8 (3, H, W); what the transform makes of it afterwards,
-    - ``label``: int in 0..C-1; ``position``: int, the index within *this* object (a subset counts from 0 again),
+    - ``label``: int in 0..C-1, or with several findings per image (multi-label) float32 (C,), 1 where present; ``position``: int, the index within *this* object (a subset counts from 0 again),
     - ``boxes``: ``tv_tensors.BoundingBoxes`` float32 (K, 4), XYXY pixels, end-exclusive; K may be 0,
 
     and, only where the data set has them (then in every sample of it),
 
     - ``mask``: ``tv_tensors.Mask`` uint8 (1, H, W), 1 on the object,
+    - ``box_labels``: long (K,), the class of each box, where boxes belong to single findings,
     - ``points``: ``tv_tensors.KeyPoints`` float32 (N, 2) x, y; ``visible``: bool (N,), one per name in ``part_names``.
 
     A subclass calls ``super().__init__`` with one label and one name for each image it stores, and implements
@@ -32,8 +35,8 @@ class AnnotatedImages(Dataset):
     and :meth:`stored` translates a position into that number.
 
     Args:
-        classes: names of the classes; label ``i`` means ``classes[i]``.
-        labels: (len,) class of each image.
+        classes: names of the classes or findings; label ``i`` means ``classes[i]``.
+        labels: (len,) class of each image, or (len, C) which findings it has, 1 or 0; none is allowed.
         names: (len,) a stable name of each image: its relative path, or an id.
         part_names: (N,) names of the part points, or of the parts; empty where there are none.
         transform: called with each sample; ``None`` leaves it as stored.
@@ -48,13 +51,27 @@ class AnnotatedImages(Dataset):
         transform: Callable[[Sample], Sample] | None = None,
     ):
         self.classes: tuple[str, ...] = tuple(classes)
-        self.labels: Tensor = torch.as_tensor(labels, dtype=torch.long).reshape(-1)
+        labels = torch.as_tensor(labels)
+        self.labels: Tensor = labels.float() if labels.ndim == 2 else labels.long().reshape(-1)
         self.names: tuple[str, ...] = tuple(names)
         self.part_names: tuple[str, ...] = tuple(part_names)
         self.transform = transform
         self._stored: Tensor = torch.arange(len(self.names))
         if len(self.labels) != len(self.names):
             raise ValueError(f"{len(self.labels)} labels for {len(self.names)} names")
+        if self.multi_label and self.labels.shape[1] != len(self.classes):
+            raise ValueError(f"labels of {self.labels.shape[1]} findings for {len(self.classes)} classes")
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of findings instead of one class."""
+        return is_multi_label(self.labels)
+
+    def truth(self, position: int) -> str | tuple[str, ...]:
+        """The name of the image's class, or the names of its findings."""
+        if self.multi_label:
+            return tuple(self.classes[finding] for finding in self.labels[position].nonzero().flatten().tolist())
+        return self.classes[int(self.labels[position])]
 
     def load(self, index: int) -> Sample:
         """The stored image number ``index`` with its annotations, without ``label`` and ``position``."""
@@ -73,7 +90,7 @@ class AnnotatedImages(Dataset):
     def read(self, position: int) -> Sample:
         """The sample at ``position`` as stored, untransformed."""
         sample = self.load(self.stored(position))
-        sample["label"] = int(self.labels[position])
+        sample["label"] = self.labels[position] if self.multi_label else int(self.labels[position])
         sample["position"] = position % len(self)
         return sample
 
@@ -123,18 +140,22 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     """Stacks transformed samples into a batch of plain tensors; for ``DataLoader(collate_fn=collate)``.
 
     Returns:
-        ``images`` (B, 3, H, W), ``labels`` (B,) and ``positions`` (B,) long, ``boxes`` a list of B tensors (K, 4), and
-        where every sample has them ``mask`` (B, 1, H, W), ``points`` (B, N, 2), ``visible`` (B, N).
+        ``images`` (B, 3, H, W), ``labels`` (B,) long or (B, C) float, ``positions`` (B,) long, ``boxes`` a list of B tensors
+        (K, 4), and where every sample has them ``mask`` (B, 1, H, W), ``points`` (B, N, 2), ``visible`` (B, N), and
+        ``box_labels``, a list of B tensors (K,).
     """
+    labels = [sample["label"] for sample in samples]
     batch = {
         "images": _stack(samples, "image"),
-        "labels": torch.tensor([sample["label"] for sample in samples], dtype=torch.long),
+        "labels": torch.stack(labels) if isinstance(labels[0], Tensor) else torch.tensor(labels, dtype=torch.long),
         "positions": torch.tensor([sample["position"] for sample in samples], dtype=torch.long),
         "boxes": [sample["boxes"].as_subclass(Tensor) for sample in samples],
     }
     for key in ("mask", "points", "visible"):
         if all(key in sample for sample in samples):
             batch[key] = _stack(samples, key)
+    if all("box_labels" in sample for sample in samples):
+        batch["box_labels"] = [sample["box_labels"] for sample in samples]
     return batch
 
 

@@ -7,21 +7,25 @@ from torch import Tensor
 
 from protomask.data.images import Splits
 from protomask.errors import InputError
+from protomask.labels import is_multi_label, positives
 
 
 def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Divides positions into kept and held-out ones, stratified by class; the same for the same labels and seed.
 
-    Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all.
+    Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all. With several
+    findings per image every combination of findings counts as a class.
 
     Args:
-        labels: (len,) classes.
+        labels: (len,) classes, or (len, C) findings.
         share: in [0, 1).
 
     Returns:
         Two sorted, disjoint long tensors that cover 0..len-1.
     """
     labels = torch.as_tensor(labels)
+    if is_multi_label(labels):
+        labels = labels.unique(dim=0, return_inverse=True)[1]
     generator = torch.Generator().manual_seed(seed)
     held = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
@@ -38,22 +42,24 @@ def hold_out_groups(
     """:func:`hold_out` for images in groups (a patient's, or near-duplicates): a group is kept or held out as a whole.
 
     Groups are taken in random order while each class has room for all their images, so a class with enough small groups
-    gets its exact share, any other a little less; but at least one group of a class that has one to spare.
+    gets its exact share, any other a little less; but at least one group of a class that has one to spare. With several
+    findings per image each finding counts as a class, and so does having none.
 
     Args:
-        labels: (len,) classes.
+        labels: (len,) classes, or (len, C) findings.
         groups: (len,) numbers; equal ones belong together.
         share: in [0, 1).
 
     Returns:
         Two sorted, disjoint long tensors that cover 0..len-1.
     """
-    labels = torch.as_tensor(labels, dtype=torch.long)
+    labels = torch.as_tensor(labels)
     names, members = torch.as_tensor(groups, dtype=torch.long).unique(return_inverse=True)
+    own = positives(labels, labels.shape[1] if is_multi_label(labels) else int(labels.max()) + 1 if len(labels) else 1)
+    if is_multi_label(labels):
+        own = torch.cat([own, ~own.any(1, keepdim=True)], dim=1)
     # counts[g, c]: images of class c in group g
-    classes = int(labels.max()) + 1 if len(labels) else 0
-    counts = torch.zeros(len(names), classes, dtype=torch.long)
-    counts.index_put_((members, labels), torch.ones_like(labels), accumulate=True)
+    counts = torch.zeros(len(names), own.shape[1], dtype=torch.long).index_add_(0, members, own.long())
     total = counts.sum(0)
     wanted = ((total * share).round().long().clamp_min(1).minimum(total - 1) if share > 0 else total * 0).clamp_min(0)
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
@@ -81,9 +87,9 @@ def check_share(option: str, share: float) -> None:
 def check_splits(splits: Splits, source: str) -> None:
     """Raises InputError, naming ``source``, for fewer than two classes or a class that has no training image."""
     classes = splits.train.classes
-    if len(classes) < 2:
+    if len(classes) < 2 and not splits.train.multi_label:
         raise InputError(f"{source}: {_count(len(classes), 'class')}; a classifier needs two or more")
-    counts = torch.bincount(splits.train.labels, minlength=len(classes))
+    counts = positives(splits.train.labels, len(classes)).sum(0)
     if (counts == 0).any():
         empty = [name for name, count in zip(classes, counts.tolist()) if count == 0]
         others = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""

@@ -38,6 +38,9 @@ class Batch:
         self.explained, self.data, self.positions, self.batch_size = explained, data, list(positions), batch_size
         self.images, self.index = samples["images"].to(device), index.to(device)
         self._boxes, self._mask = samples["boxes"], samples.get("mask")
+        if "box_labels" in samples:  # boxes of single findings: those of the prototype's own
+            subject = getattr(explained, "prototype_classes", torch.arange(len(data.classes))).cpu()[index.cpu()]
+            self._boxes = [boxes[labels == own] for boxes, labels, own in zip(self._boxes, samples["box_labels"], subject)]
 
     def require_finite(self, values: Tensor, what: str) -> Tensor:
         """``values`` (B, ...) themselves; InputError that names the first image where one is not finite."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.explainable import PrototypeNetwork, frozen
+from protomask.labels import positives
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ def choose_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int,
     """``samples`` images of ``data``, stratified by class and drawn by ``seed``, each with the prototype of its own
     class whose similarity is greatest (the first of equals).
 
+    With several findings per image, every finding of an image is a pair that can be drawn, with that finding's prototype.
+
     Args:
         network: its mode is left as it was.
         data: usually the test images, with the evaluation transform.
@@ -74,15 +77,18 @@ def choose_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int,
                          "was trained on; evaluate on the same data set")
     device = device or device_of(network)
     owners = network.prototype_classes.cpu()
-    candidates = torch.isin(data.labels, owners).nonzero().flatten()  # a pruned class may have no prototype left
+    candidates, labels = positives(data.labels, len(data.classes)).nonzero(as_tuple=True)
+    kept = torch.isin(labels, owners)  # a pruned class may have no prototype left
+    candidates, labels = candidates[kept], labels[kept]
     if not len(candidates):
         raise InputError("no image belongs to a class that has prototypes; there is nothing to evaluate")
-    positions = candidates[stratified(data.labels[candidates], samples, seed)]
+    drawn = stratified(labels, samples, seed)
+    positions, labels = candidates[drawn], labels[drawn]
     best = []
     with frozen(network), torch.no_grad():
-        for part in positions.split(batch_size):
+        for part, classes in zip(positions.split(batch_size), labels.split(batch_size)):
             batch = collate([data[position] for position in part.tolist()])
             similarities = network(batch["images"].to(device)).similarities.cpu()
-            own = owners == batch["labels"][:, None]
+            own = owners == classes[:, None]
             best.append(similarities.masked_fill(~own, -torch.inf).argmax(1))
     return Pairs(positions, torch.cat(best))

@@ -3,6 +3,7 @@
 from protomask.metrics.adcc import adcc, coherency, complexity
 from protomask.metrics.boxes import box_iou_curves, max_box_accuracy
 from protomask.metrics.causal import causal_insertion, part_importance, part_mass, rank_correlation, top_part_hit
+from protomask.metrics.classification import auroc, average_precision
 from protomask.metrics.faithfulness import (
     Curve,
     average_drop,
@@ -38,8 +39,10 @@ __all__ = [
     "adcc",
     "at_best_threshold",
     "at_maximum",
+    "auroc",
     "average_drop",
     "average_gain",
+    "average_precision",
     "bootstrap_band",
     "bootstrap_difference",
     "bootstrap_mean",

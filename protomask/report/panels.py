@@ -42,7 +42,7 @@ def this_looks_like_that(
     columns = _columns(tile)
     width = columns["end"] + _MARGIN
     header, row = 1.15, tile + 0.36
-    counter = 1.0 + row * len(explanation.counter) if explanation.counter else 0.0
+    counter = 1.0 + row * len(explanation.counter) if explanation.counter else 0.22 * bool(explanation.finding)
     figure = style.new_figure(width, header + 0.26 + len(matches) * row + 1.3 + counter)
     _header(figure, explanation, width)
     _column_names(figure, columns, header, tile)
@@ -51,8 +51,12 @@ def this_looks_like_that(
         _row(figure, match, explanation, localizer, level, columns, top_of_row, tile)
         top_of_row += row
     own, others = _rest(explanation, len(matches))
-    terms = [(f"other prototypes of {readable(explanation.predicted)}", own), ("prototypes of other classes", others)]
-    top_of_row = _sum(figure, terms, explanation.predicted, explanation.logit, columns, top_of_row, width)
+    terms = [(f"other prototypes of {readable(explanation.subject)}", own)]
+    if explanation.finding:
+        terms += [("prototypes of other findings", others - explanation.bias), ("to begin with (bias)", explanation.bias)]
+    else:
+        terms += [("prototypes of other classes", others)]
+    top_of_row = _sum(figure, terms, explanation.subject, explanation.logit, columns, top_of_row, width)
     if explanation.counter:
         _rule(figure, top_of_row + 0.12, width)
         text = f"What speaks for {readable(explanation.runner_up)} instead"
@@ -73,10 +77,10 @@ def this_looks_like_that(
 
 
 def _rest(explanation: Explanation, shown: int) -> tuple[float, float]:
-    """Points of what is not shown: prototypes of the predicted class, and all others."""
+    """Points of what is not shown: prototypes of the predicted class, and all others with the bias."""
     own, others = explanation.other_own_points, explanation.other_points - explanation.other_own_points
     for match in explanation.matches[shown:]:
-        if match.prototype.record.class_name == explanation.predicted:
+        if match.prototype.record.class_name == explanation.subject:
             own += match.points
         else:
             others += match.points
@@ -114,7 +118,7 @@ def _header(figure: Figure, explanation: Explanation, width: float) -> None:
         color=color,
     )
     facts = (
-        f"probability {percent(explanation.probability)} · next: {readable(explanation.runner_up)} "
+        f"probability{f' of {readable(explanation.finding)}' if explanation.finding else ''} {percent(explanation.probability)} · next: {readable(explanation.runner_up)} "
         f"with {number(explanation.runner_up_logit)} points"
     )
     for top, text in ((0.62, explanation.name), (0.78, facts)):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from protomask.explainable import Prediction
-from protomask.training.prediction import accuracy
+from protomask.labels import right_answers
+from protomask.training.classification import classification_terms
+from protomask.training.prediction import performance
 from protomask.training.stages import Action, Epochs, TrainingSet
 from protomask.training.trainer import train
 
@@ -30,9 +31,10 @@ class BlackBox(nn.Module):
 
 
 def classification_loss(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Cross-entropy with label smoothing 0.1, as the prototype networks' default recipe."""
+    """The classification term alone, with label smoothing 0.1, as in the prototype networks' default recipe."""
     logits = network(images).logits
-    return {"loss": F.cross_entropy(logits, labels, label_smoothing=0.1), "correct": (logits.argmax(1) == labels).sum()}
+    (loss,) = classification_terms(logits, labels, 0.1).values()
+    return {"loss": loss, "correct": right_answers(logits, labels).sum()}
 
 
 def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
@@ -49,16 +51,16 @@ def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
 
 
 def train_black_box(backbone: nn.Module, classes: int, stages: Sequence[Epochs | Action], setup: TrainingSet, test,
-                    checkpoint: Path | None = None) -> dict[str, float]:
+                    checkpoint: Path | None = None) -> dict:
     """Trains a :class:`BlackBox` with the schedule of ``stages``.
 
     Args:
         backbone: as the prototype network's *before* its training (a copy is trained).
 
     Returns:
-        ``accuracy`` on ``test`` and ``seconds``.
+        What :func:`~protomask.training.performance` says on ``test``, and ``seconds``.
     """
     torch.manual_seed(setup.seed)
     network = BlackBox(copy.deepcopy(backbone), classes)
     rows = train(network, black_box_stages(stages), setup, checkpoint=checkpoint)
-    return {"accuracy": accuracy(network, test, setup, "test"), "seconds": sum(row["seconds"] for row in rows)}
+    return {**performance(network, test, setup), "seconds": sum(row["seconds"] for row in rows)}

@@ -8,13 +8,14 @@ from tqdm import tqdm
 
 from protomask import distributed
 from protomask.explainable import PrototypeNetwork, frozen
+from protomask.training.classification import classification_terms
 from protomask.training.costs import wrong_class_weights
 from protomask.training.loading import mix, ordered_batches
 from protomask.training.stages import TrainingSet
 
 
 def training_similarities(network: PrototypeNetwork, setup: TrainingSet, passes: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Similarities (passes * N, P) and labels of the training images under the training transform; several processes share the work."""
+    """Similarities (passes * N, P) and labels, (passes * N,) or (passes * N, C), of the training images under the training transform; several processes share the work."""
     similarities, labels = [], []
     share = distributed.shard(len(setup.train), setup.batch_size)
     loader = setup.seeded_loader(setup.train)
@@ -33,7 +34,7 @@ def training_similarities(network: PrototypeNetwork, setup: TrainingSet, passes:
 
 def fit_last_layer(network: PrototypeNetwork, setup: TrainingSet, *, l1: float, steps: int = 300,
                    passes: int | None = None) -> dict[str, float]:
-    """Minimises cross-entropy + l1 * |wrong-class weights| over the last layer alone.
+    """Minimises the classification term + l1 * |wrong-class weights| over the last layer alone, its bias included.
 
     The official recipe makes 20 passes over the training images for this convex problem (known); the similarities do not
     change meanwhile, so here they are computed once (ours), and full-batch Adam with a falling rate does the rest in seconds.
@@ -50,20 +51,23 @@ def fit_last_layer(network: PrototypeNetwork, setup: TrainingSet, *, l1: float, 
     """
     passes = passes or -(-2000 // len(setup.train))
     similarities, labels = training_similarities(network, setup, passes)
-    weight = network.last_layer.weight.detach().clone().requires_grad_(True)
+    layer = network.last_layer
+    weight, *bias = learned = [parameter.detach().clone().requires_grad_(True) for parameter in layer.parameters()]
     rate = 0.01 * network.scale
-    optimizer = torch.optim.Adam([weight], lr=rate)
+    optimizer = torch.optim.Adam(learned, lr=rate)
     own = network.own_class()
     losses = []
     with torch.enable_grad():
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate * (1 - step / steps)
-            loss = F.cross_entropy(F.linear(similarities, weight), labels) + l1 * wrong_class_weights(weight, own)
+            (loss,) = classification_terms(F.linear(similarities, weight, *bias), labels).values()
+            loss = loss + l1 * wrong_class_weights(weight, own)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
     with torch.no_grad():
-        network.last_layer.weight.copy_(weight)
+        for parameter, value in zip(layer.parameters(), learned):
+            parameter.copy_(value)
     return {"loss_before": losses[0], "loss": losses[-1]} if losses else {}

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from protomask import distributed
@@ -24,10 +25,17 @@ def mix(seed: int, number: int) -> int:
     return (seed * 1_000_003 + number) % 2**63
 
 
-def shuffled_batches(count: int, batch_size: int, seed: int) -> list[list[Drawn]]:
-    """Positions 0..count - 1 in an order drawn from ``seed``, in batches; a last, partial batch is dropped unless it is the only one."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-    drawn = [(position, mix(seed, position)) for position in order]
+def shuffled_batches(count: int, batch_size: int, seed: int, weights: Tensor | None = None) -> list[list[Drawn]]:
+    """Positions 0..count - 1 in an order drawn from ``seed``, in batches; a last, partial batch is dropped unless it is the only one.
+
+    With ``weights`` (count,) as many positions are drawn in proportion to them, some of them again, each time with another seed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if weights is None:
+        drawn = [(position, mix(seed, position)) for position in torch.randperm(count, generator=generator).tolist()]
+    else:
+        order = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
+        drawn = [(position, mix(seed, place)) for place, position in enumerate(order)]
     end = count - count % batch_size or count
     return [drawn[start:start + batch_size] for start in range(0, end, batch_size)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from protomask import distributed
 from protomask.errors import InputError
+from protomask.labels import balancing_weights
 from protomask.training.checkpoint import Saver
 from protomask.training.loading import SeededLoader, mix, own_part, shuffled_batches
 from protomask.training.parallel import average_statistics, shared
@@ -79,7 +81,8 @@ def run_epoch(network: nn.Module, stages: Sequence[Epochs | Action], state: dict
     if stage.name in state["optimizers"]:
         optimizer.load_state_dict(state["optimizers"][stage.name])
     seed = epoch_seed(setup.seed, position, epoch)
-    batches = shuffled_batches(len(setup.train), setup.batch_size, seed)
+    weights = balancing_weights(setup.train.labels) if setup.balance else None
+    batches = shuffled_batches(len(setup.train), setup.batch_size, seed, weights)
     within = state["within"] or {"step": 0, "seen": 0, "sums": {}, "seconds": 0.0}
     begin = time.perf_counter() - within["seconds"]
     means = Means(within["seen"], within["sums"]) if distributed.is_first() else Means()
@@ -143,7 +146,7 @@ def _choose_what_learns(network: nn.Module, stage: Epochs) -> None:
     network.eval()
     network.requires_grad_(False)
     for name in stage.rates:
-        part = getattr(network, name)
+        part = attrgetter(name)(network)
         part.requires_grad_(True)
         if isinstance(part, nn.Module):
             part.train()
@@ -152,7 +155,7 @@ def _choose_what_learns(network: nn.Module, stage: Epochs) -> None:
 def _optimizer(network: nn.Module, stage: Epochs) -> torch.optim.Optimizer:
     groups = []
     for name, rate in stage.rates.items():
-        part = getattr(network, name)
+        part = attrgetter(name)(network)
         parameters = list(part.parameters()) if isinstance(part, nn.Module) else [part]
         groups.append({"params": parameters, "lr": rate, "base_rate": rate, "weight_decay": stage.decay.get(name, 0.0)})
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[stage.optimizer](groups)

@@ -35,6 +35,8 @@ class TrainingSet:
     workers: int = 0
     seed: int = 0
     progress: bool = False
+    balance: bool = False
+    """draw training images so that every class is seen equally often, instead of each image once per epoch"""
 
     def loader(self, data: AnnotatedImages) -> DataLoader:
         """Batches of ``data`` in order."""
@@ -59,7 +61,7 @@ class Epochs:
         name: what the log and the progress bar call it.
         epochs: number of passes.
         objective: see :data:`Objective`.
-        rates: attribute of the network -> learning rate; every other parameter is frozen, and modules that do not
+        rates: attribute of the network (``a``, or ``a.b``) -> learning rate; every other parameter is frozen, and modules that do not
             learn stay in evaluation mode (their BatchNorm statistics do not drift).
         decay: attribute -> weight decay (decoupled for ``adamw``, L2 for ``adam``); 0 where not named.
         optimizer: ``"adam"`` or ``"adamw"``.
@@ -84,6 +86,14 @@ class Action:
 
     name: str
     run: Callable[[nn.Module, TrainingSet], dict[str, Any]]
+
+
+def bias_rate(network: nn.Module, rate: float = 3e-3) -> dict[str, float]:
+    """The entry of :attr:`Epochs.rates` by which the bias of a multi-label head learns with the prototypes; none without a bias.
+
+    The weights wait for the end, as published; but how rare a finding is must be learned by something meanwhile.
+    """
+    return {"last_layer.bias": rate} if network.last_layer.bias is not None else {}
 
 
 def warm_up_cosine(warm_up: float = 0.1, end: float = 0.01) -> Callable[[float, float], float]:

@@ -1,0 +1,52 @@
+"""How well scores rank the images that have a class or finding above those that do not: one value per class, exact, ties included."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def auroc(scores: Tensor, positive: Tensor) -> Tensor:
+    """Area under the ROC curve: the share of (positive, negative) pairs in which the positive's score is greater, a tie counting half.
+
+    >>> auroc(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[False], [True], [False], [True]])).tolist()
+    [0.875]
+
+    Args:
+        scores: (N, C), larger for "has it"; any monotone scale.
+        positive: (N, C) bool.
+
+    Returns:
+        (C,) float64 in [0, 1]; NaN for a class without positive or without negative images.
+    """
+    return torch.stack([_auroc(one, has) for one, has in zip(scores.unbind(1), positive.unbind(1))])
+
+
+def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
+    """Sum over the distinct scores, falling, of (recall gained) * (precision down to that score), as scikit-learn defines it.
+
+    >>> average_precision(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[False], [True], [False], [True]])).tolist()
+    [0.8333333333333333]
+
+    Args:
+        scores, positive: as for :func:`auroc`.
+
+    Returns:
+        (C,) float64 in [0, 1]; NaN for a class without positive images.
+    """
+    return torch.stack([_average_precision(one, has) for one, has in zip(scores.unbind(1), positive.unbind(1))])
+
+
+def _auroc(scores: Tensor, positive: Tensor) -> Tensor:
+    found, missed = positive.sum().double(), (~positive).sum().double()
+    _, place, counts = scores.unique(return_inverse=True, return_counts=True)
+    ranks = counts.cumsum(0) - (counts - 1) / 2  # the mean rank, from 1, of those that share a score
+    pairs_won = ranks.double()[place][positive].sum() - found * (found + 1) / 2
+    return pairs_won / (found * missed)
+
+
+def _average_precision(scores: Tensor, positive: Tensor) -> Tensor:
+    _, place, counts = scores.unique(return_inverse=True, return_counts=True)
+    gained = torch.zeros(len(counts), dtype=torch.float64, device=scores.device).index_add_(0, place, positive.double()).flip(0)
+    precision = gained.cumsum(0) / counts.flip(0).cumsum(0)
+    return (gained * precision).sum() / gained.sum()
