@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from protomask.explanation import PrototypePicture
-from protomask.report.wording import count, duration, percent
+from protomask.report.wording import count, duration, number, percent, readable
 
 NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
-DATA = {"parts": "the embedded creatures (parts)", "cub": "birds (CUB-200-2011 format)", "folder": "a folder of images"}
+DATA = {"parts": "the embedded creatures (parts)", "cub": "birds (CUB-200-2011 format)", "folder": "a folder of images",
+        "busi": "breast ultrasound (BUSI)", "chestxray": "chest X-rays (NIH ChestX-ray14)"}
 
 
 def title(config: Mapping) -> str:
@@ -21,24 +22,31 @@ def title(config: Mapping) -> str:
 
 
 def accuracy(metrics: Mapping, config: Mapping) -> dict:
-    """Figures and sentences about accuracy: before and after projection, at the end, and without prototypes.
+    """Figures, sentences and a table of classes about accuracy: before and after projection, at the end, and without prototypes.
 
     An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the
     test set, not that of training.
     """
     scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
+    areas = {name: value for name, value in (metrics.get("test_auroc") or {}).items() if value is not None}
+    findings = bool(isinstance(config.get("data"), Mapping) and config["data"].get("multi_label"))
     black_box = metrics.get("black_box_accuracy")
     images = (config.get("data") or {}).get("test") if isinstance(config.get("data"), Mapping) else None
     head = next((name for name in ("final", "after_projection", "before_projection") if name in scores), None)
     figures, sentences = [], []
     if head:
-        interval = wilson(scores[head], images) if images else None
+        # Answers about the findings of one image are not independent.
+        interval = wilson(scores[head], images) if images and not findings else None
         note = (
             f"95\N{NO-BREAK SPACE}% interval {percent(interval[0])} to {percent(interval[1])}, {count(images, 'image')}"
             if interval
             else ""
         )
-        figures.append({"value": percent(scores[head]), "label": "test accuracy", "note": note})
+        label = "right answers on test images, over all findings" if findings else "test accuracy"
+        figures.append({"value": percent(scores[head]), "label": label, "note": note})
+        if head in areas:
+            kind = "findings" if findings else "classes"
+            figures.append({"value": number(areas[head]), "label": "AUROC", "note": f"mean over {kind}, each against the rest"})
         sentences.append(_course(scores, head))
     for name, label, note in (
         ("before_projection", "before projection", "prototypes still free vectors"),
@@ -58,7 +66,10 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
         )
     if metrics.get("pruned"):
         sentences.append(_pruning(metrics["pruned"]))
-    return {"figures": figures, "sentences": [text for text in sentences if text]}
+    rows = [(readable(name), f"AUROC {number(row['auroc'])}, average precision {number(row['average_precision'])}, "
+             f"{count(row['images'], 'test image')}") for name, row in (metrics.get("per_class") or {}).items()]
+    table = {"title": f"Each {'finding' if findings else 'class'} against the rest", "rows": rows} if rows else None
+    return {"figures": figures, "sentences": [text for text in sentences if text], "table": table}
 
 
 def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:

@@ -30,7 +30,7 @@ def counted_precision(case):
     return result
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(CASES)
 def test_both_equal_their_definitions(case):
     found, precision = auroc(*columns(case)).item(), average_precision(*columns(case)).item()

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from protomask.data import AnnotatedImages
 from protomask.evaluation import choose_pairs
@@ -18,7 +19,7 @@ from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import Epochs, bias_rate, warm_up_cosine
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
-from tests.toy import ColourImages, ToyBackbone
+from tests.toy import ToyBackbone
 from xprotonet import XProtoNet
 from xprotonet.losses import XProtoNetLoss
 
@@ -27,21 +28,22 @@ LABELS = torch.tensor([[1.0, 0, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]])
 
 
 class Findings(AnnotatedImages):
-    """Images of a square bright in any of three channels, each channel a finding of its own."""
+    """16x16 pixels; finding c is a quarter of the image bright in channel c, in a quarter of its own."""
 
-    def __init__(self, count=24, seed=0):
+    def __init__(self, count=48, seed=0):
         generator = torch.Generator().manual_seed(seed)
         labels = (torch.rand(count, 3, generator=generator) < 0.4).float()
         labels[:4] = torch.cat([torch.eye(3), torch.zeros(1, 3)])
-        self.toy = ColourImages(count, seed=seed)
-        for place, row in enumerate(labels):
-            top, left = self.toy.corners[place].tolist()
-            self.toy.pixels[place] = torch.rand(3, 16, 16, generator=generator) * 0.2
-            self.toy.pixels[place, :, top:top + 8, left:left + 8] += 0.8 * row[:, None, None]
+        self.pixels = torch.rand(count, 3, 16, 16, generator=generator) * 0.05
+        for place, finding in labels.nonzero().tolist():
+            quarters = torch.randperm(4, generator=torch.Generator().manual_seed(place)).tolist()
+            top, left = (8 * number for number in divmod(quarters[finding], 2))
+            self.pixels[place, finding, top:top + 8, left:left + 8] += 0.8
         super().__init__(("red", "green", "blue"), labels, [f"{seed}/{place}" for place in range(count)])
 
     def load(self, index):
-        return self.toy.load(index)
+        boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(16, 16))
+        return {"image": tv_tensors.Image(self.pixels[index]), "boxes": boxes}
 
 
 def slow_focal(logits, labels, gamma):
@@ -111,7 +113,7 @@ def trained(request):
     net, data = network(kind), Findings()
     setup = TrainingSet(data, data, data.subset([]), batch_size=8, seed=5)
     attributes = ["backbone", "add_on", "prototypes", *(["occurrence"] if kind is XProtoNet else []), *bias_rate(net)]
-    rows = train(net, [Epochs("joint", 40, loss(coverage=1.0, separation=0.5), dict.fromkeys(attributes, 3e-2), schedule=warm_up_cosine())], setup)
+    rows = train(net, [Epochs("joint", 25, loss(coverage=1.0, separation=0.5), dict.fromkeys(attributes, 3e-2), schedule=warm_up_cosine())], setup)
     project(net, setup)
     fitted = fit_last_layer(net, setup, l1=1e-3)
     return net, data, setup, rows, fitted

@@ -1,0 +1,128 @@
+"""NIH ChestX-ray14 as published, on a small folder of its shape."""
+
+import pytest
+import torch
+
+from protomask.data import collate, load_data
+from protomask.data.splitting import hold_out, hold_out_groups
+from protomask.data.transforms import evaluation_transform, training_transform
+from protomask.errors import InputError
+from tests.data.chestxray_folder import FINDINGS, PLACES, SIDE, write_chestxray
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_chestxray(tmp_path / "ChestX-ray 14")
+
+
+def patients(images):
+    return {name.split("_")[0] for name in images.names}
+
+
+def edit(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_findings_lists_and_validation_by_patients(root):
+    splits = load_data("chestxray", root, validation=0.25)
+    assert splits.train.classes == FINDINGS and splits.train.multi_label
+    assert len(splits.train) + len(splits.validation) == 32 and len(splits.test) == 16
+    assert 0 < len(splits.validation) <= 10
+    sides = [patients(part) for part in (splits.train, splits.validation, splits.test)]
+    assert not sides[0] & sides[1] and not sides[1] & sides[2] and not sides[0] & sides[2]
+    assert splits.train.labels.sum(0).min() > 0
+    # Patient 4 has Effusion and Mass, patient 5 nothing; both are for training or validation.
+    every = {name: part.truth(place) for part in (splits.train, splits.validation) for place, name in enumerate(part.names)}
+    assert every["00000004_001.png"] == ("Effusion", "Mass") and every["00000005_000.png"] == ()
+    assert len(load_data("chestxray", root, validation=0).validation) == 0
+    assert load_data("chestxray", root, seed=1).test.fingerprint() == splits.test.fingerprint()
+
+
+def test_images_are_grey_in_three_channels_and_boxes_belong_to_findings(root):
+    test = load_data("chestxray", root).test
+    place = test.names.index("00000012_000.png")
+    sample = test[place]
+    assert sample["image"].shape == (3, 64, 64) and (sample["image"][0] == sample["image"][2]).all()
+    assert sample["label"].tolist() == [0, 1, 1]
+    boxes = {FINDINGS[int(label)]: box.tolist() for label, box in zip(sample["box_labels"], sample["boxes"])}
+    for finding in ("Effusion", "Mass"):
+        top, left = PLACES[finding]
+        assert boxes[finding] == [left, top, left + SIDE, top + SIDE]
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    batch = collate([test.with_transform(evaluation_transform(32, mean, std))[at] for at in (place, 0)])
+    assert batch["labels"].shape == (2, 3) and batch["labels"].dtype == torch.float32
+    assert len(batch["box_labels"][0]) == len(batch["boxes"][0]) == 2 and len(batch["box_labels"][1]) == len(batch["boxes"][1])
+    # Grey is the same grey in every channel, whatever the normalisation.
+    raw = batch["images"] * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
+    torch.testing.assert_close(raw[:, 0], raw[:, 2], atol=1e-5, rtol=0)
+
+
+def test_labels_of_boxes_follow_boxes_out_of_the_frame(root):
+    test = load_data("chestxray", root).test
+    torch.manual_seed(0)
+    moved = test.with_transform(training_transform(32, (0.5,) * 3, (0.5,) * 3))
+    for turn in range(20):
+        sample = moved[test.names.index("00000012_000.png")]
+        assert len(sample["boxes"]) == len(sample["box_labels"])
+
+
+def test_one_folder_of_images_and_no_boxes(tmp_path):
+    root = write_chestxray(tmp_path / "flat", folders=False)
+    (root / "BBox_List_2017.csv").unlink()
+    (root / "Data_Entry_2017.csv").rename(root / "Data_Entry_2017_v2020.csv")
+    sample = load_data("chestxray", root).test[0]
+    assert len(sample["boxes"]) == 0 and len(sample["box_labels"]) == 0
+
+
+def test_the_list_of_boxes_calls_infiltration_infiltrate(root):
+    edit(root / "Data_Entry_2017.csv", "00000001_000.png,Atelectasis", "00000001_000.png,Infiltration")
+    edit(root / "Data_Entry_2017.csv", "00000006_000.png,Effusion", "00000006_000.png,Infiltration")
+    edit(root / "BBox_List_2017.csv", "00000006_000.png,Effusion", "00000006_000.png,Infiltrate")
+    test = load_data("chestxray", root, validation=0).test
+    assert test.classes == ("Atelectasis", "Effusion", "Infiltration", "Mass")
+    assert test[test.names.index("00000006_000.png")]["box_labels"].tolist() == [2]
+
+
+@pytest.mark.parametrize("file, old, new, message", [
+    ("Data_Entry_2017.csv", "Finding Labels", "Findings", r"Data_Entry_2017.csv:1: no column 'Finding Labels'"),
+    ("Data_Entry_2017.csv", "Atelectasis,0,1,", "Gout,0,1,", r"Data_Entry_2017.csv:2: finding 'Gout' is unknown"),
+    ("Data_Entry_2017.csv", "Atelectasis,0,1,", "Atelectasis,0,one,", r"csv:2: Patient ID 'one' is no whole number"),
+    ("Data_Entry_2017.csv", "00000001_001.png", "00000001_000.png", r"csv:3: 00000001_000.png occurs twice"),
+    ("Data_Entry_2017.csv", ",Atelectasis,0,1,58,M,PA,2682,2749,0.143,0.143,", "", r"csv:2: 1 cells"),
+    ("train_val_list.txt", "00000001_000.png", "99999999_000.png", r"train_val_list.txt:1: 99999999_000.png is not in .*Data_Entry"),
+    ("train_val_list.txt", "00000001_001.png", "00000001_000.png", r"train_val_list.txt:2: 00000001_000.png occurs twice"),
+    ("train_val_list.txt", "00000001_001.png", "00000003_000.png", r"patient 3 of 00000003_000.png is in train_val_list.txt too"),
+    ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"{SIDE}.0", r"BBox_List_2017.csv:2: malformed row"),
+    ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"-1,{SIDE}", r"BBox_List_2017.csv:2: the box of .* is empty"),
+    ("BBox_List_2017.csv", "0000", "9900", r"BBox_List_2017.csv:2: 9900.* is not in the file of labels"),
+])
+def test_faults_are_named_by_file_and_line(root, file, old, new, message):
+    edit(root / file, old, new)
+    with pytest.raises(InputError, match=message):
+        load_data("chestxray", root)
+
+
+def test_missing_pieces_are_named(root, tmp_path):
+    (root / "images_001" / "images" / "00000002_000.png").unlink()
+    with pytest.raises(InputError, match="train_val_list.txt: 1 of its 32 images are in none of the image folders, first 00000002_000.png"):
+        load_data("chestxray", root)
+    (root / "test_list.txt").unlink()
+    with pytest.raises(InputError, match="has no test_list.txt"):
+        load_data("chestxray", root)
+    with pytest.raises(InputError, match="needs a root"):
+        load_data("chestxray")
+    with pytest.raises(InputError, match="no such folder"):
+        load_data("chestxray", tmp_path / "nowhere")
+
+
+def test_held_out_groups_of_findings_keep_their_share_of_images_without_any():
+    labels = torch.zeros(100, 2)
+    labels[:20, 0], labels[10:30, 1] = 1, 1
+    groups = torch.arange(100) // 2
+    kept, held = hold_out_groups(labels, groups, 0.2)
+    assert set(groups[kept].tolist()).isdisjoint(groups[held].tolist())
+    assert labels[held].sum(0).tolist() == [4, 4] and (labels[held].sum(1) == 0).sum() == 14
+    kept, held = hold_out(labels, 0.2)
+    assert len(held) == 20 and labels[held].sum(0).tolist() == [4, 4]
