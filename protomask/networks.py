@@ -3,7 +3,8 @@
 An entry point names a module with four functions:
 
 - ``defaults(options)``: values for the options that are None, as a dictionary,
-- ``build(options, classes)``: a new network from complete :class:`protomask.options.Options`,
+- ``build(options, classes, multi_label=False)``: a new network from complete :class:`protomask.options.Options`; with
+  ``multi_label`` an image has any number of findings (``classes``) instead of one class,
 - ``rebuild(settings)``: the network of ``PrototypeNetwork.settings()``, with random weights,
 - ``stages(network, options)``: its recipe, a list of :class:`protomask.training.Epochs` and ``Action``,
 

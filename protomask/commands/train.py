@@ -109,8 +109,8 @@ def _keep_config(run: Run, options: Options, splits, fingerprint: str, resume: b
             raise InputError(f"the data changed since {run.folder} was started (fingerprint {fingerprint}, not {before}); "
                              "restore them, or start a new run with another --output")
         return
-    data = {"multi_label": splits.train.multi_label, "fingerprint": fingerprint, "classes": len(splits.train.classes), "train": len(splits.train),
-            "validation": len(splits.validation), "test": len(splits.test)}
+    data = {"fingerprint": fingerprint, "multi_label": splits.train.multi_label, "classes": len(splits.train.classes),
+            "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}
     run.write("config.json", {"options": options.to_mapping(), "versions": versions(), "data": data})
 
 
