@@ -165,6 +165,10 @@ class PrototypeNetwork(nn.Module):
     """weight of a prototype's own class in a fresh last layer"""
     multi_label: bool = False
     """several findings per image, each with a sigmoid, instead of one class; see :mod:`protomask.labels`"""
+    outline_level: float | None = None
+    """Where :meth:`similarity_maps` are >= 0 and 0 means "nothing here": the share of its maximum at which such a map's published
+    picture is outlined. None: maps have no zero of their own; their picture is scaled by least and greatest value, and its box is
+    drawn around the 95th percentile."""
 
     def declare_prototypes(self, classes: Tensor) -> None:
         """Registers the buffers that say whose (``classes``, (P,) long) and whence each prototype is."""

@@ -15,7 +15,7 @@ from protomask.explainable import PrototypeNetwork, frozen
 from protomask.explanation import Explanation, Match, PrototypePicture, PrototypeRecord
 from protomask.labels import probabilities
 from protomask.localizers import Localizer
-from protomask.localizers.similarity import percentile_box
+from protomask.localizers.similarity import level_box, percentile_box
 
 
 def as_pictures(images: Tensor, network: PrototypeNetwork) -> np.ndarray:
@@ -47,6 +47,8 @@ def picture_prototypes(network: PrototypeNetwork, plain: AnnotatedImages, locali
     if max(sources) >= len(plain):
         raise InputError("the network was projected on another data set: its sources lie outside this one; use the data it was trained on")
     own = network.last_layer.weight.detach().cpu()[network.prototype_classes.cpu(), torch.arange(len(sources))].tolist()
+    levels = {name: localizer.outline_level(network) for name, localizer in localizers.items() if hasattr(localizer, "outline_level")}
+    levels = {name: level for name, level in levels.items() if level is not None}
     pictures = []
     for start in range(0, len(sources), batch_size):
         prototypes = range(start, min(start + batch_size, len(sources)))
@@ -61,9 +63,13 @@ def picture_prototypes(network: PrototypeNetwork, plain: AnnotatedImages, locali
                 prototype=prototype, class_name=network.classes[int(network.prototype_classes[prototype])],
                 source=plain.names[sources[prototype]], location=location, similarity=similarities[place],
                 patch_box=network.patch_box(location), weight=own[prototype],
-                boxes={name: tuple(int(edge) for edge in percentile_box(torch.from_numpy(found[place]))) for name, found in maps.items()})
+                boxes={name: _box(found[place], levels.get(name)) for name, found in maps.items()}, levels=levels)
             pictures.append(PrototypePicture(record, picture, {name: found[place] for name, found in maps.items()}))
     return pictures
+
+
+def _box(saliency: np.ndarray, level: float | None) -> tuple[int, int, int, int]:
+    return percentile_box(saliency) if level is None else level_box(saliency, level)
 
 
 def explain(network: PrototypeNetwork, images: Tensor, names: Sequence[str], pictures: Sequence[PrototypePicture],

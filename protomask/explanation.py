@@ -29,7 +29,9 @@ class PrototypeRecord:
     weight: float
     """last-layer weight to its own class"""
     boxes: dict[str, Box] = field(default_factory=dict)
-    """per localizer: the box around the 95th percentile of its map"""
+    """per localizer: the box around the 95th percentile of its map, or around what reaches its level"""
+    levels: dict[str, float] = field(default_factory=dict)
+    """localizer to the share of a map's maximum at which its published picture is outlined, where there is such a rule"""
 
     def to_json(self) -> dict:
         return asdict(self)

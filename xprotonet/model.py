@@ -60,6 +60,9 @@ class XProtoNet(PrototypeNetwork):
         InputError: an unknown activation or read-out, a number below 1.
     """
 
+    outline_level = 0.3
+    """of the upsampled occurrence map's maximum (known)"""
+
     def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 5,
                  channels: int = 128, activation: str = "abs", readout: str = "relu", scale: float | None = None,
                  multi_label: bool = False, prototype_classes: Sequence[int] | None = None) -> None:

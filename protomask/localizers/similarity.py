@@ -16,7 +16,10 @@ from protomask.localizers.base import check_pairs, min_max
 
 @dataclass(frozen=True)
 class Similarity:
-    """min-max of the bicubic upsampling of the prototype's similarity map.
+    """The bicubic upsampling of the prototype's similarity map, scaled to [0, 1].
+
+    Scaled by its least and greatest value; by its greatest alone where the network says that 0 means nothing
+    (``outline_level``, as XProtoNet's occurrence maps), so that a share of the maximum keeps its meaning.
 
     Source: Chen et al., NeurIPS 2019, and their code (``cv2.INTER_CUBIC``; equal to torch's bicubic without aligned
     corners to 2e-6). It says where on the feature map the similarity is high, not which pixels caused it: a cell sees
@@ -34,7 +37,18 @@ class Similarity:
         with torch.no_grad(), frozen(explained):
             maps = torch.cat([_upsampled(explained.similarity_maps(part, chosen), part) for part, chosen
                               in zip(images.split(self.batch_size), index.long().split(self.batch_size))])
-        return min_max(maps)
+        return min_max(maps) if self.outline_level(explained) is None else _by_maximum(maps)
+
+    def outline_level(self, explained: Explainable) -> float | None:
+        """The share of a map's maximum at which its published picture is outlined; None where there is no such rule."""
+        return getattr(explained, "outline_level", None)
+
+
+def _by_maximum(maps: Tensor) -> Tensor:
+    """Bicubic overshoot below 0 is cut off; a map without a positive value becomes all zero."""
+    maps = maps.nan_to_num(0.0, 0.0, 0.0).clamp_min(0)
+    high = maps.amax((1, 2), keepdim=True)
+    return maps / torch.where(high > 0, high, torch.inf)
 
 
 def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
@@ -42,6 +56,15 @@ def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
         raise InputError(f"similarity_maps(images, index) gave the shape {tuple(maps.shape)}; it must give one map per image, "
                          f"({len(images)}, h, w)")
     return F.interpolate(maps[:, None].float(), images.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
+
+
+def level_box(saliency: np.ndarray, level: float) -> tuple[int, int, int, int]:
+    """Tight box around all pixels of a map (H, W) that reach ``level`` times its maximum, as :func:`percentile_box`.
+
+    >>> level_box(np.array([[0.0, 0.3], [0.2, 1.0]]), 0.3)
+    (1, 0, 2, 2)
+    """
+    return _box_around(saliency >= level * saliency.max())
 
 
 def percentile_box(saliency: Tensor | np.ndarray, percentile: float = 95) -> tuple[int, int, int, int]:
@@ -67,6 +90,9 @@ def percentile_box(saliency: Tensor | np.ndarray, percentile: float = 95) -> tup
         raise InputError(f"percentile_box: got shape {values.shape}; give one map (H, W) of finite numbers")
     if not 0 <= percentile <= 100:
         raise InputError(f"percentile={percentile} is out of range; give 0 to 100")
-    high = values >= np.percentile(values, percentile)
+    return _box_around(values >= np.percentile(values, percentile))
+
+
+def _box_around(high: np.ndarray) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(high.any(1)), np.flatnonzero(high.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

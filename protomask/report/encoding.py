@@ -31,6 +31,7 @@ def picture(
     cell=None,
     level: float = LEVEL,
     quality: int = QUALITY,
+    levels: Mapping[str, float] | None = None,
 ) -> dict:
     """What the template needs to draw an image with the maps of its localizers.
 
@@ -43,21 +44,23 @@ def picture(
         cell: box of the feature map's cells that a prototype came from.
         level: share of a map's maximum at which it is outlined.
         quality: of the photograph.
+        levels: localizer name to its own level, where it has one.
     """
+    levels = {name: (levels or {}).get(name, level) for name in localizers}
     height, width = image.shape[:2]
     layers = [
         {
             "slot": slot,
             "name": name,
             "map": map_uri(maps[name]),
-            "path": svg_path(maps[name], level),
+            "path": svg_path(maps[name], levels[name]),
             "box": (boxes or {}).get(name),
         }
         for slot, name in enumerate(localizers)
         if name in maps
     ]
     marks = "; ".join(
-        f"{localizer_label(name)} marks {whereabouts(maps[name], level)}" for name in localizers if name in maps
+        f"{localizer_label(name)} marks {whereabouts(maps[name], levels[name])}" for name in localizers if name in maps
     )
     return {
         "width": width,

@@ -31,7 +31,7 @@ def prototype_gallery(
     Args:
         pictures: of any number of classes; classes keep the order of their first picture.
         localizer: whose map, outline and box are drawn.
-        level: share of the map's maximum at which it is outlined.
+        level: share of the map's maximum at which it is outlined, unless the localizer's pictures have a level of their own.
         per_row: prototypes beside each other.
         tile: side of an image in inches.
     """
@@ -47,6 +47,7 @@ def prototype_gallery(
     header, heading, row = 0.62, 0.34, tile + 0.31
     rows = sum(-(-len(group) // per_row) for group in classes.values())
     figure = style.new_figure(width, header + heading * len(classes) + row * rows + 0.1)
+    level = pictures[0].record.levels.get(localizer, level)
     _gallery_header(figure, title or "Prototypes", localizer, level, width)
 
     top = header
@@ -119,6 +120,7 @@ def localizer_comparison(
     """
     if not maps:
         raise InputError("a comparison needs at least one map")
+    levels = prototype.record.levels if prototype is not None else {}
     side = 0.55  # room for the names of the rows
     rows = [("test\nimage", image, maps)]
     if prototype is not None:
@@ -169,12 +171,14 @@ def localizer_comparison(
             if name is None:
                 style.tile(axes, picture)
             elif name in row_maps:
-                style.tile(axes, picture, saliency=row_maps[name], localizer=name, overlay=0.5, level=level)
+                own = levels.get(name, level)
+                style.tile(axes, picture, saliency=row_maps[name], localizer=name, overlay=0.5, level=own)
             else:
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "no map", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)
     bottom = header + 0.24 + len(rows) * (tile + _GAP) + 0.03
-    note = f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the map's maximum."
+    others = "".join(f" ({localizer_label(name)}: {100 * own:.0f} %)" for name, own in levels.items() if name in maps)
+    note = f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the map's maximum{others}."
     style.write(figure, _MARGIN, bottom, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
     return figure
 

@@ -16,7 +16,7 @@ from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY
 from protomask.report.overlays import LEVEL
 from protomask.report.palette import look
-from protomask.report.wording import BASELINES
+from protomask.report.wording import BASELINES, localizer_label
 
 
 def write_report(
@@ -102,6 +102,7 @@ def render(
     return environment.get_template("report.html.j2").render(
         title=title or summary.title(config),
         level=f"{100 * level:.0f}",
+        levels=[(localizer_label(name), f"{100 * own:.0f}") for name, own in (pictures[0].record.levels if pictures else {}).items()],
         similarity_kind=options.get("similarity"),
         accuracy=summary.accuracy(metrics, config),
         localizers=views.localizer_switch(localizers),

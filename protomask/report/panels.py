@@ -28,7 +28,7 @@ def this_looks_like_that(
             ``counter`` for the runner-up.
         localizer: whose outlines are drawn on both sides.
         top: show this many of the matches; the points of the others join "all other prototypes".
-        level: share of the maximum at which a map is outlined.
+        level: share of the maximum at which a map is outlined, unless the localizer's pictures have a level of their own.
         tile: side of an image in inches.
     """
     matches = explanation.matches if top is None else explanation.matches[:top]
@@ -39,6 +39,7 @@ def this_looks_like_that(
                     f"no map of localizer {localizer!r} on {where} for prototype "
                     f"{match.prototype.record.prototype}; there are: {', '.join(maps) or 'none'}"
                 )
+    level = matches[0].prototype.record.levels.get(localizer, level) if matches else level
     columns = _columns(tile)
     width = columns["end"] + _MARGIN
     header, row = 1.15, tile + 0.36

@@ -74,6 +74,7 @@ def gallery(
                     cell=record.patch_box,
                     level=level,
                     quality=quality,
+                    levels=record.levels,
                 ),
             }
         )
@@ -229,6 +230,7 @@ def _row(
             f"Image {explanation.name}, where prototype {record.prototype} is found",
             level=level,
             quality=quality,
+            levels=record.levels,
         ),
         "there": drawn.get(record.prototype)
         or picture(
@@ -240,6 +242,7 @@ def _row(
             cell=record.patch_box,
             level=level,
             quality=quality,
+            levels=record.levels,
         ),
     }
 

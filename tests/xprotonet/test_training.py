@@ -1,13 +1,17 @@
 """XProtoNet through everything that knows prototype networks alone: training, projection, pictures, explanations."""
 
+import json
+
 import pytest
 import torch
 
 from protomask.explaining import explain, picture_prototypes
+from protomask.explanation import PrototypeRecord
 from protomask.localizers import get_localizer
 from protomask.networks import get_network, load_network, save_network
 from protomask.options import Options
 from protomask.projection import project
+from protomask.report import prototype_gallery
 from protomask.training import Action, Epochs, TrainingSet, accuracy, train
 from protomask.training.black_box import black_box_stages
 from protomask.training.stages import warm_up_cosine
@@ -97,8 +101,25 @@ def test_the_similarity_map_is_the_upsampled_occurrence_map(trained):
     with torch.no_grad():
         occurrences = net.similarity_maps(images, index)
         upsampled = torch.nn.functional.interpolate(occurrences[:, None], (16, 16), mode="bicubic")[:, 0]
-    low, high = upsampled.amin((1, 2), keepdim=True), upsampled.amax((1, 2), keepdim=True)
-    torch.testing.assert_close(get_localizer("similarity")(net, images, index), (upsampled - low) / (high - low), atol=1e-5, rtol=0)
+    found = get_localizer("similarity")(net, images, index)
+    torch.testing.assert_close(found, upsampled.clamp_min(0) / upsampled.amax((1, 2), keepdim=True), atol=1e-5, rtol=0)
+
+
+def test_its_picture_is_outlined_at_three_tenths_of_the_maximum(trained):
+    net, data, *_ = trained
+    localizers = {"similarity": get_localizer("similarity"), "center": get_localizer("center")}
+    for picture in picture_prototypes(net, data, localizers):
+        assert picture.record.levels == {"similarity": 0.3}
+        source = stack(data, [int(net.source_positions[picture.record.prototype])])
+        with torch.no_grad():
+            occurrence = net.similarity_maps(source, torch.tensor([picture.record.prototype]))
+        upsampled = torch.nn.functional.interpolate(occurrence[:, None], (16, 16), mode="bicubic")[0, 0]
+        rows, columns = (upsampled >= 0.3 * upsampled.max()).nonzero(as_tuple=True)
+        box = columns.min().item(), rows.min().item(), columns.max().item() + 1, rows.max().item() + 1
+        assert picture.record.boxes["similarity"] == box
+        assert PrototypeRecord.from_json(json.loads(json.dumps(picture.record.to_json()))) == picture.record
+        drawn = prototype_gallery([picture], "similarity")
+        assert any("outline at 30 %" in text.get_text() for text in drawn.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
 def test_pictures_and_explanations_add_up(trained):
