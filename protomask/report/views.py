@@ -116,7 +116,11 @@ def neighbours(
             if near.position not in images:
                 continue
             height, width = images[near.position].shape[:2]
-            drawn = {} if maps is None else {"path": svg_path(enlarged(maps[each.record.prototype, rank], height, width), level)}
+            own = each.record.levels.get("similarity")
+            drawn = {}
+            if maps is not None:
+                grid = enlarged(maps[each.record.prototype, rank], height, width, own is None)
+                drawn["path"] = svg_path(grid, level if own is None else own)
             of.setdefault(each.record.prototype, []).append(
                 {
                     "image": near.position,
@@ -134,10 +138,11 @@ def neighbours(
     return {"images": photos, "of": of} if of else {}
 
 
-def enlarged(grid: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A similarity map (h, w) at (height, width) as the localizer ``similarity`` enlarges it."""
+def enlarged(grid: np.ndarray, height: int, width: int, by_range: bool = True) -> np.ndarray:
+    """A similarity map (h, w) at (height, width) as the localizer ``similarity`` enlarges it; scaled by its range, or as it is."""
     grid = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
-    return min_max(F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)[0, 0]).numpy()
+    large = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)[0, 0]
+    return (min_max(large) if by_range else large.clamp_min(0)).numpy()
 
 
 def class_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
