@@ -59,4 +59,4 @@ def test_explanations_and_report_speak_of_findings(run, xrays, tmp_path, capsys)
         assert sum(match["points"] for match in line["matches"]) + line["other_points"] == pytest.approx(line["logit"], abs=1e-4)
     assert {path.name for path in tmp_path.glob("*.png")} == {f"00000012_000-{line['finding']}.png" for line in lines}
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "and the bias" in page and "AUROC" in page
+    assert "To begin with (bias)" in page and "AUROC" in page
