@@ -9,8 +9,8 @@ As published::
 
 Multi-label: an image has any number of findings, "No Finding" is none of them. The findings are those that occur in
 train_val_list.txt, in the published order, so that a part of the data (shorter lists) is a data set too. Validation images
-are held out of train_val_list.txt by whole patients. Boxes belong to single findings (``box_labels``); there are about a
-thousand, most of them on test images. Grey images come with three equal channels.
+are held out of train_val_list.txt by whole patients. Boxes belong to single findings (``box_labels``) and are there for few images.
+Grey images come with three equal channels.
 
 The labels were read out of radiologists' reports by a program: some are wrong.
 """

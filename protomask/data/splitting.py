@@ -87,7 +87,7 @@ def check_share(option: str, share: float) -> None:
 def check_splits(splits: Splits, source: str) -> None:
     """Raises InputError, naming ``source``, for fewer than two classes or a class that has no training image."""
     classes = splits.train.classes
-    if len(classes) < 2 and not splits.train.multi_label:
+    if len(classes) < (1 if splits.train.multi_label else 2):
         raise InputError(f"{source}: {_count(len(classes), 'class')}; a classifier needs two or more")
     counts = positives(splits.train.labels, len(classes)).sum(0)
     if (counts == 0).any():
