@@ -55,6 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
     prune.add_argument("--flagged", metavar="KINDS", help="background, duplicate, or both separated by a comma; both by default")
     prune.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-pruned by default")
 
+    check = commands.add_parser("check", help="find everything that is wrong with a data set", description=(
+        "Reads all annotations and decodes every image and mask; prints one line for each problem, with its file and line. "
+        "Exit code 2 where there is one."))
+    check.add_argument("data", metavar="DATA", help="data set: cub, busi, folder, ... as --data of protomask train")
+    check.add_argument("--root", metavar="DIR", help="folder of the data set")
+    check.add_argument("--crop", action=argparse.BooleanOptionalAction, default=None, help="as for protomask train; cub needs boxes to crop")
+    check.add_argument("--workers", type=int, metavar="N", help="threads that decode; all processors by default")
+    check.add_argument("--quiet", action="store_true", help="no progress bar")
+
     _add_import_options(commands.add_parser("import-official", help="a run from a ProtoPNet that others trained", description=(
         "Reads a file of cfchen-duke/ProtoPNet (state dict or whole model) or CaBRNet's model_state.pth, without running any code in it, "
         "measures it on your data and writes a run, on which project, explain, evaluate and report work.")))
@@ -113,6 +122,12 @@ def _add_localize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from protomask.commands.check import check_command
+
+    return check_command(arguments.data, arguments.root, arguments.crop, arguments.workers, progress=not arguments.quiet)
 
 
 def _import_official(arguments: argparse.Namespace) -> int:
@@ -211,9 +226,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         signal.signal(signal.SIGTERM, _terminate)
-        return {"train": _train, "import-official": _import_official, "localize": _localize}.get(arguments.command, _run)(arguments)
+        own = {"train": _train, "check": _check, "import-official": _import_official, "localize": _localize}
+        return own.get(arguments.command, _run)(arguments)
     except InputError as error:
         print(f"protomask: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a folder that may not be read, a disk that is full
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"protomask: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         mend = {"train": "; go on with --resume and the same --output", "localize": "; the same command goes on"}.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ class Options:
             numbers = tuple(float(number) for number in self.normalization.split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != 6 or min(numbers[3:]) <= 0:
+        if len(numbers) != 6 or not all(map(math.isfinite, numbers)) or min(numbers[3:]) <= 0:
             raise InputError(f"--normalization is {self.normalization!r}; give imagenet, half, or three means and three "
                              "positive standard deviations separated by commas")
         return numbers[:3], numbers[3:]

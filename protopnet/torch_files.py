@@ -112,7 +112,14 @@ class TorchFile:
 
     def _read_legacy(self) -> Any:
         with open(self.path, "rb") as file:
-            if load(file) != _MAGIC:
+            if file.read(4) == b"PK\x03\x04":
+                raise UnreadablePickle("a zip file that ends too early")
+            file.seek(0)
+            try:
+                begins = load(file) == _MAGIC
+            except UnreadablePickle:
+                begins = False
+            if not begins:
                 raise UnreadablePickle("it does not begin as one")
             load(file)  # the protocol's number
             system = load(file)

@@ -29,7 +29,7 @@ def test_normalization(text, expected):
     assert Options(normalization=text).mean_and_std() == expected
 
 
-@pytest.mark.parametrize("text", ["grey", "1,2,3", "0,0,0,1,1,0", "a,b,c,d,e,f"])
+@pytest.mark.parametrize("text", ["grey", "1,2,3", "0,0,0,1,1,0", "a,b,c,d,e,f", "nan,0,0,1,1,1", "0,0,0,1,1,inf"])
 def test_wrong_normalization(text):
     with pytest.raises(InputError, match="--normalization"):
         Options(normalization=text).mean_and_std()

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from protomask.data.images import AnnotatedImages, Splits, collate
+from protomask.data.problems import noted
 from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError
 
@@ -49,7 +50,7 @@ def load_data(
         InputError: an unknown name (the message lists those there are) or option; what the data set finds wrong; fewer
             than two classes; a class without training images.
     """
-    load = _find(name)
+    load = find_data(name)
     check_share("validation", validation)
     usual = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
     # A data set that has the option holds out its validation images itself.
@@ -57,7 +58,8 @@ def load_data(
     if holds_out:
         usual["validation"] = validation
     splits = load(None if root is None else Path(root), **_accepted(load, name, usual, others))
-    check_splits(splits, str(root) if root is not None else f"data set {name!r}")
+    with noted():
+        check_splits(splits, str(root) if root is not None else f"data set {name!r}")
     if validation > 0 and len(splits.validation) == 0 and not holds_out:
         kept, held = hold_out(splits.train.labels, validation, seed)
         splits = Splits(splits.train.subset(kept), splits.train.subset(held), splits.test)
@@ -69,7 +71,12 @@ def data_names() -> tuple[str, ...]:
     return (*_BUILT_IN, *sorted({point.name for point in entry_points(group=_GROUP)} - _BUILT_IN.keys()))
 
 
-def _find(name: str) -> Callable[..., Splits]:
+def find_data(name: str) -> Callable[..., Splits]:
+    """The function that opens a data set.
+
+    Raises:
+        InputError: an unknown name.
+    """
     if name in _BUILT_IN:
         return importlib.import_module(_BUILT_IN[name]).load
     for point in entry_points(group=_GROUP, name=name):

@@ -27,6 +27,7 @@ from protomask.data.duplicates import near_duplicate_groups
 from protomask.data.files import FileImages
 from protomask.data.folder import find_masks, find_pictures
 from protomask.data.images import Splits
+from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out_groups
 from protomask.errors import InputError
 
@@ -63,10 +64,10 @@ def load(
     root = _find(root)
     table = root / "annotations.csv"
     if table.is_file():
-        rows = _annotations(table)
+        rows = [row for row in _annotations(table) if _is_there(root, row, table)]
         paths = [root / name for name, *_ in rows]
-        labels = [CLASSES.index(label) for _, label, _, _ in rows]
-        groups = torch.tensor([group for *_, group in rows])
+        labels = [CLASSES.index(label) for _, label, *_ in rows]
+        groups = torch.tensor([group for _, _, _, group, _ in rows], dtype=torch.long)
         members = {part: [at for at, row in enumerate(rows) if row[2] == part] for part in _SPLITS}
     else:
         found = [(name, path) for name, path in find_pictures(root) if name in CLASSES]
@@ -79,17 +80,14 @@ def load(
         at = torch.tensor(members["train"], dtype=torch.long)
         kept, held = hold_out_groups(torch.tensor(labels)[at], groups[at], validation, seed)
         members |= {"train": at[kept].tolist(), "validation": at[held].tolist()}
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path}: no such image file; restore it, or remove its row from {table}")
     masks = find_masks(paths)
-    lesions = [[mask_box(mask) for mask in own] for own in masks] if masks is not None else [[] for _ in paths]
+    lesions = [_boxes(own) for own in masks] if masks is not None else [[] for _ in paths]
     every = FileImages(
         CLASSES,
         labels,
         [path.relative_to(root).as_posix() for path in paths],
         paths,
-        [[box for box in own if box is not None] for own in lesions],
+        lesions,
         masks=masks,
         image_size=image_size,
         cache=cache,
@@ -110,8 +108,27 @@ def _find(root: Path | None) -> Path:
     raise InputError(f"{root}: not a BUSI folder; expected the folders {', '.join(CLASSES)} in it or in {_FOLDER}/")
 
 
-def _annotations(path: Path) -> list[tuple[str, str, str, int]]:
-    """(file, label, split, group) of each row."""
+def _boxes(masks: list[Path]) -> list[tuple[int, int, int, int]]:
+    """The box of each mask that has an object."""
+    boxes = []
+    for mask in masks:
+        with noted():
+            boxes.append(mask_box(mask))
+    return [box for box in boxes if box is not None]
+
+
+def _is_there(root: Path, row: tuple, table: Path) -> bool:
+    """Whether the image of a row exists; raises, or notes, that it does not."""
+    name, *_, line = row
+    with noted():
+        if not (root / name).is_file():
+            raise InputError(f"{table}:{line}: {root / name}: no such image file; restore it, or remove the row")
+        return True
+    return False
+
+
+def _annotations(path: Path) -> list[tuple[str, str, str, int, int]]:
+    """(file, label, split, group) of each row, and the number of its line."""
     rows, seen, sides = [], set(), {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -120,17 +137,18 @@ def _annotations(path: Path) -> list[tuple[str, str, str, int]]:
             if missing:
                 raise InputError(f"{path}:1: no column {missing[0]!r}; the header must have {','.join(_HEADER)}")
             for row in reader:
-                where = f"{path}:{reader.line_num}"
-                name, label, split, group = _row(row, where)
-                if name in seen:
-                    raise InputError(f"{where}: {name} occurs twice; remove one of the rows")
-                side = sides.setdefault(group, split)
-                if side != split:
-                    raise InputError(
-                        f"{where}: group {group} is in {side} and in {split}; put near-duplicates on one side"
-                    )
-                seen.add(name)
-                rows.append((name, label, split, group))
+                with noted():
+                    where = f"{path}:{reader.line_num}"
+                    name, label, split, group = _row(row, where)
+                    if name in seen:
+                        raise InputError(f"{where}: {name} occurs twice; remove one of the rows")
+                    side = sides.setdefault(group, split)
+                    if side != split:
+                        raise InputError(
+                            f"{where}: group {group} is in {side} and in {split}; put near-duplicates on one side"
+                        )
+                    seen.add(name)
+                    rows.append((name, label, split, group, reader.line_num))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
     return rows

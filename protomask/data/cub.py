@@ -22,6 +22,7 @@ import numpy as np
 from protomask.data.cache import CAP
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
+from protomask.data.problems import noted
 from protomask.errors import InputError
 
 _FOLDER = "CUB_200_2011"
@@ -42,23 +43,29 @@ def load(
     """
     root = _find(root)
     images = _table(root / "images.txt", "IMAGE PATH")
-    labels = _table(root / "image_class_labels.txt", "IMAGE CLASS", of=images)
+    label_lines, box_lines = {}, {}
+    labels = _table(root / "image_class_labels.txt", "IMAGE CLASS", of=images, lines=label_lines)
     classes = dict(sorted(_table(root / "classes.txt", "CLASS NAME").items()))
     split = _table(root / "train_test_split.txt", "IMAGE 0|1", of=images)
     label_of = {number: label for label, number in enumerate(classes)}
     for number, (label,) in labels.items():
-        if label not in label_of:
-            raise InputError(f"{root / 'image_class_labels.txt'}: image {number} has class {label}, not in classes.txt")
+        with noted():
+            if label not in label_of:
+                where = f"{root / 'image_class_labels.txt'}:{label_lines[number]}"
+                raise InputError(f"{where}: image {number} has class {label}, not in classes.txt")
     has_boxes = crop or (root / "bounding_boxes.txt").exists()
-    boxes = _table(root / "bounding_boxes.txt", "IMAGE X Y WIDTH HEIGHT", of=images) if has_boxes else {}
+    boxes = _table(root / "bounding_boxes.txt", "IMAGE X Y WIDTH HEIGHT", images, box_lines) if has_boxes else {}
     part_names, points, visible = _parts(root, images)
+    # Every image has these, unless mistakes were noted instead of raised.
+    label = {number: label_of.get(labels[number][0], 0) if number in labels else 0 for number in images}
+    box = {number: [(x, y, x + w, y + h)] for number, (x, y, w, h) in boxes.items()}
     names = [path for (path,) in images.values()]
     every = FileImages(
         [name for (name,) in classes.values()],
-        [label_of[labels[number][0]] for number in images],
+        list(label.values()),
         names,
         [root / "images" / name for name in names],
-        [[(x, y, x + w, y + h) for x, y, w, h in [boxes[number]]] if has_boxes else [] for number in images],
+        [box.get(number, []) for number in images],
         part_names=part_names,
         points=points,
         visible=visible,
@@ -68,8 +75,9 @@ def load(
         image_size=image_size,
         cache=cache,
         boxes_from=str(root / "bounding_boxes.txt"),
+        box_lines=[[box_lines[number]] if number in boxes else [] for number in images],
     )
-    training = np.array([split[number][0] == 1 for number in images], dtype=bool)
+    training = np.array([split.get(number) == (1,) for number in images], dtype=bool)
     return Splits(every.subset(training.nonzero()[0]), every.subset([]), every.subset((~training).nonzero()[0]))
 
 
@@ -97,13 +105,14 @@ def _parts(root: Path, images: dict) -> tuple[tuple[str, ...], np.ndarray | None
     seen = np.zeros_like(visible)
     path = root / "parts" / "part_locs.txt"
     for line, (image, part, x, y, flag) in _rows(path, "IMAGE PART X Y 0|1"):
-        if image not in row or part not in column:
-            missing = f"image {image} is not in images.txt" if image not in row else f"part {part} is not in parts.txt"
-            raise InputError(f"{path}:{line}: {missing}; remove the line or add it there")
-        where = row[image], column[part]
-        if seen[where]:
-            raise InputError(f"{path}:{line}: part {part} of image {image} occurs twice; remove one of the lines")
-        points[where], visible[where], seen[where] = (x, y), flag == 1, True
+        with noted():
+            if image not in row or part not in column:
+                missing = f"image {image} is not in images.txt" if image not in row else f"part {part} is not in parts.txt"
+                raise InputError(f"{path}:{line}: {missing}; remove the line or add it there")
+            where = row[image], column[part]
+            if seen[where]:
+                raise InputError(f"{path}:{line}: part {part} of image {image} occurs twice; remove one of the lines")
+            points[where], visible[where], seen[where] = (x, y), flag == 1, True
     return tuple(name for (name,) in parts.values()), points, visible
 
 
@@ -114,26 +123,39 @@ def _segmentations(root: Path, names: list[str]) -> list[tuple[Path]] | None:
         return None
     masks = [((folder / name).with_suffix(".png"),) for name in names]
     for (mask,) in masks:
-        if not mask.is_file():
-            raise InputError(f"{mask}: no such segmentation; each image needs one, or remove the folder {folder}")
+        with noted():
+            if not mask.is_file():
+                raise InputError(f"{mask}: no such segmentation; each image needs one, or remove the folder {folder}")
     return masks
 
 
-def _table(path: Path, form: str, of: dict | None = None) -> dict[int, tuple]:
-    """A file whose lines begin with an id: id -> the other values. With ``of``, the ids must be exactly those."""
+def _table(path: Path, form: str, of: dict | None = None, lines: dict | None = None) -> dict[int, tuple]:
+    """A file whose lines begin with an id: id -> the other values, and in ``lines`` id -> number of its line.
+
+    With ``of``, the ids must be exactly those.
+    """
     kind = form.split()[0].lower()
     table: dict[int, tuple] = {}
+    texts: set[str] = set()
     for line, (number, *values) in _rows(path, form):
-        if number in table:
-            raise InputError(f"{path}:{line}: {kind} {number} occurs twice; remove one of the lines")
-        if of is not None and number not in of:
-            raise InputError(f"{path}:{line}: image {number} is not in images.txt; remove the line or add it there")
-        if "WIDTH" in form and not _is_box(*values):
-            raise InputError(f"{path}:{line}: the box of image {number} is empty or outside its image; mend it")
-        table[number] = tuple(values)
-    missing = next((number for number in of or () if number not in table), None)
-    if missing is not None:
-        raise InputError(f"{path}: image {missing} of images.txt is missing; add a line {form!r} for it")
+        with noted():
+            if number in table:
+                raise InputError(f"{path}:{line}: {kind} {number} occurs twice; remove one of the lines")
+            if of is not None and number not in of:
+                raise InputError(f"{path}:{line}: image {number} is not in images.txt; remove the line or add it there")
+            if "WIDTH" in form and not _is_box(*values):
+                raise InputError(f"{path}:{line}: the box of image {number} is empty or outside its image; mend it")
+            if isinstance(values[0], str):
+                if values[0] in texts:
+                    raise InputError(f"{path}:{line}: {values[0]!r} occurs twice; each {kind} needs its own")
+                texts.add(values[0])
+            table[number] = tuple(values)
+            if lines is not None:
+                lines[number] = line
+    for number in of or ():
+        with noted():
+            if number not in table:
+                raise InputError(f"{path}: image {number} of images.txt is missing; add a line {form!r} for it")
     return table
 
 
@@ -154,11 +176,17 @@ def _rows(path: Path, form: str):
     readers = [_READERS.get(column, int) for column in columns]
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            words = line.split(maxsplit=len(columns) - 1)
-            try:
-                yield number, tuple([read(word) for read, word in zip(readers, words, strict=True)])
-            except ValueError:
-                raise InputError(f"{path}:{number}: malformed line {line.strip()[:60]!r}; expected {form!r}") from None
+            values = None
+            with noted():
+                try:
+                    words = line.split(maxsplit=len(columns) - 1)
+                    values = tuple([read(word) for read, word in zip(readers, words, strict=True)])
+                except ValueError:
+                    raise InputError(
+                        f"{path}:{number}: malformed line {line.strip()[:60]!r}; expected {form!r}"
+                    ) from None
+            if values is not None:
+                yield number, values
 
 
 def _finite(word: str) -> float:

@@ -5,7 +5,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from protomask.errors import InputError
 
@@ -24,14 +24,17 @@ _UPRIGHT = {
 }
 # Pillow's readers raise all of these for damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-_DAMAGE += (Image.DecompressionBombError,)
+# More pixels than this (Pillow's own limit for a warning) would take gigabytes: a small file can claim any number.
+MOST_PIXELS = 89_478_485
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright image, from the file's header alone."""
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return _upright_size(image)
+    except InputError:
+        raise
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
 
@@ -40,7 +43,7 @@ def decode(path: Path, choose=None) -> tuple[np.ndarray, tuple[int, int]]:
     """The pixels of an image file, or of a region of it.
 
     Greyscale, palette, CMYK and 16-bit images become RGB; transparent ones are laid on white; EXIF orientation is
-    respected.
+    respected; of a file with several pictures (animations, TIFF pages) the first is taken.
 
     Args:
         path: the file.
@@ -52,10 +55,10 @@ def decode(path: Path, choose=None) -> tuple[np.ndarray, tuple[int, int]]:
         uint8 (h, w, 3), h = ceil(height of the region / divisor), and the upright (width, height) of the whole image.
 
     Raises:
-        InputError: the file is missing, empty, truncated or no image; names it.
+        InputError: the file is missing, empty, truncated, no image, or has more than ``MOST_PIXELS``; names it.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             size = _upright_size(image)
             region, divisor = choose(size) if choose else ((0, 0, *size), 1)
             stored = image.size
@@ -82,7 +85,7 @@ def decode_mask(path: Path, size: tuple[int, int], region: Region, divisor: int,
         InputError: unreadable, or not as large as its image, whose (width, height) is ``size``.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if image.size != size:
                 raise InputError(
                     f"{path}: the mask is {image.size[0]} x {image.size[1]} pixels, its image {size[0]} x {size[1]}; "
@@ -108,8 +111,10 @@ def mask_box(path: Path) -> Region | None:
         InputError: unreadable.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return image.getbbox(alpha_only=False)
+    except InputError:
+        raise
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
 
@@ -121,7 +126,7 @@ def thumbnail(path: Path, side: int) -> np.ndarray:
         InputError: unreadable.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             image.draft("L", (side, side))
             grey = image if image.mode == "L" else Image.fromarray(np.asarray(_rgb(image, path))).convert("L")
             return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
@@ -129,6 +134,18 @@ def thumbnail(path: Path, side: int) -> np.ndarray:
         raise
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
+
+
+def _opened(path: Path) -> Image.Image:
+    """The first picture of a file, whose pixels are not read yet."""
+    try:
+        image = Image.open(path)
+        if image.width * image.height <= MOST_PIXELS:
+            return image
+        image.close()
+    except Image.DecompressionBombError:
+        pass  # twice as many
+    raise InputError(f"{path}: more than {MOST_PIXELS // 10**6} million pixels; make the image smaller")
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -168,4 +185,6 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     if path.stat().st_size == 0:
         return InputError(f"{path}: the image file is empty (0 bytes); restore or remove it")
     reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "of no known format"
     return InputError(f"{path}: cannot be read as an image ({reason}); restore or remove it")

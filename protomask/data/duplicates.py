@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from protomask.data.decoding import thumbnail
+from protomask.data.problems import noted
 
 
 def near_duplicate_groups(paths: Sequence[Path], *, side: int = 64, correlation: float = 0.95) -> Tensor:
@@ -24,7 +25,10 @@ def near_duplicate_groups(paths: Sequence[Path], *, side: int = 64, correlation:
     """
     if not len(paths):
         return torch.zeros(0, dtype=torch.long)
-    flat = np.stack([thumbnail(path, side).reshape(-1) for path in paths])
+    flat = np.zeros((len(paths), side * side), dtype=np.float32)
+    for place, path in enumerate(paths):
+        with noted():
+            flat[place] = thumbnail(path, side).reshape(-1)
     flat -= flat.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
     # Constant images correlate with nothing.

@@ -12,6 +12,7 @@ from protomask.data.cache import CAP, PixelCache
 from protomask.data.decoding import Region, decode, decode_mask, image_size
 from protomask.data.geometry import as_boxes, as_points, move, settle
 from protomask.data.images import AnnotatedImages, Sample
+from protomask.data.problems import noted
 from protomask.errors import InputError
 
 # An image is decoded at half, a quarter... of its size while its shorter side stays this many times the network's.
@@ -35,7 +36,7 @@ class FileImages(AnnotatedImages):
             smaller (and their annotations with them). None decodes every image at its full size.
         cache: bytes of memory that decoded pixels may take; a data set that needs more is decoded anew each time, and
             one that needs less is kept. 0 keeps nothing.
-        boxes_from: the file that boxes come from, named in errors.
+        boxes_from, box_lines: the file that boxes come from, and (len,) K lines of it for each image, named in errors.
 
     Raises:
         InputError: a file is missing or empty; a box lies outside its image; an image cannot be read. The last two are
@@ -60,9 +61,11 @@ class FileImages(AnnotatedImages):
         image_size: int | None = None,
         cache: int = CAP,
         boxes_from: str = "the boxes",
+        box_lines: Sequence[Sequence[int]] | None = None,
     ):
         super().__init__(classes, labels, names, part_names)
         self.paths = tuple(Path(path) for path in paths)
+        self._all_names = self.names  # a subset has other names than what is stored
         self.crop = crop
         self.image_size = image_size
         self._masks = masks
@@ -74,6 +77,7 @@ class FileImages(AnnotatedImages):
         self._boxes = np.concatenate([np.empty((0, 4)), *rows])
         self._first_box = np.concatenate([[0], np.cumsum([len(b) for b in boxes])]).astype(np.int64)
         self._box_labels = None if box_labels is None else torch.tensor([one for own in box_labels for one in own], dtype=torch.long)
+        self._box_lines = None if box_lines is None else np.array([line for own in box_lines for line in own], dtype=np.int64)
         self._points = None if points is None else torch.as_tensor(points, dtype=torch.float32)
         self._visible = None if visible is None else torch.as_tensor(visible, dtype=torch.bool)
         self._bytes = tuple(_file_bytes(path) for path in self.paths)
@@ -104,25 +108,58 @@ class FileImages(AnnotatedImages):
     def _choose(self, index: int, size: tuple[int, int]) -> tuple[Region, int]:
         """Which pixels of stored image ``index``, whose (width, height) is ``size``, are kept, and how much smaller."""
         width, height = size
+        outside = self._outside(index, size)
+        if outside:
+            raise InputError(outside[0])
         boxes = self._boxes_of(index)
-        outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
-        if outside.any():
-            box = ", ".join(f"{side:g}" for side in boxes[outside][0])
-            raise InputError(
-                f"{self._boxes_from}: the box ({box}) of {self.names[index]} lies outside its image, which is "
-                f"{width} x {height} pixels; mend or remove it"
-            )
         x0, y0, x1, y1 = 0, 0, width, height
         if self.crop and len(boxes):
             x0, y0 = (max(0, int(side)) for side in boxes[:, :2].min(axis=0))
             x1, y1 = (int(side) for side in boxes[:, 2:].max(axis=0))
             x1, y1 = min(width, max(x1, x0 + 1)), min(height, max(y1, y0 + 1))
-        divisor = 1
-        if self.image_size is not None:
-            spare = min(x1 - x0, y1 - y0) / (_SPARE * self.image_size)
-            divisor = 2 ** min(3, max(0, int(math.log2(max(spare, 1)))))
+        divisor = self._divisor(x1 - x0, y1 - y0)
         x0, y0 = x0 // divisor * divisor, y0 // divisor * divisor
         return (x0, y0, x1, y1), divisor
+
+    def _outside(self, index: int, size: tuple[int, int]) -> list[str]:
+        """A message for each box of an image that shares no pixel with it."""
+        width, height = size
+        boxes, first = self._boxes_of(index), self._first_box[index]
+        outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
+        messages = []
+        for place in outside.nonzero()[0]:
+            line = "" if self._box_lines is None else f":{self._box_lines[first + place]}"
+            box = ", ".join(f"{side:g}" for side in boxes[place])
+            messages.append(
+                f"{self._boxes_from}{line}: the box ({box}) of {self._all_names[index]} lies outside its image, which is "
+                f"{width} x {height} pixels; mend or remove it"
+            )
+        return messages
+
+    def problems(self, index: int) -> list[str]:
+        """What is wrong with stored image ``index``, its boxes and its masks: a message each. Decodes them all."""
+        found, size = [], None
+        try:
+            _, size = decode(self.paths[index], lambda size: ((0, 0, *size), self._divisor(*size)))
+            found += self._outside(index, size)
+        except InputError as error:
+            found.append(str(error))
+        for path in self._masks[index] if self._masks is not None else ():
+            if not path.is_file():
+                continue  # its reader has said so
+            try:
+                whole = size or image_size(path)
+                decode_mask(path, whole, (0, 0, *whole), 1, self._mask_above)
+            except InputError as error:
+                found.append(str(error))
+        return [" ".join(message.split()) for message in found]
+
+    def _divisor(self, width: int, height: int) -> int:
+        """By how much an image, or a region of one, of this size is decoded smaller."""
+        if self.image_size is None:
+            return 1
+        spare = min(width, height) / (_SPARE * self.image_size)
+        return 2 ** min(3, max(0, int(math.log2(max(spare, 1)))))
 
     def _pixels(self, index: int) -> tuple[np.ndarray, np.ndarray | None, Region, int]:
         """uint8 (h, w, 3), mask (h, w) or None, and the region and divisor that they are seen through; read only."""
@@ -161,10 +198,12 @@ class FileImages(AnnotatedImages):
 
 
 def _file_bytes(path: Path) -> int:
-    try:
-        count = path.stat().st_size
-    except OSError:
-        raise InputError(f"{path}: no such image file") from None
-    if count == 0:
-        raise InputError(f"{path}: the image file is empty (0 bytes); restore or remove it")
+    count = 0
+    with noted():
+        try:
+            count = path.stat().st_size
+        except (OSError, ValueError):
+            raise InputError(f"{path}: no such image file") from None
+        if count == 0:
+            raise InputError(f"{path}: the image file is empty (0 bytes); restore or remove it")
     return count

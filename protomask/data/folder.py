@@ -22,6 +22,7 @@ from pathlib import Path
 from protomask.data.cache import CAP
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
+from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out
 from protomask.errors import InputError
 
@@ -62,17 +63,19 @@ def load(
     paths = [path for _, _, path in found]
     names = [path.relative_to(root).as_posix() for path in paths]
     labels = [classes.index(name) for _, name, _ in found]
+    boxes, lines = _boxes(root, names)
     every = FileImages(
         classes,
         labels,
         names,
         paths,
-        _boxes(root, names),
+        boxes,
         masks=find_masks(paths),
         crop=crop,
         image_size=image_size,
         cache=cache,
         boxes_from=str(root / "boxes.csv"),
+        box_lines=lines,
     )
     if parts.keys() == {""}:
         check_share("test", test)
@@ -106,11 +109,15 @@ def find_pictures(folder: Path) -> list[tuple[str, Path]]:
         found = [
             path
             for path in sorted(entry.rglob("*"))
-            if path.suffix.lower() in SUFFIXES and not _MASK.fullmatch(path.name) and not path.name.startswith(".")
+            if path.suffix.lower() in SUFFIXES
+            and not _MASK.fullmatch(path.name)
+            and not path.name.startswith(".")
+            and not path.is_dir()
         ]
-        if not found:
-            known = ", ".join(SUFFIXES)
-            raise InputError(f"{entry}: no pictures ({known}) in this class folder; add some or remove it")
+        with noted():
+            if not found:
+                known = ", ".join(SUFFIXES)
+                raise InputError(f"{entry}: no pictures ({known}) in this class folder; add some or remove it")
         pictures += [(entry.name, path) for path in found]
     return pictures
 
@@ -131,18 +138,21 @@ def find_masks(paths: list[Path]) -> list[list[Path]] | None:
     if not any(masks):
         return None
     for path, found in zip(paths, masks):
-        if not found:
-            raise InputError(
-                f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no object)"
-            )
+        with noted():
+            if not found:
+                raise InputError(
+                    f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no object)"
+                )
     return masks
 
 
-def _boxes(root: Path, names: list[str]) -> list[list[tuple[float, ...]]]:
+def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]], list[list[int]]]:
+    """For each picture its boxes, and their lines in boxes.csv."""
     path = root / "boxes.csv"
     boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
+    lines: dict[str, list[int]] = {name: [] for name in names}
     if not path.exists():
-        return list(boxes.values())
+        return list(boxes.values()), list(lines.values())
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -150,14 +160,16 @@ def _boxes(root: Path, names: list[str]) -> list[list[tuple[float, ...]]]:
             if missing:
                 raise InputError(f"{path}:1: no column {missing[0]!r}; the header must be {','.join(_HEADER)}")
             for row in reader:
-                where = f"{path}:{reader.line_num}"
-                name, box = _box(row, where)
-                if name not in boxes:
-                    raise InputError(f"{where}: no picture {name!r} below {root}; mend or remove the row")
-                boxes[name].append(box)
+                with noted():
+                    where = f"{path}:{reader.line_num}"
+                    name, box = _box(row, where)
+                    if name not in boxes:
+                        raise InputError(f"{where}: no picture {name!r} below {root}; mend or remove the row")
+                    boxes[name].append(box)
+                    lines[name].append(reader.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
-    return list(boxes.values())
+    return list(boxes.values()), list(lines.values())
 
 
 def _box(row: dict[str, str | None], where: str) -> tuple[str, tuple[float, ...]]:

@@ -130,7 +130,7 @@ def test_annotations_give_the_split_and_validation_keeps_groups_whole(busi_root)
     (",benign,train,1", ":2: no file"),
     ("benign/benign (2).png,benign,test,1", ":3: group 1 is in test and in train; put near-duplicates on one side"),
     ("benign/benign (2).png,benign,train,1", r":4: benign/benign \(2\).png occurs twice"),
-    ("benign/gone.png,benign,train,77", "gone.png: no such image file; restore it, or remove its row"),
+    ("benign/gone.png,benign,train,77", "gone.png: no such image file; restore it, or remove the row"),
 ])
 def test_wrong_rows_are_named(busi_root, wrong, message):
     annotate(busi_root, [wrong, *rows_of(busi_root)])

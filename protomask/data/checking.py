@@ -1,0 +1,76 @@
+"""Every problem of a data set at once, before hours of training are spent on it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from protomask.data import find_data, load_data
+from protomask.data.cache import CAP
+from protomask.data.files import FileImages
+from protomask.data.images import AnnotatedImages
+from protomask.data.problems import collecting
+from protomask.errors import InputError
+
+# Photographs are decoded as small as JPEG allows: that reads the whole file all the same.
+_SIDE = 16
+
+
+def check_data(name: str, root: str | Path | None = None, *, crop: bool | None = None, workers: int | None = None,
+               progress: bool = False) -> tuple[list[str], int]:
+    """Opens a data set and decodes every image and mask in it.
+
+    Args:
+        name, root, crop: as :func:`protomask.data.load_data` takes them.
+        workers: threads that decode; all processors by default.
+        progress: shows a bar.
+
+    Returns:
+        The problems, each in one line that begins with the file (and its line) where it is, and the number of images decoded.
+        A file of annotations that cannot be read at all, or a folder that is none, hides what it says of the images.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    cache = inspect.signature(find_data(name)).parameters.get("cache")
+    # Nothing has to be kept in memory (for parts, the option says whether to keep files).
+    others = {"cache": 0} if cache is not None and cache.default == CAP else {}
+    checked = 0
+    with collecting() as found, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it will be one of the problems
+        try:
+            splits = load_data(name, root, crop=crop, validation=0, image_size=_SIDE, **others)
+        except InputError as error:
+            return list(dict.fromkeys([*found, " ".join(str(error).split())])), 0
+        for problems in _decode([splits.train, splits.validation, splits.test], workers or os.cpu_count() or 1, progress):
+            found += problems
+            checked += 1
+    return list(dict.fromkeys(found)), checked
+
+
+def _decode(parts: list[AnnotatedImages], workers: int, progress: bool) -> Iterator[list[str]]:
+    """The problems of each image, in order."""
+    places = [(data, position) for data in parts for position in range(len(data))]
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from tqdm(pool.map(_problems, places), "check", len(places), leave=False, disable=not progress)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _problems(place: tuple[AnnotatedImages, int]) -> list[str]:
+    data, position = place
+    if isinstance(data, FileImages):
+        return data.problems(data.stored(position))
+    try:
+        data.read(position)
+    except InputError as error:
+        return [" ".join(str(error).split())]
+    return []

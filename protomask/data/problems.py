@@ -1,0 +1,39 @@
+"""Going on after a mistake: a reader stops at the first one, ``protomask check`` wants them all.
+
+Readers put ``with noted():`` around what can fail on its own: a line of a file, an image, a folder. Inside
+:func:`collecting` the error is written down and the next line is read; everywhere else it is raised as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from protomask.errors import InputError
+
+_found: ContextVar[list[str] | None] = ContextVar("problems", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[list[str]]:
+    """Yields the list to which :func:`noted` adds the messages of this thread, in order."""
+    token = _found.set([])
+    try:
+        yield _found.get()
+    finally:
+        _found.reset(token)
+
+
+class noted:  # noqa: N801 - used like contextlib.suppress
+    """A block whose :class:`InputError` is noted and left behind; raised where nobody collects."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
+        found = _found.get()
+        if found is None or not isinstance(error, InputError):
+            return False
+        found.append(" ".join(str(error).split()))
+        return True

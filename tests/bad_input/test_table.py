@@ -1,0 +1,90 @@
+"""docs/bad-input.md: each row of its tables, made and answered."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from protomask.cli import main
+from tests.bad_input.kinds import KINDS
+from tests.bad_input.sets import MAKERS
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "bad-input.md"
+ROWS = dict(re.findall(r"^\| ([^|]+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+ROWS = {name: message for name, message in ROWS.items() if "`" in message}
+QUIET = ("check", "train", "import-official", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good sets")
+    for name, make in MAKERS.items():
+        (folder / name).mkdir()
+        make(folder / name)
+    return folder
+
+
+def pattern(message, root):
+    """A row's message as a regular expression: ROOT is the folder, ... anything."""
+    text = re.search(r"`(.+)`", message)[1].replace("ROOT", str(root))
+    return "^" + re.escape(text).replace(r"\.\.\.", ".*") + "$"
+
+
+def run(words, capsys):
+    code = main([*map(str, words), *(["--quiet"] if words[0] in QUIET else [])])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    return code, (captured.out + captured.err).splitlines()
+
+
+def test_the_table_and_the_kinds_are_the_same():
+    assert list(ROWS) == list(KINDS) and len(KINDS) >= 30
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_row(name, good, tmp_path, capsys):
+    data, spoil = KINDS[name]
+    root = tmp_path / "a set"
+    shutil.copytree(good / data, root) if data else root.mkdir()
+    words = spoil(root) or ["check", data, "--root", root]
+    code, lines = run(words, capsys)
+    fine = ROWS[name].startswith("fine: ")
+    assert code == (0 if fine else 2), lines
+    wanted = pattern(ROWS[name], root)
+    assert any(re.match(wanted, line) for line in lines), (wanted, lines)
+    if not fine:
+        assert lines[-1].startswith("protomask: error: ")
+    assert not (root / "run").exists()
+
+
+@pytest.mark.parametrize("data", MAKERS)
+def test_good_sets_have_no_problem(data, good, capsys):
+    code, lines = run(["check", data, "--root", good / data], capsys)
+    assert code == 0 and len(lines) == 1 and "no problem" in lines[0]
+
+
+@pytest.mark.parametrize("data, kinds", [
+    ("folder", ["mask of another size", "box in words", "pixels of type float", "broken link"]),
+    ("cub", ["malformed line", "id twice", "unknown class", "label of no image", "box beyond the image", "unknown part", "missing segmentation"]),
+    ("busi", ["unknown label", "near-duplicates on both sides", "row of no image"])])
+def test_all_problems_are_found_in_one_pass(data, kinds, good, tmp_path, capsys):
+    root = tmp_path / "a set"
+    shutil.copytree(good / data, root)
+    for name in kinds:
+        KINDS[name][1](root)
+    code, lines = run(["check", data, "--root", root], capsys)
+    assert code == 2
+    for name in kinds:
+        assert any(re.match(pattern(ROWS[name], root), line) for line in lines), (name, lines)
+    assert int(re.search(r": (\d+) problems, ", lines[-1])[1]) == len(lines) - 1 == len(set(lines)) - 1
+
+
+def test_other_commands_stop_at_the_first(good, tmp_path, capsys):
+    root = tmp_path / "a set"
+    shutil.copytree(good / "folder", root)
+    KINDS["box in words"][1](root)
+    code, lines = run(["train", "--data", "folder", "--root", root, "--output", tmp_path / "run"], capsys)
+    assert code == 2 and lines[-1].startswith(f"protomask: error: {root}/boxes.csv:3: malformed row")
+    code, lines = run(["check", "folder", "--root", good / "folder", "--workers", "0"], capsys)
+    assert code == 2 and "--workers" in lines[-1]
