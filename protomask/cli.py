@@ -42,11 +42,16 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the panels (png)")
     explain.add_argument("--json", action="store_true", help="print JSON lines instead of text")
 
-    evaluate = commands.add_parser("evaluate", help="measure localizers on a run's test images")
+    evaluate = commands.add_parser("evaluate", help="measure localizers on a run's images")
     _add_run(evaluate)
-    evaluate.add_argument("--localizers", metavar="NAMES", help="separated by commas; by default the run's own, similarity, center, random")
-    evaluate.add_argument("--metrics", metavar="NAMES", help="separated by commas; by default all that the data allow")
-    evaluate.add_argument("--samples", type=int, metavar="N", help="test images; the run's own number by default")
+    evaluate.add_argument("--localizers", metavar="NAMES", help=(
+        "separated by commas; by default the run's own, similarity, center, random; oracle: what the truth of parts draws"))
+    evaluate.add_argument("--metrics", metavar="NAMES", help="separated by commas, or all; by default the usual ones that the data allow")
+    evaluate.add_argument("--samples", type=int, metavar="N", help="images; the run's own number by default")
+    evaluate.add_argument("--on", choices=("test", "sources"), default="test",
+                          help="test images (test), or the training images that the prototypes were projected to (sources)")
+    evaluate.add_argument("--per-class", action="store_true", help="also the means of each class")
+    evaluate.add_argument("--seed", type=int, metavar="N", help="of the choice of images; the run's own by default")
 
     prune = commands.add_parser("prune", help="a run without some of its prototypes", description=(
         "Removes prototypes, re-fits the last layer, says what it cost in accuracy, and writes all into a new run."))
@@ -195,7 +200,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "evaluate":
         from protomask.commands.evaluate import evaluate_command
 
-        return evaluate_command(arguments.run, arguments.localizers, arguments.metrics, arguments.samples, **common)
+        return evaluate_command(arguments.run, arguments.localizers, arguments.metrics, arguments.samples, arguments.on,
+                                arguments.per_class, arguments.seed, **common)
     if arguments.command == "prune":
         from protomask.commands.prune import prune_command
 
@@ -236,8 +242,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"protomask: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        mend = {"train": "; go on with --resume and the same --output", "localize": "; the same command goes on"}.get(
-            getattr(arguments, "command", None), "")
+        mend = {"train": "; go on with --resume and the same --output", "localize": "; the same command goes on",
+                "evaluate": "; the same command goes on where it was"}.get(getattr(arguments, "command", None), "")
         print(f"protomask: interrupted{mend}", file=sys.stderr)
         return 130
     finally:

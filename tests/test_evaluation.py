@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
-from protomask.evaluation import HIGHER_IS_BETTER, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
+from protomask.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
 from protomask.evaluation.pairs import stratified
 from protomask.explainable import Prediction, PrototypeNetwork
 
@@ -41,6 +41,11 @@ class Quadrants(PrototypeNetwork):
     def score(self, images, index):
         return self(images).similarities.gather(1, index[:, None])[:, 0]
 
+    def similarity_maps(self, images, index=None):
+        """2 x 2 cells, the brightness of the prototype's own quadrant in its place, nothing elsewhere."""
+        maps = torch.diag_embed(self(images).similarities).unflatten(2, (2, 2))
+        return maps if index is None else maps[torch.arange(len(maps)), index]
+
 
 class Tiles(AnnotatedImages):
     """Random bright images; the object's box and mask are the left half."""
@@ -67,9 +72,28 @@ class TilesWithParts(Tiles):
         return torch.stack([quadrant(0), quadrant(1), quadrant(2), torch.zeros(SIZE, SIZE, dtype=torch.bool)])
 
     def without_part(self, position, part):
+        return self.without_parts(position, [part])
+
+    def without_parts(self, position, parts):
         sample = self[position]
-        sample["image"] = tv_tensors.Image(sample["image"].as_subclass(torch.Tensor) * ~quadrant(part))
+        for part in parts:
+            sample["image"] = tv_tensors.Image(sample["image"].as_subclass(torch.Tensor) * ~quadrant(part))
         return sample
+
+
+class TilesWithPoints(TilesWithParts):
+    """The parts' points are the middles of their quadrants."""
+
+    def load(self, index):
+        points = tv_tensors.KeyPoints([[3.5, 3.5], [9.5, 3.5], [3.5, 9.5], [9.5, 9.5]], canvas_size=(SIZE, SIZE))
+        return super().load(index) | {"points": points, "visible": torch.tensor([True, True, True, False])}
+
+
+class ScoreOnly:
+    """The same score from something that is no module."""
+
+    def __init__(self):
+        self.score = Quadrants().eval().score
 
 
 class NoTruth(Tiles):
@@ -91,6 +115,7 @@ def opposite(explained, images, index):
     return 1 - oracle(explained, images, index)
 
 
+USUAL = [name for name, metric in METRICS.items() if metric.usual]
 LOCALIZERS = {"oracle": oracle, "noise": noise, "opposite": opposite}
 
 
@@ -183,7 +208,7 @@ def test_the_oracle_is_ahead_of_noise_and_noise_of_the_opposite(found):
 
 def test_rows_hold_what_the_file_promises(found):
     assert set(found.rows[0]) == {"localizer", "metric", "mean", "ci_low", "ci_high", "n", "seconds_per_map"}
-    assert len(found.rows) == 3 * len(HIGHER_IS_BETTER) and len(found.comparisons) == 3 * len(HIGHER_IS_BETTER)
+    assert len(found.rows) == 3 * len(USUAL) and len(found.comparisons) == 3 * len(USUAL)
     for each in found.rows:
         assert each["ci_low"] <= each["mean"] <= each["ci_high"] and each["seconds_per_map"] > 0
 
@@ -238,7 +263,7 @@ def test_table_is_aligned_and_says_which_way_is_better(found):
 def test_verdict(found):
     sentence = found.verdict("oracle", "opposite")
     count = sum(c["better"] == "oracle" for c in found.comparisons if c["b"] == "opposite")
-    assert sentence.startswith(f"oracle ahead of opposite in {count} of {len(HIGHER_IS_BETTER)} metrics")
+    assert sentence.startswith(f"oracle ahead of opposite in {count} of {len(USUAL)} metrics")
     assert "behind in insertion" in found.verdict("opposite", "oracle")
     assert found.verdict("opposite", "oracle").startswith("opposite ahead of oracle in 0 of")
     with pytest.raises(InputError, match="'mdm'.*oracle, noise"):
@@ -273,12 +298,18 @@ def test_undefined_values_are_counted_out_and_kept_as_none():
 
 
 def test_metrics_follow_the_data(network):
-    assert set(available_metrics(TilesWithParts(), [0])) == set(HIGHER_IS_BETTER)
-    assert not {"part_correlation", "top_part"} & set(available_metrics(Tiles(), [0]))
-    assert available_metrics(NoTruth(), [0, 1]) == ["insertion", "deletion", "average_drop", "increase", "gain"]
+    points = {"consistency", "stability", "purity"}
+    assert set(available_metrics(TilesWithParts(), [0])) == set(METRICS) - points
+    assert set(available_metrics(TilesWithPoints(), [0])) == set(METRICS)
+    parts = {"part_correlation", "top_part", "causal_insertion"}
+    assert not parts & set(available_metrics(Tiles(), [0])) and "iou_best" in available_metrics(Tiles(), [0])
+    without_truth = {"insertion", "deletion", "average_drop", "increase", "gain"}
+    beside = {"adcc", "relevance_ordering", "misalignment"}
+    assert set(available_metrics(NoTruth(), [0, 1], network)) == without_truth | beside | {"fidelity", "randomisation"}
+    assert set(available_metrics(NoTruth(), [0, 1], ScoreOnly())) == without_truth | beside
     data = NoTruth()
     found = evaluate(network, data, {"oracle": oracle}, choose_pairs(network, data, 4))
-    assert found.metrics == ["insertion", "deletion", "average_drop", "increase", "gain"] and not found.comparisons
+    assert set(found.metrics) == without_truth and not found.comparisons
 
 
 def test_a_box_as_large_as_the_image_decides_nothing():

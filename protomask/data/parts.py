@@ -5,6 +5,7 @@ class is a combination of variants; every variant belongs to several classes, so
 Pose, size, place, light, body colour, scenery, things in front and stray parts in the background say nothing about it.
 """
 
+from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 
@@ -81,9 +82,14 @@ class PartsImages(AnnotatedImages):
 
     def without_part(self, position: int, part: int) -> Sample:
         """The sample at ``position``, rendered without part number ``part``, everything else equal; transformed."""
-        if not 0 <= part < len(PART_NAMES):
-            raise InputError(f"part {part}: parts are numbered 0 to {len(PART_NAMES) - 1} ({', '.join(PART_NAMES)})")
-        sample = _sample(render(self.scene(position), self.request.size, without=part))
+        return self.without_parts(position, (part,))
+
+    def without_parts(self, position: int, parts: Collection[int]) -> Sample:
+        """The sample at ``position``, rendered without these parts, everything else equal; transformed."""
+        for part in parts:
+            if not 0 <= part < len(PART_NAMES):
+                raise InputError(f"part {part}: parts are numbered 0 to {len(PART_NAMES) - 1} ({', '.join(PART_NAMES)})")
+        sample = _sample(render(self.scene(position), self.request.size, without=parts))
         sample["label"], sample["position"] = int(self.labels[position]), position % len(self)
         return self._transformed(sample)
 

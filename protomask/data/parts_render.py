@@ -1,5 +1,6 @@
 """From the description of a ``parts`` scene to its pixels, and to who owns each of them."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -65,8 +66,8 @@ class Rendering(NamedTuple):
     visible: np.ndarray
 
 
-def render(scene: Scene, size: int, without: int | None = None) -> Rendering:
-    """Paints a scene, ``size`` pixels a side; ``without`` leaves out a part (index in ``PART_NAMES``), nothing else."""
+def render(scene: Scene, size: int, without: Collection[int] = ()) -> Rendering:
+    """Paints a scene, ``size`` pixels a side; ``without`` leaves out parts (indices in ``PART_NAMES``), nothing else."""
     canvas = Canvas(size)
     _paint_backdrop(canvas, scene.backdrop)
     for thing in scene.clutter:
@@ -98,7 +99,7 @@ def _truth(owners: np.ndarray, unhindered: np.ndarray) -> tuple[np.ndarray, np.n
     return box, points, visible
 
 
-def _paint_creature(canvas: Canvas, scene: Scene, without: int | None) -> None:
+def _paint_creature(canvas: Canvas, scene: Scene, without: Collection[int]) -> None:
     whole = Affine.place(scene.x, scene.y, scene.angle, scene.scale, scene.flip)
     places: list[Affine] = []
     for joint, (angle, scale), on_head in zip(JOINTS, scene.joints, ON_HEAD):
@@ -109,7 +110,7 @@ def _paint_creature(canvas: Canvas, scene: Scene, without: int | None) -> None:
 
     def paint(name: str) -> None:
         part = PART_NAMES.index(name)
-        if part != without:
+        if part not in without:
             for patch in DRAWINGS[part][scene.variants[part]]:
                 canvas.paint(patch.outline, places[part], patch.colour, patch.pattern, part + 1, patch.edge)
 

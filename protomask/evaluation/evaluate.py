@@ -7,29 +7,39 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from protomask import distributed
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
-from protomask.evaluation.cases import Batch, Case, deciding
+from protomask.evaluation.batch import Batch, Subject, deciding
+from protomask.evaluation.cases import Case
+from protomask.evaluation.maps import Maps
 from protomask.evaluation.pairs import Pairs, device_of
 from protomask.evaluation.results import Evaluation
+from protomask.evaluation.store import Store, stores
 from protomask.explainable import Explainable, frozen
 from protomask.metrics.catalogue import METRICS
 from protomask.metrics.localization import box_regions
 
-TRUTHS = {"boxes": "boxes smaller than the image", "mask": "object masks", "parts": "parts that can be removed"}
+NEEDS = {
+    "boxes": "boxes smaller than the image", "mask": "object masks", "parts": "parts that can be removed",
+    "sets of parts": "scenes that can be rendered without several parts", "part points": "part locations",
+    "similarity maps": "a network with similarity maps", "parameters": "a network that is a torch module",
+}
+"""what a metric may need, in words"""
+CURVES = ("insertion", "deletion")
 
 
-def available_metrics(data: AnnotatedImages, positions: Iterable[int]) -> list[str]:
-    """Names of the metrics for which ``data`` holds the truth in at least one image of ``positions``.
+def available_metrics(data: AnnotatedImages, positions: Iterable[int], explained: Explainable | None = None) -> list[str]:
+    """Names of the metrics for which ``data`` holds the truth in at least one image of ``positions``, and ``explained`` the means.
 
-    Images are read until one does.
+    Images are read until one does. Without ``explained`` it is taken to have all that a prototype network has.
     """
     missing, held = {"boxes", "mask"}, set()
     for position in positions:
@@ -39,28 +49,40 @@ def available_metrics(data: AnnotatedImages, positions: Iterable[int]) -> list[s
             held.add("boxes")
         if "mask" in missing and "mask" in sample and deciding(sample["mask"].as_subclass(Tensor) > 0).any():
             held.add("mask")
+        if "points" in sample and len(sample["points"]):
+            held.add("part points")
         missing -= held
         if not missing:
             break
     if hasattr(data, "part_masks") and hasattr(data, "without_part"):
-        held.add("parts")
+        held |= {"parts", "sets of parts"} if hasattr(data, "without_parts") else {"parts"}
+    if explained is None or callable(getattr(explained, "similarity_maps", None)):
+        held.add("similarity maps")
+    if explained is None or isinstance(explained, torch.nn.Module):
+        held.add("parameters")
     return [name for name, metric in METRICS.items() if metric.needs is None or metric.needs in held]
 
 
 def evaluate(network: Explainable, data: AnnotatedImages, localizers: dict[str, Callable], pairs: Pairs, *,
-             metrics: Sequence[str] | None = None, seed: int = 0, batch_size: int = 16,
-             device: torch.device | str | None = None, progress: bool = False) -> Evaluation:
+             metrics: Sequence[str] | None = None, prototype_pairs: Pairs | None = None, seed: int = 0, batch_size: int = 16,
+             device: torch.device | str | None = None, cache: Path | None = None, progress: bool = False) -> Evaluation:
     """Measure every localizer's maps of the same pairs.
+
+    In a job of several processes (:mod:`protomask.distributed`) each takes a share of the pairs and all get the result.
 
     Args:
         network: usually a prototype network; anything with ``score``, on ``device``. Left exactly as it was.
         data: with the evaluation transform; ``pairs.positions`` point into it.
         localizers: name -> ``localizer(network, images, index) -> (B, H, W)`` in [0, 1].
         pairs: see :func:`choose_pairs`.
-        metrics: names out of ``METRICS``; None takes all that the data allows.
+        metrics: names out of ``METRICS``; None takes the usual ones that data and network allow, ``["all"]`` all of them.
+        prototype_pairs: several images of each prototype, for the metrics that are a number per prototype
+            (:func:`protomask.evaluation.choose_prototype_pairs`); by default ``pairs``.
         seed: of the bootstrap.
         batch_size: pairs localised together, and perturbed images scored together.
         device: where the network is; by default where its first parameter is.
+        cache: folder that keeps maps and values; what is there already, for the same weights, images and code, is not computed
+            again.
         progress: show a bar.
 
     Raises:
@@ -69,52 +91,89 @@ def evaluate(network: Explainable, data: AnnotatedImages, localizers: dict[str, 
     """
     if not localizers or not len(pairs):
         raise InputError(f"evaluate: {len(localizers)} localizers and {len(pairs)} pairs; give at least one of each")
-    chosen = _choose(metrics, data, pairs)
+    chosen = choose_metrics(metrics, data, pairs, network)
     device = device or device_of(network)
-    values = {localizer: {metric: [] for metric in chosen} for localizer in localizers}
-    kinds = [kind for kind in ("insertion", "deletion") if kind in chosen]
-    curves = {localizer: {kind: [] for kind in kinds} for localizer in localizers}
-    seconds = dict.fromkeys(localizers, 0.0)
-    count = len(pairs) * len(localizers)
-    with frozen(network), tqdm(total=count, desc="evaluate", unit="map", disable=not progress) as bar:
-        for positions, index in zip(pairs.positions.split(batch_size), pairs.prototypes.split(batch_size)):
-            batch = Batch(network, data, positions.tolist(), index, device, batch_size)
-            for name, localizer in localizers.items():
-                bar.set_postfix_str(name)
-                saliency, spent = _localize(localizer, batch)
-                seconds[name] += spent
-                case = Case(batch, name, saliency)
-                for metric in chosen:
-                    values[name][metric].append(METRICS[metric].measure(case).cpu())
-                for kind in kinds:
-                    curves[name][kind].append(getattr(case, kind).scores.cpu())
-                bar.update(len(index))
+    groups = {False: (pairs, [name for name in chosen if not METRICS[name].of_prototypes]),
+              True: (prototype_pairs or pairs, [name for name in chosen if METRICS[name].of_prototypes])}
+    kept = {name: stores(cache, network, name, localizer) for name, localizer in localizers.items()}
+    maps = {name: Maps(name, localizer, kept[name][0]) for name, localizer in localizers.items()}
+    raw: dict[str, dict[str, Tensor]] = {name: {} for name in localizers}
+    count = len(localizers) * sum(len(distributed.shard(len(group), batch_size)) for group, wanted in groups.values() if wanted)
+    with frozen(network), tqdm(total=count, desc="evaluate", unit="map", disable=not progress or not distributed.is_first()) as bar:
+        subject = Subject(network)
+        for group, wanted in groups.values():
+            columns = [*wanted, *(f"{kind} curve" for kind in CURVES if kind in wanted)]
+            if wanted:
+                for name, found in _measure(subject, data, maps, kept, group, columns, batch_size, device, bar).items():
+                    raw[name] |= found
+    values = {name: {metric: _finish(metric, found[metric], groups) for metric in chosen} for name, found in raw.items()}
     return Evaluation.summarise(
-        pairs, [data.names[position] for position in pairs.positions.tolist()],
-        {name: {metric: torch.cat(found) for metric, found in each.items()} for name, each in values.items()},
-        {name: spent / len(pairs) for name, spent in seconds.items()},
-        {name: {kind: torch.cat(found) for kind, found in each.items()} for name, each in curves.items()}, seed=seed)
+        pairs, [data.names[position] for position in pairs.positions.tolist()], values,
+        {name: float(found["seconds"].mean()) for name, found in raw.items()},
+        {name: {kind: found[f"{kind} curve"] for kind in CURVES if kind in chosen} for name, found in raw.items()},
+        classes=_class_names(data, pairs), prototypes=groups[True][0].prototypes.unique() if groups[True][1] else None, seed=seed)
 
 
-def _choose(metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs) -> list[str]:
+def choose_metrics(metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable) -> list[str]:
+    """The metrics meant by ``metrics``, in order, each once.
+
+    Raises:
+        InputError: a name that is unknown, or that data or network do not allow.
+    """
     for name in metrics or ():
-        if name not in METRICS:
-            raise InputError(f"metric {name!r} is unknown; choose from {', '.join(METRICS)}")
-    available = available_metrics(data, pairs.positions.tolist())
+        if name not in METRICS and name != "all":
+            raise InputError(f"metric {name!r} is unknown; choose from {', '.join(METRICS)}, or all")
+    available = available_metrics(data, pairs.positions.tolist(), explained)
     for name in metrics or ():
-        if name not in available:
-            raise InputError(f"metric {name!r} needs {TRUTHS[METRICS[name].needs]}, which this data does not have; "
-                             f"it allows {', '.join(available)}")
-    return list(dict.fromkeys(metrics)) if metrics else available
+        if name not in available and name != "all":
+            raise InputError(f"metric {name!r} needs {NEEDS[METRICS[name].needs]}, which is not so here; "
+                             f"there can be {', '.join(available)}")
+    if metrics and "all" in metrics:
+        return available
+    return list(dict.fromkeys(metrics)) if metrics else [name for name in available if METRICS[name].usual]
 
 
-def _localize(localizer: Callable, batch: Batch) -> tuple[Tensor, float]:
-    """The localizer's maps of a batch, and the seconds they took."""
-    def now() -> float:
-        if batch.images.is_cuda:
-            torch.cuda.synchronize(batch.images.device)
-        return time.perf_counter()
+def _measure(subject: Subject, data: AnnotatedImages, maps: dict[str, Maps], kept: dict[str, tuple[Store, Store]], pairs: Pairs,
+             columns: list[str], batch_size: int, device: torch.device | str, bar: tqdm) -> dict[str, dict[str, Tensor]]:
+    """Localizer -> column (a metric, a curve, ``seconds``) -> what was measured of all pairs, (n, ...), on the CPU."""
+    found: dict[str, dict[str, list[Tensor]]] = {name: {column: [] for column in (*columns, "seconds")} for name in maps}
+    mine = torch.tensor(list(distributed.shard(len(pairs), batch_size)), dtype=torch.long)
+    for places in mine.split(batch_size):
+        if not len(places):
+            continue
+        batch = Batch(subject, data, pairs.positions[places].tolist(), pairs.prototypes[places], device, batch_size)
+        for name, localize in maps.items():
+            bar.set_postfix_str(name)
+            for column, values in _columns(batch, localize, kept[name][1], columns).items():
+                found[name][column].append(values)
+            found[name]["seconds"].append(torch.tensor(localize.seconds_of(batch), dtype=torch.float64))
+            bar.update(len(places))
+    everybody = distributed.gather(found)
+    return {name: {column: torch.cat([values for each in everybody for values in each[name][column]])
+                   for column in (*columns, "seconds")} for name in maps}
 
-    before = now()
-    saliency = localizer(batch.explained, batch.images, batch.index).detach()
-    return saliency, now() - before
+
+def _columns(batch: Batch, localize: Maps, store: Store, columns: list[str]) -> dict[str, Tensor]:
+    """What the store holds of this batch, and what it does not hold, measured and stored."""
+    found, fresh, case = {}, {}, Case(batch, localize)
+    for column in columns:
+        names = [f"{name}/{column}" for name in batch.truth_names]
+        stored = store.get(names)
+        if stored is None:
+            kind, _, curve = column.partition(" ")
+            values = getattr(case, kind).scores if curve else METRICS[column].measure(case)
+            found[column] = values.detach().cpu()
+            fresh |= dict(zip(names, found[column]))
+        else:
+            found[column] = torch.stack(stored)
+    store.put(fresh)
+    return found
+
+
+def _finish(metric: str, measured: Tensor, groups: dict[bool, tuple[Pairs, list[str]]]) -> Tensor:
+    entry = METRICS[metric]
+    return measured if entry.finish is None else entry.finish(measured, groups[entry.of_prototypes][0].prototypes)
+
+
+def _class_names(data: AnnotatedImages, pairs: Pairs) -> list[str]:
+    return [data.classes[label] for label in data.labels[pairs.positions].tolist()]

@@ -70,11 +70,7 @@ def choose_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int,
     Raises:
         InputError: no images are asked for or there are none; the classes are not the network's.
     """
-    if samples < 1:
-        raise InputError(f"samples must be at least 1, not {samples}")
-    if tuple(data.classes) != tuple(network.classes):
-        raise InputError(f"the data's {len(data.classes)} classes are not the {len(network.classes)} that the network "
-                         "was trained on; evaluate on the same data set")
+    _check(network, data, samples)
     device = device or device_of(network)
     owners = network.prototype_classes.cpu()
     candidates, labels = positives(data.labels, len(data.classes)).nonzero(as_tuple=True)
@@ -92,3 +88,59 @@ def choose_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int,
             own = owners == classes[:, None]
             best.append(similarities.masked_fill(~own, -torch.inf).argmax(1))
     return Pairs(positions, torch.cat(best))
+
+
+IMAGES_PER_PROTOTYPE = 10
+"""Images of its class at which a prototype is looked at, as long as not all prototypes are."""
+
+
+def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0) -> Pairs:
+    """About ``samples`` pairs for the metrics that are a number per prototype: several images of its class for each prototype.
+
+    Ten images each, of as many prototypes as that allows, the classes taking turns; once all prototypes take part, more images of
+    each. With ``samples`` of all images times the prototypes of a class it is the published protocol: every prototype on every
+    test image of its class. At least one prototype, on at most all images of its class.
+
+    Raises:
+        InputError: as :func:`choose_pairs`.
+    """
+    _check(network, data, samples)
+    owners = network.prototype_classes.cpu()
+    usable = torch.isin(owners, data.labels).nonzero().flatten()
+    if not len(usable):
+        raise InputError("no image belongs to a class that has prototypes; there is nothing to evaluate")
+    each = max(IMAGES_PER_PROTOTYPE, samples // len(usable))
+    chosen = usable[stratified(owners[usable], max(1, samples // each), seed)]
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    positions, prototypes = [], []
+    for prototype in chosen.tolist():
+        found = order[data.labels[order] == owners[prototype]][:each].sort().values
+        positions.append(found)
+        prototypes.append(torch.full_like(found, prototype))
+    return Pairs(torch.cat(positions), torch.cat(prototypes))
+
+
+def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0) -> Pairs:
+    """``samples`` prototypes, the classes taking turns, each with the training image that it was projected to.
+
+    Args:
+        data: the training images, with the evaluation transform.
+        samples: all prototypes if there are no more.
+
+    Raises:
+        InputError: the prototypes were not projected, or not to these images.
+    """
+    _check(network, data, samples)
+    sources = network.source_positions.cpu()
+    if not len(sources) or int(sources.min()) < 0 or int(sources.max()) >= len(data):
+        raise InputError("the prototypes have no source images here: they were not projected, or to other training images")
+    chosen = stratified(network.prototype_classes.cpu(), samples, seed)
+    return Pairs(sources[chosen], chosen)
+
+
+def _check(network: PrototypeNetwork, data: AnnotatedImages, samples: int) -> None:
+    if samples < 1:
+        raise InputError(f"samples must be at least 1, not {samples}")
+    if tuple(data.classes) != tuple(network.classes):
+        raise InputError(f"the data's {len(data.classes)} classes are not the {len(network.classes)} that the network "
+                         "was trained on; evaluate on the same data set")

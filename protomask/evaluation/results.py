@@ -42,35 +42,33 @@ class Evaluation:
     curves: dict[str, dict[str, dict[str, list[Number]]]] = field(default_factory=dict)
     """localizer -> "insertion" or "deletion" -> mean, ci_low, ci_high at equally spaced shares 0...1 of changed pixels,
     the score being divided by its value on the whole image"""
+    classes: list[str] = field(default_factory=list)
+    """the pairs' classes, by their images' labels; empty in files of older versions"""
+    prototypes: list[int] = field(default_factory=list)
+    """the prototypes of ``prototype_values``"""
+    prototype_values: dict[str, dict[str, list[Number]]] = field(default_factory=dict)
+    """localizer -> metric -> one value per prototype, for the metrics that are measured over several images of each"""
 
     @classmethod
     def summarise(cls, pairs: Pairs, names: list[str], values: dict[str, dict[str, Tensor]],
                   seconds_per_map: dict[str, float], curves: dict[str, dict[str, Tensor]] | None = None,
-                  *, seed: int = 0) -> Evaluation:
+                  *, classes: list[str] | None = None, prototypes: Tensor | None = None, seed: int = 0) -> Evaluation:
         """Means, intervals and comparisons from raw values (n,) and curves (n, T), NaN where undefined.
 
-        Raw values of several shards or sessions may be concatenated first, in the order of ``pairs``.
+        Raw values of several shards or sessions may be concatenated first, in the order of ``pairs``. Metrics that are
+        measured per prototype have a value for each of ``prototypes`` (P,) instead; what is resampled are the prototypes then.
         """
-        keys = [(localizer, metric) for localizer, metrics in values.items() for metric in metrics]
-        rivals = list(itertools.combinations(values, 2))
-        contests = [(metric, a, b) for metric in next(iter(values.values())) for a, b in rivals]
-        columns = [values[localizer][metric].double() for localizer, metric in keys]
-        differences = [values[a][metric].double() - values[b][metric].double() for metric, a, b in contests]
-        intervals = bootstrap_means(torch.stack(columns + differences, 1), seed=seed)
-        rows = [{"localizer": localizer, "metric": metric, "mean": _number(found.mean), "ci_low": _number(found.low),
-                 "ci_high": _number(found.high), "n": found.n, "seconds_per_map": _number(seconds_per_map[localizer])}
-                for (localizer, metric), found in zip(keys, intervals)]
-        comparisons = []
-        for (metric, a, b), found in zip(contests, intervals[len(keys):]):
-            ahead = a if (found.mean > 0) == _higher_is_better(metric) else b
-            comparisons.append({"metric": metric, "a": a, "b": b, "difference": _number(found.mean),
-                                "ci_low": _number(found.low), "ci_high": _number(found.high),
-                                "better": ahead if found.excludes_zero else "undecided", "n": found.n})
-        bands = {localizer: {metric: _band(curve, seed) for metric, curve in found.items()}
-                 for localizer, found in (curves or {}).items()}
-        lists = {localizer: {metric: _numbers(each) for metric, each in found.items()}
-                 for localizer, found in values.items()}
-        return cls(pairs, list(names), lists, rows, comparisons, bands)
+        metrics = list(next(iter(values.values())))
+        of_prototypes = [metric for metric in metrics if metric in METRICS and METRICS[metric].of_prototypes]
+        of_pairs = [metric for metric in metrics if metric not in of_prototypes]
+        found = [_statistics(values, kind, seconds_per_map, seed) for kind in (of_pairs, of_prototypes) if kind]
+        bands = {localizer: {metric: _band(curve, seed) for metric, curve in each.items()}
+                 for localizer, each in (curves or {}).items()}
+        lists, prototype_lists = ({localizer: {metric: _numbers(each[metric]) for metric in kind} for localizer, each in values.items()}
+                                  for kind in (of_pairs, of_prototypes))
+        return cls(pairs, list(names), lists, [row for rows, _ in found for row in rows], [row for _, rows in found for row in rows],
+                   bands, list(classes or ()), [] if prototypes is None else prototypes.tolist(),
+                   prototype_lists if of_prototypes else {})
 
     @property
     def localizers(self) -> list[str]:
@@ -85,7 +83,8 @@ class Evaluation:
         path = Path(path)
         content = {"rows": self.rows, "comparisons": self.comparisons, "curves": self.curves, "values": self.values,
                    "pairs": {"positions": self.pairs.positions.tolist(), "prototypes": self.pairs.prototypes.tolist()},
-                   "names": self.names}
+                   "names": self.names, "classes": self.classes, "prototypes": self.prototypes,
+                   "prototype_values": self.prototype_values}
         partial = path.with_name(path.name + ".partial")
         lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in content.items())
         partial.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
@@ -101,7 +100,8 @@ class Evaluation:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             pairs = Pairs(content["pairs"]["positions"], content["pairs"]["prototypes"])
-            return cls(pairs, *(content[key] for key in ("names", "values", "rows", "comparisons", "curves")))
+            later = {key: content[key] for key in ("classes", "prototypes", "prototype_values") if key in content}
+            return cls(pairs, *(content[key] for key in ("names", "values", "rows", "comparisons", "curves")), **later)
         except OSError as error:
             raise InputError(f"cannot read {path} ({error.strerror}); run the evaluation first") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -117,7 +117,7 @@ class Evaluation:
         head = ["metric"] + [f"{metric} {'↑' if _higher_is_better(metric) else '↓'}" for metric in self.metrics]
         columns = []
         for localizer in self.localizers:
-            cells = [_cell(found[localizer, metric], self._best(metric)) for metric in self.metrics]
+            cells = [_cell(found[localizer, metric], self.best(metric)) for metric in self.metrics]
             seconds = found[localizer, self.metrics[0]]["seconds_per_map"]
             columns.append(_pad([localizer, *cells, f"{seconds:.3g}  "]))
         counts = [[found[localizer, metric]["n"] for localizer in self.localizers] for metric in self.metrics]
@@ -147,12 +147,32 @@ class Evaluation:
             sentence += f"; {', '.join(better['undecided'])} undecided"
         return sentence
 
-    def _best(self, metric: str) -> Number:
+    def best(self, metric: str) -> Number:
         """The best mean, or None where all are the same."""
         means = [row["mean"] for row in self.rows if row["metric"] == metric and row["mean"] is not None]
         if len(set(means)) < 2:
             return None
         return (max if _higher_is_better(metric) else min)(means)
+
+
+def _statistics(values: dict[str, dict[str, Tensor]], metrics: list[str], seconds_per_map: dict[str, float],
+                seed: int) -> tuple[list[dict], list[dict]]:
+    """Rows and comparisons of metrics whose values are of the same length."""
+    keys = [(localizer, metric) for localizer in values for metric in metrics]
+    contests = [(metric, a, b) for metric in metrics for a, b in itertools.combinations(values, 2)]
+    columns = [values[localizer][metric].double() for localizer, metric in keys]
+    differences = [values[a][metric].double() - values[b][metric].double() for metric, a, b in contests]
+    intervals = bootstrap_means(torch.stack(columns + differences, 1), seed=seed)
+    rows = [{"localizer": localizer, "metric": metric, "mean": _number(found.mean), "ci_low": _number(found.low),
+             "ci_high": _number(found.high), "n": found.n, "seconds_per_map": _number(seconds_per_map[localizer])}
+            for (localizer, metric), found in zip(keys, intervals)]
+    comparisons = []
+    for (metric, a, b), found in zip(contests, intervals[len(keys):]):
+        ahead = a if (found.mean > 0) == _higher_is_better(metric) else b
+        comparisons.append({"metric": metric, "a": a, "b": b, "difference": _number(found.mean),
+                            "ci_low": _number(found.low), "ci_high": _number(found.high),
+                            "better": ahead if found.excludes_zero else "undecided", "n": found.n})
+    return rows, comparisons
 
 
 def _higher_is_better(metric: str) -> bool:
@@ -189,9 +209,10 @@ def _pad(cells: list[str], left: bool = False) -> list[str]:
 def _cell(row: dict, best: Number) -> str:
     if row["mean"] is None:
         return "-  "
-    interval = "" if row["ci_low"] is None else f" [{_short(row['ci_low'])}, {_short(row['ci_high'])}]"
-    return _short(row["mean"]) + interval + (" *" if row["mean"] == best else "  ")
+    interval = "" if row["ci_low"] is None else f" [{short(row['ci_low'])}, {short(row['ci_high'])}]"
+    return short(row["mean"]) + interval + (" *" if row["mean"] == best else "  ")
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number as tables have it: one digit after the point from 10 on, else three."""
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

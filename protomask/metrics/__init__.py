@@ -1,6 +1,6 @@
 """Metrics of saliency maps: pure batched functions on tensors, each naming the published variant it implements."""
 
-from protomask.metrics.adcc import adcc, coherency, complexity
+from protomask.metrics.attack import misalignment, outside_box, outside_top
 from protomask.metrics.boxes import box_iou_curves, max_box_accuracy
 from protomask.metrics.causal import causal_insertion, part_importance, part_mass, rank_correlation, top_part_hit
 from protomask.metrics.classification import auroc, average_precision
@@ -17,6 +17,7 @@ from protomask.metrics.faithfulness import (
     relative_to_whole,
     rise_blur,
 )
+from protomask.metrics.harmonic import adcc, coherency, complexity
 from protomask.metrics.localization import (
     box_regions,
     energy_pointing,
@@ -26,7 +27,6 @@ from protomask.metrics.localization import (
     pointing_game,
     top_share_on_object,
 )
-from protomask.metrics.misalignment import misalignment, outside_box, outside_top
 from protomask.metrics.part_points import at_maximum, consistency, in_patch, merge_sides, noisy, purity, stability
 from protomask.metrics.prototypes import fidelity, relevance_ordering
 from protomask.metrics.sanity import map_correlation, randomised

@@ -57,6 +57,27 @@ METRICS = {
         "%",
         "By how much the score rises, on average, when only what the map marks is kept; falls count as zero.",
     ),
+    "adcc": (
+        "ADCC",
+        "",
+        "Harmonic mean of three wishes: little of the score is lost when only what the map marks is kept, the map marks little, "
+        "and asked about what it marked the method marks the same again.",
+    ),
+    "relevance_ordering": (
+        "Relevance ordering",
+        "",
+        "Pixels come into an empty image in the order of the map until half are there; mean share of the score.",
+    ),
+    "fidelity": (
+        "Fidelity at the maximum",
+        "",
+        "Similarity left where it was greatest when the first 0.1 % to 2 % of the pixels are removed.",
+    ),
+    "misalignment": (
+        "Spatial misalignment",
+        "%",
+        "How far an invisible change of all but the first tenth of the pixels can lower the score.",
+    ),
     "pointing_box": (
         "Pointing game, box",
         "",
@@ -77,6 +98,54 @@ METRICS = {
         "",
         "Share of the map on the object itself, which does not mean that the network used it.",
     ),
+    "top_tenth": (
+        "First tenth on the object",
+        "",
+        "Share of the most salient tenth of the pixels that lies on the object.",
+    ),
+    "outside_inside": (
+        "Outside against inside",
+        "",
+        "How dense the map is outside the object, as a share of outside and inside together; 0.5 is a map that knows nothing.",
+    ),
+    "iou": ("IoU, half maximum", "", "Overlap of the object with what exceeds half of the map's maximum."),
+    "iou_best": ("IoU, best threshold", "", "Overlap of the object with what exceeds the threshold that suits all images best."),
+    "dice": ("Dice, half maximum", "", "Dice overlap of the object with what exceeds half of the map's maximum."),
+    "dice_best": ("Dice, best threshold", "", "Dice overlap of the object with what exceeds the threshold that suits all images best."),
+    "max_box": (
+        "MaxBoxAccV2",
+        "",
+        "Share of images in which a box around the map's outline meets the object's, mean over overlaps of 0.3, 0.5 and 0.7, each "
+        "at its best threshold.",
+    ),
+    "causal_insertion": (
+        "Causal insertion",
+        "",
+        "Parts are drawn into the scene in the order of the map; the area under the similarity is large if the first parts already "
+        "restore it.",
+    ),
+    "consistency": (
+        "Consistency",
+        "%",
+        "Share of prototypes whose map peaks at the same part in at least 80 % of the images that show it; one value per prototype.",
+    ),
+    "stability": (
+        "Stability",
+        "%",
+        "Share of images in which faint noise does not move the peak to other parts; one value per prototype. A map that ignores the "
+        "image is stable.",
+    ),
+    "purity": (
+        "Purity",
+        "",
+        "Of a prototype's ten most similar images, how many have its best part within a small patch at the peak; one value per prototype.",
+    ),
+    "randomisation": (
+        "Parameter randomisation",
+        "",
+        "Rank correlation with the map of the same network with shuffled parameters; a map that stays the same shows the image, not "
+        "the network.",
+    ),
     "part_correlation": (
         "Causal part agreement",
         "",
@@ -90,7 +159,8 @@ METRICS = {
     ),
 }
 
-FAITHFUL = ("insertion", "deletion", "average_drop", "gain", "increase", "part_correlation", "top_part")
+FAITHFUL = ("insertion", "deletion", "average_drop", "gain", "increase", "adcc", "relevance_ordering", "fidelity", "misalignment",
+            "part_correlation", "top_part", "causal_insertion")
 """metrics that ask whether the score follows the map; the others ask whether the map lies on the object"""
 
 BASELINES = ("center", "random")

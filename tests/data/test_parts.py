@@ -61,7 +61,7 @@ def test_without_a_part_nothing_else_changes():
         whole = render(scene, 128)
         bare = render(replace(scene, occluders=()), 128)
         for part in range(len(PART_NAMES)):
-            less = render(scene, 128, without=part)
+            less = render(scene, 128, without=(part,))
             region = spread(bare.owners == part + 1, 4)  # of thin tips, no pixel is covered by half
             changed = (whole.image != less.image).any(axis=0)
             assert not (changed & ~region).any()

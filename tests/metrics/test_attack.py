@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from protomask.metrics.misalignment import misalignment, outside_box, outside_top
+from protomask.metrics.attack import misalignment, outside_box, outside_top
 
 LEFT = torch.zeros(8, 8, dtype=torch.bool)
 LEFT[:, :4] = True

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from protomask.metrics.adcc import adcc, coherency, complexity
+from protomask.metrics.harmonic import adcc, coherency, complexity
 
 
 def test_complexity_is_the_mean_of_the_stretched_map():

@@ -1,0 +1,157 @@
+"""Some pairs of an evaluation, and what all localizers share about them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from protomask.data import AnnotatedImages, collate
+from protomask.errors import InputError
+from protomask.evaluation.store import image_names, truth_names
+from protomask.explainable import Explainable
+from protomask.metrics import causal, faithfulness, localization, sanity
+
+DECIDING_SHARE = 0.95
+"""A truth that covers more of the image than this decides nothing (images cropped to their boxes): as if absent."""
+
+
+def deciding(region: Tensor) -> Tensor:
+    """``region`` (B, H, W) without those that cover so much of the image that they decide nothing."""
+    return region & (region.float().mean((1, 2), keepdim=True) <= DECIDING_SHARE)
+
+
+class Subject:
+    """What is explained, and its copy with shuffled parameters, made when first asked for."""
+
+    def __init__(self, explained: Explainable) -> None:
+        self.explained = explained
+
+    @cached_property
+    def randomised(self) -> Explainable:
+        other = sanity.randomised(self.explained).eval()
+        return other.requires_grad_(False)
+
+
+class Batch:
+    """Each truth is computed when first asked for.
+
+    Attributes:
+        images: (B, 3, H, W) on the device. index: (B,) prototypes. positions: list of B ints.
+        names: B names of the pairs, by the images' content. truth_names: by that of the truth, too.
+    """
+
+    def __init__(self, subject: Subject, data: AnnotatedImages, positions: Sequence[int], index: Tensor,
+                 device: torch.device | str, batch_size: int) -> None:
+        samples = [data[position] for position in positions]
+        if not samples[0]["image"].is_floating_point():
+            raise InputError("evaluate: the images are not normalised; give the data the evaluation transform first")
+        samples = collate(samples)
+        self.subject, self.explained, self.data, self.batch_size = subject, subject.explained, data, batch_size
+        self.positions = list(positions)
+        self.names = image_names(samples["images"], index)
+        self.images, self.index = samples["images"].to(device), index.to(device)
+        self._boxes, self._mask = samples["boxes"], samples.get("mask")
+        if "box_labels" in samples:  # boxes of single findings: those of the prototype's own
+            own = getattr(self.explained, "prototype_classes", torch.arange(len(data.classes))).cpu()[index.cpu()]
+            self._boxes = [boxes[labels == finding] for boxes, labels, finding in zip(self._boxes, samples["box_labels"], own)]
+        self._points, self._visible = samples.get("points"), samples.get("visible")
+        self.truth_names = truth_names(self.names, self._boxes, self._mask, self._points, self._visible)
+
+    def of(self, explained: Explainable) -> Batch:
+        """The same pairs with another network."""
+        other = copy.copy(self)
+        for shared in ("whole", "importance", "_shown"):
+            vars(other).pop(shared, None)
+        other.explained = explained
+        return other
+
+    def require_finite(self, values: Tensor, what: str) -> Tensor:
+        """``values`` (B, ...) themselves; InputError that names the first image where one is not finite."""
+        bad = ~values.isfinite().flatten(1).all(1) if values.ndim > 1 else ~values.isfinite()
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            name, prototype = self.data.names[self.positions[first]], int(self.index[first])
+            raise InputError(f"{what} of image {name!r}, prototype {prototype}, is not finite; "
+                             "the network or the localizer is broken there")
+        return values
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """The explained score; channels last, because convolutions on a CPU are up to twice as fast on such images."""
+        return self.explained.score(images.contiguous(memory_format=torch.channels_last), index)
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """(B,) scores of the unchanged images"""
+        with torch.no_grad():
+            scores = self.score(self.images, self.index)
+        return self.require_finite(scores.to(torch.promote_types(scores.dtype, torch.float32)), "the score")
+
+    @cached_property
+    def blurred(self) -> Tensor:
+        return faithfulness.rise_blur(self.images)
+
+    @cached_property
+    def boxes(self) -> Tensor:
+        """(B, H, W) bool, the union of the boxes"""
+        return deciding(localization.box_regions(self._boxes, *self.images.shape[2:]).to(self.images.device))
+
+    @cached_property
+    def truth_boxes(self) -> list[Tensor]:
+        """B tensors (K, 4); none where the union decides nothing"""
+        return [each if region.any() else each[:0] for each, region in zip(self._boxes, self.boxes)]
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """(B, H, W) bool, the object"""
+        return deciding((self._mask[:, 0] > 0).to(self.images.device))
+
+    @cached_property
+    def points(self) -> Tensor:
+        """(B, K, 2) x, y of the parts' points"""
+        return self._points.to(self.images.device)
+
+    @cached_property
+    def points_visible(self) -> Tensor:
+        """(B, K) bool"""
+        return self._visible.to(self.images.device)
+
+    @cached_property
+    def parts(self) -> Tensor:
+        """(B, K, H, W) bool, the visible pixels of each part"""
+        masks = torch.stack([self.data.part_masks(position) for position in self.positions])
+        return masks.bool().to(self.images.device)
+
+    @cached_property
+    def visible(self) -> Tensor:
+        """(B, K) bool: of which at least a pixel is seen"""
+        return self.parts.flatten(2).any(2)
+
+    @cached_property
+    def importance(self) -> Tensor:
+        """(B, K) true importance of each visible part, from images rendered without it"""
+        without = self.images.new_zeros(*self.visible.shape, *self.images.shape[1:])
+        for image, part in self.visible.nonzero().tolist():
+            without[image, part] = self.data.without_part(self.positions[image], part)["image"].as_subclass(Tensor)
+        importance = causal.part_importance(self.score, self.whole, without, self.index, self.visible,
+                                            batch_size=self.batch_size)
+        self.require_finite(importance.masked_fill(~self.visible, 0), "the score without a part")
+        return importance
+
+    def shown(self, image: int, parts: frozenset[int]) -> float:
+        """The score of an image of the batch with these of its visible parts drawn, and no other visible one."""
+        known = self._shown
+        if (image, parts) not in known:
+            left_out = [part for part in self.visible[image].nonzero().flatten().tolist() if part not in parts]
+            sample = self.data.without_parts(self.positions[image], left_out)
+            with torch.no_grad():
+                pixels = sample["image"].as_subclass(Tensor)[None].to(self.images)
+                known[image, parts] = float(self.score(pixels, self.index[image:image + 1]))
+        return known[image, parts]
+
+    @cached_property
+    def _shown(self) -> dict[tuple[int, frozenset[int]], float]:
+        return {}

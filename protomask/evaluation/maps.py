@@ -1,0 +1,100 @@
+"""The maps of one localizer that metrics ask for: of the images, and of images or networks that were changed on purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from protomask.errors import InputError
+from protomask.evaluation.batch import Batch
+from protomask.evaluation.store import Store
+from protomask.metrics import faithfulness, part_points
+
+
+class Maps:
+    """A localizer's maps of batches, kept in a store.
+
+    A localizer that has a method ``from_truth(batch) -> (B, H, W)`` is asked that instead of being called: the oracle.
+
+    Attributes:
+        seconds: name of a pair -> what its map of the unchanged image cost, when it was made.
+    """
+
+    def __init__(self, name: str, localizer: Callable, store: Store) -> None:
+        self.name, self.localizer, self.store = name, localizer, store
+        self.seconds: dict[str, float] = {}
+        self._last: tuple[list[str], dict[str, Tensor]] = ([], {})  # the batch at hand, so that no map is made twice
+
+    def __call__(self, batch: Batch, kind: str = "image") -> Tensor:
+        """(B, H, W) on the batch's device.
+
+        Args:
+            batch: the pairs.
+            kind: ``"image"``; ``"kept"``, of what the map leaves of the image; ``"noisy"``, of the image under the noise of the
+                stability metric; ``"randomised"``, by the network with its parameters shuffled.
+
+        Raises:
+            InputError: the localizer gives maps of a wrong shape, not finite or negative; the message names it and the image.
+        """
+        if self._last[0] != batch.names:
+            self._last = (batch.names, {})
+        if kind not in self._last[1]:
+            self._last[1][kind] = self._made(batch, kind)
+        return self._last[1][kind]
+
+    def _made(self, batch: Batch, kind: str) -> Tensor:
+        names = [f"{name}/{kind}" for name in batch.names]
+        found = self.store.get(names)
+        if found is not None:
+            return torch.stack(found).to(batch.images.device)
+        saliency, spent = self._localize(batch.of(batch.subject.randomised) if kind == "randomised" else batch,
+                                         self._images(batch, kind))
+        entries = dict(zip(names, saliency))
+        if kind == "image":
+            self.seconds |= dict.fromkeys(batch.names, spent / len(names))
+            entries |= {f"{name}/seconds": torch.tensor(spent / len(names), dtype=torch.float64) for name in batch.names}
+        self.store.put(entries)
+        return saliency
+
+    def seconds_of(self, batch: Batch) -> list[float]:
+        """What each pair's map cost; it is made where it is not known."""
+        stored = self.store.get(f"{name}/seconds" for name in batch.names)
+        if stored is not None:
+            return [float(each) for each in stored]
+        if not all(name in self.seconds for name in batch.names):
+            self(batch)
+        return [self.seconds[name] for name in batch.names]
+
+    def _images(self, batch: Batch, kind: str) -> Tensor:
+        if kind == "kept":
+            return batch.images * faithfulness.minmax(self(batch))[:, None]
+        if kind == "noisy":
+            return part_points.noisy(batch.images, [int(name.partition("-")[0], 16) >> 1 for name in batch.names])
+        return batch.images
+
+    def _localize(self, batch: Batch, images: Tensor) -> tuple[Tensor, float]:
+        """Maps and the seconds they took."""
+        def now() -> float:
+            if images.is_cuda:
+                torch.cuda.synchronize(images.device)
+            return time.perf_counter()
+
+        before = now()
+        if hasattr(self.localizer, "from_truth"):
+            saliency = self.localizer.from_truth(batch)
+        else:
+            saliency = self.localizer(batch.explained, images, batch.index)
+        spent = now() - before
+        return self._checked(saliency.detach(), batch), spent
+
+    def _checked(self, saliency: Tensor, batch: Batch) -> Tensor:
+        expected = (len(batch.images), *batch.images.shape[2:])
+        if saliency.shape != expected:
+            raise InputError(f"localizer {self.name!r} gives maps of shape {tuple(saliency.shape)}, not {expected}")
+        batch.require_finite(saliency, f"the map by localizer {self.name!r}")
+        if (saliency < 0).any():
+            raise InputError(f"localizer {self.name!r} gives negative saliency; maps must lie in [0, 1]")
+        return saliency

@@ -1,0 +1,35 @@
+"""The map that the truth draws: the upper bound of every localizer, on data whose scenes can be rendered without a part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protomask.errors import InputError
+from protomask.evaluation.batch import Batch
+from protomask.metrics.faithfulness import minmax
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Each visible part's true importance (the fall of the similarity without it), spread evenly over the part's visible pixels.
+
+    Falls below zero count as none. A part's share of the map is its share of the importances, so that causal agreement is
+    perfect; within a part nothing is known. Where no part matters the map is zero.
+    """
+
+    def __call__(self, explained, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        raise InputError("the oracle reads the truth of the data, which only an evaluation on the data set 'parts' can give it")
+
+    def from_truth(self, batch: Batch) -> Tensor:
+        """(B, H, W) in [0, 1].
+
+        Raises:
+            InputError: the data cannot be rendered without a part.
+        """
+        if not (hasattr(batch.data, "part_masks") and hasattr(batch.data, "without_part")):
+            raise InputError("localizer 'oracle' needs data with parts that can be removed (--data parts); leave it out here")
+        density = batch.importance.nan_to_num(0.0).clamp(min=0) / batch.parts.flatten(2).sum(2).clamp(min=1)
+        return minmax(torch.einsum("bk,bkhw->bhw", density, batch.parts.to(density.dtype)))

@@ -1,0 +1,144 @@
+"""What an evaluation has computed already, on disk: a second metric costs no second localisation, and an interrupted evaluation
+goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from protomask import localizers as localizer_room
+from protomask import metrics as metric_room
+from protomask.explainable import held_modules
+
+
+class Store:
+    """Tensors by name, in a folder of safetensors files; each :meth:`put` writes one, whole or not at all.
+
+    Several processes may write into one folder: a name always stands for the same tensor. A damaged file counts as absent. The
+    tensors of one file are in memory at a time.
+
+    Args:
+        folder: made when first written to; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self._folder = folder
+        self._files: dict[str, Path] = {}
+        self._open: tuple[Path | None, Mapping[str, Tensor]] = (None, {})
+        for file in sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else ():
+            try:
+                with safe_open(file, "pt") as content:
+                    self._files.update(dict.fromkeys(content.keys(), file))
+            except (SafetensorError, OSError):
+                continue
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def get(self, names: Iterable[str]) -> list[Tensor] | None:
+        """The tensors of these names; None unless all are there."""
+        names = list(names)
+        if not all(name in self._files for name in names):
+            return None
+        try:
+            return [self._read(self._files[name])[name] for name in names]
+        except _Gone:
+            return None
+
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        if self._folder is None or not tensors:
+            return
+        from safetensors.torch import save_file
+
+        from protomask.training.checkpoint import write_atomically
+
+        path = self._folder / f"{_digest(sorted(tensors))}.safetensors"
+        content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(path, lambda partial: save_file(content, partial))
+        self._files.update(dict.fromkeys(tensors, path))
+        self._open = (path, content)
+
+    def _read(self, path: Path) -> Mapping[str, Tensor]:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        if self._open[0] != path:
+            try:
+                self._open = (path, load_file(path))
+            except (SafetensorError, OSError) as error:
+                self._files = {name: file for name, file in self._files.items() if file != path}
+                raise _Gone from error
+        return self._open[1]
+
+
+class _Gone(Exception):
+    """A file that was there is not, or cannot be read any more."""
+
+
+def stores(cache: Path | None, explained: object, name: str, localizer: object) -> tuple[Store, Store]:
+    """Where a localizer's maps of a network are kept, and where what metrics measured on them.
+
+    They are found again by the network's weights, by the localizer's repr and by the source code of localizers and metrics: whatever
+    could change a figure. What cannot be told apart, a localizer without a repr of its own or an explained object without weights,
+    is not kept.
+    """
+    if cache is None or " at 0x" in repr(localizer):
+        return Store(None), Store(None)
+    weights = fingerprint(explained)
+    if weights is None:
+        return Store(None), Store(None)
+    folder = cache / weights / f"{name}-{_digest([repr(localizer), _source(localizer)])}"
+    return Store(folder / "maps"), Store(folder / f"values-{_code(metric_room, 'cases', 'maps')}")
+
+
+def fingerprint(explained: object) -> str | None:
+    """16 hexadecimal digits of the kind and every weight of the modules that ``explained`` is or holds; None without any."""
+    digest, count = hashlib.blake2b(repr(type(explained)).encode(), digest_size=8), 0
+    for module in held_modules(explained):
+        digest.update(repr(module).encode())
+        for key, tensor in module.state_dict().items():
+            digest.update(key.encode() + str(tensor.dtype).encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            count += 1
+    return digest.hexdigest() if count else None
+
+
+def image_names(images: Tensor, index: Tensor) -> list[str]:
+    """A name of each pair: by the image's content and the index."""
+    content = images.detach().cpu().contiguous()
+    return [f"{hashlib.blake2b(image.numpy().tobytes() + str(tuple(image.shape)).encode(), digest_size=8).hexdigest()}-{number}"
+            for image, number in zip(content, index.tolist())]
+
+
+def truth_names(names: Iterable[str], *truths: Iterable[Tensor] | None) -> list[str]:
+    """The names of pairs, extended by the content of their truths (a tensor per pair each, or None)."""
+    rows = zip(*(truth for truth in truths if truth is not None))
+    return [f"{name}-{_digest(str(truth.tolist()) for truth in row)}" for name, row in zip(names, rows, strict=True)]
+
+
+def _source(localizer: object) -> str:
+    """A digest of the code that the localizer is made of, as far as one can see."""
+    kind = localizer if inspect.isfunction(localizer) else type(localizer)
+    if kind.__module__.startswith("protomask."):
+        return _code(localizer_room)
+    try:
+        return _digest([inspect.getsource(inspect.getmodule(kind))])
+    except (OSError, TypeError):
+        return "unknown"
+
+
+def _code(room, *beside: str) -> str:
+    """A digest of a package's source files, and of the named ones beside this file."""
+    files = sorted(Path(room.__file__).parent.glob("*.py")) + [Path(__file__).with_name(f"{name}.py") for name in beside]
+    return _digest([file.read_text(encoding="utf-8") for file in files if file.is_file()])
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

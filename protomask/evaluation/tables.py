@@ -1,0 +1,106 @@
+"""An evaluation as files to go on with: CSV for spreadsheets and pandas, Markdown for papers and issues."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Sequence
+
+from protomask.evaluation.results import Evaluation, short
+from protomask.metrics.catalogue import HIGHER_IS_BETTER
+
+ROWS = ("localizer", "metric", "mean", "ci_low", "ci_high", "n", "seconds_per_map")
+CLASS_ROWS = ("class", "localizer", "metric", "mean", "n")
+
+
+def per_class(evaluation: Evaluation) -> list[dict]:
+    """Each class's mean (:data:`CLASS_ROWS`), in alphabetical order of the classes; pairs without a value do not count.
+
+    Metrics of prototypes are left out: few prototypes belong to one class.
+    """
+    rows = []
+    for name in sorted(set(evaluation.classes)):
+        members = [place for place, each in enumerate(evaluation.classes) if each == name]
+        for localizer, metrics in evaluation.values.items():
+            for metric, values in metrics.items():
+                found = [values[place] for place in members if values[place] is not None]
+                mean = float(f"{sum(found) / len(found):.7g}") if found else None
+                rows.append({"class": name, "localizer": localizer, "metric": metric, "mean": mean, "n": len(found)})
+    return rows
+
+
+def as_csv(rows: Iterable[dict], columns: Sequence[str] = ROWS) -> str:
+    """Comma-separated text with a header; what is undefined is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
+    """The table, the verdicts between every two localizers, and what the numbers are; per class, too, if ``classes``."""
+    found = {(row["localizer"], row["metric"]): row for row in evaluation.rows}
+    lines = [_line(["metric", *evaluation.localizers, "n"]), _line(["---"] * (len(evaluation.localizers) + 2))]
+    for metric in evaluation.metrics:
+        rows = [found[localizer, metric] for localizer in evaluation.localizers]
+        best = evaluation.best(metric)
+        cells = [f"**{_cell(row)}**" if row["mean"] is not None and row["mean"] == best else _cell(row) for row in rows]
+        counts = [row["n"] for row in rows]
+        span = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"
+        lines.append(_line([f"{metric} {_arrow(metric)}", *cells, span]))
+    seconds = [found[localizer, evaluation.metrics[0]]["seconds_per_map"] for localizer in evaluation.localizers]
+    lines.append(_line(["seconds per map", *(f"{each:.3g}" for each in seconds), ""]))
+    verdicts = [f"- {evaluation.verdict(a, b)}." for a, b in itertools.combinations(evaluation.localizers, 2)]
+    parts = ["# Evaluation", "\n".join(lines), "Mean and bootstrapped 95 % interval; an arrow says which way is better; bold: the best mean."]
+    if verdicts:
+        parts.append("Paired differences whose 95 % interval excludes zero:\n\n" + "\n".join(verdicts))
+    if classes:
+        parts.append("## Per class\n\n" + _class_tables(evaluation))
+    return "\n\n".join(parts) + "\n"
+
+
+def class_table(evaluation: Evaluation, metric: str) -> str:
+    """One metric, classes down and localizers across, for the terminal."""
+    rows = _by_class(evaluation, metric)
+    lines = [[f"{metric} {_arrow(metric)}", *evaluation.localizers, "n"],
+             *([name, *(_mean(row) for row in each), str(max(row["n"] for row in each))] for name, each in rows.items())]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
+                     for line in lines)
+
+
+def _class_tables(evaluation: Evaluation) -> str:
+    tables = []
+    for metric in next(iter(evaluation.values.values())):
+        rows = _by_class(evaluation, metric)
+        tables.append("\n".join([_line([f"{metric} {_arrow(metric)}", *evaluation.localizers, "n"]),
+                                 _line(["---"] * (len(evaluation.localizers) + 2)),
+                                 *(_line([name, *map(_mean, each), max(row["n"] for row in each)]) for name, each in rows.items())]))
+    return "\n\n".join(tables)
+
+
+def _by_class(evaluation: Evaluation, metric: str) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
+    for row in per_class(evaluation):
+        if row["metric"] == metric:
+            found.setdefault(row["class"], []).append(row)
+    return found
+
+
+def _line(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _mean(row: dict) -> str:
+    return "-" if row["mean"] is None else short(row["mean"])
+
+
+def _cell(row: dict) -> str:
+    interval = "" if row["ci_low"] is None else f" [{short(row['ci_low'])}, {short(row['ci_high'])}]"
+    return _mean(row) + interval
+
+
+def _arrow(metric: str) -> str:
+    return "↑" if HIGHER_IS_BETTER.get(metric, True) else "↓"

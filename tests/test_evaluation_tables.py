@@ -1,0 +1,53 @@
+"""CSV, Markdown and per-class tables from values known by hand."""
+
+import csv
+import io
+
+import torch
+
+from protomask.evaluation import Evaluation, Pairs
+from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown, class_table, per_class
+
+NAN = float("nan")
+
+
+def made():
+    values = {"mdm": {"insertion": torch.tensor([0.9, 0.8, 0.7, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])},
+              "a|b": {"insertion": torch.tensor([0.5, 0.4, NAN, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])}}
+    pairs = Pairs(torch.arange(4), torch.arange(4))
+    return Evaluation.summarise(pairs, list("wxyz"), values, {"mdm": 0.1, "a|b": 0.2}, classes=["owl", "owl", "auk", "auk"])
+
+
+def test_class_means_leave_out_what_is_undefined():
+    rows = {(row["class"], row["localizer"], row["metric"]): (row["mean"], row["n"]) for row in per_class(made())}
+    assert rows["owl", "mdm", "insertion"] == (0.85, 2) and rows["auk", "mdm", "insertion"] == (0.7, 1)
+    assert rows["auk", "a|b", "insertion"] == (None, 0) and rows["auk", "mdm", "deletion"] == (0.15, 2)
+    assert len(rows) == 8 and next(iter(rows))[0] == "auk"
+
+
+def test_csv_reads_back():
+    found = made()
+    rows = list(csv.DictReader(io.StringIO(as_csv(found.rows))))
+    assert [row["localizer"] for row in rows] == ["mdm", "mdm", "a|b", "a|b"]
+    assert float(rows[0]["mean"]) == found.rows[0]["mean"] and rows[0]["n"] == "3"
+    classes = list(csv.DictReader(io.StringIO(as_csv(per_class(found), CLASS_ROWS))))
+    assert len(classes) == 8 and classes[2]["mean"] == ""
+
+
+def test_markdown_is_a_table():
+    text = as_markdown(made(), classes=True)
+    lines = text.splitlines()
+    head = next(line for line in lines if line.startswith("| metric"))
+    assert head == "| metric | mdm | a\\|b | n |"
+    insertion = next(line for line in lines if line.startswith("| insertion ↑"))
+    assert "**0.800 [" in insertion and insertion.endswith("| 2-3 |")
+    deletion = next(line for line in lines if line.startswith("| deletion ↓"))
+    assert "**" not in deletion  # a draw
+    assert "- mdm ahead of a|b in 1 of 2 metrics; deletion undecided." in text
+    assert "| auk | 0.700 | - | 1 |" in text and "## Per class" not in as_markdown(made())
+
+
+def test_class_table_is_aligned():
+    lines = class_table(made(), "insertion").splitlines()
+    assert lines[0].split() == ["insertion", "↑", "mdm", "a|b", "n"] and lines[1].split() == ["auk", "0.700", "-", "1"]
+    assert len({len(line) for line in lines}) == 1
