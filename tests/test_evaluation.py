@@ -301,7 +301,7 @@ def test_metrics_follow_the_data(network):
     points = {"consistency", "stability", "purity"}
     assert set(available_metrics(TilesWithParts(), [0])) == set(METRICS) - points
     assert set(available_metrics(TilesWithPoints(), [0])) == set(METRICS)
-    parts = {"part_correlation", "top_part", "causal_insertion"}
+    parts = {"part_correlation", "top_part", "causal_overlap", "causal_insertion"}
     assert not parts & set(available_metrics(Tiles(), [0])) and "iou_best" in available_metrics(Tiles(), [0])
     without_truth = {"insertion", "deletion", "average_drop", "increase", "gain"}
     beside = {"adcc", "relevance_ordering", "misalignment"}

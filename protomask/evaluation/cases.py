@@ -67,6 +67,10 @@ class Case:
         return agreement(self.batch.importance, self._part_mass, self.batch.visible)
 
     @property
+    def causal_overlap(self) -> Tensor:
+        return causal.causal_overlap(self.batch.importance, self._part_mass, self.saliency.sum((1, 2)), self.batch.visible)
+
+    @property
     def causal_insertion(self) -> Tensor:
         batch = self.batch
         return causal.causal_insertion(batch.shown, self._part_mass, batch.visible, batch.whole)

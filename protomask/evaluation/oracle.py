@@ -16,8 +16,9 @@ from protomask.metrics.faithfulness import minmax
 class Oracle:
     """Each visible part's true importance (the fall of the similarity without it), spread evenly over the part's visible pixels.
 
-    Falls below zero count as none. A part's share of the map is its share of the importances, so that causal agreement is
-    perfect; within a part nothing is known. Where no part matters the map is zero.
+    A part's share of the map is its share of the importances, so that causal agreement is perfect; within a part nothing is known.
+    Where the similarity rises without some part, all importances are raised until the least is zero: the order stays. The map is
+    zero where all parts are equal.
     """
 
     def __call__(self, explained, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
@@ -31,5 +32,7 @@ class Oracle:
         """
         if not (hasattr(batch.data, "part_masks") and hasattr(batch.data, "without_part")):
             raise InputError("localizer 'oracle' needs data with parts that can be removed (--data parts); leave it out here")
-        density = batch.importance.nan_to_num(0.0).clamp(min=0) / batch.parts.flatten(2).sum(2).clamp(min=1)
+        least = torch.where(batch.visible, batch.importance, torch.inf).amin(1, keepdim=True).clamp(max=0)
+        importance = torch.where(batch.visible, batch.importance - least, 0.0)
+        density = importance / batch.parts.flatten(2).sum(2).clamp(min=1)
         return minmax(torch.einsum("bk,bkhw->bhw", density, batch.parts.to(density.dtype)))

@@ -88,6 +88,28 @@ def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
     return torch.where(defined, hit.to(mass.dtype), torch.nan)
 
 
+def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Tensor) -> Tensor:
+    """How much of the map lies where the causes lie, in due proportion: sum over parts of min(saliency share, importance share).
+
+    The overlap of two distributions over the parts, the saliency's being a share of the whole map, so that what lies beside the
+    parts is lost. Unlike the rank correlation it rewards neither large parts nor any order of unimportant ones, and maps that know
+    nothing score low. Ours. Importances below zero count as none.
+
+    Args:
+        importance, mass: (B, K).
+        total: (B,) sum of the whole map.
+        visible: (B, K) bool.
+
+    Returns:
+        (B,) in [0, 1], 1 for the causes themselves; 0 for a zero map; NaN where no part's removal lowers the score.
+    """
+    cause = torch.where(visible, importance, 0.0).clamp(min=0)
+    shares = torch.where(visible, mass, 0.0) / total.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
+    sum_ = cause.sum(1)
+    overlap = torch.minimum(shares, cause / sum_.clamp(min=torch.finfo(cause.dtype).tiny)[:, None]).sum(1)
+    return torch.where(sum_ > 0, overlap, torch.nan)
+
+
 def causal_insertion(shown: Callable[[int, frozenset[int]], float], mass: Tensor, visible: Tensor, whole: Tensor) -> Tensor:
     """Area under the score while the object's parts are drawn into its scene, the most salient first; higher is better.
 

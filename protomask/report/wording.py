@@ -118,6 +118,11 @@ METRICS = {
         "Share of images in which a box around the map's outline meets the object's, mean over overlaps of 0.3, 0.5 and 0.7, each "
         "at its best threshold.",
     ),
+    "causal_overlap": (
+        "Causal overlap",
+        "",
+        "How much of the map lies on the parts whose removal lowers the similarity, each in proportion to how much it does.",
+    ),
     "causal_insertion": (
         "Causal insertion",
         "",
@@ -160,7 +165,7 @@ METRICS = {
 }
 
 FAITHFUL = ("insertion", "deletion", "average_drop", "gain", "increase", "adcc", "relevance_ordering", "fidelity", "misalignment",
-            "part_correlation", "top_part", "causal_insertion")
+            "part_correlation", "top_part", "causal_overlap", "causal_insertion")
 """metrics that ask whether the score follows the map; the others ask whether the map lies on the object"""
 
 BASELINES = ("center", "random")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from protomask.metrics.causal import causal_insertion, part_importance, part_mass, rank_correlation, top_part_hit
+from protomask.metrics.causal import causal_insertion, causal_overlap, part_importance, part_mass, rank_correlation, top_part_hit
 
 ALL3 = torch.ones(1, 3, dtype=torch.bool)
 
@@ -144,3 +144,16 @@ def test_causal_insertion_without_an_order_is_undefined():
     one = torch.tensor([[False, True, False]])
     assert causal_insertion(shown, torch.ones(1, 3), one, torch.ones(1)).isnan() and not asked
     assert causal_insertion(shown, torch.rand(1, 3), ALL3, torch.zeros(1)).isnan()
+
+
+def test_causal_overlap_by_hand():
+    importance = torch.tensor([[0.6, 0.2, -0.3]])
+    mass = torch.tensor([[3.0, 3.0, 1.0]])
+    # shares of the map 0.3, 0.3, 0.1 of 10 in all; of the causes 0.75, 0.25, 0
+    assert causal_overlap(importance, mass, torch.tensor([10.0]), ALL3).item() == pytest.approx(0.3 + 0.25)
+    hidden = torch.tensor([[True, False, True]])
+    assert causal_overlap(importance, mass, torch.tensor([10.0]), hidden).item() == pytest.approx(0.3)
+    assert causal_overlap(importance, 0 * mass, torch.zeros(1), ALL3).item() == 0
+    assert causal_overlap(-importance.abs(), mass, torch.tensor([10.0]), ALL3).isnan()
+    causes = torch.rand(4, 3)
+    assert causal_overlap(causes, 5 * causes, 5 * causes.sum(1), ALL3.expand(4, -1)).tolist() == pytest.approx([1] * 4)
