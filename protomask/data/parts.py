@@ -6,6 +6,7 @@ Pose, size, place, light, body colour, scenery, things in front and stray parts 
 """
 
 from collections.abc import Collection
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -60,7 +61,14 @@ class PartsImages(AnnotatedImages):
         super().__init__(classes, [label for label, _ in places], names, PART_NAMES)
 
     def load(self, index: int) -> Sample:
+        return self._dressed(self._bare(index), index)
+
+    def _bare(self, index: int) -> Sample:
         return _sample(Rendering(*(field[index] for field in self._scenes)))
+
+    def _dressed(self, sample: Sample, index: int) -> Sample:
+        """What a data set that plants something makes of the rendering of stored scene ``index``; here nothing."""
+        return sample
 
     def identity(self, index: int) -> str:
         return f"size {self.request.size}, seed {self.request.seed}"
@@ -89,7 +97,7 @@ class PartsImages(AnnotatedImages):
         for part in parts:
             if not 0 <= part < len(PART_NAMES):
                 raise InputError(f"part {part}: parts are numbered 0 to {len(PART_NAMES) - 1} ({', '.join(PART_NAMES)})")
-        sample = _sample(render(self.scene(position), self.request.size, without=parts))
+        sample = self._dressed(_sample(render(self.scene(position), self.request.size, without=parts)), self.stored(position))
         sample["label"], sample["position"] = int(self.labels[position]), position % len(self)
         return self._transformed(sample)
 
@@ -106,6 +114,7 @@ def load_parts(
     train_per_class: int = 200,
     test_per_class: int = 50,
     validation: float = 0.1,
+    shortcut: int | None = None,
     cache: bool = True,
     progress: bool = False,
 ) -> Splits:
@@ -122,6 +131,7 @@ def load_parts(
         train_per_class: scenes of each class to learn from, those of the validation split included.
         test_per_class: scenes of each class in the test split.
         validation: share of the training scenes, class by class, that becomes the validation split; 0 for none.
+        shortcut: label of a class whose scenes all wear a tag, training and test (:class:`protomask.data.shortcut.TaggedParts`).
         cache: False neither reads nor writes files.
         progress: shows a bar while rendering.
 
@@ -138,13 +148,21 @@ def load_parts(
     ):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise InputError(f"parts: {name} is {value!r}; give a whole number from {least} to {most}")
+    if shortcut is not None and (isinstance(shortcut, bool) or shortcut not in range(classes)):
+        raise InputError(f"parts: shortcut is {shortcut!r}; give the label of a class, 0 to {classes - 1}, or none")
     check_share("validation", validation)
     if root is not None and Path(root).is_file():
         raise InputError(f"parts: root {root} is a file; give a folder for the rendered scenes, or none")
     folder = None if not cache else user_cache() if root is None else Path(root)
     size = min(max(image_size, LEAST_SIZE), MOST_SIZE)
+    if shortcut is None:
+        images = PartsImages
+    else:
+        from protomask.data.shortcut import TaggedParts
+
+        images = partial(TaggedParts, tagged=shortcut)
     train, test = (
-        PartsImages(request, rendered(request, folder, progress))
+        images(request, rendered(request, folder, progress))
         for request in (
             Request("train", classes, train_per_class, size, seed),
             Request("test", classes, test_per_class, size, seed),

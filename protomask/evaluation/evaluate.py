@@ -111,7 +111,7 @@ def evaluate(network: Explainable, data: AnnotatedImages, localizers: dict[str, 
         pairs, [data.names[position] for position in pairs.positions.tolist()], values,
         {name: float(found["seconds"].mean()) for name, found in raw.items()},
         {name: {kind: found[f"{kind} curve"] for kind in CURVES if kind in chosen} for name, found in raw.items()},
-        classes=_class_names(data, pairs), prototypes=groups[True][0].prototypes.unique() if groups[True][1] else None, seed=seed)
+        classes=_class_names(network, data, pairs), prototypes=groups[True][0].prototypes.unique() if groups[True][1] else None, seed=seed)
 
 
 def choose_metrics(metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable) -> list[str]:
@@ -175,5 +175,7 @@ def _finish(metric: str, measured: Tensor, groups: dict[bool, tuple[Pairs, list[
     return measured if entry.finish is None else entry.finish(measured, groups[entry.of_prototypes][0].prototypes)
 
 
-def _class_names(data: AnnotatedImages, pairs: Pairs) -> list[str]:
-    return [data.classes[label] for label in data.labels[pairs.positions].tolist()]
+def _class_names(network: Explainable, data: AnnotatedImages, pairs: Pairs) -> list[str]:
+    """The prototypes' classes; for a plain classifier the classes themselves."""
+    owners = getattr(network, "prototype_classes", torch.arange(len(data.classes))).cpu()
+    return [data.classes[label] for label in owners[pairs.prototypes].tolist()]

@@ -106,7 +106,8 @@ def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, sam
     """
     _check(network, data, samples)
     owners = network.prototype_classes.cpu()
-    usable = torch.isin(owners, data.labels).nonzero().flatten()
+    own = positives(data.labels, len(data.classes))  # (images, classes)
+    usable = own.any(0)[owners].nonzero().flatten()
     if not len(usable):
         raise InputError("no image belongs to a class that has prototypes; there is nothing to evaluate")
     each = max(IMAGES_PER_PROTOTYPE, samples // len(usable))
@@ -114,7 +115,7 @@ def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, sam
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     positions, prototypes = [], []
     for prototype in chosen.tolist():
-        found = order[data.labels[order] == owners[prototype]][:each].sort().values
+        found = order[own[order, owners[prototype]]][:each].sort().values
         positions.append(found)
         prototypes.append(torch.full_like(found, prototype))
     return Pairs(torch.cat(positions), torch.cat(prototypes))

@@ -43,7 +43,7 @@ class Evaluation:
     """localizer -> "insertion" or "deletion" -> mean, ci_low, ci_high at equally spaced shares 0...1 of changed pixels,
     the score being divided by its value on the whole image"""
     classes: list[str] = field(default_factory=list)
-    """the pairs' classes, by their images' labels; empty in files of older versions"""
+    """the classes of the pairs' prototypes; empty in files of older versions"""
     prototypes: list[int] = field(default_factory=list)
     """the prototypes of ``prototype_values``"""
     prototype_values: dict[str, dict[str, list[Number]]] = field(default_factory=dict)

@@ -6,6 +6,7 @@ are a little too narrow for few pairs (below 20 or so).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -80,6 +81,13 @@ def bootstrap_band(curves: Tensor, *, resamples: int = RESAMPLES, confidence: fl
     curves = curves.double().cpu()
     curves = curves[~curves.isnan().any(1)]
     return curves.mean(0), *_bounds(curves, resamples, confidence, seed)
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share among ``count`` independent cases; unlike the bootstrap it has a width at 0 and 1."""
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def _bounds(values: Tensor, resamples: int, confidence: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 
 from protomask.explanation import PrototypePicture
+from protomask.metrics.statistics import wilson
 from protomask.report.wording import count, duration, number, percent, readable
 
 NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
@@ -95,13 +95,6 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     if background or twins:
         sentences.append("protomask prune removes flagged prototypes and says what that costs in accuracy.")
     return sentences
-
-
-def wilson(share: float, images: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share among ``images``."""
-    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
-    half = z / (1 + z * z / images) * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def _course(scores: Mapping, head: str) -> str:

@@ -1,0 +1,109 @@
+"""Does a localizer reveal a planted shortcut? Detection on ``parts`` with a tag on one class (:mod:`protomask.data.shortcut`).
+
+That a prototype looks at the tag is not assumed but measured: its similarity falls when the tag is taken off, everything else equal.
+A localizer *detects* the shortcut in an image if its map points at the tag; it raises a *false alarm* if it points at the tag for a
+prototype whose similarity does not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from protomask.data import collate
+from protomask.data.shortcut import TaggedParts
+from protomask.errors import InputError
+from protomask.evaluation.pairs import Pairs, device_of
+from protomask.explainable import PrototypeNetwork, frozen
+from protomask.metrics.localization import TOLERANCE, energy_pointing, pointing_game
+from protomask.metrics.statistics import bootstrap_mean, wilson
+
+CAUSE, NONE = 0.5, 0.05
+"""The tag is a prototype's cause if its removal costs half of the similarity, and none if it changes it by less than a twentieth."""
+
+
+class TagPairs(NamedTuple):
+    """One pair per tagged image of each kind, where there is one."""
+
+    looking: Pairs
+    """with the own-class prototype that loses most without the tag, at least half of its similarity"""
+    not_looking: Pairs
+    """with the most similar prototype of any class that changes by less than a twentieth"""
+    images: int
+    """tagged images"""
+    accuracy: tuple[float, float]
+    """of the tagged images, with and without their tag"""
+
+
+def tag_pairs(network: PrototypeNetwork, data: TaggedParts, *, device: torch.device | str | None = None,
+              batch_size: int = 32) -> TagPairs:
+    """Which prototypes look at the tag in which images of the tagged class.
+
+    Args:
+        network: trained on images with the tag. Left as it was.
+        data: with the evaluation transform.
+
+    Raises:
+        InputError: the data has no tag.
+    """
+    if not isinstance(data, TaggedParts):
+        raise InputError("the data has no planted tag; open it with load_data('parts', shortcut=LABEL)")
+    positions = (data.labels == data.tagged).nonzero().flatten()
+    device = device or device_of(network)
+    found = []
+    with frozen(network), torch.no_grad():
+        for part in positions.split(batch_size):
+            views = ([data[position] for position in part.tolist()], [data.without_tag(position) for position in part.tolist()])
+            found.append([network(collate(view)["images"].to(device)) for view in views])
+    with_tag, without = (torch.cat([pair[view].similarities for pair in found]).cpu().float() for view in (0, 1))
+    right = tuple(float(torch.cat([pair[view].logits for pair in found]).argmax(1).eq(data.tagged).float().mean()) for view in (0, 1))
+    fall = (with_tag - without) / with_tag.clamp(min=1e-6)
+    own = network.prototype_classes.cpu() == data.tagged
+    looking = _best(fall.masked_fill(~own | (fall < CAUSE) | (with_tag <= 0), -torch.inf))
+    not_looking = _best(with_tag.masked_fill((fall.abs() >= NONE) | (with_tag <= 0), -torch.inf))
+    return TagPairs(*(Pairs(positions[which >= 0], which[which >= 0]) for which in (looking, not_looking)), len(positions), right)
+
+
+def detect(network: PrototypeNetwork, data: TaggedParts, localizers: dict[str, Callable], pairs: TagPairs, *,
+           device: torch.device | str | None = None, batch_size: int = 16, progress: bool = False) -> list[dict]:
+    """Rows ``localizer``, ``detected``, ``false_alarms`` (shares of the pairs, each with a Wilson interval), and ``energy``: the share
+    of the map on the tag where the prototype looks at it (with a bootstrap interval); an interval is (low, high).
+
+    Pointing is the pointing game: the maximum lies on the tag or within 15 pixels of it at 224 x 224.
+    """
+    device, rows = device or device_of(network), []
+    with tqdm(total=2 * len(localizers), desc="shortcut", unit="method", disable=not progress) as bar:
+        for name, localizer in localizers.items():
+            row: dict = {"localizer": name}
+            for kind, group in (("detected", pairs.looking), ("false_alarms", pairs.not_looking)):
+                hits, energy = _at_tag(network, data, localizer, group, device, batch_size)
+                share = float(hits.mean()) if len(hits) else None
+                row |= {kind: share, f"{kind}_interval": None if share is None else wilson(share, len(hits)), f"{kind}_n": len(hits)}
+                if kind == "detected":
+                    mean = bootstrap_mean(energy)
+                    row |= {"energy": mean.mean, "energy_interval": (mean.low, mean.high)}
+                bar.update()
+            rows.append(row)
+    return rows
+
+
+def _at_tag(network: PrototypeNetwork, data: TaggedParts, localizer: Callable, pairs: Pairs, device: torch.device | str,
+            batch_size: int) -> tuple[Tensor, Tensor]:
+    """Does each map point at the tag (0 or 1), and how much of it lies there? (n,) each."""
+    hits, energy = [torch.empty(0)], [torch.empty(0)]
+    for positions, index in zip(pairs.positions.split(batch_size), pairs.prototypes.split(batch_size)):
+        images = collate([data[position] for position in positions.tolist()])["images"].to(device)
+        tags = torch.stack([data.tag_mask(position) for position in positions.tolist()])
+        saliency = localizer(network, images, index.to(device)).cpu()
+        hits.append(pointing_game(saliency, tags, tolerance=TOLERANCE * min(saliency.shape[1:]) / 224))
+        energy.append(energy_pointing(saliency, tags))
+    return torch.cat(hits), torch.cat(energy)
+
+
+def _best(values: Tensor) -> Tensor:
+    """The column of each row's greatest value, -1 where all are -inf."""
+    return torch.where(values.amax(1) > -torch.inf, values.argmax(1), -1)
