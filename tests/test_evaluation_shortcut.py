@@ -75,3 +75,11 @@ def test_data_without_a_tag_is_named(scenes):
     plain = load_data("parts", **OPTIONS).test
     with pytest.raises(InputError, match="shortcut=LABEL"):
         tag_pairs(Magenta(plain.classes), plain)
+
+
+def test_where_no_prototype_looks_at_the_tag_there_is_no_rate(scenes):
+    network = Magenta(scenes.classes)
+    network.prototype_classes[:] = 0
+    pairs = tag_pairs(network, scenes)
+    row, = detect(network, scenes, {"any": lambda explained, images, index: images[:, 0]}, pairs)
+    assert len(pairs.looking) == 0 and row["detected"] is None and row["detected_n"] == 0 and row["false_alarms"] is not None

@@ -94,7 +94,9 @@ def detect(network: PrototypeNetwork, data: TaggedParts, localizers: dict[str, C
 def _at_tag(network: PrototypeNetwork, data: TaggedParts, localizer: Callable, pairs: Pairs, device: torch.device | str,
             batch_size: int) -> tuple[Tensor, Tensor]:
     """Does each map point at the tag (0 or 1), and how much of it lies there? (n,) each."""
-    hits, energy = [torch.empty(0)], [torch.empty(0)]
+    if not len(pairs):
+        return torch.empty(0), torch.empty(0)
+    hits, energy = [], []
     for positions, index in zip(pairs.positions.split(batch_size), pairs.prototypes.split(batch_size)):
         images = collate([data[position] for position in positions.tolist()])["images"].to(device)
         tags = torch.stack([data.tag_mask(position) for position in positions.tolist()])
