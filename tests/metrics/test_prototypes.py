@@ -31,7 +31,9 @@ def test_fidelity_reads_the_original_maximum():
 
 def test_fidelity_takes_at_least_one_pixel_and_is_undefined_without_a_maximum():
     images, index = scene()
-    assert fidelity(two_cells, images, index, torch.rand(1, 20, 100), shares=(1e-9,), fill=-1e3).scores.item() < 1
+    first = torch.zeros(1, 20, 100)
+    first[0, 3, 4] = 1  # in the left half
+    assert fidelity(two_cells, images, index, first, shares=(1e-9,)).scores.item() == pytest.approx(0.999)
     assert fidelity(two_cells, -images, index, torch.rand(1, 20, 100)).auc.isnan()
 
 
