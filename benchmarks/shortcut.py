@@ -85,7 +85,7 @@ def table(rows: list[dict]) -> str:
 
 
 def _cell(row: dict, name: str) -> str:
-    if row[name] is None or row[name] != row[name]:  # no pair, so no share
+    if row[name] is None:
         return "-"
     low, high = row[f"{name}_interval"]
     return f"{row[name]:.2f} [{low:.2f}, {high:.2f}]"

@@ -84,8 +84,8 @@ def detect(network: PrototypeNetwork, data: TaggedParts, localizers: dict[str, C
                 share = float(hits.mean()) if len(hits) else None
                 row |= {kind: share, f"{kind}_interval": None if share is None else wilson(share, len(hits)), f"{kind}_n": len(hits)}
                 if kind == "detected":
-                    mean = bootstrap_mean(energy)
-                    row |= {"energy": mean.mean, "energy_interval": (mean.low, mean.high)}
+                    mean = bootstrap_mean(energy) if len(energy) else None
+                    row |= {"energy": mean and mean.mean, "energy_interval": mean and (mean.low, mean.high)}
                 bar.update()
             rows.append(row)
     return rows
