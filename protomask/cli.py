@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--top", type=int, default=3, metavar="N", help="prototypes shown for each image (3)")
     explain.add_argument("--counter", type=int, default=1, metavar="N", help="prototypes shown that speak for the runner-up (1)")
     explain.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the panels (png)")
+    explain.add_argument("--animate", action="store_true", help="also a GIF of the strongest prototype's mask as it is learned")
     explain.add_argument("--json", action="store_true", help="print JSON lines instead of text")
 
     evaluate = commands.add_parser("evaluate", help="measure localizers on a run's images")
@@ -80,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(report)
     report.add_argument("--quality", type=int, default=82, metavar="N", help="of its photographs (WebP), 1 to 100 (82)")
     report.add_argument("--explained", type=int, default=8, metavar="N", help="test images that it explains, up to half of them wrong ones (8)")
+    report.add_argument("--figures", choices=("png", "pdf", "svg"), help="also write its figures one by one, into RUN/figures")
     return parser
 
 
@@ -196,7 +198,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from protomask.commands.explain import explain_command
 
         return explain_command(arguments.run, arguments.images, arguments.localizer, arguments.output, arguments.top,
-                               arguments.counter, arguments.format, arguments.json, **common)
+                               arguments.counter, arguments.format, arguments.animate, arguments.json, **common)
     if arguments.command == "evaluate":
         from protomask.commands.evaluate import evaluate_command
 
@@ -208,7 +210,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return prune_command(arguments.run, arguments.prototypes, arguments.flagged, arguments.output, **common)
     from protomask.commands.report import report_command
 
-    return report_command(arguments.run, arguments.quality, arguments.explained, **common)
+    return report_command(arguments.run, arguments.quality, arguments.explained, arguments.figures, **common)
 
 
 def _one_line(error: InputError) -> str:

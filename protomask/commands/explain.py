@@ -16,12 +16,16 @@ from protomask.explaining import explain
 
 
 def explain_command(folder: str, images: list[str], localizer: str | None, output: str | None, top: int, counter: int,
-                    kind: str, as_json: bool, device: str | None, root: str | None, progress: bool = True) -> int:
-    """Writes one panel per image (per image and predicted finding), in the format ``kind``, and prints the reasoning (as JSON lines with ``as_json``)."""
+                    kind: str, animate: bool, as_json: bool, device: str | None, root: str | None, progress: bool = True) -> int:
+    """Writes one panel per image (per image and predicted finding), in the format ``kind``, and prints the reasoning (as JSON lines
+    with ``as_json``).
+
+    With ``animate`` also ``NAME.gif``: how the first localizer learns the mask of the strongest prototype.
+    """
     for option, value, least in (("--top", top, 1), ("--counter", counter, 0)):
         if value < least:
             raise InputError(f"{option} is {value}; give at least {least}")
-    from protomask.report import save_figure, this_looks_like_that
+    from protomask.report import grow, save_animation, save_figure, this_looks_like_that
 
     opened = open_run(folder, device=device, root=root, progress=progress)
     localizers = localizers_for_pictures(localizer or opened.options.localizer)
@@ -41,6 +45,10 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
             name = next(name for name in _names(Path(path).stem + finding) if name not in used)
             used.add(name)
             save_figure(this_looks_like_that(explanation, next(iter(localizers))), target / f"{name}.{kind}", dpi=120)
+            if animate:
+                first, record = next(iter(localizers)), explanation.matches[0].prototype.record
+                stages = grow(localizers[first], opened.network, batch[0], record.prototype, progress=progress)
+                save_animation(target / f"{name}.gif", explanation.image, stages, first, f"Prototype {record.prototype}, {record.class_name}")
     say(f"protomask: panels in {target}")
     return 0
 

@@ -14,6 +14,11 @@ from importlib import import_module
 _HOME = {
     "prototype_gallery": "figures",
     "localizer_comparison": "figures",
+    "localizer_grid": "figures",
+    "beside_official": "official",
+    "official_overlay": "official",
+    "grow": "animation",
+    "save_animation": "animation",
     "this_looks_like_that": "panels",
     "curves": "plots",
     "training_curves": "plots",

@@ -11,7 +11,7 @@ from protomask.errors import InputError
 from protomask.explanation import PrototypePicture
 from protomask.report import style
 from protomask.report.overlays import LEVEL, crop
-from protomask.report.wording import localizer_label, number, readable
+from protomask.report.wording import localizer_label, number, percent, readable
 
 _MARGIN, _GAP = 0.15, 0.06
 
@@ -44,7 +44,7 @@ def prototype_gallery(
 
     cell = 3 * tile + 2 * _GAP
     width = 2 * _MARGIN + per_row * cell + (per_row - 1) * 0.3
-    header, heading, row = 0.62, 0.34, tile + 0.31
+    header, heading, row = 0.62, 0.34, tile + (0.42 if any(picture.inspection for picture in pictures) else 0.31)
     rows = sum(-(-len(group) // per_row) for group in classes.values())
     figure = style.new_figure(width, header + heading * len(classes) + row * rows + 0.1)
     level = pictures[0].record.levels.get(localizer, level)
@@ -90,6 +90,8 @@ def _gallery_cell(
             axes.set_axis_off()
     caption = f"prototype {record.prototype} · similarity {number(record.similarity)}"
     style.write(figure, left, top + tile + 0.04, caption, fontsize=7.5)
+    words = _inspected(picture)
+    style.write(figure, left, top + tile + 0.17, words, within=3 * tile + 2 * _GAP, fontsize=6.5, color=style.QUIET)
     used = style.text_width(figure, caption, 7.5) + 0.1
     room = 3 * tile + 2 * _GAP - used
     if room > 0.6:
@@ -97,6 +99,16 @@ def _gallery_cell(
             record.source if style.text_width(figure, record.source, 6.5) < room else record.source.rsplit("/", 1)[-1]
         )
         style.write(figure, left + used, top + tile + 0.04, name, within=room, fontsize=6.5, color=style.QUIET)
+
+
+def _inspected(picture: PrototypePicture) -> str:
+    """What the inspection says, short enough for a caption."""
+    found = picture.inspection
+    if found is None:
+        return ""
+    words = [] if found.activated is None else [f"found in {found.activated} of {found.images} test images"]
+    words += [] if found.purity is None else [f"purity of the {found.ranked} nearest {percent(found.purity, 0)}"]
+    return " · ".join([*words, *found.flags])
 
 
 @style.styled
@@ -121,63 +133,73 @@ def localizer_comparison(
     if not maps:
         raise InputError("a comparison needs at least one map")
     levels = prototype.record.levels if prototype is not None else {}
-    side = 0.55  # room for the names of the rows
     rows = [("test\nimage", image, maps)]
     if prototype is not None:
         rows.insert(0, ("source\nof the\nprototype", prototype.image, prototype.maps))
     if title is None and prototype is not None:
         title = f"Prototype {prototype.record.prototype}, {readable(prototype.record.class_name)}"
-    width = 2 * _MARGIN + side + (1 + len(maps)) * (tile + _GAP) - _GAP
+    return _grid(rows, list(maps), levels, level, tile, title)
+
+
+@style.styled
+def localizer_grid(
+    rows: Sequence[tuple[str, np.ndarray, Mapping[str, np.ndarray]]],
+    *,
+    levels: Mapping[str, float] | None = None,
+    level: float = LEVEL,
+    tile: float = 1.2,
+    title: str | None = None,
+) -> Figure:
+    """Many images under each other, what every localizer shows of them beside each other.
+
+    Args:
+        rows: label, (H, W, 3) uint8 image, and localizer name to (H, W) map in [0, 1]; columns keep the order in which the
+            localizers first appear.
+        levels: of single localizers, in place of ``level``.
+        level: share of the map's maximum at which it is outlined.
+        tile: side of an image in inches.
+    """
+    names = list(dict.fromkeys(name for _, _, maps in rows for name in maps))
+    if not names:
+        raise InputError("a grid needs at least one map")
+    return _grid(rows, names, levels or {}, level, tile, title)
+
+
+def _grid(
+    rows: Sequence[tuple[str, np.ndarray, Mapping[str, np.ndarray]]],
+    names: Sequence[str],
+    levels: Mapping[str, float],
+    level: float,
+    tile: float,
+    title: str | None,
+) -> Figure:
+    side = 0.55 if all("\n" in label for label, _, _ in rows) else 0.95  # room for the names of the rows
+    width = 2 * _MARGIN + side + (1 + len(names)) * (tile + _GAP) - _GAP
     header = 0.5 if title else 0.12
     figure = style.new_figure(width, header + 0.24 + len(rows) * (tile + _GAP) + 0.36)
     if title:
-        style.write(
-            figure,
-            _MARGIN,
-            0.14,
-            title,
-            within=width - 2 * _MARGIN,
-            fontsize=10.5,
-            fontweight="bold",
-        )
-
-    for column, name in enumerate([None, *maps]):
+        style.write(figure, _MARGIN, 0.14, title, within=width - 2 * _MARGIN, fontsize=10.5, fontweight="bold")
+    for column, name in enumerate([None, *names]):
         left = _MARGIN + side + column * (tile + _GAP)
-        label = "Image" if name is None else localizer_label(name)
-        style.write(
-            figure,
-            left + tile / 2,
-            header,
-            label,
-            within=tile,
-            ha="center",
-            fontsize=8.5,
-            fontweight="bold",
-        )
-        for number_of, (label, picture, row_maps) in enumerate(rows):
+        words = "Image" if name is None else localizer_label(name)
+        options = {"ha": "center", "fontsize": 8.5, "fontweight": "bold"}
+        style.write(figure, left + tile / 2, header, words, within=tile, **options)
+        for number_of, (label, picture, maps) in enumerate(rows):
             top = header + 0.24 + number_of * (tile + _GAP)
-            if column == 0:
-                style.write(
-                    figure,
-                    _MARGIN,
-                    top + tile / 2,
-                    label,
-                    va="center",
-                    fontsize=7.5,
-                    color=style.QUIET,
-                    linespacing=1.3,
-                )
             axes = style.place(figure, left, top, tile, tile)
             if name is None:
+                lines = label if "\n" in label else style.fitted(figure, label, 7, side - 0.08)
+                options = {"va": "center", "fontsize": 7, "color": style.QUIET, "linespacing": 1.3}
+                style.write(figure, _MARGIN, top + tile / 2, lines, **options)
                 style.tile(axes, picture)
-            elif name in row_maps:
+            elif name in maps:
                 own = levels.get(name, level)
-                style.tile(axes, picture, saliency=row_maps[name], localizer=name, overlay=0.5, level=own)
+                style.tile(axes, picture, saliency=maps[name], localizer=name, overlay=0.5, level=own)
             else:
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "no map", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)
     bottom = header + 0.24 + len(rows) * (tile + _GAP) + 0.03
-    others = "".join(f" ({localizer_label(name)}: {100 * own:.0f} %)" for name, own in levels.items() if name in maps)
+    others = "".join(f" ({localizer_label(name)}: {100 * own:.0f} %)" for name, own in levels.items() if name in names)
     note = f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the map's maximum{others}."
     style.write(figure, _MARGIN, bottom, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
     return figure
