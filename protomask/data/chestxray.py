@@ -16,6 +16,7 @@ The labels were read out of radiologists' reports by a program: some are wrong.
 """
 
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import torch
 from protomask.data.cache import CAP
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
+from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out_groups
 from protomask.errors import InputError
 
@@ -53,13 +55,16 @@ def load(root: Path | None, *, image_size: int | None = None, cache: int = CAP, 
     rows = _entries(entries)
     members = {part: _list(root / name, rows, entries) for part, name in _LISTS.items()}
     _check_patients(members, rows, root)
+    places = _places(root, members)
+    # All of them, unless a check noted that some are missing.
+    members = {part: [name for name in names if name in places] for part, names in members.items()}
     names = [*members["train"], *members["test"]]
     occurring = {finding for name in members["train"] for finding in rows[name][0]}
     classes = tuple(finding for finding in FINDINGS if finding in occurring)
     labels = torch.tensor([[float(finding in rows[name][0]) for finding in classes] for name in names]).reshape(len(names), -1)
-    boxes, box_labels = _boxes(root / _BOXES, names, classes, rows)
-    every = FileImages(classes, labels, names, _paths(root, members), boxes, box_labels=box_labels, image_size=image_size, cache=cache,
-                       boxes_from=str(root / _BOXES))
+    boxes, box_labels, box_lines = _boxes(root / _BOXES, names, classes, rows)
+    every = FileImages(classes, labels, names, [places[name] for name in names], boxes, box_labels=box_labels, image_size=image_size,
+                       cache=cache, boxes_from=str(root / _BOXES), box_lines=box_lines)
     count = len(members["train"])
     patients = torch.tensor([rows[name][1] for name in members["train"]], dtype=torch.long)
     kept, held = hold_out_groups(labels[:count], patients, validation, seed)
@@ -106,16 +111,17 @@ def _entries(path: Path) -> dict[str, tuple[tuple[str, ...], int]]:
     for where, row in lines:
         if not row:
             continue
-        if len(row) <= max(columns):
-            raise InputError(f"{where}: {len(row)} cells, fewer than the header names; restore the line")
-        name, labels, patient = (row[column].strip() for column in columns)
-        if name in rows:
-            raise InputError(f"{where}: {name} occurs twice; remove one of the lines")
-        findings = tuple(_finding(label, where) for label in labels.split("|")) if labels != NONE else ()
-        try:
-            rows[name] = (findings, int(patient))
-        except ValueError:
-            raise InputError(f"{where}: Patient ID {patient!r} is no whole number") from None
+        with noted():
+            if len(row) <= max(columns):
+                raise InputError(f"{where}: {len(row)} cells, fewer than the header names; restore the line")
+            name, labels, patient = (row[column].strip() for column in columns)
+            if name in rows:
+                raise InputError(f"{where}: {name} occurs twice; remove one of the lines")
+            findings = tuple(_finding(label, where) for label in labels.split("|")) if labels != NONE else ()
+            try:
+                rows[name] = (findings, int(patient))
+            except ValueError:
+                raise InputError(f"{where}: Patient ID {patient!r} is no whole number") from None
     return rows
 
 
@@ -133,11 +139,12 @@ def _list(path: Path, rows: dict, entries: Path) -> list[str]:
         name = row[0].strip() if row else ""
         if not name:
             continue
-        if name not in rows:
-            raise InputError(f"{where}: {name} is not in {entries}; remove the line or restore that file")
-        if name in names:
-            raise InputError(f"{where}: {name} occurs twice; remove one of the lines")
-        names[name] = None
+        with noted():
+            if name not in rows:
+                raise InputError(f"{where}: {name} is not in {entries}; remove the line or restore that file")
+            if name in names:
+                raise InputError(f"{where}: {name} occurs twice; remove one of the lines")
+            names[name] = None
     if not names:
         raise InputError(f"{path}: names no image")
     return list(names)
@@ -146,12 +153,13 @@ def _list(path: Path, rows: dict, entries: Path) -> list[str]:
 def _check_patients(members: dict[str, list[str]], rows: dict, root: Path) -> None:
     training = {rows[name][1] for name in members["train"]}
     for name in members["test"]:
-        if rows[name][1] in training:
-            raise InputError(f"{root / _LISTS['test']}: patient {rows[name][1]} of {name} is in {_LISTS['train']} too; "
-                             "keep each patient's images in one list")
+        with noted():
+            if rows[name][1] in training:
+                raise InputError(f"{root / _LISTS['test']}: patient {rows[name][1]} of {name} is in {_LISTS['train']} too; "
+                                 "keep each patient's images in one list")
 
 
-def _paths(root: Path, members: dict[str, list[str]]) -> list[Path]:
+def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
     """Where each image lies, found by listing the image folders once."""
     folders = [root / "images", *sorted(root.glob("images_*/images")), *sorted(root.glob("images_*"))]
     folders = [folder for folder in folders if folder.is_dir()]
@@ -163,31 +171,43 @@ def _paths(root: Path, members: dict[str, list[str]]) -> list[Path]:
             places.setdefault(path.name, path)
     for part, names in members.items():
         missing = [name for name in names if name not in places]
-        if missing:
-            raise InputError(f"{root / _LISTS[part]}: {len(missing)} of its {len(names)} images are in none of the image folders, first "
-                             f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list")
-    return [places[name] for names in members.values() for name in names]
+        with noted():
+            if missing:
+                raise InputError(f"{root / _LISTS[part]}: {len(missing)} of its {len(names)} images are in none of the image folders, first "
+                                 f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list")
+    return places
 
 
-def _boxes(path: Path, names: list[str], classes: tuple[str, ...], rows: dict) -> tuple[list[list[tuple]], list[list[int]]]:
-    """For each image its boxes x0, y0, x1, y1, and the findings they belong to."""
+def _boxes(path: Path, names: list[str], classes: tuple[str, ...], rows: dict) -> tuple[list, list, list]:
+    """For each image its boxes x0, y0, x1, y1, the findings they belong to, and their lines in the file."""
     boxes: dict[str, list[tuple]] = {name: [] for name in names}
     labels: dict[str, list[int]] = {name: [] for name in names}
+    numbers: dict[str, list[int]] = {name: [] for name in names}
     for where, row in list(_lines(path))[1:] if path.is_file() else ():
         if not row:
             continue
-        try:
-            name, finding = row[0].strip(), _finding(row[1], where)
-            x, y, width, height = (float(cell) for cell in row[2:6])
-        except (IndexError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{where}: malformed row; expected an image, a finding and four numbers x,y,w,h") from None
-        if not (width > 0 and height > 0 and x + width > 0 and y + height > 0):
-            raise InputError(f"{where}: the box of {name} is empty or outside its image; mend or remove the line")
-        if name not in rows:
-            raise InputError(f"{where}: {name} is not in the file of labels; mend or remove the line")
-        if name in boxes and finding in classes:
-            boxes[name].append((x, y, x + width, y + height))
-            labels[name].append(classes.index(finding))
-    return [boxes[name] for name in names], [labels[name] for name in names]
+        with noted():
+            name, finding, box = _box(row, where)
+            if name not in rows:
+                raise InputError(f"{where}: {name} is not in the file of labels; mend or remove the line")
+            if name in boxes and finding in classes:
+                boxes[name].append(box)
+                labels[name].append(classes.index(finding))
+                numbers[name].append(int(where.rpartition(":")[2]))
+    return [boxes[name] for name in names], [labels[name] for name in names], [numbers[name] for name in names]
+
+
+def _box(row: list[str], where: str) -> tuple[str, str, tuple[float, float, float, float]]:
+    """Image, finding and x0, y0, x1, y1 of a line."""
+    try:
+        name, finding = row[0].strip(), _finding(row[1], where)
+        x, y, width, height = (float(cell) for cell in row[2:6])
+        if not all(map(math.isfinite, (x, y, width, height))):
+            raise ValueError(row)
+    except (IndexError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where}: malformed row; expected an image, a finding and four numbers x,y,w,h") from None
+    if not (width > 0 and height > 0 and x + width > 0 and y + height > 0):
+        raise InputError(f"{where}: the box of {name} is empty or outside its image; mend or remove the line")
+    return name, finding, (x, y, x + width, y + height)

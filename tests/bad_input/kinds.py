@@ -362,6 +362,33 @@ def _(root):
     edit(root / "annotations.csv", 14, "benign/benign (9).png,benign,train,99")
 
 
+# ChestX-ray14
+
+@kind("unknown finding", "chestxray")
+def _(root):
+    edit(root / "Data_Entry_2017.csv", 3, "00000002_000.png,Effusion|Cold,0,2,58,M,PA,2682,2749,0.143,0.143,")
+
+
+@kind("patient for training and for testing", "chestxray")
+def _(root):
+    edit(root / "Data_Entry_2017.csv", 4, "00000003_000.png,Atelectasis,0,2,58,M,PA,2682,2749,0.143,0.143,")
+
+
+@kind("listed image without labels", "chestxray")
+def _(root):
+    edit(root / "test_list.txt", 3, "00000099_000.png")
+
+
+@kind("missing archive of images", "chestxray")
+def _(root):
+    (root / "images" / "00000001_000.png").unlink()
+
+
+@kind("box of a finding in words", "chestxray")
+def _(root):
+    edit(root / "BBox_List_2017.csv", 2, "00000006_000.png,Effusion,left,36,18.0,18,,,")
+
+
 # Other files and words
 
 @kind("unknown data set", None)

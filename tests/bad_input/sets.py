@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.data.chestxray_folder import write_chestxray
+
 SIZE = (24, 16)
 
 
@@ -65,7 +67,12 @@ def make_busi(root: Path) -> None:
     (root / "annotations.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-MAKERS = {"folder": make_folder, "cub": make_cub, "busi": make_busi}
+def make_chestxray(root: Path) -> None:
+    """Six patients with an image each, two of them for testing, with boxes."""
+    write_chestxray(root, patients=6, images=1, folders=False)
+
+
+MAKERS = {"folder": make_folder, "cub": make_cub, "busi": make_busi, "chestxray": make_chestxray}
 
 
 def edit(path: Path, line: int, text: str | None) -> None:

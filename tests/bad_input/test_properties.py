@@ -85,6 +85,14 @@ def test_a_line_of_annotations(sets, place, line):
 
 
 @FAST
+@given(st.sampled_from(["Data_Entry_2017.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"]), st.integers(0, 7), LINES)
+def test_a_line_of_chestxray(sets, name, place, line):
+    lines = (sets / "chestxray" / name).read_text(encoding="utf-8").splitlines()
+    lines[place:place + 1] = [line]
+    spoilt(sets / "chestxray", name, "\n".join(lines).encode("utf-8", "surrogatepass"))
+
+
+@FAST
 @given(st.sampled_from([("cub", f"{name}.txt") for name in CUB] + [("folder", "boxes.csv"), ("busi", "annotations.csv")]), st.binary(max_size=60))
 def test_any_bytes_for_annotations(sets, place, content):
     spoilt(sets / place[0], place[1], content)
