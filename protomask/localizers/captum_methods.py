@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
-from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.base import check_pairs, min_max, together
+from protomask.localizers.speed import faster
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,12 +33,12 @@ class IntegratedGradients:
     Args:
         steps: points on the way (Gauss-Legendre), each a forward-backward pass.
         clip: percentile of a map's values above which they count alike; 100 clips nothing.
-        batch_size: points computed together.
+        batch_size: points computed together; None: 8 on a processor, 64 elsewhere.
     """
 
     steps: int = 50
     clip: float = 99.0
-    batch_size: int = 8
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         _require("integrated-gradients", steps=self.steps, batch_size=self.batch_size)
@@ -51,7 +52,7 @@ class IntegratedGradients:
                 image.requires_grad_(),
                 additional_forward_args=number,
                 n_steps=self.steps,
-                internal_batch_size=self.batch_size,
+                internal_batch_size=together(self.batch_size, image.device),
             )
             return _magnitude(found, self.clip)
 
@@ -69,14 +70,14 @@ class SmoothGrad:
         noise: standard deviation of the noise as a share of the image's range, 0.1 to 0.2 in the paper.
         clip: see :class:`IntegratedGradients`.
         seed: of the noise; torch's own generators are left as they were.
-        batch_size: copies computed together.
+        batch_size: copies computed together; None: 8 on a processor, 64 elsewhere.
     """
 
     samples: int = 50
     noise: float = 0.15
     clip: float = 99.0
     seed: int = 0
-    batch_size: int = 8
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         _require("smoothgrad", samples=self.samples, batch_size=self.batch_size)
@@ -93,7 +94,7 @@ class SmoothGrad:
                     image.requires_grad_(),
                     nt_type="smoothgrad",
                     nt_samples=self.samples,
-                    nt_samples_batch_size=self.batch_size,
+                    nt_samples_batch_size=together(self.batch_size, image.device),
                     abs=False,
                     additional_forward_args=number,
                     stdevs=self.noise * float(image.detach().amax() - image.detach().amin()),
@@ -113,12 +114,12 @@ class Occlusion:
     Args:
         window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image. At 224 x 224,
             15 and 8 are 729 forward passes.
-        batch_size: windows computed together.
+        batch_size: windows computed together; None: 8 on a processor, 64 elsewhere.
     """
 
     window: int = 15
     stride: int = 8
-    batch_size: int = 32
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         _require("occlusion", window=self.window, stride=self.stride, batch_size=self.batch_size)
@@ -143,7 +144,7 @@ class Occlusion:
                     sliding_window_shapes=(3, window, window),
                     strides=(3, stride, stride),
                     additional_forward_args=number,
-                    perturbations_per_eval=self.batch_size,
+                    perturbations_per_eval=together(self.batch_size, image.device),
                 )
             return found[:, 0].relu()
 
@@ -160,6 +161,7 @@ def _each(
 ) -> Tensor:
     """min-max of ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair."""
     check_pairs(images, index)
+    explained = faster(explained, images, index)
 
     def score(perturbed: Tensor, numbers: Tensor) -> Tensor:
         scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)
@@ -193,11 +195,11 @@ def _magnitude(attribution: Tensor, clip: float) -> Tensor:
     return total.clamp(max=torch.quantile(total.flatten(), clip / 100))
 
 
-def _require(name: str, **numbers: int) -> None:
+def _require(name: str, **numbers: int | None) -> None:
     if find_spec("captum") is None:
         raise InputError(
             f"localizer {name!r} needs captum, which is not installed; install it with: pip install protomask[compare]"
         )
     for key, value in numbers.items():
-        if value < 1:
+        if value is not None and value < 1:
             raise InputError(f"localizer {name!r}: {key} is {value}; give at least 1")

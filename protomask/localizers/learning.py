@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
-from protomask.localizers.base import check_pairs
+from protomask.localizers.base import check_pairs, together
 from protomask.localizers.optimisers import Adam, Optimiser
 
 Tensors = dict[str, Tensor]
@@ -136,7 +136,7 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
             differentiably.
     """
     check_pairs(images, index)
-    batch_size = batch_size or (8 if images.device.type == "cpu" else 64)
+    batch_size = together(batch_size, images.device)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []

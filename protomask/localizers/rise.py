@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
-from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.base import check_pairs, min_max, together
 from protomask.localizers.masks import grid_shape
+from protomask.localizers.speed import faster
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,17 @@ class RISE:
         cells: of the grid along the image's shorter side.
         show: p, probability that a cell shows the image.
         seed: of the masks, which are the same for all pairs of a call.
-        batch_size: masked images computed together; all that is held beside the maps.
+        batch_size: masked images computed together, all that is held beside the maps; None: 8 on a processor, 64 elsewhere.
     """
 
     masks: int = 2000
     cells: int = 7
     show: float = 0.5
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.masks, self.cells, self.batch_size) < 1 or not 0 < self.show < 1:
+        if min(self.masks, self.cells, self.batch_size or 1) < 1 or not 0 < self.show < 1:
             raise InputError(
                 f"RISE: masks={self.masks}, cells={self.cells}, batch_size={self.batch_size}, show={self.show}; "
                 "give at least 1 of each, and a probability between 0 and 1"
@@ -52,6 +53,7 @@ class RISE:
             raise InputError("there are no images to explain; give at least one")
         count, height, width = len(images), *images.shape[-2:]
         index = index.long()
+        explained = faster(explained, images, index)
         shown = torch.zeros(height * width, dtype=torch.float64, device=images.device)
         total = torch.zeros(count, height * width, dtype=torch.float64, device=images.device)
         with (
@@ -79,14 +81,15 @@ class RISE:
         generator = torch.Generator().manual_seed(self.seed)
         grids = (torch.rand(self.masks, 1, rows + 1, columns + 1, generator=generator) < self.show).float()
         shifts = torch.stack([torch.randint(side, (self.masks,), generator=generator) for side in cell], 1).tolist()
-        for start in range(0, self.masks, self.batch_size):
-            part = grids[start : start + self.batch_size].to(device)
+        size_of_batch = together(self.batch_size, device)
+        for start in range(0, self.masks, size_of_batch):
+            part = grids[start : start + size_of_batch].to(device)
             large = F.interpolate(
                 part, ((rows + 1) * cell[0], (columns + 1) * cell[1]), mode="bilinear", align_corners=False
             )[:, 0]
             yield torch.stack(
                 [
                     mask[down : down + size[0], right : right + size[1]]
-                    for mask, (down, right) in zip(large, shifts[start : start + self.batch_size])
+                    for mask, (down, right) in zip(large, shifts[start : start + size_of_batch])
                 ]
             )

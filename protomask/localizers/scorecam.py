@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
-from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.base import check_pairs, min_max, together
 from protomask.localizers.layers import find_layer
 
 
@@ -24,16 +24,16 @@ class ScoreCAM:
 
     Args:
         layer: see :class:`protomask.localizers.GradCAM`.
-        batch_size: masked images computed together.
+        batch_size: masked images computed together; None: 8 on a processor, 64 elsewhere.
 
     Cost: one forward pass per channel of the feature map (1280 for a MobileNetV2, 2048 for a ResNet-50), and two.
     """
 
     layer: str | None = None
-    batch_size: int = 32
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"ScoreCAM: batch_size is {self.batch_size}; give at least 1")
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
@@ -60,7 +60,7 @@ class ScoreCAM:
             return image.new_zeros(size)
         empty = explained.score(torch.zeros_like(image), number)
         gains = []
-        for part in features.split(self.batch_size):
+        for part in features.split(together(self.batch_size, image.device)):
             masks = min_max(F.interpolate(part[None], size, mode="bilinear", align_corners=False)[0])
             masked = (image * masks[:, None].to(image)).contiguous(memory_format=torch.channels_last)
             gains.append(explained.score(masked, number.expand(len(part))) - empty)
