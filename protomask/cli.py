@@ -152,6 +152,7 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
     parser.add_argument("--config", metavar="FILE", help="options from a JSON file, for example a run's config.json; the command line goes before it")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard, into OUTPUT/tensorboard")
     for field in dataclasses.fields(Options):
         name = "--" + field.name.replace("_", "-")
         text = field.metadata["help"]
@@ -178,7 +179,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
     from protomask.commands.train import train_command
 
-    return train_command(options, arguments.output, arguments.resume, progress=not arguments.quiet)
+    return train_command(options, arguments.output, arguments.resume, progress=not arguments.quiet, tensorboard=arguments.tensorboard)
 
 
 def _localize(arguments: argparse.Namespace) -> int:

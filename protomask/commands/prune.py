@@ -18,7 +18,7 @@ from protomask.labels import right_answers
 from protomask.networks import get_network, save_network
 from protomask.picture_files import read_pictures
 from protomask.run import Run, free_folder, versions
-from protomask.training import Action, Epochs, predict, train
+from protomask.training import Action, Epochs, performance, predict, train
 
 
 def prune_command(folder: str, prototypes: str | None, flagged: str | None, output: str | None, device: str | None,
@@ -59,7 +59,7 @@ def prune_command(folder: str, prototypes: str | None, flagged: str | None, outp
     outcome = {"from": str(folder), "prototypes": count, "removed": removed,
                "test_accuracy": {"before": _mean(before), "without_refitting": _mean(without), "after": _mean(after)},
                "right_to_wrong": int((before & ~after).sum()), "wrong_to_right": int((~before & after).sum())}
-    _write(opened, pruned, outcome, rows)
+    _write(opened, pruned, outcome, rows, performance(opened.network, opened.test, opened.setup, "test measures"))
     save_inspected(pruned, select(pictures, kept, pruned))
     report_run(pruned)
     metrics = pruned.run.read("metrics.json")
@@ -96,13 +96,14 @@ def in_words(outcome: dict) -> str:
             f"({outcome['right_to_wrong']} images became wrong, {outcome['wrong_to_right']} right)")
 
 
-def _write(opened: OpenRun, pruned: OpenRun, outcome: dict, rows: list[dict]) -> None:
+def _write(opened: OpenRun, pruned: OpenRun, outcome: dict, rows: list[dict], measured: dict) -> None:
     config = opened.run.read("config.json")
     metrics = opened.run.read("metrics.json") or {}
-    scores = {**metrics.get("test_accuracy", {}), "final": outcome["test_accuracy"]["after"]}
+    scores = {f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": value} for name, value in measured.items() if name != "per_class"}
     pruned.run.folder.mkdir(parents=True, exist_ok=True)
     save_network(pruned.network, pruned.options.network, pruned.run.folder)
-    pruned.run.write("metrics.json", {**metrics, "test_accuracy": scores, "pruned": outcome, "seconds": metrics.get("seconds", {})})
+    pruned.run.write("metrics.json", {**metrics, **scores, "per_class": measured["per_class"], "pruned": outcome,
+                                      "seconds": metrics.get("seconds", {})})
     pruned.run.write("log.jsonl", (opened.run.read("log.jsonl") or []) + [{**row, "stage": f"{row['stage']}, pruned"} for row in rows])
     pruned.run.write("config.json", {**config, "versions": versions(), "pruned": {key: outcome[key] for key in ("from", "removed")}})
 

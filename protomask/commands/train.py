@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from protomask import distributed
 from protomask.commands.evaluate import evaluate_run
 from protomask.commands.project import write_pictures
 from protomask.commands.report import report_run
@@ -25,19 +26,21 @@ from protomask.options import Options
 from protomask.run import Run, free_folder, versions
 from protomask.training import Action, performance, train
 from protomask.training.black_box import train_black_box
+from protomask.training.board import Board
 
 MEASURES = ("accuracy", "auroc", "average_precision")
 """what ``metrics.json`` holds of each stage; see :func:`protomask.training.performance`"""
 
 
-def train_command(options: Options, output: str | None, resume: bool, progress: bool = True) -> int:
-    """The whole job. Returns the exit code.
+def train_command(options: Options, output: str | None, resume: bool, progress: bool = True, tensorboard: bool = False) -> int:
+    """The whole job. Returns the exit code. With ``tensorboard`` the log is written for it, too, into the run's ``tensorboard/``.
 
     Raises:
         InputError: bad options or data, a folder that holds another run.
     """
     run, options = _run_folder(options, output, resume)
     say(f"protomask: run folder {run.folder}")
+    board = Board(run / "tensorboard") if tensorboard and distributed.is_first() else None
     localizers_for_pictures(options.localizer)
     options = complete(options)
     device = choose_device(options.device)
@@ -51,7 +54,15 @@ def train_command(options: Options, output: str | None, resume: bool, progress: 
     _keep_config(run, options, splits, fingerprint, resume)
 
     stages = _with_test_accuracy(module.stages(network, options), test)
-    rows = train(network, stages, setup, checkpoint=run / "checkpoint" / "state.pt", log=lambda rows: run.write("log.jsonl", rows))
+
+    def log(rows: list[dict]) -> None:
+        run.write("log.jsonl", rows)
+        if board is not None:
+            board(rows)
+
+    rows = train(network, stages, setup, checkpoint=run / "checkpoint" / "state.pt", log=log)
+    if board is not None:
+        board.close()
     save_network(network, options.network, run.folder)
     metrics = _metrics(rows)
     if options.black_box:

@@ -72,6 +72,8 @@ def grow(localizer: Localizer, explained: Explainable, image: Tensor, index: int
     stages = []
     for steps in chosen:
         saliency = stopped_after(localizer, steps)(explained, images, where, progress=progress)
+        if not saliency.any() and steps < most:  # so far the same everywhere
+            continue
         with torch.no_grad(), frozen(explained):
             kept = float(explained.score(images * saliency[:, None].to(images), where))
         stages.append(Stage(steps, saliency[0].float().cpu().numpy(), kept / whole if whole else float("nan"), float(saliency.mean())))
