@@ -18,6 +18,8 @@ QUALITY = {
 }
 """metric -> whether higher is better"""
 COST = ("seconds", "cpu_seconds", "forward", "backward")
+FEW = 10
+"""Images below which an interval by bootstrap is too narrow to decide anything."""
 Rows = dict[str, dict[str, dict]]
 """method -> image -> what was measured"""
 
@@ -45,8 +47,8 @@ def differences(rows: Rows, ours: list[str]) -> dict[str, dict[str, dict[str, In
 
 
 def verdict(metric: str, interval: Interval) -> str:
-    """Whether the first of a pair is ``ahead`` or ``behind``, or it is ``open``: the interval holds zero."""
-    if not interval.excludes_zero:
+    """Whether the first of a pair is ``ahead`` or ``behind``, or it is ``open``: the interval holds zero, or images are few."""
+    if not interval.excludes_zero or interval.n < FEW:
         return "open"
     return "ahead" if (interval.mean > 0) == QUALITY[metric] else "behind"
 

@@ -113,7 +113,7 @@ class Occlusion:
 
     Args:
         window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image. At 224 x 224,
-            15 and 8 are 729 forward passes.
+            15 and 8 are 785 forward passes.
         batch_size: windows computed together; None: 8 on a processor, 64 elsewhere.
     """
 
