@@ -205,7 +205,7 @@ def measure(
     with torch.no_grad():
         probabilities = built.model(images).softmax(1)
     whole, index = probabilities.max(1)
-    explained = CountedClassifier(built.model, method.score)
+    explained = CountedClassifier(built.model, method.score, mean=built.mean, std=built.std)
     _wait(device)
     start, busy = time.perf_counter(), time.process_time()
     saliency = method.localizer(explained, images, index)

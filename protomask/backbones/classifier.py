@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from protomask.backbones.dryrun import trial
-from protomask.backbones.names import one_line, parse_name, parse_statistics, unknown
+from protomask.backbones.names import one_line, parse_name, parse_statistics
 from protomask.backbones.weights import fit_weights, read_tensors, renamed
 from protomask.errors import InputError
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIZE = 224
 
 
 class BuiltClassifier(NamedTuple):
@@ -109,22 +108,9 @@ def _timm(name: str, arguments: dict[str, Any], pretrained: bool, image_size: in
 
 
 def _torchvision(name: str, arguments: dict[str, Any], pretrained: bool, image_size: int | None):
-    import torchvision.models as library
+    from protomask.backbones.torchvision_models import SIZE, create
 
-    known = library.list_models(module=library)
-    if name not in known:
-        raise unknown("model", f"torchvision/{name}", [f"torchvision/{other}" for other in known])
-    if name in ("googlenet", "inception_v3"):  # their default warns that it will change
-        arguments = {"init_weights": not pretrained, **arguments}
-    try:
-        model = library.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
-    except Exception as error:  # of the download, or of the model's own checks
-        if pretrained and not isinstance(error, TypeError):
-            raise InputError(
-                f"pretrained weights of torchvision/{name} could not be fetched ({one_line(error)}); give a file with --weights"
-            ) from error
-        raise InputError(f"model torchvision/{name}: {one_line(error)}; give other arguments") from error
-    return model, image_size or SIZE, IMAGENET
+    return create(name, arguments, pretrained, "model"), image_size or SIZE, IMAGENET
 
 
 def _classes_of(state: Mapping[str, Tensor], model: nn.Module) -> int | None:

@@ -43,25 +43,10 @@ class TorchvisionBackbone(Backbone):
         cls, name: str, arguments: dict[str, Any], pretrained: bool, features: int | str | None, image_size: int | None
     ) -> TorchvisionBackbone:
         """See :func:`protomask.backbones.build_backbone`."""
-        import torchvision.models as library
-
-        known = library.list_models(module=library)
-        if name not in known:
-            raise unknown("backbone", f"torchvision/{name}", [f"torchvision/{other}" for other in known])
         full = f"torchvision/{name}"
         if name.startswith("vit_"):
             raise InputError(f"backbone {full} has no convolutional feature map; take timm's, as vit_base_patch16_224")
-        if name in HALVES:  # their default warns that it will change
-            arguments = {"init_weights": not pretrained, **arguments}
-        try:
-            model = library.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
-        except Exception as error:  # of the download, or of the model's own checks
-            if pretrained and not isinstance(error, TypeError):
-                raise InputError(
-                    f"pretrained weights of {full} could not be fetched ({one_line(error)}); give a file with --weights"
-                ) from error
-            raise InputError(f"backbone {full}: {one_line(error)}; give other arguments") from error
-        backbone = cls(model.eval(), full, arguments, image_size)
+        backbone = cls(create(name, arguments, pretrained).eval(), full, arguments, image_size)
         backbone.choose(features, image_size or SIZE)
         return backbone
 
@@ -84,6 +69,29 @@ class TorchvisionBackbone(Backbone):
 
     def _map(self, features: Tensor) -> Tensor:
         return features.permute(0, 3, 1, 2) if self._nhwc else features
+
+
+def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "backbone") -> nn.Module:
+    """torchvision's model with its classifier; `kind` is what errors call it.
+
+    Raises:
+        InputError: for an unknown name, arguments it does not know, and weights that cannot be fetched.
+    """
+    import torchvision.models as library
+
+    known = library.list_models(module=library)
+    if name not in known:
+        raise unknown(kind, f"torchvision/{name}", [f"torchvision/{other}" for other in known])
+    if name in HALVES:  # their default warns that it will change
+        arguments = {"init_weights": not pretrained, **arguments}
+    try:
+        return library.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
+    except Exception as error:  # of the download, or of the model's own checks
+        if pretrained and not isinstance(error, TypeError):
+            raise InputError(
+                f"pretrained weights of torchvision/{name} could not be fetched ({one_line(error)}); give a file with --weights"
+            ) from error
+        raise InputError(f"{kind} torchvision/{name}: {one_line(error)}; give other arguments") from error
 
 
 def _steps(model: nn.Module) -> tuple[str, ...]:

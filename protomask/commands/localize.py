@@ -181,14 +181,10 @@ class _Work:
             for name, localizer in self.localizers.items()
         }
         for place, (job, pixels) in enumerate(zip(jobs, pictures)):
-            found = {
-                number: {name: several[place, rank] for name, several in maps.items()}
-                for rank, number in enumerate(chosen[place].tolist())
-            }
-            rows = [
-                self._write(job, pixels, number, probabilities[place, number].item(), each)
-                for number, each in found.items()
-            ]
+            rows = []
+            for rank, number in enumerate(chosen[place].tolist()):
+                found = {name: several[place, rank] for name, several in maps.items()}
+                rows.append(self._write(job, pixels, number, probabilities[place, number].item(), found))
             job.write({"width": pixels.shape[1], "height": pixels.shape[0], "classes": rows})
             for row in rows:
                 name = f" {row['name']}" if "name" in row else ""

@@ -63,7 +63,7 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
     """
     todo, done, taken = [], [], set()
     settings = json.loads(json.dumps(settings))
-    for image in find_images(words):
+    for image in find_images(words, output):
         state = image.stat()
         stamp = {
             "image": str(image.resolve()),
@@ -81,15 +81,17 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
     return todo, done
 
 
-def find_images(words: Sequence[str]) -> list[Path]:
-    """Files as they are named, pictures of folders sorted; each once."""
+def find_images(words: Sequence[str], output: Path) -> list[Path]:
+    """Files as they are named, pictures of folders sorted; each once. Overlays that lie in ``output`` are none of them."""
     found: dict[Path, Path] = {}
+    own = output.resolve()
     for word in words:
         path = Path(word)
         if path.is_dir():
             inside = sorted(
                 each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and not each.name.startswith(".")
             )
+            inside = [each for each in inside if own not in each.resolve().parents]
             if not inside:
                 raise InputError(
                     f"{path} holds no pictures ({', '.join(SUFFIXES)}); give files, or a folder that has some"

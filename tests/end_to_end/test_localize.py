@@ -143,6 +143,12 @@ def test_it_goes_on_and_does_again_what_changed(weights, pictures, tmp_path, cap
     )
 
 
+def test_its_own_overlays_are_no_pictures(weights, pictures, capsys):
+    for _ in range(2):
+        assert main(words(weights, pictures, "--output", pictures / "maps")) == 0
+    assert "3 pictures (3 of them were there already)" in capsys.readouterr().err
+
+
 def test_classes_by_name_and_multi_label_probabilities(weights, pictures, labels, tmp_path, capsys):
     target = tmp_path / "out"
     assert (
