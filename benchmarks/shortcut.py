@@ -53,7 +53,8 @@ def main(words: list[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> None:
     localizers = {name: get_localizer(name) for name in given.localizers.split(",")}
-    options = complete(Options(network=given.network, epochs=given.epochs, image_size=given.image_size, seed=given.seed, device=given.device))
+    options = complete(Options(network=given.network, epochs=given.epochs, image_size=given.image_size, seed=given.seed,
+                               device=given.device))
     splits = load_data("parts", classes=given.classes, train_per_class=given.train_per_class, test_per_class=given.test_per_class,
                        shortcut=given.tagged, validation=0.0, image_size=given.image_size, progress=not given.quiet)
     device = choose_device(options.device)

@@ -53,7 +53,8 @@ def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
     seconds = [found[localizer, evaluation.metrics[0]]["seconds_per_map"] for localizer in evaluation.localizers]
     lines.append(_line(["seconds per map", *(f"{each:.3g}" for each in seconds), ""]))
     verdicts = [f"- {evaluation.verdict(a, b)}." for a, b in itertools.combinations(evaluation.localizers, 2)]
-    parts = ["# Evaluation", "\n".join(lines), "Mean and bootstrapped 95 % interval; an arrow says which way is better; bold: the best mean."]
+    parts = ["# Evaluation", "\n".join(lines),
+             "Mean and bootstrapped 95 % interval; an arrow says which way is better; bold: the best mean."]
     if verdicts:
         parts.append("Paired differences whose 95 % interval excludes zero:\n\n" + "\n".join(verdicts))
     if classes:

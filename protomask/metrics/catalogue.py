@@ -59,7 +59,7 @@ METRICS: dict[str, Metric] = {
     "part_correlation": Metric(lambda case: case.over_parts(causal.rank_correlation), True, "parts"),
     "top_part": Metric(lambda case: case.over_parts(causal.top_part_hit), True, "parts"),
     "causal_overlap": Metric(lambda case: case.causal_overlap, True, "parts"),
-    "causal_insertion": Metric(lambda case: case.causal_insertion, True, "sets of parts"),
+    "causal_insertion": Metric(lambda case: case.causal_insertion, True, "sets of parts", usual=False),
     "consistency": Metric(lambda case: case.at_parts(), True, "part points",
                           lambda found, prototypes: part_points.consistency(*_bools(found), prototypes), True, False),
     "stability": Metric(lambda case: case.at_parts_twice(), True, "part points",

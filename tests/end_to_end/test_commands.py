@@ -35,9 +35,31 @@ def test_a_run_leaves_everything_behind(run):
 
 
 def test_evaluate_prints_a_table_of_what_was_asked(run, capsys):
-    assert main(["evaluate", str(run.folder), "--localizers", "similarity,random", "--metrics", "deletion", "--samples", "4", "--quiet"]) == 0
+    words = ["evaluate", str(run.folder), "--localizers", "similarity,random", "--metrics", "deletion", "--samples", "4", "--quiet"]
+    assert main(words) == 0
     table = capsys.readouterr().out
     assert "similarity" in table and "random" in table and "deletion" in table and "mdm" not in table
+    assert (run / "evaluation.csv").read_text().startswith("localizer,metric,mean") and "| deletion" in (run / "evaluation.md").read_text()
+    before = run.read("evaluation.json")
+    kept = {file: file.stat().st_mtime_ns for file in (run / "evaluation").rglob("*.safetensors")}
+    assert main(words) == 0 and run.read("evaluation.json") == before  # the very seconds: nothing was localised again
+    assert kept == {file: file.stat().st_mtime_ns for file in (run / "evaluation").rglob("*.safetensors")}
+
+
+def test_evaluate_looks_at_the_source_images_and_at_each_class(run, capsys):
+    words = ["evaluate", str(run.folder), "--on", "sources", "--per-class", "--localizers", "center", "--metrics", "gain,insertion", "--quiet"]
+    assert main(words) == 0
+    printed, content = capsys.readouterr().out, run.read("evaluation_sources.json")
+    sources = [row["source"] for row in run.read("prototypes.json")]
+    assert [sources[prototype] for prototype in content["pairs"]["prototypes"]] == content["names"]
+    assert "colour 1" in printed and len((run / "evaluation_sources_classes.csv").read_text().splitlines()) == 1 + 3 * 2
+
+
+def test_evaluate_names_what_cannot_be(run, capsys):
+    for words, told in ((["--localizers", "oracle"], "oracle"), (["--metrics", "top_part"], "top_part"), (["--seed", "-1"], "--seed")):
+        assert main(["evaluate", str(run.folder), *words, "--quiet"]) == 2
+        error = capsys.readouterr().err.strip()
+        assert told in error and len(error.splitlines()) == 1
 
 
 def test_explain_prints_reasons_that_sum_to_the_logit(run, folder, tmp_path, capsys):
