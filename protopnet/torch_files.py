@@ -95,20 +95,20 @@ class TorchFile:
         return InputError(f"{self.path}: not a readable file of torch.save ({reason}); restore it, or save it again")
 
     def _read_zip(self) -> Any:
-        with zipfile.ZipFile(self.path) as archive:
-            names = archive.namelist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):  # torch never does: it might be a bomb
-                raise UnreadablePickle("a zip file with compressed parts")
-            pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-            if len(pickles) != 1:
-                raise UnreadablePickle("a zip file without data.pkl")
-            root = pickles[0][: -len("data.pkl")]
-            if any(name.startswith(f"{root}code/") for name in names):
-                raise UnreadablePickle("a TorchScript program; save model.state_dict() instead")
-            if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() != b"little":
-                raise UnreadablePickle("numbers of a big-endian machine; save it again on a usual one")
-            self._root = root
-            return load(io.BytesIO(archive.read(pickles[0])), _MAKERS, _persistent)
+        self._archive = archive = zipfile.ZipFile(self.path)  # closes itself when nobody needs it any more
+        names = archive.namelist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):  # torch never does: it might be a bomb
+            raise UnreadablePickle("a zip file with compressed parts")
+        pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise UnreadablePickle("a zip file without data.pkl")
+        root = pickles[0][: -len("data.pkl")]
+        if any(name.startswith(f"{root}code/") for name in names):
+            raise UnreadablePickle("a TorchScript program; save model.state_dict() instead")
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() != b"little":
+            raise UnreadablePickle("numbers of a big-endian machine; save it again on a usual one")
+        self._root = root
+        return load(io.BytesIO(archive.read(pickles[0])), _MAKERS, _persistent)
 
     def _read_legacy(self) -> Any:
         with open(self.path, "rb") as file:
@@ -149,12 +149,11 @@ class TorchFile:
         wanted = storage.count * storage.dtype.itemsize
         skipped = storage.start * storage.dtype.itemsize
         if self._zipped:
-            with zipfile.ZipFile(self.path) as archive:
-                entry = archive.getinfo(f"{self._root}data/{storage.key}")
-                if entry.file_size < skipped + wanted:
-                    raise UnreadablePickle(f"storage {storage.key} is not whole")
-                with archive.open(entry) as file:
-                    return _exactly(file, skipped, wanted)
+            entry = self._archive.getinfo(f"{self._root}data/{storage.key}")
+            if entry.file_size < skipped + wanted:
+                raise UnreadablePickle(f"storage {storage.key} is not whole")
+            with self._archive.open(entry) as file:
+                return _exactly(file, skipped, wanted)
         if storage.key not in self._places:
             raise UnreadablePickle(f"storage {storage.key} is missing")
         start, length = self._places[storage.key]

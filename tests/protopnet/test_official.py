@@ -87,6 +87,15 @@ def test_data_parallel_and_wrappers(tmp_path):
     torch.testing.assert_close(network.prototypes.detach(), plain.prototype_vectors.detach(), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_whole_model_within_data_parallel(tmp_path, legacy):
+    plain = Plain().prune([0, 2, 3, 4])
+    torch.save(torch.nn.DataParallel(plain), tmp_path / "model.pth", _use_new_zipfile_serialization=not legacy)
+    checkpoint = read_checkpoint(tmp_path / "model.pth")
+    assert checkpoint.owners.tolist() == [0, 1, 1, 2] and checkpoint.image_size == 64
+    assert_equal(build_official(checkpoint, NAMES), plain, images())
+
+
 def test_safetensors(tmp_path):
     from safetensors.torch import save_file
 
