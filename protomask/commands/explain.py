@@ -30,6 +30,10 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
     opened = open_run(folder, device=device, root=root, progress=progress)
     localizers = localizers_for_pictures(localizer or opened.options.localizer)
     pictures = read_pictures(opened.run)
+    missing = [name for name in localizers if name not in pictures[0].maps]
+    if missing:
+        raise InputError(f"the prototypes of {folder} have no maps of {', '.join(missing)} to show beside the image's; make them with: "
+                         f"protomask project {folder} --localizer {','.join(localizers)}")
     target = Path(output) if output else opened.run / "explanations"
     try:
         target.mkdir(parents=True, exist_ok=True)
