@@ -7,9 +7,14 @@ import dataclasses
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from protomask.errors import InputError
+from protomask.errors import InputError, PeerLost
 from protomask.options import CHOICES, Options
+
+
+WRITING = ("project", "evaluate", "report")
+"""Commands that write into an existing run, which therefore is theirs alone meanwhile"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -190,6 +195,13 @@ def _localize(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from protomask.run import Run
+
+    with Run.open(arguments.run).lock() if arguments.command in WRITING else nullcontext():
+        return _run_command(arguments)
+
+
+def _run_command(arguments: argparse.Namespace) -> int:
     common = {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
     if arguments.command == "project":
         from protomask.commands.project import project_command
@@ -226,7 +238,7 @@ def _terminate(number, frame):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 bad input (one line on standard error), 130 interrupted."""
+    """Exit code: 0 done, 1 another process of the job ended, 2 bad input (one line on standard error), 130 interrupted."""
     arguments, before = None, signal.getsignal(signal.SIGTERM)
     try:
         parser = build_parser()
@@ -240,6 +252,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"protomask: error: {_one_line(error)}", file=sys.stderr)
         return 2
+    except PeerLost as error:
+        print(f"protomask: {error}", file=sys.stderr)
+        return 1
     except OSError as error:  # a folder that may not be read, a disk that is full
         where = f"{error.filename}: " if error.filename else ""
         print(f"protomask: error: {where}{error.strerror or error}", file=sys.stderr)

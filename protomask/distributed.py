@@ -23,16 +23,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from protomask.errors import InputError
+from protomask.errors import InputError, PeerLost
 
 T = TypeVar("T")
 # A process that died is noticed by its closed connection and by torchrun; the others may wait long for the first one's pictures.
 PATIENCE = timedelta(hours=24)
+_alone = False
+"""whether this is work of the first process that the others wait for"""
 _LOST = ("gloo", "connection closed", "connection reset", "connection refused", "broken pipe", "nccl", "socket")
-
-
-class PeerLost(RuntimeError):
-    """Another process of the job ended, so that this one cannot go on."""
 
 
 class _World(NamedTuple):
@@ -50,8 +48,8 @@ def _launched() -> _World:
 
 
 def active() -> bool:
-    """Whether this process has joined others. False in the processes that load data."""
-    return dist.is_available() and dist.is_initialized()
+    """Whether this process works with others just now. False in the processes that load data, and within :func:`only_first`."""
+    return not _alone and dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
@@ -66,7 +64,7 @@ def size() -> int:
 
 def is_first() -> bool:
     """Whether this process is the one that writes files and speaks; known also before it has joined the others."""
-    return (rank() if active() else _launched().rank) == 0
+    return _launched().rank == 0
 
 
 @contextmanager
@@ -165,17 +163,23 @@ def gather_rows(rows: Tensor) -> Tensor:
 def only_first(work: Callable[[], T]) -> T | None:
     """``work()`` in the first process, while the others wait; its result there, None in the others.
 
+    Meanwhile that process counts as one on its own, so that ``work`` may call whatever shares its work elsewhere.
+
     Raises:
         PeerLost: in the others, when the first one failed (there, the error itself).
     """
     if not active():
         return work()
+    global _alone
     result, failure = None, None
-    if rank() == 0:
+    if is_first():
+        _alone = True
         try:
             result = work()
         except Exception as error:
             failure = error
+        finally:
+            _alone = False
     succeeded = from_first(failure is None)
     if failure is not None:
         raise failure

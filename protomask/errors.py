@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that names the thing and the mend. The commands print it and exit with code 2; library users
     can catch it as a :class:`ValueError`.
     """
+
+
+class PeerLost(RuntimeError):
+    """Another process of a job of several ended, so that this one cannot go on; that one's own message says why."""

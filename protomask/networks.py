@@ -46,12 +46,12 @@ def get_network(name: str) -> ModuleType:
 
 def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:
     """Writes ``model.safetensors`` and ``model.json``, each whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from protomask.training.checkpoint import write_atomically
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
+    write_atomically(folder / "model.safetensors", lambda path: path.write_bytes(save(state)))
     description = json.dumps({"network": kind, "settings": network.settings()}, indent=1)
     write_atomically(folder / "model.json", lambda path: path.write_text(description, encoding="utf-8"))
 

@@ -16,6 +16,7 @@ CHOICES = {
 }
 RANGES = {
     "epochs": (1, 100_000), "image_size": (16, 4096), "batch_size": (2, 65_536), "workers": (0, 256), "samples": (1, 10**9),
+    "repeat": (1, 10_000), "checkpoint_minutes": (0.0, 10**6),
     "prototypes_per_class": (1, 10_000), "prototype_channels": (1, 65_536), "prototype_size": (1, 64),
     "validation": (0.0, 0.9), "seed": (0, 2**31 - 1),
 }
@@ -56,6 +57,8 @@ class Options:
     workers: int | None = _text(None, "processes that load images")
     seed: int = _text(0, "seed of everything random")
     localizer: str = _text("mdm", "localizers of the pictures, separated by commas; the similarity map is always beside them")
+    repeat: int = _text(1, "times that each training image is seen in an epoch, augmented anew each time")
+    checkpoint_minutes: float = _text(10.0, "minutes between checkpoints within an epoch; there is one after each epoch anyway")
     samples: int = _text(100, "test images in the evaluation of localizers")
     black_box: bool = _text(False, "also train the same backbone as a plain classifier, for the price of interpretability")
 

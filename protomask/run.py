@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from protomask.errors import InputError
+from protomask.lock import locked
 from protomask.options import Options
 
 PACKAGES = ("protomask", "torch", "torchvision", "timm", "numpy", "scikit-image")
@@ -39,6 +41,12 @@ class Run:
         if not (run / "config.json").is_file():
             raise InputError(f"{folder} has no config.json, so it is no run folder; give the one that protomask train wrote")
         return run
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keeps other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one holds it."""
+        from protomask import distributed
+
+        return locked(self.folder) if distributed.is_first() else nullcontext()
 
     @property
     def started(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from protomask import distributed
 from protomask.data import Splits, load_data
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.errors import InputError
@@ -48,17 +49,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def open_data(options: Options) -> Splits:
-    return load_data(options.data, options.root, crop=options.crop, validation=options.validation, seed=0, image_size=options.image_size)
+    """The data set. Of several processes the first one opens it before the others, who then find its cache."""
+    def load() -> Splits:
+        return load_data(options.data, options.root, crop=options.crop, validation=options.validation, seed=0, image_size=options.image_size)
+
+    return distributed.only_first(load) or load()
 
 
 def training_set(options: Options, splits: Splits, network: PrototypeNetwork, device: torch.device, progress: bool) -> TrainingSet:
     evaluation = evaluation_transform(options.image_size, network.mean, network.std)
     strength = "official" if options.recipe == "official" else "default"
+    train = splits.train.with_transform(training_transform(options.image_size, network.mean, network.std, strength=strength))
     return TrainingSet(
-        train=splits.train.with_transform(training_transform(options.image_size, network.mean, network.std, strength=strength)),
+        train=train if options.repeat == 1 else train.subset(torch.arange(len(train)).repeat(options.repeat)),
         plain=splits.train.with_transform(evaluation), validation=splits.validation.with_transform(evaluation), device=device,
-        batch_size=options.batch_size, precision=options.precision, workers=options.workers, seed=options.seed, progress=progress,
-        balance=options.balance)
+        batch_size=options.batch_size, precision=options.precision, workers=options.workers, seed=options.seed,
+        progress=progress and distributed.is_first(), balance=options.balance)
 
 
 def localizers_for_pictures(words: str) -> dict[str, Localizer]:
@@ -115,5 +121,6 @@ def open_run(folder: str | Path, *, device: str | None = None, root: str | None 
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal; standard error, so that standard output stays data."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person at the terminal, once; standard error, so that standard output stays data."""
+    if distributed.is_first():
+        print(text, file=sys.stderr, flush=True)

@@ -51,16 +51,17 @@ def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
 
 
 def train_black_box(backbone: nn.Module, classes: int, stages: Sequence[Epochs | Action], setup: TrainingSet, test,
-                    checkpoint: Path | None = None) -> dict:
+                    checkpoint: Path | None = None, minutes: float = 10.0) -> dict:
     """Trains a :class:`BlackBox` with the schedule of ``stages``.
 
     Args:
         backbone: as the prototype network's *before* its training (a copy is trained).
+        checkpoint, minutes: see :func:`protomask.training.train`.
 
     Returns:
         What :func:`~protomask.training.performance` says on ``test``, and ``seconds``.
     """
     torch.manual_seed(setup.seed)
     network = BlackBox(copy.deepcopy(backbone), classes)
-    rows = train(network, black_box_stages(stages), setup, checkpoint=checkpoint)
+    rows = train(network, black_box_stages(stages), setup, checkpoint=checkpoint, minutes=minutes)
     return {**performance(network, test, setup), "seconds": sum(row["seconds"] for row in rows)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable
@@ -29,13 +30,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _flush_folder(path.parent)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         try:
             temporary.unlink(missing_ok=True)
         except OSError:
             pass  # a read-only folder: nothing of ours is in it
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise InputError(f"cannot write {path}: {reason}; free space or choose another --output") from error
+        raise InputError(f"cannot write {path}: {error.strerror or error}; free space or choose another --output") from error
 
 
 def _flush_folder(folder: Path) -> None:
@@ -51,12 +51,10 @@ def _flush_folder(folder: Path) -> None:
 
 def save_checkpoint(path: Path, state: dict) -> None:
     """Writes a dictionary of tensors, numbers, strings, lists and dictionaries."""
-    def write(temporary: Path) -> None:
-        # A file of ours: torch's own writer does not say why it failed.
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-
-    write_atomically(path, write)
+    # By way of memory: torch's own writer hides why it could not write.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def load_checkpoint(path: Path) -> dict | None:

@@ -1,6 +1,7 @@
 """The commands as a user runs them, on a folder of small pictures."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,3 +108,17 @@ def test_an_interrupted_run_resumes(folder, tmp_path, number):
     assert resumed.returncode == 0, resumed.stderr
     rows = Run(output).read("log.jsonl")
     assert len(rows) > done and [row["epoch"] for row in rows if row["stage"] == "joint"] == list(range(1, 13))
+
+
+def test_resuming_what_is_done_makes_only_what_is_missing(run, tmp_path, capsys):
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(run.folder, copy.folder)
+    kept = {name: (copy / name).stat().st_mtime_ns for name in ("prototypes.json", "evaluation.json")}
+    (copy / "report.html").unlink()
+    words = ["train", "--output", str(copy.folder), "--quiet", "--resume"]
+    assert main(words) == 0
+    assert (copy / "report.html").exists()
+    assert kept == {name: (copy / name).stat().st_mtime_ns for name in kept}
+    assert copy.read("metrics.json")["seconds"].keys() == run.read("metrics.json")["seconds"].keys()
+    assert main([*words, "--epochs", "9"]) == 2
+    assert "started with 2 for --epochs, not 9" in capsys.readouterr().err

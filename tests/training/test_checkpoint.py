@@ -1,0 +1,96 @@
+"""A checkpoint is whole or it is the one before."""
+
+import errno
+import os
+import sys
+
+import pytest
+import torch
+
+from protomask.errors import InputError
+from protomask.training import checkpoint
+from protomask.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from tests.distributed.jobs import run_group
+
+FULL = """
+import resource, sys, torch
+from pathlib import Path
+from protomask.errors import InputError
+from protomask.networks import save_network
+from protomask.run import Run
+from protomask.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.toy import ColourImages, ToyBackbone
+from protopnet import ProtoPNet
+folder = Path(sys.argv[1])
+network = ProtoPNet(ToyBackbone(), ("a", "b"), image_size=16, channels=64)
+run = Run(folder)
+save_checkpoint(folder / "state.pt", {"step": 1, "weights": torch.ones(10)})
+save_network(network, "protopnet", folder)
+run.write("metrics.json", {"seconds": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+for name, write in (("state.pt", lambda: save_checkpoint(folder / "state.pt", {"step": 2, "weights": torch.ones(10_000)})),
+                    ("model.safetensors", lambda: save_network(network, "other", folder)),
+                    ("metrics.json", lambda: run.write("metrics.json", {"seconds": [0.5] * 10_000}))):
+    before = (folder / name).read_bytes()
+    try:
+        write()
+    except InputError as error:
+        text = str(error)
+        assert name in text and "File too large" in text and "\\n" not in text, text
+    else:
+        raise AssertionError(f"{name} was written beyond the limit")
+    assert (folder / name).read_bytes() == before, name
+assert load_checkpoint(folder / "state.pt")["step"] == 1
+assert not list(folder.glob("*.part"))
+print("intact")
+"""
+
+
+def test_where_no_more_can_be_written_the_files_before_stand(tmp_path):
+    done = run_group([sys.executable, "-c", FULL, str(tmp_path)])
+    assert (done.returncode, done.stdout.strip()) == (0, "intact"), done.stderr
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_or_a_read_only_folder_is_one_clear_line(tmp_path, monkeypatch, function, number):
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, {"step": 1})
+
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(checkpoint.os, function, fail)
+    with pytest.raises(InputError, match=f"cannot write .*state.pt: {os.strerror(number)}; .*--output"):
+        save_checkpoint(path, {"step": 2})
+    monkeypatch.undo()
+    assert load_checkpoint(path) == {"step": 1} and [other.name for other in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_an_interruption_while_writing_leaves_the_file_before(tmp_path):
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, {"step": 1})
+
+    def interrupted(temporary):
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, interrupted)
+    assert load_checkpoint(path) == {"step": 1}
+    save_checkpoint(path, {"step": 2})  # what was left behind is in nobody's way
+    assert load_checkpoint(path) == {"step": 2} and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_file_is_on_the_disk_before_it_takes_the_old_one_s_place_and_the_folder_after(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        def recorded(*arguments, name=name, real=getattr(os, name)):
+            kind = "folder" if name == "fsync" and os.path.isdir(f"/proc/self/fd/{arguments[0]}") else "file"
+            calls.append((name, kind))
+            return real(*arguments)
+
+        monkeypatch.setattr(checkpoint.os, name, recorded)
+    save_checkpoint(tmp_path / "state.pt", {"step": torch.tensor(1)})
+    if os.path.isdir("/proc/self/fd"):
+        assert calls == [("fsync", "file"), ("replace", "file"), ("fsync", "folder")]
