@@ -1,6 +1,6 @@
 """Runs protomask commands in forks of one process that has imported everything, so that a killed run costs its work alone.
 
-Reads JSON lines ``[words, seconds or null]``; runs ``protomask WORDS``, kills it with SIGKILL after so many seconds, and answers with
+Says that it is ready; then reads JSON lines ``[words, seconds or null]``; runs ``protomask WORDS``, kills it with SIGKILL after so many seconds, and answers with
 its exit code (negative: the signal).
 """
 
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 import torch
 
@@ -29,6 +30,8 @@ def run(words: list[str], kill_after: float | None, output: str) -> int:
             os.dup2(file, 1)
             os.dup2(file, 2)
             code = main(words)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     deadline = time.monotonic() + (float("inf") if kill_after is None else kill_after)
@@ -44,5 +47,6 @@ def run(words: list[str], kill_after: float | None, output: str) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    print("ready", flush=True)
     for line in sys.stdin:
         print(run(*json.loads(line), sys.argv[1]), flush=True)

@@ -45,6 +45,7 @@ def starting(folder: Path, temporary: Path):
     process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("starter.py")), str(said)], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True, start_new_session=True, env=child_environment())
     try:
+        assert process.stdout.readline().strip() == "ready"
         yield Starter(process, folder, said)
     finally:
         kill_group(process)
