@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from protomask import distributed
 from protomask.explainable import frozen
 from protomask.labels import positives
 from protomask.training import TrainingSet
@@ -24,18 +25,21 @@ def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]
     """Sets the linear add-on to the D first principal components of the backbone's features, mean taken out.
 
     Cosines between centred features tell patches apart from the first step on; a random projection of features that are all
-    positive makes every patch alike. One pass over ``setup.plain``; memory of one batch and a (C, C) matrix.
+    positive makes every patch alike. One pass over ``setup.plain``, which several processes share;
+    memory of one batch and a (C, C) matrix.
 
     Returns:
         ``variance_kept``: share of the variance within the D components, in [0, 1].
     """
     channels = network.backbone.channels
     total, product, count = 0.0, 0.0, 0
+    share = setup.plain.subset(distributed.shard(len(setup.plain), setup.batch_size))
     with frozen(network), setup.autocast():
-        for batch in tqdm(setup.loader(setup.plain), desc="start", leave=False, disable=not setup.progress):
+        for batch in tqdm(setup.loader(share), desc="start", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             features = network.backbone(images).transpose(0, 1).flatten(1).double()
-            total, product, count = total + features.sum(1), product + features @ features.T, count + features.shape[1]
+            total, product, count = total + features.sum(1).cpu(), product + (features @ features.T).cpu(), count + features.shape[1]
+    total, product, count = (sum(parts) for parts in zip(*distributed.gather((total, product, count))))
     mean = total / count
     values, vectors = torch.linalg.eigh(product / count - torch.outer(mean, mean))
     convolution = network.add_on[0]

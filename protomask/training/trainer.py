@@ -50,6 +50,8 @@ def train(network: nn.Module, stages: Sequence[Epochs | Action], setup: Training
         state = {**state, **saved}
     if len(set(distributed.gather((state["stage"], state["epoch"])))) > 1:
         raise InputError(f"the processes do not see the same checkpoint {checkpoint}; put the run's folder where all of them can read it")
+    if state["log"] and distributed.is_first():
+        log(state["log"])  # a kill may have come between the checkpoint and the log
     saver = Saver(checkpoint, network, minutes)
     loader = setup.seeded_loader(setup.train)
     while state["stage"] < len(stages):

@@ -40,7 +40,7 @@ def test_training_is_the_same_but_for_rounding(folders):
     for key, tensor in one.items():
         torch.testing.assert_close(two[key], tensor, atol=2e-4, rtol=2e-3, msg=key)
     first, second = (json.loads((folder / "rows.json").read_text()) for folder in folders)
-    assert [row["stage"] for row in first] == [row["stage"] for row in second] == ["joint"] * 4 + ["projection", "last layer"]
+    assert [row["stage"] for row in first] == [row["stage"] for row in second] == ["start", *["joint"] * 4, "projection", "last layer"]
     for row, other in zip(first, second):
         assert row.keys() == other.keys()
         for name in row.keys() - {"stage", "seconds"}:
@@ -52,7 +52,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(folders, tmp_path):
     shutil.copy(two / "two_epochs.pt", tmp_path / "state.pt")
     network, setup = together.new_network(), together.training_set()
     rows = train(network, together.plan(), setup, checkpoint=tmp_path / "state.pt")
-    assert len(rows) == 6
+    assert len(rows) == 7
     expected = load_file(one / "trained.safetensors")
     for key, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, expected[key], atol=2e-4, rtol=2e-3, msg=key)

@@ -19,6 +19,7 @@ from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import warm_up_cosine
 from protopnet import ProtoPNet
 from protopnet.losses import ProtoPNetLoss
+from protopnet.start import start_from_data
 from tests.toy import ColourImages, ToyBackbone
 
 
@@ -38,7 +39,8 @@ def projection(folder: Path, batch_size: int = 5, same: bool = False) -> None:
 
 def plan() -> list:
     """Losses that are means over the images of a batch, so that the number of processes changes nothing but rounding."""
-    return [Epochs("joint", 4, ProtoPNetLoss(), {"backbone": 1e-2, "add_on": 1e-2, "prototypes": 1e-2}, schedule=warm_up_cosine()),
+    rates = {"backbone": 1e-2, "add_on": 1e-2, "prototypes": 1e-2}
+    return [Action("start", start_from_data), Epochs("joint", 4, ProtoPNetLoss(), rates, schedule=warm_up_cosine()),
             Action("projection", project), Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4))]
 
 
@@ -64,7 +66,7 @@ def training(folder: Path) -> None:
     path = folder / "checkpoint" / "state.pt"
 
     def keep(rows: list) -> None:
-        if len(rows) == 2:
+        if len(rows) == 3:
             shutil.copy(path, folder / "two_epochs.pt")
 
     rows = train(network, plan(), setup, checkpoint=path, log=keep, minutes=0)

@@ -106,13 +106,22 @@ def test_a_run_killed_within_an_epoch_resumes_to_the_same_bits(tmp_path):
             train(net, stages(death), setup, checkpoint=path, minutes=0)
         again, setup = make()
         torch.manual_seed(99)
-        left = stages()
-        rows = train(again, left, setup, checkpoint=path)
+        left, logged = stages(), []
+        rows = train(again, left, setup, checkpoint=path, log=logged.append)
+        assert logged[-1] is rows
         assert left[0].objective.calls == 8 - death
         for name, tensor in whole.state_dict().items():
             assert torch.equal(tensor, again.state_dict()[name]), name
         for row, expected in zip(rows, expected_rows, strict=True):
             assert {**row, "seconds": 0} == {**expected, "seconds": 0}
+
+
+def test_a_finished_run_is_logged_again(tmp_path):
+    net, setup = make()
+    rows = train(net, plan()[:1], setup, checkpoint=tmp_path / "state.pt")
+    logged = []
+    assert train(net, plan()[:1], setup, checkpoint=tmp_path / "state.pt", log=logged.append) == rows
+    assert logged == [rows]
 
 
 def test_within_an_epoch_the_clock_decides(tmp_path, monkeypatch):
