@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=200)
     parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=80)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--similarity", default="cosine", choices=("cosine", "l2-log"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, help="JSON file")
