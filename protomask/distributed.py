@@ -82,7 +82,7 @@ def job(device: torch.device) -> Iterator[torch.device]:
         PeerLost: another process ended while this one waited for it.
     """
     world = _launched()
-    if world.size == 1 or active():
+    if world.size == 1 or dist.is_initialized():
         yield device
         return
     if device.type == "cuda":

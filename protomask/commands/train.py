@@ -101,13 +101,15 @@ def _train(opened: OpenRun, module: ModuleType, board: Board | None) -> dict:
 
 def _finish(opened: OpenRun, metrics: dict) -> None:
     """Pictures, evaluation and report; those that are done already stay."""
-    work = {"pictures": lambda: write_pictures(opened, opened.options.localizer),
-            "evaluation": lambda: evaluate_run(opened, None, None, opened.options.samples), "report": lambda: report_run(opened)}
+    # The evaluation shares its work among the processes itself; during the other two they wait for the first.
+    work = {"pictures": lambda: distributed.only_first(lambda: write_pictures(opened, opened.options.localizer)),
+            "evaluation": lambda: evaluate_run(opened, None, None, opened.options.samples),
+            "report": lambda: distributed.only_first(lambda: report_run(opened))}
     for title in PARTS:
         if title in metrics["seconds"]:
             continue
         begin = time.perf_counter()
-        distributed.only_first(work[title])
+        work[title]()
         metrics["seconds"][title] = time.perf_counter() - begin
         distributed.only_first(lambda: opened.run.write("metrics.json", metrics))
 
