@@ -6,17 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.masks import BACKGROUNDS, background, grid_shape, upsample
-from protomask.localizers.objective import begin_objective, fall, remainder, shown
+from protomask.localizers.objective import OBJECTIVE_BACKGROUNDS, begin_objective, destroyed, fall, shown
 from protomask.localizers.optimisers import Adam
 from protomask.localizers.speed import PRECISIONS, faster
+from protomask.localizers.stack import Stack, superimposed, vectors_of
 
 
 @dataclass(frozen=True)
@@ -24,17 +23,19 @@ class HDM:
     """A cascade of dynamic-masks modules, each on what the ones before it have left of the image, fused by learned weights.
 
     Known: a module learns small *benchmark* vectors that find the critical regions roughly, and they guide large
-    *auxiliary* vectors, so that the superimposed mask is fine-grained; each next module works on the image from which
-    the regions found so far are masked out; all are fused in a learning-based way. Reconstruction, with the background r
-    and R_k = s(x_k) - s(r):
+    *auxiliary* vectors, so that the superimposed mask is fine-grained and less sensitive to adversarial perturbations; each
+    next module works on the image from which the regions found so far are masked out; all are fused in a learning-based
+    way. Reconstruction, with the background r, R_k = s(x_k) - s(r), keep_k(M) = (s(x_k) - s(x_k M + r (1 - M))) / R_k and
+    destroy_k(M) = (s(x_k (1 - M) + r M) - s(r)) / R_k:
 
-    - a mask M costs  L(M) = max(0, s(x_k) - s(x_k M + r (1 - M))) / R_k  +  max(0, s(x_k (1 - M) + r M) - s(r)) / R_k
-      +  size_weight mean(M);
-    - benchmark: the mean B of the upsampled vectors of ``benchmark_sizes``, all-ones at the start, minimises L;
-    - auxiliary: the vectors of ``auxiliary_sizes`` start as B; S_k = the mean of all upsampled vectors minimises L, the
-      benchmark ones being tuned with the others;
-    - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k; a pair ends when (s(x_k) - s(r)) / R_1 <= ``rest``;
-    - fusion: w_k >= 0 minimises the first and the last term of L for M = min(1, sum_k w_k S_k) on x;
+    - benchmark: the mean B of the upsampled vectors of ``benchmark_sizes``, all-ones at the start, minimises
+      keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the later steps;
+    - auxiliary: the vectors of ``benchmark_sizes`` and ``auxiliary_sizes`` start as B; S_k, their mean, minimises
+      keep_k(T) + destroy_k(T) for T = sigmoid((S_k - q) / softness), q the value that a share a of the pixels exceeds, a from
+      ``areas`` in turn: what counts is which pixels come first, at every area, and no shade of a mask can be adversarial;
+    - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
+      (s(x_k) - s(r)) / R_1 <= ``rest``;
+    - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of ``size_weights``;
       saliency = min-max of sum_k w_k S_k.
 
     >>> from protomask import HDM, Classifier                                   # doctest: +SKIP
@@ -46,25 +47,31 @@ class HDM:
         rest: share of the score's range below which nothing is left to find.
         benchmark_steps, auxiliary_steps, fusion_steps: Adam's steps; of fusion, 0 gives every module the weight 1.
         rate: Adam's learning rate; that of fusion is the same.
-        size_weight: lambda, the price of showing everything.
-        background: ``"zero"`` (the mean colour), ``"blur"`` or ``"noise"``.
+        size_weights: lambda at the first and at the last step of the benchmark.
+        settle: share of the benchmark's steps before its mean begins.
+        areas: shares of the image at which the auxiliary stage cuts its mask.
+        softness: of the cut, in units of the mask.
+        background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
         seed: of the noise.
         batch_size, precision: see :class:`protomask.localizers.MDM`.
 
-    Cost in forward-backward passes per pair: per module that it enters 2 (benchmark_steps + auxiliary_steps), and
+    Cost in forward-backward passes per pair: per module that it enters benchmark_steps + 2 auxiliary_steps, and
     fusion_steps where there is more than one.
     """
 
-    benchmark_sizes: tuple[int, ...] = (7, 14)
-    auxiliary_sizes: tuple[int, ...] = (28, 56)
-    modules: int = 3
+    benchmark_sizes: tuple[int, ...] = (7, 14, 28)
+    auxiliary_sizes: tuple[int, ...] = (56,)
+    modules: int = 2
     rest: float = 0.1
-    benchmark_steps: int = 15
-    auxiliary_steps: int = 10
+    benchmark_steps: int = 24
+    auxiliary_steps: int = 16
     fusion_steps: int = 10
     rate: float = 0.1
-    size_weight: float = 1.0
-    background: str = "zero"
+    size_weights: tuple[float, float] = (1.0, 4.0)
+    settle: float = 0.5
+    areas: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16)
+    softness: float = 0.1
+    background: str = "alternating"
     seed: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
@@ -76,7 +83,12 @@ class HDM:
         for name, least in (("modules", 1), ("benchmark_steps", 1), ("auxiliary_steps", 1), ("fusion_steps", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"HDM: {name}={getattr(self, name)}; give at least {least}")
-        for name, value, known in (("background", self.background, BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
+        if len(self.size_weights) != 2 or not min(self.size_weights) > 0:
+            raise InputError(f"HDM: size_weights are {self.size_weights}; give the first and the last, both positive")
+        if not self.areas or not all(0 < area < 1 for area in self.areas) or self.softness <= 0 or not 0 <= self.settle <= 1:
+            raise InputError(f"HDM: areas={self.areas}, softness={self.softness}, settle={self.settle}; give areas between 0 and 1, "
+                             "a positive softness, and 0 to 1")
+        for name, value, known in (("background", self.background, OBJECTIVE_BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"HDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
 
@@ -101,10 +113,10 @@ class HDM:
     def _superimposed(self, explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
         """S_k, (B, H, W), of one module."""
         options = {"optimiser": Adam(self.rate), "batch_size": self.batch_size}
-        benchmark = learn_masks(explained, images, index, _Vectors(self, explained, self.benchmark_sizes),
-                                steps=self.benchmark_steps, **options).result
-        every = _Vectors(self, explained, self.benchmark_sizes + self.auxiliary_sizes, start=benchmark)
-        return learn_masks(explained, images, index, every, steps=self.auxiliary_steps, **options).result
+        benchmark = Stack(explained, self.benchmark_sizes, self.size_weights, self.benchmark_steps, self.settle, "signed",
+                          self.background, self.seed)
+        rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, **options).result
+        return learn_masks(explained, images, index, _Auxiliary(self, explained, rough), steps=self.auxiliary_steps, **options).result
 
     def _without(self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor,
                  going: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +124,7 @@ class HDM:
         parts = []
         with torch.no_grad(), frozen(explained):
             for rows in torch.arange(len(images), device=images.device).split(self.batch_size or 16):
-                hidden = background(images[rows], index[rows], self.background, seed=self.seed).expand_as(images[rows])
+                hidden = torch.zeros_like(images[rows])
                 rest = torch.lerp(left[rows], hidden, mask[rows, None])
                 whole, now, empty = (explained.score(x.contiguous(), index[rows].long()) for x in (images[rows], rest, hidden))
                 parts.append((rest, now - empty > self.rest * (whole - empty)))
@@ -130,32 +142,30 @@ class HDM:
 
 
 @dataclass(frozen=True)
-class _Vectors:
-    """The superimposed mask of one module; see :class:`protomask.localizers.learning.MaskProblem`."""
+class _Auxiliary:
+    """S_k out of the benchmark ``rough`` (N, H, W)."""
 
     settings: HDM
     explained: Explainable
-    sizes: tuple[int, ...]
-    start: Tensor | None = None
-    """(N, H, W), what all vectors start as; None: ones"""
+    rough: Tensor
 
     def begin(self, pairs: Pairs) -> None:
         begin_objective(self.explained, pairs, self.settings.background, self.settings.seed)
-        for number, size in enumerate(self.sizes):
-            shape = grid_shape(size, pairs.image_size)
-            pairs.learned[f"vector{number}"] = (
-                pairs.images.new_ones(len(pairs), 1, *shape) if self.start is None
-                else F.adaptive_avg_pool2d(self.start[pairs.position][:, None], shape))
+        sizes = self.settings.benchmark_sizes + self.settings.auxiliary_sizes
+        pairs.learned.update(vectors_of(self.rough[pairs.position][:, None], sizes))
 
     def mask(self, pairs: Pairs) -> Tensor:
-        return sum(upsample(vector, pairs.image_size) for vector in pairs.learned.values()) / len(pairs.learned)
+        return superimposed(pairs.learned, pairs.image_size)
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        return shown(pairs, mask), shown(pairs, 1 - mask)
+        areas = torch.tensor(self.settings.areas, dtype=mask.dtype, device=mask.device)
+        ordered = mask.detach().flatten(1).sort(1, descending=True).values
+        place = (areas[pairs.step % len(areas)] * ordered.shape[1]).long()
+        cut = torch.sigmoid((mask - ordered.gather(1, place[:, None])[..., None, None]) / self.settings.softness)
+        return shown(pairs, cut), shown(pairs, 1 - cut)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        size = mask.mean((1, 2, 3))
-        return fall(pairs, scores[0]).relu() + remainder(pairs, scores[1]) + self.settings.size_weight * size
+        return fall(pairs, scores[0]) + destroyed(pairs, scores[1], "signed")
 
     def after_step(self, pairs: Pairs) -> None:
         for vector in pairs.learned.values():
@@ -185,7 +195,7 @@ class _Fusion:
         return (shown(pairs, mask),)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        return fall(pairs, scores[0]).relu() + self.settings.size_weight * mask.mean((1, 2, 3))
+        return fall(pairs, scores[0]) + self.settings.size_weights[1] * mask.mean((1, 2, 3))
 
     def after_step(self, pairs: Pairs) -> None:
         pairs.learned["weights"].clamp_(min=0)

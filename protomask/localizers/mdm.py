@@ -9,117 +9,101 @@ from torch import Tensor
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.masks import BACKGROUNDS, grid_shape, upsample
-from protomask.localizers.objective import begin_objective, fall, remainder, shown
+from protomask.localizers.learning import learn_masks
+from protomask.localizers.objective import CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.optimisers import Adam
 from protomask.localizers.speed import PRECISIONS, faster
-
-CONSISTENCY = ("one-sided", "absolute", "squared")
-
+from protomask.localizers.stack import Stack
 
 @dataclass(frozen=True)
 class MDM:
-    """Masks of several sizes, each learned to keep the score with little of the image, stacked into one map.
+    """Mask vectors of several sizes, learned to keep the score with little of the image, stacked into one map.
 
-    Known: mask vectors of different sizes, each trained by constraining its values and keeping the activation consistent;
-    masks of different scales stacked; nothing of the network's inside is used; all-ones start. Reconstruction, for a mask
-    M = bilinear upsampling of v in [0, 1], the background r and the score's range R = s(x) - s(r):
+    Known: mask vectors of different sizes, trained by constraining their values and keeping the activation consistent;
+    masks of different scales stacked; nothing of the network's inside is used; all-ones start. Reconstruction, for the stack
+    M = mean of the bilinear upsamplings of v_n in [0, 1], n in ``sizes``, the background r and the score's range
+    R = s(x) - s(r):
 
-    - *keeping*, on the finest of ``sizes``: minimise  max(0, s(x) - s(x M + r (1 - M))) / R  +  size_weight mean(v),
-    - *destroying*, on each of ``sizes``: minimise  max(0, s(x (1 - M) + r M) - s(r)) / R  +  size_weight mean(v),
-    - saliency = min-max of (keeping mask + destroy_share * mean of the destroying masks).
+    - *keeping*: minimise  (s(x) - s(x M + r (1 - M))) / R  +  lambda mean(v);
+    - lambda grows geometrically from the first to the last of ``size_weights``, and the mask is the mean over the later steps:
+      what outlives a high price counts more;
+    - r is the mean colour and the blurred image in turn, so that the mask owes nothing to either;
+    - saliency = min-max of the mask.
 
-    The keeping mask says what is enough, and is zero over most of the image; the destroying masks order the rest by what
-    else the score could rest on.
+    Optional, *destroying* (``destroy_steps`` > 0): a further stack that minimises  (s(x (1 - M) + r M) - s(r)) / R  +
+    lambda mean(v), with a lambda of its own, is added with the weight ``destroy_share``.
 
     >>> from protomask import Classifier                                        # doctest: +SKIP
     >>> saliency = MDM()(Classifier(model), images, classes)                    # doctest: +SKIP
 
     Args:
-        sizes: cells along the image's shorter side, coarse to fine.
-        size_weight: lambda, the price of showing everything.
-        keep_steps, keep_rate: Adam's steps and learning rate for the keeping mask.
-        destroy_steps, destroy_rate: likewise for each destroying mask; 0 steps leave them out.
-        destroy_share: weight of the destroying masks in the map.
-        consistency: ``"one-sided"`` (only a fall of the score counts), ``"absolute"`` or ``"squared"``.
-        background: ``"zero"`` (the mean colour), ``"blur"`` or ``"noise"``.
+        sizes: cells along the image's shorter side.
+        size_weights: lambda at the first and at the last step, the price of showing everything.
+        keep_steps, keep_rate: Adam's steps and learning rate.
+        together: learn the stack as one mask; False: each vector alone, the masks averaged afterwards (and len(sizes) times
+            the cost).
+        settle: share of the steps before the mean begins; 1 takes the last mask alone.
+        consistency: ``"signed"`` as above, ``"one-sided"`` (only a fall of the score counts), ``"absolute"``, ``"squared"``.
+        background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
+        destroy_sizes, destroy_weights, destroy_steps, destroy_rate: the same for destroying; 0 steps leave it out.
+        destroy_share: weight of the destroying mask in the map.
         seed: of the noise.
         batch_size: pairs learned together, see :func:`protomask.localizers.learning.learn_masks`; does not change the result.
         precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
 
-    Cost: keep_steps + len(sizes) * destroy_steps forward-backward passes per pair, 44 by default.
+    Cost: keep_steps + destroy_steps forward-backward passes per pair.
     """
 
     sizes: tuple[int, ...] = (7, 14, 28)
-    size_weight: float = 1.0
-    keep_steps: int = 14
+    size_weights: tuple[float, float] = (1.0, 4.0)
+    keep_steps: int = 24
     keep_rate: float = 0.1
-    destroy_steps: int = 10
+    together: bool = True
+    settle: float = 0.375
+    consistency: str = "signed"
+    background: str = "alternating"
+    destroy_sizes: tuple[int, ...] = (7, 14, 28)
+    destroy_weights: tuple[float, float] = (1.0, 1.0)
+    destroy_steps: int = 0
     destroy_rate: float = 0.15
     destroy_share: float = 0.05
-    consistency: str = "one-sided"
-    background: str = "zero"
     seed: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if not self.sizes or min(self.sizes) < 1:
-            raise InputError(f"MDM: sizes are {self.sizes}; give at least one, each at least 1")
-        for name, value, known in (("consistency", self.consistency, CONSISTENCY), ("background", self.background, BACKGROUNDS),
-                                   ("precision", self.precision, PRECISIONS)):
+        for name in ("sizes", "destroy_sizes"):
+            if min(getattr(self, name), default=0) < 1:
+                raise InputError(f"MDM: {name} are {getattr(self, name)}; give at least one, each at least 1")
+        for name in ("size_weights", "destroy_weights"):
+            if len(getattr(self, name)) != 2 or not min(getattr(self, name)) > 0:
+                raise InputError(f"MDM: {name} are {getattr(self, name)}; give the first and the last, both positive")
+        for name, value, known in (("consistency", self.consistency, CONSISTENCY), ("precision", self.precision, PRECISIONS),
+                                   ("background", self.background, OBJECTIVE_BACKGROUNDS)):
             if value not in known:
                 raise InputError(f"MDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
-        if self.keep_steps < 1 or self.destroy_steps < 0:
-            raise InputError(f"MDM: keep_steps={self.keep_steps}, destroy_steps={self.destroy_steps}; give at least 1 and 0")
+        if self.keep_steps < 1 or self.destroy_steps < 0 or not 0 <= self.settle <= 1:
+            raise InputError(f"MDM: keep_steps={self.keep_steps}, destroy_steps={self.destroy_steps}, settle={self.settle}; "
+                             "give at least 1 and 0, and 0 to 1")
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
         explained = faster(explained, images, index, self.precision)
 
-        def learn(destroy: bool, size: int) -> Tensor:
-            steps, rate = (self.destroy_steps, self.destroy_rate) if destroy else (self.keep_steps, self.keep_rate)
-            return learn_masks(explained, images, index, _Grid(self, explained, size, destroy), steps=steps,
-                               optimiser=Adam(rate), batch_size=self.batch_size, progress=progress,
-                               description=f"mdm {'destroy' if destroy else 'keep'} {size}").result
+        def stacked(destroy: bool) -> Tensor:
+            sizes, weights, steps, rate = (
+                (self.destroy_sizes, self.destroy_weights, self.destroy_steps, self.destroy_rate) if destroy
+                else (self.sizes, self.size_weights, self.keep_steps, self.keep_rate))
+            groups = [sizes] if self.together else [(size,) for size in sizes]
+            return sum(learn_masks(
+                explained, images, index, Stack(explained, group, weights, steps, self.settle, self.consistency, self.background,
+                                                self.seed, destroy),
+                steps=steps, optimiser=Adam(rate), batch_size=self.batch_size, progress=progress,
+                description=f"mdm {'destroy' if destroy else 'keep'} {'+'.join(map(str, group))}").result
+                for group in groups) / len(groups)
 
-        total = learn(False, self.sizes[-1])
+        total = stacked(False)
         if self.destroy_steps:
-            total = total + self.destroy_share * sum(learn(True, size) for size in self.sizes) / len(self.sizes)
+            total = total + self.destroy_share * stacked(True)
         return min_max(total)
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """One mask vector: see :class:`protomask.localizers.learning.MaskProblem`."""
-
-    settings: MDM
-    explained: Explainable
-    size: int
-    destroy: bool
-
-    def begin(self, pairs: Pairs) -> None:
-        pairs.learned["vector"] = pairs.images.new_ones(len(pairs), 1, *grid_shape(self.size, pairs.image_size))
-        begin_objective(self.explained, pairs, self.settings.background, self.settings.seed)
-
-    def mask(self, pairs: Pairs) -> Tensor:
-        return upsample(pairs.learned["vector"], pairs.image_size)
-
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        return (shown(pairs, 1 - mask if self.destroy else mask),)
-
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        if self.destroy:
-            consistency = remainder(pairs, scores[0])
-        else:
-            lost = fall(pairs, scores[0])
-            consistency = {"one-sided": lost.relu(), "absolute": lost.abs(), "squared": lost.square()}[self.settings.consistency]
-        return consistency + self.settings.size_weight * pairs.learned["vector"].mean((1, 2, 3))
-
-    def after_step(self, pairs: Pairs) -> None:
-        pairs.learned["vector"].clamp_(0, 1)
-
-    def result(self, pairs: Pairs) -> Tensor:
-        return upsample(pairs.learned["vector"], pairs.image_size)[:, 0]

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from protomask.explainable import Explainable
 from protomask.localizers.learning import Pairs
-from protomask.localizers.masks import background
+from protomask.localizers.masks import BACKGROUNDS, background
+
+
+ALTERNATING = "alternating"
+OBJECTIVE_BACKGROUNDS = (*BACKGROUNDS, ALTERNATING)
+CONSISTENCY = ("signed", "one-sided", "absolute", "squared")
 
 
 def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int = 0) -> None:
@@ -17,17 +22,38 @@ def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int =
     score's size keeps the terms finite then.
 
     Args:
-        kind, seed: see :func:`protomask.localizers.masks.background`.
+        kind, seed: see :func:`protomask.localizers.masks.background`; or ``"alternating"``: zero in the first step, blur in
+            the second, and so on, so that a mask owes nothing to one background. R is that of zero.
     """
-    hidden = background(pairs.images, pairs.index, kind, seed=seed)
+    hidden = background(pairs.images, pairs.index, "zero" if kind == ALTERNATING else kind, seed=seed)
     empty = explained.score(hidden.expand_as(pairs.images).contiguous(), pairs.index).detach().nan_to_num(0.0, 0.0, 0.0)
     pairs.fixed["background"], pairs.fixed["empty"] = hidden, empty
     pairs.fixed["range"] = (pairs.score - empty).maximum(0.01 * pairs.score.abs()).clamp_min(1e-6)
+    if kind == ALTERNATING:
+        pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur")
 
 
 def shown(pairs: Pairs, mask: Tensor) -> Tensor:
-    """x*m + r*(1-m), (B, 3, H, W); r is the background, m (B, 1, H, W)."""
-    return torch.lerp(pairs.fixed["background"].expand_as(pairs.images), pairs.images, mask)
+    """x*m + r*(1-m), (B, 3, H, W); r is this step's background, m (B, 1, H, W)."""
+    hidden = pairs.fixed["background"].expand_as(pairs.images)
+    if "blurred" in pairs.fixed:
+        hidden = torch.where((pairs.step % 2 == 1)[:, None, None, None], pairs.fixed["blurred"], hidden)
+    return torch.lerp(hidden, pairs.images, mask)
+
+
+def kept(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
+    """(B,) what keeping costs, from the scores of x*m + r*(1-m): a function of :func:`fall`.
+
+    ``"signed"``: the fall itself, so that a score above the image's is a gain; ``"one-sided"``: max(0, fall);
+    ``"absolute"`` and ``"squared"``: |fall| and fall^2.
+    """
+    lost = fall(pairs, scores)
+    return {"signed": lambda: lost, "one-sided": lost.relu, "absolute": lost.abs, "squared": lost.square}[consistency]()
+
+
+def destroyed(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
+    """(B,) what destroying costs, from the scores of x*(1-m) + r*m: their share of the range, signed or at least zero."""
+    return (scores - pairs.fixed["empty"]) / pairs.fixed["range"] if consistency == "signed" else remainder(pairs, scores)
 
 
 def fall(pairs: Pairs, scores: Tensor) -> Tensor:
@@ -38,6 +64,22 @@ def fall(pairs: Pairs, scores: Tensor) -> Tensor:
 def remainder(pairs: Pairs, scores: Tensor) -> Tensor:
     """(B,) how much of its range the score still has: max(0, scores - s(r)) / R."""
     return (scores - pairs.fixed["empty"]).relu() / pairs.fixed["range"]
+
+
+def growing(first: float, last: float, step: Tensor, steps: int) -> Tensor:
+    """(B,) geometric from ``first`` at step 0 to ``last`` at step ``steps`` - 1."""
+    return first * (last / first) ** (step / max(steps - 1, 1))
+
+
+def settled(pairs: Pairs, values: dict[str, Tensor], steps: int, settle: float) -> None:
+    """Called after each step: makes ``pairs.fixed[name]`` the mean of ``values[name]`` over the steps after a share ``settle``.
+
+    The last step always counts. ``pairs.step`` counts from 1 here.
+    """
+    first = min(int(settle * steps) + 1, steps)
+    share = torch.where(pairs.step >= first, 1 / (pairs.step - first + 1).clamp_min(1), 0.0)
+    for name, value in values.items():
+        pairs.fixed[name] = torch.lerp(pairs.fixed[name], value, share.to(value).view(-1, *[1] * (value.ndim - 1)))
 
 
 def probability(explained: Explainable, scores: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from tests.localizers.toys import Constant, Network, pairs
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 METHODS = {
-    "mdm": MDM(sizes=(4, 8), keep_steps=3, destroy_steps=2),
+    "mdm": MDM(sizes=(4, 8), keep_steps=3, destroy_sizes=(4, 8), destroy_steps=2),
     "hdm": HDM(benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=2, benchmark_steps=2, auxiliary_steps=2, fusion_steps=2),
     "neuromask": NeuroMask(steps=3),
     "meaningful": MeaningfulPerturbation(cells=8, steps=3),

@@ -3,9 +3,10 @@ import torch
 
 from protomask.errors import InputError
 from protomask.localizers import MDM
+from protomask.localizers.masks import background
 from tests.localizers.toys import Constant, Linear, Network, Region, pairs
 
-QUICK = MDM(sizes=(4, 8), keep_steps=12, destroy_steps=8)
+QUICK = MDM(sizes=(4, 8), keep_steps=24, keep_rate=0.15, destroy_sizes=(4, 8), destroy_steps=8)
 
 
 def test_the_map_lies_on_the_evidence():
@@ -59,28 +60,39 @@ def test_the_model_is_left_as_it_was_also_after_an_error():
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
 
 
-def test_keeping_follows_its_equation():
-    """Two steps of Adam in float64, written out for one pair."""
+@pytest.mark.parametrize("destroy", [False, True])
+def test_masks_follow_their_equation(destroy):
+    """Four steps of Adam in float64, written out for one pair: signed consistency, both backgrounds in turn, a growing price,
+    the mean of the last two masks. Where the masks destroy, the keeping one is left at ones by a price of nothing."""
     network = Network().double().eval()
     images, index = (value.double() if value.is_floating_point() else value for value in pairs(1))
-    settings = MDM(sizes=(6,), keep_steps=2, destroy_steps=0)
-    found = settings(network, images, index)
+    learned = MDM(sizes=(6,), size_weights=(0.5, 4.0), keep_steps=4, settle=0.5)
+    if destroy:
+        learned = MDM(sizes=(1,), keep_steps=1, destroy_sizes=(6,), destroy_weights=(0.5, 4.0), destroy_steps=4, destroy_rate=0.1,
+                      destroy_share=1.0, settle=0.5)
+    found = learned(network, images, index)
     up = torch.nn.Upsample(size=(24, 24), mode="bilinear")
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
     scale = torch.maximum(whole - empty, 0.01 * whole.abs())
-    vector, mean, square = torch.ones(1, 1, 6, 6, dtype=torch.float64), 0.0, 0.0
-    for step in (1, 2):
+    blurred = background(images, index, "blur")
+    vector, mean, square, masks = torch.ones(1, 1, 6, 6, dtype=torch.float64), 0.0, 0.0, []
+    for step in (1, 2, 3, 4):
         vector = vector.detach().requires_grad_()
-        loss = ((whole - network.score(images * up(vector), index)) / scale).relu().sum() + vector.mean()
+        hidden, mask = (images * 0 if step % 2 else blurred), up(vector)
+        score = network.score(images * mask + hidden * (1 - mask) if not destroy else images * (1 - mask) + hidden * mask, index)
+        cost = (score - empty if destroy else whole - score) / scale
+        loss = cost.sum() + 0.5 * 8 ** ((step - 1) / 3) * vector.mean()
         gradient, = torch.autograd.grad(loss, vector)
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         vector = (vector - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)).clamp(0, 1)
-    expected = up(vector.detach())[0, 0]
-    expected = (expected - expected.min()) / (expected.max() - expected.min()) if expected.max() > expected.min() + 1e-5 else expected * 0
+        masks.append(vector.detach())
+    expected = up((masks[2] + masks[3]) / 2)[0, 0]
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("settings", [{"sizes": ()}, {"consistency": "both"}, {"background": "grey"}, {"keep_steps": 0}])
+@pytest.mark.parametrize("settings", [{"sizes": ()}, {"destroy_sizes": (0,)}, {"size_weights": (0.0, 1.0)}, {"consistency": "both"},
+                                      {"background": "grey"}, {"keep_steps": 0}, {"settle": 2.0}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="MDM"):
         MDM(**settings)
