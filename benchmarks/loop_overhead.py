@@ -39,7 +39,7 @@ def main() -> None:
     images = torch.randn(options.batch_size, 3, size, size, device=options.device).contiguous(memory_format=torch.channels_last)
     index = torch.arange(options.batch_size, device=options.device)
     localizer = MDM(batch_size=options.batch_size, precision=options.precision)
-    passes = localizer.keep_steps + localizer.destroy_steps
+    passes = localizer.keep_steps + len(localizer.destroy_sizes) * localizer.destroy_steps
     network = faster(classifier, images, index, options.precision)
 
     def bare() -> None:

@@ -30,9 +30,10 @@ class HDM:
 
     - benchmark: the mean B of the upsampled vectors of ``benchmark_sizes``, all-ones at the start, minimises
       keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the later steps;
-    - auxiliary: the vectors of ``benchmark_sizes`` and ``auxiliary_sizes`` start as B; S_k, their mean, minimises
-      keep_k(T) + destroy_k(T) for T = sigmoid((S_k - q) / softness), q the value that a share a of the pixels exceeds, a from
+    - auxiliary: the vectors of ``benchmark_sizes`` and ``auxiliary_sizes`` start as B; A, their mean, minimises
+      keep_k(T) + destroy_k(T) for T = sigmoid((A - q) / softness), q the value that a share a of the pixels exceeds, a from
       ``areas`` in turn: what counts is which pixels come first, at every area, and no shade of a mask can be adversarial;
+      S_k = A B^guide, both scaled to [0, 1]: the fine mask counts where the rough one looks;
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``rest``;
     - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of ``size_weights``;
@@ -51,6 +52,7 @@ class HDM:
         settle: share of the benchmark's steps before its mean begins.
         areas: shares of the image at which the auxiliary stage cuts its mask.
         softness: of the cut, in units of the mask.
+        guide: how much the benchmark holds the auxiliary mask to its regions; 0: not at all.
         background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
         seed: of the noise.
         batch_size, precision: see :class:`protomask.localizers.MDM`.
@@ -68,9 +70,10 @@ class HDM:
     fusion_steps: int = 10
     rate: float = 0.1
     size_weights: tuple[float, float] = (1.0, 4.0)
-    settle: float = 0.5
+    settle: float = 0.375
     areas: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16)
     softness: float = 0.1
+    guide: float = 0.75
     background: str = "alternating"
     seed: int = 0
     batch_size: int | None = None
@@ -85,9 +88,9 @@ class HDM:
                 raise InputError(f"HDM: {name}={getattr(self, name)}; give at least {least}")
         if len(self.size_weights) != 2 or not min(self.size_weights) > 0:
             raise InputError(f"HDM: size_weights are {self.size_weights}; give the first and the last, both positive")
-        if not self.areas or not all(0 < area < 1 for area in self.areas) or self.softness <= 0 or not 0 <= self.settle <= 1:
-            raise InputError(f"HDM: areas={self.areas}, softness={self.softness}, settle={self.settle}; give areas between 0 and 1, "
-                             "a positive softness, and 0 to 1")
+        if not self.areas or not all(0 < area < 1 for area in self.areas) or self.softness <= 0 or self.guide < 0 or not 0 <= self.settle <= 1:
+            raise InputError(f"HDM: areas={self.areas}, softness={self.softness}, guide={self.guide}, "
+                             f"settle={self.settle}; give areas between 0 and 1, a positive softness, no negative guide, and 0 to 1")
         for name, value, known in (("background", self.background, OBJECTIVE_BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"HDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
@@ -116,7 +119,8 @@ class HDM:
         benchmark = Stack(explained, self.benchmark_sizes, self.size_weights, self.benchmark_steps, self.settle, "signed",
                           self.background, self.seed)
         rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, **options).result
-        return learn_masks(explained, images, index, _Auxiliary(self, explained, rough), steps=self.auxiliary_steps, **options).result
+        fine = learn_masks(explained, images, index, _Auxiliary(self, explained, rough), steps=self.auxiliary_steps, **options).result
+        return min_max(fine).to(images) * min_max(rough).to(images) ** self.guide
 
     def _without(self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor,
                  going: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import learn_masks
-from protomask.localizers.objective import CONSISTENCY, OBJECTIVE_BACKGROUNDS
+from protomask.localizers.objective import ALTERNATING, CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.optimisers import Adam
 from protomask.localizers.speed import PRECISIONS, faster
 from protomask.localizers.stack import Stack
@@ -28,10 +28,10 @@ class MDM:
     - lambda grows geometrically from the first to the last of ``size_weights``, and the mask is the mean over the later steps:
       what outlives a high price counts more;
     - r is the mean colour and the blurred image in turn, so that the mask owes nothing to either;
-    - saliency = min-max of the mask.
-
-    Optional, *destroying* (``destroy_steps`` > 0): a further stack that minimises  (s(x (1 - M) + r M) - s(r)) / R  +
-    lambda mean(v), with a lambda of its own, is added with the weight ``destroy_share``.
+    - *destroying*, on each of ``destroy_sizes`` alone: minimise  max(0, s(x (1 - M) + r M) - s(r)) / R  +  destroy_weight mean(v),
+      r the mean colour; the mean of these masks is added with the small weight ``destroy_share``. The keeping mask is zero
+      over most of the image; these order the rest by what else the score could rest on;
+    - saliency = min-max of the sum.
 
     >>> from protomask import Classifier                                        # doctest: +SKIP
     >>> saliency = MDM()(Classifier(model), images, classes)                    # doctest: +SKIP
@@ -45,26 +45,26 @@ class MDM:
         settle: share of the steps before the mean begins; 1 takes the last mask alone.
         consistency: ``"signed"`` as above, ``"one-sided"`` (only a fall of the score counts), ``"absolute"``, ``"squared"``.
         background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
-        destroy_sizes, destroy_weights, destroy_steps, destroy_rate: the same for destroying; 0 steps leave it out.
+        destroy_sizes, destroy_weight, destroy_steps, destroy_rate: the same for destroying; 0 steps leave it out.
         destroy_share: weight of the destroying mask in the map.
         seed: of the noise.
         batch_size: pairs learned together, see :func:`protomask.localizers.learning.learn_masks`; does not change the result.
         precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
 
-    Cost: keep_steps + destroy_steps forward-backward passes per pair.
+    Cost: keep_steps + len(destroy_sizes) * destroy_steps forward-backward passes per pair, 52 by default.
     """
 
     sizes: tuple[int, ...] = (7, 14, 28)
     size_weights: tuple[float, float] = (1.0, 4.0)
-    keep_steps: int = 24
+    keep_steps: int = 28
     keep_rate: float = 0.1
     together: bool = True
     settle: float = 0.375
     consistency: str = "signed"
     background: str = "alternating"
     destroy_sizes: tuple[int, ...] = (7, 14, 28)
-    destroy_weights: tuple[float, float] = (1.0, 1.0)
-    destroy_steps: int = 0
+    destroy_weight: float = 1.0
+    destroy_steps: int = 8
     destroy_rate: float = 0.15
     destroy_share: float = 0.05
     seed: int = 0
@@ -75,9 +75,9 @@ class MDM:
         for name in ("sizes", "destroy_sizes"):
             if min(getattr(self, name), default=0) < 1:
                 raise InputError(f"MDM: {name} are {getattr(self, name)}; give at least one, each at least 1")
-        for name in ("size_weights", "destroy_weights"):
-            if len(getattr(self, name)) != 2 or not min(getattr(self, name)) > 0:
-                raise InputError(f"MDM: {name} are {getattr(self, name)}; give the first and the last, both positive")
+        if len(self.size_weights) != 2 or not min(*self.size_weights, self.destroy_weight) > 0:
+            raise InputError(f"MDM: size_weights are {self.size_weights} and destroy_weight {self.destroy_weight}; give the first and "
+                             "the last of the former, and all positive")
         for name, value, known in (("consistency", self.consistency, CONSISTENCY), ("precision", self.precision, PRECISIONS),
                                    ("background", self.background, OBJECTIVE_BACKGROUNDS)):
             if value not in known:
@@ -91,19 +91,20 @@ class MDM:
         check_pairs(images, index)
         explained = faster(explained, images, index, self.precision)
 
-        def stacked(destroy: bool) -> Tensor:
-            sizes, weights, steps, rate = (
-                (self.destroy_sizes, self.destroy_weights, self.destroy_steps, self.destroy_rate) if destroy
-                else (self.sizes, self.size_weights, self.keep_steps, self.keep_rate))
-            groups = [sizes] if self.together else [(size,) for size in sizes]
-            return sum(learn_masks(
-                explained, images, index, Stack(explained, group, weights, steps, self.settle, self.consistency, self.background,
-                                                self.seed, destroy),
-                steps=steps, optimiser=Adam(rate), batch_size=self.batch_size, progress=progress,
-                description=f"mdm {'destroy' if destroy else 'keep'} {'+'.join(map(str, group))}").result
-                for group in groups) / len(groups)
+        def learn(sizes: tuple[int, ...], destroy: bool = False) -> Tensor:
+            if destroy:
+                steps, rate = self.destroy_steps, self.destroy_rate
+                weights, settle, consistency = (self.destroy_weight,) * 2, 1.0, "one-sided"
+                hidden = "zero" if self.background == ALTERNATING else self.background
+            else:
+                steps, rate = self.keep_steps, self.keep_rate
+                weights, settle, consistency, hidden = self.size_weights, self.settle, self.consistency, self.background
+            stack = Stack(explained, sizes, weights, steps, settle, consistency, hidden, self.seed, destroy)
+            return learn_masks(explained, images, index, stack, steps=steps, optimiser=Adam(rate), batch_size=self.batch_size,
+                               progress=progress, description=f"mdm {'destroy' if destroy else 'keep'} {'+'.join(map(str, sizes))}").result
 
-        total = stacked(False)
+        groups = [self.sizes] if self.together else [(size,) for size in self.sizes]
+        total = sum(learn(group) for group in groups) / len(groups)
         if self.destroy_steps:
-            total = total + self.destroy_share * stacked(True)
+            total = total + self.destroy_share * sum(learn((size,), True) for size in self.destroy_sizes) / len(self.destroy_sizes)
         return min_max(total)

@@ -6,7 +6,7 @@ from protomask.localizers import HDM
 from tests.localizers.toys import Both, Constant, Linear, Network, Region, pairs
 
 QUICK = HDM(benchmark_sizes=(4, 8), auxiliary_sizes=(12,), modules=2, benchmark_steps=24, auxiliary_steps=6, fusion_steps=3, rate=0.15,
-            settle=0.5)
+            settle=0.5, background="zero")  # on images of one colour a blur hides nothing
 
 
 def test_the_map_lies_on_the_evidence():
@@ -41,7 +41,7 @@ def test_the_cascade_ends_where_nothing_is_left():
     costs = []
     for modules in (1, 4):
         calls.clear()
-        settings = HDM(benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=modules, benchmark_steps=20, auxiliary_steps=5)
+        settings = HDM(benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=modules, rest=0.4, background="zero")
         settings(Watched(slice(0, 6), slice(0, 6)), images, index)
         costs.append(len(calls))
     assert costs[0] == costs[1]
@@ -64,6 +64,52 @@ def test_a_batch_gives_what_a_loop_gives():
     torch.testing.assert_close(whole, chunks, atol=2e-3, rtol=0)
 
 
+def test_one_module_follows_its_equation():
+    """Two steps of the auxiliary stage out of a benchmark of two, written out for one pair in float64."""
+    network = Network().double().eval()
+    images, index = pairs(1)
+    images = images.double()
+    settings = HDM(benchmark_sizes=(4,), auxiliary_sizes=(6,), modules=1, benchmark_steps=2, auxiliary_steps=2, size_weights=(3.0, 3.0),
+                   settle=1.0, areas=(0.1, 0.3), softness=0.2, guide=0.5, background="zero")
+    found = settings(network, images, index)
+    whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
+    scale = torch.maximum(whole - empty, 0.01 * whole.abs())
+
+    def up(vector):
+        return torch.nn.functional.interpolate(vector, (24, 24), mode="bilinear")
+
+    def unit(values):
+        return (values - values.min()) / (values.max() - values.min())
+
+    def adam(vectors, cost, steps):
+        moments = [[0.0, 0.0] for _ in vectors]
+        for step in range(1, steps + 1):
+            vectors = [vector.detach().requires_grad_() for vector in vectors]
+            gradients = torch.autograd.grad(cost(vectors, step - 1), vectors)
+            for moment, gradient in zip(moments, gradients):
+                moment[0] = 0.9 * moment[0] + 0.1 * gradient
+                moment[1] = 0.999 * moment[1] + 0.001 * gradient**2
+            vectors = [(vector - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)).clamp(0, 1)
+                       for vector, (mean, square) in zip(vectors, moments)]
+        return [vector.detach() for vector in vectors]
+
+    def rough_cost(vectors, step):
+        return ((whole - network.score(images * up(vectors[0]), index)) / scale + 3 * vectors[0].mean()).sum()
+
+    def fine_cost(vectors, step):
+        mask = (up(vectors[0]) + up(vectors[1])) / 2
+        threshold = mask.detach().flatten().sort(descending=True).values[int((0.1, 0.3)[step] * 576)]
+        cut = torch.sigmoid((mask - threshold) / 0.2)
+        shown, hidden = network.score(images * cut, index), network.score(images * (1 - cut), index)
+        return ((whole - shown) / scale + (hidden - empty) / scale).sum()
+
+    rough = up(adam([torch.ones(1, 1, 4, 4, dtype=torch.float64)], rough_cost, 2)[0])
+    start = [torch.nn.functional.adaptive_avg_pool2d(rough, side) for side in (4, 6)]
+    fine = adam(start, fine_cost, 2)
+    expected = unit(unit((up(fine[0]) + up(fine[1])) / 2) * unit(rough) ** 0.5)[0, 0]
+    torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("score", [0.0, -3.0, 2.0])
 def test_scores_that_do_not_depend_on_the_image_give_no_nan(score):
     saliency = QUICK(Constant(score), torch.ones(2, 3, 17, 23), torch.tensor([0, 1]))
@@ -78,7 +124,7 @@ def test_negative_scores_are_explained():
 
 
 @pytest.mark.parametrize("settings", [{"benchmark_sizes": ()}, {"auxiliary_sizes": (0,)}, {"modules": 0}, {"fusion_steps": -1},
-                                      {"areas": ()}, {"size_weights": (1.0,)}, {"softness": 0.0},
+                                      {"areas": ()}, {"size_weights": (1.0,)}, {"softness": 0.0}, {"guide": -1.0},
                                       {"background": "grey"}, {"precision": "fp8"}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="HDM"):

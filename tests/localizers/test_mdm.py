@@ -62,14 +62,14 @@ def test_the_model_is_left_as_it_was_also_after_an_error():
 
 @pytest.mark.parametrize("destroy", [False, True])
 def test_masks_follow_their_equation(destroy):
-    """Four steps of Adam in float64, written out for one pair: signed consistency, both backgrounds in turn, a growing price,
-    the mean of the last two masks. Where the masks destroy, the keeping one is left at ones by a price of nothing."""
+    """Four steps of Adam in float64, written out for one pair. Keeping: signed consistency, both backgrounds in turn, a growing
+    price, the mean of the last two masks. Destroying: one-sided, one background and price, the last mask; the keeping mask is
+    then a single cell, which adds nothing to the map."""
     network = Network().double().eval()
     images, index = (value.double() if value.is_floating_point() else value for value in pairs(1))
-    learned = MDM(sizes=(6,), size_weights=(0.5, 4.0), keep_steps=4, settle=0.5)
+    learned = MDM(sizes=(6,), size_weights=(0.5, 4.0), keep_steps=4, destroy_steps=0, settle=0.5)
     if destroy:
-        learned = MDM(sizes=(1,), keep_steps=1, destroy_sizes=(6,), destroy_weights=(0.5, 4.0), destroy_steps=4, destroy_rate=0.1,
-                      destroy_share=1.0, settle=0.5)
+        learned = MDM(sizes=(1,), keep_steps=1, destroy_sizes=(6,), destroy_weight=2.0, destroy_steps=4, destroy_rate=0.1)
     found = learned(network, images, index)
     up = torch.nn.Upsample(size=(24, 24), mode="bilinear")
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
@@ -78,15 +78,15 @@ def test_masks_follow_their_equation(destroy):
     vector, mean, square, masks = torch.ones(1, 1, 6, 6, dtype=torch.float64), 0.0, 0.0, []
     for step in (1, 2, 3, 4):
         vector = vector.detach().requires_grad_()
-        hidden, mask = (images * 0 if step % 2 else blurred), up(vector)
+        hidden, mask = (images * 0 if step % 2 or destroy else blurred), up(vector)
         score = network.score(images * mask + hidden * (1 - mask) if not destroy else images * (1 - mask) + hidden * mask, index)
-        cost = (score - empty if destroy else whole - score) / scale
-        loss = cost.sum() + 0.5 * 8 ** ((step - 1) / 3) * vector.mean()
+        cost = ((score - empty).relu() if destroy else whole - score) / scale
+        loss = cost.sum() + (2.0 if destroy else 0.5 * 8 ** ((step - 1) / 3)) * vector.mean()
         gradient, = torch.autograd.grad(loss, vector)
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         vector = (vector - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)).clamp(0, 1)
         masks.append(vector.detach())
-    expected = up((masks[2] + masks[3]) / 2)[0, 0]
+    expected = up(masks[3] if destroy else (masks[2] + masks[3]) / 2)[0, 0]
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
 
