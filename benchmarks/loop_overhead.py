@@ -17,7 +17,7 @@ import timm
 import torch
 
 from protomask.explainable import Classifier
-from protomask.localizers.mdm import MDM
+from protomask.localizers.mdm import FOR_CLASSES, MDM
 from protomask.localizers.speed import PRECISIONS, faster
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     size = options.image_size
     images = torch.randn(options.batch_size, 3, size, size, device=options.device).contiguous(memory_format=torch.channels_last)
     index = torch.arange(options.batch_size, device=options.device)
-    localizer = MDM(batch_size=options.batch_size, precision=options.precision)
+    localizer = MDM(batch_size=options.batch_size, precision=options.precision).completed(FOR_CLASSES)
     passes = localizer.keep_steps + len(localizer.destroy_sizes) * localizer.destroy_steps
     network = faster(classifier, images, index, options.precision)
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from protomask.errors import InputError
-from protomask.explainable import Explainable
+from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import learn_masks
 from protomask.localizers.objective import ALTERNATING, CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.optimisers import Adam
 from protomask.localizers.speed import PRECISIONS, faster
 from protomask.localizers.stack import Stack
+
+FOR_CLASSES = {"sizes": (7, 14, 28), "size_weights": (1.0, 4.0), "keep_steps": 28, "settle": 0.375, "consistency": "signed",
+               "background": ALTERNATING, "destroy_steps": 8, "destroy_share": 0.02}
+FOR_OTHERS = {"sizes": (28,), "size_weights": (1.0, 1.0), "keep_steps": 14, "settle": 1.0, "consistency": "one-sided",
+              "background": "zero", "destroy_steps": 10, "destroy_share": 0.05}
+"""What None stands for. A class gains by hiding what speaks against it, so the fall is signed and every size helps; the similarity
+of a prototype is at its best on the whole image, and a compact mask orders its pixels best."""
+
 
 @dataclass(frozen=True)
 class MDM:
@@ -33,6 +41,9 @@ class MDM:
       over most of the image; these order the rest by what else the score could rest on;
     - saliency = min-max of the sum.
 
+    Fields that are None are chosen by what is explained: ``FOR_CLASSES`` for a :class:`protomask.Classifier`, ``FOR_OTHERS`` for
+    prototypes and everything else; each was the best on training images of its kind.
+
     >>> from protomask import Classifier                                        # doctest: +SKIP
     >>> saliency = MDM()(Classifier(model), images, classes)                    # doctest: +SKIP
 
@@ -51,46 +62,54 @@ class MDM:
         batch_size: pairs learned together, see :func:`protomask.localizers.learning.learn_masks`; does not change the result.
         precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
 
-    Cost: keep_steps + len(destroy_sizes) * destroy_steps forward-backward passes per pair, 52 by default.
+    Cost: keep_steps + len(destroy_sizes) * destroy_steps forward-backward passes per pair: 52 for classes, 44 for prototypes.
     """
 
-    sizes: tuple[int, ...] = (7, 14, 28)
-    size_weights: tuple[float, float] = (1.0, 4.0)
-    keep_steps: int = 28
+    sizes: tuple[int, ...] | None = None
+    size_weights: tuple[float, float] | None = None
+    keep_steps: int | None = None
     keep_rate: float = 0.1
     together: bool = True
-    settle: float = 0.375
-    consistency: str = "signed"
-    background: str = "alternating"
+    settle: float | None = None
+    consistency: str | None = None
+    background: str | None = None
     destroy_sizes: tuple[int, ...] = (7, 14, 28)
     destroy_weight: float = 1.0
-    destroy_steps: int = 8
+    destroy_steps: int | None = None
     destroy_rate: float = 0.15
-    destroy_share: float = 0.05
+    destroy_share: float | None = None
     seed: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
+        whole = self.completed(FOR_CLASSES)
         for name in ("sizes", "destroy_sizes"):
-            if min(getattr(self, name), default=0) < 1:
-                raise InputError(f"MDM: {name} are {getattr(self, name)}; give at least one, each at least 1")
-        if len(self.size_weights) != 2 or not min(*self.size_weights, self.destroy_weight) > 0:
-            raise InputError(f"MDM: size_weights are {self.size_weights} and destroy_weight {self.destroy_weight}; give the first and "
+            if min(getattr(whole, name), default=0) < 1:
+                raise InputError(f"MDM: {name} are {getattr(whole, name)}; give at least one, each at least 1")
+        if len(whole.size_weights) != 2 or not min(*whole.size_weights, whole.destroy_weight) > 0:
+            raise InputError(f"MDM: size_weights are {whole.size_weights} and destroy_weight {whole.destroy_weight}; give the first and "
                              "the last of the former, and all positive")
-        for name, value, known in (("consistency", self.consistency, CONSISTENCY), ("precision", self.precision, PRECISIONS),
-                                   ("background", self.background, OBJECTIVE_BACKGROUNDS)):
+        for name, value, known in (("consistency", whole.consistency, CONSISTENCY), ("precision", whole.precision, PRECISIONS),
+                                   ("background", whole.background, OBJECTIVE_BACKGROUNDS)):
             if value not in known:
                 raise InputError(f"MDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
-        if self.keep_steps < 1 or self.destroy_steps < 0 or not 0 <= self.settle <= 1:
-            raise InputError(f"MDM: keep_steps={self.keep_steps}, destroy_steps={self.destroy_steps}, settle={self.settle}; "
+        if whole.keep_steps < 1 or whole.destroy_steps < 0 or not 0 <= whole.settle <= 1:
+            raise InputError(f"MDM: keep_steps={whole.keep_steps}, destroy_steps={whole.destroy_steps}, settle={whole.settle}; "
                              "give at least 1 and 0, and 0 to 1")
+
+    def completed(self, choice: dict) -> MDM:
+        """With ``choice`` in the place of None."""
+        missing = {name: value for name, value in choice.items() if getattr(self, name) is None}
+        return replace(self, **missing) if missing else self
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
-        explained = faster(explained, images, index, self.precision)
+        whole = self.completed(FOR_CLASSES if isinstance(explained, Classifier) else FOR_OTHERS)
+        return whole._learned(faster(explained, images, index, self.precision), images, index, progress)
 
+    def _learned(self, explained: Explainable, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         def learn(sizes: tuple[int, ...], destroy: bool = False) -> Tensor:
             if destroy:
                 steps, rate = self.destroy_steps, self.destroy_rate

@@ -2,11 +2,13 @@ import pytest
 import torch
 
 from protomask.errors import InputError
+from protomask.explainable import Classifier
 from protomask.localizers import MDM
 from protomask.localizers.masks import background
+from protomask.localizers.mdm import FOR_CLASSES, FOR_OTHERS
 from tests.localizers.toys import Constant, Linear, Network, Region, pairs
 
-QUICK = MDM(sizes=(4, 8), keep_steps=24, keep_rate=0.15, destroy_sizes=(4, 8), destroy_steps=8)
+QUICK = MDM(sizes=(4, 8), keep_steps=24, keep_rate=0.15, destroy_sizes=(4, 8), destroy_steps=8).completed(FOR_CLASSES)
 
 
 def test_the_map_lies_on_the_evidence():
@@ -67,7 +69,8 @@ def test_masks_follow_their_equation(destroy):
     then a single cell, which adds nothing to the map."""
     network = Network().double().eval()
     images, index = (value.double() if value.is_floating_point() else value for value in pairs(1))
-    learned = MDM(sizes=(6,), size_weights=(0.5, 4.0), keep_steps=4, destroy_steps=0, settle=0.5)
+    learned = MDM(sizes=(6,), consistency="signed", background="alternating", size_weights=(0.5, 4.0), keep_steps=4,
+                  destroy_steps=0, settle=0.5)
     if destroy:
         learned = MDM(sizes=(1,), keep_steps=1, destroy_sizes=(6,), destroy_weight=2.0, destroy_steps=4, destroy_rate=0.1)
     found = learned(network, images, index)
@@ -89,6 +92,14 @@ def test_masks_follow_their_equation(destroy):
     expected = up(masks[3] if destroy else (masks[2] + masks[3]) / 2)[0, 0]
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
+
+
+def test_what_is_explained_chooses_what_is_left_open():
+    network = Network().eval()
+    images, index = pairs(1)
+    for explained, choice in ((Classifier(network), FOR_CLASSES), (network, FOR_OTHERS)):
+        assert torch.equal(MDM()(explained, images, index), MDM(**choice)(explained, images, index))
+    assert MDM(keep_steps=3).completed(FOR_OTHERS) == MDM(**{**FOR_OTHERS, "keep_steps": 3})
 
 
 @pytest.mark.parametrize("settings", [{"sizes": ()}, {"destroy_sizes": (0,)}, {"size_weights": (0.0, 1.0)}, {"consistency": "both"},
