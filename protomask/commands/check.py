@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from protomask.commands.setup import say
+from protomask.commands.setup import DATA_DEFAULTS, say
 from protomask.data.checking import check_data
 from protomask.errors import InputError
 
@@ -18,7 +18,8 @@ def check_command(data: str, root: str | None, crop: bool | None, workers: int |
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}; check with at least 1 thread")
     begin = time.perf_counter()
-    problems, images = check_data(data, root, crop=crop, workers=workers, progress=progress)
+    size = DATA_DEFAULTS.get(data, {}).get("image_size")
+    problems, images = check_data(data, root, crop=crop, image_size=size, workers=workers, progress=progress)
     for problem in problems:
         print(problem.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
     what = f"{root}" if root else f"data set {data!r}"

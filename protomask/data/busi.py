@@ -78,7 +78,7 @@ def load(
         members = {"train": training.tolist(), "validation": [], "test": held.tolist()}
     if not members["validation"]:
         at = torch.tensor(members["train"], dtype=torch.long)
-        kept, held = hold_out_groups(torch.tensor(labels)[at], groups[at], validation, seed)
+        kept, held = hold_out_groups(torch.tensor(labels, dtype=torch.long)[at], groups[at], validation, seed)
         members |= {"train": at[kept].tolist(), "validation": at[held].tolist()}
     masks = find_masks(paths)
     lesions = [_boxes(own) for own in masks] if masks is not None else [[] for _ in paths]

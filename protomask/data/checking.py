@@ -23,12 +23,13 @@ from protomask.errors import InputError
 _SIDE = 16
 
 
-def check_data(name: str, root: str | Path | None = None, *, crop: bool | None = None, workers: int | None = None,
-               progress: bool = False) -> tuple[list[str], int]:
+def check_data(name: str, root: str | Path | None = None, *, crop: bool | None = None, image_size: int | None = None,
+               workers: int | None = None, progress: bool = False) -> tuple[list[str], int]:
     """Opens a data set and decodes every image and mask in it.
 
     Args:
         name, root, crop: as :func:`protomask.data.load_data` takes them.
+        image_size: for data that are rendered; files are decoded as small as possible.
         workers: threads that decode; all processors by default.
         progress: shows a bar.
 
@@ -46,7 +47,7 @@ def check_data(name: str, root: str | Path | None = None, *, crop: bool | None =
     with collecting() as found, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it will be one of the problems
         try:
-            splits = load_data(name, root, crop=crop, validation=0, image_size=_SIDE, **others)
+            splits = load_data(name, root, crop=crop, validation=0, image_size=image_size or _SIDE, **others)
         except InputError as error:
             return list(dict.fromkeys([*found, " ".join(str(error).split())])), 0
         for problems in _decode([splits.train, splits.validation, splits.test], workers or os.cpu_count() or 1, progress):

@@ -13,7 +13,6 @@ from protomask.data.checking import check_data
 from protomask.errors import InputError
 from protomask.options import Options
 from protomask.run import read_options
-from tests.bad_input.sets import MAKERS
 
 FAST = settings(deadline=None, max_examples=40)
 # Lines that nearly fit are likelier to reach deep into a reader than noise.
@@ -21,15 +20,6 @@ WORDS = st.sampled_from(["1", "2", "9", "-1", "0", "2.5", "nan", "inf", "1e999",
                          "train", "test", "benign/benign (1).png", "../..", "é", "1_0", "١"]) | st.text(max_size=6)
 LINES = st.lists(WORDS, max_size=6).flatmap(lambda words: st.sampled_from([" ", ","]).map(lambda gap: gap.join(words)))
 CUB = ["images", "image_class_labels", "classes", "train_test_split", "bounding_boxes", "parts/parts", "parts/part_locs"]
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("good sets")
-    for name, make in MAKERS.items():
-        (folder / name).mkdir()
-        make(folder / name)
-    return folder
 
 
 def opens(data, root):
@@ -60,47 +50,49 @@ def spoilt(root, name, content):
 @given(st.sampled_from(CUB), st.integers(0, 8), LINES, st.booleans())
 @example("images", 0, "1 ../images/001.Bird/2.png", False)
 @example("image_class_labels", 3, "3 7", False)
-def test_a_line_of_cub(sets, name, place, line, insert):
-    path = sets / "cub" / f"{name}.txt"
+def test_a_line_of_cub(good, name, place, line, insert):
+    path = good / "cub" / f"{name}.txt"
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[place:place + (not insert)] = [line]
-    spoilt(sets / "cub", f"{name}.txt", "\n".join(lines).encode("utf-8", "surrogatepass"))
+    spoilt(good / "cub", f"{name}.txt", "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 @FAST
 @given(st.integers(0, 8), LINES)
 @example(1, "train/red kites/bird 0.png,99,99,199,199")
-def test_a_line_of_boxes(sets, place, line):
-    lines = (sets / "folder" / "boxes.csv").read_text(encoding="utf-8").splitlines()
+def test_a_line_of_boxes(good, place, line):
+    lines = (good / "folder" / "boxes.csv").read_text(encoding="utf-8").splitlines()
     lines[place:place + 1] = [line]
-    spoilt(sets / "folder", "boxes.csv", "\n".join(lines).encode("utf-8", "surrogatepass"))
+    spoilt(good / "folder", "boxes.csv", "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 @FAST
 @given(st.integers(0, 12), LINES)
-def test_a_line_of_annotations(sets, place, line):
-    lines = (sets / "busi" / "annotations.csv").read_text(encoding="utf-8").splitlines()
+@example(1, '"')
+@example(0, '"')
+def test_a_line_of_annotations(good, place, line):
+    lines = (good / "busi" / "annotations.csv").read_text(encoding="utf-8").splitlines()
     lines[place:place + 1] = [line]
-    spoilt(sets / "busi", "annotations.csv", "\n".join(lines).encode("utf-8", "surrogatepass"))
+    spoilt(good / "busi", "annotations.csv", "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 @FAST
 @given(st.sampled_from(["Data_Entry_2017.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"]), st.integers(0, 7), LINES)
-def test_a_line_of_chestxray(sets, name, place, line):
-    lines = (sets / "chestxray" / name).read_text(encoding="utf-8").splitlines()
+def test_a_line_of_chestxray(good, name, place, line):
+    lines = (good / "chestxray" / name).read_text(encoding="utf-8").splitlines()
     lines[place:place + 1] = [line]
-    spoilt(sets / "chestxray", name, "\n".join(lines).encode("utf-8", "surrogatepass"))
+    spoilt(good / "chestxray", name, "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 @FAST
 @given(st.sampled_from([("cub", f"{name}.txt") for name in CUB] + [("folder", "boxes.csv"), ("busi", "annotations.csv")]), st.binary(max_size=60))
-def test_any_bytes_for_annotations(sets, place, content):
-    spoilt(sets / place[0], place[1], content)
+def test_any_bytes_for_annotations(good, place, content):
+    spoilt(good / place[0], place[1], content)
 
 
 @FAST
 @given(st.sampled_from([0, 1, 8, 20, 40, 60, 100, 300]), st.binary(min_size=1, max_size=30), st.sampled_from(["png", "jpg", "gif", "tif", "bmp", "webp"]))
-def test_any_bytes_in_an_image(sets, tmp_path_factory, place, content, suffix):
+def test_any_bytes_in_an_image(good, tmp_path_factory, place, content, suffix):
     from PIL import Image
 
     from protomask.data.decoding import decode
@@ -108,7 +100,7 @@ def test_any_bytes_in_an_image(sets, tmp_path_factory, place, content, suffix):
     folder = tmp_path_factory.getbasetemp() / "damaged"
     folder.mkdir(exist_ok=True)
     path = folder / f"image.{suffix}"
-    with Image.open(sets / "cub" / "images" / "001.Bird" / "1.png") as image:
+    with Image.open(good / "cub" / "images" / "001.Bird" / "1.png") as image:
         image.save(path)
     whole = bytearray(path.read_bytes())
     whole[place:place + len(content)] = content

@@ -7,22 +7,16 @@ from pathlib import Path
 import pytest
 
 from protomask.cli import main
+from protomask.data import Splits, checking
+from protomask.errors import InputError
 from tests.bad_input.kinds import KINDS
 from tests.bad_input.sets import MAKERS
+from tests.toy import ColourImages
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "bad-input.md"
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
 ROWS = {name: message for name, message in ROWS.items() if "`" in message}
 QUIET = ("check", "train", "import-official", "evaluate")
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("good sets")
-    for name, make in MAKERS.items():
-        (folder / name).mkdir()
-        make(folder / name)
-    return folder
 
 
 def pattern(message, root):
@@ -89,3 +83,17 @@ def test_other_commands_stop_at_the_first(good, tmp_path, capsys):
     assert code == 2 and lines[-1].startswith(f"protomask: error: {root}/boxes.csv:3: malformed row")
     code, lines = run(["check", "folder", "--root", good / "folder", "--workers", "0"], capsys)
     assert code == 2 and "--workers" in lines[-1]
+
+
+def test_a_data_set_of_another_kind_is_read_to_its_end(monkeypatch):
+    class Spoilt(ColourImages):
+        def load(self, index):
+            if index % 4 == 1:
+                raise InputError(f"picture {index}:\nnot readable")
+            return super().load(index)
+
+    splits = Splits(Spoilt(), ColourImages(1), Spoilt(2, seed=1))
+    monkeypatch.setattr(checking, "find_data", lambda name: lambda root: splits)
+    monkeypatch.setattr(checking, "load_data", lambda *names, **others: splits)
+    problems, images = checking.check_data("mine", workers=2)
+    assert images == 24 + 3 + 6 and problems == [f"picture {index}: not readable" for index in (1, 5, 9, 13, 17, 21)]
