@@ -10,6 +10,7 @@ import pytest
 from protomask.errors import InputError
 from protomask.lock import locked
 from tests.distributed.jobs import child_environment, kill_group
+from tests.end_to_end.conftest import SMALL, write_folder
 
 pytest.importorskip("fcntl")
 # The holder starts a process that outlives it, as the processes that load data may for some seconds.
@@ -74,3 +75,12 @@ def test_the_commands_of_a_run_are_refused(holder, tmp_path, capsys):
     for command in ("project", "evaluate", "report"):
         assert main([command, str(tmp_path / "run")]) == 2
         assert f"process {holder.pid}" in capsys.readouterr().err
+
+
+def test_a_second_training_is_refused_and_writes_nothing(holder, tmp_path, capsys):
+    from protomask.cli import main
+
+    root = write_folder(tmp_path / "pictures", 4)
+    assert main(["train", "--data", "folder", "--root", str(root), "--output", str(tmp_path / "run"), *SMALL]) == 2
+    assert f"process {holder.pid}" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]

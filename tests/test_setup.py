@@ -1,0 +1,22 @@
+"""From options to the images that training sees."""
+
+import torch
+
+from protomask.commands.setup import training_set
+from protomask.data import Splits
+from protomask.options import Options
+from protomask.training.loading import ordered_batches
+from protopnet import ProtoPNet
+from tests.toy import ColourImages, ToyBackbone
+
+
+def test_an_image_that_is_repeated_in_an_epoch_is_augmented_anew():
+    data = ColourImages(2)
+    network = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=1, channels=4)
+    options = Options(image_size=16, batch_size=6, workers=0, repeat=3)
+    setup = training_set(options, Splits(data, data.subset([]), data), network, torch.device("cpu"), progress=False)
+    assert len(setup.train) == 3 * len(data) and len(setup.plain) == len(data)
+    assert setup.train.names[:6] == setup.train.names[6:12] == data.names
+    first, second, third = setup.seeded_loader(setup.train)(ordered_batches(range(18), 6, 0))
+    assert torch.equal(first["labels"], second["labels"])
+    assert not torch.equal(first["images"], second["images"]) and not torch.equal(second["images"], third["images"])
