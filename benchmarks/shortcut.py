@@ -3,9 +3,9 @@
     python benchmarks/shortcut.py --output runs/shortcut                # a few minutes on two CPU cores
 
 Prints and writes (OUTPUT/shortcut.json), for each localizer: in how many test images of the tagged class it points at the tag,
-given a prototype whose similarity falls by half when the tag is taken off (detected); how often it does for a prototype that does
-not depend on the tag (false alarms); and the share of its map on the tag (energy). Intervals are 95 %. The definitions were fixed
-before any figure was seen: see protomask/evaluation/shortcut.py.
+given a prototype that loses more similarity without the tag than without any part of the creature (detected); how often it does for
+a prototype that does not depend on the tag (false alarms); and the share of its map on the tag (energy). Intervals are 95 %; the
+definitions are in protomask/evaluation/shortcut.py.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Does a localizer reveal a planted shortcut? Detection on ``parts`` with a tag on one class (:mod:`protomask.data.shortcut`).
 
-That a prototype looks at the tag is not assumed but measured: its similarity falls when the tag is taken off, everything else equal.
-A localizer *detects* the shortcut in an image if its map points at the tag; it raises a *false alarm* if it points at the tag for a
-prototype whose similarity does not depend on it.
+That a prototype looks at the tag is not assumed but measured: taking off the tag costs more of its similarity than taking off any
+part of the creature, everything else equal. A localizer *detects* the shortcut in an image if its map points at the tag; it raises a
+*false alarm* if it points at the tag for a prototype whose similarity does not depend on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,17 +23,17 @@ from protomask.explainable import PrototypeNetwork, frozen
 from protomask.metrics.localization import TOLERANCE, energy_pointing, pointing_game
 from protomask.metrics.statistics import bootstrap_mean, wilson
 
-CAUSE, NONE = 0.5, 0.05
-"""The tag is a prototype's cause if its removal costs half of the similarity, and none if it changes it by less than a twentieth."""
+LEAST = 0.05
+"""Of its similarity a prototype must lose so much without the tag to look at it; one that changes by less does not depend on it."""
 
 
 class TagPairs(NamedTuple):
     """One pair per tagged image of each kind, where there is one."""
 
     looking: Pairs
-    """with the own-class prototype that loses most without the tag, at least half of its similarity"""
+    """with the own-class prototype that loses most without the tag, out of those whose main cause the tag is"""
     not_looking: Pairs
-    """with the most similar prototype of any class that changes by less than a twentieth"""
+    """with the most similar prototype of any class that does not depend on the tag"""
     images: int
     """tagged images"""
     accuracy: tuple[float, float]
@@ -54,17 +55,22 @@ def tag_pairs(network: PrototypeNetwork, data: TaggedParts, *, device: torch.dev
         raise InputError("the data has no planted tag; open it with load_data('parts', shortcut=LABEL)")
     positions = (data.labels == data.tagged).nonzero().flatten()
     device = device or device_of(network)
-    found = []
+    # As it is, without the tag, without each part.
+    views = [data.__getitem__, data.without_tag, *(partial(data.without_part, part=part) for part in range(len(data.part_names)))]
+    similarities, logits = [], []
     with frozen(network), torch.no_grad():
-        for part in positions.split(batch_size):
-            views = ([data[position] for position in part.tolist()], [data.without_tag(position) for position in part.tolist()])
-            found.append([network(collate(view)["images"].to(device)) for view in views])
-    with_tag, without = (torch.cat([pair[view].similarities for pair in found]).cpu().float() for view in (0, 1))
-    right = tuple(float(torch.cat([pair[view].logits for pair in found]).argmax(1).eq(data.tagged).float().mean()) for view in (0, 1))
-    fall = (with_tag - without) / with_tag.clamp(min=1e-6)
+        for view in views:
+            found = [network(collate([view(position) for position in part.tolist()])["images"].to(device))
+                     for part in positions.split(batch_size)]
+            similarities.append(torch.cat([each.similarities for each in found]).float().cpu())
+            logits.append(torch.cat([each.logits for each in found]).cpu())
+    right = tuple(float(each.argmax(1).eq(data.tagged).float().mean()) for each in logits[:2])
+    with_tag = similarities[0]
+    fall, *falls = ((with_tag - each) / with_tag.clamp(min=1e-6) for each in similarities[1:])
+    main = (fall >= LEAST) & (fall > torch.stack(falls).amax(0)) & (with_tag > 0)
     own = network.prototype_classes.cpu() == data.tagged
-    looking = _best(fall.masked_fill(~own | (fall < CAUSE) | (with_tag <= 0), -torch.inf))
-    not_looking = _best(with_tag.masked_fill((fall.abs() >= NONE) | (with_tag <= 0), -torch.inf))
+    looking = _best(fall.masked_fill(~(own & main), -torch.inf))
+    not_looking = _best(with_tag.masked_fill((fall.abs() >= LEAST) | (with_tag <= 0), -torch.inf))
     return TagPairs(*(Pairs(positions[which >= 0], which[which >= 0]) for which in (looking, not_looking)), len(positions), right)
 
 
