@@ -26,13 +26,15 @@ class Look(NamedTuple):
 _LOOKS = {
     "mdm": Look("#0067a5", "#45c4ff", ()),
     "similarity": Look("#c34a00", "#ff9d3c", (5, 2)),
+    "hdm": Look("#00796b", "#3fe0c5", (7, 2, 1.5, 2)),
+    "neuromask": Look("#5a3ea8", "#c0adff", (6, 2, 1, 2, 1, 2)),
     "center": Look("#8a4d7d", "#eaa6dc", (2, 1.5)),
     "random": Look("#5b6670", "#d7dde2", (1, 1.5)),
 }
 _SPARE = [
-    Look("#00796b", "#3fe0c5", (7, 2, 1.5, 2)),
     Look("#7a6a00", "#ffe45c", (4, 1.5)),
-    Look("#5a3ea8", "#c0adff", (6, 2, 1, 2, 1, 2)),
+    Look("#a3195b", "#ff8fc0", (3, 1.5, 1, 1.5)),
+    Look("#3f5f1f", "#b5e07a", (8, 2.5)),
 ]
 
 

@@ -19,6 +19,8 @@ LOCALIZERS = {
     "integrated-gradients": "Integrated gradients",
     "smoothgrad": "SmoothGrad",
     "receptive-field": "Receptive field",
+    "meaningful": "Meaningful perturbation",
+    "extremal": "Extremal perturbation",
 }
 
 SHOWS = {
@@ -28,6 +30,11 @@ SHOWS = {
     "similarity": "The similarity map is the prototype's similarity to each cell of the network's last feature map, "
     "enlarged to the image. A cell has seen far more of the image than the square it is drawn on, so the map can lie "
     "beside the evidence.",
+    "hdm": "Coarse masks find what keeps the similarity, fine ones refine them; what was found is hidden and the search goes on with "
+    "the rest, until little similarity is left. The map joins all that was found, the most important first.",
+    "neuromask": "One learned mask of full resolution that keeps the similarity, held small and smooth by penalties.",
+    "meaningful": "The smallest smooth region whose blurring makes the similarity fall: what the network could not do without.",
+    "extremal": "Smooth masks of fixed areas that keep the similarity as high as these areas allow, added up.",
     "random": "A random map: what a method that knows nothing scores.",
     "center": "A blob in the middle of the image: what a method that knows only where photographers aim scores.",
 }

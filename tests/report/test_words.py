@@ -139,3 +139,14 @@ def test_differences_are_turned_in_favour_of_the_first():
             assert row["difference"][0] == sign and row["says"] == "MDM better"
             assert (row["mark"]["low"] > row["mark"]["zero"]) == (sign == "+")
             assert row["mark"]["low"] < row["mark"]["at"] < row["mark"]["high"]
+
+
+def test_every_localizer_has_a_name_and_every_learned_mask_a_sentence_and_a_look_of_its_own():
+    from protomask.localizers import BUILT_IN
+    from protomask.report.palette import look
+    from protomask.report.wording import LOCALIZERS, SHOWS
+
+    assert set(BUILT_IN) <= set(LOCALIZERS)
+    shown = ["mdm", "hdm", "neuromask", "similarity"]
+    assert set(shown) <= set(SHOWS) and len({look(name) for name in shown}) == 4
+    assert len({look(name).dashes for name in shown}) == 4  # told apart without colours, too
