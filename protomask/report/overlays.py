@@ -12,6 +12,8 @@ from protomask.errors import InputError
 
 LEVEL = 0.5
 """share of a map's maximum at which it is outlined"""
+SPECK = 0.002
+"""Outlines that enclose less than this share of the image are not drawn: specks hide the picture that they lie on."""
 
 
 def region(saliency: np.ndarray, level: float = LEVEL) -> np.ndarray:
@@ -21,12 +23,15 @@ def region(saliency: np.ndarray, level: float = LEVEL) -> np.ndarray:
     return saliency >= level * top if top > 0 else np.zeros(saliency.shape, bool)
 
 
-def outlines(saliency: np.ndarray, level: float = LEVEL, tolerance: float | None = None) -> list[np.ndarray]:
-    """Closed outlines of the region where the map reaches ``level`` times its maximum.
+def outlines(
+    saliency: np.ndarray, level: float = LEVEL, tolerance: float | None = None, speck: float = SPECK
+) -> list[np.ndarray]:
+    """Closed outlines of the region where the map reaches ``level`` times its maximum, but for specks.
 
     Interpolated between pixel centres and simplified to within ``tolerance`` pixels (by default a 560th
     of the longer side, which no eye sees); a region that touches the border
-    of the image is closed along it. Returns one (N, 2) float array of x, y per outline, holes included, the longest
+    of the image is closed along it. Islands and holes of less than ``speck`` times the image's area are left out, unless
+    there is nothing larger. Returns one (N, 2) float array of x, y per outline, holes included, the longest
     first; the first point is repeated at the end.
     """
     from skimage.measure import approximate_polygon, find_contours
@@ -47,7 +52,15 @@ def outlines(saliency: np.ndarray, level: float = LEVEL, tolerance: float | None
             x = np.clip(contour[:, 1] - 0.5, 0, width)  # -1 for the rim, +0.5 from pixel centre to corner
             y = np.clip(contour[:, 0] - 0.5, 0, height)
             paths.append(np.stack([x, y], axis=1))
-    return paths
+    areas = [_area(path) for path in paths]
+    least = min(speck * height * width, max(areas, default=0.0))
+    return [path for path, area in zip(paths, areas) if area >= least]
+
+
+def _area(path: np.ndarray) -> float:
+    """What a closed outline encloses, in square pixels (the shoelace formula)."""
+    x, y = path[:, 0], path[:, 1]
+    return 0.5 * abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])))
 
 
 def disagreement(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> float:

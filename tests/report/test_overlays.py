@@ -57,3 +57,15 @@ def test_crop_is_end_exclusive_and_never_empty():
 def test_a_map_of_another_shape_is_named():
     with pytest.raises(InputError, match=r"\(2, 3, 4\)"):
         outlines(np.zeros((2, 3, 4)))
+
+
+def test_specks_are_not_outlined_unless_there_is_nothing_else():
+    saliency = np.zeros((100, 100), np.float32)
+    saliency[10:13, 10:13] = 1  # 9 of 10,000 pixels
+    (alone,) = outlines(saliency)
+    assert np.allclose([alone.min(0), alone.max(0)], [[10, 10], [13, 13]], atol=0.6)
+    saliency[40:60, 30:80] = 1
+    saliency[50, 50] = 0  # a hole of one pixel
+    (large,) = outlines(saliency)
+    assert np.allclose([large.min(0), large.max(0)], [[30, 40], [80, 60]], atol=0.6)
+    assert len(outlines(saliency, speck=0)) == 3
