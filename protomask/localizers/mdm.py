@@ -103,11 +103,14 @@ class MDM:
         missing = {name: value for name, value in choice.items() if getattr(self, name) is None}
         return replace(self, **missing) if missing else self
 
+    def for_model(self, explained: Explainable) -> MDM:
+        """The same with every setting that is None filled in, as it is used for this model."""
+        return self.completed(FOR_CLASSES if isinstance(explained, Classifier) else FOR_OTHERS)
+
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
-        whole = self.completed(FOR_CLASSES if isinstance(explained, Classifier) else FOR_OTHERS)
-        return whole._learned(faster(explained, images, index, self.precision), images, index, progress)
+        return self.for_model(explained)._learned(faster(explained, images, index, self.precision), images, index, progress)
 
     def _learned(self, explained: Explainable, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         def learn(sizes: tuple[int, ...], destroy: bool = False) -> Tensor:

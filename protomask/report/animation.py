@@ -56,14 +56,15 @@ def _limits(localizer: Localizer) -> dict[str, int]:
 def grow(localizer: Localizer, explained: Explainable, image: Tensor, index: int, *, frames: int = 10, progress: bool = False) -> list[Stage]:
     """The map of one image after 1, ..., all steps; closer together at first, where more changes.
 
-    Every frame starts anew, so ``frames`` frames cost about ``frames / 2`` times as much as the map itself, and are
-    exactly what the localizer gives when it is stopped there.
+    Every frame starts anew and is what the localizer gives with that many steps, so that ``frames`` frames cost up to
+    ``frames / 2`` times as much as the map itself.
 
     Args:
         image: (3, H, W), normalised, on the model's device.
         index: class or prototype.
         frames: at most; the last one is the localizer's own map.
     """
+    localizer = getattr(localizer, "for_model", lambda _: localizer)(explained)  # its own defaults for this model
     most = max(_limits(localizer).values())
     chosen = range(1, most + 1) if frames >= most else sorted({round(step) for step in np.geomspace(1, most, frames)})
     images, where = image[None], torch.tensor([index], device=image.device)
