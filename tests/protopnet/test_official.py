@@ -9,6 +9,7 @@ from protomask.errors import InputError
 from protomask.projection import project
 from protomask.training import TrainingSet
 from protopnet import ProtoPNet
+from protopnet.cabrnet import Architecture
 from protopnet.official import DENSENETS, RESNETS, VGGS, build_official, prototype_owners, read_checkpoint, recognise
 from tests.protopnet.official_files import Plain, cabrnet_state, save_whole
 
@@ -118,7 +119,7 @@ classifier: {module: cabrnet.archs.protopnet.decision, name: ProtoPNetClassifier
 """
 
 
-@pytest.mark.parametrize("arch, layer", [("resnet18", "layer4"), ("vgg11", "features"), ("resnet18", None)])
+@pytest.mark.parametrize("arch, layer", [("resnet18", "layer4"), ("resnet18", None)])
 def test_cabrnet(tmp_path, arch, layer):
     plain = Plain(arch)
     torch.save(cabrnet_state(plain), tmp_path / "model_state.pth")
@@ -127,6 +128,20 @@ def test_cabrnet(tmp_path, arch, layer):
     checkpoint = read_checkpoint(tmp_path / "model_state.pth")
     assert checkpoint.owners.tolist() == [0, 0, 1, 1, 2, 2]
     assert_equal(build_official(checkpoint, NAMES), plain, images())
+
+
+@pytest.mark.parametrize("name, source, expected", [
+    ("vgg19", "features", None), ("vgg19", "features.28", "features.28"), ("resnet50", "layer3", "layer3.5"), ("densenet121", "relu", None),
+    (None, None, None)])
+def test_feature_maps_of_cabrnet(name, source, expected):
+    state = ["conv1.weight", "layer3.0.conv1.weight", "layer3.5.conv1.weight", "layer3.1.conv1.weight", "features.28.weight"]
+    assert Architecture(name, source).features(state) == expected
+
+
+@pytest.mark.parametrize("name, source", [("densenet121", "features"), ("resnet50", "layer5"), ("vgg19", "classifier.1")])
+def test_feature_maps_that_no_backbone_gives(name, source):
+    with pytest.raises(InputError, match=source):
+        Architecture(name, source).features(["layer3.0.conv1.weight"])
 
 
 def test_cabrnet_prototypes_that_pruning_disabled_are_left_out(tmp_path):
