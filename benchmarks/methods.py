@@ -48,7 +48,12 @@ def get_method(name: str) -> Method:
         from protomask.localizers import NeuroMask
 
         return Method(NeuroMask.imagenet(), SCORES[name])
-    return Method(get_localizer(name), SCORES[name])
+    localizer = get_localizer(name)
+    if name == "mdm":  # what it would choose itself, so that the settings written down are those of the figures
+        from protomask.localizers.mdm import FOR_CLASSES
+
+        localizer = localizer.completed(FOR_CLASSES)
+    return Method(localizer, SCORES[name])
 
 
 class Tally:

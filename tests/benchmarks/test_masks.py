@@ -15,6 +15,7 @@ from protomask.data import collate, load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.explainable import Classifier
 from protomask.localizers import MDM, GradCAM
+from protomask.localizers.mdm import FOR_CLASSES
 from protomask.metrics import average_drop, energy_pointing, insertion, kept_scores
 from tests.toy import ColourImages
 
@@ -111,9 +112,9 @@ def test_passes_of_learned_masks_are_counted_and_pairs_compared(benchmark, mater
     assert benchmark.main(words(material, tmp_path, "--methods", "mdm,random", "--images", 4)) == 0
     assert "| mdm - random | 4 |" in capsys.readouterr().out
     found = json.loads((tmp_path / "masks.json").read_text())
-    mdm = MDM()
+    mdm = MDM().completed(FOR_CLASSES)
     for row in found["rows"]["mdm"].values():
-        assert row["backward"] == mdm.keep_steps + len(mdm.sizes) * mdm.destroy_steps
+        assert row["backward"] == mdm.keep_steps + len(mdm.destroy_sizes) * mdm.destroy_steps
     first, second = (list(rows.values()) for rows in found["rows"].values())
     difference = sum(one["energy"] - other["energy"] for one, other in zip(first, second)) / 4
     assert found["differences"]["mdm"]["random"]["energy"]["mean"] == pytest.approx(difference)
@@ -151,7 +152,7 @@ def test_verdicts_follow_the_direction_of_the_metric(benchmark):
 
 
 def test_throughput_on_any_device(benchmark):
-    mdm = MDM(sizes=(4,), keep_steps=2, destroy_steps=1)
+    mdm = MDM(sizes=(4,), keep_steps=2, destroy_sizes=(4,), destroy_steps=1)
     rows = sys.modules["throughput"].throughput(
         mdm, torch.device("cpu"), name="test_resnet", side=32, batches=(1, 4), repeats=1
     )
