@@ -16,6 +16,9 @@ from protomask.run import Run
 from protomask.training.checkpoint import write_atomically
 
 BASELINES = ("similarity", "center", "random")
+PRINTED = 30
+"""classes whose means are printed; those of more are in the file only"""
+STEMS = {"test": "evaluation", "sources": "evaluation_sources"}
 CACHE = "evaluation"
 """folder of a run that keeps maps and values; it may be deleted at any time"""
 
@@ -33,7 +36,10 @@ def evaluate_command(folder: str, localizers: str | None, metrics: str | None, s
                                   classes=classes, seed=seed)
         if distributed.is_first():
             print(evaluation.table())
-            if classes:
+            count = len(set(evaluation.classes)) if classes else 0
+            if count > PRINTED:
+                say(f"protomask: the means of the {count} classes are in {opened.run / (STEMS[on] + '_classes.csv')}")
+            elif classes:
                 for metric in next(iter(evaluation.values.values())):
                     print(f"\n{class_table(evaluation, metric)}")
     return 0
@@ -67,7 +73,7 @@ def evaluate_run(opened: OpenRun, localizers: str | None, metrics: str | None, s
     several = choose_prototype_pairs(network, data, samples, seed) if any(METRICS[name].of_prototypes for name in wanted) else None
     evaluation = evaluate(network, data, chosen, pairs, metrics=wanted, prototype_pairs=several, seed=seed,
                           batch_size=setup.batch_size, device=setup.device, cache=opened.run / CACHE, progress=setup.progress)
-    distributed.only_first(lambda: _write(evaluation, opened.run / ("evaluation" if on == "test" else "evaluation_sources"), classes))
+    distributed.only_first(lambda: _write(evaluation, opened.run / STEMS[on], classes))
     if "similarity" in chosen and len(names) > 1 and distributed.is_first():
         first = next(name for name in names if name != "similarity")
         say("protomask: " + evaluation.verdict(first, "similarity"))
