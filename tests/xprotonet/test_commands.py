@@ -41,3 +41,11 @@ def test_explain_shows_the_points(run, pictures, tmp_path, capsys):
 def test_options_that_xprotonet_lacks_end_in_one_line(tmp_path, capsys):
     assert main(["train", "--network", "xprotonet", "--similarity", "l2-log", "--output", str(tmp_path / "none"), "--quiet"]) == 2
     assert "--similarity l2-log: XProtoNet" in capsys.readouterr().err
+
+
+def test_a_run_can_be_pruned(run, tmp_path):
+    new = Run(tmp_path / "pruned")
+    assert main(["prune", str(run.folder), "--prototypes", "0,3", "--output", str(new.folder), "--quiet"]) == 0
+    assert new.read("metrics.json")["pruned"]["removed"] == [0, 3] and len(new.read("prototypes.json")) == 4
+    assert main(["evaluate", str(new.folder), "--localizers", "similarity", "--metrics", "deletion", "--samples", "2", "--quiet"]) == 0
+    assert {row["localizer"] for row in new.read("evaluation.json")["rows"]} == {"similarity"}
