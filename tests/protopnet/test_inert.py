@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protomask.errors import InputError
+from protopnet.checkpoint import read_checkpoint
 from protopnet.inert_pickle import Inert, Name, UnreadablePickle, load
-from protopnet.official import read_checkpoint
 from protopnet.torch_files import TorchFile
 
 

@@ -10,7 +10,8 @@ from protomask.projection import project
 from protomask.training import TrainingSet
 from protopnet import ProtoPNet
 from protopnet.cabrnet import Architecture
-from protopnet.official import DENSENETS, RESNETS, VGGS, build_official, prototype_owners, read_checkpoint, recognise
+from protopnet.checkpoint import read_checkpoint
+from protopnet.official import DENSENETS, RESNETS, VGGS, build_official, prototype_owners, recognise
 from tests.protopnet.official_files import Plain, cabrnet_state, save_whole
 
 NAMES = ["a", "b", "c"]

@@ -1,0 +1,197 @@
+"""The parts of a trained ProtoPNet in a file of cfchen-duke/ProtoPNet or of CaBRNet.
+
+Naming (known, from both projects' code), in this order: backbone, add-on layers, prototypes (P, D, k, k), last layer (C, P)::
+
+    official   features.*            add_on_layers.*     prototype_vectors      last_layer.weight
+    CaBRNet    extractor.convnet.*   extractor.add_on.*  classifier.prototypes  classifier.last_layer.weight
+
+Nothing in a file is executed; see :mod:`protopnet.torch_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from protomask.backbones.weights import WRAPPERS, read_tensors
+from protomask.errors import InputError
+from protopnet.cabrnet import Architecture, read_architecture
+from protopnet.inert_pickle import Inert
+from protopnet.prototypes import EPSILON
+from protopnet.torch_files import Stored, TorchFile
+
+OFFICIAL = ("features.", "add_on_layers.", "prototype_vectors", "last_layer.weight")
+CABRNET = ("extractor.convnet.", "extractor.add_on.", "classifier.prototypes", "classifier.last_layer.weight")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The parts of a trained ProtoPNet, under common names."""
+
+    path: Path
+    backbone: dict[str, Tensor]
+    """torchvision's names"""
+    add_on: dict[str, Tensor]
+    """``0.weight``, ``0.bias``, ``2.weight``, ..."""
+    add_on_words: tuple[str, ...]
+    """see :func:`protopnet.add_on.build_add_on`"""
+    prototypes: Tensor
+    """(P, D, k, k)"""
+    last_layer: Tensor
+    """(C, P)"""
+    owners: Tensor | None = None
+    """(P,) long, the class of each prototype, where the file says it"""
+    architecture: Architecture = field(default_factory=Architecture)
+    image_size: int | None = None
+
+
+def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
+    """Reads an official file, a CaBRNet ``model_state.pth``, or either as ``.safetensors``.
+
+    Args:
+        path: the file.
+        model_config: CaBRNet's ``model_arch.yml``; by default the one beside ``path``, if there is one.
+
+    Raises:
+        InputError: unreadable; no ProtoPNet; one that computes its similarities otherwise.
+    """
+    path = Path(path)
+    tensors, root, file = _tensors(path)
+    names = OFFICIAL if OFFICIAL[2] in tensors else CABRNET
+    if names[2] not in tensors or names[3] not in tensors:
+        missing = names[2] if names[2] not in tensors else names[3]
+        raise InputError(f"{path}: no ProtoPNet in it (no {missing}); give a file of cfchen-duke/ProtoPNet or CaBRNet's model_state.pth")
+    backbone, add_on = (_below(tensors, prefix) for prefix in names[:2])
+    prototypes, last_layer = (tensors[name].float() for name in names[2:])
+    if prototypes.ndim != 4 or not len(prototypes) or last_layer.ndim != 2 or last_layer.shape[1] != len(prototypes):
+        raise InputError(f"{path}: prototypes {tuple(prototypes.shape)} and last layer {tuple(last_layer.shape)} do not fit each other")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{path}: {name} has numbers that are infinite or none; the training has diverged, take another checkpoint")
+    identity, architecture, image_size, kinds = None, Architecture(), None, None
+    if names is CABRNET:
+        architecture = read_architecture(path, model_config)
+        prototypes, last_layer, identity = _active(path, prototypes, last_layer, tensors.get("classifier.proto_class_map"))
+        add_on = _numbered(add_on, architecture.layers)
+        kinds = architecture.kinds
+    elif root is not None:
+        identity, image_size, kinds = _attributes(file, root)
+    return Checkpoint(path, backbone, add_on, _words(path, add_on, kinds), prototypes, last_layer,
+                      None if identity is None else _owners(path, identity, len(prototypes), len(last_layer)), architecture, image_size)
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], Inert | None, TorchFile | None]:
+    """Tensors by their names in the state dict, and the root module where the file is a whole model."""
+    if path.suffix == ".safetensors":
+        return read_tensors(path), None, None
+    file = TorchFile(path)
+    content, root = file.content, None
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), (dict, Inert)):
+            content = content[wrapper]
+    if isinstance(content, Inert):
+        root, stored = content, _module_tensors(content)
+    else:
+        stored = {name: value for name, value in content.items() if isinstance(value, Stored)} if isinstance(content, dict) else {}
+    if stored and all(str(name).startswith("module.") for name in stored):  # saved from within DataParallel
+        stored = {name.removeprefix("module."): value for name, value in stored.items()}
+        if root is not None:
+            root = _mapping(root.attributes.get("_modules")).get("module")
+    return {str(name): file.tensor(value) for name, value in stored.items()}, root, file
+
+
+def _module_tensors(root: Inert) -> dict[str, Stored]:
+    """What ``state_dict()`` of a module would have been."""
+    found: dict[str, Stored] = {}
+    waiting, seen = [("", root)], {id(root)}
+    while waiting:
+        prefix, module = waiting.pop()
+        for kind in ("_parameters", "_buffers"):
+            for name, value in _mapping(module.attributes.get(kind)).items():
+                if isinstance(value, Stored):
+                    found[f"{prefix}{name}"] = value
+        for name, child in _mapping(module.attributes.get("_modules")).items():
+            if isinstance(child, Inert) and id(child) not in seen:
+                seen.add(id(child))
+                waiting.append((f"{prefix}{name}.", child))
+    return found
+
+
+def _mapping(value: Any) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, without it, in float32."""
+    return {name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None, tuple[str, ...] | None]:
+    """Of a whole model: prototype_class_identity, image size, and the kinds of its add-on layers.
+
+    Raises:
+        InputError: its similarity is not the official logarithm.
+    """
+    plain, path = root.attributes, file.path
+    function = plain.get("prototype_activation_function", "log")
+    if function != "log":
+        raise InputError(f"{path}: similarities by {function!r}; only models with prototype_activation_function 'log' can be imported")
+    epsilon = plain.get("epsilon", EPSILON)
+    if epsilon != EPSILON:
+        raise InputError(f"{path}: similarities with epsilon {epsilon}; only models with the official {EPSILON:g} can be imported")
+    identity = plain.get("prototype_class_identity")
+    identity = file.tensor(identity) if isinstance(identity, Stored) else None
+    size = plain.get("img_size")
+    add_on = _mapping(plain.get("_modules")).get("add_on_layers")
+    layers = _mapping(add_on.attributes.get("_modules")) if isinstance(add_on, Inert) else {}
+    kinds = tuple(getattr(child.maker, "name", "?") if isinstance(child, Inert) else "?" for child in layers.values())
+    return identity, size if isinstance(size, int) else None, kinds or None
+
+
+def _words(path: Path, add_on: Mapping[str, Tensor], kinds: Sequence[str] | None) -> tuple[str, ...]:
+    """The add-on layers in words; without ``kinds`` the official order: ReLU between convolutions, a sigmoid at the end."""
+    shapes = {int(name.split(".")[0]): tensor.shape for name, tensor in add_on.items()
+              if name.endswith(".weight") and name.split(".")[0].isdecimal()}
+    if kinds is None:
+        if sorted(shapes) != list(range(0, 2 * len(shapes), 2)):
+            raise InputError(f"{path}: unknown add-on layers {', '.join(add_on)}; expected convolutions 0, 2, 4, ...")
+        kinds = tuple(kind for place in range(len(shapes)) for kind in ("Conv2d", "ReLU" if place < len(shapes) - 1 else "Sigmoid"))
+    words = []
+    for place, kind in enumerate(kinds):
+        if kind == "Conv2d" and len(shapes.get(place, ())) == 4 and shapes[place][2:] == (1, 1):
+            words.append(f"conv {shapes[place][0]}" + ("" if f"{place}.bias" in add_on else " unbiased"))
+        elif kind in ("ReLU", "Sigmoid"):
+            words.append(kind.lower())
+        else:
+            raise InputError(f"{path}: the add-on layer {place} is a {kind}; only 1x1 convolutions, ReLU and Sigmoid can be imported")
+    return tuple(words)
+
+
+def _numbered(add_on: Mapping[str, Tensor], layers: Sequence[str] | None) -> dict[str, Tensor]:
+    """CaBRNet's named add-on layers by their places; without ``layers``, every other place is a convolution's."""
+    if layers is None:
+        layers = [name for layer in dict.fromkeys(name.split(".")[0] for name in add_on) for name in (layer, "")]
+    return {f"{layers.index(layer)}.{rest}": tensor for name, tensor in add_on.items()
+            for layer, _, rest in [name.partition(".")] if layer in layers}
+
+
+def _active(path: Path, prototypes: Tensor, last_layer: Tensor, identity: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Without the prototypes that CaBRNet's pruning disabled: of no class, and without weight."""
+    if identity is None or identity.ndim != 2 or len(identity) != len(prototypes):
+        return prototypes, last_layer, identity
+    kept = (identity != 0).any(1)
+    if last_layer[:, ~kept].any():
+        raise InputError(f"{path}: a prototype of no class has weights in the last layer; take another checkpoint")
+    return prototypes[kept], last_layer[:, kept], identity[kept]
+
+
+def _owners(path: Path, identity: Tensor, prototypes: int, classes: int) -> Tensor:
+    if identity.shape != (prototypes, classes) or not ((identity != 0).sum(1) == 1).all():
+        raise InputError(f"{path}: its table of prototypes and classes {tuple(identity.shape)} does not give each of {prototypes} prototypes "
+                         f"one of {classes} classes")
+    return identity.argmax(1)
