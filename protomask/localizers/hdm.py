@@ -30,7 +30,7 @@ class HDM:
 
     - benchmark: the mean B of the upsampled vectors of ``benchmark_sizes``, all-ones at the start, minimises
       keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the later steps;
-    - auxiliary: the vectors of ``benchmark_sizes`` and ``auxiliary_sizes`` start as B; A, their mean, minimises
+    - auxiliary: the vectors of ``benchmark_sizes`` and ``auxiliary_sizes`` start as B, scaled to [0, 1]; A, their mean, minimises
       keep_k(T) + destroy_k(T) for T = sigmoid((A - q) / softness), q the value that a share a of the pixels exceeds, a from
       ``areas`` in turn: what counts is which pixels come first, at every area, and no shade of a mask can be adversarial;
       S_k = A B^guide, both scaled to [0, 1]: the fine mask counts where the rough one looks;
@@ -119,8 +119,9 @@ class HDM:
         benchmark = Stack(explained, self.benchmark_sizes, self.size_weights, self.benchmark_steps, self.settle, "signed",
                           self.background, self.seed)
         rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, **options).result
+        rough = min_max(rough).to(images)
         fine = learn_masks(explained, images, index, _Auxiliary(self, explained, rough), steps=self.auxiliary_steps, **options).result
-        return min_max(fine).to(images) * min_max(rough).to(images) ** self.guide
+        return min_max(fine).to(images) * rough ** self.guide
 
     def _without(self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor,
                  going: Tensor) -> tuple[Tensor, Tensor]:

@@ -103,10 +103,10 @@ def test_one_module_follows_its_equation():
         shown, hidden = network.score(images * cut, index), network.score(images * (1 - cut), index)
         return ((whole - shown) / scale + (hidden - empty) / scale).sum()
 
-    rough = up(adam([torch.ones(1, 1, 4, 4, dtype=torch.float64)], rough_cost, 2)[0])
+    rough = unit(up(adam([torch.ones(1, 1, 4, 4, dtype=torch.float64)], rough_cost, 2)[0]))
     start = [torch.nn.functional.adaptive_avg_pool2d(rough, side) for side in (4, 6)]
     fine = adam(start, fine_cost, 2)
-    expected = unit(unit((up(fine[0]) + up(fine[1])) / 2) * unit(rough) ** 0.5)[0, 0]
+    expected = unit(unit((up(fine[0]) + up(fine[1])) / 2) * rough ** 0.5)[0, 0]
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
 
 
