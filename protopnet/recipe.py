@@ -44,7 +44,7 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     Against the official schedule: AdamW with warm-up and a cosine instead of steps; label smoothing; with a pretrained
     backbone, an add-on that starts as principal components and prototypes that start as patches of their class; a coverage
     term that keeps all prototypes near data, so that the projection moves little; a stronger separation for the cosine,
-    whose distances are small; a last quarter of the epochs ("settle") in which prototypes rest on the patches they were
+    whose distances are small; a second half of the epochs ("settle") in which prototypes rest on the patches they were
     projected to while the features learn around them, so that the last projection hardly moves anything; a last layer
     that is fitted in seconds.
     """
@@ -57,10 +57,10 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     plan: list[Epochs | Action] = []
     if pretrained:
         plan += [Action("start", start_from_data), Epochs("warm", max(1, options.epochs // 8), loss, head, decay)]
-    settling = options.epochs // 4
+    settling = options.epochs // 2
     plan.append(Epochs("joint", options.epochs - settling, loss, joint, decay, schedule=warm_up_cosine()))
     if settling:
-        resting = {name: 0.3 * rate for name, rate in joint.items() if name != "prototypes"}
+        resting = {name: 0.5 * rate for name, rate in joint.items() if name != "prototypes"}
         plan += [Action("projection", project), Epochs("settle", settling, loss, resting, decay, schedule=warm_up_cosine())]
     return [*plan, Action("projection", project), Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4))]
 

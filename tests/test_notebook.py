@@ -22,7 +22,6 @@ def printed(cell) -> str:
     return "".join(output.get("text", "") for output in cell.outputs)
 
 
-@pytest.mark.slow
 def test_the_tutorial_runs_and_shows_what_it_says(cells):
     kinds = [kind for cell in cells for output in cell.outputs for kind in output.get("data", {})]
     assert kinds.count("image/png") == 2 and kinds.count("image/gif") == 1

@@ -17,14 +17,14 @@ def _plan(**changes):
     return recipe.stages(recipe.build(options, ("a", "b")), options)
 
 
-def test_prototypes_rest_on_their_patches_in_the_last_quarter():
+def test_prototypes_rest_on_their_patches_in_the_second_half():
     plan = _plan(epochs=8)
     assert [stage.name for stage in plan] == ["joint", "projection", "settle", "projection", "last layer"]
     joint, settle = (stage for stage in plan if isinstance(stage, Epochs))
-    assert (joint.epochs, settle.epochs) == (6, 2)
+    assert (joint.epochs, settle.epochs) == (4, 4)
     assert "prototypes" in joint.rates and "prototypes" not in settle.rates
     assert all(settle.rates[name] < joint.rates[name] for name in settle.rates)
 
 
 def test_too_few_epochs_to_settle():
-    assert [stage.name for stage in _plan(epochs=2)] == ["joint", "projection", "last layer"]
+    assert [stage.name for stage in _plan(epochs=1)] == ["joint", "projection", "last layer"]
