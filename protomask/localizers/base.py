@@ -50,12 +50,14 @@ def check_pairs(images: Tensor, index: Tensor) -> None:
         raise InputError(f"images are on {images.device} and index on {index.device}; put both on the model's device")
 
 
-def together(batch_size: int | None, device: torch.device) -> int:
-    """How many images go through the model at once: ``batch_size``, or where it is None 8 on a processor and 64 elsewhere.
+def together(batch_size: int | None, images: Tensor) -> int:
+    """How many of ``images`` (..., H, W) go through the model at once: ``batch_size``, or where it is None a fitting number.
 
-    More than 8 are slower on a processor: their features leave its cache.
+    That is 64 on an accelerator, and on a processor 8 of 224 x 224, of smaller images as many more, up to 32, of larger ones fewer: with
+    more, the features leave the processor's cache.
     """
-    return batch_size or (8 if device.type == "cpu" else 64)
+    fitting = round(8 * 224 * 224 / images.shape[-2:].numel())
+    return batch_size or (64 if images.device.type != "cpu" else min(max(fitting, 1), 32))
 
 
 def min_max(maps: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ anew from the seed for each pair, so that a batch gives what a loop gives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,7 +34,7 @@ class IntegratedGradients:
     Args:
         steps: points on the way (Gauss-Legendre), each a forward-backward pass.
         clip: percentile of a map's values above which they count alike; 100 clips nothing.
-        batch_size: points computed together; None: 8 on a processor, 64 elsewhere.
+        batch_size: points computed together; None: as fits (:func:`protomask.localizers.base.together`).
     """
 
     steps: int = 50
@@ -52,7 +53,7 @@ class IntegratedGradients:
                 image.requires_grad_(),
                 additional_forward_args=number,
                 n_steps=self.steps,
-                internal_batch_size=together(self.batch_size, image.device),
+                internal_batch_size=together(self.batch_size, image),
             )
             return _magnitude(found, self.clip)
 
@@ -70,7 +71,7 @@ class SmoothGrad:
         noise: standard deviation of the noise as a share of the image's range, 0.1 to 0.2 in the paper.
         clip: see :class:`IntegratedGradients`.
         seed: of the noise; torch's own generators are left as they were.
-        batch_size: copies computed together; None: 8 on a processor, 64 elsewhere.
+        batch_size: copies computed together; None: as fits (:func:`protomask.localizers.base.together`).
     """
 
     samples: int = 50
@@ -94,7 +95,7 @@ class SmoothGrad:
                     image.requires_grad_(),
                     nt_type="smoothgrad",
                     nt_samples=self.samples,
-                    nt_samples_batch_size=together(self.batch_size, image.device),
+                    nt_samples_batch_size=together(self.batch_size, image),
                     abs=False,
                     additional_forward_args=number,
                     stdevs=self.noise * float(image.detach().amax() - image.detach().amin()),
@@ -112,9 +113,9 @@ class Occlusion:
     of the score count as zero. Published for softmax probabilities: ``Classifier(model, score="probability")``.
 
     Args:
-        window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image. At 224 x 224,
-            15 and 8 are 785 forward passes.
-        batch_size: windows computed together; None: 8 on a processor, 64 elsewhere.
+        window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image, rounded up. At
+            224 x 224, 15 and 8 are 785 forward passes.
+        batch_size: windows computed together; None: as fits (:func:`protomask.localizers.base.together`).
     """
 
     window: int = 15
@@ -134,8 +135,7 @@ class Occlusion:
 
         check_pairs(images, index)
         shorter = min(images.shape[-2:])
-        window = min(max(1, round(self.window * shorter / 224)), shorter)
-        stride = min(max(1, round(self.stride * shorter / 224)), window)
+        window, stride = (min(math.ceil(side * shorter / 224), shorter) for side in (self.window, self.stride))
 
         def attribute(score: Score, image: Tensor, number: Tensor) -> Tensor:
             with torch.no_grad():
@@ -144,7 +144,7 @@ class Occlusion:
                     sliding_window_shapes=(3, window, window),
                     strides=(3, stride, stride),
                     additional_forward_args=number,
-                    perturbations_per_eval=together(self.batch_size, image.device),
+                    perturbations_per_eval=together(self.batch_size, image),
                 )
             return found[:, 0].relu()
 

@@ -12,10 +12,11 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.objective import OBJECTIVE_BACKGROUNDS, begin_objective, destroyed, fall, shown
+from protomask.localizers.objective import OBJECTIVE_BACKGROUNDS, begin_objective, fall, shown
 from protomask.localizers.optimisers import Adam
+from protomask.localizers.order import AREAS, Order, check_cuts, sufficient
 from protomask.localizers.speed import PRECISIONS, faster
-from protomask.localizers.stack import Stack, superimposed, vectors_of
+from protomask.localizers.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class HDM:
 
     - benchmark: the mean B of the upsampled vectors of ``benchmark_sizes``, all-ones at the start, minimises
       keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the later steps;
-    - auxiliary: the vectors of ``benchmark_sizes`` and ``auxiliary_sizes`` start as B, scaled to [0, 1]; A, their mean, minimises
-      keep_k(T) + destroy_k(T) for T = sigmoid((A - q) / softness), q the value that a share a of the pixels exceeds, a from
-      ``areas`` in turn: what counts is which pixels come first, at every area, and no shade of a mask can be adversarial;
-      S_k = A B^guide, both scaled to [0, 1]: the fine mask counts where the rough one looks;
+    - auxiliary: vectors of ``auxiliary_sizes``, down to single pixels, start as B, scaled to [0, 1]; A, their mean, learns which pixels come
+      first at every area (:class:`protomask.localizers.order.Order`): cut softly at a share of the pixels it keeps the score,
+      and its complement destroys it. A (B^guide + leeway), both scaled to [0, 1], is the order of the pixels: the fine mask counts
+      where the rough one looks, and little elsewhere; S_k shows as many of them as the score needs
+      (:func:`protomask.localizers.order.sufficient`);
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``rest``;
     - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of ``size_weights``;
@@ -53,6 +55,8 @@ class HDM:
         areas: shares of the image at which the auxiliary stage cuts its mask.
         softness: of the cut, in units of the mask.
         guide: how much the benchmark holds the auxiliary mask to its regions; 0: not at all.
+        leeway: what the auxiliary mask counts outside the benchmark's regions.
+        area_weight: price of a larger share of the image when it is chosen how much S_k shows.
         background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
         seed: of the noise.
         batch_size, precision: see :class:`protomask.localizers.MDM`.
@@ -62,18 +66,20 @@ class HDM:
     """
 
     benchmark_sizes: tuple[int, ...] = (7, 14, 28)
-    auxiliary_sizes: tuple[int, ...] = (56,)
+    auxiliary_sizes: tuple[int, ...] = (28, 112, 224)
     modules: int = 2
     rest: float = 0.1
     benchmark_steps: int = 24
-    auxiliary_steps: int = 16
+    auxiliary_steps: int = 36
     fusion_steps: int = 10
     rate: float = 0.1
     size_weights: tuple[float, float] = (1.0, 4.0)
     settle: float = 0.375
-    areas: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16)
-    softness: float = 0.1
+    areas: tuple[float, ...] = AREAS
+    softness: float = 0.05
     guide: float = 0.75
+    leeway: float = 1.0
+    area_weight: float = 2.0
     background: str = "alternating"
     seed: int = 0
     batch_size: int | None = None
@@ -88,9 +94,9 @@ class HDM:
                 raise InputError(f"HDM: {name}={getattr(self, name)}; give at least {least}")
         if len(self.size_weights) != 2 or not min(self.size_weights) > 0:
             raise InputError(f"HDM: size_weights are {self.size_weights}; give the first and the last, both positive")
-        if not self.areas or not all(0 < area < 1 for area in self.areas) or self.softness <= 0 or self.guide < 0 or not 0 <= self.settle <= 1:
-            raise InputError(f"HDM: areas={self.areas}, softness={self.softness}, guide={self.guide}, "
-                             f"settle={self.settle}; give areas between 0 and 1, a positive softness, no negative guide, and 0 to 1")
+        if min(self.guide, self.leeway) < 0 or not 0 <= self.settle <= 1:
+            raise InputError(f"HDM: guide={self.guide}, leeway={self.leeway}, settle={self.settle}; give nothing negative, and for settle 0 to 1")
+        check_cuts("HDM", self.areas, self.softness, self.area_weight)
         for name, value, known in (("background", self.background, OBJECTIVE_BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"HDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
@@ -120,8 +126,11 @@ class HDM:
                           self.background, self.seed)
         rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, **options).result
         rough = min_max(rough).to(images)
-        fine = learn_masks(explained, images, index, _Auxiliary(self, explained, rough), steps=self.auxiliary_steps, **options).result
-        return min_max(fine).to(images) * rough ** self.guide
+        order = Order(explained, rough, self.auxiliary_sizes, self.auxiliary_steps, self.areas, self.softness,
+                      background=self.background, seed=self.seed)
+        fine = learn_masks(explained, images, index, order, steps=self.auxiliary_steps, **options).result
+        guided = min_max(fine).to(images) * (rough ** self.guide + self.leeway)
+        return sufficient(explained, images, index, guided, self.area_weight, self.batch_size).to(images)
 
     def _without(self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor,
                  going: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,40 +153,6 @@ class HDM:
             weights[several] = learn_masks(explained, images[several], index[several], _Fusion(self, explained, found[several]),
                                            steps=self.fusion_steps, optimiser=Adam(self.rate), batch_size=self.batch_size).result
         return weights
-
-
-@dataclass(frozen=True)
-class _Auxiliary:
-    """S_k out of the benchmark ``rough`` (N, H, W)."""
-
-    settings: HDM
-    explained: Explainable
-    rough: Tensor
-
-    def begin(self, pairs: Pairs) -> None:
-        begin_objective(self.explained, pairs, self.settings.background, self.settings.seed)
-        sizes = self.settings.benchmark_sizes + self.settings.auxiliary_sizes
-        pairs.learned.update(vectors_of(self.rough[pairs.position][:, None], sizes))
-
-    def mask(self, pairs: Pairs) -> Tensor:
-        return superimposed(pairs.learned, pairs.image_size)
-
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        areas = torch.tensor(self.settings.areas, dtype=mask.dtype, device=mask.device)
-        ordered = mask.detach().flatten(1).sort(1, descending=True).values
-        place = (areas[pairs.step % len(areas)] * ordered.shape[1]).long()
-        cut = torch.sigmoid((mask - ordered.gather(1, place[:, None])[..., None, None]) / self.settings.softness)
-        return shown(pairs, cut), shown(pairs, 1 - cut)
-
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        return fall(pairs, scores[0]) + destroyed(pairs, scores[1], "signed")
-
-    def after_step(self, pairs: Pairs) -> None:
-        for vector in pairs.learned.values():
-            vector.clamp_(0, 1)
-
-    def result(self, pairs: Pairs) -> Tensor:
-        return self.mask(pairs)[:, 0]
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,8 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
         problem: the method.
         steps: at most this many for each pair.
         optimiser: how a gradient becomes a step.
-        batch_size: pairs optimised together, at most; None: 8 on a processor, 64 elsewhere. Halved, and halved again, while
-            an accelerator has not enough memory. Does not change the result, but for rounding.
+        batch_size: pairs optimised together, at most; None: as fits (:func:`protomask.localizers.base.together`). Halved, and
+            halved again, while an accelerator has not enough memory. Does not change the result, but for rounding.
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
         patience: see ``tolerance``.
@@ -136,7 +136,7 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
             differentiably.
     """
     check_pairs(images, index)
-    batch_size = together(batch_size, images.device)
+    batch_size = together(batch_size, images)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []

@@ -12,15 +12,16 @@ from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import learn_masks
 from protomask.localizers.objective import ALTERNATING, CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.optimisers import Adam
+from protomask.localizers.order import AREAS, Order, check_cuts, sufficient
 from protomask.localizers.speed import PRECISIONS, faster
 from protomask.localizers.stack import Stack
 
-FOR_CLASSES = {"sizes": (7, 14, 28), "size_weights": (1.0, 4.0), "keep_steps": 28, "settle": 0.375, "consistency": "signed",
-               "background": ALTERNATING, "destroy_steps": 8, "destroy_share": 0.02}
+FOR_CLASSES = {"sizes": (7, 14, 28), "size_weights": (1.0, 4.0), "keep_steps": 24, "settle": 0.375, "consistency": "signed",
+               "background": ALTERNATING, "order_steps": 14, "destroy_steps": 0, "destroy_share": 0.05}
 FOR_OTHERS = {"sizes": (28,), "size_weights": (1.0, 1.0), "keep_steps": 14, "settle": 1.0, "consistency": "one-sided",
-              "background": "zero", "destroy_steps": 10, "destroy_share": 0.05}
-"""What None stands for. A class gains by hiding what speaks against it, so the fall is signed and every size helps; the similarity
-of a prototype is at its best on the whole image, and a compact mask orders its pixels best."""
+              "background": "zero", "order_steps": 0, "destroy_steps": 10, "destroy_share": 0.05}
+"""What None stands for. A class gains by hiding what speaks against it, so the fall is signed, every size helps, and the order of pixels is
+learned; the similarity of a prototype is at its best on the whole image, and a compact mask orders its pixels best."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class MDM:
     - *destroying*, on each of ``destroy_sizes`` alone: minimise  max(0, s(x (1 - M) + r M) - s(r)) / R  +  destroy_weight mean(v),
       r the mean colour; the mean of these masks is added with the small weight ``destroy_share``. The keeping mask is zero
       over most of the image; these order the rest by what else the score could rest on;
-    - saliency = min-max of the sum.
+    - *ordering*, ours: further vectors, of ``order_sizes``, start as the mask found so far and learn which pixels come first at every
+      area (:class:`protomask.localizers.order.Order`): A. Pixels come in the order of A (1 + M), both scaled to [0, 1], and as many of them
+      are shown as the score needs (:func:`protomask.localizers.order.sufficient`);
+    - saliency = min-max of what the last of these stages gives.
 
     Fields that are None are chosen by what is explained: ``FOR_CLASSES`` for a :class:`protomask.Classifier`, ``FOR_OTHERS`` for
     prototypes and everything else; each was the best on training images of its kind.
@@ -58,11 +62,15 @@ class MDM:
         background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
         destroy_sizes, destroy_weight, destroy_steps, destroy_rate: the same for destroying; 0 steps leave it out.
         destroy_share: weight of the destroying mask in the map.
+        order_sizes, order_steps, order_rate: the same for ordering; 0 steps leave it out.
+        areas, softness: where, and how softly, ordering cuts its mask.
+        area_weight: price of a larger share of the image when it is chosen how much is shown.
         seed: of the noise.
         batch_size: pairs learned together, see :func:`protomask.localizers.learning.learn_masks`; does not change the result.
         precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
 
-    Cost: keep_steps + len(destroy_sizes) * destroy_steps forward-backward passes per pair: 52 for classes, 44 for prototypes.
+    Cost: keep_steps + len(destroy_sizes) * destroy_steps + 2 order_steps forward-backward passes per pair: 52 for classes (and 12
+    forward), 44 for prototypes.
     """
 
     sizes: tuple[int, ...] | None = None
@@ -78,13 +86,19 @@ class MDM:
     destroy_steps: int | None = None
     destroy_rate: float = 0.15
     destroy_share: float | None = None
+    order_sizes: tuple[int, ...] = (28, 112, 224)
+    order_steps: int | None = None
+    order_rate: float = 0.1
+    areas: tuple[float, ...] = AREAS
+    softness: float = 0.05
+    area_weight: float = 1.5
     seed: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
         whole = self.completed(FOR_CLASSES)
-        for name in ("sizes", "destroy_sizes"):
+        for name in ("sizes", "destroy_sizes", "order_sizes"):
             if min(getattr(whole, name), default=0) < 1:
                 raise InputError(f"MDM: {name} are {getattr(whole, name)}; give at least one, each at least 1")
         if len(whole.size_weights) != 2 or not min(*whole.size_weights, whole.destroy_weight) > 0:
@@ -94,9 +108,10 @@ class MDM:
                                    ("background", whole.background, OBJECTIVE_BACKGROUNDS)):
             if value not in known:
                 raise InputError(f"MDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
-        if whole.keep_steps < 1 or whole.destroy_steps < 0 or not 0 <= whole.settle <= 1:
-            raise InputError(f"MDM: keep_steps={whole.keep_steps}, destroy_steps={whole.destroy_steps}, settle={whole.settle}; "
-                             "give at least 1 and 0, and 0 to 1")
+        if whole.keep_steps < 1 or min(whole.destroy_steps, whole.order_steps) < 0 or not 0 <= whole.settle <= 1:
+            raise InputError(f"MDM: keep_steps={whole.keep_steps}, destroy_steps={whole.destroy_steps}, order_steps={whole.order_steps}, "
+                             f"settle={whole.settle}; give at least 1, 0 and 0, and 0 to 1")
+        check_cuts("MDM", self.areas, self.softness, self.area_weight)
 
     def completed(self, choice: dict) -> MDM:
         """With ``choice`` in the place of None."""
@@ -129,4 +144,12 @@ class MDM:
         total = sum(learn(group) for group in groups) / len(groups)
         if self.destroy_steps:
             total = total + self.destroy_share * sum(learn((size,), True) for size in self.destroy_sizes) / len(self.destroy_sizes)
-        return min_max(total)
+        rough = min_max(total)
+        if not self.order_steps:
+            return rough
+        order = Order(explained, rough.to(images), self.order_sizes, self.order_steps, self.areas, self.softness,
+                      background=self.background, seed=self.seed)
+        order = learn_masks(explained, images, index, order, steps=self.order_steps, optimiser=Adam(self.order_rate),
+                            batch_size=self.batch_size, progress=progress, description="mdm order").result
+        # Where both masks agree, pixels come first.
+        return sufficient(explained, images, index, min_max(order) * (1 + rough), self.area_weight, self.batch_size)

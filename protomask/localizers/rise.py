@@ -30,7 +30,8 @@ class RISE:
         cells: of the grid along the image's shorter side.
         show: p, probability that a cell shows the image.
         seed: of the masks, which are the same for all pairs of a call.
-        batch_size: masked images computed together, all that is held beside the maps; None: 8 on a processor, 64 elsewhere.
+        batch_size: masked images computed together, all that is held beside the maps; None: as fits
+            (:func:`protomask.localizers.base.together`).
     """
 
     masks: int = 2000
@@ -61,7 +62,7 @@ class RISE:
             frozen(explained),
             tqdm(total=self.masks * count, desc="rise", unit="pass", disable=not progress) as bar,
         ):
-            for masks in self._masks((height, width), images.device):
+            for masks in self._masks(images):
                 flat = masks.flatten(1).double()
                 shown += flat.sum(0)
                 for place in range(count):
@@ -74,14 +75,15 @@ class RISE:
         means = torch.where(means.isinf(), means.amin(1, keepdim=True), means)
         return min_max(means.view(count, height, width))
 
-    def _masks(self, size: tuple[int, int], device: torch.device):
-        """Yields all masks, (batch_size, H, W) at a time; they depend on the seed and the size alone."""
+    def _masks(self, images: Tensor):
+        """Yields all masks, (batch_size, H, W) at a time; they depend on the seed and the images' size alone."""
+        size, device = tuple(images.shape[-2:]), images.device
         rows, columns = grid_shape(self.cells, size)
         cell = -(-size[0] // rows), -(-size[1] // columns)
         generator = torch.Generator().manual_seed(self.seed)
         grids = (torch.rand(self.masks, 1, rows + 1, columns + 1, generator=generator) < self.show).float()
         shifts = torch.stack([torch.randint(side, (self.masks,), generator=generator) for side in cell], 1).tolist()
-        size_of_batch = together(self.batch_size, device)
+        size_of_batch = together(self.batch_size, images)
         for start in range(0, self.masks, size_of_batch):
             part = grids[start : start + size_of_batch].to(device)
             large = F.interpolate(

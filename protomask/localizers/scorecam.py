@@ -24,7 +24,7 @@ class ScoreCAM:
 
     Args:
         layer: see :class:`protomask.localizers.GradCAM`.
-        batch_size: masked images computed together; None: 8 on a processor, 64 elsewhere.
+        batch_size: masked images computed together; None: as fits (:func:`protomask.localizers.base.together`).
 
     Cost: one forward pass per channel of the feature map (1280 for a MobileNetV2, 2048 for a ResNet-50), and two.
     """
@@ -60,7 +60,7 @@ class ScoreCAM:
             return image.new_zeros(size)
         empty = explained.score(torch.zeros_like(image), number)
         gains = []
-        for part in features.split(together(self.batch_size, image.device)):
+        for part in features.split(together(self.batch_size, image)):
             masks = min_max(F.interpolate(part[None], size, mode="bilinear", align_corners=False)[0])
             masked = (image * masks[:, None].to(image)).contiguous(memory_format=torch.channels_last)
             gains.append(explained.score(masked, number.expand(len(part))) - empty)

@@ -61,7 +61,7 @@ def test_agreement_with_captum_called_directly():
     )
     with torch.no_grad():
         direct = attr.Occlusion(network.score).attribute(images, (3, 9, 9), (3, 5, 5), additional_forward_args=index)
-    found = Occlusion(window=round(9 * 224 / 24), stride=round(5 * 224 / 24))(network, images, index)
+    found = Occlusion(window=9 * 224 // 24, stride=5 * 224 // 24)(network, images, index)
     torch.testing.assert_close(found, min_max(direct[:, 0].relu()), atol=1e-5, rtol=0)
     torch.manual_seed(5)
     deviation = 0.15 * float(images.max() - images.min())

@@ -3,6 +3,7 @@ import torch
 
 from protomask.errors import InputError
 from protomask.localizers import HDM
+from protomask.localizers.order import SUFFICIENT, before
 from tests.localizers.toys import Both, Linear, Network, Region, pairs
 
 QUICK = HDM(benchmark_sizes=(4, 8), auxiliary_sizes=(12,), modules=2, benchmark_steps=24, auxiliary_steps=6, fusion_steps=3, rate=0.15,
@@ -70,7 +71,7 @@ def test_one_module_follows_its_equation():
     images, index = pairs(1)
     images = images.double()
     settings = HDM(benchmark_sizes=(4,), auxiliary_sizes=(6,), modules=1, benchmark_steps=2, auxiliary_steps=2, size_weights=(3.0, 3.0),
-                   settle=1.0, areas=(0.1, 0.3), softness=0.2, guide=0.5, background="zero")
+                   settle=1.0, areas=(0.1, 0.3), softness=0.2, guide=0.5, leeway=0.3, area_weight=1.5, background="zero")
     found = settings(network, images, index)
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
     scale = torch.maximum(whole - empty, 0.01 * whole.abs())
@@ -97,16 +98,19 @@ def test_one_module_follows_its_equation():
         return ((whole - network.score(images * up(vectors[0]), index)) / scale + 3 * vectors[0].mean()).sum()
 
     def fine_cost(vectors, step):
-        mask = (up(vectors[0]) + up(vectors[1])) / 2
+        mask = up(vectors[0])
         threshold = mask.detach().flatten().sort(descending=True).values[int((0.1, 0.3)[step] * 576)]
         cut = torch.sigmoid((mask - threshold) / 0.2)
         shown, hidden = network.score(images * cut, index), network.score(images * (1 - cut), index)
         return ((whole - shown) / scale + (hidden - empty) / scale).sum()
 
     rough = unit(up(adam([torch.ones(1, 1, 4, 4, dtype=torch.float64)], rough_cost, 2)[0]))
-    start = [torch.nn.functional.adaptive_avg_pool2d(rough, side) for side in (4, 6)]
-    fine = adam(start, fine_cost, 2)
-    expected = unit(unit((up(fine[0]) + up(fine[1])) / 2) * rough ** 0.5)[0, 0]
+    fine = up(adam([torch.nn.functional.adaptive_avg_pool2d(rough, 6)], fine_cost, 2)[0])
+    place = before((unit(fine) * (rough ** 0.5 + 0.3))[0].float()).double()
+    masks = [(1 - place / (2 * area)).clamp(min=0) for area in SUFFICIENT]
+    costs = [float((whole - network.score(images * mask, index).detach()) / scale) + 1.5 * area for mask, area in zip(masks, SUFFICIENT)]
+    best = min(range(len(costs)), key=costs.__getitem__)
+    expected = unit(0.999 * masks[best] + 0.001 * (1 - place))[0]
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
 
 
@@ -118,7 +122,7 @@ def test_negative_scores_are_explained():
 
 
 @pytest.mark.parametrize("settings", [{"benchmark_sizes": ()}, {"auxiliary_sizes": (0,)}, {"modules": 0}, {"fusion_steps": -1},
-                                      {"areas": ()}, {"size_weights": (1.0,)}, {"softness": 0.0}, {"guide": -1.0},
+                                      {"areas": ()}, {"size_weights": (1.0,)}, {"softness": 0.0}, {"guide": -1.0}, {"leeway": -0.1}, {"area_weight": -1.0},
                                       {"background": "grey"}, {"precision": "fp8"}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="HDM"):

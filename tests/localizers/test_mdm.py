@@ -8,7 +8,7 @@ from protomask.localizers.masks import background
 from protomask.localizers.mdm import FOR_CLASSES, FOR_OTHERS
 from tests.localizers.toys import Linear, Network, Region, pairs
 
-QUICK = MDM(sizes=(4, 8), keep_steps=24, keep_rate=0.15, destroy_sizes=(4, 8), destroy_steps=8).completed(FOR_CLASSES)
+QUICK = MDM(sizes=(4, 8), keep_steps=24, keep_rate=0.15, destroy_sizes=(4, 8), destroy_steps=4, order_sizes=(8, 24), order_steps=6).completed(FOR_CLASSES)
 
 
 def test_the_map_lies_on_the_evidence():
@@ -64,9 +64,9 @@ def test_masks_follow_their_equation(destroy):
     network = Network().double().eval()
     images, index = (value.double() if value.is_floating_point() else value for value in pairs(1))
     learned = MDM(sizes=(6,), consistency="signed", background="alternating", size_weights=(0.5, 4.0), keep_steps=4,
-                  destroy_steps=0, settle=0.5)
+                  destroy_steps=0, order_steps=0, settle=0.5)
     if destroy:
-        learned = MDM(sizes=(1,), keep_steps=1, destroy_sizes=(6,), destroy_weight=2.0, destroy_steps=4, destroy_rate=0.1)
+        learned = MDM(sizes=(1,), keep_steps=1, destroy_sizes=(6,), destroy_weight=2.0, destroy_steps=4, destroy_rate=0.1, destroy_share=1.0, order_steps=0)
     found = learned(network, images, index)
     up = torch.nn.Upsample(size=(24, 24), mode="bilinear")
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
@@ -97,7 +97,8 @@ def test_what_is_explained_chooses_what_is_left_open():
 
 
 @pytest.mark.parametrize("settings", [{"sizes": ()}, {"destroy_sizes": (0,)}, {"size_weights": (0.0, 1.0)}, {"consistency": "both"},
-                                      {"background": "grey"}, {"keep_steps": 0}, {"settle": 2.0}])
+                                      {"background": "grey"}, {"keep_steps": 0}, {"settle": 2.0}, {"order_steps": -1}, {"order_sizes": ()},
+                                      {"areas": (1.0,)}, {"softness": 0.0}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="MDM"):
         MDM(**settings)

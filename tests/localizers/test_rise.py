@@ -10,7 +10,7 @@ from tests.localizers.toys import Constant, Linear, Network, Region, pairs
 def test_it_is_the_mean_score_given_that_a_pixel_shows():
     network, (images, index) = Network().eval(), pairs(2, 20, 27)
     rise = RISE(masks=40, cells=4, seed=3, batch_size=7)
-    masks = torch.cat(list(rise._masks((20, 27), torch.device("cpu"))))
+    masks = torch.cat(list(rise._masks(images)))
     assert masks.shape == (40, 20, 27) and masks.amin() >= 0 and masks.amax() <= 1
     expected = []
     with torch.no_grad():
@@ -21,12 +21,12 @@ def test_it_is_the_mean_score_given_that_a_pixel_shows():
 
 
 def test_masks_show_the_share_asked_for_and_depend_on_the_seed_alone():
-    masks = torch.cat(list(RISE(masks=3000, show=0.3)._masks((28, 28), torch.device("cpu"))))
+    masks = torch.cat(list(RISE(masks=3000, show=0.3)._masks(torch.zeros(1, 3, 28, 28))))
     # A pixel of bilinear masks has a variance below p (1 - p) = .21: the standard error of its mean is below .0084.
     assert (masks.mean(0) - 0.3).abs().max() < 0.045
-    again = torch.cat(list(RISE(masks=3000, show=0.3, batch_size=999)._masks((28, 28), torch.device("cpu"))))
+    again = torch.cat(list(RISE(masks=3000, show=0.3, batch_size=999)._masks(torch.zeros(1, 3, 28, 28))))
     assert torch.equal(masks, again)
-    other = torch.cat(list(RISE(masks=3000, show=0.3, seed=1)._masks((28, 28), torch.device("cpu"))))
+    other = torch.cat(list(RISE(masks=3000, show=0.3, seed=1)._masks(torch.zeros(1, 3, 28, 28))))
     assert not torch.equal(masks, other)
 
 
