@@ -1,10 +1,10 @@
-"""What the mask-learning loop costs beside the network: its time over bare forward and input-gradient passes.
+"""What learning a mask costs beside the network: MDM's time over as many bare passes.
 
     python benchmarks/loop_overhead.py                            # MobileNetV2 at 224 pixels, random weights
     python benchmarks/loop_overhead.py --model resnet50 --precision bf16 --device cuda
 
-Both sides run the same number of passes on the same batch with the same network (batch norms folded on both) and
-precision. They take turns, and the least time of each counts: on the clock, and on the processor (all threads together),
+Both sides run the same numbers of passes, forward and forward with input gradient, on the same batch with the same network
+(batch norms folded on both) and precision. They take turns, and the least time of each counts: on the clock, and on the processor (all threads together),
 which a busy machine does not lengthen.
 """
 
@@ -16,9 +16,9 @@ import time
 
 import timm
 import torch
+from methods import CountedClassifier
 
-from protomask.explainable import Classifier
-from protomask.localizers.mdm import FOR_CLASSES, MDM
+from protomask.localizers import MDM
 from protomask.localizers.speed import PRECISIONS, faster
 
 
@@ -35,12 +35,13 @@ def main() -> None:
 
     torch.manual_seed(0)
     model = timm.create_model(options.model).eval().to(options.device, memory_format=torch.channels_last)
-    classifier = Classifier(model)
+    classifier = CountedClassifier(model)
     size = options.image_size
     images = torch.randn(options.batch_size, 3, size, size, device=options.device).contiguous(memory_format=torch.channels_last)
     index = torch.arange(options.batch_size, device=options.device)
-    localizer = MDM(batch_size=options.batch_size, precision=options.precision).completed(FOR_CLASSES)
-    passes = localizer.keep_steps + len(localizer.destroy_sizes) * localizer.destroy_steps
+    localizer = MDM(batch_size=options.batch_size, precision=options.precision)
+    localizer(classifier, images, index)
+    passes, forward = (count // options.batch_size for count in (classifier.tally.backward, classifier.tally.forward))
     network = faster(classifier, images, index, options.precision)
 
     def bare() -> None:
@@ -49,6 +50,9 @@ def main() -> None:
         for _ in range(passes):
             shown = images.detach().requires_grad_()
             torch.autograd.grad(network.score(shown, index).sum(), shown)
+        with torch.no_grad():
+            for _ in range(forward):
+                network.score(images, index)
 
     def seconds(work) -> tuple[float, float]:
         _synchronize(options.device)
@@ -58,15 +62,15 @@ def main() -> None:
         return time.perf_counter() - before[0], time.process_time() - before[1]
 
     works = {"bare": bare, "loop": lambda: localizer(classifier, images, index)}
-    network.score(images, index)
     times = {name: [] for name in works}
     for _ in range(options.repeats):
         for name, work in works.items():
             times[name].append(seconds(work))
     least, least_processor = ({name: min(pair[kind] for pair in found) for name, found in times.items()} for kind in (0, 1))
-    row = {**vars(options), "passes": passes, "seconds": times, "ratio": least["loop"] / least["bare"],
-           "processor_ratio": least_processor["loop"] / least_processor["bare"], "maps_per_second": options.batch_size / least["loop"], "threads": torch.get_num_threads(), "torch": torch.__version__}
-    print(f"{options.model}, {size} px, batch {options.batch_size}, {options.precision}, {passes} passes: "
+    row = {**vars(options), "passes": passes, "forward": forward, "seconds": times, "ratio": least["loop"] / least["bare"],
+           "processor_ratio": least_processor["loop"] / least_processor["bare"], "maps_per_second": options.batch_size / least["loop"],
+           "threads": torch.get_num_threads(), "torch": torch.__version__}
+    print(f"{options.model}, {size} px, batch {options.batch_size}, {options.precision}, {passes} passes and {forward} forward: "
           f"bare {least['bare']:.2f} s, loop {least['loop']:.2f} s, ratio {row['ratio']:.3f} "
           f"(processor time {row['processor_ratio']:.3f}), {row['maps_per_second']:.2f} maps/s")
     if options.json:

@@ -39,7 +39,7 @@ class HDM:
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``rest``;
     - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of ``size_weights``;
-      saliency = min-max of sum_k w_k S_k.
+      the order is that of sum_k w_k S_k, and as many pixels of it are shown as the score needs.
 
     >>> from protomask import HDM, Classifier                                   # doctest: +SKIP
     >>> saliency = HDM()(Classifier(model), images, classes)                    # doctest: +SKIP
@@ -78,7 +78,7 @@ class HDM:
     areas: tuple[float, ...] = AREAS
     softness: float = 0.05
     guide: float = 0.75
-    leeway: float = 1.0
+    leeway: float = 0.5
     area_weight: float = 2.0
     background: str = "alternating"
     seed: int = 0
@@ -115,9 +115,12 @@ class HDM:
                 bar.update()
                 if not going.any():
                     break
-            weights = self._weights(explained, images, index, found[:, :number + 1])
+            found = found[:, :number + 1]
+            saliency, several = found[:, 0].clone(), (found[:, 1:].flatten(1) > 0).any(1)
+            if several.any():
+                saliency[several] = self._fused(explained, images[several], index[several], found[several])
             bar.update(self.modules - number)
-        return min_max((weights[..., None, None] * found[:, :number + 1]).sum(1))
+        return min_max(saliency)
 
     def _superimposed(self, explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
         """S_k, (B, H, W), of one module."""
@@ -145,14 +148,14 @@ class HDM:
         rest, more = (torch.cat(column) for column in zip(*parts))
         return rest, going & more
 
-    def _weights(self, explained: Explainable, images: Tensor, index: Tensor, found: Tensor) -> Tensor:
-        """(B, K)"""
-        several = (found[:, 1:].flatten(1) > 0).any(1)
+    def _fused(self, explained: Explainable, images: Tensor, index: Tensor, found: Tensor) -> Tensor:
+        """(B, H, W) out of the modules' masks ``found`` (B, K, H, W)."""
         weights = found.new_ones(found.shape[:2])
-        if self.fusion_steps and several.any():
-            weights[several] = learn_masks(explained, images[several], index[several], _Fusion(self, explained, found[several]),
-                                           steps=self.fusion_steps, optimiser=Adam(self.rate), batch_size=self.batch_size).result
-        return weights
+        if self.fusion_steps:
+            weights = learn_masks(explained, images, index, _Fusion(self, explained, found), steps=self.fusion_steps,
+                                  optimiser=Adam(self.rate), batch_size=self.batch_size).result
+        order = torch.einsum("bk,bkhw->bhw", weights, found)
+        return sufficient(explained, images, index, order, self.area_weight, self.batch_size).to(found)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class MDM:
       r the mean colour; the mean of these masks is added with the small weight ``destroy_share``. The keeping mask is zero
       over most of the image; these order the rest by what else the score could rest on;
     - *ordering*, ours: further vectors, of ``order_sizes``, start as the mask found so far and learn which pixels come first at every
-      area (:class:`protomask.localizers.order.Order`): A. Pixels come in the order of A (1 + M), both scaled to [0, 1], and as many of them
+      area (:class:`protomask.localizers.order.Order`): A. Pixels come in the order of A (M + 1/2), both scaled to [0, 1], and as many of them
       are shown as the score needs (:func:`protomask.localizers.order.sufficient`);
     - saliency = min-max of what the last of these stages gives.
 
@@ -152,4 +152,4 @@ class MDM:
         order = learn_masks(explained, images, index, order, steps=self.order_steps, optimiser=Adam(self.order_rate),
                             batch_size=self.batch_size, progress=progress, description="mdm order").result
         # Where both masks agree, pixels come first.
-        return sufficient(explained, images, index, min_max(order) * (1 + rough), self.area_weight, self.batch_size)
+        return sufficient(explained, images, index, min_max(order) * (0.5 + rough), self.area_weight, self.batch_size)

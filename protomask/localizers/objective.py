@@ -33,11 +33,11 @@ def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int =
         pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur")
 
 
-def shown(pairs: Pairs, mask: Tensor) -> Tensor:
-    """x*m + r*(1-m), (B, 3, H, W); r is this step's background, m (B, 1, H, W)."""
+def shown(pairs: Pairs, mask: Tensor, blurred: str = "blurred") -> Tensor:
+    """x*m + r*(1-m), (B, 3, H, W); r is this step's background, m (B, 1, H, W), ``blurred`` the name of the second of two."""
     hidden = pairs.fixed["background"].expand_as(pairs.images)
-    if "blurred" in pairs.fixed:
-        hidden = torch.where((pairs.step % 2 == 1)[:, None, None, None], pairs.fixed["blurred"], hidden)
+    if blurred in pairs.fixed:
+        hidden = torch.where((pairs.step % 2 == 1)[:, None, None, None], pairs.fixed[blurred], hidden)
     return torch.lerp(hidden, pairs.images, mask)
 
 

@@ -11,12 +11,15 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import min_max, together
 from protomask.localizers.learning import Pairs
-from protomask.localizers.objective import begin_objective, destroyed, fall, settled, shown
+from protomask.localizers.masks import blurred
+from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, fall, settled, shown
 from protomask.localizers.stack import superimposed, vectors_of
 
 AREAS = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
 SUFFICIENT = (0.02, 0.03, 0.045, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56)
 """shares of the image among which :func:`sufficient` chooses, each about 1.4 times the one before"""
+DETAIL = 1 / 45
+"""sigma, as a share of the shorter side, of the blur that takes only an image's detail: 5 pixels of 224"""
 REST = 1e-3
 """height of the rest, which orders the pixels outside, beside that of the mask"""
 
@@ -28,7 +31,9 @@ class Order:
     The vectors start as the mask ``rough``. Each step cuts M softly at a share a of the pixels, a from ``areas`` in turn:
     T = sigmoid((M - q) / softness), q the value that a share a of the pixels exceeds. The cut is to keep the score and its
     complement to destroy it:  minimise  fall(x T + r (1 - T)) + rest(x (1 - T) + r T), both signed. So no shade of a mask can
-    be adversarial, and one order serves all areas. The result is the mean over the steps after a share ``settle``.
+    be adversarial, and one order serves all areas. Where the background alternates, keeping has the mean colour and a weak blur in
+    turn (:data:`DETAIL`): what only fine detail can tell is to come first. The result
+    is the mean over the steps after a share ``settle``.
     See :class:`protomask.localizers.learning.MaskProblem`.
     """
 
@@ -46,6 +51,8 @@ class Order:
 
     def begin(self, pairs: Pairs) -> None:
         begin_objective(self.explained, pairs, self.background, self.seed)
+        if self.background == ALTERNATING:
+            pairs.fixed["detail lost"] = blurred(pairs.images, min(pairs.image_size) * DETAIL)
         pairs.learned.update(vectors_of(self.rough[pairs.position][:, None], self.sizes))
         pairs.fixed.update({name: torch.zeros_like(vector) for name, vector in pairs.learned.items()})
 
@@ -57,7 +64,7 @@ class Order:
         ordered = mask.detach().flatten(1).sort(1, descending=True).values
         place = (areas[pairs.step % len(areas)] * ordered.shape[1]).long()
         cut = torch.sigmoid((mask - ordered.gather(1, place[:, None])[..., None, None]) / self.softness)
-        return shown(pairs, cut), shown(pairs, 1 - cut)
+        return shown(pairs, cut, "detail lost"), shown(pairs, 1 - cut)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         return fall(pairs, scores[0]) + destroyed(pairs, scores[1], "signed")
