@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
@@ -49,10 +49,8 @@ def get_method(name: str) -> Method:
 
         return Method(NeuroMask.imagenet(), SCORES[name])
     localizer = get_localizer(name)
-    if name == "mdm":  # what it would choose itself, so that the settings written down are those of the figures
-        from protomask.localizers.mdm import FOR_CLASSES
-
-        localizer = localizer.completed(FOR_CLASSES)
+    if name in ("mdm", "hdm"):  # what they would choose themselves, so that the settings written down are those of the figures
+        localizer = localizer.for_model(Classifier(nn.Identity()))
     return Method(localizer, SCORES[name])
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from protomask.errors import InputError
-from protomask.explainable import Explainable, frozen
+from protomask.explainable import Classifier, Explainable, frozen
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.objective import OBJECTIVE_BACKGROUNDS, begin_objective, fall, shown
+from protomask.localizers.objective import ALTERNATING, OBJECTIVE_BACKGROUNDS, begin_objective, fall, shown
 from protomask.localizers.optimisers import Adam
 from protomask.localizers.order import AREAS, Order, check_cuts, sufficient
 from protomask.localizers.speed import PRECISIONS, faster
@@ -57,7 +57,8 @@ class HDM:
         guide: how much the benchmark holds the auxiliary mask to its regions; 0: not at all.
         leeway: what the auxiliary mask counts outside the benchmark's regions.
         area_weight: price of a larger share of the image when it is chosen how much S_k shows.
-        background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
+        background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur; None:
+            alternating for a :class:`protomask.Classifier`, zero for prototypes and everything else, whose order deletes better so.
         seed: of the noise.
         batch_size, precision: see :class:`protomask.localizers.MDM`.
 
@@ -80,7 +81,7 @@ class HDM:
     guide: float = 0.75
     leeway: float = 0.5
     area_weight: float = 2.0
-    background: str = "alternating"
+    background: str | None = None
     seed: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
@@ -97,14 +98,21 @@ class HDM:
         if min(self.guide, self.leeway) < 0 or not 0 <= self.settle <= 1:
             raise InputError(f"HDM: guide={self.guide}, leeway={self.leeway}, settle={self.settle}; give nothing negative, and for settle 0 to 1")
         check_cuts("HDM", self.areas, self.softness, self.area_weight)
-        for name, value, known in (("background", self.background, OBJECTIVE_BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
+        for name, value, known in (("background", self.background or ALTERNATING, OBJECTIVE_BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"HDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
+
+    def for_model(self, explained: Explainable) -> HDM:
+        """The same with the background filled in where it is None, as it is used for this model."""
+        chosen = ALTERNATING if isinstance(explained, Classifier) else "zero"
+        return self if self.background else replace(self, background=chosen)
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
-        explained = faster(explained, images, index, self.precision)
+        return self.for_model(explained)._learned(faster(explained, images, index, self.precision), images, index, progress)
+
+    def _learned(self, explained: Explainable, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         found = images.new_zeros(len(images), self.modules, *images.shape[-2:])
         with tqdm(total=self.modules + 1, desc="hdm", unit="module", disable=not progress) as bar:
             left = images.detach()

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from protomask.errors import InputError
+from protomask.explainable import Classifier
 from protomask.localizers import HDM
 from protomask.localizers.order import SUFFICIENT, before
 from tests.localizers.toys import Both, Linear, Network, Region, pairs
@@ -112,6 +113,14 @@ def test_one_module_follows_its_equation():
     best = min(range(len(costs)), key=costs.__getitem__)
     expected = unit(0.999 * masks[best] + 0.001 * (1 - place))[0]
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
+
+
+def test_what_is_explained_chooses_the_background():
+    network = Network().eval()
+    images, index = pairs(1)
+    for explained, background in ((Classifier(network), "alternating"), (network, "zero")):
+        settings = {"benchmark_steps": 2, "auxiliary_steps": 2, "modules": 1}
+        assert torch.equal(HDM(**settings)(explained, images, index), HDM(**settings, background=background)(explained, images, index))
 
 
 def test_negative_scores_are_explained():
