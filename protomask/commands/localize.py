@@ -22,7 +22,7 @@ from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import Classifier, frozen
 from protomask.localizers import Localizer, get_localizer
-from protomask.report.overlays import region
+from protomask.report.overlays import LEVEL, outlines
 from protomask.training.checkpoint import write_atomically
 
 SIDE = 1024
@@ -211,18 +211,17 @@ class _Work:
 
 
 def outlined_box(saliency: np.ndarray, size: tuple[int, int]) -> list[int] | None:
-    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines; None: nothing."""
-    inside = region(saliency)
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if not len(rows):
+    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines; None: nothing.
+
+    Specks are not outlined, so that one in a corner does not make the box the whole picture.
+    """
+    found = outlines(saliency, tolerance=0.0)
+    if not found:
         return None
+    corners = np.concatenate(found)
     down, right = size[0] / saliency.shape[0], size[1] / saliency.shape[1]
-    return [
-        int(columns[0] * right),
-        int(rows[0] * down),
-        int(np.ceil((columns[-1] + 1) * right)),
-        int(np.ceil((rows[-1] + 1) * down)),
-    ]
+    (left, top), (far, bottom) = corners.min(0), corners.max(0)
+    return [int(left * right), int(top * down), int(np.ceil(far * right)), int(np.ceil(bottom * down))]
 
 
 def draw_overlay(path: Path, pixels: np.ndarray, saliency: np.ndarray, localizer: str) -> None:
@@ -230,7 +229,6 @@ def draw_overlay(path: Path, pixels: np.ndarray, saliency: np.ndarray, localizer
     from PIL import Image
 
     from protomask.report import style
-    from protomask.report.overlays import LEVEL
 
     picture = Image.fromarray(pixels)
     picture.thumbnail((SIDE, SIDE))

@@ -114,7 +114,7 @@ def test_passes_of_learned_masks_are_counted_and_pairs_compared(benchmark, mater
     found = json.loads((tmp_path / "masks.json").read_text())
     mdm = MDM().completed(FOR_CLASSES)
     for row in found["rows"]["mdm"].values():
-        assert row["backward"] == mdm.keep_steps + len(mdm.destroy_sizes) * mdm.destroy_steps
+        assert row["backward"] == mdm.keep_steps + 2 * mdm.order_steps
     first, second = (list(rows.values()) for rows in found["rows"].values())
     difference = sum(one["energy"] - other["energy"] for one, other in zip(first, second)) / 4
     assert found["differences"]["mdm"]["random"]["energy"]["mean"] == pytest.approx(difference)
@@ -152,12 +152,12 @@ def test_verdicts_follow_the_direction_of_the_metric(benchmark):
 
 
 def test_throughput_on_any_device(benchmark):
-    mdm = MDM(sizes=(4,), keep_steps=2, destroy_sizes=(4,), destroy_steps=1)
+    mdm = MDM(sizes=(4,), keep_steps=2, order_sizes=(8,), order_steps=1)
     rows = sys.modules["throughput"].throughput(
         mdm, torch.device("cpu"), name="test_resnet", side=32, batches=(1, 4), repeats=1
     )
     assert [row["batch_size"] for row in rows] == [1, 4] and rows[0]["speed_up"] == 1
-    assert all(row["maps_per_second"] > 0 and row["overhead"] > 0 and row["passes"] == 3 for row in rows)
+    assert all(row["maps_per_second"] > 0 and row["overhead"] > 0 and row["passes"] == 4 for row in rows)
 
 
 def test_speed_alone(benchmark, tmp_path, capsys):
