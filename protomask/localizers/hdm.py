@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable, frozen
-from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.base import check_pairs, min_max, together
 from protomask.localizers.learning import Pairs, learn_masks
 from protomask.localizers.objective import ALTERNATING, OBJECTIVE_BACKGROUNDS, begin_objective, fall, shown
 from protomask.localizers.optimisers import Adam
@@ -148,7 +148,7 @@ class HDM:
         """x_{k+1}, and which pairs have something left to find there."""
         parts = []
         with torch.no_grad(), frozen(explained):
-            for rows in torch.arange(len(images), device=images.device).split(self.batch_size or 16):
+            for rows in torch.arange(len(images), device=images.device).split(together(self.batch_size, images)):
                 hidden = torch.zeros_like(images[rows])
                 rest = torch.lerp(left[rows], hidden, mask[rows, None])
                 whole, now, empty = (explained.score(x.contiguous(), index[rows].long()) for x in (images[rows], rest, hidden))
