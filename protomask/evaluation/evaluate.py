@@ -98,7 +98,8 @@ def evaluate(network: Explainable, data: AnnotatedImages, localizers: dict[str, 
     kept = {name: stores(cache, network, name, localizer) for name, localizer in localizers.items()}
     maps = {name: Maps(name, localizer, kept[name][0]) for name, localizer in localizers.items()}
     raw: dict[str, dict[str, Tensor]] = {name: {} for name in localizers}
-    count = len(localizers) * sum(len(distributed.shard(len(group), batch_size)) for group, wanted in groups.values() if wanted)
+    count = len(localizers) * sum(len(distributed.shard(len(group), _even(len(group), batch_size)))
+                                  for group, wanted in groups.values() if wanted)
     with frozen(network), tqdm(total=count, desc="evaluate", unit="map", disable=not progress or not distributed.is_first()) as bar:
         subject = Subject(network)
         for group, wanted in groups.values():
@@ -137,8 +138,9 @@ def _measure(subject: Subject, data: AnnotatedImages, maps: dict[str, Maps], kep
              columns: list[str], batch_size: int, device: torch.device | str, bar: tqdm) -> dict[str, dict[str, Tensor]]:
     """Localizer -> column (a metric, a curve, ``seconds``) -> what was measured of all pairs, (n, ...), on the CPU."""
     found: dict[str, dict[str, list[Tensor]]] = {name: {column: [] for column in (*columns, "seconds")} for name in maps}
-    mine = torch.tensor(list(distributed.shard(len(pairs), batch_size)), dtype=torch.long)
-    for places in mine.split(batch_size):
+    together = _even(len(pairs), batch_size)
+    mine = torch.tensor(list(distributed.shard(len(pairs), together)), dtype=torch.long)
+    for places in mine.split(together):
         if not len(places):
             continue
         batch = Batch(subject, data, pairs.positions[places].tolist(), pairs.prototypes[places], device, batch_size)
@@ -151,6 +153,13 @@ def _measure(subject: Subject, data: AnnotatedImages, maps: dict[str, Maps], kep
     everybody = distributed.gather(found)
     return {name: {column: torch.cat([values for each in everybody for values in each[name][column]])
                    for column in (*columns, "seconds")} for name in maps}
+
+
+def _even(count: int, batch_size: int) -> int:
+    """The greatest batch, at most ``batch_size``, of which all processes have equally many: none waits long for another."""
+    batches = -(-count // batch_size)
+    batches = -(-batches // distributed.size()) * distributed.size()
+    return -(-count // batches)
 
 
 def _columns(batch: Batch, localize: Maps, store: Store, columns: list[str]) -> dict[str, Tensor]:
