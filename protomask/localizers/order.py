@@ -12,8 +12,8 @@ from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import min_max, together
 from protomask.localizers.learning import Pairs
 from protomask.localizers.masks import blurred
-from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, fall, settled, shown
-from protomask.localizers.stack import superimposed, vectors_of
+from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, fall, shown
+from protomask.localizers.stack import Superimposed
 
 AREAS = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
 SUFFICIENT = (0.02, 0.03, 0.045, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56)
@@ -25,13 +25,13 @@ REST = 1e-3
 
 
 @dataclass(frozen=True)
-class Order:
+class Order(Superimposed):
     """M = the mean of the upsampled vectors, of which only the order of its pixels counts; ours.
 
     The vectors start as the mask ``rough``. Each step cuts M softly at a share a of the pixels, a from ``areas`` in turn:
     T = sigmoid((M - q) / softness), q the value that a share a of the pixels exceeds. The cut is to keep the score and its
-    complement to destroy it:  minimise  fall(x T + r (1 - T)) + rest(x (1 - T) + r T), both signed. So no shade of a mask can
-    be adversarial, and one order serves all areas. Where the background alternates, keeping has the mean colour and a weak blur in
+    complement to destroy it:  minimise  fall(x T + r (1 - T)) + rest(x (1 - T) + r T), both signed. So shades do not count,
+    and one order serves all areas. Where the background alternates, keeping has the mean colour and a weak blur in
     turn (:data:`DETAIL`): what only fine detail can tell is to come first. The result
     is the mean over the steps after a share ``settle``.
     See :class:`protomask.localizers.learning.MaskProblem`.
@@ -53,11 +53,7 @@ class Order:
         begin_objective(self.explained, pairs, self.background, self.seed)
         if self.background == ALTERNATING:
             pairs.fixed["detail lost"] = blurred(pairs.images, min(pairs.image_size) * DETAIL)
-        pairs.learned.update(vectors_of(self.rough[pairs.position][:, None], self.sizes))
-        pairs.fixed.update({name: torch.zeros_like(vector) for name, vector in pairs.learned.items()})
-
-    def mask(self, pairs: Pairs) -> Tensor:
-        return superimposed(pairs.learned, pairs.image_size)
+        self.start(pairs, self.rough[pairs.position][:, None])
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
         areas = torch.tensor(self.areas, dtype=mask.dtype, device=mask.device)
@@ -68,14 +64,6 @@ class Order:
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         return fall(pairs, scores[0]) + destroyed(pairs, scores[1], "signed")
-
-    def after_step(self, pairs: Pairs) -> None:
-        for vector in pairs.learned.values():
-            vector.clamp_(0, 1)
-        settled(pairs, pairs.learned, self.steps, self.settle)
-
-    def result(self, pairs: Pairs) -> Tensor:
-        return superimposed({name: pairs.fixed[name] for name in pairs.learned}, pairs.image_size)[:, 0]
 
 
 def check_cuts(name: str, areas: tuple[float, ...], softness: float, area_weight: float) -> None:

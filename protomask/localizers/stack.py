@@ -14,8 +14,34 @@ from protomask.localizers.masks import grid_shape, upsample
 from protomask.localizers.objective import begin_objective, destroyed, growing, kept, settled, shown
 
 
+class Superimposed:
+    """What is learned is the mean of several upsampled vectors in [0, 1]; the result is its mean over the later steps."""
+
+    sizes: tuple[int, ...]
+    """cells along the image's shorter side, one vector each"""
+    steps: int
+    settle: float
+    """share of the steps before the mean begins; 1: the last mask alone"""
+
+    def start(self, pairs: Pairs, mask: Tensor) -> None:
+        """From ``mask`` (B, 1, H, W)."""
+        pairs.learned.update(vectors_of(mask, self.sizes))
+        pairs.fixed.update({name: torch.zeros_like(vector) for name, vector in pairs.learned.items()})
+
+    def mask(self, pairs: Pairs) -> Tensor:
+        return superimposed(pairs.learned, pairs.image_size)
+
+    def after_step(self, pairs: Pairs) -> None:
+        for vector in pairs.learned.values():
+            vector.clamp_(0, 1)
+        settled(pairs, pairs.learned, self.steps, self.settle)
+
+    def result(self, pairs: Pairs) -> Tensor:
+        return superimposed({name: pairs.fixed[name] for name in pairs.learned}, pairs.image_size)[:, 0]
+
+
 @dataclass(frozen=True)
-class Stack:
+class Stack(Superimposed):
     """M = the mean of the upsampled vectors; see :class:`protomask.localizers.learning.MaskProblem`.
 
     Minimises the consistency + lambda mean(M). Lambda grows geometrically over the steps, and the result is the mean of M over
@@ -24,12 +50,10 @@ class Stack:
 
     explained: Explainable
     sizes: tuple[int, ...]
-    """cells along the image's shorter side, one vector each"""
     weights: tuple[float, float]
     """lambda at the first and the last step"""
     steps: int
     settle: float
-    """share of the steps before the mean begins; 1: the last mask alone"""
     consistency: str
     """see :func:`protomask.localizers.objective.kept`"""
     background: str
@@ -40,11 +64,7 @@ class Stack:
 
     def begin(self, pairs: Pairs) -> None:
         begin_objective(self.explained, pairs, self.background, self.seed)
-        pairs.learned.update(vectors_of(pairs.images.new_ones(len(pairs), 1, *pairs.image_size), self.sizes))
-        pairs.fixed.update({name: torch.zeros_like(vector) for name, vector in pairs.learned.items()})
-
-    def mask(self, pairs: Pairs) -> Tensor:
-        return superimposed(pairs.learned, pairs.image_size)
+        self.start(pairs, pairs.images.new_ones(len(pairs), 1, *pairs.image_size))
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
         return (shown(pairs, 1 - mask if self.destroy else mask),)
@@ -53,14 +73,6 @@ class Stack:
         cost = (destroyed if self.destroy else kept)(pairs, scores[0], self.consistency)
         size = sum(vector.mean((1, 2, 3)) for vector in pairs.learned.values()) / len(self.sizes)
         return cost + growing(*self.weights, pairs.step, self.steps).to(cost) * size
-
-    def after_step(self, pairs: Pairs) -> None:
-        for vector in pairs.learned.values():
-            vector.clamp_(0, 1)
-        settled(pairs, pairs.learned, self.steps, self.settle)
-
-    def result(self, pairs: Pairs) -> Tensor:
-        return superimposed({name: pairs.fixed[name] for name in pairs.learned}, pairs.image_size)[:, 0]
 
 
 def vectors_of(mask: Tensor, sizes: tuple[int, ...]) -> dict[str, Tensor]:
