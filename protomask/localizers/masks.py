@@ -27,6 +27,8 @@ def grid_shape(size: int, image_size: tuple[int, int]) -> tuple[int, int]:
 
 def upsample(vectors: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Mask vectors (B, 1, h, w) as masks (B, 1, H, W): bilinear between the centres of the cells."""
+    if tuple(vectors.shape[-2:]) == image_size:
+        return vectors
     return F.interpolate(vectors, image_size, mode="bilinear", align_corners=False)
 
 
