@@ -26,15 +26,14 @@ class HDM:
     Known: a module learns small *benchmark* vectors that find the critical regions roughly, and they guide large
     *auxiliary* vectors, so that the superimposed mask is fine-grained and less sensitive to adversarial perturbations; each
     next module works on the image from which the regions found so far are masked out; all are fused in a learning-based
-    way. Reconstruction, with the background r, R_k = s(x_k) - s(r), keep_k(M) = (s(x_k) - s(x_k M + r (1 - M))) / R_k and
-    destroy_k(M) = (s(x_k (1 - M) + r M) - s(r)) / R_k:
+    way. Reconstruction, with the background r, R_k = s(x_k) - s(r) and keep_k(M) = (s(x_k) - s(x_k M + r (1 - M))) / R_k:
 
     - benchmark: the mean B of the upsampled vectors of ``benchmark_sizes``, all-ones at the start, minimises
       keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the later steps;
     - auxiliary: vectors of ``auxiliary_sizes``, down to single pixels, start as B, scaled to [0, 1]; A, their mean, learns which pixels come
       first at every area (:class:`protomask.localizers.order.Order`): cut softly at a share of the pixels it keeps the score,
       and its complement destroys it. A (B^guide + leeway), both scaled to [0, 1], is the order of the pixels: the fine mask counts
-      where the rough one looks, and little elsewhere; S_k shows as many of them as the score needs
+      where the rough one looks, and less elsewhere; S_k shows as many of them as the score needs
       (:func:`protomask.localizers.order.sufficient`);
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``rest``;
