@@ -46,6 +46,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 def draw(run: str, picture: Path, name: str, count: int, least: float) -> None:
+    if count < 1:
+        raise InputError(f"--count is {count}; draw at least 1")
     opened = open_run(run, device="cpu", progress=False)
     evaluated = opened.run.read("evaluation.json") or {}
     overlap = evaluated.get("values", {}).get(name, {}).get("causal_overlap")
@@ -75,7 +77,7 @@ def draw(run: str, picture: Path, name: str, count: int, least: float) -> None:
         for row, saliency in enumerate((None, maps[column], truth[column])):
             axes = style.place(figure, left, LINE + row * (TILE + GAP), TILE, TILE)
             style.tile(axes, pixels, saliency=saliency, localizer=name, overlay=0.6 if row else 0.0)
-    figure.savefig(picture, dpi=130)
+    style.save_figure(figure, picture, dpi=130)
 
 
 if __name__ == "__main__":
