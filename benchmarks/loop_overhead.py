@@ -4,8 +4,8 @@
     python benchmarks/loop_overhead.py --model resnet50 --precision bf16 --device cuda
 
 Both sides run the same numbers of passes, forward and forward with input gradient, on the same batch with the same network
-(batch norms folded on both) and precision. They take turns, and the least time of each counts: on the clock, and on the processor (all threads together),
-which a busy machine does not lengthen.
+(batch norms folded on both) and precision. They take turns, and the least time of each counts: on the clock, and on the
+processor (all threads together), which a busy machine does not lengthen.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ CONSISTENCY = ("signed", "one-sided", "absolute", "squared")
 def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int = 0) -> None:
     """Fill ``pairs.fixed``: ``background``, ``empty`` (B,), the score of the background alone, and ``range`` (B,).
 
-    The range R = s(x) - s(r) is what there is to lose. A score that the empty image reaches as well has none; 1 % of the
-    score's size keeps the terms finite then.
+    The range is :func:`score_range`.
 
     Args:
         kind, seed: see :func:`protomask.localizers.masks.background`; or ``"alternating"``: zero in the first step, blur in
@@ -28,9 +27,17 @@ def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int =
     hidden = background(pairs.images, pairs.index, "zero" if kind == ALTERNATING else kind, seed=seed)
     empty = explained.score(hidden.expand_as(pairs.images).contiguous(), pairs.index).detach().nan_to_num(0.0, 0.0, 0.0)
     pairs.fixed["background"], pairs.fixed["empty"] = hidden, empty
-    pairs.fixed["range"] = (pairs.score - empty).maximum(0.01 * pairs.score.abs()).clamp_min(1e-6)
+    pairs.fixed["range"] = score_range(pairs.score, empty)
     if kind == ALTERNATING:
         pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur")
+
+
+def score_range(whole: Tensor, empty: Tensor) -> Tensor:
+    """(B,) R = s(x) - s(r), what there is to lose, from s(x) and s(r).
+
+    A score that the empty image reaches as well has none; 1 % of the score's size keeps the terms finite then.
+    """
+    return (whole - empty).maximum(0.01 * whole.abs()).clamp_min(1e-6)
 
 
 def shown(pairs: Pairs, mask: Tensor, blurred: str = "blurred") -> Tensor:

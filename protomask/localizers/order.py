@@ -12,7 +12,7 @@ from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import min_max, together
 from protomask.localizers.learning import Pairs
 from protomask.localizers.masks import blurred
-from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, fall, shown
+from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, fall, score_range, shown
 from protomask.localizers.stack import Superimposed
 
 AREAS = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
@@ -114,7 +114,7 @@ def sufficient(explained: Explainable, images: Tensor, index: Tensor, order: Ten
 
             masks = [(1 - place / (2 * area)).clamp(min=0) for area in SUFFICIENT]
             whole, empty = score(1.0), score(0.0)
-            extent = (whole - empty).maximum(0.01 * whole.abs()).clamp_min(1e-6)
+            extent = score_range(whole, empty)
             costs = [(whole - score(mask[:, None])) / extent + size_weight * area for mask, area in zip(masks, SUFFICIENT)]
             best = torch.stack(costs).argmin(0)
             mask = torch.stack(masks)[best, torch.arange(len(rows), device=rows.device)]
