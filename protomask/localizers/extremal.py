@@ -14,7 +14,8 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.masks import blurred, grid_shape
+from protomask.localizers.masks import blurred, grid_shape, upsample
+from protomask.localizers.objective import either
 from protomask.localizers.optimisers import Momentum
 from protomask.localizers.speed import PRECISIONS, faster
 
@@ -94,7 +95,7 @@ class _Preservation:
         pairs.fixed["levels"] = torch.stack([*(blurred(pairs.images, sigma) for sigma in sigmas), pairs.images], 1)
 
     def mask(self, pairs: Pairs) -> Tensor:
-        return F.interpolate(self._samples(pairs), pairs.image_size, mode="bilinear", align_corners=False)
+        return upsample(self._samples(pairs), pairs.image_size)
 
     def _samples(self, pairs: Pairs) -> Tensor:
         cells = pairs.learned["cells"]
@@ -106,8 +107,7 @@ class _Preservation:
         levels = torch.arange(self.settings.levels, dtype=mask.dtype, device=mask.device).view(1, -1, 1, 1, 1)
         weights = (1 - (mask[:, None] * (self.settings.levels - 1) - levels).abs()).relu()
         image = (weights * pairs.fixed["levels"]).sum(1)
-        mirrored = (pairs.step % 2 == 0)[:, None, None, None]
-        return (torch.where(mirrored, image.flip(3), image),)
+        return (either(pairs.step % 2 == 0, image.flip(3), image),)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         settings = self.settings
@@ -116,7 +116,8 @@ class _Preservation:
         error = (values - shown.to(values)).square().mean(1)
         known = getattr(self.explained, "kind", None) in ("logit", "log-probability")
         reward = scores[0] if known else 10 * scores[0] / pairs.score.abs().clamp_min(1e-6)
-        return settings.area_weight * settings.growth ** pairs.step * error - reward
+        growth = (settings.growth ** pairs.step).to(error, non_blocking=True)
+        return settings.area_weight * growth * error - reward
 
     def after_step(self, pairs: Pairs) -> None:
         pairs.learned["cells"].clamp_(0, 1)

@@ -8,7 +8,7 @@ losses, and every tensor, the optimiser's state included, has the pair as its fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import check_pairs, together
+from protomask.localizers.heap import kept_memory
 from protomask.localizers.optimisers import Adam, Optimiser
 
 Tensors = dict[str, Tensor]
@@ -37,7 +38,7 @@ class Pairs:
     position: Tensor
     """(B,) long: each pair's place in the call, to look up what the method holds per pair"""
     step: Tensor
-    """(B,) long: steps made so far"""
+    """(B,) long: steps made so far; always on the CPU, so that no schedule ever waits for an accelerator"""
     learned: Tensors = field(default_factory=dict)
     """what the optimiser moves; the method fills it in ``begin``"""
     fixed: Tensors = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Pairs:
         return len(self.index)
 
     def select(self, chosen: Tensor) -> Pairs:
-        """The pairs where ``chosen`` (B,) is true."""
+        """The pairs where ``chosen`` (B,), on the CPU, is true."""
         return self._map(lambda tensor, _: tensor[chosen], self)
 
     def join(self, other: Pairs) -> Pairs:
@@ -123,8 +124,9 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
         problem: the method.
         steps: at most this many for each pair.
         optimiser: how a gradient becomes a step.
-        batch_size: pairs optimised together, at most; None: as fits (:func:`protomask.localizers.base.together`). Halved, and
-            halved again, while an accelerator has not enough memory. Does not change the result, but for rounding.
+        batch_size: pairs optimised together, and images in the network at once, at most; None: as fits
+            (:func:`protomask.localizers.base.together`). Halved, and halved again, while an accelerator has not enough memory.
+            Does not change the result, but for rounding.
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
         patience: see ``tolerance``.
@@ -141,7 +143,7 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     count, entered, active, waiting = len(index), 0, None, []
-    with _learning(explained), tqdm(total=count, desc=description, unit="map", disable=not progress) as bar:
+    with _learning(explained, images.device.type == "cpu"), tqdm(total=count, desc=description, unit="map", disable=not progress) as bar:
         while entered < count or active is not None or waiting:
             try:
                 room = batch_size - (0 if active is None else len(active))
@@ -153,10 +155,10 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
                         entered += len(new)
                     active = new if active is None else active.join(new)
                 if len(active) > batch_size:
-                    stays = torch.arange(len(active), device=images.device) < batch_size
+                    stays = torch.arange(len(active)) < batch_size
                     waiting.append(active.select(~stays))
                     active = active.select(stays)
-                _step(explained, problem, optimiser, active, tolerance)
+                _step(explained, problem, optimiser, active, tolerance, batch_size)
             except torch.OutOfMemoryError:
                 # Nothing has changed yet: a step changes its pairs only once their gradients are there.
                 if batch_size == 1:
@@ -165,7 +167,7 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
                 continue
             ended = active.step >= steps
             if tolerance is not None:
-                ended |= active.moments["stale"] >= patience
+                ended |= (active.moments["stale"] >= patience).cpu()
             if ended.any():
                 with torch.no_grad():
                     done = active.select(ended)
@@ -175,13 +177,14 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
     if not results:
         raise InputError("there are no images to explain; give at least one")
     position, *rest = (torch.cat(column) for column in zip(*results))
-    return Learned(*(column[position.argsort()] for column in rest))
+    order = position.argsort()
+    return Learned(*(column.to(images.device)[order] for column in rest))
 
 
 @contextmanager
-def _learning(explained: Explainable) -> Iterator[None]:
+def _learning(explained: Explainable, on_processor: bool) -> Iterator[None]:
     """Gradients on, whatever the caller's mode, and the model frozen."""
-    with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), kept_memory() if on_processor else nullcontext():
         yield
 
 
@@ -195,7 +198,7 @@ def _enter(explained: Explainable, images: Tensor, index: Tensor, problem: MaskP
     with torch.no_grad():
         index = index[part].detach().clone().long()
         score = _scores(explained, chosen, index).detach().nan_to_num(0.0, 0.0, 0.0)
-        pairs = Pairs(chosen, index, score, position, torch.zeros_like(position))
+        pairs = Pairs(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
         problem.begin(pairs)
         pairs.moments = {f"{name}.{number}": state for name, value in pairs.learned.items()
                          for number, state in enumerate(optimiser.begin(value))}
@@ -204,18 +207,15 @@ def _enter(explained: Explainable, images: Tensor, index: Tensor, problem: MaskP
     return pairs
 
 
-def _step(explained: Explainable, problem: MaskProblem, optimiser: Adam, pairs: Pairs, tolerance: float | None) -> None:
+def _step(explained: Explainable, problem: MaskProblem, optimiser: Optimiser, pairs: Pairs, tolerance: float | None,
+          batch_size: int) -> None:
     """One step of every pair, in place."""
     learned = {name: value.detach().requires_grad_() for name, value in pairs.learned.items()}
     pairs.learned = learned
     mask = problem.mask(pairs)
     views = problem.views(pairs, mask)
-    batch = views[0] if len(views) == 1 else torch.cat(views)
-    scores = _scores(explained, batch.contiguous(memory_format=torch.channels_last), pairs.index.repeat(len(views)))
-    if not scores.requires_grad:
-        raise InputError(f"the score of {type(explained).__name__} has no gradient with respect to the images; "
-                         "learned masks need one")
-    loss = problem.loss(pairs, mask, scores.view(len(views), len(pairs)))
+    scores = _ScoresOfViews.apply(explained, pairs.index, batch_size, *views)
+    loss = problem.loss(pairs, mask, scores)
     gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)
     with torch.no_grad():
         pairs.learned = {name: value.detach() for name, value in learned.items()}
@@ -227,6 +227,43 @@ def _step(explained: Explainable, problem: MaskProblem, optimiser: Adam, pairs: 
         better = loss.detach() < pairs.moments["least"] - (tolerance or 0.0)
         pairs.moments["stale"] = torch.where(better, 0, pairs.moments["stale"] + 1)
         pairs.moments["least"] = torch.fmin(pairs.moments["least"], loss.detach())
+
+
+class _ScoresOfViews(torch.autograd.Function):
+    """(V, B) scores of V views (B, 3, H, W) each, at most ``at_once`` images in the network at a time.
+
+    The gradients are taken along with the scores, one part after the other: the network's features are gone before the next
+    part comes, so that memory depends on ``at_once`` alone, and a processor finds them in its cache.
+    """
+
+    @staticmethod
+    def forward(context, explained: Explainable, index: Tensor, at_once: int, *views: Tensor) -> Tensor:
+        batches = views if len(views) * len(index) > at_once else (torch.cat(views),)
+        scores, gradients = [], []
+        for batch in batches:
+            for images, of in zip(batch.split(at_once), index.repeat(len(batch) // len(index)).split(at_once)):
+                score, gradient = _scores_and_gradients(explained, images, of)
+                scores.append(score)
+                gradients.append(gradient)
+        context.save_for_backward(torch.cat(gradients))
+        return torch.cat(scores).view(len(views), len(index))
+
+    @staticmethod
+    def backward(context, weights: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, = context.saved_tensors
+        return None, None, None, *(weights.reshape(-1, 1, 1, 1) * gradients).split(weights.shape[1])
+
+
+def _scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) and (B, 3, H, W): each score's gradient with respect to its image."""
+    with torch.enable_grad():
+        images = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        scores = _scores(explained, images, index)
+        if not scores.requires_grad:
+            raise InputError(f"the score of {type(explained).__name__} has no gradient with respect to the images; "
+                             "learned masks need one")
+        gradients, = torch.autograd.grad(scores.sum(), images, materialize_grads=True)
+    return scores.detach(), gradients
 
 
 def _scores(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.learning import Pairs, learn_masks
 from protomask.localizers.masks import blurred, grid_shape, upsample
-from protomask.localizers.objective import probability
+from protomask.localizers.objective import either, probability
 from protomask.localizers.optimisers import Adam
 from protomask.localizers.speed import PRECISIONS, faster
 
@@ -93,8 +93,7 @@ class _Deletion:
         image = torch.lerp(pairs.fixed["blurred"], pairs.images, mask)
         # Pairs of one batch may be at different steps, where some ended early.
         for step in pairs.step.unique().tolist():
-            chosen = pairs.step == step
-            image = torch.where(chosen[:, None, None, None], image.roll(self.shifts[step], (2, 3)), image)
+            image = either(pairs.step == step, image.roll(self.shifts[step], (2, 3)), image)
         return (image,)
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:

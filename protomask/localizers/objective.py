@@ -29,7 +29,7 @@ def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int =
     pairs.fixed["background"], pairs.fixed["empty"] = hidden, empty
     pairs.fixed["range"] = score_range(pairs.score, empty)
     if kind == ALTERNATING:
-        pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur")
+        pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur").contiguous(memory_format=torch.channels_last)
 
 
 def score_range(whole: Tensor, empty: Tensor) -> Tensor:
@@ -44,8 +44,18 @@ def shown(pairs: Pairs, mask: Tensor, blurred: str = "blurred") -> Tensor:
     """x*m + r*(1-m), (B, 3, H, W); r is this step's background, m (B, 1, H, W), ``blurred`` the name of the second of two."""
     hidden = pairs.fixed["background"].expand_as(pairs.images)
     if blurred in pairs.fixed:
-        hidden = torch.where((pairs.step % 2 == 1)[:, None, None, None], pairs.fixed[blurred], hidden)
+        hidden = either(pairs.step % 2 == 1, pairs.fixed[blurred], hidden)
     return torch.lerp(hidden, pairs.images, mask)
+
+
+def either(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """``one`` (B, ...) where ``chosen`` (B,), on the CPU, is true, else ``other``: nearly always one of them whole.
+
+    Pairs that entered the loop together are at the same step.
+    """
+    if chosen.all():
+        return one
+    return other if not chosen.any() else torch.where(chosen.to(one.device).view(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def kept(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
@@ -74,7 +84,7 @@ def remainder(pairs: Pairs, scores: Tensor) -> Tensor:
 
 
 def growing(first: float, last: float, step: Tensor, steps: int) -> Tensor:
-    """(B,) geometric from ``first`` at step 0 to ``last`` at step ``steps`` - 1."""
+    """(B,), on the CPU as ``step`` is: geometric from ``first`` at step 0 to ``last`` at step ``steps`` - 1."""
     return first * (last / first) ** (step / max(steps - 1, 1))
 
 
@@ -85,8 +95,9 @@ def settled(pairs: Pairs, values: dict[str, Tensor], steps: int, settle: float) 
     """
     first = min(int(settle * steps) + 1, steps)
     share = torch.where(pairs.step >= first, 1 / (pairs.step - first + 1).clamp_min(1), 0.0)
-    for name, value in values.items():
-        pairs.fixed[name] = torch.lerp(pairs.fixed[name], value, share.to(value).view(-1, *[1] * (value.ndim - 1)))
+    for name, value in values.items() if share.any() else ():
+        there = share.to(value, non_blocking=True).view(-1, *[1] * (value.ndim - 1))
+        pairs.fixed[name] = torch.lerp(pairs.fixed[name], value, there)
 
 
 def probability(explained: Explainable, scores: Tensor) -> Tensor | None:

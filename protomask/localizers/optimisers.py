@@ -17,7 +17,7 @@ class Optimiser(Protocol):
         ...
 
     def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        """Change ``parameter`` and ``state`` in place; ``step`` (B,) counts each pair's steps before this one."""
+        """Change ``parameter`` and ``state`` in place; ``step`` (B,), on the CPU, counts each pair's steps before this one."""
         ...
 
 
@@ -36,7 +36,7 @@ class Adam:
         mean, square = state
         mean.lerp_(gradient, 1 - self.betas[0])
         square.lerp_(gradient * gradient, 1 - self.betas[1])
-        count = (step + 1).to(parameter.dtype).view(-1, *[1] * (parameter.ndim - 1))
+        count = (step + 1).to(parameter, non_blocking=True).view(-1, *[1] * (parameter.ndim - 1))
         mean, square = mean / (1 - self.betas[0] ** count), square / (1 - self.betas[1] ** count)
         parameter -= self.learning_rate * mean / (square.sqrt() + self.epsilon)
 
@@ -73,6 +73,6 @@ class Momentum:
     def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
         mean, = state
         # Like torch, the first gradient is taken whole.
-        first = (step == 0).view(-1, *[1] * (parameter.ndim - 1))
+        first = (step == 0).to(parameter.device, non_blocking=True).view(-1, *[1] * (parameter.ndim - 1))
         mean.copy_(torch.where(first, gradient, mean.lerp(gradient, 1 - self.momentum)))
         parameter -= self.learning_rate * mean

@@ -12,7 +12,7 @@ from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import min_max, together
 from protomask.localizers.learning import Pairs
 from protomask.localizers.masks import blurred
-from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, fall, score_range, shown
+from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, either, fall, score_range, shown
 from protomask.localizers.stack import Superimposed
 
 AREAS = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
@@ -52,16 +52,16 @@ class Order(Superimposed):
     def begin(self, pairs: Pairs) -> None:
         begin_objective(self.explained, pairs, self.background, self.seed)
         if self.background == ALTERNATING:
-            pairs.fixed["detail lost"] = blurred(pairs.images, min(pairs.image_size) * DETAIL)
+            detail = blurred(pairs.images, min(pairs.image_size) * DETAIL)
+            pairs.fixed["detail lost"] = detail.contiguous(memory_format=torch.channels_last)
         self.start(pairs, self.rough[pairs.position][:, None])
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        values = mask.detach().flatten(1)
-        threshold = values.new_empty(len(values))
-        area = pairs.step % len(self.areas)
-        for number in area.unique().tolist():  # nearly always one: pairs that entered together are at the same step
-            rows, place = area == number, int(self.areas[number] * values.shape[1])
-            threshold[rows] = values[rows].kthvalue(values.shape[1] - place, 1).values
+        values, area = mask.detach().flatten(1), pairs.step % len(self.areas)
+        threshold = values[:, 0]
+        for number in area.unique().tolist():
+            place = int(self.areas[number] * values.shape[1])
+            threshold = either(area == number, values.kthvalue(values.shape[1] - place, 1).values, threshold)
         cut = torch.sigmoid((mask - threshold[:, None, None, None]) / self.softness)
         return shown(pairs, cut, "detail lost"), shown(pairs, 1 - cut)
 

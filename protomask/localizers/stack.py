@@ -72,7 +72,7 @@ class Stack(Superimposed):
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         cost = (destroyed if self.destroy else kept)(pairs, scores[0], self.consistency)
         size = sum(vector.mean((1, 2, 3)) for vector in pairs.learned.values()) / len(self.sizes)
-        return cost + growing(*self.weights, pairs.step, self.steps).to(cost) * size
+        return cost + growing(*self.weights, pairs.step, self.steps).to(cost, non_blocking=True) * size
 
 
 def vectors_of(mask: Tensor, sizes: tuple[int, ...]) -> dict[str, Tensor]:

@@ -88,6 +88,40 @@ def test_pairs_that_converge_leave_early_and_make_room():
     assert found.steps[1] == alone.steps[0]
 
 
+@dataclass(frozen=True)
+class TwoViews(OneNumber):
+    """Of two views with a loss that couples them: (score of v x) * (score of x - v)^2."""
+
+    def views(self, pairs, mask):
+        return pairs.images * mask, pairs.images - mask
+
+    def loss(self, pairs, mask, scores):
+        return scores[0] * scores[1] ** 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 9, 20])
+def test_views_share_the_network_and_gradients_are_those_of_the_whole(batch_size):
+    images, index = pairs(5)
+    images, sizes = images.double() + 1, []
+
+    class Curved:
+        def score(self, images, index):
+            sizes.append(len(images))
+            return images.square().mean((1, 2, 3)) + index
+
+    found = learn_masks(Curved(), images, index, TwoViews(), steps=3, optimiser=Adam(0.1), batch_size=batch_size)
+    assert max(sizes) <= batch_size and (max(sizes) == 10) == (batch_size == 20)
+    for image, number, result in zip(images, index, found.result):
+        value = torch.ones(1, dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.Adam([value], 0.1)
+        for _ in range(3):
+            optimiser.zero_grad()
+            one, two = ((shown.square().mean() + number) for shown in (image * value, image - value))
+            (one * two**2).backward()
+            optimiser.step()
+        torch.testing.assert_close(result, value.detach(), rtol=1e-9, atol=0)
+
+
 def test_the_batch_is_halved_until_memory_suffices():
     images, index = pairs(7)
     seen = []
