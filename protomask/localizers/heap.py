@@ -18,8 +18,8 @@ def kept_memory() -> Iterator[None]:
 
     By itself it gives large tensors back to the system at once and takes them, zeroed page by page, again: once for every
     layer of every pass, an eighth of the time of learning a mask. On leaving, the limits are those that glibc comes to by itself
-    in a process with large tensors, and what is free beyond them goes back with the next large tensor. Does nothing where
-    another C library is at work, or where the environment sets glibc's limits.
+    in a process with large tensors. Does nothing where another C library is at work, or where the environment sets glibc's
+    limits.
     """
     set_limit = None if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ) else _mallopt()
     if set_limit is None:
