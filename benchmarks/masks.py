@@ -141,11 +141,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def measure_speed(options: argparse.Namespace, device: torch.device, output: Path) -> list[dict] | None:
-    """MDM's speed, printed and written to OUTPUT/throughput.json; on a CPU with fewer pairs, which take long there."""
+    """MDM's speed, printed and written to OUTPUT/throughput.json; on a CPU with one batch size alone, since maps take long there."""
     name = options.speed or ("resnet50" if device.type == "cuda" else None)
     if name is None:
         return None
-    few = {} if device.type == "cuda" else {"batches": (1, 8), "repeats": 1}
+    few = {"precisions": ("fp32", "bf16")} if device.type == "cuda" else {"batches": (8,), "repeats": 2}
     rows = throughput(get_localizer("mdm"), device, name=name, side=options.image_size or 224, **few)
     for row in rows:
         print(json.dumps({"model": name, **row}))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import timm
 import torch
 from methods import CountedClassifier
+from torch import Tensor
 
-from protomask.explainable import Explainable, frozen
+from protomask.explainable import Classifier, Explainable, frozen
 from protomask.localizers import Localizer
 from protomask.localizers.speed import faster
 
@@ -20,63 +22,81 @@ def throughput(
     *,
     name: str = "resnet50",
     side: int = 224,
-    batches: tuple[int, ...] = (1, 8, 32),
+    batches: tuple[int, ...] = (1, 8, 64),
+    precisions: tuple[str, ...] = ("fp32",),
     repeats: int = 3,
 ) -> list[dict]:
-    """Times ``localizer``, a dataclass with ``batch_size``: what a map costs does not depend on the picture.
+    """Times ``localizer``, a dataclass with ``batch_size`` and ``precision``: what a map costs does not depend on the picture.
 
     Args:
         name: of a timm model.
-        batches: pairs learned together, one row each; every call has as many pairs as the greatest.
-        repeats: calls, of which the fastest counts, after one that warms up.
+        batches: pairs learned together; every call has as many pairs as the greatest.
+        precisions: one row for each, and each of ``batches``.
+        repeats: calls after one that warms up; the loop and the bare passes take turns, and the fastest of each counts.
 
     Returns:
-        rows of batch_size, maps_per_second, speed_up (over the first row), passes (forward-backward, per map), overhead (seconds
-        over those of as many bare forward and input-gradient passes of the same batch on the same folded model) and, on CUDA,
-        peak_bytes.
+        rows of precision, batch_size, maps_per_second, speed_up (over the first row of that precision), passes (forward-backward) and forward
+        (only), per map, overhead (seconds over those of as many bare passes of the same batch on the same folded model; no
+        CUDA graphs there), processor_overhead (the same in processor time of all threads, which a busy machine does not lengthen)
+        and, on CUDA, peak_bytes.
     """
     torch.manual_seed(0)
-    explained = CountedClassifier(timm.create_model(name).eval().to(device, memory_format=torch.channels_last))
+    model = timm.create_model(name).eval().to(device, memory_format=torch.channels_last)
     images = torch.randn(max(batches), 3, side, side, device=device)
     index = torch.arange(max(batches), device=device)
+    # Counting happens in Python, which CUDA graphs leave out: what is timed does not count.
+    counted, explained = CountedClassifier(model), Classifier(model)
     rows: list[dict] = []
-    for batch in batches:
-        chosen = dataclasses.replace(localizer, batch_size=batch)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        before = explained.tally.backward
-        chosen(explained, images, index)
-        passes = (explained.tally.backward - before) // len(index)
-        seconds = min(_seconds(lambda: chosen(explained, images, index), device) for _ in range(repeats))
-        bare = min(_seconds(lambda: _bare(explained, images, index, batch, passes), device) for _ in range(repeats))
-        row = {
-            "batch_size": batch,
-            "maps_per_second": len(index) / seconds,
-            "passes": passes,
-            "overhead": seconds / bare,
-        }
-        row["speed_up"] = row["maps_per_second"] / (rows[0] if rows else row)["maps_per_second"]
-        if device.type == "cuda":
-            row["peak_bytes"] = torch.cuda.max_memory_allocated(device)
-        rows.append(row)
+    for precision in precisions:
+        base = None
+        for batch in batches:
+            chosen = dataclasses.replace(localizer, batch_size=batch, precision=precision)
+            counted.tally.forward = counted.tally.backward = 0
+            chosen(counted, images, index)
+            passes, forward = counted.tally.backward // len(index), counted.tally.forward // len(index)
+            folded = faster(counted, images, index, precision)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(device)
+            chosen(explained, images, index)
+            peak = {"peak_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
+            _bare(folded, images, index, batch, 1, 1)
+            works = (lambda: chosen(explained, images, index), lambda: _bare(folded, images, index, batch, passes, forward))
+            times = [[_seconds(work, device) for work in works] for _ in range(repeats)]
+            (loop, loop_busy), (bare, bare_busy) = (tuple(map(min, zip(*column))) for column in zip(*times))
+            base = base or len(index) / loop
+            row = {
+                "precision": precision,
+                "batch_size": batch,
+                "maps_per_second": len(index) / loop,
+                "speed_up": len(index) / loop / base,
+                "passes": passes,
+                "forward": forward,
+                "overhead": loop / bare,
+                "processor_overhead": loop_busy / bare_busy,
+            }
+            rows.append(row | peak)
     return rows
 
 
-def _bare(explained: Explainable, images: torch.Tensor, index: torch.Tensor, batch: int, passes: int) -> None:
-    """As many forward and input-gradient passes, and nothing else."""
-    folded = faster(explained, images, index)
-    with frozen(folded):
+def _bare(explained: Explainable, images: Tensor, index: Tensor, batch: int, passes: int, forward: int) -> None:
+    """As many forward and input-gradient passes, and forward passes, and nothing else."""
+    with frozen(explained):
         for part, chosen in zip(images.split(batch), index.split(batch)):
             part = part.clone(memory_format=torch.channels_last).requires_grad_()
             for _ in range(passes):
-                torch.autograd.grad(folded.score(part, chosen).sum(), part)
+                torch.autograd.grad(explained.score(part, chosen).sum(), part)
+            with torch.no_grad():
+                for _ in range(forward):
+                    explained.score(part, chosen)
 
 
-def _seconds(work, device: torch.device) -> float:
+def _seconds(work: Callable[[], None], device: torch.device) -> tuple[float, float]:
+    """On the clock, and on the processor (all threads)."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - busy

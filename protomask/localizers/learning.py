@@ -19,6 +19,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
 from protomask.localizers.base import check_pairs, together
+from protomask.localizers.graphs import scores_and_gradients
 from protomask.localizers.heap import kept_memory
 from protomask.localizers.optimisers import Adam, Optimiser
 
@@ -197,7 +198,7 @@ def _enter(explained: Explainable, images: Tensor, index: Tensor, problem: MaskP
     position = torch.arange(part.start, part.stop, device=images.device)
     with torch.no_grad():
         index = index[part].detach().clone().long()
-        score = _scores(explained, chosen, index).detach().nan_to_num(0.0, 0.0, 0.0)
+        score = _checked(explained.score(chosen, index), explained, index).detach().nan_to_num(0.0, 0.0, 0.0)
         pairs = Pairs(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
         problem.begin(pairs)
         pairs.moments = {f"{name}.{number}": state for name, value in pairs.learned.items()
@@ -242,8 +243,11 @@ class _ScoresOfViews(torch.autograd.Function):
         scores, gradients = [], []
         for batch in batches:
             for images, of in zip(batch.split(at_once), index.repeat(len(batch) // len(index)).split(at_once)):
-                score, gradient = _scores_and_gradients(explained, images, of)
-                scores.append(score)
+                score, gradient = scores_and_gradients(explained, images, of)
+                scores.append(_checked(score, explained, of))
+                if gradient is None:
+                    raise InputError(f"the score of {type(explained).__name__} has no gradient with respect to the images; "
+                                     "learned masks need one")
                 gradients.append(gradient)
         context.save_for_backward(torch.cat(gradients))
         return torch.cat(scores).view(len(views), len(index))
@@ -254,20 +258,7 @@ class _ScoresOfViews(torch.autograd.Function):
         return None, None, None, *(weights.reshape(-1, 1, 1, 1) * gradients).split(weights.shape[1])
 
 
-def _scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) and (B, 3, H, W): each score's gradient with respect to its image."""
-    with torch.enable_grad():
-        images = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-        scores = _scores(explained, images, index)
-        if not scores.requires_grad:
-            raise InputError(f"the score of {type(explained).__name__} has no gradient with respect to the images; "
-                             "learned masks need one")
-        gradients, = torch.autograd.grad(scores.sum(), images, materialize_grads=True)
-    return scores.detach(), gradients
-
-
-def _scores(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
-    scores = explained.score(images, index)
+def _checked(scores: Tensor, explained: Explainable, index: Tensor) -> Tensor:
     if scores.shape != index.shape:
         raise InputError(f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
                          f"it must give one score per image, ({len(index)},)")

@@ -1,0 +1,91 @@
+"""A network's forward pass and input gradient as one CUDA graph: small batches without the wait for Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from protomask.explainable import Explainable
+
+LARGEST = 16 * 224 * 224
+"""pixels; a larger batch keeps the device busy by itself (measured: docs/benchmarks.md)"""
+
+
+def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(B,) scores and (B, 3, H, W) each score's gradient with respect to its image; None where it has none."""
+    if isinstance(explained, Graphed):
+        return explained.scores_and_gradients(images, index)
+    with torch.enable_grad():
+        images = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        scores = explained.score(images, index)
+        if not scores.requires_grad:
+            return scores, None
+        gradients, = torch.autograd.grad(scores.sum(), images, materialize_grads=True)
+    return scores.detach(), gradients
+
+
+@dataclass(eq=False)
+class Graphed:
+    """``explained``, its passes recorded once for each shape of a small batch and replayed from then on.
+
+    What Python does along the way is left out then, so it is for models that do nothing but compute. What cannot be recorded (a
+    model that waits for the device, say) runs as usual.
+    """
+
+    explained: Explainable
+    recorded: dict[torch.Size, Recording | None] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str | None:
+        """Of a Classifier's scores."""
+        return getattr(self.explained, "kind", None)
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        return self.explained.score(images, index)
+
+    def scores_and_gradients(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As :func:`scores_and_gradients`."""
+        recording = self.recorded.get(images.shape)
+        if recording is not None:
+            return recording(images, index)
+        usual = scores_and_gradients(self.explained, images, index)
+        # The pass just made has warmed up what the next one is recorded with.
+        if images.shape not in self.recorded and images[:, 0].numel() <= LARGEST and usual[1] is not None:
+            self.recorded[images.shape] = record(self.explained, images, index, usual)
+        return usual
+
+
+@dataclass
+class Recording:
+    """A graph with the tensors that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    images: Tensor
+    index: Tensor
+    scores: Tensor
+    gradients: Tensor
+
+    def __call__(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        self.images.copy_(images)
+        self.index.copy_(index)
+        self.graph.replay()
+        return self.scores.clone(), self.gradients.clone()
+
+
+def record(explained: Explainable, images: Tensor, index: Tensor, usual: tuple[Tensor, Tensor]) -> Recording | None:
+    """None where that is impossible, or where a replay does not give what the pass before it gave."""
+    images, index = images.detach().clone(memory_format=torch.channels_last), index.clone()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            scores, gradients = scores_and_gradients(explained, images, index)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return None
+    recording = Recording(graph, images, index, scores, gradients)
+    alike = (torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * expected.abs().amax().item(), equal_nan=True)
+             for found, expected in zip(recording(images, index), usual))
+    return recording if all(alike) else None
