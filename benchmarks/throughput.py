@@ -30,7 +30,7 @@ def throughput(
 
     Args:
         name: of a timm model.
-        batches: pairs learned together; every call has as many pairs as the greatest.
+        batches: pairs of a call, learned together.
         precisions: one row for each, and each of ``batches``.
         repeats: calls after one that warms up; the loop and the bare passes take turns, and the fastest of each counts.
 
@@ -42,34 +42,34 @@ def throughput(
     """
     torch.manual_seed(0)
     model = timm.create_model(name).eval().to(device, memory_format=torch.channels_last)
-    images = torch.randn(max(batches), 3, side, side, device=device)
-    index = torch.arange(max(batches), device=device)
     # Counting happens in Python, which CUDA graphs leave out: what is timed does not count.
     counted, explained = CountedClassifier(model), Classifier(model)
     rows: list[dict] = []
     for precision in precisions:
         base = None
         for batch in batches:
+            images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+            index = torch.arange(batch, device=device)
             chosen = dataclasses.replace(localizer, batch_size=batch, precision=precision)
             counted.tally.forward = counted.tally.backward = 0
             chosen(counted, images, index)
-            passes, forward = counted.tally.backward // len(index), counted.tally.forward // len(index)
+            passes, forward = counted.tally.backward // batch, counted.tally.forward // batch
             folded = faster(counted, images, index, precision)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(device)
             chosen(explained, images, index)
             peak = {"peak_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
-            _bare(folded, images, index, batch, 1, 1)
-            works = (lambda: chosen(explained, images, index), lambda: _bare(folded, images, index, batch, passes, forward))
+            _bare(folded, images, index, 1, 1)
+            works = (lambda: chosen(explained, images, index), lambda: _bare(folded, images, index, passes, forward))
             times = [[_seconds(work, device) for work in works] for _ in range(repeats)]
             (loop, loop_busy), (bare, bare_busy) = (tuple(map(min, zip(*column))) for column in zip(*times))
-            base = base or len(index) / loop
+            base = base or batch / loop
             row = {
                 "precision": precision,
                 "batch_size": batch,
-                "maps_per_second": len(index) / loop,
-                "speed_up": len(index) / loop / base,
+                "maps_per_second": batch / loop,
+                "speed_up": batch / loop / base,
                 "passes": passes,
                 "forward": forward,
                 "overhead": loop / bare,
@@ -79,16 +79,15 @@ def throughput(
     return rows
 
 
-def _bare(explained: Explainable, images: Tensor, index: Tensor, batch: int, passes: int, forward: int) -> None:
+def _bare(explained: Explainable, images: Tensor, index: Tensor, passes: int, forward: int) -> None:
     """As many forward and input-gradient passes, and forward passes, and nothing else."""
     with frozen(explained):
-        for part, chosen in zip(images.split(batch), index.split(batch)):
-            part = part.clone(memory_format=torch.channels_last).requires_grad_()
-            for _ in range(passes):
-                torch.autograd.grad(explained.score(part, chosen).sum(), part)
-            with torch.no_grad():
-                for _ in range(forward):
-                    explained.score(part, chosen)
+        shown = images.clone(memory_format=torch.channels_last).requires_grad_()
+        for _ in range(passes):
+            torch.autograd.grad(explained.score(shown, index).sum(), shown)
+        with torch.no_grad():
+            for _ in range(forward):
+                explained.score(images, index)
 
 
 def _seconds(work: Callable[[], None], device: torch.device) -> tuple[float, float]:

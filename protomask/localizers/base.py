@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -58,6 +61,21 @@ def together(batch_size: int | None, images: Tensor) -> int:
     """
     fitting = round(8 * 224 * 224 / images.shape[-2:].numel())
     return batch_size or (64 if images.device.type != "cpu" else min(max(fitting, 1), 32))
+
+
+def in_parts(count: int, at_once: int, work: Callable[[slice], T]) -> list[T]:
+    """``work`` on the numbers below ``count``, ``at_once`` of them at a time; half as many, and again, where memory does not suffice."""
+    results, start = [], 0
+    while start < count:
+        try:
+            results.append(work(slice(start, min(start + at_once, count))))
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            at_once //= 2
+        else:
+            start += at_once
+    return results
 
 
 def min_max(maps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable, frozen
-from protomask.localizers.base import check_pairs, min_max, together
+from protomask.localizers.base import check_pairs, in_parts, min_max, together
 from protomask.localizers.learning import Pairs, learn_masks
 from protomask.localizers.objective import ALTERNATING, OBJECTIVE_BACKGROUNDS, begin_objective, fall, shown
 from protomask.localizers.optimisers import Adam
@@ -49,6 +49,7 @@ class HDM:
         rest: share of the score's range below which nothing is left to find.
         benchmark_steps, auxiliary_steps, fusion_steps: Adam's steps; of fusion, 0 gives every module the weight 1.
         rate: Adam's learning rate; that of fusion is the same.
+        damping: of the auxiliary stage; see :class:`protomask.localizers.MDM`.
         size_weights: lambda at the first and at the last step of the benchmark.
         settle: share of the benchmark's steps before its mean begins.
         areas: shares of the image at which the auxiliary stage cuts its mask.
@@ -73,6 +74,7 @@ class HDM:
     auxiliary_steps: int = 36
     fusion_steps: int = 10
     rate: float = 0.1
+    damping: float = 0.0
     size_weights: tuple[float, float] = (1.0, 4.0)
     settle: float = 0.375
     areas: tuple[float, ...] = AREAS
@@ -96,7 +98,7 @@ class HDM:
             raise InputError(f"HDM: size_weights are {self.size_weights}; give the first and the last, both positive")
         if min(self.guide, self.leeway) < 0 or not 0 <= self.settle <= 1:
             raise InputError(f"HDM: guide={self.guide}, leeway={self.leeway}, settle={self.settle}; give nothing negative, and for settle 0 to 1")
-        check_cuts("HDM", self.areas, self.softness, self.area_weight)
+        check_cuts("HDM", self.areas, self.softness, self.area_weight, self.damping)
         for name, value, known in (("background", self.background or ALTERNATING, OBJECTIVE_BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"HDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
@@ -131,27 +133,29 @@ class HDM:
 
     def _superimposed(self, explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
         """S_k, (B, H, W), of one module."""
-        options = {"optimiser": Adam(self.rate), "batch_size": self.batch_size}
+        options = {"batch_size": self.batch_size}
         benchmark = Stack(explained, self.benchmark_sizes, self.size_weights, self.benchmark_steps, self.settle, "signed",
                           self.background, self.seed)
-        rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, **options).result
+        rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, optimiser=Adam(self.rate), **options).result
         rough = min_max(rough).to(images)
         order = Order(explained, rough, self.auxiliary_sizes, self.auxiliary_steps, self.areas, self.softness,
                       background=self.background, seed=self.seed)
-        fine = learn_masks(explained, images, index, order, steps=self.auxiliary_steps, **options).result
+        fine = learn_masks(explained, images, index, order, steps=self.auxiliary_steps, optimiser=Adam(self.rate, damping=self.damping),
+                           **options).result
         guided = min_max(fine).to(images) * (rough ** self.guide + self.leeway)
         return sufficient(explained, images, index, guided, self.area_weight, self.batch_size).to(images)
 
     def _without(self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor,
                  going: Tensor) -> tuple[Tensor, Tensor]:
         """x_{k+1}, and which pairs have something left to find there."""
-        parts = []
+        def part_of(rows: slice) -> tuple[Tensor, Tensor]:
+            hidden = torch.zeros_like(images[rows])
+            rest = torch.lerp(left[rows], hidden, mask[rows, None])
+            whole, now, empty = (explained.score(x.contiguous(), index[rows].long()) for x in (images[rows], rest, hidden))
+            return rest, now - empty > self.rest * (whole - empty)
+
         with torch.no_grad(), frozen(explained):
-            for rows in torch.arange(len(images), device=images.device).split(together(self.batch_size, images)):
-                hidden = torch.zeros_like(images[rows])
-                rest = torch.lerp(left[rows], hidden, mask[rows, None])
-                whole, now, empty = (explained.score(x.contiguous(), index[rows].long()) for x in (images[rows], rest, hidden))
-                parts.append((rest, now - empty > self.rest * (whole - empty)))
+            parts = in_parts(len(images), together(self.batch_size, images), part_of)
         rest, more = (torch.cat(column) for column in zip(*parts))
         return rest, going & more
 

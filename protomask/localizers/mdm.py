@@ -63,6 +63,8 @@ class MDM:
         destroy_sizes, destroy_weight, destroy_steps, destroy_rate: the same for destroying; 0 steps leave it out.
         destroy_share: weight of the destroying mask in the map.
         order_sizes, order_steps, order_rate: the same for ordering; 0 steps leave it out.
+        damping: of ordering's Adam (:class:`protomask.localizers.optimisers.Adam`). More of it, up to 1 or so, gives maps that change less with
+            what cannot be seen and lie better on the object, but whose pixels bring the score back later.
         areas, softness: where, and how softly, ordering cuts its mask.
         area_weight: price of a larger share of the image when it is chosen how much is shown.
         seed: of the noise.
@@ -89,6 +91,7 @@ class MDM:
     order_sizes: tuple[int, ...] = (28, 112, 224)
     order_steps: int | None = None
     order_rate: float = 0.1
+    damping: float = 0.0
     areas: tuple[float, ...] = AREAS
     softness: float = 0.05
     area_weight: float = 1.5
@@ -111,7 +114,7 @@ class MDM:
         if whole.keep_steps < 1 or min(whole.destroy_steps, whole.order_steps) < 0 or not 0 <= whole.settle <= 1:
             raise InputError(f"MDM: keep_steps={whole.keep_steps}, destroy_steps={whole.destroy_steps}, order_steps={whole.order_steps}, "
                              f"settle={whole.settle}; give at least 1, 0 and 0, and 0 to 1")
-        check_cuts("MDM", self.areas, self.softness, self.area_weight)
+        check_cuts("MDM", self.areas, self.softness, self.area_weight, self.damping)
 
     def completed(self, choice: dict) -> MDM:
         """With ``choice`` in the place of None."""
@@ -149,7 +152,7 @@ class MDM:
             return rough
         order = Order(explained, rough.to(images), self.order_sizes, self.order_steps, self.areas, self.softness,
                       background=self.background, seed=self.seed)
-        order = learn_masks(explained, images, index, order, steps=self.order_steps, optimiser=Adam(self.order_rate),
+        order = learn_masks(explained, images, index, order, steps=self.order_steps, optimiser=Adam(self.order_rate, damping=self.damping),
                             batch_size=self.batch_size, progress=progress, description="mdm order").result
         # Where both masks agree, pixels come first.
         return sufficient(explained, images, index, min_max(order) * (0.5 + rough), self.area_weight, self.batch_size)

@@ -28,6 +28,9 @@ class Adam:
     learning_rate: float = 0.1
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
+    damping: float = 0.0
+    """Ours: as much of the root mean square of all of a pair's gradients is added to each one's own in the denominator. Adam by itself
+    moves a number with a tiny gradient as far as any other, so that rounding decides about all that hardly matter; with it they hardly move."""
 
     def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
         return torch.zeros_like(parameter), torch.zeros_like(parameter)
@@ -38,7 +41,10 @@ class Adam:
         square.lerp_(gradient * gradient, 1 - self.betas[1])
         count = (step + 1).to(parameter, non_blocking=True).view(-1, *[1] * (parameter.ndim - 1))
         mean, square = mean / (1 - self.betas[0] ** count), square / (1 - self.betas[1] ** count)
-        parameter -= self.learning_rate * mean / (square.sqrt() + self.epsilon)
+        size = square.sqrt() + self.epsilon
+        if self.damping:
+            size += self.damping * square.flatten(1).mean(1).sqrt().view_as(count)
+        parameter -= self.learning_rate * mean / size
 
 
 @dataclass(frozen=True)

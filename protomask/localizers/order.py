@@ -9,7 +9,7 @@ from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable, frozen
-from protomask.localizers.base import min_max, together
+from protomask.localizers.base import in_parts, min_max, together
 from protomask.localizers.learning import Pairs
 from protomask.localizers.masks import blurred
 from protomask.localizers.objective import ALTERNATING, begin_objective, destroyed, either, fall, score_range, shown
@@ -69,11 +69,11 @@ class Order(Superimposed):
         return fall(pairs, scores[0]) + destroyed(pairs, scores[1], "signed")
 
 
-def check_cuts(name: str, areas: tuple[float, ...], softness: float, area_weight: float) -> None:
+def check_cuts(name: str, areas: tuple[float, ...], softness: float, area_weight: float, damping: float) -> None:
     """InputError where the settings of a localizer ``name`` are impossible."""
-    if not areas or not all(0 < area < 1 for area in areas) or softness <= 0 or area_weight < 0:
-        raise InputError(f"{name}: areas={areas}, softness={softness}, area_weight={area_weight}; give areas between 0 and 1, a positive "
-                         "softness, and no negative weight")
+    if not areas or not all(0 < area < 1 for area in areas) or softness <= 0 or min(area_weight, damping) < 0:
+        raise InputError(f"{name}: areas={areas}, softness={softness}, area_weight={area_weight}, damping={damping}; give areas between 0 "
+                         "and 1, a positive softness, and neither of the others negative")
 
 
 def before(values: Tensor) -> Tensor:
@@ -103,20 +103,20 @@ def sufficient(explained: Explainable, images: Tensor, index: Tensor, order: Ten
     Returns:
         (B, H, W) in [0, 1]. Cost: one forward pass for each share and two more.
     """
-    chosen = []
+    def part_of(rows: slice) -> Tensor:
+        place, part, number = before(order[rows]), images[rows], index[rows].long()
+
+        def score(mask: Tensor | float) -> Tensor:
+            masked = (part * mask).contiguous(memory_format=torch.channels_last)
+            return explained.score(masked, number).nan_to_num(0.0, 0.0, 0.0)
+
+        masks = [(1 - place / (2 * area)).clamp(min=0) for area in SUFFICIENT]
+        whole, empty = score(1.0), score(0.0)
+        extent = score_range(whole, empty)
+        costs = [(whole - score(mask[:, None])) / extent + size_weight * area for mask, area in zip(masks, SUFFICIENT)]
+        best = torch.stack(costs).argmin(0)
+        mask = torch.stack(masks)[best, torch.arange(len(best), device=best.device)]
+        return (1 - REST) * mask + REST * (1 - place)
+
     with torch.no_grad(), frozen(explained):
-        for rows in torch.arange(len(images), device=images.device).split(together(batch_size, images)):
-            place, part, number = before(order[rows]), images[rows], index[rows].long()
-
-            def score(mask: Tensor | float, part: Tensor = part, number: Tensor = number) -> Tensor:
-                masked = (part * mask).contiguous(memory_format=torch.channels_last)
-                return explained.score(masked, number).nan_to_num(0.0, 0.0, 0.0)
-
-            masks = [(1 - place / (2 * area)).clamp(min=0) for area in SUFFICIENT]
-            whole, empty = score(1.0), score(0.0)
-            extent = score_range(whole, empty)
-            costs = [(whole - score(mask[:, None])) / extent + size_weight * area for mask, area in zip(masks, SUFFICIENT)]
-            best = torch.stack(costs).argmin(0)
-            mask = torch.stack(masks)[best, torch.arange(len(rows), device=rows.device)]
-            chosen.append((1 - REST) * mask + REST * (1 - place))
-    return min_max(torch.cat(chosen))
+        return min_max(torch.cat(in_parts(len(images), together(batch_size, images), part_of)))

@@ -157,8 +157,9 @@ def test_throughput_on_any_device(script):
         mdm, torch.device("cpu"), name="test_resnet", side=32, batches=(1, 4), repeats=1
     )
     assert [row["batch_size"] for row in rows] == [1, 4] and rows[0]["speed_up"] == 1
-    # Forward: the image and the background before each of two stages, 12 to choose how much is shown, 6 of two images to fold by.
-    assert all(row["maps_per_second"] > 0 and row["overhead"] > 0 and (row["passes"], row["forward"]) == (4, 17) for row in rows)
+    assert all(row["maps_per_second"] > 0 and row["overhead"] > 0 and row["passes"] == 4 for row in rows)
+    # The image and the background before each of two stages, 12 to choose how much is shown, 6 in all to fold by.
+    assert [row["forward"] for row in rows] == [16 + 6, 16 + 1]
 
 
 def test_speed_alone(script, tmp_path, capsys):

@@ -111,3 +111,19 @@ def test_the_same_again_gives_the_same(method):
         first = method(network, images, index)
     torch.manual_seed(99)
     assert torch.equal(first, method(network, images, index))
+
+
+@every_method
+def test_memory_that_is_short_everywhere_costs_nothing_but_time(method):
+    images, index = pairs(5)
+    network = Network().eval()
+    network.mean, network.std = PLAIN["mean"], PLAIN["std"]
+    expected, score, room = method(network, images, index), network.score, 2
+
+    def short(images, index):
+        if len(images) > room:
+            raise torch.OutOfMemoryError("no memory")
+        return score(images, index)
+
+    network.score = short
+    torch.testing.assert_close(method(network, images, index), expected, rtol=0, atol=1e-3)

@@ -131,7 +131,7 @@ def test_negative_scores_are_explained():
 
 
 @pytest.mark.parametrize("settings", [{"benchmark_sizes": ()}, {"auxiliary_sizes": (0,)}, {"modules": 0}, {"fusion_steps": -1},
-                                      {"areas": ()}, {"size_weights": (1.0,)}, {"softness": 0.0}, {"guide": -1.0}, {"leeway": -0.1}, {"area_weight": -1.0},
+                                      {"areas": ()}, {"size_weights": (1.0,)}, {"softness": 0.0}, {"damping": -0.1}, {"guide": -1.0}, {"leeway": -0.1}, {"area_weight": -1.0},
                                       {"background": "grey"}, {"precision": "fp8"}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="HDM"):

@@ -61,6 +61,14 @@ def test_a_pair_goes_the_way_of_torchs_optimiser(ours, theirs):
         assert least.item() == pytest.approx(min(losses)) and steps == 7
 
 
+def test_damping_leaves_steps_as_they_are_and_what_hardly_matters_behind():
+    gradient = torch.tensor([[3.0, -3.0, 1e-6, 0.0], [1e-6, 1e-6, 1e-6, 1e-6]])
+    for damping, expected in ((0.0, [[-0.1, 0.1, -0.1, 0], [-0.1] * 4]), (1.0, [[-0.1 / (1 + 0.5**0.5), 0.1 / (1 + 0.5**0.5), 0, 0], [-0.05] * 4])):
+        optimiser, value = Adam(0.1, epsilon=0.0 if damping else 1e-12, damping=damping), torch.zeros(2, 4)
+        optimiser.step(value, gradient, optimiser.begin(value), torch.zeros(2, dtype=torch.long))
+        torch.testing.assert_close(value, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+
+
 def test_rmsprop_starts_as_tensorflows():
     value, (square,) = torch.zeros(1, 1), RMSProp().begin(torch.zeros(1, 1))
     RMSProp(0.03).step(value, torch.full((1, 1), 2.0), (square,), torch.zeros(1))
