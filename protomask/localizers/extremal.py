@@ -111,7 +111,7 @@ class _Preservation:
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         settings = self.settings
-        values = mask.flatten(1).sort(1).values
+        values = mask.flatten(1).sort(dim=1, stable=True).values
         shown = torch.arange(values.shape[1], device=mask.device) >= int(values.shape[1] * (1 - self.area))
         error = (values - shown.to(values)).square().mean(1)
         known = getattr(self.explained, "kind", None) in ("logit", "log-probability")

@@ -50,10 +50,11 @@ class Graphed:
         recording = self.recorded.get(images.shape)
         if recording is not None:
             return recording(images, index)
-        usual = scores_and_gradients(self.explained, images, index)
-        # The pass just made has warmed up what the next one is recorded with.
-        if images.shape not in self.recorded and images[:, 0].numel() <= LARGEST and usual[1] is not None:
-            self.recorded[images.shape] = record(self.explained, images, index, usual)
+        if images.shape in self.recorded or images[:, 0].numel() > LARGEST:
+            return scores_and_gradients(self.explained, images, index)
+        # A pass as usual first: it warms up what the next one is recorded with, and shows whether that is possible.
+        usual, waits = watched(self.explained, images, index)
+        self.recorded[images.shape] = None if waits or usual[1] is None else record(self.explained, images, index, usual)
         return usual
 
 
@@ -74,16 +75,35 @@ class Recording:
         return self.scores.clone(), self.gradients.clone()
 
 
+def watched(explained: Explainable, images: Tensor, index: Tensor) -> tuple[tuple[Tensor, Tensor | None], bool]:
+    """A pass as usual, and whether it waits for the device somewhere, which no graph can."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        return scores_and_gradients(explained, images, index), False
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        pass
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    return scores_and_gradients(explained, images, index), True
+
+
 def record(explained: Explainable, images: Tensor, index: Tensor, usual: tuple[Tensor, Tensor]) -> Recording | None:
     """None where that is impossible, or where a replay does not give what the pass before it gave."""
     images, index = images.detach().clone(memory_format=torch.channels_last), index.clone()
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
+        # The outer stream is for a recording that breaks off, which would leave its own as the current one.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
             scores, gradients = scores_and_gradients(explained, images, index)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
+    except RuntimeError as error:
+        # The device's random generator thinks itself recorded until the next recording that ends well.
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+            index.add_(0)
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         return None
     recording = Recording(graph, images, index, scores, gradients)
     alike = (torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * expected.abs().amax().item(), equal_nan=True)

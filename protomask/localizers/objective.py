@@ -13,6 +13,9 @@ from protomask.localizers.masks import BACKGROUNDS, background
 ALTERNATING = "alternating"
 OBJECTIVE_BACKGROUNDS = (*BACKGROUNDS, ALTERNATING)
 CONSISTENCY = ("signed", "one-sided", "absolute", "squared")
+ROUNDING = 1e-4
+"""share of the range below which a loss has no gradient, where that would jump at zero: masks start at losses of exactly zero but for
+rounding, which else would decide about the first step"""
 
 
 def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int = 0) -> None:
@@ -65,7 +68,8 @@ def kept(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
     ``"absolute"`` and ``"squared"``: |fall| and fall^2.
     """
     lost = fall(pairs, scores)
-    return {"signed": lambda: lost, "one-sided": lost.relu, "absolute": lost.abs, "squared": lost.square}[consistency]()
+    return {"signed": lambda: lost, "one-sided": lambda: _beyond_rounding(lost.relu()), "absolute": lambda: _beyond_rounding(lost.abs()),
+            "squared": lost.square}[consistency]()
 
 
 def destroyed(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
@@ -80,7 +84,11 @@ def fall(pairs: Pairs, scores: Tensor) -> Tensor:
 
 def remainder(pairs: Pairs, scores: Tensor) -> Tensor:
     """(B,) how much of its range the score still has: max(0, scores - s(r)) / R."""
-    return (scores - pairs.fixed["empty"]).relu() / pairs.fixed["range"]
+    return _beyond_rounding((scores - pairs.fixed["empty"]).relu() / pairs.fixed["range"])
+
+
+def _beyond_rounding(loss: Tensor) -> Tensor:
+    return torch.where(loss > ROUNDING, loss, 0.0)
 
 
 def growing(first: float, last: float, step: Tensor, steps: int) -> Tensor:

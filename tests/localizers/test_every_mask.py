@@ -1,5 +1,7 @@
 """What every learned mask owes, whatever the network: CNNs and Transformers, sizes, signs, and the model left alone."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -126,4 +128,26 @@ def test_memory_that_is_short_everywhere_costs_nothing_but_time(method):
         return score(images, index)
 
     network.score = short
+    torch.testing.assert_close(method(network, images, index), expected, rtol=0, atol=1e-3)
+
+
+@every_method
+@pytest.mark.parametrize("consistency", ["one-sided", "absolute"])
+def test_rounding_does_not_decide(method, consistency):
+    """Scores that differ in the last bits, as those of another device or batch size do."""
+    generator = torch.Generator().manual_seed(1)
+
+    class Rounded(Network):
+        mean, std = PLAIN["mean"], PLAIN["std"]
+        noise = 0.0
+
+        def score(self, images, index):
+            score = super().score(images, index)
+            return score * (1 + self.noise * torch.randn(score.shape, generator=generator))
+
+    if isinstance(method, MDM):
+        method = replace(method, consistency=consistency)
+    network, (images, index) = Rounded().eval(), pairs(3, 24, 31)
+    expected = method(network, images, index)
+    network.noise = 3e-7
     torch.testing.assert_close(method(network, images, index), expected, rtol=0, atol=1e-3)
