@@ -23,7 +23,7 @@ def second_process(launcher: int) -> int | None:
     return None
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes by Linux's /proc")
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="finds the processes by Linux's /proc")
 def test_a_killed_process_ends_the_job_and_one_goes_on(folder, tmp_path):
     output = tmp_path / "run"
     words = ["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--localizer", "center", "--device", "cpu",
