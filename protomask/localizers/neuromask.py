@@ -51,11 +51,11 @@ class NeuroMask:
     """
 
     steps: int = 100
-    rate: float = 0.3
+    rate: float = 1.0
     prediction_weight: float = 0.4
     size_weight: float = 0.35
     smoothness_weight: float = 0.003
-    temperature: float = 0.3
+    temperature: float = 5.0
     kernel: int = 5
     square_start: float = 0.0
     seed: int = 0
@@ -73,7 +73,7 @@ class NeuroMask:
     @classmethod
     def imagenet(cls, **changes) -> NeuroMask:
         """The authors' ImageNet demo (Inception v3): 2000 steps."""
-        return cls(**{"steps": 2000, "rate": 0.03, "smoothness_weight": 0.03, "square_start": 1.0, **changes})
+        return cls(**{"steps": 2000, "rate": 0.03, "smoothness_weight": 0.03, "temperature": 0.3, "square_start": 1.0, **changes})
 
     @classmethod
     def cifar10(cls, **changes) -> NeuroMask:
