@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import Localizer, get_localizer
+from protomask.localizers import HDM, MDM, Localizer, NeuroMask, get_localizer
 
 
 class Method(NamedTuple):
@@ -20,6 +20,8 @@ class Method(NamedTuple):
 SCORES = {
     "mdm": "log-probability",
     "hdm": "log-probability",
+    "mdm-damped": "log-probability",
+    "hdm-damped": "log-probability",
     "neuromask": "log-probability",
     "neuromask-published": "log-probability",
     "meaningful": "probability",
@@ -34,6 +36,12 @@ SCORES = {
     "random": "logit",
 }
 """every method by name; the learned masks of this project first"""
+VARIANTS = {
+    "mdm-damped": lambda: MDM(damping=1.0),
+    "hdm-damped": lambda: HDM(damping=1.0),
+    "neuromask-published": NeuroMask.imagenet,
+}
+"""those that are another's with other settings"""
 
 
 def get_method(name: str) -> Method:
@@ -44,11 +52,7 @@ def get_method(name: str) -> Method:
     """
     if name not in SCORES:
         raise InputError(f"method {name!r} is unknown; choose from {', '.join(SCORES)}")
-    if name == "neuromask-published":
-        from protomask.localizers import NeuroMask
-
-        return Method(NeuroMask.imagenet(), SCORES[name])
-    localizer = get_localizer(name)
+    localizer = VARIANTS[name]() if name in VARIANTS else get_localizer(name)
     if hasattr(localizer, "for_model"):  # what it would choose itself, so that the settings written down are those of the figures
         localizer = localizer.for_model(Classifier(nn.Identity()))
     return Method(localizer, SCORES[name])

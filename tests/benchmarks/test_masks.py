@@ -19,7 +19,7 @@ from protomask.localizers.mdm import FOR_CLASSES
 from protomask.metrics import average_drop, energy_pointing, insertion, kept_scores
 from tests.toy import ColourImages
 
-MODULES = ("masks", "methods", "tables", "throughput")
+MODULES = ("masks", "methods", "steadiness", "tables", "throughput")
 
 
 @pytest.fixture
@@ -177,3 +177,17 @@ def test_bad_input(script, material, tmp_path, capsys, more, named):
     assert named in capsys.readouterr().err.strip().splitlines()[-1]
     if "--root" in more:
         assert script.main(["--output", str(tmp_path)]) == 2
+
+
+def test_steadiness_compares_each_map_with_that_of_an_image_alike(script, material, capsys):
+    steadiness = importlib.import_module("steadiness")
+    given = words(material, "", "--methods", "gradcam,random", "--images", 3)
+    given = given[: given.index("--output")] + given[given.index("--output") + 2 :]
+    assert steadiness.main(given) == 0
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows["gradcam"][0] == "3" and all(float(cell.split()[0]) > 0.9 for cell in rows["gradcam"][1:])
+    assert abs(float(rows["random"][1].split()[0])) < 0.2 and float(rows["random"][3].split()[0]) < 0.2
+    assert steadiness.main([*given, "--images", "0"]) == 2 and "--images" in capsys.readouterr().err
+    map_ = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(steadiness.compare(map_, map_), torch.ones(1, 3))
+    torch.testing.assert_close(steadiness.compare(map_, 1 - map_), torch.tensor([[-1.0, -1.0, 0.0]]))
