@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -100,7 +101,7 @@ def record(explained: Explainable, images: Tensor, index: Tensor, usual: tuple[T
             scores, gradients = scores_and_gradients(explained, images, index)
     except RuntimeError as error:
         # The device's random generator thinks itself recorded until the next recording that ends well.
-        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        with suppress(RuntimeError), torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(torch.cuda.CUDAGraph()):
             index.add_(0)
         if isinstance(error, torch.OutOfMemoryError):
             raise

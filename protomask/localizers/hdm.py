@@ -133,15 +133,15 @@ class HDM:
 
     def _superimposed(self, explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
         """S_k, (B, H, W), of one module."""
-        options = {"batch_size": self.batch_size}
         benchmark = Stack(explained, self.benchmark_sizes, self.size_weights, self.benchmark_steps, self.settle, "signed",
                           self.background, self.seed)
-        rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, optimiser=Adam(self.rate), **options).result
+        rough = learn_masks(explained, images, index, benchmark, steps=self.benchmark_steps, optimiser=Adam(self.rate),
+                            batch_size=self.batch_size).result
         rough = min_max(rough).to(images)
         order = Order(explained, rough, self.auxiliary_sizes, self.auxiliary_steps, self.areas, self.softness,
                       background=self.background, seed=self.seed)
         fine = learn_masks(explained, images, index, order, steps=self.auxiliary_steps, optimiser=Adam(self.rate, damping=self.damping),
-                           **options).result
+                           batch_size=self.batch_size).result
         guided = min_max(fine).to(images) * (rough ** self.guide + self.leeway)
         return sufficient(explained, images, index, guided, self.area_weight, self.batch_size).to(images)
 
@@ -165,8 +165,13 @@ class HDM:
         if self.fusion_steps:
             weights = learn_masks(explained, images, index, _Fusion(self, explained, found), steps=self.fusion_steps,
                                   optimiser=Adam(self.rate), batch_size=self.batch_size).result
-        order = torch.einsum("bk,bkhw->bhw", weights, found)
+        order = _superposed(weights, found)
         return sufficient(explained, images, index, order, self.area_weight, self.batch_size).to(found)
+
+
+def _superposed(weights: Tensor, masks: Tensor) -> Tensor:
+    """(B, H, W), the sum of ``masks`` (B, K, H, W) by ``weights`` (B, K); no matrix product, which autocast would round."""
+    return (weights[..., None, None] * masks).sum(1)
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ class _Fusion:
         pairs.learned["weights"] = pairs.images.new_ones(len(pairs), self.found.shape[1])
 
     def mask(self, pairs: Pairs) -> Tensor:
-        return torch.einsum("bk,bkhw->bhw", pairs.learned["weights"], pairs.fixed["found"])[:, None].clamp(max=1)
+        return _superposed(pairs.learned["weights"], pairs.fixed["found"])[:, None].clamp(max=1)
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
         return (shown(pairs, mask),)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable
+from protomask.precision import full_precision
 
 BACKGROUNDS = ("zero", "blur", "noise")
 
@@ -86,7 +87,8 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
 def _along_both(matrix: Callable[..., Tensor], maps: Tensor, size: tuple[int, int], *settings: float) -> Tensor:
     """What is linear and separable: ``matrix(new, old, ...)``, (new, old), along the rows and the columns of ``maps`` (..., h, w)."""
     rows, columns = (matrix(new, old, *settings, maps.dtype, maps.device) for new, old in zip(size, maps.shape[-2:]))
-    return rows @ maps @ columns.T
+    with full_precision(maps.device):
+        return rows @ maps @ columns.T
 
 
 # Kept, because to make them, or to move them to an accelerator, takes longer than to use them.

@@ -151,3 +151,13 @@ def test_rounding_does_not_decide(method, consistency):
     expected = method(network, images, index)
     network.noise = 3e-7
     torch.testing.assert_close(method(network, images, index), expected, rtol=0, atol=1e-3)
+
+
+@every_method
+def test_within_autocast_only_the_network_is_rounded(method):
+    images, index = pairs(2)
+    network = Network().eval()
+    network.mean, network.std = PLAIN["mean"], PLAIN["std"]
+    with torch.autocast("cpu", torch.bfloat16):
+        saliency = method(network, images, index)
+    assert saliency.dtype == torch.float32 and saliency.isfinite().all() and saliency.amax() == 1
