@@ -49,7 +49,8 @@ class HDM:
         rest: share of the score's range below which nothing is left to find.
         benchmark_steps, auxiliary_steps, fusion_steps: Adam's steps; of fusion, 0 gives every module the weight 1.
         rate: Adam's learning rate; that of fusion is the same.
-        damping: of the auxiliary stage; see :class:`protomask.localizers.MDM`.
+        damping: of the auxiliary stage, see :class:`protomask.localizers.MDM`; None: 0 for a :class:`protomask.Classifier`, 0.3 for prototypes and
+            everything else, whose maps it makes steady at no loss.
         size_weights: lambda at the first and at the last step of the benchmark.
         settle: share of the benchmark's steps before its mean begins.
         areas: shares of the image at which the auxiliary stage cuts its mask.
@@ -74,7 +75,7 @@ class HDM:
     auxiliary_steps: int = 36
     fusion_steps: int = 10
     rate: float = 0.1
-    damping: float = 0.0
+    damping: float | None = None
     size_weights: tuple[float, float] = (1.0, 4.0)
     settle: float = 0.375
     areas: tuple[float, ...] = AREAS
@@ -98,15 +99,15 @@ class HDM:
             raise InputError(f"HDM: size_weights are {self.size_weights}; give the first and the last, both positive")
         if min(self.guide, self.leeway) < 0 or not 0 <= self.settle <= 1:
             raise InputError(f"HDM: guide={self.guide}, leeway={self.leeway}, settle={self.settle}; give nothing negative, and for settle 0 to 1")
-        check_cuts("HDM", self.areas, self.softness, self.area_weight, self.damping)
+        check_cuts("HDM", self.areas, self.softness, self.area_weight, self.damping or 0.0)
         for name, value, known in (("background", self.background or ALTERNATING, OBJECTIVE_BACKGROUNDS), ("precision", self.precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"HDM: {name} {value!r} is unknown; choose one of {', '.join(known)}")
 
     def for_model(self, explained: Explainable) -> HDM:
-        """The same with the background filled in where it is None, as it is used for this model."""
-        chosen = ALTERNATING if isinstance(explained, Classifier) else "zero"
-        return self if self.background else replace(self, background=chosen)
+        """The same with the background and the damping filled in where they are None, as it is used for this model."""
+        background, damping = (ALTERNATING, 0.0) if isinstance(explained, Classifier) else ("zero", 0.3)
+        return replace(self, background=self.background or background, damping=damping if self.damping is None else self.damping)
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""

@@ -72,7 +72,7 @@ def test_one_module_follows_its_equation():
     images, index = pairs(1)
     images = images.double()
     settings = HDM(benchmark_sizes=(4,), auxiliary_sizes=(6,), modules=1, benchmark_steps=2, auxiliary_steps=2, size_weights=(3.0, 3.0),
-                   settle=1.0, areas=(0.1, 0.3), softness=0.2, guide=0.5, leeway=0.3, area_weight=1.5, background="zero")
+                   settle=1.0, areas=(0.1, 0.3), softness=0.2, guide=0.5, leeway=0.3, area_weight=1.5, background="zero", damping=0.0)
     found = settings(network, images, index)
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
     scale = torch.maximum(whole - empty, 0.01 * whole.abs())
@@ -115,12 +115,14 @@ def test_one_module_follows_its_equation():
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
 
 
-def test_what_is_explained_chooses_the_background():
+def test_what_is_explained_chooses_the_background_and_the_damping():
     network = Network().eval()
     images, index = pairs(1)
-    for explained, background in ((Classifier(network), "alternating"), (network, "zero")):
+    for explained, background, damping in ((Classifier(network), "alternating", 0.0), (network, "zero", 0.3)):
         settings = {"benchmark_steps": 2, "auxiliary_steps": 2, "modules": 1}
-        assert torch.equal(HDM(**settings)(explained, images, index), HDM(**settings, background=background)(explained, images, index))
+        given = HDM(**settings, background=background, damping=damping)
+        assert HDM(**settings).for_model(explained) == given.for_model(explained) == given
+        assert torch.equal(HDM(**settings)(explained, images, index), given(explained, images, index))
 
 
 def test_negative_scores_are_explained():
