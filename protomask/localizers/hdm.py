@@ -121,8 +121,9 @@ class HDM:
             going = torch.ones_like(index, dtype=torch.bool)
             for number in range(self.modules):
                 found[going, number] = self._superimposed(explained, left[going], index[going])
-                left, going = self._without(explained, images, index, left, found[:, number], going)
                 bar.update()
+                if number + 1 < self.modules:
+                    left, going = self._without(explained, images, index, left, found[:, number], going)
                 if not going.any():
                     break
             found = found[:, :number + 1]
