@@ -50,7 +50,7 @@ class HDM:
         benchmark_steps, auxiliary_steps, fusion_steps: Adam's steps; of fusion, 0 gives every module the weight 1.
         rate: Adam's learning rate; that of fusion is the same.
         damping: of the auxiliary stage, see :class:`protomask.localizers.MDM`; None: 0 for a :class:`protomask.Classifier`, 0.3 for prototypes and
-            everything else, whose maps it makes steady at no loss.
+            everything else, whose maps it makes steady at little loss.
         size_weights: lambda at the first and at the last step of the benchmark.
         settle: share of the benchmark's steps before its mean begins.
         areas: shares of the image at which the auxiliary stage cuts its mask.
