@@ -25,16 +25,16 @@ import time
 from pathlib import Path
 
 import torch
-from methods import SCORES, CountedClassifier, Method, get_method
+from methods import SCORES, CountedClassifier, Method
+from subject import add_options, chosen_methods, exit_code, opened
 from tables import differences, difference_table, means, table
 from throughput import throughput
 from torch import Tensor
 from tqdm import tqdm
 
-from protomask.backbones.classifier import BuiltClassifier, build_classifier
+from protomask.backbones.classifier import BuiltClassifier
 from protomask.commands.setup import choose_device
-from protomask.data import AnnotatedImages, collate, load_data
-from protomask.data.transforms import evaluation_transform
+from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import get_localizer
@@ -56,36 +56,14 @@ FULL = 0.95
 
 def main(words: list[str] | None = None) -> int:
     options = parser().parse_args(words)
-    try:
-        run(options)
-    except InputError as error:
-        print(f"masks.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("masks.py", lambda: run(options))
 
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--data", default="cub", help="data set with boxes (cub)")
-    found.add_argument("--root", help="its folder; without it, only speed is measured")
+    add_options(found, methods="mdm,gradcam", images=100, help="its folder; without it, only speed is measured")
     found.add_argument("--speed", metavar="MODEL", help="timm model whose speed is measured; resnet50 on CUDA")
-    found.add_argument(
-        "--split", choices=("train", "test"), default="test", help="settings are tuned on train, figures come from test"
-    )
-    found.add_argument(
-        "--model",
-        default="mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
-        help="classifier of timm, or torchvision/NAME",
-    )
-    found.add_argument("--weights", help="its weights: .safetensors or weights-only .pth")
-    found.add_argument("--image-size", type=int, help="side in pixels; the model's own by default")
-    found.add_argument("--methods", default="mdm,gradcam", help=f"separated by commas, of: {', '.join(SCORES)}")
-    found.add_argument(
-        "--images", type=int, default=100, help="how many, chosen by the seed; fewer are the first of more (100)"
-    )
-    found.add_argument("--batch-size", type=int, default=8, help="images per call (8)")
     found.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after so long")
-    found.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     found.add_argument("--seed", type=int, default=0, help="of the choice of images")
     found.add_argument("--output", default="runs/masks", help="folder of the measurements (runs/masks)")
     return found
@@ -93,9 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     device, output = choose_device(options.device), Path(options.output)
-    methods = {name: get_method(name) for name in options.methods.split(",") if name}
-    if options.images < 1 or options.batch_size < 1:
-        raise InputError(f"--images is {options.images} and --batch-size {options.batch_size}; give at least 1")
+    methods = chosen_methods(options)
     output.mkdir(parents=True, exist_ok=True)
     speed = measure_speed(options, device, output)
     if options.root is None:
@@ -104,11 +80,7 @@ def run(options: argparse.Namespace) -> None:
                 "--root names no data set; give the folder of the images, or --speed MODEL for the speed alone"
             )
         return
-    built = build_classifier(options.model, weights=options.weights, image_size=options.image_size)
-    built.model.to(device, memory_format=torch.channels_last)
-    data = load_data(options.data, options.root, crop=False, validation=0, image_size=built.image_size)
-    data = getattr(data, options.split).with_transform(evaluation_transform(built.image_size, built.mean, built.std))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(options.seed))[: options.images]
+    built, data, order = opened(options, device, torch.Generator().manual_seed(options.seed))
     # What every row must share with this call, to be one of its measurements.
     setting = {
         "data": data.fingerprint(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import timm
 import torch
@@ -83,7 +82,7 @@ def throughput(
 
 def _bare(explained: Explainable, images: Tensor, index: Tensor, passes: int, forward: int) -> None:
     """As many forward and input-gradient passes, and forward passes, and nothing else; memory is kept as in the loop."""
-    with frozen(explained), kept_memory() if images.device.type == "cpu" else nullcontext():
+    with frozen(explained), kept_memory(images.device.type):
         shown = images.clone(memory_format=torch.channels_last).requires_grad_()
         for _ in range(passes):
             torch.autograd.grad(explained.score(shown, index).sum(), shown)

@@ -13,15 +13,16 @@ MIB = 1 << 20
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def kept_memory(device: str = "cpu") -> Iterator[None]:
     """Inside, glibc keeps what is freed for the next allocation, up to 2 GiB.
 
     By itself it gives large tensors back to the system at once and takes them, zeroed page by page, again: once for every
     layer of every pass, an eighth of the time of learning a mask. On leaving, the limits are those that glibc comes to by itself
-    in a process with large tensors. Does nothing where another C library is at work, or where the environment sets glibc's
-    limits.
+    in a process with large tensors. Does nothing where another C library is at work, where the environment sets glibc's
+    limits, or on another ``device`` than the CPU.
     """
-    set_limit = None if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ) else _mallopt()
+    given = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    set_limit = None if given or device != "cpu" else _mallopt()
     if set_limit is None:
         yield
         return

@@ -8,7 +8,7 @@ losses, and every tensor, the optimiser's state included, has the pair as its fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -144,7 +144,7 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     count, entered, active, waiting = len(index), 0, None, []
-    with _learning(explained, images.device.type == "cpu"), tqdm(total=count, desc=description, unit="map", disable=not progress) as bar:
+    with _learning(explained, images.device), tqdm(total=count, desc=description, unit="map", disable=not progress) as bar:
         while entered < count or active is not None or waiting:
             try:
                 room = batch_size - (0 if active is None else len(active))
@@ -183,13 +183,13 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
 
 
 @contextmanager
-def _learning(explained: Explainable, on_processor: bool) -> Iterator[None]:
+def _learning(explained: Explainable, device: torch.device) -> Iterator[None]:
     """Gradients on, whatever the caller's mode, and the model frozen."""
-    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), kept_memory() if on_processor else nullcontext():
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), kept_memory(device.type):
         yield
 
 
-def _enter(explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Adam,
+def _enter(explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Optimiser,
            positions: range) -> Pairs:
     """The pairs at ``positions``, ready for their first step."""
     part = slice(positions.start, positions.stop)

@@ -80,8 +80,8 @@ def black(explained: Explainable, images: Tensor) -> Tensor:
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Separable Gaussian blur of (..., H, W), ``sigma`` in pixels, cut off at two sigma; edges replicated."""
-    return _along_both(_blurring, images, tuple(images.shape[-2:]), sigma)
+    """Separable Gaussian blur of (B, C, H, W), ``sigma`` in pixels, cut off at two sigma; edges replicated. Channels last, as the loop's images."""
+    return _along_both(_blurring, images, tuple(images.shape[-2:]), sigma).contiguous(memory_format=torch.channels_last)
 
 
 def _along_both(matrix: Callable[..., Tensor], maps: Tensor, size: tuple[int, int], *settings: float) -> Tensor:

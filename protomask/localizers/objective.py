@@ -32,7 +32,7 @@ def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int =
     pairs.fixed["background"], pairs.fixed["empty"] = hidden, empty
     pairs.fixed["range"] = score_range(pairs.score, empty)
     if kind == ALTERNATING:
-        pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur").contiguous(memory_format=torch.channels_last)
+        pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur")
 
 
 def score_range(whole: Tensor, empty: Tensor) -> Tensor:

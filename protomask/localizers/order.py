@@ -52,8 +52,7 @@ class Order(Superimposed):
     def begin(self, pairs: Pairs) -> None:
         begin_objective(self.explained, pairs, self.background, self.seed)
         if self.background == ALTERNATING:
-            detail = blurred(pairs.images, min(pairs.image_size) * DETAIL)
-            pairs.fixed["detail lost"] = detail.contiguous(memory_format=torch.channels_last)
+            pairs.fixed["detail lost"] = blurred(pairs.images, min(pairs.image_size) * DETAIL)
         self.start(pairs, self.rough[pairs.position][:, None])
 
     def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
@@ -71,7 +70,7 @@ class Order(Superimposed):
 
 def check_cuts(name: str, areas: tuple[float, ...], softness: float, area_weight: float, damping: float) -> None:
     """InputError where the settings of a localizer ``name`` are impossible."""
-    if not areas or not all(0 < area < 1 for area in areas) or softness <= 0 or min(area_weight, damping) < 0:
+    if not areas or not all(0 < area < 1 for area in areas) or not softness > 0 or not (area_weight >= 0 and damping >= 0):
         raise InputError(f"{name}: areas={areas}, softness={softness}, area_weight={area_weight}, damping={damping}; give areas between 0 "
                          "and 1, a positive softness, and neither of the others negative")
 

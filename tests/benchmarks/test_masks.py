@@ -19,7 +19,7 @@ from protomask.localizers.mdm import FOR_CLASSES
 from protomask.metrics import average_drop, energy_pointing, insertion, kept_scores
 from tests.toy import ColourImages
 
-MODULES = ("masks", "methods", "steadiness", "tables", "throughput")
+MODULES = ("masks", "methods", "steadiness", "subject", "tables", "throughput")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_passes_of_learned_masks_are_counted_and_pairs_compared(script, material
 
 
 def test_other_settings_are_never_mixed(script, tmp_path):
-    method = script.get_method("gradcam")
+    method = sys.modules["methods"].get_method("gradcam")
     row = {
         "image": "a",
         "localizer": repr(method.localizer),
@@ -170,7 +170,7 @@ def test_speed_alone(script, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "more, named",
-    [(["--methods", "mdn"], "mdn"), (["--images", "0"], "--images"), (["--root", "/no/such"], "/no/such")],
+    [(["--methods", "mdn"], "mdn"), (["--methods", ","], "--methods"), (["--images", "0"], "--images"), (["--root", "/no/such"], "/no/such")],
 )
 def test_bad_input(script, material, tmp_path, capsys, more, named):
     assert script.main(words(material, tmp_path, *more)) == 2

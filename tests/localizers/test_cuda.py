@@ -64,7 +64,7 @@ def test_noise_is_that_of_the_processor():
 def test_the_batch_is_halved_when_the_device_is_full():
     images, index = (tensor.cuda() for tensor in pairs(16, 64, 64))
     expected = MDM(batch_size=1)(explained("cuda"), images, index)
-    free, total = torch.cuda.mem_get_info()
+    _, total = torch.cuda.mem_get_info()
     torch.cuda.empty_cache()
     used = torch.cuda.memory_allocated()
     held = torch.cuda.memory_reserved()

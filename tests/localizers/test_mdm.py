@@ -98,7 +98,7 @@ def test_what_is_explained_chooses_what_is_left_open():
 
 @pytest.mark.parametrize("settings", [{"sizes": ()}, {"destroy_sizes": (0,)}, {"size_weights": (0.0, 1.0)}, {"consistency": "both"},
                                       {"background": "grey"}, {"keep_steps": 0}, {"settle": 2.0}, {"order_steps": -1}, {"order_sizes": ()},
-                                      {"areas": (1.0,)}, {"softness": 0.0}, {"damping": -0.1}])
+                                      {"areas": (1.0,)}, {"softness": 0.0}, {"damping": -0.1}, {"damping": float("nan")}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="MDM"):
         MDM(**settings)
