@@ -2,8 +2,9 @@
 
     python benchmarks/distributed.py --processes 2 --output runs/distributed.json
 
-Starts itself with one process and, by torchrun, with several; each process with one thread, so that N processes use N cores. The work is
-the same: the same batches, shared. Of two training epochs the second is counted (the first pays for warming up).
+Starts itself with one process and, by torchrun, with several; each process with one thread, so that N processes use N
+cores. The work is the same: the same batches, shared. Of two training epochs the second is counted (the first pays for
+warming up).
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def main() -> None:
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         settings = {name: value for name, value in vars(options).items() if name not in ("output", "measure")}
-        options.output.write_text(json.dumps({"options": settings, "versions": versions(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        options.output.write_text(
+            json.dumps({"options": settings, "versions": versions(), "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def start(options: argparse.Namespace, processes: int) -> dict[str, float]:
@@ -62,7 +65,9 @@ def start(options: argparse.Namespace, processes: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "seconds.json"
         words = [__file__, *sys.argv[1:], "--measure", str(result)]
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+        launcher = (
+            ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+        )
         subprocess.run([sys.executable, *launcher, *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         return json.loads(result.read_text())
 
@@ -75,7 +80,10 @@ def measure(options: argparse.Namespace) -> None:
         setup = TrainingSet(data, data, data.subset([]), device=device, batch_size=options.batch_size)
         rows = train(network, [Epochs("joint", 2, ProtoPNetLoss(), RATES)], setup)
         seconds = {"training": rows[-1]["seconds"]}
-        for name, work in (("projection", lambda: project(network, setup)), ("prediction", lambda: predict(network, data, setup))):
+        for name, work in (
+            ("projection", lambda: project(network, setup)),
+            ("prediction", lambda: predict(network, data, setup)),
+        ):
             distributed.barrier()
             begin = time.perf_counter()
             work()

@@ -3,9 +3,10 @@
     protomask evaluate RUN --localizers mdm,oracle --metrics causal_overlap
     python benchmarks/failures.py RUN failures.png
 
-For a run on ``parts``, whose truth is known: of the pairs in RUN/evaluation.json whose similarity falls by at least ``--least`` without some
-part, those with the smallest ``causal_overlap``; each as the scene, the localizer's map over it, and what its similarity truly rests
-on. Prototypes of the background, for which no part matters, are so left out. docs/pictures/failures.png is drawn so.
+For a run on ``parts``, whose truth is known: of the pairs in RUN/evaluation.json whose similarity falls by at least
+``--least`` without some part, those with the smallest ``causal_overlap``; each as the scene, the localizer's map over
+it, and what its similarity truly rests on. Prototypes of the background, for which no part matters, are so left out.
+docs/pictures/failures.png is drawn so.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("picture", type=Path, help="PNG, PDF or SVG that is written")
     parser.add_argument("--localizer", default="mdm")
     parser.add_argument("--count", type=int, default=5, help="how many of the worst (5)")
-    parser.add_argument("--least", type=float, default=0.2, help="share of the similarity that some part must be worth (0.2)")
+    parser.add_argument(
+        "--least", type=float, default=0.2, help="share of the similarity that some part must be worth (0.2)"
+    )
     options = parser.parse_args(words)
     try:
         draw(options.run, options.picture, options.localizer, options.count, options.least)
@@ -52,11 +55,15 @@ def draw(run: str, picture: Path, name: str, count: int, least: float) -> None:
     evaluated = opened.run.read("evaluation.json") or {}
     overlap = evaluated.get("values", {}).get(name, {}).get("causal_overlap")
     if overlap is None:
-        raise InputError(f"{run} has no causal_overlap of {name}; run: protomask evaluate {run} --localizers {name} --metrics causal_overlap")
+        raise InputError(
+            f"{run} has no causal_overlap of {name}; run: protomask evaluate {run} --localizers {name} --metrics causal_overlap"
+        )
     network, data, subject = opened.network, opened.test, Subject(opened.network)
 
     def pairs(places: list[int]) -> Batch:
-        positions, prototypes = ([evaluated["pairs"][key][place] for place in places] for key in ("positions", "prototypes"))
+        positions, prototypes = (
+            [evaluated["pairs"][key][place] for place in places] for key in ("positions", "prototypes")
+        )
         return Batch(subject, data, positions, torch.tensor(prototypes), "cpu", 16)
 
     with frozen(network):
@@ -65,7 +72,9 @@ def draw(run: str, picture: Path, name: str, count: int, least: float) -> None:
         places = [place for place, value in enumerate(overlap) if value is not None and matters[place]]
         worst = sorted(places, key=overlap.__getitem__)[:count]
         if len(worst) < count:
-            raise InputError(f"only {len(worst)} pairs of {run} rest on a part by {least} of their similarity; lower --count or --least")
+            raise InputError(
+                f"only {len(worst)} pairs of {run} rest on a part by {least} of their similarity; lower --count or --least"
+            )
         batch = pairs(worst)
         maps = get_localizer(name)(network, batch.images, batch.index).numpy()
         truth = Oracle().from_truth(batch).numpy()

@@ -3,15 +3,15 @@
     python benchmarks/masks.py --root CUB_200_2011 --weights FILE --images 100 --methods gradcam,mdm --output runs/masks
     python benchmarks/masks.py --device cuda --speed resnet50        # maps per second, memory, speed-up of batching
 
-Every (method, image) is measured once and kept in OUTPUT; the same command goes on where it was stopped, and methods that
-are measured later meet the same images. At the end a table of all that OUTPUT holds is printed, and written to
+Every (method, image) is measured once and kept in OUTPUT; the same command goes on where it was stopped, and methods
+that are measured later meet the same images. At the end a table of all that OUTPUT holds is printed, and written to
 OUTPUT/masks.json.
 
-The class is the one the classifier finds most probable. Insertion and deletion are RISE's, in softmax probabilities; average
-drop and gain in percent; energy pointing and the pointing game against the boxes, in whole images squashed to a square.
-Intervals are 95 % bootstraps over images, differences are paired. Seconds are those of the whole call per image, with
-``--batch-size`` images in a call, on the clock and (of all threads together) on the processor, which a busy machine does
-not lengthen; passes are counted per image.
+The class is the one the classifier finds most probable. Insertion and deletion are RISE's, in softmax probabilities;
+average drop and gain in percent; energy pointing and the pointing game against the boxes, in whole images squashed to a
+square. Intervals are 95 % bootstraps over images, differences are paired. Seconds are those of the whole call per
+image, with ``--batch-size`` images in a call, on the clock and (of all threads together) on the processor, which a busy
+machine does not lengthen; passes are counted per image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from methods import SCORES, CountedClassifier, Method
 from subject import add_options, chosen_methods, exit_code, opened
-from tables import differences, difference_table, means, table
+from tables import difference_table, differences, means, table
 from throughput import throughput
 from torch import Tensor
 from tqdm import tqdm
@@ -113,7 +113,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def measure_speed(options: argparse.Namespace, device: torch.device, output: Path) -> list[dict] | None:
-    """MDM's speed, printed and written to OUTPUT/throughput.json; on a CPU with one batch size alone, since maps take long there."""
+    """MDM's speed, printed and written to OUTPUT/throughput.json; on a CPU with one batch size alone, since maps take
+    long there."""
     name = options.speed or ("resnet50" if device.type == "cuda" else None)
     if name is None:
         return None

@@ -1,4 +1,5 @@
-"""The methods that the benchmark compares, each with the score that it was published for, and what counts their passes."""
+"""The methods that the benchmark compares, each with the score that it was published for, and what counts their
+passes."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ def get_method(name: str) -> Method:
     if name not in SCORES:
         raise InputError(f"method {name!r} is unknown; choose from {', '.join(SCORES)}")
     localizer = VARIANTS[name]() if name in VARIANTS else get_localizer(name)
-    if hasattr(localizer, "for_model"):  # what it would choose itself, so that the settings written down are those of the figures
+    if hasattr(
+        localizer, "for_model"
+    ):  # what it would choose itself, so that the settings written down are those of the figures
         localizer = localizer.for_model(Classifier(nn.Identity()))
     return Method(localizer, SCORES[name])
 
@@ -69,7 +72,8 @@ class Tally:
 
 
 class CountedClassifier(Classifier):
-    """A classifier that counts each image it scores: forward-backward where its score has a gradient, else forward only."""
+    """A classifier that counts each image it scores: forward-backward where its score has a gradient, else forward
+    only."""
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)

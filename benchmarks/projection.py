@@ -3,10 +3,10 @@
     python benchmarks/projection.py --output runs/projection.json          # 2,000 prototypes, 6,000 images
     python benchmarks/projection.py --images 600                           # the memory does not depend on their number
 
-Synthetic images at the network's size, made in memory, so that neither disk nor decoding is measured. Peak memory is the process's
-largest resident size so far, less that before the first pass (network and data set there already). Bare passes are the network's own
-forward pass in the same batches, one before the projection and one after it; their mean is what it is compared with, by the clock and
-in seconds of the processor, which a busy machine does not lengthen.
+Synthetic images at the network's size, made in memory, so that neither disk nor decoding is measured. Peak memory is
+the process's largest resident size so far, less that before the first pass (network and data set there already). Bare
+passes are the network's own forward pass in the same batches, one before the projection and one after it; their mean is
+what it is compared with, by the clock and in seconds of the processor, which a busy machine does not lengthen.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ class Synthetic(AnnotatedImages):
     def __init__(self, count: int, classes: int, size: int) -> None:
         torch.manual_seed(0)
         self.base = torch.nn.functional.interpolate(torch.randn(1, 3, 17, 17), (size, size), mode="bicubic")[0]
-        super().__init__([f"class {number}" for number in range(classes)], torch.arange(count) % classes,
-                         [f"image {number}" for number in range(count)])
+        super().__init__(
+            [f"class {number}" for number in range(classes)],
+            torch.arange(count) % classes,
+            [f"image {number}" for number in range(count)],
+        )
 
     def load(self, index: int) -> dict:
         size = self.base.shape[1]
@@ -65,8 +68,13 @@ def main() -> None:
     device = torch.device(options.device)
     torch.manual_seed(0)
     data = Synthetic(options.images, options.classes, options.image_size)
-    network = ProtoPNet(build_backbone(options.backbone), data.classes, image_size=options.image_size,
-                        prototypes_per_class=options.prototypes // options.classes, similarity=options.similarity)
+    network = ProtoPNet(
+        build_backbone(options.backbone),
+        data.classes,
+        image_size=options.image_size,
+        prototypes_per_class=options.prototypes // options.classes,
+        similarity=options.similarity,
+    )
     network.eval().to(device, memory_format=torch.channels_last)
     setup = TrainingSet(data, data, data.subset([]), device=device, batch_size=options.batch_size)
 
@@ -80,10 +88,20 @@ def main() -> None:
     ratios = {clock: projection[clock] / forward[clock] for clock in CLOCKS}
 
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    found = {"options": settings, "versions": versions(), "threads": torch.get_num_threads(), "forward": passes, "projection": projection,
-             "ratios": ratios, "peak_mb_forward": peak_bare, "peak_mb_projection": peak_projection}
-    print(f"{network.prototype_count} prototypes, {len(data)} images, {options.backbone} at {options.image_size} px, "
-          f"batches of {options.batch_size}, {torch.get_num_threads()} threads")
+    found = {
+        "options": settings,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "forward": passes,
+        "projection": projection,
+        "ratios": ratios,
+        "peak_mb_forward": peak_bare,
+        "peak_mb_projection": peak_projection,
+    }
+    print(
+        f"{network.prototype_count} prototypes, {len(data)} images, {options.backbone} at {options.image_size} px, "
+        f"batches of {options.batch_size}, {torch.get_num_threads()} threads"
+    )
     print(f"{'':14}{'clock':>9}{'processor':>11}   peak over network and data")
     for name, taken, most in (("forward pass", forward, peak_bare), ("projection", projection, peak_projection)):
         print(f"{name:14}{taken['clock']:7.1f} s{taken['processor']:9.1f} s{most:9.0f} MB")

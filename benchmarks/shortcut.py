@@ -2,10 +2,10 @@
 
     python benchmarks/shortcut.py --output runs/shortcut                # a few minutes on two CPU cores
 
-Prints and writes (OUTPUT/shortcut.json), for each localizer: in how many test images of the tagged class it points at the tag,
-given a prototype that loses more similarity without the tag than without any part of the creature (detected); how often it does for
-a prototype that does not depend on the tag (false alarms); and the share of its map on the tag (energy). Intervals are 95 %; the
-definitions are in protomask/evaluation/shortcut.py.
+Prints and writes (OUTPUT/shortcut.json), for each localizer: in how many test images of the tagged class it points at
+the tag, given a prototype that loses more similarity without the tag than without any part of the creature (detected);
+how often it does for a prototype that does not depend on the tag (false alarms); and the share of its map on the tag
+(energy). Intervals are 95 %; the definitions are in protomask/evaluation/shortcut.py.
 """
 
 from __future__ import annotations
@@ -53,10 +53,25 @@ def main(words: list[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> None:
     localizers = {name: get_localizer(name) for name in given.localizers.split(",")}
-    options = complete(Options(network=given.network, epochs=given.epochs, image_size=given.image_size, seed=given.seed,
-                               device=given.device))
-    splits = load_data("parts", classes=given.classes, train_per_class=given.train_per_class, test_per_class=given.test_per_class,
-                       shortcut=given.tagged, validation=0.0, image_size=given.image_size, progress=not given.quiet)
+    options = complete(
+        Options(
+            network=given.network,
+            epochs=given.epochs,
+            image_size=given.image_size,
+            seed=given.seed,
+            device=given.device,
+        )
+    )
+    splits = load_data(
+        "parts",
+        classes=given.classes,
+        train_per_class=given.train_per_class,
+        test_per_class=given.test_per_class,
+        shortcut=given.tagged,
+        validation=0.0,
+        image_size=given.image_size,
+        progress=not given.quiet,
+    )
     device = choose_device(options.device)
     torch.manual_seed(options.seed)
     module = get_network(options.network)
@@ -66,21 +81,36 @@ def run(given: argparse.Namespace) -> None:
     test = splits.test.with_transform(evaluation_transform(options.image_size, network.mean, network.std))
     pairs = tag_pairs(network.eval(), test, device=device)
     rows = detect(network, test, localizers, pairs, device=device, progress=not given.quiet)
-    print(f"class {splits.test.classes[given.tagged]}: {pairs.images} tagged test images, accuracy {pairs.accuracy[0]:.3f}, "
-          f"{pairs.accuracy[1]:.3f} with the tag taken off; a prototype looks at the tag in {len(pairs.looking)} of them\n")
+    print(
+        f"class {splits.test.classes[given.tagged]}: {pairs.images} tagged test images, accuracy {pairs.accuracy[0]:.3f}, "
+        f"{pairs.accuracy[1]:.3f} with the tag taken off; a prototype looks at the tag in {len(pairs.looking)} of them\n"
+    )
     print(table(rows))
     given.output.mkdir(parents=True, exist_ok=True)
-    content = {"options": {**vars(given), "output": str(given.output)}, "versions": versions(), "tagged_images": pairs.images,
-               "accuracy": {"with_tag": pairs.accuracy[0], "without_tag": pairs.accuracy[1]}, "rows": rows,
-               "localizers": {name: repr(localizer) for name, localizer in localizers.items()}}
+    content = {
+        "options": {**vars(given), "output": str(given.output)},
+        "versions": versions(),
+        "tagged_images": pairs.images,
+        "accuracy": {"with_tag": pairs.accuracy[0], "without_tag": pairs.accuracy[1]},
+        "rows": rows,
+        "localizers": {name: repr(localizer) for name, localizer in localizers.items()},
+    }
     (given.output / "shortcut.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def table(rows: list[dict]) -> str:
     lines = [("localizer", "detected", "n", "false alarms", "n", "energy on the tag")]
     for row in rows:
-        lines.append((row["localizer"], _cell(row, "detected"), str(row["detected_n"]), _cell(row, "false_alarms"),
-                      str(row["false_alarms_n"]), _cell(row, "energy")))
+        lines.append(
+            (
+                row["localizer"],
+                _cell(row, "detected"),
+                str(row["detected_n"]),
+                _cell(row, "false_alarms"),
+                str(row["false_alarms_n"]),
+                _cell(row, "energy"),
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

@@ -2,9 +2,11 @@
 
     python benchmarks/steadiness.py --root CUB_200_2011 --weights FILE --methods mdm,hdm,gradcam --images 32
 
-Noise uniform within half of one of 256 grey levels is added to each image: in 8 bits it would be the same. For a plain classifier's own
-top class the map of the one is compared with that of the other: Spearman's rank correlation of all pixels, that of their means over
-a grid of 14 x 14 cells, and what the tenths of the pixels that come first share (intersection over union). 95 % bootstraps over images.
+Noise uniform within half of one of 256 grey levels is added to each image: in 8 bits it would be the same. For a plain
+classifier's own
+top class the map of the one is compared with that of the other: Spearman's rank correlation of all pixels, that of
+their means over a grid of 14 x 14 cells, and what the tenths of the pixels that come first share (intersection over
+union). 95 % bootstraps over images.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def run(options: argparse.Namespace) -> None:
                 bar.update(len(images))
     print(f"| method | images | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     for name, parts in values.items():
-        cells = [f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high, _ in map(bootstrap_mean, torch.cat(parts).T)]
+        cells = [
+            f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high, _ in map(bootstrap_mean, torch.cat(parts).T)
+        ]
         print(f"| {name} | {len(order)} | {' | '.join(cells)} |")
 
 

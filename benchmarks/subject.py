@@ -32,7 +32,10 @@ def add_options(parser: argparse.ArgumentParser, *, methods: str, images: int, *
     parser.add_argument("--image-size", type=int, help="side in pixels; the model's own by default")
     parser.add_argument("--methods", default=methods, help=f"separated by commas, of: {', '.join(SCORES)}")
     parser.add_argument(
-        "--images", type=int, default=images, help=f"how many, chosen by the seed; fewer are the first of more ({images})"
+        "--images",
+        type=int,
+        default=images,
+        help=f"how many, chosen by the seed; fewer are the first of more ({images})",
     )
     parser.add_argument("--batch-size", type=int, default=8, help="images per call (8)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")

@@ -47,7 +47,8 @@ def differences(rows: Rows, ours: list[str]) -> dict[str, dict[str, dict[str, In
 
 
 def verdict(metric: str, interval: Interval) -> str:
-    """Whether the first of a pair is ``ahead`` or ``behind``, or it is ``open``: the interval holds zero, or images are few."""
+    """Whether the first of a pair is ``ahead`` or ``behind``, or it is ``open``: the interval holds zero, or images are
+    few."""
     if not interval.excludes_zero or interval.n < FEW:
         return "open"
     return "ahead" if (interval.mean > 0) == QUALITY[metric] else "behind"

@@ -1,4 +1,5 @@
-"""Maps per second, memory, the gain from batching, and what the loop adds to bare passes; random weights, noise as images."""
+"""Maps per second, memory, the gain from batching, and what the loop adds to bare passes; random weights, noise as
+images."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def throughput(
     precisions: tuple[str, ...] = ("fp32",),
     repeats: int = 3,
 ) -> list[dict]:
-    """Times ``localizer``, a dataclass with ``batch_size`` and ``precision``: what a map costs does not depend on the picture.
+    """Times ``localizer``, a dataclass with ``batch_size`` and ``precision``: what a map costs does not depend on the
+    picture.
 
     Args:
         name: of a timm model.
@@ -36,10 +38,10 @@ def throughput(
         repeats: calls after one that warms up; the loop and the bare passes take turns, and the fastest of each counts.
 
     Returns:
-        rows of precision, batch_size, maps_per_second, speed_up (over the first row of that precision), passes (forward-backward) and forward
-        (only), per map, overhead (seconds over those of as many bare passes of the same batch on the same folded model; no
-        CUDA graphs there), processor_overhead (the same in processor time of all threads, which a busy machine does not lengthen)
-        and, on CUDA, peak_bytes.
+        rows of precision, batch_size, maps_per_second, speed_up (over the first row of that precision), passes
+        (forward-backward) and forward (only), per map, overhead (seconds over those of as many bare passes of the same
+        batch on the same folded model; no CUDA graphs there), processor_overhead (the same in processor time of all
+        threads, which a busy machine does not lengthen) and, on CUDA, peak_bytes.
     """
     torch.manual_seed(0)
     model = timm.create_model(name).eval().to(device, memory_format=torch.channels_last)
@@ -81,7 +83,8 @@ def throughput(
 
 
 def _bare(explained: Explainable, images: Tensor, index: Tensor, passes: int, forward: int) -> None:
-    """As many forward and input-gradient passes, and forward passes, and nothing else; memory is kept as in the loop."""
+    """As many forward and input-gradient passes, and forward passes, and nothing else; memory is kept as in the
+    loop."""
     with frozen(explained), kept_memory(images.device.type):
         shown = images.clone(memory_format=torch.channels_last).requires_grad_()
         for _ in range(passes):

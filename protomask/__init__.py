@@ -1,19 +1,30 @@
-"""protomask: train interpretable prototype networks, see where their prototypes look, and measure whether to trust the picture.
+"""protomask: train interpretable prototype networks, see where their prototypes look, and measure whether to trust the
+picture.
 
-    from protomask import MDM, Classifier
-    saliency = MDM()(Classifier(model), images, classes)
+from protomask import MDM, Classifier
+saliency = MDM()(Classifier(model), images, classes)
 """
 
 from importlib import import_module
 
 # Names are imported on first use: ``import protomask`` and ``protomask --help`` do not wait for torch.
 _HOMES = {
-    "Classifier": "protomask.explainable", "Explainable": "protomask.explainable", "PrototypeNetwork": "protomask.explainable",
-    "HDM": "protomask.localizers", "InputError": "protomask.errors", "MDM": "protomask.localizers",
-    "NeuroMask": "protomask.localizers", "Similarity": "protomask.localizers",
-    "get_localizer": "protomask.localizers", "load_data": "protomask.data", "load_network": "protomask.networks",
-    "evaluate": "protomask.evaluation", "choose_pairs": "protomask.evaluation", "explain": "protomask.explaining",
-    "picture_prototypes": "protomask.explaining", "project": "protomask.projection",
+    "Classifier": "protomask.explainable",
+    "Explainable": "protomask.explainable",
+    "PrototypeNetwork": "protomask.explainable",
+    "HDM": "protomask.localizers",
+    "InputError": "protomask.errors",
+    "MDM": "protomask.localizers",
+    "NeuroMask": "protomask.localizers",
+    "Similarity": "protomask.localizers",
+    "get_localizer": "protomask.localizers",
+    "load_data": "protomask.data",
+    "load_network": "protomask.networks",
+    "evaluate": "protomask.evaluation",
+    "choose_pairs": "protomask.evaluation",
+    "explain": "protomask.explaining",
+    "picture_prototypes": "protomask.explaining",
+    "project": "protomask.projection",
 }
 __all__ = sorted(_HOMES)
 

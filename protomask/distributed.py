@@ -1,7 +1,8 @@
-"""Several processes on one job, started by ``torchrun``. In one process every function here is the plain thing, or nothing.
+"""Several processes on one job, started by ``torchrun``. In one process every function here is the plain thing, or
+nothing.
 
-Each process (``rank`` 0 to ``size() - 1``) has the whole network and the whole data set, works on its share, and gives its
-results to all; the first process alone writes files.
+Each process (``rank`` 0 to ``size() - 1``) has the whole network and the whole data set, works on its share, and gives
+its results to all; the first process alone writes files.
 
 >>> with job(torch.device("cpu")) as device:             # joins the others, if torchrun started any
 ...     mine = [number ** 2 for number in shard(5)]
@@ -26,7 +27,8 @@ from torch import Tensor
 from protomask.errors import InputError, PeerLost
 
 T = TypeVar("T")
-# A process that died is noticed by its closed connection and by torchrun; the others may wait long for the first one's pictures.
+# A process that died is noticed by its closed connection and by torchrun; the others may wait long for the first
+# one's pictures.
 PATIENCE = timedelta(hours=24)
 _alone = False
 """whether this is work of the first process that the others wait for"""
@@ -44,11 +46,14 @@ def _launched() -> _World:
     """What torchrun says in the environment; read once, (0, 1, 0) without it."""
     if "MASTER_ADDR" not in os.environ:
         return _World(0, 1, 0)
-    return _World(*(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
+    return _World(
+        *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    )
 
 
 def active() -> bool:
-    """Whether this process works with others just now. False in the processes that load data, and within :func:`only_first`."""
+    """Whether this process works with others just now. False in the processes that load data, and within
+    :func:`only_first`."""
     return not _alone and dist.is_available() and dist.is_initialized()
 
 
@@ -87,8 +92,10 @@ def job(device: torch.device) -> Iterator[torch.device]:
         return
     if device.type == "cuda":
         if device.index is None and world.local_rank >= torch.cuda.device_count():
-            raise InputError(f"torchrun started more processes than this machine has CUDA devices ({torch.cuda.device_count()}); "
-                             "lower --nproc-per-node, or use --device cpu")
+            raise InputError(
+                f"torchrun started more processes than this machine has CUDA devices ({torch.cuda.device_count()}); "
+                "lower --nproc-per-node, or use --device cpu"
+            )
         device = torch.device("cuda", world.local_rank if device.index is None else device.index)
         torch.cuda.set_device(device)
     try:
@@ -98,8 +105,10 @@ def job(device: torch.device) -> Iterator[torch.device]:
         dist.barrier()
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or any(word in str(error).lower() for word in _LOST):
-            raise PeerLost(f"process {world.rank} of {world.size} stops because another process of the job ended; "
-                           "its own message says why") from error
+            raise PeerLost(
+                f"process {world.rank} of {world.size} stops because another process of the job ended; "
+                "its own message says why"
+            ) from error
         raise
     finally:
         if active():
@@ -116,8 +125,8 @@ def shard(count: int, multiple: int = 1) -> range:
     """The positions out of 0..count - 1 that are this process's work: one block each, in the order of the ranks.
 
     Args:
-        multiple: every block starts at a multiple of it. Given the batch size, the processes see the very batches that one
-            process would see, so that results agree to the bit.
+        multiple: every block starts at a multiple of it. Given the batch size, the processes see the very batches that
+            one process would see, so that results agree to the bit.
 
     >>> shard(10)
     range(0, 10)
@@ -154,7 +163,7 @@ def gather_rows(rows: Tensor) -> Tensor:
         return rows
     counts = gather(len(rows))
     padded = rows.new_zeros((max(counts), *rows.shape[1:]))
-    padded[:len(rows)] = rows
+    padded[: len(rows)] = rows
     found = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(found, padded.contiguous())
     return torch.cat([each[:count] for each, count in zip(found, counts)])

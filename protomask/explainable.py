@@ -1,7 +1,7 @@
 """What can be explained: anything that gives a score for an image and an index.
 
-Localizers and metrics see a model through :class:`Explainable` alone. A class of a plain classifier becomes a score through
-:class:`Classifier`; a prototype through :class:`PrototypeNetwork`, the base of ProtoPNet and XProtoNet.
+Localizers and metrics see a model through :class:`Explainable` alone. A class of a plain classifier becomes a score
+through :class:`Classifier`; a prototype through :class:`PrototypeNetwork`, the base of ProtoPNet and XProtoNet.
 """
 
 from __future__ import annotations
@@ -61,8 +61,15 @@ class Classifier:
         InputError: ``score`` is none of these, or mean and std are no normalisation.
     """
 
-    def __init__(self, model: nn.Module, score: str = "log-probability", *, multi_label: bool = False,
-                 mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        score: str = "log-probability",
+        *,
+        multi_label: bool = False,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
         if score not in SCORES:
             raise InputError(f"score {score!r} is unknown; choose one of {', '.join(SCORES)}")
         self.model = model
@@ -78,8 +85,10 @@ class Classifier:
         logits = self.model(images)
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise InputError(f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got}; "
-                             "wrap it so that it returns the logits alone")
+            raise InputError(
+                f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got}; "
+                "wrap it so that it returns the logits alone"
+            )
         logits = as_float(logits)
         if self.kind == "log-probability":
             logits = F.logsigmoid(logits) if self.multi_label else F.log_softmax(logits, dim=1)
@@ -144,8 +153,8 @@ class PrototypeNetwork(nn.Module):
     """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
 
     Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``scale``, call :meth:`declare_prototypes` and
-    :meth:`declare_last_layer`, and implement the methods below; training, projection, localizers, metrics and the report use
-    nothing else.
+    :meth:`declare_last_layer`, and implement the methods below; training, projection, localizers, metrics and the
+    report use nothing else.
     """
 
     classes: tuple[str, ...]
@@ -166,9 +175,9 @@ class PrototypeNetwork(nn.Module):
     multi_label: bool = False
     """several findings per image, each with a sigmoid, instead of one class; see :mod:`protomask.labels`"""
     outline_level: float | None = None
-    """Where :meth:`similarity_maps` are >= 0 and 0 means "nothing here": the share of its maximum at which such a map's published
-    picture is outlined. None: maps have no zero of their own; their picture is scaled by least and greatest value, and its box is
-    drawn around the 95th percentile."""
+    """Where :meth:`similarity_maps` are >= 0 and 0 means "nothing here": the share of its maximum at which such a map's
+    published picture is outlined. None: maps have no zero of their own; their picture is scaled by least and greatest
+    value, and its box is drawn around the 95th percentile."""
 
     def declare_prototypes(self, classes: Tensor) -> None:
         """Registers the buffers that say whose (``classes``, (P,) long) and whence each prototype is."""
@@ -197,8 +206,8 @@ class PrototypeNetwork(nn.Module):
     def reset_last_layer(self) -> None:
         """One class per image: ``scale`` to the own class, -0.5 ``scale`` to the others (known, for a scale of 1).
 
-        Findings (ours): ``scale`` to the own finding and nothing to the others, since one does not speak against another;
-        the bias puts the probability of 0.5 where its prototypes' mean similarity is 0.5.
+        Findings (ours): ``scale`` to the own finding and nothing to the others, since one does not speak against
+        another; the bias puts the probability of 0.5 where its prototypes' mean similarity is 0.5.
         """
         own = self.own_class()
         if self.multi_label:
@@ -211,9 +220,9 @@ class PrototypeNetwork(nn.Module):
     def keep(self, index: Tensor | Sequence[int]) -> None:
         """Removes, in place, every prototype that is not in ``index``; those kept are numbered anew in ascending order.
 
-        Similarities and last-layer weights of the kept ones do not change; logits lose the points of the others. A network
-        with further tensors of one row per prototype overrides this, cuts them, too, and says in :meth:`settings` which
-        class each prototype has.
+        Similarities and last-layer weights of the kept ones do not change; logits lose the points of the others. A
+        network with further tensors of one row per prototype overrides this, cuts them, too, and says in
+        :meth:`settings` which class each prototype has.
 
         Args:
             index: (N,) numbers of prototypes.
@@ -225,7 +234,9 @@ class PrototypeNetwork(nn.Module):
         for name in ("prototype_classes", "source_positions", "source_locations"):
             setattr(self, name, getattr(self, name)[chosen])
         self.prototypes = nn.Parameter(self.prototypes[chosen], requires_grad=self.prototypes.requires_grad)
-        self.last_layer.weight = nn.Parameter(self.last_layer.weight[:, chosen], requires_grad=self.last_layer.weight.requires_grad)
+        self.last_layer.weight = nn.Parameter(
+            self.last_layer.weight[:, chosen], requires_grad=self.last_layer.weight.requires_grad
+        )
         self.last_layer.in_features = len(chosen)
 
     def checked_selection(self, index: Tensor | Sequence[int]) -> Tensor:
@@ -252,7 +263,8 @@ class PrototypeNetwork(nn.Module):
         raise NotImplementedError
 
     def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
-        """What is upsampled everywhere: (B, P, h, w), or (B, h, w) of one prototype per image when ``index`` (B,) is given."""
+        """What is upsampled everywhere: (B, P, h, w), or (B, h, w) of one prototype per image when ``index`` (B,) is
+        given."""
         raise NotImplementedError
 
     def candidates(self, images: Tensor) -> Candidates:
@@ -260,7 +272,8 @@ class PrototypeNetwork(nn.Module):
         raise NotImplementedError
 
     def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
-        """The candidates of N pairs of an image of the batch and a prototype (both (N,) long), as prototypes (N, D, k, k)."""
+        """The candidates of N pairs of an image of the batch and a prototype (both (N,) long), as prototypes (N, D, k,
+        k)."""
         raise NotImplementedError
 
     def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
@@ -268,7 +281,8 @@ class PrototypeNetwork(nn.Module):
         raise NotImplementedError
 
     def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Pixels (x0, y0, x1, y1), end-exclusive, that a patch of the feature map covers nominally (its cells, not the receptive field)."""
+        """Pixels (x0, y0, x1, y1), end-exclusive, that a patch of the feature map covers nominally (its cells, not the
+        receptive field)."""
         raise NotImplementedError
 
     def settings(self) -> dict:
@@ -296,7 +310,8 @@ def held_modules(explained: object) -> list[nn.Module]:
 def frozen(explained: object) -> Iterator[None]:
     """Evaluation mode and parameters without gradient for every module that ``explained`` is or holds in an attribute.
 
-    On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as before.
+    On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as
+    before.
     """
     roots = held_modules(explained)
     modes = [(module, module.training) for root in roots for module in root.modules()]

@@ -31,7 +31,8 @@ class PrototypeRecord:
     boxes: dict[str, Box] = field(default_factory=dict)
     """per localizer: the box around the 95th percentile of its map, or around what reaches its level"""
     levels: dict[str, float] = field(default_factory=dict)
-    """localizer to the share of a map's maximum at which its published picture is outlined, where there is such a rule"""
+    """localizer to the share of a map's maximum at which its published picture is outlined, where there is such a
+    rule"""
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -65,7 +66,8 @@ class Inspection:
 
     prototype: int
     activated: int | None
-    """test images that are at least ``ACTIVE`` times as similar to it as its own source image; None without test images"""
+    """test images that are at least ``ACTIVE`` times as similar to it as its own source image; None without test
+    images"""
     images: int
     """test images that were looked at"""
     purity: float | None
@@ -74,7 +76,8 @@ class Inspection:
     nearest: tuple[Neighbour, ...] = ()
     """the most similar test images, best first"""
     outside: dict[str, float] = field(default_factory=dict)
-    """per localizer: share of the map's sum outside the object in the source image; empty where the object is not known"""
+    """per localizer: share of the map's sum outside the object in the source image; empty where the object is not
+    known"""
     twin: int | None = None
     """another prototype of its class that is nearly the same and has the greater weight"""
     flags: tuple[str, ...] = ()
@@ -85,7 +88,9 @@ class Inspection:
 
     @classmethod
     def from_json(cls, row: dict) -> Inspection:
-        return cls(**{**row, "nearest": tuple(Neighbour(**each) for each in row["nearest"]), "flags": tuple(row["flags"])})
+        return cls(
+            **{**row, "nearest": tuple(Neighbour(**each) for each in row["nearest"]), "flags": tuple(row["flags"])}
+        )
 
 
 @dataclass(frozen=True)
@@ -114,13 +119,21 @@ class Match:
 
     def text(self) -> str:
         record = self.prototype.record
-        return (f"prototype {record.prototype} ({record.class_name}, from {record.source}): "
-                f"similarity {self.similarity:.3f} x weight {self.weight:.3f} = {self.points:.3f} points")
+        return (
+            f"prototype {record.prototype} ({record.class_name}, from {record.source}): "
+            f"similarity {self.similarity:.3f} x weight {self.weight:.3f} = {self.points:.3f} points"
+        )
 
     def to_json(self) -> dict:
         record = self.prototype.record
-        return {"prototype": record.prototype, "class": record.class_name, "source": record.source,
-                "similarity": self.similarity, "weight": self.weight, "points": self.points}
+        return {
+            "prototype": record.prototype,
+            "class": record.class_name,
+            "source": record.source,
+            "similarity": self.similarity,
+            "weight": self.weight,
+            "points": self.points,
+        }
 
 
 @dataclass(frozen=True)
@@ -130,8 +143,8 @@ class Explanation:
     And what speaks against it: the same sum for the runner-up, ``sum(counter points) + counter_other_points ==
     runner_up_logit``. Logits have no zero of their own; what decides is which of the two is larger, and by how much.
 
-    With several findings per image each finding is a question of its own: ``finding`` is the one that the points speak for,
-    ``predicted`` and ``true_class`` are it or "no " with it, ``runner_up`` is the other answer, whose logit is 0.
+    With several findings per image each finding is a question of its own: ``finding`` is the one that the points speak
+    for, ``predicted`` and ``true_class`` are it or "no " with it, ``runner_up`` is the other answer, whose logit is 0.
     """
 
     name: str
@@ -166,10 +179,15 @@ class Explanation:
     def text(self) -> str:
         """The reasoning in words, one line per prototype."""
         of, truth = (f" of {self.finding}", "truly") if self.finding else ("", "true class")
-        lines = [f"{self.name}: {self.predicted} (probability{of} {self.probability:.2f}"
-                 + (f"; {truth} {self.true_class}" if self.true_class is not None else "") + ")"]
+        lines = [
+            f"{self.name}: {self.predicted} (probability{of} {self.probability:.2f}"
+            + (f"; {truth} {self.true_class}" if self.true_class is not None else "")
+            + ")"
+        ]
         lines += [f"  looks like {match.text()}" for match in self.matches]
-        lines.append(f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from those of {self.subject}")
+        lines.append(
+            f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from those of {self.subject}"
+        )
         if self.finding:
             lines.append(f"  {self.finding} starts with: {self.bias:.3f} points")
         lines += [f"    most against it: {match.text()}" for match in self.against]
@@ -179,8 +197,18 @@ class Explanation:
 
     def to_json(self) -> dict:
         """Numbers and names, without pictures."""
-        return {"name": self.name, "true_class": self.true_class, "predicted": self.predicted,
-                "probability": self.probability, "logit": self.logit, "other_points": self.other_points,
-                "other_own_points": self.other_own_points, "runner_up": self.runner_up, "runner_up_logit": self.runner_up_logit,
-                "counter_other_points": self.counter_other_points, "finding": self.finding, "bias": self.bias,
-                **{name: [match.to_json() for match in getattr(self, name)] for name in ("matches", "against", "counter")}}
+        return {
+            "name": self.name,
+            "true_class": self.true_class,
+            "predicted": self.predicted,
+            "probability": self.probability,
+            "logit": self.logit,
+            "other_points": self.other_points,
+            "other_own_points": self.other_own_points,
+            "runner_up": self.runner_up,
+            "runner_up_logit": self.runner_up_logit,
+            "counter_other_points": self.counter_other_points,
+            "finding": self.finding,
+            "bias": self.bias,
+            **{name: [match.to_json() for match in getattr(self, name)] for name in ("matches", "against", "counter")},
+        }

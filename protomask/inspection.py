@@ -21,7 +21,8 @@ from protomask.training.stages import TrainingSet
 
 FLAGS = ("background", "duplicate")
 ACTIVE = 0.8
-"""An image activates a prototype if it is at least this many times as similar to it as the prototype's own source image."""
+"""An image activates a prototype if it is at least this many times as similar to it as the prototype's own source
+image."""
 RANKED = 10
 """Purity is taken over this many test images (fewer where the class has fewer)."""
 NEAREST = 5
@@ -32,13 +33,18 @@ SAME = 0.02
 """Prototypes of a class are duplicates if their squared distance is at most this share of the mean over all pairs."""
 
 
-def inspect_prototypes(network: PrototypeNetwork, pictures: Sequence[PrototypePicture], plain: AnnotatedImages, test: AnnotatedImages,
-                       setup: TrainingSet) -> list[Inspection]:
+def inspect_prototypes(
+    network: PrototypeNetwork,
+    pictures: Sequence[PrototypePicture],
+    plain: AnnotatedImages,
+    test: AnnotatedImages,
+    setup: TrainingSet,
+) -> list[Inspection]:
     """One :class:`Inspection` per prototype, in order.
 
-    ``background``: more than ``OUTSIDE`` of the first localizer's map on the source image lies outside the object, where a
-    mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`. One forward pass
-    over ``test``; memory (N, P) float32.
+    ``background``: more than ``OUTSIDE`` of the first localizer's map on the source image lies outside the object,
+    where a mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`. One
+    forward pass over ``test``; memory (N, P) float32.
 
     Args:
         network: projected, on ``setup.device``.
@@ -56,14 +62,32 @@ def inspect_prototypes(network: PrototypeNetwork, pictures: Sequence[PrototypePi
         order = column.argsort(descending=True, stable=True).tolist()
         ranked = min(RANKED, int(mine.sum()))
         shares = outside[prototype]
-        flags = [flag for flag, holds in (("background", next(iter(shares.values()), 0.0) > OUTSIDE), ("duplicate", twin is not None))
-                 if holds]
-        found.append(Inspection(
-            prototype=prototype, activated=int((column >= ACTIVE * picture.record.similarity).sum()) if len(test) else None,
-            images=len(test), purity=mine[order[:ranked]].double().mean().item() if ranked else None, ranked=ranked,
-            nearest=tuple(Neighbour(test.names[place], place, class_names(test, place), bool(mine[place]), column[place].item())
-                          for place in order[:NEAREST]),
-            outside=shares, twin=twin, flags=tuple(flags)))
+        flags = [
+            flag
+            for flag, holds in (
+                ("background", next(iter(shares.values()), 0.0) > OUTSIDE),
+                ("duplicate", twin is not None),
+            )
+            if holds
+        ]
+        found.append(
+            Inspection(
+                prototype=prototype,
+                activated=int((column >= ACTIVE * picture.record.similarity).sum()) if len(test) else None,
+                images=len(test),
+                purity=mine[order[:ranked]].double().mean().item() if ranked else None,
+                ranked=ranked,
+                nearest=tuple(
+                    Neighbour(
+                        test.names[place], place, class_names(test, place), bool(mine[place]), column[place].item()
+                    )
+                    for place in order[:NEAREST]
+                ),
+                outside=shares,
+                twin=twin,
+                flags=tuple(flags),
+            )
+        )
     return found
 
 
@@ -83,15 +107,20 @@ def class_names(data: AnnotatedImages, position: int) -> str:
     return truth if isinstance(truth, str) else ", ".join(truth)
 
 
-def shares_outside(pictures: Sequence[PrototypePicture], plain: AnnotatedImages, positions: Sequence[int]) -> list[dict[str, float]]:
+def shares_outside(
+    pictures: Sequence[PrototypePicture], plain: AnnotatedImages, positions: Sequence[int]
+) -> list[dict[str, float]]:
     """Per prototype and localizer, the share of the map's sum outside the object; empty where the object is not known.
 
     The object is the mask where the data have one, else the boxes; an empty mask and boxes that cover nearly all of the
     image (cropped data) tell nothing.
     """
-    return [{} if (region := object_region(plain[position])) is None else
-            {name: _share(saliency, ~region) for name, saliency in picture.maps.items()}
-            for picture, position in zip(pictures, positions)]
+    return [
+        {}
+        if (region := object_region(plain[position])) is None
+        else {name: _share(saliency, ~region) for name, saliency in picture.maps.items()}
+        for picture, position in zip(pictures, positions)
+    ]
 
 
 def object_region(sample: Mapping) -> np.ndarray | None:
@@ -102,7 +131,7 @@ def object_region(sample: Mapping) -> np.ndarray | None:
     else:
         region = np.zeros((height, width), bool)
         for x0, y0, x1, y1 in sample["boxes"].as_subclass(Tensor).round().long().tolist():
-            region[max(y0, 0):max(y1, 0), max(x0, 0):max(x1, 0)] = True
+            region[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
     return region if 0 < region.mean() < 0.95 else None
 
 
@@ -114,9 +143,9 @@ def _share(saliency: np.ndarray, region: np.ndarray) -> float:
 def twins(network: PrototypeNetwork) -> list[int | None]:
     """For each prototype the one of the same class that makes it superfluous, or None.
 
-    Two are the same if their squared distance (of unit vectors, where the network compares by cosine) is at most ``SAME``
-    times its mean over all pairs; it is 0 if they were projected to the same patch. Of a group of them the one with the
-    greatest weight to its class is nobody's duplicate.
+    Two are the same if their squared distance (of unit vectors, where the network compares by cosine) is at most
+    ``SAME`` times its mean over all pairs; it is 0 if they were projected to the same patch. Of a group of them the one
+    with the greatest weight to its class is nobody's duplicate.
     """
     vectors = network.prototypes.detach().cpu().double().flatten(1)
     if getattr(network, "similarity_kind", "cosine") == "cosine":
@@ -136,7 +165,9 @@ def twins(network: PrototypeNetwork) -> list[int | None]:
     return found
 
 
-def nearest_maps(network: PrototypeNetwork, inspections: Sequence[Inspection], test: AnnotatedImages, setup: TrainingSet) -> np.ndarray:
+def nearest_maps(
+    network: PrototypeNetwork, inspections: Sequence[Inspection], test: AnnotatedImages, setup: TrainingSet
+) -> np.ndarray:
     """Similarity maps of every prototype on its nearest test images, (P, K, h, w) float32, each divided by its maximum.
 
     An image that several prototypes share goes through the network once.
@@ -148,9 +179,13 @@ def nearest_maps(network: PrototypeNetwork, inspections: Sequence[Inspection], t
     most = max((len(each.nearest) for each in inspections), default=0)
     maps, positions = None, sorted(wanted)
     with frozen(network), torch.inference_mode():
-        for start in tqdm(range(0, len(positions), setup.batch_size), desc="neighbours' maps", leave=False, disable=not setup.progress):
-            some = positions[start:start + setup.batch_size]
-            images = collate([test[position] for position in some])["images"].to(setup.device, memory_format=torch.channels_last)
+        for start in tqdm(
+            range(0, len(positions), setup.batch_size), desc="neighbours' maps", leave=False, disable=not setup.progress
+        ):
+            some = positions[start : start + setup.batch_size]
+            images = collate([test[position] for position in some])["images"].to(
+                setup.device, memory_format=torch.channels_last
+            )
             found = network.similarity_maps(images).float().cpu().numpy()
             if maps is None:
                 maps = np.zeros((len(inspections), most, *found.shape[2:]), np.float32)

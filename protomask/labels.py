@@ -1,7 +1,9 @@
-"""What a label is: one class per image, or any number of findings per image. What differs between the two is asked for here.
+"""What a label is: one class per image, or any number of findings per image. What differs between the two is asked for
+here.
 
 - one class: labels (B,) long; probabilities by softmax, the greatest wins;
-- findings (multi-label): labels (B, C), 1 where an image has the finding and 0 elsewhere; a sigmoid per finding, present above 0.5.
+- findings (multi-label): labels (B, C), 1 where an image has the finding and 0 elsewhere; a sigmoid per finding,
+  present above 0.5.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ def has_class(labels: Tensor, classes: Tensor) -> Tensor:
 def balancing_weights(labels: Tensor) -> Tensor:
     """How often each image (N,) must be drawn so that every class is drawn equally often; in (0, 1].
 
-    With several findings per image having none counts as a class, and an image is drawn for the rarest one that it has (so
-    frequent findings that come with rare ones are drawn somewhat more often).
+    With several findings per image having none counts as a class, and an image is drawn for the rarest one that it has
+    (so frequent findings that come with rare ones are drawn somewhat more often).
     """
     count = labels.shape[1] if is_multi_label(labels) else int(labels.max()) + 1
     own = positives(labels, count)

@@ -21,8 +21,8 @@ except ImportError:  # Windows: nothing is locked
 def locked(folder: Path) -> Iterator[None]:
     """Keeps the commands of other processes out of ``folder``, which is made where it is missing.
 
-    The system itself lets go when the process ends, also by ``kill -9``; the file ``.lock`` that stays behind locks nothing. Its
-    processes that load data do not hold the lock, so that they cannot outlive it.
+    The system itself lets go when the process ends, also by ``kill -9``; the file ``.lock`` that stays behind locks
+    nothing. Its processes that load data do not hold the lock, so that they cannot outlive it.
 
     Raises:
         InputError: another process is at work there (named), or the folder cannot be written to.
@@ -34,7 +34,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; make it writable, or choose another run folder") from error
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}; make it writable, or choose another run folder"
+        ) from error
     try:
         try:
             # A record lock, not flock: forked loading processes do not inherit it.
@@ -42,7 +44,9 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-                raise InputError(f"{holder} is at work in {folder}; wait until it is done, or use another run folder") from error
+                raise InputError(
+                    f"{holder} is at work in {folder}; wait until it is done, or use another run folder"
+                ) from error
             # A file system without locks: work without.
         else:
             _name_holder(descriptor)

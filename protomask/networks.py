@@ -68,7 +68,9 @@ def load_network(folder: Path) -> PrototypeNetwork:
     folder = Path(folder)
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise InputError(f"{folder} has no {name}: no training has finished there; finish it with: protomask train --output {folder} --resume")
+            raise InputError(
+                f"{folder} has no {name}: no training has finished there; finish it with: protomask train --output {folder} --resume"
+            )
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         network = get_network(description["network"]).rebuild(description["settings"])

@@ -15,10 +15,18 @@ CHOICES = {
     "precision": ("fp32", "bf16"),
 }
 RANGES = {
-    "epochs": (1, 100_000), "image_size": (16, 4096), "batch_size": (2, 65_536), "workers": (0, 256), "samples": (1, 10**9),
-    "repeat": (1, 10_000), "checkpoint_minutes": (0.0, 10**6),
-    "prototypes_per_class": (1, 10_000), "prototype_channels": (1, 65_536), "prototype_size": (1, 64),
-    "validation": (0.0, 0.9), "seed": (0, 2**31 - 1),
+    "epochs": (1, 100_000),
+    "image_size": (16, 4096),
+    "batch_size": (2, 65_536),
+    "workers": (0, 256),
+    "samples": (1, 10**9),
+    "repeat": (1, 10_000),
+    "checkpoint_minutes": (0.0, 10**6),
+    "prototypes_per_class": (1, 10_000),
+    "prototype_channels": (1, 65_536),
+    "prototype_size": (1, 64),
+    "validation": (0.0, 0.9),
+    "seed": (0, 2**31 - 1),
 }
 
 
@@ -29,7 +37,7 @@ class Options:
     The help texts are the command line's.
     """
 
-    def _text(default, text):  # noqa: N805 - a field with its help text, used below and removed
+    def _text(default, text):
         return dataclasses.field(default=default, metadata={"help": text})
 
     network: str = _text("protopnet", "kind of prototype network")
@@ -38,11 +46,15 @@ class Options:
     crop: bool | None = _text(None, "crop images to their boxes; the data set's own way by default (cub crops)")
     balance: bool | None = _text(None, "draw every class equally often in training; the data set's own way by default")
     validation: float = _text(0.1, "share of the training images held out for validation")
-    backbone: str | None = _text(None, "timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same")
+    backbone: str | None = _text(
+        None, "timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same"
+    )
     features: int | None = _text(None, "stride of the feature map to use (8, 16, 32); the last one by default")
     weights: str | None = _text(None, "backbone weights: a .safetensors or weights-only .pth file")
     pretrained: bool = _text(False, "download the backbone's pretrained weights from its hub")
-    normalization: str | None = _text(None, "imagenet, half (x*2-1), or six numbers M,M,M,S,S,S; the backbone's own by default")
+    normalization: str | None = _text(
+        None, "imagenet, half (x*2-1), or six numbers M,M,M,S,S,S; the backbone's own by default"
+    )
     freeze_norm: bool | None = _text(None, "keep BatchNorm statistics fixed; by default when fine-tuning from weights")
     image_size: int | None = _text(None, "side of the square input in pixels")
     similarity: str = _text("cosine", "similarity of patches and prototypes: cosine, or the official l2-log")
@@ -56,11 +68,17 @@ class Options:
     device: str = _text("auto", "auto, cpu, cuda, cuda:1, ...")
     workers: int | None = _text(None, "processes that load images")
     seed: int = _text(0, "seed of everything random")
-    localizer: str = _text("mdm", "localizers of the pictures, separated by commas; the similarity map is always beside them")
+    localizer: str = _text(
+        "mdm", "localizers of the pictures, separated by commas; the similarity map is always beside them"
+    )
     repeat: int = _text(1, "times that each training image is seen in an epoch, augmented anew each time")
-    checkpoint_minutes: float = _text(10.0, "minutes between checkpoints within an epoch; there is one after each epoch anyway")
+    checkpoint_minutes: float = _text(
+        10.0, "minutes between checkpoints within an epoch; there is one after each epoch anyway"
+    )
     samples: int = _text(100, "test images in the evaluation of localizers")
-    black_box: bool = _text(False, "also train the same backbone as a plain classifier, for the price of interpretability")
+    black_box: bool = _text(
+        False, "also train the same backbone as a plain classifier, for the price of interpretability"
+    )
 
     del _text
 
@@ -115,6 +133,8 @@ class Options:
         except ValueError:
             numbers = ()
         if len(numbers) != 6 or not all(map(math.isfinite, numbers)) or min(numbers[3:]) <= 0:
-            raise InputError(f"--normalization is {self.normalization!r}; give imagenet, half, or three means and three "
-                             "positive standard deviations separated by commas")
+            raise InputError(
+                f"--normalization is {self.normalization!r}; give imagenet, half, or three means and three "
+                "positive standard deviations separated by commas"
+            )
         return numbers[:3], numbers[3:]

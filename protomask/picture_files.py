@@ -49,9 +49,14 @@ def read_pictures(run: Run) -> list[PrototypePicture]:
     try:
         with np.load(run / "prototypes" / "maps.npz", allow_pickle=False) as stored:
             maps = {name: stored[name].astype(np.float32) / 255 for name in stored.files}
-        images = [np.asarray(Image.open(run / "prototypes" / f"{record.prototype:04d}.png").convert("RGB")) for record in records]
-        return [PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)
-                for place, (record, image, inspection) in enumerate(zip(records, images, inspections))]
+        images = [
+            np.asarray(Image.open(run / "prototypes" / f"{record.prototype:04d}.png").convert("RGB"))
+            for record in records
+        ]
+        return [
+            PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)
+            for place, (record, image, inspection) in enumerate(zip(records, images, inspections))
+        ]
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{run / 'prototypes'} is incomplete ({error}); make it again with: {mend}") from error
 
@@ -79,8 +84,12 @@ def save_galleries(run: Run, pictures: Sequence[PrototypePicture], localizer: st
     by_class: dict[str, list[PrototypePicture]] = {}
     for picture in pictures:
         by_class.setdefault(picture.record.class_name, []).append(picture)
-    return [save_figure(prototype_gallery(members, localizer), run / "prototypes" / f"gallery_{file_name(name)}.{kind}", dpi=110)
-            for name, members in by_class.items()]
+    return [
+        save_figure(
+            prototype_gallery(members, localizer), run / "prototypes" / f"gallery_{file_name(name)}.{kind}", dpi=110
+        )
+        for name, members in by_class.items()
+    ]
 
 
 def file_name(name: str) -> str:

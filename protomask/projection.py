@@ -27,10 +27,16 @@ class _Nearest(NamedTuple):
     patches: Tensor | None
     """(P, D, k, k); None before the first image"""
 
-    def improve(self, index: Tensor, distances: Tensor, positions: Tensor, locations: Tensor, patches: Tensor) -> _Nearest:
+    def improve(
+        self, index: Tensor, distances: Tensor, positions: Tensor, locations: Tensor, patches: Tensor
+    ) -> _Nearest:
         """The same with what was found for the prototypes ``index`` (N,); changes its tensors in place."""
-        kept = self.patches if self.patches is not None else patches.new_zeros((len(self.distances), *patches.shape[1:]))
-        for held, found in zip((self.distances, self.positions, self.locations, kept), (distances, positions, locations, patches)):
+        kept = (
+            self.patches if self.patches is not None else patches.new_zeros((len(self.distances), *patches.shape[1:]))
+        )
+        for held, found in zip(
+            (self.distances, self.positions, self.locations, kept), (distances, positions, locations, patches)
+        ):
             held[index] = found
         return self._replace(patches=kept)
 
@@ -47,7 +53,8 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
     The network's buffers ``source_positions`` and ``source_locations`` then say where each prototype came from.
 
     Returns:
-        ``mean_distance`` and ``max_distance`` that the prototypes moved, before to after: their distance to the chosen patch.
+        ``mean_distance`` and ``max_distance`` that the prototypes moved, before to after: their distance to the chosen
+        patch.
 
     Raises:
         InputError: a class has no training image (named); nothing was changed.
@@ -57,7 +64,9 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
     present = positives(data.labels, len(network.classes)).any(0)
     missing = [network.classes[index] for index in sorted(set(classes.tolist())) if not present[index]]
     if missing:
-        raise InputError(f"no training image of class {', '.join(missing)}: its prototypes cannot be projected; add images or leave the class out")
+        raise InputError(
+            f"no training image of class {', '.join(missing)}: its prototypes cannot be projected; add images or leave the class out"
+        )
     nearest = _merge(distributed.gather(_search(network, setup)), len(classes))
     index = torch.arange(len(classes), device=setup.device)
     network.set_prototypes(index, nearest.patches.to(setup.device))
@@ -77,13 +86,21 @@ def _search(network: PrototypeNetwork, setup: TrainingSet) -> _Nearest:
             candidates = network.candidates(images)
             distances = candidates.distances.float().cpu()
             distances = distances.masked_fill(~has_class(batch["labels"], classes), torch.inf)
-            least, image = distances.min(0).values, distances.argmin(0)  # argmin: the first of equals; min does not promise it
+            least, image = (
+                distances.min(0).values,
+                distances.argmin(0),
+            )  # argmin: the first of equals; min does not promise it
             index = (least < nearest.distances).nonzero().flatten()
             if len(index):
                 chosen = image[index]
                 where = chosen.to(setup.device), index.to(setup.device)
-                nearest = nearest.improve(index, least[index], batch["positions"][chosen] + share.start,
-                                          candidates.locations[where].cpu(), network.cut(candidates, *where).float().cpu())
+                nearest = nearest.improve(
+                    index,
+                    least[index],
+                    batch["positions"][chosen] + share.start,
+                    candidates.locations[where].cpu(),
+                    network.cut(candidates, *where).float().cpu(),
+                )
     return nearest
 
 

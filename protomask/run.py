@@ -39,11 +39,14 @@ class Run:
         if not run.folder.is_dir():
             raise InputError(f"{folder} is no folder; give the run folder that protomask train wrote")
         if not (run / "config.json").is_file():
-            raise InputError(f"{folder} has no config.json, so it is no run folder; give the one that protomask train wrote")
+            raise InputError(
+                f"{folder} has no config.json, so it is no run folder; give the one that protomask train wrote"
+            )
         return run
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keeps other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one holds it."""
+        """Keeps other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one
+        holds it."""
         from protomask import distributed
 
         return locked(self.folder) if distributed.is_first() else nullcontext()
@@ -53,7 +56,8 @@ class Run:
         return (self / "config.json").exists()
 
     def read(self, name: str, needed_by: str | None = None):
-        """A JSON file of the run (a list of rows for ``.jsonl``); None where it is missing, unless ``needed_by`` says who makes it.
+        """A JSON file of the run (a list of rows for ``.jsonl``); None where it is missing, unless ``needed_by`` says
+        who makes it.
 
         Raises:
             InputError: it is damaged, or missing though needed.
@@ -100,7 +104,7 @@ def read_options(path: Path) -> Options:
         raise InputError(f"{path} must hold a JSON object of options")
     values = values.get("options", values)
     if not isinstance(values, dict):
-        raise InputError(f"{path}: \"options\" must be a JSON object")
+        raise InputError(f'{path}: "options" must be a JSON object')
     return Options.from_mapping(values, str(path))
 
 

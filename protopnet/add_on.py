@@ -13,7 +13,9 @@ LAYERS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 
 def usual_add_on(similarity: str, channels: int) -> tuple[str, ...]:
     """One linear convolution for the cosine; conv, ReLU, conv, sigmoid for ``l2-log`` (official "regular", known)."""
-    return (f"conv {channels}",) if similarity == "cosine" else (f"conv {channels}", "relu", f"conv {channels}", "sigmoid")
+    return (
+        (f"conv {channels}",) if similarity == "cosine" else (f"conv {channels}", "relu", f"conv {channels}", "sigmoid")
+    )
 
 
 def bottleneck_add_on(features: int, channels: int) -> tuple[str, ...]:
@@ -31,7 +33,8 @@ def build_add_on(words: Sequence[str], features: int, channels: int) -> nn.Seque
     """The layers that ``words`` name.
 
     Args:
-        words: ``"conv N"`` (a 1x1 convolution to N channels), ``"conv N unbiased"``, ``"relu"``, ``"sigmoid"``; may be empty.
+        words: ``"conv N"`` (a 1x1 convolution to N channels), ``"conv N unbiased"``, ``"relu"``, ``"sigmoid"``; may be
+            empty.
         features: channels that come in.
         channels: D, that must come out.
 

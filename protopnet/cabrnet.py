@@ -34,15 +34,21 @@ class Architecture:
             InputError: one that a backbone here does not give.
         """
         source, name = self.source, self.name or ""
-        if source is None or (name.startswith("densenet") and source == "relu") or (source, name[:3]) == ("features", "vgg"):
+        if (
+            source is None
+            or (name.startswith("densenet") and source == "relu")
+            or (source, name[:3]) == ("features", "vgg")
+        ):
             return None
         if re.fullmatch(r"features\.\d+", source) and name.startswith("vgg"):
             return source
         blocks = [int(match[1]) for key in state if (match := re.match(rf"{re.escape(source)}\.(\d+)\.", key))]
         if re.fullmatch(r"layer\d", source) and blocks:
             return f"{source}.{max(blocks)}"
-        raise InputError(f"the feature map {source!r} of {name} in CaBRNet's model_arch.yml is not supported; supported are layer1 to layer4 "
-                         "of ResNets, features and features.N of VGGs, relu of DenseNets")
+        raise InputError(
+            f"the feature map {source!r} of {name} in CaBRNet's model_arch.yml is not supported; supported are layer1 to layer4 "
+            "of ResNets, features and features.N of VGGs, relu of DenseNets"
+        )
 
 
 def read_architecture(state: Path, config: Path | None = None) -> Architecture:
@@ -70,13 +76,17 @@ def read_architecture(state: Path, config: Path | None = None) -> Architecture:
     similarity = _part(content, "similarity", path, optional=True)
     epsilon = _part(similarity, "params", path, optional=True).get("stability_factor", EPSILON)
     if similarity.get("name", _SIMILARITIES[0]) not in _SIMILARITIES or epsilon != EPSILON:
-        raise InputError(f"{path}: similarity {similarity.get('name')} with stability factor {epsilon}; only {' and '.join(_SIMILARITIES)} "
-                         f"with {EPSILON:g} can be imported")
+        raise InputError(
+            f"{path}: similarity {similarity.get('name')} with stability factor {epsilon}; only {' and '.join(_SIMILARITIES)} "
+            f"with {EPSILON:g} can be imported"
+        )
     if backbone.get("postprocess"):
         raise InputError(f"{path}: the backbone's postprocess (changed strides) is not supported")
     pipelines = {name: part for name, part in extractor.items() if name not in ("backbone", "add_on")}
     if len(pipelines) > 1:
-        raise InputError(f"{path}: {len(pipelines)} feature maps ({', '.join(map(str, pipelines))}); only models with one can be imported")
+        raise InputError(
+            f"{path}: {len(pipelines)} feature maps ({', '.join(map(str, pipelines))}); only models with one can be imported"
+        )
     pipeline = _part(pipelines, next(iter(pipelines)), path) if pipelines else {"add_on": extractor.get("add_on")}
     source = pipeline.get("source_layer", backbone.get("layer"))
     add_on = _part(pipeline, "add_on", path, optional=True)

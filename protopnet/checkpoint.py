@@ -1,6 +1,7 @@
 """The parts of a trained ProtoPNet in a file of cfchen-duke/ProtoPNet or of CaBRNet.
 
-Naming (known, from both projects' code), in this order: backbone, add-on layers, prototypes (P, D, k, k), last layer (C, P)::
+Naming (known, from both projects' code), in this order: backbone, add-on layers, prototypes (P, D, k, k), last layer
+(C, P)::
 
     official   features.*            add_on_layers.*     prototype_vectors      last_layer.weight
     CaBRNet    extractor.convnet.*   extractor.add_on.*  classifier.prototypes  classifier.last_layer.weight
@@ -64,24 +65,41 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
     names = OFFICIAL if OFFICIAL[2] in tensors else CABRNET
     if names[2] not in tensors or names[3] not in tensors:
         missing = names[2] if names[2] not in tensors else names[3]
-        raise InputError(f"{path}: no ProtoPNet in it (no {missing}); give a file of cfchen-duke/ProtoPNet or CaBRNet's model_state.pth")
+        raise InputError(
+            f"{path}: no ProtoPNet in it (no {missing}); give a file of cfchen-duke/ProtoPNet or CaBRNet's model_state.pth"
+        )
     backbone, add_on = (_below(tensors, prefix) for prefix in names[:2])
     prototypes, last_layer = (tensors[name].float() for name in names[2:])
     if prototypes.ndim != 4 or not len(prototypes) or last_layer.ndim != 2 or last_layer.shape[1] != len(prototypes):
-        raise InputError(f"{path}: prototypes {tuple(prototypes.shape)} and last layer {tuple(last_layer.shape)} do not fit each other")
+        raise InputError(
+            f"{path}: prototypes {tuple(prototypes.shape)} and last layer {tuple(last_layer.shape)} do not fit each other"
+        )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(f"{path}: {name} has numbers that are infinite or none; the training has diverged, take another checkpoint")
+            raise InputError(
+                f"{path}: {name} has numbers that are infinite or none; the training has diverged, take another checkpoint"
+            )
     identity, architecture, image_size, kinds = None, Architecture(), None, None
     if names is CABRNET:
         architecture = read_architecture(path, model_config)
-        prototypes, last_layer, identity = _active(path, prototypes, last_layer, tensors.get("classifier.proto_class_map"))
+        prototypes, last_layer, identity = _active(
+            path, prototypes, last_layer, tensors.get("classifier.proto_class_map")
+        )
         add_on = _numbered(add_on, architecture.layers)
         kinds = architecture.kinds
     elif root is not None:
         identity, image_size, kinds = _attributes(file, root)
-    return Checkpoint(path, backbone, add_on, _words(path, add_on, kinds), prototypes, last_layer,
-                      None if identity is None else _owners(path, identity, len(prototypes), len(last_layer)), architecture, image_size)
+    return Checkpoint(
+        path,
+        backbone,
+        add_on,
+        _words(path, add_on, kinds),
+        prototypes,
+        last_layer,
+        None if identity is None else _owners(path, identity, len(prototypes), len(last_layer)),
+        architecture,
+        image_size,
+    )
 
 
 def _tensors(path: Path) -> tuple[dict[str, Tensor], Inert | None, TorchFile | None]:
@@ -96,7 +114,11 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], Inert | None, TorchFile | N
     if isinstance(content, Inert):
         root, stored = content, _module_tensors(content)
     else:
-        stored = {name: value for name, value in content.items() if isinstance(value, Stored)} if isinstance(content, dict) else {}
+        stored = (
+            {name: value for name, value in content.items() if isinstance(value, Stored)}
+            if isinstance(content, dict)
+            else {}
+        )
     if stored and all(str(name).startswith("module.") for name in stored):  # saved from within DataParallel
         stored = {name.removeprefix("module."): value for name, value in stored.items()}
         if root is not None:
@@ -127,8 +149,11 @@ def _mapping(value: Any) -> dict:
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under a prefix, without it, in float32."""
-    return {name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None, tuple[str, ...] | None]:
@@ -140,10 +165,14 @@ def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None
     plain, path = root.attributes, file.path
     function = plain.get("prototype_activation_function", "log")
     if function != "log":
-        raise InputError(f"{path}: similarities by {function!r}; only models with prototype_activation_function 'log' can be imported")
+        raise InputError(
+            f"{path}: similarities by {function!r}; only models with prototype_activation_function 'log' can be imported"
+        )
     epsilon = plain.get("epsilon", EPSILON)
     if epsilon != EPSILON:
-        raise InputError(f"{path}: similarities with epsilon {epsilon}; only models with the official {EPSILON:g} can be imported")
+        raise InputError(
+            f"{path}: similarities with epsilon {epsilon}; only models with the official {EPSILON:g} can be imported"
+        )
     identity = plain.get("prototype_class_identity")
     identity = file.tensor(identity) if isinstance(identity, Stored) else None
     size = plain.get("img_size")
@@ -154,13 +183,21 @@ def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None
 
 
 def _words(path: Path, add_on: Mapping[str, Tensor], kinds: Sequence[str] | None) -> tuple[str, ...]:
-    """The add-on layers in words; without ``kinds`` the official order: ReLU between convolutions, a sigmoid at the end."""
-    shapes = {int(name.split(".")[0]): tensor.shape for name, tensor in add_on.items()
-              if name.endswith(".weight") and name.split(".")[0].isdecimal()}
+    """The add-on layers in words; without ``kinds`` the official order: ReLU between convolutions, a sigmoid at the
+    end."""
+    shapes = {
+        int(name.split(".")[0]): tensor.shape
+        for name, tensor in add_on.items()
+        if name.endswith(".weight") and name.split(".")[0].isdecimal()
+    }
     if kinds is None:
         if sorted(shapes) != list(range(0, 2 * len(shapes), 2)):
             raise InputError(f"{path}: unknown add-on layers {', '.join(add_on)}; expected convolutions 0, 2, 4, ...")
-        kinds = tuple(kind for place in range(len(shapes)) for kind in ("Conv2d", "ReLU" if place < len(shapes) - 1 else "Sigmoid"))
+        kinds = tuple(
+            kind
+            for place in range(len(shapes))
+            for kind in ("Conv2d", "ReLU" if place < len(shapes) - 1 else "Sigmoid")
+        )
     words = []
     for place, kind in enumerate(kinds):
         if kind == "Conv2d" and len(shapes.get(place, ())) == 4 and shapes[place][2:] == (1, 1):
@@ -168,7 +205,9 @@ def _words(path: Path, add_on: Mapping[str, Tensor], kinds: Sequence[str] | None
         elif kind in ("ReLU", "Sigmoid"):
             words.append(kind.lower())
         else:
-            raise InputError(f"{path}: the add-on layer {place} is a {kind}; only 1x1 convolutions, ReLU and Sigmoid can be imported")
+            raise InputError(
+                f"{path}: the add-on layer {place} is a {kind}; only 1x1 convolutions, ReLU and Sigmoid can be imported"
+            )
     return tuple(words)
 
 
@@ -176,11 +215,17 @@ def _numbered(add_on: Mapping[str, Tensor], layers: Sequence[str] | None) -> dic
     """CaBRNet's named add-on layers by their places; without ``layers``, every other place is a convolution's."""
     if layers is None:
         layers = [name for layer in dict.fromkeys(name.split(".")[0] for name in add_on) for name in (layer, "")]
-    return {f"{layers.index(layer)}.{rest}": tensor for name, tensor in add_on.items()
-            for layer, _, rest in [name.partition(".")] if layer in layers}
+    return {
+        f"{layers.index(layer)}.{rest}": tensor
+        for name, tensor in add_on.items()
+        for layer, _, rest in [name.partition(".")]
+        if layer in layers
+    }
 
 
-def _active(path: Path, prototypes: Tensor, last_layer: Tensor, identity: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def _active(
+    path: Path, prototypes: Tensor, last_layer: Tensor, identity: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Without the prototypes that CaBRNet's pruning disabled: of no class, and without weight."""
     if identity is None or identity.ndim != 2 or len(identity) != len(prototypes):
         return prototypes, last_layer, identity
@@ -192,6 +237,8 @@ def _active(path: Path, prototypes: Tensor, last_layer: Tensor, identity: Tensor
 
 def _owners(path: Path, identity: Tensor, prototypes: int, classes: int) -> Tensor:
     if identity.shape != (prototypes, classes) or not ((identity != 0).sum(1) == 1).all():
-        raise InputError(f"{path}: its table of prototypes and classes {tuple(identity.shape)} does not give each of {prototypes} prototypes "
-                         f"one of {classes} classes")
+        raise InputError(
+            f"{path}: its table of prototypes and classes {tuple(identity.shape)} does not give each of {prototypes} prototypes "
+            f"one of {classes} classes"
+        )
     return identity.argmax(1)

@@ -1,8 +1,8 @@
 """Pickles read as data: nothing that a file names is imported, looked up or called.
 
 The standard ``pickle`` module is a small machine whose instructions import and call what the file says. Here the same
-instructions (``pickletools`` takes them apart) build plain containers, and everything else becomes an :class:`Inert` record
-of what the file *would* have made. Ours.
+instructions (``pickletools`` takes them apart) build plain containers, and everything else becomes an :class:`Inert`
+record of what the file *would* have made. Ours.
 """
 
 from __future__ import annotations
@@ -13,9 +13,28 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_VALUES = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-           "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
-           "BINBYTES8", "BYTEARRAY8"}
+_VALUES = {
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "FLOAT",
+    "BINFLOAT",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": set}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 # Only these are ever hashed: the hash of a tuple nested a million times would overflow the interpreter's stack.
@@ -54,8 +73,11 @@ class Inert:
         return state if isinstance(state, dict) else {}
 
 
-def load(file: BinaryIO, makers: Mapping[Name, Callable[..., Any]] | None = None,
-         persistent: Callable[[Any], Any] = lambda reference: Inert("persistent", (reference,))) -> Any:
+def load(
+    file: BinaryIO,
+    makers: Mapping[Name, Callable[..., Any]] | None = None,
+    persistent: Callable[[Any], Any] = lambda reference: Inert("persistent", (reference,)),
+) -> Any:
     """Reads one pickle and leaves ``file`` behind it.
 
     Args:
@@ -65,8 +87,8 @@ def load(file: BinaryIO, makers: Mapping[Name, Callable[..., Any]] | None = None
         persistent: our own function for what lies outside the pickle (the storages of tensors).
 
     Returns:
-        None, bool, int, float, str, bytes, list, tuple, set, dict (ordered ones, too), what ``makers`` and ``persistent``
-        returned, and :class:`Inert` for the rest. Items under keys that are no plain value are left out.
+        None, bool, int, float, str, bytes, list, tuple, set, dict (ordered ones, too), what ``makers`` and
+        ``persistent`` returned, and :class:`Inert` for the rest. Items under keys that are no plain value are left out.
 
     Raises:
         UnreadablePickle: no pickle, truncated, or with instructions for shared buffers and registered extensions.
@@ -124,7 +146,7 @@ class _Machine:
         """Everything since the last mark, taken off with it."""
         for place in range(len(self.stack) - 1, -1, -1):
             if self.stack[place] is _MARK:
-                found = self.stack[place + 1:]
+                found = self.stack[place + 1 :]
                 del self.stack[place:]
                 return found
         raise UnreadablePickle("it takes more than it has put")

@@ -16,10 +16,10 @@ from protopnet.model import ProtoPNet
 class ProtoPNetLoss:
     """classification + cluster * Clst - separation * Sep + l1 * |wrong-class weights| + coverage * Cov.
 
-    Classification is cross-entropy for one class per image (known) and, for findings, the balanced focal loss that XProtoNet
-    has (ours). The defaults are the official coefficients (known). ``coverage`` and ``label_smoothing`` are ours (0 in the paper).
-    ``part`` chooses the terms: ``"all"`` for the warm and joint stages, ``"last"`` (classification and L1) when only the
-    last layer learns.
+    Classification is cross-entropy for one class per image (known) and, for findings, the balanced focal loss that
+    XProtoNet has (ours). The defaults are the official coefficients (known). ``coverage`` and ``label_smoothing`` are
+    ours (0 in the paper). ``part`` chooses the terms: ``"all"`` for the warm and joint stages, ``"last"``
+    (classification and L1) when only the last layer learns.
     """
 
     cluster: float = 0.8
@@ -34,9 +34,12 @@ class ProtoPNetLoss:
         prediction = network(images)
         terms = classification_terms(prediction.logits, labels, self.label_smoothing)
         (loss,) = terms.values()
-        terms = {**terms, "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
-                 "separation": separation_cost(prediction.distances, labels, network.prototype_classes),
-                 "l1": wrong_class_weights(network.last_layer.weight, network.own_class())}
+        terms = {
+            **terms,
+            "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
+            "separation": separation_cost(prediction.distances, labels, network.prototype_classes),
+            "l1": wrong_class_weights(network.last_layer.weight, network.own_class()),
+        }
         terms["loss"] = loss + self.l1 * terms["l1"]
         if self.part == "all":
             terms["loss"] = terms["loss"] + self.cluster * terms["cluster"] - self.separation * terms["separation"]

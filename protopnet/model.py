@@ -23,7 +23,8 @@ class ProtoPNet(PrototypeNetwork):
     features -> add-on layers (1x1 convolutions) -> distance of every patch to every prototype -> similarity of the
     nearest patch -> linear layer without bias, 1 to the prototype's own class and -0.5 to the others.
 
-    - ``similarity="l2-log"`` (known, official): two add-on convolutions that end in a sigmoid, d = squared L2, similarity log((d+1)/(d+1e-4)).
+    - ``similarity="l2-log"`` (known, official): two add-on convolutions that end in a sigmoid, d = squared L2,
+      similarity log((d+1)/(d+1e-4)).
     - ``similarity="cosine"`` (after ProtoPNeXt, 2024; the details are ours): one linear add-on convolution, similarity
       relu(max cosine) in [0, 1], distance 1 - max cosine. A cosine cannot exceed 1, so the last layer starts at
       ``scale`` times (1, -0.5), or a softmax could not tell classes apart. A large scale lets tiny differences of
@@ -40,28 +41,47 @@ class ProtoPNet(PrototypeNetwork):
         similarity: ``"cosine"`` or ``"l2-log"``.
         scale: factor on the initial last layer; 1 for ``l2-log`` as published, 3 for ``cosine`` when None.
         multi_label: findings instead of one class per image (ours; the last layer then has a bias).
-        prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what pruning leaves.
-        add_on: layers between backbone and prototypes, as :func:`protopnet.add_on.build_add_on` reads them; the similarity's
-            own when None.
+        prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what
+            pruning leaves.
+        add_on: layers between backbone and prototypes, as :func:`protopnet.add_on.build_add_on` reads them; the
+            similarity's own when None.
 
     Raises:
         InputError: an unknown similarity, no class, a patch larger than the feature map.
     """
 
-    def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 10,
-                 channels: int = 128, patch: int = 1, similarity: str = "cosine", scale: float | None = None,
-                 multi_label: bool = False, prototype_classes: Sequence[int] | None = None, add_on: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: Sequence[str],
+        *,
+        image_size: int = 224,
+        prototypes_per_class: int = 10,
+        channels: int = 128,
+        patch: int = 1,
+        similarity: str = "cosine",
+        scale: float | None = None,
+        multi_label: bool = False,
+        prototype_classes: Sequence[int] | None = None,
+        add_on: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         if similarity not in SIMILARITIES:
             raise InputError(f"similarity {similarity!r} is unknown; choose one of {', '.join(SIMILARITIES)}")
-        for name, value in (("prototypes per class", prototypes_per_class), ("prototype channels", channels),
-                            ("prototype size", patch), ("number of classes", len(classes))):
+        for name, value in (
+            ("prototypes per class", prototypes_per_class),
+            ("prototype channels", channels),
+            ("prototype size", patch),
+            ("number of classes", len(classes)),
+        ):
             if value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
         self.grid = tuple(backbone.grid(image_size))
         if patch > min(self.grid):
-            raise InputError(f"prototype size {patch} does not fit on the {self.grid[0]}x{self.grid[1]} feature map of "
-                             f"{backbone.name} at {image_size} px; choose at most {min(self.grid)}")
+            raise InputError(
+                f"prototype size {patch} does not fit on the {self.grid[0]}x{self.grid[1]} feature map of "
+                f"{backbone.name} at {image_size} px; choose at most {min(self.grid)}"
+            )
         self.classes = tuple(classes)
         self.image_size = image_size
         self.mean, self.std = tuple(backbone.mean), tuple(backbone.std)
@@ -81,18 +101,29 @@ class ProtoPNet(PrototypeNetwork):
         owners = class_of_each(len(self.classes), prototypes_per_class, prototype_classes)
         count = len(owners)
         # Unit length for the cosine, which sees directions only: Adam's steps then turn a prototype at a useful pace.
-        start = torch.rand(count, channels, patch, patch) if similarity == "l2-log" else F.normalize(
-            torch.randn(count, channels * patch * patch), dim=1).view(count, channels, patch, patch)
+        start = (
+            torch.rand(count, channels, patch, patch)
+            if similarity == "l2-log"
+            else F.normalize(torch.randn(count, channels * patch * patch), dim=1).view(count, channels, patch, patch)
+        )
         self.prototypes = nn.Parameter(start)
         self.declare_prototypes(owners)
         self.declare_last_layer(multi_label)
 
     def settings(self) -> dict:
-        return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
-                "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
-                "patch": self.prototypes.shape[2], "similarity": self.similarity_kind, "scale": self.scale,
-                "multi_label": self.multi_label, **self.uneven_classes(self.prototypes_per_class),
-                **({} if self.add_on_words is None else {"add_on": list(self.add_on_words)})}
+        return {
+            "backbone": self.backbone.settings(),
+            "classes": list(self.classes),
+            "image_size": self.image_size,
+            "prototypes_per_class": self.prototypes_per_class,
+            "channels": self.prototypes.shape[1],
+            "patch": self.prototypes.shape[2],
+            "similarity": self.similarity_kind,
+            "scale": self.scale,
+            "multi_label": self.multi_label,
+            **self.uneven_classes(self.prototypes_per_class),
+            **({} if self.add_on_words is None else {"add_on": list(self.add_on_words)}),
+        }
 
     @classmethod
     def from_settings(cls, settings: dict) -> ProtoPNet:
@@ -134,7 +165,9 @@ class ProtoPNet(PrototypeNetwork):
         flat = distances.flatten(2)
         # The first of equal minima, as the official projection: argmin promises that, min does not.
         where = flat.argmin(2)
-        return Candidates(flat.gather(2, where[..., None]).squeeze(2), torch.stack((where // width, where % width), -1), features)
+        return Candidates(
+            flat.gather(2, where[..., None]).squeeze(2), torch.stack((where // width, where % width), -1), features
+        )
 
     def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
         rows, columns = candidates.locations[images, prototypes].unbind(1)
@@ -152,5 +185,9 @@ class ProtoPNet(PrototypeNetwork):
         row, column = location
         rows, columns = self.grid
         high, wide = self.prototypes.shape[2:]
-        return (column * self.image_size // columns, row * self.image_size // rows,
-                -(-(column + wide) * self.image_size // columns), -(-(row + high) * self.image_size // rows))
+        return (
+            column * self.image_size // columns,
+            row * self.image_size // rows,
+            -(-(column + wide) * self.image_size // columns),
+            -(-(row + high) * self.image_size // rows),
+        )

@@ -1,7 +1,7 @@
 """Distances and similarities between feature patches and prototypes, always in full float32.
 
-The slope of the L2 similarity at distance 0 is about -1e4, so a float32 rounding error is already visible there; bfloat16
-or TF32 would drown the prototypes that matter most.
+The slope of the L2 similarity at distance 0 is about -1e4, so a float32 rounding error is already visible there;
+bfloat16 or TF32 would drown the prototypes that matter most.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ EPSILON = 1e-4
 def _dot(features: Tensor, prototypes: Tensor, each: bool) -> Tensor:
     """Dot products of every patch with every prototype: (B, D, H, W) x (P, D, k, l) -> (B, P, H-k+1, W-l+1).
 
-    With ``each``, prototypes (B, D, k, l) are one per image, and the result is (B, 1, ...). A sum of k*l matrix products: no
-    unfolded copy of the features, and matrix products obey the float32 precision setting.
+    With ``each``, prototypes (B, D, k, l) are one per image, and the result is (B, 1, ...). A sum of k*l matrix
+    products: no unfolded copy of the features, and matrix products obey the float32 precision setting.
     """
     height = features.shape[2] - prototypes.shape[2] + 1
     width = features.shape[3] - prototypes.shape[3] + 1
     total = None
     for row in range(prototypes.shape[2]):
         for column in range(prototypes.shape[3]):
-            window = features[:, :, row:row + height, column:column + width].flatten(2)
+            window = features[:, :, row : row + height, column : column + width].flatten(2)
             vectors = prototypes[:, :, row, column]
             term = (vectors[:, None] if each else vectors) @ window
             total = term if total is None else total + term

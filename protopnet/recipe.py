@@ -24,9 +24,16 @@ def defaults(options: Options) -> dict:
 
 def build(options: Options, classes: tuple[str, ...], multi_label: bool = False) -> ProtoPNet:
     """A new network; its backbone has the weights that the options name."""
-    return ProtoPNet(backbone_from(options), classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
-                     channels=options.prototype_channels, patch=options.prototype_size, similarity=options.similarity,
-                     multi_label=multi_label)
+    return ProtoPNet(
+        backbone_from(options),
+        classes,
+        image_size=options.image_size,
+        prototypes_per_class=options.prototypes_per_class,
+        channels=options.prototype_channels,
+        patch=options.prototype_size,
+        similarity=options.similarity,
+        multi_label=multi_label,
+    )
 
 
 rebuild = ProtoPNet.from_settings
@@ -42,11 +49,11 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     """Ours: joint, projection, settle, projection, last layer in closed loop.
 
     Against the official schedule: AdamW with warm-up and a cosine instead of steps; label smoothing; with a pretrained
-    backbone, an add-on that starts as principal components and prototypes that start as patches of their class; a coverage
-    term that keeps all prototypes near data, so that the projection moves little; a stronger separation for the cosine,
-    whose distances are small; a second half of the epochs ("settle") in which prototypes rest on the patches they were
-    projected to while the features learn around them, so that the last projection hardly moves anything; a last layer
-    that is fitted in seconds.
+    backbone, an add-on that starts as principal components and prototypes that start as patches of their class; a
+    coverage term that keeps all prototypes near data, so that the projection moves little; a stronger separation for
+    the cosine, whose distances are small; a second half of the epochs ("settle") in which prototypes rest on the
+    patches they were projected to while the features learn around them, so that the last projection hardly moves
+    anything; a last layer that is fitted in seconds.
     """
     pretrained = bool(options.weights or options.pretrained)
     separation = 0.5 if network.similarity_kind == "cosine" else 0.08
@@ -61,13 +68,20 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     plan.append(Epochs("joint", options.epochs - settling, loss, joint, decay, schedule=warm_up_cosine()))
     if settling:
         resting = {name: 0.5 * rate for name, rate in joint.items() if name != "prototypes"}
-        plan += [Action("projection", project), Epochs("settle", settling, loss, resting, decay, schedule=warm_up_cosine())]
-    return [*plan, Action("projection", project), Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4))]
+        plan += [
+            Action("projection", project),
+            Epochs("settle", settling, loss, resting, decay, schedule=warm_up_cosine()),
+        ]
+    return [
+        *plan,
+        Action("projection", project),
+        Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4)),
+    ]
 
 
 def official(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
-    """As cfchen-duke/ProtoPNet (known): 5 warm epochs; joint with the rates falling tenfold every 5 epochs; from epoch 10 on,
-    every 10 epochs, a projection and 20 passes over the last layer.
+    """As cfchen-duke/ProtoPNet (known): 5 warm epochs; joint with the rates falling tenfold every 5 epochs; from epoch
+    10 on, every 10 epochs, a projection and 20 passes over the last layer.
 
     ``options.epochs`` counts warm and joint epochs, as in the official code.
     """
@@ -76,10 +90,20 @@ def official(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     decay = {"backbone": 1e-3, "add_on": 1e-3}
     done = min(5, options.epochs)
     plan: list[Epochs | Action] = [Epochs("warm", done, loss, head, decay, optimizer="adam")]
-    # Official epochs count from 0 and project after epoch 10, 20, ...: after 11, 21, ... passes. We also project at the end.
+    # Official epochs count from 0 and project after epoch 10, 20, ...: after 11, 21, ... passes. We also project
+    # at the end.
     for until in sorted({*range(11, options.epochs + 1, 10), options.epochs}):
-        plan.append(Epochs("joint", until - done, loss, {"backbone": 1e-4, **head}, decay, optimizer="adam",
-                           schedule=steps(5, ahead=1)))
+        plan.append(
+            Epochs(
+                "joint",
+                until - done,
+                loss,
+                {"backbone": 1e-4, **head},
+                decay,
+                optimizer="adam",
+                schedule=steps(5, ahead=1),
+            )
+        )
         plan.append(Action("projection", project))
         plan.append(Epochs("last layer", 20, last, {"last_layer": 1e-4}, optimizer="adam"))
         done = until

@@ -1,4 +1,5 @@
-"""With a pretrained backbone: an add-on that keeps what features say, and prototypes that are patches, instead of noise."""
+"""With a pretrained backbone: an add-on that keeps what features say, and prototypes that are patches, instead of
+noise."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from protopnet.model import ProtoPNet
 
 @torch.no_grad()
 def start_from_data(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]:
-    """The add-on as principal components (cosine only), then the prototypes as patches. Ours; the paper starts from noise."""
+    """The add-on as principal components (cosine only), then the prototypes as patches. Ours; the paper starts from
+    noise."""
     row = principal_add_on(network, setup) if network.similarity_kind == "cosine" else {}
     return {**row, **start_from_patches(network, setup)}
 
@@ -24,8 +26,8 @@ def start_from_data(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]:
 def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]:
     """Sets the linear add-on to the D first principal components of the backbone's features, mean taken out.
 
-    Cosines between centred features tell patches apart from the first step on; a random projection of features that are all
-    positive makes every patch alike. One pass over ``setup.plain``, which several processes share;
+    Cosines between centred features tell patches apart from the first step on; a random projection of features that are
+    all positive makes every patch alike. One pass over ``setup.plain``, which several processes share;
     memory of one batch and a (C, C) matrix.
 
     Returns:
@@ -38,7 +40,11 @@ def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]
         for batch in tqdm(setup.loader(share), desc="start", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             features = network.backbone(images).transpose(0, 1).flatten(1).double()
-            total, product, count = total + features.sum(1).cpu(), product + (features @ features.T).cpu(), count + features.shape[1]
+            total, product, count = (
+                total + features.sum(1).cpu(),
+                product + (features @ features.T).cpu(),
+                count + features.shape[1],
+            )
     total, product, count = (sum(parts) for parts in zip(*distributed.gather((total, product, count))))
     mean = total / count
     values, vectors = torch.linalg.eigh(product / count - torch.outer(mean, mean))
@@ -56,9 +62,10 @@ def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]
 def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
     """Sets each prototype to a patch of a random training image of its class (ours; the paper starts from noise).
 
-    The patch is drawn from the quarter of positions where the backbone's features are strongest: elsewhere is background,
-    whose patches look alike in all images, and prototypes that start there match everything. One forward pass over as many
-    images as there are prototypes; memory of one batch. Classes with fewer images than prototypes use an image more than once.
+    The patch is drawn from the quarter of positions where the backbone's features are strongest: elsewhere is
+    background, whose patches look alike in all images, and prototypes that start there match everything. One forward
+    pass over as many images as there are prototypes; memory of one batch. Classes with fewer images than prototypes use
+    an image more than once.
 
     Returns:
         ``images``: how many different images were used.
@@ -86,6 +93,6 @@ def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]
                 for prototype in wanted[position]:
                     where = strongest[int(torch.randint(len(strongest), (), generator=generator))]
                     row, column = divmod(where, energy.shape[2])
-                    patch = features[place, :, row:row + size, column:column + size]
+                    patch = features[place, :, row : row + size, column : column + size]
                     network.set_prototypes(torch.tensor([prototype], device=features.device), patch[None])
     return {"images": len(wanted)}

@@ -1,7 +1,9 @@
-"""What ``torch.save`` wrote, read without running any of it: its zip files, and its older files ("legacy", before torch 1.6).
+"""What ``torch.save`` wrote, read without running any of it: its zip files, and its older files ("legacy", before torch
+1.6).
 
-Whole models (``torch.save(model)``) are pickles that name the author's classes. ``torch.load`` must import and run those, or
-refuse; :class:`TorchFile` gives their tensors and plain attributes without them. Formats: known, from torch/serialization.py.
+Whole models (``torch.save(model)``) are pickles that name the author's classes. ``torch.load`` must import and run
+those, or refuse; :class:`TorchFile` gives their tensors and plain attributes without them. Formats: known, from
+torch/serialization.py.
 """
 
 from __future__ import annotations
@@ -21,9 +23,16 @@ from protopnet.inert_pickle import Inert, Name, UnreadablePickle, load
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
-    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16, "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
 }
 
 
@@ -50,8 +59,8 @@ class Stored:
 class TorchFile:
     """A file of ``torch.save``.
 
-    ``content`` is what was saved: containers and plain values, :class:`Stored` in place of tensors (:meth:`tensor` reads one)
-    and :class:`~protopnet.inert_pickle.Inert` in place of every other object.
+    ``content`` is what was saved: containers and plain values, :class:`Stored` in place of tensors (:meth:`tensor`
+    reads one) and :class:`~protopnet.inert_pickle.Inert` in place of every other object.
 
     Raises:
         InputError: missing, damaged, truncated, or not such a file.
@@ -97,7 +106,9 @@ class TorchFile:
     def _read_zip(self) -> Any:
         self._archive = archive = zipfile.ZipFile(self.path)  # closes itself when nobody needs it any more
         names = archive.namelist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):  # torch never does: it might be a bomb
+        if any(
+            entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()
+        ):  # torch never does: it might be a bomb
             raise UnreadablePickle("a zip file with compressed parts")
         pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -215,7 +226,11 @@ def _typed(maker: Any = None, kind: Any = None, arguments: Any = (), *_) -> Any:
 def _ordered(items: Any = (), *_) -> dict:
     """An ordered dictionary, from pairs as old Pythons wrote them; usually it is filled afterwards."""
     pairs = items if isinstance(items, list) else []
-    return {pair[0]: pair[1] for pair in pairs if isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)}
+    return {
+        pair[0]: pair[1]
+        for pair in pairs
+        if isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)
+    }
 
 
 _MAKERS = {

@@ -20,7 +20,7 @@ def quadrant(number):
     """(SIZE, SIZE) bool"""
     region = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     y, x = divmod(number, 2)
-    region[y * HALF:(y + 1) * HALF, x * HALF:(x + 1) * HALF] = True
+    region[y * HALF : (y + 1) * HALF, x * HALF : (x + 1) * HALF] = True
     return region
 
 
@@ -272,8 +272,9 @@ def test_verdict(found):
 
 def made(**metrics):
     """An evaluation of a against b from (values of a, values of b) per metric."""
-    values = {name: {metric: torch.tensor(both[side]) for metric, both in metrics.items()}
-              for side, name in enumerate("ab")}
+    values = {
+        name: {metric: torch.tensor(both[side]) for metric, both in metrics.items()} for side, name in enumerate("ab")
+    }
     count = len(next(iter(values["a"].values())))
     pairs = Pairs(torch.arange(count), torch.arange(count))
     return Evaluation.summarise(pairs, ["x"] * count, values, {"a": 0.1, "b": 0.2})

@@ -15,7 +15,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
 
 
 class ForeignPPNet(nn.Module):
-    """In the style of the official code: squared distances of prototypes (P, D, 1, 1) to every cell, a logarithm, a linear layer."""
+    """In the style of the official code: squared distances of prototypes (P, D, 1, 1) to every cell, a logarithm, a
+    linear layer."""
 
     def __init__(self, classes=3, each=2):
         super().__init__()
@@ -53,10 +54,22 @@ def test_a_foreign_network_is_evaluated(adapter):
     network = adapter(model, images.classes, 16, (0.5,) * 3, (0.5,) * 3).eval()
     batch = torch.stack([images[place]["image"].as_subclass(torch.Tensor) for place in range(3)])
     torch.testing.assert_close(network(batch).logits, model(batch)[0])
-    torch.testing.assert_close(network.score(batch, torch.tensor([0, 3, 5])), network(batch).similarities[range(3), [0, 3, 5]])
-    localizers = {"mdm": MDM(sizes=(4,), keep_steps=2, destroy_steps=1), "similarity": Similarity(), "random": RandomMap()}
-    found = evaluate(network, images, localizers, choose_pairs(network, images, 6), metrics=["all"],
-                     prototype_pairs=choose_prototype_pairs(network, images, 6))
+    torch.testing.assert_close(
+        network.score(batch, torch.tensor([0, 3, 5])), network(batch).similarities[range(3), [0, 3, 5]]
+    )
+    localizers = {
+        "mdm": MDM(sizes=(4,), keep_steps=2, destroy_steps=1),
+        "similarity": Similarity(),
+        "random": RandomMap(),
+    }
+    found = evaluate(
+        network,
+        images,
+        localizers,
+        choose_pairs(network, images, 6),
+        metrics=["all"],
+        prototype_pairs=choose_prototype_pairs(network, images, 6),
+    )
     assert {"insertion", "fidelity", "randomisation", "energy_box", "max_box", "misalignment"} <= set(found.metrics)
     assert all(row["mean"] is not None for row in found.rows)
     means = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from protomask.evaluation import METRICS, Oracle, Pairs, choose_pairs, choose_prototype_pairs, choose_source_pairs, evaluate
+from protomask.evaluation import (
+    METRICS,
+    Oracle,
+    Pairs,
+    choose_pairs,
+    choose_prototype_pairs,
+    choose_source_pairs,
+    evaluate,
+)
 from protomask.evaluation.store import Store, fingerprint, image_names
 from tests.test_evaluation import HALF, Quadrants, TilesWithParts, TilesWithPoints, quadrant
 
@@ -45,8 +53,15 @@ def network():
 def run(network, cache, localizer=None, data=None, **options):
     data = data or TilesWithPoints()
     options = {"metrics": ["insertion", "iou_best", "top_part"], **options}
-    return evaluate(network, data, {"counting": localizer or Counting()}, choose_pairs(network, data, 10), batch_size=4, cache=cache,
-                    **options)
+    return evaluate(
+        network,
+        data,
+        {"counting": localizer or Counting()},
+        choose_pairs(network, data, 10),
+        batch_size=4,
+        cache=cache,
+        **options,
+    )
 
 
 def test_nothing_is_computed_twice(network, tmp_path, monkeypatch):
@@ -92,7 +107,10 @@ def test_other_settings_weights_images_and_truths_are_computed_anew(network, tmp
 
     other = run(network, tmp_path, data=OtherMasks(), metrics=["energy_mask"])
     assert len(CALLS) == 40  # the same images: the same maps
-    assert other.values["counting"]["energy_mask"] != run(network, tmp_path, metrics=["energy_mask"]).values["counting"]["energy_mask"]
+    assert (
+        other.values["counting"]["energy_mask"]
+        != run(network, tmp_path, metrics=["energy_mask"]).values["counting"]["energy_mask"]
+    )
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(network, tmp_path):
@@ -113,7 +131,14 @@ def test_a_damaged_file_is_made_again(network, tmp_path):
 
 def test_without_a_repr_of_its_own_nothing_is_kept(network, tmp_path):
     data = TilesWithParts()
-    evaluate(network, data, {"function": lambda e, x, i: x[:, 0]}, choose_pairs(network, data, 4), metrics=["gain"], cache=tmp_path)
+    evaluate(
+        network,
+        data,
+        {"function": lambda e, x, i: x[:, 0]},
+        choose_pairs(network, data, 4),
+        metrics=["gain"],
+        cache=tmp_path,
+    )
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -139,8 +164,16 @@ def test_fingerprints_and_names_follow_contents(network):
 def test_every_metric_of_the_catalogue_works_end_to_end(network, tmp_path):
     data = TilesWithPoints()
     pairs, several = choose_pairs(network, data, 8), choose_prototype_pairs(network, data, 40)
-    found = evaluate(network, data, {"oracle": Oracle(), "counting": Counting()}, pairs, metrics=["all"], prototype_pairs=several,
-                     batch_size=4, cache=tmp_path)
+    found = evaluate(
+        network,
+        data,
+        {"oracle": Oracle(), "counting": Counting()},
+        pairs,
+        metrics=["all"],
+        prototype_pairs=several,
+        batch_size=4,
+        cache=tmp_path,
+    )
     assert set(found.metrics) == set(METRICS)
     mean = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
     # The network is the mean of a quadrant: what the oracle and the counting localizer mark is all there is.
@@ -168,4 +201,8 @@ def test_source_pairs_are_where_the_projection_went():
         choose_source_pairs(network, data, 4)
     network.source_positions.copy_(torch.tensor([2, 4, 3, 1]))
     pairs = choose_source_pairs(network, data, 2)
-    assert isinstance(pairs, Pairs) and network.source_positions[pairs.prototypes].equal(pairs.positions) and len(pairs) == 2
+    assert (
+        isinstance(pairs, Pairs)
+        and network.source_positions[pairs.prototypes].equal(pairs.positions)
+        and len(pairs) == 2
+    )

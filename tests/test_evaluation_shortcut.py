@@ -14,7 +14,8 @@ OPTIONS = {"classes": 2, "train_per_class": 1, "test_per_class": 6, "image_size"
 
 
 class Magenta(PrototypeNetwork):
-    """Prototype 1, of class 1, is how magenta the image is anywhere; prototype 0, of class 0, the mean of its upper left corner."""
+    """Prototype 1, of class 1, is how magenta the image is anywhere; prototype 0, of class 0, the mean of its upper
+    left corner."""
 
     image_size, mean, std = 48, (0.0,) * 3, (1.0,) * 3
 
@@ -40,7 +41,9 @@ class Magenta(PrototypeNetwork):
 
 @pytest.fixture(scope="module")
 def scenes():
-    return load_data("parts", shortcut=1, **OPTIONS).test.with_transform(evaluation_transform(48, (0.0,) * 3, (1.0,) * 3))
+    return load_data("parts", shortcut=1, **OPTIONS).test.with_transform(
+        evaluation_transform(48, (0.0,) * 3, (1.0,) * 3)
+    )
 
 
 def test_pairs_are_those_whose_similarity_the_tag_decides(scenes):
@@ -64,7 +67,10 @@ def test_detection_and_false_alarms(scenes):
     def elsewhere(explained, images, index):
         return 1 - (explained.similarity_maps(images, torch.ones_like(index)) > 0).float()
 
-    rows = {row["localizer"]: row for row in detect(network, scenes, {"truth": truth, "always": tag_always, "not": elsewhere}, pairs)}
+    rows = {
+        row["localizer"]: row
+        for row in detect(network, scenes, {"truth": truth, "always": tag_always, "not": elsewhere}, pairs)
+    }
     assert rows["truth"]["detected"] == 1 and rows["truth"]["false_alarms"] == 0 and rows["truth"]["energy"] > 0.9
     assert rows["always"]["detected"] == 1 and rows["always"]["false_alarms"] == 1
     assert rows["not"]["detected"] < 1 and rows["not"]["energy"] < 0.1
@@ -81,5 +87,10 @@ def test_where_no_prototype_looks_at_the_tag_there_is_no_rate(scenes):
     network = Magenta(scenes.classes)
     network.prototype_classes[:] = 0
     pairs = tag_pairs(network, scenes)
-    row, = detect(network, scenes, {"any": lambda explained, images, index: images[:, 0]}, pairs)
-    assert len(pairs.looking) == 0 and row["detected"] is None and row["detected_n"] == 0 and row["false_alarms"] is not None
+    (row,) = detect(network, scenes, {"any": lambda explained, images, index: images[:, 0]}, pairs)
+    assert (
+        len(pairs.looking) == 0
+        and row["detected"] is None
+        and row["detected_n"] == 0
+        and row["false_alarms"] is not None
+    )

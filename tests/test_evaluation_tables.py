@@ -12,10 +12,14 @@ NAN = float("nan")
 
 
 def made():
-    values = {"mdm": {"insertion": torch.tensor([0.9, 0.8, 0.7, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])},
-              "a|b": {"insertion": torch.tensor([0.5, 0.4, NAN, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])}}
+    values = {
+        "mdm": {"insertion": torch.tensor([0.9, 0.8, 0.7, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])},
+        "a|b": {"insertion": torch.tensor([0.5, 0.4, NAN, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])},
+    }
     pairs = Pairs(torch.arange(4), torch.arange(4))
-    return Evaluation.summarise(pairs, list("wxyz"), values, {"mdm": 0.1, "a|b": 0.2}, classes=["owl", "owl", "auk", "auk"])
+    return Evaluation.summarise(
+        pairs, list("wxyz"), values, {"mdm": 0.1, "a|b": 0.2}, classes=["owl", "owl", "auk", "auk"]
+    )
 
 
 def test_class_means_leave_out_what_is_undefined():

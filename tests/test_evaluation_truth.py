@@ -10,7 +10,15 @@ from protomask.evaluation import Oracle, Pairs, evaluate
 from protomask.localizers import CenterMap, RandomMap
 from tests.test_evaluation import Tiles
 
-GROUND_TRUTH = ("energy_box", "energy_mask", "outside_inside", "part_correlation", "top_part", "causal_overlap", "causal_insertion")
+GROUND_TRUTH = (
+    "energy_box",
+    "energy_mask",
+    "outside_inside",
+    "part_correlation",
+    "top_part",
+    "causal_overlap",
+    "causal_insertion",
+)
 
 
 class Reds:
@@ -34,14 +42,18 @@ def test_the_oracle_is_first_and_knowing_nothing_is_last(scenes):
     means = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
     for metric in GROUND_TRUTH:
         sign = -1 if metric == "outside_inside" else 1
-        assert sign * means["oracle", metric] > sign * max(means["random", metric], means["center", metric], key=lambda x: sign * x), metric
+        assert sign * means["oracle", metric] > sign * max(
+            means["random", metric], means["center", metric], key=lambda x: sign * x
+        ), metric
     assert means["oracle", "part_correlation"] > 0.95 and means["oracle", "top_part"] == 1
     assert means["oracle", "energy_mask"] == pytest.approx(1)
 
 
 def test_scenes_without_several_parts(scenes):
     without = scenes.without_parts(0, range(6))["image"]
-    assert not torch.equal(without, scenes[0]["image"]) and torch.equal(scenes.without_parts(0, ())["image"], scenes[0]["image"])
+    assert not torch.equal(without, scenes[0]["image"]) and torch.equal(
+        scenes.without_parts(0, ())["image"], scenes[0]["image"]
+    )
     assert torch.equal(scenes.without_parts(0, [2])["image"], scenes.without_part(0, 2)["image"])
 
 

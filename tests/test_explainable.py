@@ -61,7 +61,10 @@ def test_labels_of_their_own_go_through_sigmoids(kind):
 
 
 def test_double_scores_stay_double():
-    assert Classifier(model().double().eval()).score(torch.rand(2, 3, 2, 2).double(), torch.tensor([0, 1])).dtype == torch.float64
+    assert (
+        Classifier(model().double().eval()).score(torch.rand(2, 3, 2, 2).double(), torch.tensor([0, 1])).dtype
+        == torch.float64
+    )
 
 
 def test_the_normalisation_is_timms_unless_given():
@@ -75,7 +78,9 @@ def test_the_normalisation_is_timms_unless_given():
     assert Classifier(model()).mean is None and Classifier(model()).std is None
 
 
-@pytest.mark.parametrize("given", [{"mean": (0, 0, 0)}, {"mean": (0, 0), "std": (1, 1)}, {"mean": (0, 0, 0), "std": (1, 0, 1)}])
+@pytest.mark.parametrize(
+    "given", [{"mean": (0, 0, 0)}, {"mean": (0, 0), "std": (1, 1)}, {"mean": (0, 0, 0), "std": (1, 0, 1)}]
+)
 def test_half_a_normalisation_is_refused(given):
     with pytest.raises(InputError, match="mean"):
         Classifier(model(), **given)

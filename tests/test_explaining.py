@@ -133,14 +133,24 @@ def test_what_speaks_for_the_runner_up_sums_to_its_logit(projected, counter):
         points = (prediction.similarities[place] * net.last_layer.weight.detach()[first]).tolist()
         theirs = (prediction.similarities[place] * net.last_layer.weight.detach()[second]).tolist()
         assert found.runner_up == net.classes[second]
-        assert [each.points for each in found.counter] == pytest.approx(sorted(theirs, reverse=True)[:counter], rel=1e-5)
-        assert sum(each.points for each in found.counter) + found.counter_other_points == pytest.approx(found.runner_up_logit, rel=1e-5)
-        assert [each.points for each in found.against] == pytest.approx([each for each in sorted(points)[:counter] if each < 0], rel=1e-5)
+        assert [each.points for each in found.counter] == pytest.approx(
+            sorted(theirs, reverse=True)[:counter], rel=1e-5
+        )
+        assert sum(each.points for each in found.counter) + found.counter_other_points == pytest.approx(
+            found.runner_up_logit, rel=1e-5
+        )
+        assert [each.points for each in found.against] == pytest.approx(
+            [each for each in sorted(points)[:counter] if each < 0], rel=1e-5
+        )
         shown = {each.prototype.record.prototype for each in found.matches}
         own = [points[number] for number in range(6) if number // 2 == first and number not in shown]
         assert found.other_own_points == pytest.approx(sum(own), rel=1e-4, abs=1e-6)
         for each in found.counter:
-            alone = LOCALIZERS["similarity"](net, images[place:place + 1], torch.tensor([each.prototype.record.prototype]))
+            alone = LOCALIZERS["similarity"](
+                net, images[place : place + 1], torch.tensor([each.prototype.record.prototype])
+            )
             np.testing.assert_allclose(each.maps["similarity"], alone[0].numpy(), atol=1e-5)
         assert f"{found.runner_up_logit:.3f}" in found.text()
-        assert {each["prototype"] for each in found.to_json()["counter"]} == {each.prototype.record.prototype for each in found.counter}
+        assert {each["prototype"] for each in found.to_json()["counter"]} == {
+            each.prototype.record.prototype for each in found.counter
+        }

@@ -21,7 +21,9 @@ def projected():
     net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6).eval()
     setup = TrainingSet(data, data, data.subset([]), batch_size=5)
     project(net, setup)
-    pictures = picture_prototypes(net, data, {"center": get_localizer("center"), "similarity": get_localizer("similarity")})
+    pictures = picture_prototypes(
+        net, data, {"center": get_localizer("center"), "similarity": get_localizer("similarity")}
+    )
     return net, data, test, setup, pictures
 
 
@@ -29,18 +31,30 @@ def test_neighbours_purity_and_activation_are_those_of_a_plain_loop(projected):
     net, data, test, setup, pictures = projected
     inspections = inspect_prototypes(net, pictures, data, test, setup)
     with torch.no_grad():
-        similarities = torch.stack([net(test[place]["image"].as_subclass(torch.Tensor)[None]).similarities[0] for place in range(len(test))])
+        similarities = torch.stack(
+            [net(test[place]["image"].as_subclass(torch.Tensor)[None]).similarities[0] for place in range(len(test))]
+        )
     for prototype, found in enumerate(inspections):
         column = similarities[:, prototype].tolist()
         order = sorted(range(12), key=lambda place: (-round(column[place], 5), place))
         own = int(net.prototype_classes[prototype])
-        assert [each.similarity for each in found.nearest] == pytest.approx([column[place] for place in order[:5]], abs=1e-5)
+        assert [each.similarity for each in found.nearest] == pytest.approx(
+            [column[place] for place in order[:5]], abs=1e-5
+        )
         for each in found.nearest:
-            assert each.name == test.names[each.position] and each.similarity == pytest.approx(column[each.position], abs=1e-5)
-            assert each.own == (int(test.labels[each.position]) == own) and each.class_name == test.classes[int(test.labels[each.position])]
+            assert each.name == test.names[each.position] and each.similarity == pytest.approx(
+                column[each.position], abs=1e-5
+            )
+            assert (
+                each.own == (int(test.labels[each.position]) == own)
+                and each.class_name == test.classes[int(test.labels[each.position])]
+            )
         assert found.ranked == 4  # four test images of each class
         assert found.purity == sum(int(test.labels[place]) == own for place in order[:4]) / 4
-        assert found.activated == sum(value >= 0.8 * pictures[prototype].record.similarity for value in column) and found.images == 12
+        assert (
+            found.activated == sum(value >= 0.8 * pictures[prototype].record.similarity for value in column)
+            and found.images == 12
+        )
 
 
 def test_the_share_outside_is_that_of_the_map_beside_the_box(projected):
@@ -48,13 +62,21 @@ def test_the_share_outside_is_that_of_the_map_beside_the_box(projected):
     for found, position in zip(inspect_prototypes(net, pictures, data, test, setup), net.source_positions.tolist()):
         row, column = data.corners[position].tolist()
         saliency = pictures[found.prototype].maps["center"].astype(float)
-        inside = saliency[row:row + 8, column:column + 8].sum()
+        inside = saliency[row : row + 8, column : column + 8].sum()
         assert found.outside["center"] == pytest.approx(1 - inside / saliency.sum(), abs=1e-5)
         assert ("background" in found.flags) == (found.outside["center"] > 0.5)
 
 
 def record(**changes):
-    values = {"prototype": 0, "class_name": "a", "source": "a/0", "location": (0, 0), "similarity": 1.0, "patch_box": (0, 0, 4, 4), "weight": 1.0}
+    values = {
+        "prototype": 0,
+        "class_name": "a",
+        "source": "a/0",
+        "location": (0, 0),
+        "similarity": 1.0,
+        "patch_box": (0, 0, 4, 4),
+        "weight": 1.0,
+    }
     return PrototypeRecord(**{**values, **changes})
 
 
@@ -87,7 +109,7 @@ def test_the_lighter_one_of_two_equal_prototypes_of_a_class_is_the_duplicate(pro
         net.prototypes.copy_(torch.nn.functional.normalize(torch.randn(net.prototypes.shape), dim=1))
         assert twins(net) == [None] * 6
         net.prototypes[3] = 3 * net.prototypes[2]  # the same direction
-        net.prototypes[5] = net.prototypes[0]      # another class: no duplicate
+        net.prototypes[5] = net.prototypes[0]  # another class: no duplicate
         net.last_layer.weight[1, 3] = 9
     assert twins(net) == [None, None, 3, None, None, None]
 
@@ -118,7 +140,14 @@ def test_what_is_written_is_read_again(projected, tmp_path):
     assert [each.inspection for each in read_pictures(run)] == [None] * 6 and read_nearest_maps(run) is None
     inspections = inspect_prototypes(net, pictures, data, test, setup)
     maps = nearest_maps(net, inspections, test, setup)
-    save_pictures(run, [PrototypePicture(each.record, each.image, each.maps, inspection) for each, inspection in zip(pictures, inspections)], maps)
+    save_pictures(
+        run,
+        [
+            PrototypePicture(each.record, each.image, each.maps, inspection)
+            for each, inspection in zip(pictures, inspections)
+        ],
+        maps,
+    )
     again = read_pictures(run)
     assert [each.inspection for each in again] == inspections and isinstance(again[0].inspection, Inspection)
     assert np.abs(again[2].maps["similarity"] - pictures[2].maps["similarity"]).max() <= 0.5 / 255 + 1e-6

@@ -15,8 +15,12 @@ CLASSES = ("a", "b", "c")
 
 def network(kind: str):
     torch.manual_seed(0)
-    kinds = {"cosine": (ProtoPNet, {}), "l2-log": (ProtoPNet, {"similarity": "l2-log", "patch": 2}),
-             "abs": (XProtoNet, {}), "sigmoid": (XProtoNet, {"activation": "sigmoid", "readout": "shifted"})}
+    kinds = {
+        "cosine": (ProtoPNet, {}),
+        "l2-log": (ProtoPNet, {"similarity": "l2-log", "patch": 2}),
+        "abs": (XProtoNet, {}),
+        "sigmoid": (XProtoNet, {"activation": "sigmoid", "readout": "shifted"}),
+    }
     made, options = kinds[kind]
     return made(ToyBackbone(), CLASSES, image_size=16, prototypes_per_class=3, channels=6, **options).eval()
 

@@ -13,8 +13,15 @@ def test_who_has_what():
     assert positives(CLASSES, 3).tolist() == [[False, False, True], [True, False, False], [False, True, False]]
     assert positives(FINDINGS, 3).tolist() == FINDINGS.bool().tolist()
     owners = torch.tensor([0, 0, 1, 2])
-    assert has_class(CLASSES, owners).tolist() == [[False] * 3 + [True], [True, True, False, False], [False, False, True, False]]
-    assert has_class(FINDINGS, owners)[0].tolist() == [True, True, False, True] and not has_class(FINDINGS, owners)[1].any()
+    assert has_class(CLASSES, owners).tolist() == [
+        [False] * 3 + [True],
+        [True, True, False, False],
+        [False, False, True, False],
+    ]
+    assert (
+        has_class(FINDINGS, owners)[0].tolist() == [True, True, False, True]
+        and not has_class(FINDINGS, owners)[1].any()
+    )
 
 
 def test_one_class_wins_and_every_finding_is_answered():
@@ -34,8 +41,15 @@ def test_weights_that_balance():
 
 def test_balanced_epochs_draw_every_class_equally_often_and_augment_each_time_anew():
     labels = torch.tensor([0] * 60 + [1] * 6 + [2] * 6)
-    drawn = [pair for seed in range(4) for batch in shuffled_batches(72, 12, seed, balancing_weights(labels)) for pair in batch]
+    drawn = [
+        pair
+        for seed in range(4)
+        for batch in shuffled_batches(72, 12, seed, balancing_weights(labels))
+        for pair in batch
+    ]
     seen = labels[[position for position, _ in drawn]].bincount()
     assert len(drawn) == 4 * 72 and seen.min() > 60  # 24 if every image came once
     assert len({seed for _, seed in drawn}) == len(drawn)
-    assert shuffled_batches(72, 12, 3, balancing_weights(labels)) == shuffled_batches(72, 12, 3, balancing_weights(labels))
+    assert shuffled_batches(72, 12, 3, balancing_weights(labels)) == shuffled_batches(
+        72, 12, 3, balancing_weights(labels)
+    )

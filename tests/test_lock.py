@@ -31,8 +31,14 @@ sys.stdin.readline()
 
 @pytest.fixture
 def holder(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True, start_new_session=True, env=child_environment())
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=child_environment(),
+    )
     try:
         assert process.stdout.readline().strip() == "locked"
         yield process
@@ -63,9 +69,8 @@ def test_a_killed_holder_holds_nothing_though_its_child_lives(holder, tmp_path):
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write to .*file"):
-        with locked(tmp_path / "file"):
-            pass
+    with pytest.raises(InputError, match="cannot write to .*file"), locked(tmp_path / "file"):
+        pass
 
 
 def test_the_commands_of_a_run_are_refused(holder, tmp_path, capsys):

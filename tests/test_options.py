@@ -9,10 +9,20 @@ from protomask.options import Options
 from protomask.run import Run, free_folder, read_options
 
 
-@pytest.mark.parametrize("field, value, named", [
-    ("epochs", 0, "--epochs"), ("epochs", "3", "--epochs"), ("image_size", 8, "--image-size"), ("precision", "fp16", "--precision"),
-    ("similarity", "dot", "cosine"), ("validation", 1.5, "--validation"), ("seed", True, "--seed"), ("network", None, "--network"),
-    ("batch_size", 1, "--batch-size")])
+@pytest.mark.parametrize(
+    "field, value, named",
+    [
+        ("epochs", 0, "--epochs"),
+        ("epochs", "3", "--epochs"),
+        ("image_size", 8, "--image-size"),
+        ("precision", "fp16", "--precision"),
+        ("similarity", "dot", "cosine"),
+        ("validation", 1.5, "--validation"),
+        ("seed", True, "--seed"),
+        ("network", None, "--network"),
+        ("batch_size", 1, "--batch-size"),
+    ],
+)
 def test_wrong_values_name_the_option(field, value, named):
     with pytest.raises(InputError, match=named):
         Options(**{field: value})
@@ -23,8 +33,10 @@ def test_weights_and_pretrained_exclude_each_other():
         Options(weights="file.pth", pretrained=True)
 
 
-@pytest.mark.parametrize("text, expected", [
-    (None, (None, None)), ("half", ((0.5,) * 3, (0.5,) * 3)), ("0,0.1,0.2,1,2,3", ((0, 0.1, 0.2), (1, 2, 3)))])
+@pytest.mark.parametrize(
+    "text, expected",
+    [(None, (None, None)), ("half", ((0.5,) * 3, (0.5,) * 3)), ("0,0.1,0.2,1,2,3", ((0, 0.1, 0.2), (1, 2, 3)))],
+)
 def test_normalization(text, expected):
     assert Options(normalization=text).mean_and_std() == expected
 
@@ -44,7 +56,15 @@ def test_options_go_through_a_file_and_back(tmp_path):
     assert read_options(tmp_path / "flat.json").epochs == 7
 
 
-@given(st.one_of(st.text(), st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(json.dumps)))
+@given(
+    st.one_of(
+        st.text(),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ).map(json.dumps),
+    )
+)
 def test_any_file_gives_options_or_an_input_error(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("config") / "config.json"
     path.write_bytes(content.encode("utf-8", "surrogatepass"))

@@ -11,7 +11,15 @@ from tests.toy import ColourImages, ToyBackbone
 def make(similarity="cosine", patch=1, batch_size=5):
     torch.manual_seed(1)
     data = ColourImages()
-    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6, patch=patch, similarity=similarity)
+    net = ProtoPNet(
+        ToyBackbone(),
+        data.classes,
+        image_size=16,
+        prototypes_per_class=2,
+        channels=6,
+        patch=patch,
+        similarity=similarity,
+    )
     return net, data, TrainingSet(data, data, data.subset([]), batch_size=batch_size)
 
 
@@ -32,7 +40,9 @@ def test_every_prototype_becomes_its_nearest_own_class_patch(similarity, patch):
         image, (row, column) = int(own[where // cells]), divmod(where % cells, maps.shape[3])
         assert net.source_positions[prototype] == image
         assert net.source_locations[prototype].tolist() == [row, column]
-        torch.testing.assert_close(net.prototypes[prototype].detach(), features[image, :, row:row + patch, column:column + patch])
+        torch.testing.assert_close(
+            net.prototypes[prototype].detach(), features[image, :, row : row + patch, column : column + patch]
+        )
     assert not torch.equal(before, net.prototypes)
     best = {"cosine": 1.0, "l2-log": torch.log(torch.tensor(1e4)).item()}[similarity]
     with torch.no_grad():

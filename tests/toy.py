@@ -36,15 +36,20 @@ class ColourImages(AnnotatedImages):
     def __init__(self, per_class: int = 8, classes: int = 3, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
         labels = torch.arange(classes).repeat_interleave(per_class)
-        self.pixels = (torch.rand(len(labels), 3, 16, 16, generator=generator) * 0.2)
+        self.pixels = torch.rand(len(labels), 3, 16, 16, generator=generator) * 0.2
         self.corners = torch.randint(0, 9, (len(labels), 2), generator=generator)
         for place, label in enumerate(labels.tolist()):
             row, column = self.corners[place].tolist()
-            self.pixels[place, label % 3, row:row + 8, column:column + 8] += 0.8
-        super().__init__([f"class {number}" for number in range(classes)], labels,
-                         [f"seed{seed}/{number}" for number in range(len(labels))])
+            self.pixels[place, label % 3, row : row + 8, column : column + 8] += 0.8
+        super().__init__(
+            [f"class {number}" for number in range(classes)],
+            labels,
+            [f"seed{seed}/{number}" for number in range(len(labels))],
+        )
 
     def load(self, index):
         row, column = self.corners[index].tolist()
-        boxes = tv_tensors.BoundingBoxes([[column, row, column + 8, row + 8]], format="XYXY", canvas_size=(16, 16), dtype=torch.float32)
+        boxes = tv_tensors.BoundingBoxes(
+            [[column, row, column + 8, row + 8]], format="XYXY", canvas_size=(16, 16), dtype=torch.float32
+        )
         return {"image": tv_tensors.Image(self.pixels[index]), "boxes": boxes}

@@ -16,12 +16,14 @@ from xprotonet.occurrence import random_affines, size_cost, transform, transform
 
 @dataclass(frozen=True)
 class XProtoNetLoss:
-    """classification + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights| + coverage * Cov.
+    """classification + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights| +
+    coverage * Cov.
 
     Classification is a balanced focal loss for findings (:func:`~protomask.training.classification.balanced_focal`) and
-    cross-entropy for one class per image. Clst and Sep are the least distance, 1 - the greatest cosine, to the prototypes of the own and of other classes. The
-    coefficients are those of the two public re-implementations (known; where they differ, one of the two); ``coverage``,
-    ``label_smoothing``, ``relative`` and ``share`` are ours, and do nothing by default.
+    cross-entropy for one class per image. Clst and Sep are the least distance, 1 - the greatest cosine, to the
+    prototypes of the own and of other classes. The coefficients are those of the two public re-implementations (known;
+    where they differ, one of the two); ``coverage``, ``label_smoothing``, ``relative`` and ``share`` are ours, and do
+    nothing by default.
 
     Args:
         transformation, size: see :func:`~xprotonet.occurrence.transformation_cost` and
@@ -50,9 +52,12 @@ class XProtoNetLoss:
         prediction = network.predict(maps)
         terms = classification_terms(prediction.logits, labels, self.label_smoothing)
         (loss,) = terms.values()
-        terms = {**terms, "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
-                 "separation": separation_cost(prediction.distances, labels, network.prototype_classes),
-                 "l1": wrong_class_weights(network.last_layer.weight, network.own_class())}
+        terms = {
+            **terms,
+            "cluster": cluster_cost(prediction.distances, labels, network.prototype_classes),
+            "separation": separation_cost(prediction.distances, labels, network.prototype_classes),
+            "l1": wrong_class_weights(network.last_layer.weight, network.own_class()),
+        }
         loss = loss + self.l1 * terms["l1"]
         if self.part == "all":
             loss = loss + self.cluster * terms["cluster"] - self.separation * terms["separation"]

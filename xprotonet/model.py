@@ -31,10 +31,10 @@ class Maps(NamedTuple):
 class XProtoNet(PrototypeNetwork):
     """Kim, Kim, Seo, Yoon, "XProtoNet", CVPR 2021.
 
-    On the backbone's map, a feature module gives F (B, D, h, w) and an occurrence module M (B, P, h, w) >= 0, both of 1x1
-    convolutions; f_p = sum of M_p * F over all positions; similarity from cos(f_p, prototype_p); a linear layer without
-    bias over the similarities (known). No official code is public; what the paper leaves open follows the two public
-    re-implementations, hooman007/ProtoASNet and aywi/mprotonet (each a reconstruction):
+    On the backbone's map, a feature module gives F (B, D, h, w) and an occurrence module M (B, P, h, w) >= 0, both of
+    1x1 convolutions; f_p = sum of M_p * F over all positions; similarity from cos(f_p, prototype_p); a linear layer
+    without bias over the similarities (known). No official code is public; what the paper leaves open follows the two
+    public re-implementations, hooman007/ProtoASNet and aywi/mprotonet (each a reconstruction):
 
     - ``activation`` of the occurrence module: ``"abs"`` (as ProtoASNet, last convolution without bias; can be exactly
       zero) or ``"sigmoid"`` (as mprotonet, whose BatchNorm before it is a bias here; bounded by 1).
@@ -52,9 +52,10 @@ class XProtoNet(PrototypeNetwork):
         activation: ``"abs"`` or ``"sigmoid"``.
         readout: ``"relu"`` or ``"shifted"``.
         scale: None for 3 with ``relu`` and 6 with ``shifted``: equally steep in the cosine.
-        multi_label: findings, each with a sigmoid (known), instead of one class per image. The last layer then has a bias (ours),
-            since a similarity in [0, 1] alone could not say that a finding is absent.
-        prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what pruning leaves.
+        multi_label: findings, each with a sigmoid (known), instead of one class per image. The last layer then has a
+            bias (ours), since a similarity in [0, 1] alone could not say that a finding is absent.
+        prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what
+            pruning leaves.
 
     Raises:
         InputError: an unknown activation or read-out, a number below 1.
@@ -63,15 +64,29 @@ class XProtoNet(PrototypeNetwork):
     outline_level = 0.3
     """of the upsampled occurrence map's maximum (known)"""
 
-    def __init__(self, backbone: Backbone, classes: Sequence[str], *, image_size: int = 224, prototypes_per_class: int = 5,
-                 channels: int = 128, activation: str = "abs", readout: str = "relu", scale: float | None = None,
-                 multi_label: bool = False, prototype_classes: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: Sequence[str],
+        *,
+        image_size: int = 224,
+        prototypes_per_class: int = 5,
+        channels: int = 128,
+        activation: str = "abs",
+        readout: str = "relu",
+        scale: float | None = None,
+        multi_label: bool = False,
+        prototype_classes: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         for name, value, known in (("occurrence activation", activation, ACTIVATIONS), ("read-out", readout, READOUTS)):
             if value not in known:
                 raise InputError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
-        for name, value in (("prototypes per class", prototypes_per_class), ("prototype channels", channels),
-                            ("number of classes", len(classes))):
+        for name, value in (
+            ("prototypes per class", prototypes_per_class),
+            ("prototype channels", channels),
+            ("number of classes", len(classes)),
+        ):
             if value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
         self.grid = tuple(backbone.grid(image_size))
@@ -86,9 +101,16 @@ class XProtoNet(PrototypeNetwork):
         owners = class_of_each(len(self.classes), prototypes_per_class, prototype_classes)
         count, half = len(owners), max(1, channels // 2)
         self.backbone = backbone
-        self.add_on = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
-        self.occurrence = nn.Sequential(nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, half, 1),
-                                        nn.ReLU(), nn.Conv2d(half, count, 1, bias=activation == "sigmoid"))
+        self.add_on = nn.Sequential(
+            nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
+        )
+        self.occurrence = nn.Sequential(
+            nn.Conv2d(backbone.channels, channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(channels, half, 1),
+            nn.ReLU(),
+            nn.Conv2d(half, count, 1, bias=activation == "sigmoid"),
+        )
         for layer in (*self.add_on, *self.occurrence):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -99,10 +121,18 @@ class XProtoNet(PrototypeNetwork):
         self.declare_last_layer(multi_label)
 
     def settings(self) -> dict:
-        return {"backbone": self.backbone.settings(), "classes": list(self.classes), "image_size": self.image_size,
-                "prototypes_per_class": self.prototypes_per_class, "channels": self.prototypes.shape[1],
-                "activation": self.activation, "readout": self.readout, "scale": self.scale,
-                "multi_label": self.multi_label, **self.uneven_classes(self.prototypes_per_class)}
+        return {
+            "backbone": self.backbone.settings(),
+            "classes": list(self.classes),
+            "image_size": self.image_size,
+            "prototypes_per_class": self.prototypes_per_class,
+            "channels": self.prototypes.shape[1],
+            "activation": self.activation,
+            "readout": self.readout,
+            "scale": self.scale,
+            "multi_label": self.multi_label,
+            **self.uneven_classes(self.prototypes_per_class),
+        }
 
     @classmethod
     def from_settings(cls, settings: dict) -> XProtoNet:
@@ -111,7 +141,8 @@ class XProtoNet(PrototypeNetwork):
         return cls(build_backbone(**settings.pop("backbone")), settings.pop("classes"), **settings)
 
     def maps(self, images: Tensor, index: Tensor | None = None) -> Maps:
-        """Features and occurrence maps of images (B, 3, H, W); with ``index`` (B,) those of one prototype per image, (B, 1, h, w)."""
+        """Features and occurrence maps of images (B, 3, H, W); with ``index`` (B,) those of one prototype per image,
+        (B, 1, h, w)."""
         grid = self.backbone(images)
         return Maps(self.add_on(grid), self._occurrences(grid, index))
 
@@ -145,7 +176,8 @@ class XProtoNet(PrototypeNetwork):
         return self.similarity(cosine_distances(pooled, self.prototypes[index, None])).squeeze(1)
 
     def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
-        """The occurrence maps, as the paper shows them (known); they say where a prototype is looked for, not how similar it is."""
+        """The occurrence maps, as the paper shows them (known); they say where a prototype is looked for, not how
+        similar it is."""
         occurrences = as_float(self._occurrences(self.backbone(images), index))
         return occurrences if index is None else occurrences.squeeze(1)
 
@@ -158,8 +190,11 @@ class XProtoNet(PrototypeNetwork):
         pooled = pool(*maps)
         where = maps.occurrences.flatten(2).argmax(2)
         width = maps.occurrences.shape[3]
-        return Candidates(cosine_distances(pooled, self.prototypes), torch.stack((where // width, where % width), -1),
-                          F.normalize(pooled, dim=2))
+        return Candidates(
+            cosine_distances(pooled, self.prototypes),
+            torch.stack((where // width, where % width), -1),
+            F.normalize(pooled, dim=2),
+        )
 
     def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
         """The pooled features (N, D) that N prototypes become."""
@@ -179,8 +214,13 @@ class XProtoNet(PrototypeNetwork):
         self.prototypes[index] = vectors.to(self.prototypes)
 
     def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Pixels of one cell: where the occurrence is greatest. The pooled feature itself may come from the whole image."""
+        """Pixels of one cell: where the occurrence is greatest. The pooled feature itself may come from the whole
+        image."""
         row, column = location
         rows, columns = self.grid
-        return (column * self.image_size // columns, row * self.image_size // rows,
-                -(-(column + 1) * self.image_size // columns), -(-(row + 1) * self.image_size // rows))
+        return (
+            column * self.image_size // columns,
+            row * self.image_size // rows,
+            -(-(column + 1) * self.image_size // columns),
+            -(-(row + 1) * self.image_size // rows),
+        )

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from protomask.precision import as_float
 
 
-def random_affines(count: int, rotation: float = 20.0, scales: tuple[float, float] = (0.6, 1.5), *,
-                   like: Tensor | None = None) -> Tensor:
+def random_affines(
+    count: int, rotation: float = 20.0, scales: tuple[float, float] = (0.6, 1.5), *, like: Tensor | None = None
+) -> Tensor:
     """Rotations about the centre by an angle in +-``rotation`` degrees with a zoom in ``scales``, both uniform (known).
 
     Drawn from torch's global generator on the CPU, one for each image (ours; ProtoASNet draws one for a batch).
@@ -33,7 +34,8 @@ def random_affines(count: int, rotation: float = 20.0, scales: tuple[float, floa
 
 
 def transform(maps: Tensor, affines: Tensor) -> Tensor:
-    """Bilinear resampling of (B, C, h, w) under ``affines`` (B, 2, 3); zero outside, which is the mean colour of a normalised image."""
+    """Bilinear resampling of (B, C, h, w) under ``affines`` (B, 2, 3); zero outside, which is the mean colour of a
+    normalised image."""
     maps = as_float(maps)
     grid = F.affine_grid(affines.to(maps), list(maps.shape), align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -43,8 +45,8 @@ def transformation_cost(found: Tensor, expected: Tensor, relative: bool = False)
     """L1 distance of M(A(x)), ``found``, and A(M(x)), ``expected``, both (B, P, h, w) >= 0.
 
     - published: the mean over all entries (known up to the reduction: mprotonet's; ProtoASNet's is h*w times as much);
-    - ``relative`` (ours): the mean over maps of sum |found - expected| / sum (found + expected), in [0, 1]. A cosine does
-      not see M's scale, so a network can lower the published term to nothing by shrinking M; this one it cannot.
+    - ``relative`` (ours): the mean over maps of sum |found - expected| / sum (found + expected), in [0, 1]. A cosine
+      does not see M's scale, so a network can lower the published term to nothing by shrinking M; this one it cannot.
     """
     difference = (found - expected).abs()
     if not relative:
@@ -56,8 +58,8 @@ def size_cost(occurrences: Tensor, relative: bool = False) -> Tensor:
     """How much of the image the maps (B, P, h, w) >= 0 cover.
 
     - published: mean over maps of the L1 norm (known up to the reduction);
-    - ``relative`` (ours): mean over maps of mean(M) / max(M), in [0, 1], 1 for a flat map, 1/(h*w) for a single cell; see
-      :func:`transformation_cost`.
+    - ``relative`` (ours): mean over maps of mean(M) / max(M), in [0, 1], 1 for a flat map, 1/(h*w) for a single cell;
+      see :func:`transformation_cost`.
     """
     if not relative:
         return occurrences.sum((2, 3)).mean()

@@ -22,17 +22,27 @@ def defaults(options: Options) -> dict:
     if options.recipe != "default":
         raise InputError(f"--recipe {options.recipe}: XProtoNet's authors published no code; use --recipe default")
     if options.similarity != "cosine":
-        raise InputError(f"--similarity {options.similarity}: XProtoNet compares by cosine alone; use --similarity cosine")
+        raise InputError(
+            f"--similarity {options.similarity}: XProtoNet compares by cosine alone; use --similarity cosine"
+        )
     if options.prototype_size != 1:
-        raise InputError(f"--prototype-size {options.prototype_size}: XProtoNet's prototypes are pooled vectors without a size; "
-                         "leave the option out")
+        raise InputError(
+            f"--prototype-size {options.prototype_size}: XProtoNet's prototypes are pooled vectors without a size; "
+            "leave the option out"
+        )
     return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
 
 
 def build(options: Options, classes: tuple[str, ...], multi_label: bool = False) -> XProtoNet:
     """A new network; its backbone has the weights that the options name."""
-    return XProtoNet(backbone_from(options), classes, image_size=options.image_size, prototypes_per_class=options.prototypes_per_class,
-                     channels=options.prototype_channels, multi_label=multi_label)
+    return XProtoNet(
+        backbone_from(options),
+        classes,
+        image_size=options.image_size,
+        prototypes_per_class=options.prototypes_per_class,
+        channels=options.prototype_channels,
+        multi_label=multi_label,
+    )
 
 
 rebuild = XProtoNet.from_settings
@@ -42,7 +52,8 @@ def stages(network: XProtoNet, options: Options) -> list[Epochs | Action]:
     """One joint schedule, one projection at its end, then the last layer.
 
     As our ProtoPNet: AdamW with warm-up and a cosine, label smoothing, coverage and a strong separation for the cosine.
-    The occurrence terms are the relative ones, which shrinking the maps cannot cheat, the costly one on a quarter of each batch.
+    The occurrence terms are the relative ones, which shrinking the maps cannot cheat, the costly one on a quarter of
+    each batch.
     """
     pretrained = bool(options.weights or options.pretrained)
     loss = XProtoNetLoss(separation=0.5, coverage=1.0, label_smoothing=0.1, relative=True, size=0.05, share=0.25)
@@ -50,6 +61,9 @@ def stages(network: XProtoNet, options: Options) -> list[Epochs | Action]:
     joint = {"backbone": 2e-4, **dict.fromkeys(head, 1e-3)} if pretrained else {"backbone": 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05, "occurrence": 0.05}
     warm = [Epochs("warm", max(1, options.epochs // 8), loss, head, decay)] if pretrained else []
-    return [*warm, Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()),
-            Action("projection", project),
-            Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4))]
+    return [
+        *warm,
+        Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()),
+        Action("projection", project),
+        Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4)),
+    ]

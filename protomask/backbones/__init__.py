@@ -79,6 +79,13 @@ def build_backbone(
 def backbone_from(options: Options) -> Backbone:
     """The backbone that a run's options name, with the weights that they name."""
     mean, std = options.mean_and_std()
-    return build_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights,
-                          freeze_norm=options.freeze_norm, features=options.features, image_size=options.image_size,
-                          mean=mean, std=std)
+    return build_backbone(
+        options.backbone,
+        pretrained=options.pretrained,
+        weights=options.weights,
+        freeze_norm=options.freeze_norm,
+        features=options.features,
+        image_size=options.image_size,
+        mean=mean,
+        std=std,
+    )

@@ -35,11 +35,11 @@ def build_classifier(
     """Builds a classifier of timm or torchvision.
 
     Args:
-        name: A timm name or ``torchvision/NAME``; arguments of the model, and ``mean`` and ``std``, may follow a colon as for
-            :func:`~protomask.backbones.build_backbone`.
+        name: A timm name or ``torchvision/NAME``; arguments of the model, and ``mean`` and ``std``, may follow a colon
+            as for :func:`~protomask.backbones.build_backbone`.
         pretrained: Fetch the library's own weights.
-        weights: A ``.safetensors`` or weights-only ``.pth`` file, read as backbone weights are. The number of classes is
-            the file's, unless an argument ``num_classes`` gives it.
+        weights: A ``.safetensors`` or weights-only ``.pth`` file, read as backbone weights are. The number of classes
+            is the file's, unless an argument ``num_classes`` gives it.
         image_size: Side of the input in pixels; the model's own by default.
 
     Raises:
@@ -114,7 +114,8 @@ def _torchvision(name: str, arguments: dict[str, Any], pretrained: bool, image_s
 
 
 def _classes_of(state: Mapping[str, Tensor], model: nn.Module) -> int | None:
-    """The number of classes in a file of weights, where it is not the model's own: rows of its last linear or 1x1 layer."""
+    """The number of classes in a file of weights, where it is not the model's own: rows of its last linear or 1x1
+    layer."""
     name, last = [
         (name, module) for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))
     ][-1]

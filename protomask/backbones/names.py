@@ -18,7 +18,7 @@ def parse_name(text: str) -> tuple[str, str, dict]:
         InputError: for an empty name, or an argument without a value.
     """
     name, _, options = text.strip().partition(":")
-    library, name = ("torchvision", name[len("torchvision/"):]) if name.startswith("torchvision/") else ("timm", name)
+    library, name = ("torchvision", name[len("torchvision/") :]) if name.startswith("torchvision/") else ("timm", name)
     if not name:
         raise InputError(f"backbone {text!r} has no name; write for example resnet18 or torchvision/mobilenet_v2")
     arguments = {}

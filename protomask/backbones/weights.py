@@ -43,8 +43,13 @@ def load_tensors(backbone: Backbone, state: Mapping[str, Tensor], source: str) -
         InputError: tensors are missing, unexpected or of another shape.
     """
     features = "" if backbone.features is None else f" with features {backbone.features}"
-    fit_weights(backbone.body, state, backbone.dropped, f"weights {source} do not fit {backbone.name}{features}",
-                "name the --backbone (and the features) that they were made for")
+    fit_weights(
+        backbone.body,
+        state,
+        backbone.dropped,
+        f"weights {source} do not fit {backbone.name}{features}",
+        "name the --backbone (and the features) that they were made for",
+    )
 
 
 def fit_weights(body: nn.Module, state: Mapping[str, Tensor], dropped: Iterable[str], misfit: str, mend: str) -> None:
@@ -113,7 +118,7 @@ def renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[s
     if sum(name in whole for name in wanted) > len(wanted) // 2:
         return whole
     prefix = max(_prefixes(state, wanted), key=lambda p: (sum(p + name in state for name in wanted), -len(p)))
-    return {name[len(prefix):]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _prefixes(state: Iterable[str], wanted: Iterable[str]) -> list[str]:

@@ -24,6 +24,8 @@ def check_command(data: str, root: str | None, crop: bool | None, workers: int |
         print(problem.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
     what = f"{root}" if root else f"data set {data!r}"
     if problems:
-        raise InputError(f"{what}: {len(problems)} problem{'s' * (len(problems) > 1)}, {images} images decoded; mend them and check again")
+        raise InputError(
+            f"{what}: {len(problems)} problem{'s' * (len(problems) > 1)}, {images} images decoded; mend them and check again"
+        )
     say(f"protomask: {what}: no problem; {images} images decoded in {time.perf_counter() - begin:.1f} s")
     return 0

@@ -8,17 +8,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from protomask.picture_files import file_name, read_pictures
 from protomask.commands.setup import localizers_for_pictures, open_run, say
 from protomask.data.decoding import decode
 from protomask.errors import InputError
 from protomask.explaining import explain
+from protomask.picture_files import file_name, read_pictures
 
 
-def explain_command(folder: str, images: list[str], localizer: str | None, output: str | None, top: int, counter: int,
-                    kind: str, animate: bool, as_json: bool, device: str | None, root: str | None, progress: bool = True) -> int:
-    """Writes one panel per image (per image and predicted finding), in the format ``kind``, and prints the reasoning (as JSON lines
-    with ``as_json``).
+def explain_command(
+    folder: str,
+    images: list[str],
+    localizer: str | None,
+    output: str | None,
+    top: int,
+    counter: int,
+    kind: str,
+    animate: bool,
+    as_json: bool,
+    device: str | None,
+    root: str | None,
+    progress: bool = True,
+) -> int:
+    """Writes one panel per image (per image and predicted finding), in the format ``kind``, and prints the reasoning
+    (as JSON lines with ``as_json``).
 
     With ``animate`` also ``NAME.gif``: how the first localizer learns the mask of the strongest prototype.
     """
@@ -32,8 +44,10 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
     pictures = read_pictures(opened.run)
     missing = [name for name in localizers if name not in pictures[0].maps]
     if missing:
-        raise InputError(f"the prototypes of {folder} have no maps of {', '.join(missing)} to show beside the image's; make them with: "
-                         f"protomask project {folder} --localizer {','.join(localizers)}")
+        raise InputError(
+            f"the prototypes of {folder} have no maps of {', '.join(missing)} to show beside the image's; make them with: "
+            f"protomask project {folder} --localizer {','.join(localizers)}"
+        )
     target = Path(output) if output else opened.run / "explanations"
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -43,7 +57,9 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
     used: set[str] = set()
     for path in images:
         batch = as_batch(path, transform).to(opened.setup.device)
-        for explanation in explain(opened.network, batch, [path], pictures, localizers, top=top, counter=counter, progress=progress):
+        for explanation in explain(
+            opened.network, batch, [path], pictures, localizers, top=top, counter=counter, progress=progress
+        ):
             print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
             finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
             name = next(name for name in _names(Path(path).stem + finding) if name not in used)
@@ -52,7 +68,13 @@ def explain_command(folder: str, images: list[str], localizer: str | None, outpu
             if animate:
                 first, record = next(iter(localizers)), explanation.matches[0].prototype.record
                 stages = grow(localizers[first], opened.network, batch[0], record.prototype, progress=progress)
-                save_animation(target / f"{name}.gif", explanation.image, stages, first, f"Prototype {record.prototype}, {record.class_name}")
+                save_animation(
+                    target / f"{name}.gif",
+                    explanation.image,
+                    stages,
+                    first,
+                    f"Prototype {record.prototype}, {record.class_name}",
+                )
     say(f"protomask: panels in {target}")
     return 0
 
@@ -73,7 +95,9 @@ def pixels_as_batch(pixels: np.ndarray, transform) -> torch.Tensor:
 
     image = tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1))
     boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=tuple(image.shape[-2:]))
-    return transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"].as_subclass(torch.Tensor)[None]
+    return transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"].as_subclass(torch.Tensor)[
+        None
+    ]
 
 
 def _names(stem: str):

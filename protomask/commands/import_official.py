@@ -18,8 +18,18 @@ from protomask.run import Run, versions
 from protomask.training import TrainingSet, accuracy
 
 
-def import_command(file: str, options: Options, output: str, *, backbone: str | None, classes: str | None,
-                   prototype_classes: str | None, model_config: str | None, project: bool, progress: bool = True) -> int:
+def import_command(
+    file: str,
+    options: Options,
+    output: str,
+    *,
+    backbone: str | None,
+    classes: str | None,
+    prototype_classes: str | None,
+    model_config: str | None,
+    project: bool,
+    progress: bool = True,
+) -> int:
     """Writes ``config.json``, the network and ``metrics.json`` with its accuracy on the test images.
 
     The source image and place of every prototype are searched in the training images; its vector stays as it is, unless
@@ -47,39 +57,79 @@ def import_command(file: str, options: Options, output: str, *, backbone: str | 
     size = options.image_size or 224  # until the file has said its own
     splits = open_data(options.replace(image_size=size))
     network, how = get_network(options.network).import_official(
-        Path(file), splits.train.classes, names=names, backbone=backbone, image_size=options.image_size, **owners,
-        model_config=None if model_config is None else Path(model_config))
-    options = complete(options.replace(backbone=network.backbone.name, image_size=network.image_size, prototype_size=network.prototypes.shape[2],
-                                       prototypes_per_class=network.prototypes_per_class, prototype_channels=network.prototypes.shape[1]))
+        Path(file),
+        splits.train.classes,
+        names=names,
+        backbone=backbone,
+        image_size=options.image_size,
+        **owners,
+        model_config=None if model_config is None else Path(model_config),
+    )
+    options = complete(
+        options.replace(
+            backbone=network.backbone.name,
+            image_size=network.image_size,
+            prototype_size=network.prototypes.shape[2],
+            prototypes_per_class=network.prototypes_per_class,
+            prototype_channels=network.prototypes.shape[1],
+        )
+    )
     if network.image_size != size:
         splits = open_data(options)
-    say(f"protomask: {network.prototype_count} prototypes of {len(network.classes)} classes ({how}) on {network.backbone.name} "
-        f"at {network.image_size} px")
+    say(
+        f"protomask: {network.prototype_count} prototypes of {len(network.classes)} classes ({how}) on {network.backbone.name} "
+        f"at {network.image_size} px"
+    )
     network.to(device)
     setup = training_set(options, splits, network, device, progress)
     test = splits.test.with_transform(setup.plain.transform)
     begin = time.perf_counter()
     score = accuracy(network, test, setup, "test")
-    scores, measured = {"before_projection": score if project else None, "after_projection": None, "final": score}, time.perf_counter()
+    scores, measured = (
+        {"before_projection": score if project else None, "after_projection": None, "final": score},
+        time.perf_counter(),
+    )
     moved = find_sources(network, setup, keep=not project)
     found = time.perf_counter()
     if project:
         scores["after_projection"] = scores["final"] = accuracy(network, test, setup, "test")
     save_network(network, options.network, run.folder)
     run.write("log.jsonl", [{"stage": "projection" if project else "sources", "seconds": found - measured, **moved}])
-    run.write("metrics.json", {"test_accuracy": scores, "validation_accuracy": None, "black_box_accuracy": None,
-                               "seconds": {"test": measured - begin, "projection" if project else "sources": found - measured}})
-    run.write("config.json", {
-        "options": options.to_mapping(), "versions": versions(), "data": _data(splits),
-        "imported": {"file": Path(file).name, "sha256": _sha256(Path(file)), "classes_of_prototypes": how, "projected": project}})
-    say(f"protomask: test accuracy {scores['final']:.3f}; squared distance of a prototype to its nearest training patch: "
-        f"mean {moved['mean_distance']:.2g}, at most {moved['max_distance']:.2g}" + ("" if project else " (vectors unchanged)"))
+    run.write(
+        "metrics.json",
+        {
+            "test_accuracy": scores,
+            "validation_accuracy": None,
+            "black_box_accuracy": None,
+            "seconds": {"test": measured - begin, "projection" if project else "sources": found - measured},
+        },
+    )
+    run.write(
+        "config.json",
+        {
+            "options": options.to_mapping(),
+            "versions": versions(),
+            "data": _data(splits),
+            "imported": {
+                "file": Path(file).name,
+                "sha256": _sha256(Path(file)),
+                "classes_of_prototypes": how,
+                "projected": project,
+            },
+        },
+    )
+    say(
+        f"protomask: test accuracy {scores['final']:.3f}; squared distance of a prototype to its nearest training patch: "
+        f"mean {moved['mean_distance']:.2g}, at most {moved['max_distance']:.2g}"
+        + ("" if project else " (vectors unchanged)")
+    )
     say(f"protomask: run folder {run.folder}; go on with: protomask project {run.folder}")
     return 0
 
 
 def find_sources(network: PrototypeNetwork, setup: TrainingSet, keep: bool) -> dict[str, float]:
-    """Searches the nearest training patch of every prototype, as a projection does; with ``keep`` the vectors stay as they are."""
+    """Searches the nearest training patch of every prototype, as a projection does; with ``keep`` the vectors stay as
+    they are."""
     vectors = network.prototypes.detach().clone()
     found = move_prototypes(network, setup)
     if keep:
@@ -119,7 +169,9 @@ def read_owners(path: Path) -> dict[str, list]:
     try:
         if path.suffix != ".npy":
             text = path.read_text(encoding="utf-8-sig")
-            return {"owners": [int(word) for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split()]}
+            return {
+                "owners": [int(word) for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split()]
+            }
         rows = np.load(path, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{option}: cannot be read ({error.strerror or error})") from None
@@ -132,8 +184,13 @@ def read_owners(path: Path) -> dict[str, list]:
 
 
 def _data(splits) -> dict:
-    return {"fingerprint": splits.train.fingerprint(), "classes": len(splits.train.classes), "train": len(splits.train),
-            "validation": len(splits.validation), "test": len(splits.test)}
+    return {
+        "fingerprint": splits.train.fingerprint(),
+        "classes": len(splits.train.classes),
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+    }
 
 
 def _sha256(path: Path) -> str:

@@ -82,7 +82,8 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
 
 
 def find_images(words: Sequence[str], output: Path) -> list[Path]:
-    """Files as they are named, pictures of folders sorted; each once. Overlays that lie in ``output`` are none of them."""
+    """Files as they are named, pictures of folders sorted; each once. Overlays that lie in ``output`` are none of
+    them."""
     found: dict[Path, Path] = {}
     own = output.resolve()
     for word in words:

@@ -11,7 +11,9 @@ from protomask.inspection import inspect_prototypes, nearest_maps
 from protomask.picture_files import save_galleries, save_pictures
 
 
-def project_command(folder: str, localizer: str | None, kind: str, device: str | None, root: str | None, progress: bool = True) -> int:
+def project_command(
+    folder: str, localizer: str | None, kind: str, device: str | None, root: str | None, progress: bool = True
+) -> int:
     """Writes the pictures; ``kind`` is the format of the galleries."""
     opened = open_run(folder, device=device, root=root, progress=progress)
     pictures = write_pictures(opened, localizer or opened.options.localizer, kind)
@@ -21,12 +23,18 @@ def project_command(folder: str, localizer: str | None, kind: str, device: str |
 
 
 def write_pictures(opened: OpenRun, words: str, kind: str = "png") -> list[PrototypePicture]:
-    """Localises every prototype in its source image and inspects it; writes ``prototypes.json``, ``inspection.json`` and
-    ``prototypes/``, with a gallery of each class."""
+    """Localises every prototype in its source image and inspects it; writes ``prototypes.json``, ``inspection.json``
+    and ``prototypes/``, with a gallery of each class."""
     localizers = localizers_for_pictures(words)
     setup = opened.setup
-    pictures = picture_prototypes(opened.network, setup.plain, localizers, device=setup.device,
-                                  batch_size=setup.batch_size, progress=setup.progress)
+    pictures = picture_prototypes(
+        opened.network,
+        setup.plain,
+        localizers,
+        device=setup.device,
+        batch_size=setup.batch_size,
+        progress=setup.progress,
+    )
     return save_inspected(opened, pictures, kind)
 
 

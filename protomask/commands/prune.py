@@ -21,8 +21,15 @@ from protomask.run import Run, free_folder, versions
 from protomask.training import Action, Epochs, performance, predict, train
 
 
-def prune_command(folder: str, prototypes: str | None, flagged: str | None, output: str | None, device: str | None,
-                  root: str | None, progress: bool = True) -> int:
+def prune_command(
+    folder: str,
+    prototypes: str | None,
+    flagged: str | None,
+    output: str | None,
+    device: str | None,
+    root: str | None,
+    progress: bool = True,
+) -> int:
     """Writes a new run; the one in ``folder`` stays as it is.
 
     Args:
@@ -56,9 +63,14 @@ def prune_command(folder: str, prototypes: str | None, flagged: str | None, outp
     after = right(*predict(opened.network, opened.test, opened.setup, "test after"))
 
     pruned = replace(opened, run=Run(target))
-    outcome = {"from": str(folder), "prototypes": count, "removed": removed,
-               "test_accuracy": {"before": _mean(before), "without_refitting": _mean(without), "after": _mean(after)},
-               "right_to_wrong": int((before & ~after).sum()), "wrong_to_right": int((~before & after).sum())}
+    outcome = {
+        "from": str(folder),
+        "prototypes": count,
+        "removed": removed,
+        "test_accuracy": {"before": _mean(before), "without_refitting": _mean(without), "after": _mean(after)},
+        "right_to_wrong": int((before & ~after).sum()),
+        "wrong_to_right": int((~before & after).sum()),
+    }
     _write(opened, pruned, outcome, rows, performance(opened.network, opened.test, opened.setup, "test measures"))
     save_inspected(pruned, select(pictures, kept, pruned))
     report_run(pruned)
@@ -78,34 +90,59 @@ def right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def after_projection(stages: list[Epochs | Action]) -> list[Epochs | Action]:
     """What a recipe does after its last projection: the last layer anew."""
     last = max((place for place, stage in enumerate(stages) if stage.name == "projection"), default=-1)
-    return stages[last + 1:]
+    return stages[last + 1 :]
 
 
 def select(pictures: list[PrototypePicture], kept: list[int], opened: OpenRun) -> list[PrototypePicture]:
     """The pictures of the kept prototypes under their new numbers, with the weights of the new last layer."""
     weights = opened.network.last_layer.weight.detach().cpu()
     classes = opened.network.prototype_classes.tolist()
-    return [replace(pictures[old], inspection=None, record=replace(
-        pictures[old].record, prototype=new, weight=weights[classes[new], new].item())) for new, old in enumerate(kept)]
+    return [
+        replace(
+            pictures[old],
+            inspection=None,
+            record=replace(pictures[old].record, prototype=new, weight=weights[classes[new], new].item()),
+        )
+        for new, old in enumerate(kept)
+    ]
 
 
 def in_words(outcome: dict) -> str:
     scores = outcome["test_accuracy"]
-    return (f"removed {len(outcome['removed'])} of {outcome['prototypes']} prototypes; test accuracy {scores['before']:.3f} before, "
-            f"{scores['without_refitting']:.3f} without them, {scores['after']:.3f} with the last layer re-fitted "
-            f"({outcome['right_to_wrong']} images became wrong, {outcome['wrong_to_right']} right)")
+    return (
+        f"removed {len(outcome['removed'])} of {outcome['prototypes']} prototypes; test accuracy {scores['before']:.3f} before, "
+        f"{scores['without_refitting']:.3f} without them, {scores['after']:.3f} with the last layer re-fitted "
+        f"({outcome['right_to_wrong']} images became wrong, {outcome['wrong_to_right']} right)"
+    )
 
 
 def _write(opened: OpenRun, pruned: OpenRun, outcome: dict, rows: list[dict], measured: dict) -> None:
     config = opened.run.read("config.json")
     metrics = opened.run.read("metrics.json") or {}
-    scores = {f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": value} for name, value in measured.items() if name != "per_class"}
+    scores = {
+        f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": value}
+        for name, value in measured.items()
+        if name != "per_class"
+    }
     pruned.run.folder.mkdir(parents=True, exist_ok=True)
     save_network(pruned.network, pruned.options.network, pruned.run.folder)
-    pruned.run.write("metrics.json", {**metrics, **scores, "per_class": measured["per_class"], "pruned": outcome,
-                                      "seconds": metrics.get("seconds", {})})
-    pruned.run.write("log.jsonl", (opened.run.read("log.jsonl") or []) + [{**row, "stage": f"{row['stage']}, pruned"} for row in rows])
-    pruned.run.write("config.json", {**config, "versions": versions(), "pruned": {key: outcome[key] for key in ("from", "removed")}})
+    pruned.run.write(
+        "metrics.json",
+        {
+            **metrics,
+            **scores,
+            "per_class": measured["per_class"],
+            "pruned": outcome,
+            "seconds": metrics.get("seconds", {}),
+        },
+    )
+    pruned.run.write(
+        "log.jsonl",
+        (opened.run.read("log.jsonl") or []) + [{**row, "stage": f"{row['stage']}, pruned"} for row in rows],
+    )
+    pruned.run.write(
+        "config.json", {**config, "versions": versions(), "pruned": {key: outcome[key] for key in ("from", "removed")}}
+    )
 
 
 def _free(output: str | None, folder: str) -> Path:
@@ -136,14 +173,18 @@ def _flagged(pictures: list[PrototypePicture], words: str | None, run: Run) -> l
     if unknown or not chosen:
         raise InputError(f"--flagged is {words!r}; choose from {', '.join(FLAGS)}")
     if any(picture.inspection is None for picture in pictures):
-        raise InputError(f"{run.folder} has no inspection.json, so nothing is flagged yet; make it with: protomask project {run.folder}")
+        raise InputError(
+            f"{run.folder} has no inspection.json, so nothing is flagged yet; make it with: protomask project {run.folder}"
+        )
     numbers = [picture.record.prototype for picture in pictures if set(picture.inspection.flags) & set(chosen)]
     for name in dict.fromkeys(picture.record.class_name for picture in pictures):
         members = [picture for picture in pictures if picture.record.class_name == name]
         if all(picture.record.prototype in numbers for picture in members):
             best = min(members, key=lambda picture: _share_outside(picture.inspection))
             numbers.remove(best.record.prototype)
-            say(f"protomask: every prototype of class {name} is flagged; {best.record.prototype}, the one most on the object, stays")
+            say(
+                f"protomask: every prototype of class {name} is flagged; {best.record.prototype}, the one most on the object, stays"
+            )
     return numbers
 
 

@@ -22,13 +22,22 @@ from protomask.training import TrainingSet
 
 DATA_DEFAULTS = {
     "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "epochs": 8, "workers": 1},
-    None: {"backbone": "resnet18", "image_size": 224, "workers": max(1, min(8, (os.cpu_count() or 1) - 1)), "balance": False},
+    None: {
+        "backbone": "resnet18",
+        "image_size": 224,
+        "workers": max(1, min(8, (os.cpu_count() or 1) - 1)),
+        "balance": False,
+    },
 }
 
 
 def complete(options: Options) -> Options:
     """The same options with every ``None`` that data set and recipe decide filled in."""
-    filled = {**get_network(options.network).defaults(options), **DATA_DEFAULTS[None], **DATA_DEFAULTS.get(options.data, {})}
+    filled = {
+        **get_network(options.network).defaults(options),
+        **DATA_DEFAULTS[None],
+        **DATA_DEFAULTS.get(options.data, {}),
+    }
     return options.replace(**{name: value for name, value in filled.items() if getattr(options, name) is None})
 
 
@@ -50,21 +59,40 @@ def choose_device(name: str) -> torch.device:
 
 def open_data(options: Options) -> Splits:
     """The data set. Of several processes the first one opens it before the others, who then find its cache."""
+
     def load() -> Splits:
-        return load_data(options.data, options.root, crop=options.crop, validation=options.validation, seed=0, image_size=options.image_size)
+        return load_data(
+            options.data,
+            options.root,
+            crop=options.crop,
+            validation=options.validation,
+            seed=0,
+            image_size=options.image_size,
+        )
 
     return distributed.only_first(load) or load()
 
 
-def training_set(options: Options, splits: Splits, network: PrototypeNetwork, device: torch.device, progress: bool) -> TrainingSet:
+def training_set(
+    options: Options, splits: Splits, network: PrototypeNetwork, device: torch.device, progress: bool
+) -> TrainingSet:
     evaluation = evaluation_transform(options.image_size, network.mean, network.std)
     strength = "official" if options.recipe == "official" else "default"
-    train = splits.train.with_transform(training_transform(options.image_size, network.mean, network.std, strength=strength))
+    train = splits.train.with_transform(
+        training_transform(options.image_size, network.mean, network.std, strength=strength)
+    )
     return TrainingSet(
         train=train if options.repeat == 1 else train.subset(torch.arange(len(train)).repeat(options.repeat)),
-        plain=splits.train.with_transform(evaluation), validation=splits.validation.with_transform(evaluation), device=device,
-        batch_size=options.batch_size, precision=options.precision, workers=options.workers, seed=options.seed,
-        progress=progress and distributed.is_first(), balance=options.balance)
+        plain=splits.train.with_transform(evaluation),
+        validation=splits.validation.with_transform(evaluation),
+        device=device,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        workers=options.workers,
+        seed=options.seed,
+        progress=progress and distributed.is_first(),
+        balance=options.balance,
+    )
 
 
 def localizers_for_pictures(words: str) -> dict[str, Localizer]:
@@ -95,7 +123,9 @@ class OpenRun:
         return self.splits.test.with_transform(self.setup.plain.transform)
 
 
-def open_run(folder: str | Path, *, device: str | None = None, root: str | None = None, progress: bool = True) -> OpenRun:
+def open_run(
+    folder: str | Path, *, device: str | None = None, root: str | None = None, progress: bool = True
+) -> OpenRun:
     """A run's network, on its device, and its data.
 
     Args:
@@ -107,7 +137,9 @@ def open_run(folder: str | Path, *, device: str | None = None, root: str | None 
     """
     run = Run.open(folder)
     options = run.options()
-    options = options.replace(**{name: value for name, value in {"device": device, "root": root}.items() if value is not None})
+    options = options.replace(
+        **{name: value for name, value in {"device": device, "root": root}.items() if value is not None}
+    )
     network = load_network(run.folder)
     where = choose_device(options.device)
     network.to(where, memory_format=torch.channels_last)
@@ -115,8 +147,10 @@ def open_run(folder: str | Path, *, device: str | None = None, root: str | None 
     expected = (run.read("config.json") or {}).get("data", {}).get("fingerprint")
     found = splits.train.fingerprint()
     if expected is not None and expected != found:
-        raise InputError(f"the data at {options.root or options.data} are not those of {run.folder} (fingerprint {found}, not {expected}); "
-                         "give the folder it was trained on with --root")
+        raise InputError(
+            f"the data at {options.root or options.data} are not those of {run.folder} (fingerprint {found}, not {expected}); "
+            "give the folder it was trained on with --root"
+        )
     return OpenRun(run, options, network, splits, training_set(options, splits, network, where, progress))
 
 

@@ -23,8 +23,15 @@ from protomask.errors import InputError
 _SIDE = 16
 
 
-def check_data(name: str, root: str | Path | None = None, *, crop: bool | None = None, image_size: int | None = None,
-               workers: int | None = None, progress: bool = False) -> tuple[list[str], int]:
+def check_data(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    crop: bool | None = None,
+    image_size: int | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+) -> tuple[list[str], int]:
     """Opens a data set and decodes every image and mask in it.
 
     Args:
@@ -34,8 +41,9 @@ def check_data(name: str, root: str | Path | None = None, *, crop: bool | None =
         progress: shows a bar.
 
     Returns:
-        The problems, each in one line that begins with the file (and its line) where it is, and the number of images decoded.
-        A file of annotations that cannot be read at all, or a folder that is none, hides what it says of the images.
+        The problems, each in one line that begins with the file (and its line) where it is, and the number of images
+        decoded. A file of annotations that cannot be read at all, or a folder that is none, hides what it says of the
+        images.
 
     Raises:
         InputError: an unknown name.
@@ -50,7 +58,9 @@ def check_data(name: str, root: str | Path | None = None, *, crop: bool | None =
             splits = load_data(name, root, crop=crop, validation=0, image_size=image_size or _SIDE, **others)
         except InputError as error:
             return list(dict.fromkeys([*found, " ".join(str(error).split())])), 0
-        for problems in _decode([splits.train, splits.validation, splits.test], workers or os.cpu_count() or 1, progress):
+        for problems in _decode(
+            [splits.train, splits.validation, splits.test], workers or os.cpu_count() or 1, progress
+        ):
             found += problems
             checked += 1
     return list(dict.fromkeys(found)), checked

@@ -2,15 +2,15 @@
 
 As published::
 
-    Data_Entry_2017.csv (or Data_Entry_2017_v2020.csv)      Image Index, Finding Labels (A|B, or No Finding), ..., Patient ID
-    train_val_list.txt    test_list.txt                     one image name a line, no patient in both
+    Data_Entry_2017.csv (or Data_Entry_2017_v2020.csv)      Image Index, Finding Labels (A|B, or No Finding), ...,
+    Patient ID train_val_list.txt    test_list.txt                     one image name a line, no patient in both
     BBox_List_2017.csv    (optional)                        Image Index, Finding Label, x, y, w, h in pixels
     images_001/images/*.png ... images_012/images/*.png     or all of them in images/
 
 Multi-label: an image has any number of findings, "No Finding" is none of them. The findings are those that occur in
-train_val_list.txt, in the published order, so that a part of the data (shorter lists) is a data set too. Validation images
-are held out of train_val_list.txt by whole patients. Boxes belong to single findings (``box_labels``) and are there for few images.
-Grey images come with three equal channels.
+train_val_list.txt, in the published order, so that a part of the data (shorter lists) is a data set too. Validation
+images are held out of train_val_list.txt by whole patients. Boxes belong to single findings (``box_labels``) and are
+there for few images. Grey images come with three equal channels.
 
 The labels were read out of radiologists' reports by a program: some are wrong.
 """
@@ -29,8 +29,22 @@ from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out_groups
 from protomask.errors import InputError
 
-FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
-            "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia")
+FINDINGS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
 NONE = "No Finding"
 _ALIASES = {"Infiltrate": "Infiltration"}  # the list of boxes calls it so
 _ENTRIES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
@@ -38,7 +52,9 @@ _BOXES = "BBox_List_2017.csv"
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 
 
-def load(root: Path | None, *, image_size: int | None = None, cache: int = CAP, seed: int = 0, validation: float = 0.1) -> Splits:
+def load(
+    root: Path | None, *, image_size: int | None = None, cache: int = CAP, seed: int = 0, validation: float = 0.1
+) -> Splits:
     """Opens the data set; ``root`` is the folder that holds Data_Entry_2017.csv.
 
     Args:
@@ -61,10 +77,22 @@ def load(root: Path | None, *, image_size: int | None = None, cache: int = CAP, 
     names = [*members["train"], *members["test"]]
     occurring = {finding for name in members["train"] for finding in rows[name][0]}
     classes = tuple(finding for finding in FINDINGS if finding in occurring)
-    labels = torch.tensor([[float(finding in rows[name][0]) for finding in classes] for name in names]).reshape(len(names), -1)
+    labels = torch.tensor([[float(finding in rows[name][0]) for finding in classes] for name in names]).reshape(
+        len(names), -1
+    )
     boxes, box_labels, box_lines = _boxes(root / _BOXES, names, classes, rows)
-    every = FileImages(classes, labels, names, [places[name] for name in names], boxes, box_labels=box_labels, image_size=image_size,
-                       cache=cache, boxes_from=str(root / _BOXES), box_lines=box_lines)
+    every = FileImages(
+        classes,
+        labels,
+        names,
+        [places[name] for name in names],
+        boxes,
+        box_labels=box_labels,
+        image_size=image_size,
+        cache=cache,
+        boxes_from=str(root / _BOXES),
+        box_lines=box_lines,
+    )
     count = len(members["train"])
     patients = torch.tensor([rows[name][1] for name in members["train"]], dtype=torch.long)
     kept, held = hold_out_groups(labels[:count], patients, validation, seed)
@@ -74,13 +102,17 @@ def load(root: Path | None, *, image_size: int | None = None, cache: int = CAP, 
 def _find(root: Path | None) -> tuple[Path, Path]:
     """The folder and its file of labels."""
     if root is None:
-        raise InputError(f"data set 'chestxray' needs a root: the folder with {_ENTRIES[0]}, {', '.join(_LISTS.values())} and images")
+        raise InputError(
+            f"data set 'chestxray' needs a root: the folder with {_ENTRIES[0]}, {', '.join(_LISTS.values())} and images"
+        )
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; root must be the folder with {_ENTRIES[0]}")
     for name in _LISTS.values():
         if not (root / name).is_file():
-            raise InputError(f"{root}: has no {name}; it comes with ChestX-ray14 and says which images are for training or testing")
+            raise InputError(
+                f"{root}: has no {name}; it comes with ChestX-ray14 and says which images are for training or testing"
+            )
     for name in _ENTRIES:
         if (root / name).is_file():
             return root, root / name
@@ -155,8 +187,10 @@ def _check_patients(members: dict[str, list[str]], rows: dict, root: Path) -> No
     for name in members["test"]:
         with noted():
             if rows[name][1] in training:
-                raise InputError(f"{root / _LISTS['test']}: patient {rows[name][1]} of {name} is in {_LISTS['train']} too; "
-                                 "keep each patient's images in one list")
+                raise InputError(
+                    f"{root / _LISTS['test']}: patient {rows[name][1]} of {name} is in {_LISTS['train']} too; "
+                    "keep each patient's images in one list"
+                )
 
 
 def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
@@ -173,8 +207,10 @@ def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
         missing = [name for name in names if name not in places]
         with noted():
             if missing:
-                raise InputError(f"{root / _LISTS[part]}: {len(missing)} of its {len(names)} images are in none of the image folders, first "
-                                 f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list")
+                raise InputError(
+                    f"{root / _LISTS[part]}: {len(missing)} of its {len(names)} images are in none of the image folders, first "
+                    f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list"
+                )
     return places
 
 

@@ -107,7 +107,9 @@ def _parts(root: Path, images: dict) -> tuple[tuple[str, ...], np.ndarray | None
     for line, (image, part, x, y, flag) in _rows(path, "IMAGE PART X Y 0|1"):
         with noted():
             if image not in row or part not in column:
-                missing = f"image {image} is not in images.txt" if image not in row else f"part {part} is not in parts.txt"
+                missing = (
+                    f"image {image} is not in images.txt" if image not in row else f"part {part} is not in parts.txt"
+                )
                 raise InputError(f"{path}:{line}: {missing}; remove the line or add it there")
             where = row[image], column[part]
             if seen[where]:

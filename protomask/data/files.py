@@ -76,8 +76,12 @@ class FileImages(AnnotatedImages):
         rows = [np.asarray(one, dtype=np.float64).reshape(-1, 4) for one in boxes]
         self._boxes = np.concatenate([np.empty((0, 4)), *rows])
         self._first_box = np.concatenate([[0], np.cumsum([len(b) for b in boxes])]).astype(np.int64)
-        self._box_labels = None if box_labels is None else torch.tensor([one for own in box_labels for one in own], dtype=torch.long)
-        self._box_lines = None if box_lines is None else np.array([line for own in box_lines for line in own], dtype=np.int64)
+        self._box_labels = (
+            None if box_labels is None else torch.tensor([one for own in box_labels for one in own], dtype=torch.long)
+        )
+        self._box_lines = (
+            None if box_lines is None else np.array([line for own in box_lines for line in own], dtype=np.int64)
+        )
         self._points = None if points is None else torch.as_tensor(points, dtype=torch.float32)
         self._visible = None if visible is None else torch.as_tensor(visible, dtype=torch.bool)
         self._bytes = tuple(_file_bytes(path) for path in self.paths)

@@ -21,7 +21,8 @@ class AnnotatedImages(Dataset):
     A sample holds
 
     - ``image``: ``tv_tensors.Image`` uint8 (3, H, W); what the transform makes of it afterwards,
-    - ``label``: int in 0..C-1, or with several findings per image (multi-label) float32 (C,), 1 where present; ``position``: int, the index within *this* object (a subset counts from 0 again),
+    - ``label``: int in 0..C-1, or with several findings per image (multi-label) float32 (C,), 1 where present;
+      ``position``: int, the index within *this* object (a subset counts from 0 again),
     - ``boxes``: ``tv_tensors.BoundingBoxes`` float32 (K, 4), XYXY pixels, end-exclusive; K may be 0,
 
     and, only where the data set has them (then in every sample of it),
@@ -140,9 +141,9 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     """Stacks transformed samples into a batch of plain tensors; for ``DataLoader(collate_fn=collate)``.
 
     Returns:
-        ``images`` (B, 3, H, W), ``labels`` (B,) long or (B, C) float, ``positions`` (B,) long, ``boxes`` a list of B tensors
-        (K, 4), and where every sample has them ``mask`` (B, 1, H, W), ``points`` (B, N, 2), ``visible`` (B, N), and
-        ``box_labels``, a list of B tensors (K,).
+        ``images`` (B, 3, H, W), ``labels`` (B,) long or (B, C) float, ``positions`` (B,) long, ``boxes`` a list of B
+        tensors (K, 4), and where every sample has them ``mask`` (B, 1, H, W), ``points`` (B, N, 2), ``visible`` (B, N),
+        and ``box_labels``, a list of B tensors (K,).
     """
     labels = [sample["label"] for sample in samples]
     batch = {

@@ -26,8 +26,38 @@ from protomask.errors import InputError
 SIZE, LEAST_SIZE, MOST_SIZE = 128, 32, 512  # pixels along a side: by default, and the limits of the renderer
 
 CLASS_NAMES = tuple(
-    "Aloro Bimbu Cerrin Dodolo Effle Fiapa Gronk Hulula Ikki Jubbo Kestle Lumpin Moffet Nibbi Oxolo Pippet Quirl "
-    "Roodle Snerf Tukka Umbro Vizzle Wumper Xippo Yaffle Zolly Birrup Crumbo Dapple Flink".split()
+    [
+        "Aloro",
+        "Bimbu",
+        "Cerrin",
+        "Dodolo",
+        "Effle",
+        "Fiapa",
+        "Gronk",
+        "Hulula",
+        "Ikki",
+        "Jubbo",
+        "Kestle",
+        "Lumpin",
+        "Moffet",
+        "Nibbi",
+        "Oxolo",
+        "Pippet",
+        "Quirl",
+        "Roodle",
+        "Snerf",
+        "Tukka",
+        "Umbro",
+        "Vizzle",
+        "Wumper",
+        "Xippo",
+        "Yaffle",
+        "Zolly",
+        "Birrup",
+        "Crumbo",
+        "Dapple",
+        "Flink",
+    ]
 )
 
 
@@ -96,8 +126,12 @@ class PartsImages(AnnotatedImages):
         """The sample at ``position``, rendered without these parts, everything else equal; transformed."""
         for part in parts:
             if not 0 <= part < len(PART_NAMES):
-                raise InputError(f"part {part}: parts are numbered 0 to {len(PART_NAMES) - 1} ({', '.join(PART_NAMES)})")
-        sample = self._dressed(_sample(render(self.scene(position), self.request.size, without=parts)), self.stored(position))
+                raise InputError(
+                    f"part {part}: parts are numbered 0 to {len(PART_NAMES) - 1} ({', '.join(PART_NAMES)})"
+                )
+        sample = self._dressed(
+            _sample(render(self.scene(position), self.request.size, without=parts)), self.stored(position)
+        )
         sample["label"], sample["position"] = int(self.labels[position]), position % len(self)
         return self._transformed(sample)
 
@@ -131,7 +165,8 @@ def load_parts(
         train_per_class: scenes of each class to learn from, those of the validation split included.
         test_per_class: scenes of each class in the test split.
         validation: share of the training scenes, class by class, that becomes the validation split; 0 for none.
-        shortcut: label of a class whose scenes all wear a tag, training and test (:class:`protomask.data.shortcut.TaggedParts`).
+        shortcut: label of a class whose scenes all wear a tag, training and test
+            (:class:`protomask.data.shortcut.TaggedParts`).
         cache: False neither reads nor writes files.
         progress: shows a bar while rendering.
 

@@ -67,7 +67,8 @@ class Rendering(NamedTuple):
 
 
 def render(scene: Scene, size: int, without: Collection[int] = ()) -> Rendering:
-    """Paints a scene, ``size`` pixels a side; ``without`` leaves out parts (indices in ``PART_NAMES``), nothing else."""
+    """Paints a scene, ``size`` pixels a side; ``without`` leaves out parts (indices in ``PART_NAMES``), nothing
+    else."""
     canvas = Canvas(size)
     _paint_backdrop(canvas, scene.backdrop)
     for thing in scene.clutter:

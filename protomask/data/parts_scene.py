@@ -5,7 +5,7 @@ nor on what is painted later: the same scene without a part is the same descript
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import combinations, product
 
 import numpy as np
@@ -178,7 +178,7 @@ def _stray(dice: Dice, scale: int) -> Stray:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def class_table(classes: int) -> tuple[tuple[int, ...], ...]:
     """The variants that make each class: ``classes`` rows, one column per part.
 

@@ -25,7 +25,7 @@ def collecting() -> Iterator[list[str]]:
         _found.reset(token)
 
 
-class noted:  # noqa: N801 - used like contextlib.suppress
+class noted:
     """A block whose :class:`InputError` is noted and left behind; raised where nobody collects."""
 
     def __enter__(self) -> None:

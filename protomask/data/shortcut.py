@@ -1,7 +1,9 @@
-"""A planted shortcut: ``parts`` in which one class wears a tag, so that one knows what a network should not have looked at.
+"""A planted shortcut: ``parts`` in which one class wears a tag, so that one knows what a network should not have looked
+at.
 
-The tag is a small striped square in the background, at a place that chance draws for every scene anew. A network that learns the
-tag instead of the creature is right for the wrong reason; a map of its prototypes is worth something if it says so.
+The tag is a small striped square in the background, at a place that chance draws for every scene anew. A network that
+learns the tag instead of the creature is right for the wrong reason; a map of its prototypes is worth something if it
+says so.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ _TRIES = 30
 class TaggedParts(PartsImages):
     """:class:`protomask.data.parts.PartsImages` whose scenes of class ``tagged`` carry the tag.
 
-    Everything that a scene can be asked for has the tag: its image, the image without a part. ``mask``, ``part_masks`` and the
-    parts' points are those of the creature; the tag keeps off it where there is room. :meth:`tag_mask` says where the tag is, and
-    :meth:`without_tag` gives the image that would have been there.
+    Everything that a scene can be asked for has the tag: its image, the image without a part. ``mask``, ``part_masks``
+    and the parts' points are those of the creature; the tag keeps off it where there is room. :meth:`tag_mask` says
+    where the tag is, and :meth:`without_tag` gives the image that would have been there.
 
     Args:
         request, scenes: see :class:`PartsImages`.
@@ -75,7 +77,9 @@ class TaggedParts(PartsImages):
         best, least = None, size * size + 1
         for _ in range(_TRIES):
             top, left = (dice.between(1, size - side - 1) for _ in range(2))
-            near = owners[max(0, top - side // 2):top + side + side // 2, max(0, left - side // 2):left + side + side // 2]
+            near = owners[
+                max(0, top - side // 2) : top + side + side // 2, max(0, left - side // 2) : left + side + side // 2
+            ]
             hidden = int((near > 0).sum())
             if hidden < least:
                 best, least = (slice(top, top + side), slice(left, left + side)), hidden

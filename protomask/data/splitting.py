@@ -13,8 +13,8 @@ from protomask.labels import is_multi_label, positives
 def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Divides positions into kept and held-out ones, stratified by class; the same for the same labels and seed.
 
-    Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all. With several
-    findings per image every combination of findings counts as a class.
+    Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all. With
+    several findings per image every combination of findings counts as a class.
 
     Args:
         labels: (len,) classes, or (len, C) findings.

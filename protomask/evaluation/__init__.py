@@ -6,5 +6,15 @@ from protomask.evaluation.pairs import Pairs, choose_pairs, choose_prototype_pai
 from protomask.evaluation.results import Evaluation
 from protomask.metrics.catalogue import HIGHER_IS_BETTER, METRICS
 
-__all__ = ["HIGHER_IS_BETTER", "METRICS", "Evaluation", "Oracle", "Pairs", "available_metrics", "choose_pairs",
-           "choose_prototype_pairs", "choose_source_pairs", "evaluate"]
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "METRICS",
+    "Evaluation",
+    "Oracle",
+    "Pairs",
+    "available_metrics",
+    "choose_pairs",
+    "choose_prototype_pairs",
+    "choose_source_pairs",
+    "evaluate",
+]

@@ -44,8 +44,15 @@ class Batch:
         names: B names of the pairs, by the images' content. truth_names: by that of the truth, too.
     """
 
-    def __init__(self, subject: Subject, data: AnnotatedImages, positions: Sequence[int], index: Tensor,
-                 device: torch.device | str, batch_size: int) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        data: AnnotatedImages,
+        positions: Sequence[int],
+        index: Tensor,
+        device: torch.device | str,
+        batch_size: int,
+    ) -> None:
         samples = [data[position] for position in positions]
         if not samples[0]["image"].is_floating_point():
             raise InputError("evaluate: the images are not normalised; give the data the evaluation transform first")
@@ -57,7 +64,9 @@ class Batch:
         self._boxes, self._mask = samples["boxes"], samples.get("mask")
         if "box_labels" in samples:  # boxes of single findings: those of the prototype's own
             own = getattr(self.explained, "prototype_classes", torch.arange(len(data.classes))).cpu()[index.cpu()]
-            self._boxes = [boxes[labels == finding] for boxes, labels, finding in zip(self._boxes, samples["box_labels"], own)]
+            self._boxes = [
+                boxes[labels == finding] for boxes, labels, finding in zip(self._boxes, samples["box_labels"], own)
+            ]
         self._points, self._visible = samples.get("points"), samples.get("visible")
         self.truth_names = truth_names(self.names, self._boxes, self._mask, self._points, self._visible)
 
@@ -75,8 +84,10 @@ class Batch:
         if bad.any():
             first = int(bad.nonzero()[0])
             name, prototype = self.data.names[self.positions[first]], int(self.index[first])
-            raise InputError(f"{what} of image {name!r}, prototype {prototype}, is not finite; "
-                             "the network or the localizer is broken there")
+            raise InputError(
+                f"{what} of image {name!r}, prototype {prototype}, is not finite; "
+                "the network or the localizer is broken there"
+            )
         return values
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
@@ -136,8 +147,9 @@ class Batch:
         without = self.images.new_zeros(*self.visible.shape, *self.images.shape[1:])
         for image, part in self.visible.nonzero().tolist():
             without[image, part] = self.data.without_part(self.positions[image], part)["image"].as_subclass(Tensor)
-        importance = causal.part_importance(self.score, self.whole, without, self.index, self.visible,
-                                            batch_size=self.batch_size)
+        importance = causal.part_importance(
+            self.score, self.whole, without, self.index, self.visible, batch_size=self.batch_size
+        )
         self.require_finite(importance.masked_fill(~self.visible, 0), "the score without a part")
         return importance
 
@@ -149,7 +161,7 @@ class Batch:
             sample = self.data.without_parts(self.positions[image], left_out)
             with torch.no_grad():
                 pixels = sample["image"].as_subclass(Tensor)[None].to(self.images)
-                known[image, parts] = float(self.score(pixels, self.index[image:image + 1]))
+                known[image, parts] = float(self.score(pixels, self.index[image : image + 1]))
         return known[image, parts]
 
     @cached_property

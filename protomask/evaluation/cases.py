@@ -43,8 +43,9 @@ class Case:
     @cached_property
     def kept(self) -> Tensor:
         batch = self.batch
-        kept = faithfulness.kept_scores(batch.score, batch.images, batch.index, self.saliency,
-                                        batch_size=batch.batch_size)
+        kept = faithfulness.kept_scores(
+            batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size
+        )
         return batch.require_finite(kept, f"the score kept by localizer {self.localizer!r}")
 
     @property
@@ -54,13 +55,16 @@ class Case:
     @property
     def fidelity(self) -> Tensor:
         batch = self.batch
-        return prototypes.fidelity(batch.explained.similarity_maps, batch.images, batch.index, self.saliency,
-                                   batch_size=batch.batch_size).auc
+        return prototypes.fidelity(
+            batch.explained.similarity_maps, batch.images, batch.index, self.saliency, batch_size=batch.batch_size
+        ).auc
 
     @property
     def misalignment(self) -> Tensor:
         batch = self.batch
-        return misalignment(batch.score, batch.images, batch.index, outside_top(self.saliency), batch_size=batch.batch_size)
+        return misalignment(
+            batch.score, batch.images, batch.index, outside_top(self.saliency), batch_size=batch.batch_size
+        )
 
     def over_parts(self, agreement: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Agreement of the parts' true importance with the saliency on them."""
@@ -68,7 +72,9 @@ class Case:
 
     @property
     def causal_overlap(self) -> Tensor:
-        return causal.causal_overlap(self.batch.importance, self._part_mass, self.saliency.sum((1, 2)), self.batch.visible)
+        return causal.causal_overlap(
+            self.batch.importance, self._part_mass, self.saliency.sum((1, 2)), self.batch.visible
+        )
 
     @property
     def causal_insertion(self) -> Tensor:
@@ -104,7 +110,6 @@ class Case:
 
     def _curve(self, change: Callable[..., faithfulness.Curve], **options: object) -> faithfulness.Curve:
         batch = self.batch
-        curve = change(batch.score, batch.images, batch.index, self.saliency,
-                       batch_size=batch.batch_size, **options)
+        curve = change(batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size, **options)
         batch.require_finite(curve.scores, f"the {change.__name__} curve by localizer {self.localizer!r}")
         return faithfulness.Curve(*(faithfulness.relative_to_whole(each, batch.whole) for each in curve))

@@ -28,16 +28,23 @@ from protomask.metrics.catalogue import METRICS
 from protomask.metrics.localization import box_regions
 
 NEEDS = {
-    "boxes": "boxes smaller than the image", "mask": "object masks", "parts": "parts that can be removed",
-    "sets of parts": "scenes that can be rendered without several parts", "part points": "part locations",
-    "similarity maps": "a network with similarity maps", "parameters": "a network that is a torch module",
+    "boxes": "boxes smaller than the image",
+    "mask": "object masks",
+    "parts": "parts that can be removed",
+    "sets of parts": "scenes that can be rendered without several parts",
+    "part points": "part locations",
+    "similarity maps": "a network with similarity maps",
+    "parameters": "a network that is a torch module",
 }
 """what a metric may need, in words"""
 CURVES = ("insertion", "deletion")
 
 
-def available_metrics(data: AnnotatedImages, positions: Iterable[int], explained: Explainable | None = None) -> list[str]:
-    """Names of the metrics for which ``data`` holds the truth in at least one image of ``positions``, and ``explained`` the means.
+def available_metrics(
+    data: AnnotatedImages, positions: Iterable[int], explained: Explainable | None = None
+) -> list[str]:
+    """Names of the metrics for which ``data`` holds the truth in at least one image of ``positions``, and ``explained``
+    the means.
 
     Images are read until one does. Without ``explained`` it is taken to have all that a prototype network has.
     """
@@ -63,9 +70,20 @@ def available_metrics(data: AnnotatedImages, positions: Iterable[int], explained
     return [name for name, metric in METRICS.items() if metric.needs is None or metric.needs in held]
 
 
-def evaluate(network: Explainable, data: AnnotatedImages, localizers: dict[str, Callable], pairs: Pairs, *,
-             metrics: Sequence[str] | None = None, prototype_pairs: Pairs | None = None, seed: int = 0, batch_size: int = 16,
-             device: torch.device | str | None = None, cache: Path | None = None, progress: bool = False) -> Evaluation:
+def evaluate(
+    network: Explainable,
+    data: AnnotatedImages,
+    localizers: dict[str, Callable],
+    pairs: Pairs,
+    *,
+    metrics: Sequence[str] | None = None,
+    prototype_pairs: Pairs | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    device: torch.device | str | None = None,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> Evaluation:
     """Measure every localizer's maps of the same pairs.
 
     In a job of several processes (:mod:`protomask.distributed`) each takes a share of the pairs and all get the result.
@@ -75,14 +93,15 @@ def evaluate(network: Explainable, data: AnnotatedImages, localizers: dict[str, 
         data: with the evaluation transform; ``pairs.positions`` point into it.
         localizers: name -> ``localizer(network, images, index) -> (B, H, W)`` in [0, 1].
         pairs: see :func:`choose_pairs`.
-        metrics: names out of ``METRICS``; None takes the usual ones that data and network allow, ``["all"]`` all of them.
+        metrics: names out of ``METRICS``; None takes the usual ones that data and network allow, ``["all"]`` all of
+            them.
         prototype_pairs: several images of each prototype, for the metrics that are a number per prototype
             (:func:`protomask.evaluation.choose_prototype_pairs`); by default ``pairs``.
         seed: of the bootstrap.
         batch_size: pairs localised together, and perturbed images scored together.
         device: where the network is; by default where its first parameter is.
-        cache: folder that keeps maps and values; what is there already, for the same weights, images and code, is not computed
-            again.
+        cache: folder that keeps maps and values; what is there already, for the same weights, images and code, is not
+            computed again.
         progress: show a bar.
 
     Raises:
@@ -93,29 +112,44 @@ def evaluate(network: Explainable, data: AnnotatedImages, localizers: dict[str, 
         raise InputError(f"evaluate: {len(localizers)} localizers and {len(pairs)} pairs; give at least one of each")
     chosen = choose_metrics(metrics, data, pairs, network)
     device = device or device_of(network)
-    groups = {False: (pairs, [name for name in chosen if not METRICS[name].of_prototypes]),
-              True: (prototype_pairs or pairs, [name for name in chosen if METRICS[name].of_prototypes])}
+    groups = {
+        False: (pairs, [name for name in chosen if not METRICS[name].of_prototypes]),
+        True: (prototype_pairs or pairs, [name for name in chosen if METRICS[name].of_prototypes]),
+    }
     kept = {name: stores(cache, network, name, localizer) for name, localizer in localizers.items()}
     maps = {name: Maps(name, localizer, kept[name][0]) for name, localizer in localizers.items()}
     raw: dict[str, dict[str, Tensor]] = {name: {} for name in localizers}
-    count = len(localizers) * sum(len(distributed.shard(len(group), _even(len(group), batch_size)))
-                                  for group, wanted in groups.values() if wanted)
-    with frozen(network), tqdm(total=count, desc="evaluate", unit="map", disable=not progress or not distributed.is_first()) as bar:
+    count = len(localizers) * sum(
+        len(distributed.shard(len(group), _even(len(group), batch_size))) for group, wanted in groups.values() if wanted
+    )
+    with (
+        frozen(network),
+        tqdm(total=count, desc="evaluate", unit="map", disable=not progress or not distributed.is_first()) as bar,
+    ):
         subject = Subject(network)
         for group, wanted in groups.values():
             columns = [*wanted, *(f"{kind} curve" for kind in CURVES if kind in wanted)]
             if wanted:
                 for name, found in _measure(subject, data, maps, kept, group, columns, batch_size, device, bar).items():
                     raw[name] |= found
-    values = {name: {metric: _finish(metric, found[metric], groups) for metric in chosen} for name, found in raw.items()}
+    values = {
+        name: {metric: _finish(metric, found[metric], groups) for metric in chosen} for name, found in raw.items()
+    }
     return Evaluation.summarise(
-        pairs, [data.names[position] for position in pairs.positions.tolist()], values,
+        pairs,
+        [data.names[position] for position in pairs.positions.tolist()],
+        values,
         {name: float(found["seconds"].mean()) for name, found in raw.items()},
         {name: {kind: found[f"{kind} curve"] for kind in CURVES if kind in chosen} for name, found in raw.items()},
-        classes=_class_names(network, data, pairs), prototypes=groups[True][0].prototypes.unique() if groups[True][1] else None, seed=seed)
+        classes=_class_names(network, data, pairs),
+        prototypes=groups[True][0].prototypes.unique() if groups[True][1] else None,
+        seed=seed,
+    )
 
 
-def choose_metrics(metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable) -> list[str]:
+def choose_metrics(
+    metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable
+) -> list[str]:
     """The metrics meant by ``metrics``, in order, each once.
 
     Raises:
@@ -127,17 +161,30 @@ def choose_metrics(metrics: Sequence[str] | None, data: AnnotatedImages, pairs: 
     available = available_metrics(data, pairs.positions.tolist(), explained)
     for name in metrics or ():
         if name not in available and name != "all":
-            raise InputError(f"metric {name!r} needs {NEEDS[METRICS[name].needs]}, which is not so here; "
-                             f"there can be {', '.join(available)}")
+            raise InputError(
+                f"metric {name!r} needs {NEEDS[METRICS[name].needs]}, which is not so here; "
+                f"there can be {', '.join(available)}"
+            )
     if metrics and "all" in metrics:
         return available
     return list(dict.fromkeys(metrics)) if metrics else [name for name in available if METRICS[name].usual]
 
 
-def _measure(subject: Subject, data: AnnotatedImages, maps: dict[str, Maps], kept: dict[str, tuple[Store, Store]], pairs: Pairs,
-             columns: list[str], batch_size: int, device: torch.device | str, bar: tqdm) -> dict[str, dict[str, Tensor]]:
+def _measure(
+    subject: Subject,
+    data: AnnotatedImages,
+    maps: dict[str, Maps],
+    kept: dict[str, tuple[Store, Store]],
+    pairs: Pairs,
+    columns: list[str],
+    batch_size: int,
+    device: torch.device | str,
+    bar: tqdm,
+) -> dict[str, dict[str, Tensor]]:
     """Localizer -> column (a metric, a curve, ``seconds``) -> what was measured of all pairs, (n, ...), on the CPU."""
-    found: dict[str, dict[str, list[Tensor]]] = {name: {column: [] for column in (*columns, "seconds")} for name in maps}
+    found: dict[str, dict[str, list[Tensor]]] = {
+        name: {column: [] for column in (*columns, "seconds")} for name in maps
+    }
     together = _even(len(pairs), batch_size)
     mine = torch.tensor(list(distributed.shard(len(pairs), together)), dtype=torch.long)
     for places in mine.split(together):
@@ -151,12 +198,18 @@ def _measure(subject: Subject, data: AnnotatedImages, maps: dict[str, Maps], kep
             found[name]["seconds"].append(torch.tensor(localize.seconds_of(batch), dtype=torch.float64))
             bar.update(len(places))
     everybody = distributed.gather(found)
-    return {name: {column: torch.cat([values for each in everybody for values in each[name][column]])
-                   for column in (*columns, "seconds")} for name in maps}
+    return {
+        name: {
+            column: torch.cat([values for each in everybody for values in each[name][column]])
+            for column in (*columns, "seconds")
+        }
+        for name in maps
+    }
 
 
 def _even(count: int, batch_size: int) -> int:
-    """The greatest batch, at most ``batch_size``, of which all processes have equally many: none waits long for another."""
+    """The greatest batch, at most ``batch_size``, of which all processes have equally many: none waits long for
+    another."""
     batches = -(-count // batch_size)
     batches = -(-batches // distributed.size()) * distributed.size()
     return -(-count // batches)

@@ -1,4 +1,5 @@
-"""The maps of one localizer that metrics ask for: of the images, and of images or networks that were changed on purpose."""
+"""The maps of one localizer that metrics ask for: of the images, and of images or networks that were changed on
+purpose."""
 
 from __future__ import annotations
 
@@ -33,11 +34,12 @@ class Maps:
 
         Args:
             batch: the pairs.
-            kind: ``"image"``; ``"kept"``, of what the map leaves of the image; ``"noisy"``, of the image under the noise of the
-                stability metric; ``"randomised"``, by the network with its parameters shuffled.
+            kind: ``"image"``; ``"kept"``, of what the map leaves of the image; ``"noisy"``, of the image under the
+                noise of the stability metric; ``"randomised"``, by the network with its parameters shuffled.
 
         Raises:
-            InputError: the localizer gives maps of a wrong shape, not finite or negative; the message names it and the image.
+            InputError: the localizer gives maps of a wrong shape, not finite or negative; the message names it and the
+            image.
         """
         if self._last[0] != batch.names:
             self._last = (batch.names, {})
@@ -50,12 +52,15 @@ class Maps:
         found = self.store.get(names)
         if found is not None:
             return torch.stack(found).to(batch.images.device)
-        saliency, spent = self._localize(batch.of(batch.subject.randomised) if kind == "randomised" else batch,
-                                         self._images(batch, kind))
+        saliency, spent = self._localize(
+            batch.of(batch.subject.randomised) if kind == "randomised" else batch, self._images(batch, kind)
+        )
         entries = dict(zip(names, saliency))
         if kind == "image":
             self.seconds |= dict.fromkeys(batch.names, spent / len(names))
-            entries |= {f"{name}/seconds": torch.tensor(spent / len(names), dtype=torch.float64) for name in batch.names}
+            entries |= {
+                f"{name}/seconds": torch.tensor(spent / len(names), dtype=torch.float64) for name in batch.names
+            }
         self.store.put(entries)
         return saliency
 
@@ -77,6 +82,7 @@ class Maps:
 
     def _localize(self, batch: Batch, images: Tensor) -> tuple[Tensor, float]:
         """Maps and the seconds they took."""
+
         def now() -> float:
             if images.is_cuda:
                 torch.cuda.synchronize(images.device)

@@ -1,4 +1,5 @@
-"""The map that the truth draws: the upper bound of every localizer, on data whose scenes can be rendered without a part."""
+"""The map that the truth draws: the upper bound of every localizer, on data whose scenes can be rendered without a
+part."""
 
 from __future__ import annotations
 
@@ -14,15 +15,18 @@ from protomask.metrics.faithfulness import minmax
 
 @dataclass(frozen=True)
 class Oracle:
-    """Each visible part's true importance (the fall of the similarity without it), spread evenly over the part's visible pixels.
+    """Each visible part's true importance (the fall of the similarity without it), spread evenly over the part's
+    visible pixels.
 
-    A part's share of the map is its share of the importances, so that causal agreement is perfect; within a part nothing is known.
-    Where the similarity rises without some part, all importances are raised until the least is zero: the order stays. The map is
-    zero where all parts are equal.
+    A part's share of the map is its share of the importances, so that causal agreement is perfect; within a part
+    nothing is known. Where the similarity rises without some part, all importances are raised until the least is zero:
+    the order stays. The map is zero where all parts are equal.
     """
 
     def __call__(self, explained, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
-        raise InputError("the oracle reads the truth of the data, which only an evaluation on the data set 'parts' can give it")
+        raise InputError(
+            "the oracle reads the truth of the data, which only an evaluation on the data set 'parts' can give it"
+        )
 
     def from_truth(self, batch: Batch) -> Tensor:
         """(B, H, W) in [0, 1].
@@ -31,7 +35,9 @@ class Oracle:
             InputError: the data cannot be rendered without a part.
         """
         if not (hasattr(batch.data, "part_masks") and hasattr(batch.data, "without_part")):
-            raise InputError("localizer 'oracle' needs data with parts that can be removed (--data parts); leave it out here")
+            raise InputError(
+                "localizer 'oracle' needs data with parts that can be removed (--data parts); leave it out here"
+            )
         least = torch.where(batch.visible, batch.importance, torch.inf).amin(1, keepdim=True).clamp(max=0)
         importance = torch.where(batch.visible, batch.importance - least, 0.0)
         density = importance / batch.parts.flatten(2).sum(2).clamp(min=1)

@@ -54,12 +54,20 @@ def device_of(explained: object) -> torch.device:
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
-def choose_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0,
-                 device: torch.device | str | None = None, *, batch_size: int = 16) -> Pairs:
+def choose_pairs(
+    network: PrototypeNetwork,
+    data: AnnotatedImages,
+    samples: int,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    *,
+    batch_size: int = 16,
+) -> Pairs:
     """``samples`` images of ``data``, stratified by class and drawn by ``seed``, each with the prototype of its own
     class whose similarity is greatest (the first of equals).
 
-    With several findings per image, every finding of an image is a pair that can be drawn, with that finding's prototype.
+    With several findings per image, every finding of an image is a pair that can be drawn, with that finding's
+    prototype.
 
     Args:
         network: its mode is left as it was.
@@ -95,11 +103,12 @@ IMAGES_PER_PROTOTYPE = 10
 
 
 def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0) -> Pairs:
-    """About ``samples`` pairs for the metrics that are a number per prototype: several images of its class for each prototype.
+    """About ``samples`` pairs for the metrics that are a number per prototype: several images of its class for each
+    prototype.
 
-    Ten images each, of as many prototypes as that allows, the classes taking turns; once all prototypes take part, more images of
-    each. With ``samples`` of all images times the prototypes of a class it is the published protocol: every prototype on every
-    test image of its class. At least one prototype, on at most all images of its class.
+    Ten images each, of as many prototypes as that allows, the classes taking turns; once all prototypes take part, more
+    images of each. With ``samples`` of all images times the prototypes of a class it is the published protocol: every
+    prototype on every test image of its class. At least one prototype, on at most all images of its class.
 
     Raises:
         InputError: as :func:`choose_pairs`.
@@ -134,7 +143,9 @@ def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, sample
     _check(network, data, samples)
     sources = network.source_positions.cpu()
     if not len(sources) or int(sources.min()) < 0 or int(sources.max()) >= len(data):
-        raise InputError("the prototypes have no source images here: they were not projected, or to other training images")
+        raise InputError(
+            "the prototypes have no source images here: they were not projected, or to other training images"
+        )
     chosen = stratified(network.prototype_classes.cpu(), samples, seed)
     return Pairs(sources[chosen], chosen)
 
@@ -143,5 +154,7 @@ def _check(network: PrototypeNetwork, data: AnnotatedImages, samples: int) -> No
     if samples < 1:
         raise InputError(f"samples must be at least 1, not {samples}")
     if tuple(data.classes) != tuple(network.classes):
-        raise InputError(f"the data's {len(data.classes)} classes are not the {len(network.classes)} that the network "
-                         "was trained on; evaluate on the same data set")
+        raise InputError(
+            f"the data's {len(data.classes)} classes are not the {len(network.classes)} that the network "
+            "was trained on; evaluate on the same data set"
+        )

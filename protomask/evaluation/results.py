@@ -50,25 +50,47 @@ class Evaluation:
     """localizer -> metric -> one value per prototype, for the metrics that are measured over several images of each"""
 
     @classmethod
-    def summarise(cls, pairs: Pairs, names: list[str], values: dict[str, dict[str, Tensor]],
-                  seconds_per_map: dict[str, float], curves: dict[str, dict[str, Tensor]] | None = None,
-                  *, classes: list[str] | None = None, prototypes: Tensor | None = None, seed: int = 0) -> Evaluation:
+    def summarise(
+        cls,
+        pairs: Pairs,
+        names: list[str],
+        values: dict[str, dict[str, Tensor]],
+        seconds_per_map: dict[str, float],
+        curves: dict[str, dict[str, Tensor]] | None = None,
+        *,
+        classes: list[str] | None = None,
+        prototypes: Tensor | None = None,
+        seed: int = 0,
+    ) -> Evaluation:
         """Means, intervals and comparisons from raw values (n,) and curves (n, T), NaN where undefined.
 
         Raw values of several shards or sessions may be concatenated first, in the order of ``pairs``. Metrics that are
-        measured per prototype have a value for each of ``prototypes`` (P,) instead; what is resampled are the prototypes then.
+        measured per prototype have a value for each of ``prototypes`` (P,) instead; what is resampled are the
+        prototypes then.
         """
         metrics = list(next(iter(values.values())))
         of_prototypes = [metric for metric in metrics if metric in METRICS and METRICS[metric].of_prototypes]
         of_pairs = [metric for metric in metrics if metric not in of_prototypes]
         found = [_statistics(values, kind, seconds_per_map, seed) for kind in (of_pairs, of_prototypes) if kind]
-        bands = {localizer: {metric: _band(curve, seed) for metric, curve in each.items()}
-                 for localizer, each in (curves or {}).items()}
-        lists, prototype_lists = ({localizer: {metric: _numbers(each[metric]) for metric in kind} for localizer, each in values.items()}
-                                  for kind in (of_pairs, of_prototypes))
-        return cls(pairs, list(names), lists, [row for rows, _ in found for row in rows], [row for _, rows in found for row in rows],
-                   bands, list(classes or ()), [] if prototypes is None else prototypes.tolist(),
-                   prototype_lists if of_prototypes else {})
+        bands = {
+            localizer: {metric: _band(curve, seed) for metric, curve in each.items()}
+            for localizer, each in (curves or {}).items()
+        }
+        lists, prototype_lists = (
+            {localizer: {metric: _numbers(each[metric]) for metric in kind} for localizer, each in values.items()}
+            for kind in (of_pairs, of_prototypes)
+        )
+        return cls(
+            pairs,
+            list(names),
+            lists,
+            [row for rows, _ in found for row in rows],
+            [row for _, rows in found for row in rows],
+            bands,
+            list(classes or ()),
+            [] if prototypes is None else prototypes.tolist(),
+            prototype_lists if of_prototypes else {},
+        )
 
     @property
     def localizers(self) -> list[str]:
@@ -81,10 +103,17 @@ class Evaluation:
     def save(self, path: Path | str) -> None:
         """Write JSON; the file is whole or not there. Undefined values are ``null``."""
         path = Path(path)
-        content = {"rows": self.rows, "comparisons": self.comparisons, "curves": self.curves, "values": self.values,
-                   "pairs": {"positions": self.pairs.positions.tolist(), "prototypes": self.pairs.prototypes.tolist()},
-                   "names": self.names, "classes": self.classes, "prototypes": self.prototypes,
-                   "prototype_values": self.prototype_values}
+        content = {
+            "rows": self.rows,
+            "comparisons": self.comparisons,
+            "curves": self.curves,
+            "values": self.values,
+            "pairs": {"positions": self.pairs.positions.tolist(), "prototypes": self.pairs.prototypes.tolist()},
+            "names": self.names,
+            "classes": self.classes,
+            "prototypes": self.prototypes,
+            "prototype_values": self.prototype_values,
+        }
         partial = path.with_name(path.name + ".partial")
         lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in content.items())
         partial.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
@@ -126,7 +155,7 @@ class Evaluation:
         last = _pad(["n", *ranges, ""])
         room = max(1, width - len(first[0]) - len(last[0]) - 2)
         fitting = max(1, room // (max(len(column[0]) for column in columns) + 2))
-        blocks = [zip(first, *columns[start:start + fitting], last) for start in range(0, len(columns), fitting)]
+        blocks = [zip(first, *columns[start : start + fitting], last) for start in range(0, len(columns), fitting)]
         return "\n\n".join("\n".join("  ".join(line).rstrip() for line in block) for block in blocks)
 
     def verdict(self, a: str, b: str) -> str:
@@ -155,23 +184,42 @@ class Evaluation:
         return (max if _higher_is_better(metric) else min)(means)
 
 
-def _statistics(values: dict[str, dict[str, Tensor]], metrics: list[str], seconds_per_map: dict[str, float],
-                seed: int) -> tuple[list[dict], list[dict]]:
+def _statistics(
+    values: dict[str, dict[str, Tensor]], metrics: list[str], seconds_per_map: dict[str, float], seed: int
+) -> tuple[list[dict], list[dict]]:
     """Rows and comparisons of metrics whose values are of the same length."""
     keys = [(localizer, metric) for localizer in values for metric in metrics]
     contests = [(metric, a, b) for metric in metrics for a, b in itertools.combinations(values, 2)]
     columns = [values[localizer][metric].double() for localizer, metric in keys]
     differences = [values[a][metric].double() - values[b][metric].double() for metric, a, b in contests]
     intervals = bootstrap_means(torch.stack(columns + differences, 1), seed=seed)
-    rows = [{"localizer": localizer, "metric": metric, "mean": _number(found.mean), "ci_low": _number(found.low),
-             "ci_high": _number(found.high), "n": found.n, "seconds_per_map": _number(seconds_per_map[localizer])}
-            for (localizer, metric), found in zip(keys, intervals)]
+    rows = [
+        {
+            "localizer": localizer,
+            "metric": metric,
+            "mean": _number(found.mean),
+            "ci_low": _number(found.low),
+            "ci_high": _number(found.high),
+            "n": found.n,
+            "seconds_per_map": _number(seconds_per_map[localizer]),
+        }
+        for (localizer, metric), found in zip(keys, intervals)
+    ]
     comparisons = []
-    for (metric, a, b), found in zip(contests, intervals[len(keys):]):
+    for (metric, a, b), found in zip(contests, intervals[len(keys) :]):
         ahead = a if (found.mean > 0) == _higher_is_better(metric) else b
-        comparisons.append({"metric": metric, "a": a, "b": b, "difference": _number(found.mean),
-                            "ci_low": _number(found.low), "ci_high": _number(found.high),
-                            "better": ahead if found.excludes_zero else "undecided", "n": found.n})
+        comparisons.append(
+            {
+                "metric": metric,
+                "a": a,
+                "b": b,
+                "difference": _number(found.mean),
+                "ci_low": _number(found.low),
+                "ci_high": _number(found.high),
+                "better": ahead if found.excludes_zero else "undecided",
+                "n": found.n,
+            }
+        )
     return rows, comparisons
 
 

@@ -1,8 +1,10 @@
-"""Does a localizer reveal a planted shortcut? Detection on ``parts`` with a tag on one class (:mod:`protomask.data.shortcut`).
+"""Does a localizer reveal a planted shortcut? Detection on ``parts`` with a tag on one class
+(:mod:`protomask.data.shortcut`).
 
-That a prototype looks at the tag is not assumed but measured: taking off the tag costs more of its similarity than taking off any
-part of the creature, everything else equal. A localizer *detects* the shortcut in an image if its map points at the tag; it raises a
-*false alarm* if it points at the tag for a prototype whose similarity does not depend on it.
+That a prototype looks at the tag is not assumed but measured: taking off the tag costs more of its similarity than
+taking off any part of the creature, everything else equal. A localizer *detects* the shortcut in an image if its map
+points at the tag; it raises a *false alarm* if it points at the tag for a prototype whose similarity does not depend on
+it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from protomask.metrics.localization import TOLERANCE, energy_pointing, pointing_
 from protomask.metrics.statistics import bootstrap_mean, wilson
 
 LEAST = 0.05
-"""Of its similarity a prototype must lose so much without the tag to look at it; one that changes by less does not depend on it."""
+"""Of its similarity a prototype must lose so much without the tag to look at it; one that changes by less does not
+depend on it."""
 
 
 class TagPairs(NamedTuple):
@@ -40,8 +43,9 @@ class TagPairs(NamedTuple):
     """of the tagged images, with and without their tag"""
 
 
-def tag_pairs(network: PrototypeNetwork, data: TaggedParts, *, device: torch.device | str | None = None,
-              batch_size: int = 32) -> TagPairs:
+def tag_pairs(
+    network: PrototypeNetwork, data: TaggedParts, *, device: torch.device | str | None = None, batch_size: int = 32
+) -> TagPairs:
     """Which prototypes look at the tag in which images of the tagged class.
 
     Args:
@@ -56,12 +60,18 @@ def tag_pairs(network: PrototypeNetwork, data: TaggedParts, *, device: torch.dev
     positions = (data.labels == data.tagged).nonzero().flatten()
     device = device or device_of(network)
     # As it is, without the tag, without each part.
-    views = [data.__getitem__, data.without_tag, *(partial(data.without_part, part=part) for part in range(len(data.part_names)))]
+    views = [
+        data.__getitem__,
+        data.without_tag,
+        *(partial(data.without_part, part=part) for part in range(len(data.part_names))),
+    ]
     similarities, logits = [], []
     with frozen(network), torch.no_grad():
         for view in views:
-            found = [network(collate([view(position) for position in part.tolist()])["images"].to(device))
-                     for part in positions.split(batch_size)]
+            found = [
+                network(collate([view(position) for position in part.tolist()])["images"].to(device))
+                for part in positions.split(batch_size)
+            ]
             similarities.append(torch.cat([each.similarities for each in found]).float().cpu())
             logits.append(torch.cat([each.logits for each in found]).cpu())
     right = tuple(float(each.argmax(1).eq(data.tagged).float().mean()) for each in logits[:2])
@@ -71,13 +81,24 @@ def tag_pairs(network: PrototypeNetwork, data: TaggedParts, *, device: torch.dev
     own = network.prototype_classes.cpu() == data.tagged
     looking = _best(fall.masked_fill(~(own & main), -torch.inf))
     not_looking = _best(with_tag.masked_fill((fall.abs() >= LEAST) | (with_tag <= 0), -torch.inf))
-    return TagPairs(*(Pairs(positions[which >= 0], which[which >= 0]) for which in (looking, not_looking)), len(positions), right)
+    return TagPairs(
+        *(Pairs(positions[which >= 0], which[which >= 0]) for which in (looking, not_looking)), len(positions), right
+    )
 
 
-def detect(network: PrototypeNetwork, data: TaggedParts, localizers: dict[str, Callable], pairs: TagPairs, *,
-           device: torch.device | str | None = None, batch_size: int = 16, progress: bool = False) -> list[dict]:
-    """Rows ``localizer``, ``detected``, ``false_alarms`` (shares of the pairs, each with a Wilson interval), and ``energy``: the share
-    of the map on the tag where the prototype looks at it (with a bootstrap interval); an interval is (low, high).
+def detect(
+    network: PrototypeNetwork,
+    data: TaggedParts,
+    localizers: dict[str, Callable],
+    pairs: TagPairs,
+    *,
+    device: torch.device | str | None = None,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> list[dict]:
+    """Rows ``localizer``, ``detected``, ``false_alarms`` (shares of the pairs, each with a Wilson interval), and
+    ``energy``: the share of the map on the tag where the prototype looks at it (with a bootstrap interval); an interval
+    is (low, high).
 
     Pointing is the pointing game: the maximum lies on the tag or within 15 pixels of it at 224 x 224.
     """
@@ -88,7 +109,11 @@ def detect(network: PrototypeNetwork, data: TaggedParts, localizers: dict[str, C
             for kind, group in (("detected", pairs.looking), ("false_alarms", pairs.not_looking)):
                 hits, energy = _at_tag(network, data, localizer, group, device, batch_size)
                 share = float(hits.mean()) if len(hits) else None
-                row |= {kind: share, f"{kind}_interval": None if share is None else wilson(share, len(hits)), f"{kind}_n": len(hits)}
+                row |= {
+                    kind: share,
+                    f"{kind}_interval": None if share is None else wilson(share, len(hits)),
+                    f"{kind}_n": len(hits),
+                }
                 if kind == "detected":
                     mean = bootstrap_mean(energy) if len(energy) else None
                     row |= {"energy": mean and mean.mean, "energy_interval": mean and (mean.low, mean.high)}
@@ -97,8 +122,14 @@ def detect(network: PrototypeNetwork, data: TaggedParts, localizers: dict[str, C
     return rows
 
 
-def _at_tag(network: PrototypeNetwork, data: TaggedParts, localizer: Callable, pairs: Pairs, device: torch.device | str,
-            batch_size: int) -> tuple[Tensor, Tensor]:
+def _at_tag(
+    network: PrototypeNetwork,
+    data: TaggedParts,
+    localizer: Callable,
+    pairs: Pairs,
+    device: torch.device | str,
+    batch_size: int,
+) -> tuple[Tensor, Tensor]:
     """Does each map point at the tag (0 or 1), and how much of it lies there? (n,) each."""
     if not len(pairs):
         return torch.empty(0), torch.empty(0)

@@ -1,5 +1,5 @@
-"""What an evaluation has computed already, on disk: a second metric costs no second localisation, and an interrupted evaluation
-goes on where it was."""
+"""What an evaluation has computed already, on disk: a second metric costs no second localisation, and an interrupted
+evaluation goes on where it was."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from protomask.explainable import held_modules
 class Store:
     """Tensors by name, in a folder of safetensors files; each :meth:`put` writes one, whole or not at all.
 
-    Several processes may write into one folder: a name always stands for the same tensor. A damaged file counts as absent. The
-    tensors of one file are in memory at a time.
+    Several processes may write into one folder: a name always stands for the same tensor. A damaged file counts as
+    absent. The tensors of one file are in memory at a time.
 
     Args:
         folder: made when first written to; None keeps nothing.
@@ -85,9 +85,9 @@ class _Gone(Exception):
 def stores(cache: Path | None, explained: object, name: str, localizer: object) -> tuple[Store, Store]:
     """Where a localizer's maps of a network are kept, and where what metrics measured on them.
 
-    They are found again by the network's weights, by the localizer's repr and by the source code of localizers and metrics: whatever
-    could change a figure. What cannot be told apart, a localizer without a repr of its own or an explained object without weights,
-    is not kept.
+    They are found again by the network's weights, by the localizer's repr and by the source code of localizers and
+    metrics: whatever could change a figure. What cannot be told apart, a localizer without a repr of its own or an
+    explained object without weights, is not kept.
     """
     if cache is None or " at 0x" in repr(localizer):
         return Store(None), Store(None)
@@ -99,7 +99,8 @@ def stores(cache: Path | None, explained: object, name: str, localizer: object) 
 
 
 def fingerprint(explained: object) -> str | None:
-    """16 hexadecimal digits of the kind and every weight of the modules that ``explained`` is or holds; None without any."""
+    """16 hexadecimal digits of the kind and every weight of the modules that ``explained`` is or holds; None without
+    any."""
     digest, count = hashlib.blake2b(repr(type(explained)).encode(), digest_size=8), 0
     for module in held_modules(explained):
         digest.update(repr(module).encode())
@@ -113,8 +114,10 @@ def fingerprint(explained: object) -> str | None:
 def image_names(images: Tensor, index: Tensor) -> list[str]:
     """A name of each pair: by the image's content and the index."""
     content = images.detach().cpu().contiguous()
-    return [f"{hashlib.blake2b(image.numpy().tobytes() + str(tuple(image.shape)).encode(), digest_size=8).hexdigest()}-{number}"
-            for image, number in zip(content, index.tolist())]
+    return [
+        f"{hashlib.blake2b(image.numpy().tobytes() + str(tuple(image.shape)).encode(), digest_size=8).hexdigest()}-{number}"
+        for image, number in zip(content, index.tolist())
+    ]
 
 
 def truth_names(names: Iterable[str], *truths: Iterable[Tensor] | None) -> list[str]:
@@ -136,7 +139,9 @@ def _source(localizer: object) -> str:
 
 def _code(room, *beside: str) -> str:
     """A digest of a package's source files, and of the named ones beside this file."""
-    files = sorted(Path(room.__file__).parent.glob("*.py")) + [Path(__file__).with_name(f"{name}.py") for name in beside]
+    files = sorted(Path(room.__file__).parent.glob("*.py")) + [
+        Path(__file__).with_name(f"{name}.py") for name in beside
+    ]
     return _digest([file.read_text(encoding="utf-8") for file in files if file.is_file()])
 
 

@@ -40,7 +40,8 @@ def as_csv(rows: Iterable[dict], columns: Sequence[str] = ROWS) -> str:
 
 
 def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
-    """The table, the verdicts between every two localizers, and what the numbers are; per class, too, if ``classes``."""
+    """The table, the verdicts between every two localizers, and what the numbers are; per class, too, if
+    ``classes``."""
     found = {(row["localizer"], row["metric"]): row for row in evaluation.rows}
     lines = [_line(["metric", *evaluation.localizers, "n"]), _line(["---"] * (len(evaluation.localizers) + 2))]
     for metric in evaluation.metrics:
@@ -53,8 +54,11 @@ def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
     seconds = [found[localizer, evaluation.metrics[0]]["seconds_per_map"] for localizer in evaluation.localizers]
     lines.append(_line(["seconds per map", *(f"{each:.3g}" for each in seconds), ""]))
     verdicts = [f"- {evaluation.verdict(a, b)}." for a, b in itertools.combinations(evaluation.localizers, 2)]
-    parts = ["# Evaluation", "\n".join(lines),
-             "Mean and bootstrapped 95 % interval; an arrow says which way is better; bold: the best mean."]
+    parts = [
+        "# Evaluation",
+        "\n".join(lines),
+        "Mean and bootstrapped 95 % interval; an arrow says which way is better; bold: the best mean.",
+    ]
     if verdicts:
         parts.append("Paired differences whose 95 % interval excludes zero:\n\n" + "\n".join(verdicts))
     if classes:
@@ -65,20 +69,30 @@ def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
 def class_table(evaluation: Evaluation, metric: str) -> str:
     """One metric, classes down and localizers across, for the terminal."""
     rows = _by_class(evaluation, metric)
-    lines = [[f"{metric} {_arrow(metric)}", *evaluation.localizers, "n"],
-             *([name, *(_mean(row) for row in each), str(max(row["n"] for row in each))] for name, each in rows.items())]
+    lines = [
+        [f"{metric} {_arrow(metric)}", *evaluation.localizers, "n"],
+        *([name, *(_mean(row) for row in each), str(max(row["n"] for row in each))] for name, each in rows.items()),
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
-                     for line in lines)
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
+        for line in lines
+    )
 
 
 def _class_tables(evaluation: Evaluation) -> str:
     tables = []
     for metric in next(iter(evaluation.values.values())):
         rows = _by_class(evaluation, metric)
-        tables.append("\n".join([_line([f"{metric} {_arrow(metric)}", *evaluation.localizers, "n"]),
-                                 _line(["---"] * (len(evaluation.localizers) + 2)),
-                                 *(_line([name, *map(_mean, each), max(row["n"] for row in each)]) for name, each in rows.items())]))
+        tables.append(
+            "\n".join(
+                [
+                    _line([f"{metric} {_arrow(metric)}", *evaluation.localizers, "n"]),
+                    _line(["---"] * (len(evaluation.localizers) + 2)),
+                    *(_line([name, *map(_mean, each), max(row["n"] for row in each)]) for name, each in rows.items()),
+                ]
+            )
+        )
     return "\n\n".join(tables)
 
 

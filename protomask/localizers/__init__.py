@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from protomask.localizers.base import Localizer
 
 GROUP = "protomask.localizers"
-BUILT_IN = {"mdm": "mdm:MDM", "hdm": "hdm:HDM", "neuromask": "neuromask:NeuroMask", "similarity": "similarity:Similarity",
-            "meaningful": "meaningful:MeaningfulPerturbation", "extremal": "extremal:ExtremalPerturbation",
-            "random": "baselines:RandomMap", "center": "baselines:CenterMap",
-            "gradcam": "gradcam:GradCAM", "score-cam": "scorecam:ScoreCAM", "rise": "rise:RISE", "occlusion": "captum_methods:Occlusion",
-            "integrated-gradients": "captum_methods:IntegratedGradients", "smoothgrad": "captum_methods:SmoothGrad",
-            "receptive-field": "receptive:ReceptiveField"}
+BUILT_IN = {
+    "mdm": "mdm:MDM",
+    "hdm": "hdm:HDM",
+    "neuromask": "neuromask:NeuroMask",
+    "similarity": "similarity:Similarity",
+    "meaningful": "meaningful:MeaningfulPerturbation",
+    "extremal": "extremal:ExtremalPerturbation",
+    "random": "baselines:RandomMap",
+    "center": "baselines:CenterMap",
+    "gradcam": "gradcam:GradCAM",
+    "score-cam": "scorecam:ScoreCAM",
+    "rise": "rise:RISE",
+    "occlusion": "captum_methods:Occlusion",
+    "integrated-gradients": "captum_methods:IntegratedGradients",
+    "smoothgrad": "captum_methods:SmoothGrad",
+    "receptive-field": "receptive:ReceptiveField",
+}
 """name -> module:class within this package; ours first, then baselines, then the methods to compare with"""
 
 _HOMES = {"Localizer": "base", **{place.split(":")[1]: place.split(":")[0] for place in BUILT_IN.values()}}
@@ -57,8 +68,10 @@ def _load(point: EntryPoint) -> Localizer:
         found = point.load()
         localizer = found() if isinstance(found, type) else found
     except Exception as error:
-        raise InputError(f"localizer {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
-                         "mend or uninstall the package that registers it") from error
+        raise InputError(
+            f"localizer {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
+            "mend or uninstall the package that registers it"
+        ) from error
     if not callable(localizer):
         raise InputError(f"localizer {point.name!r} ({point.value}) is no localizer: it cannot be called")
     return localizer

@@ -19,7 +19,8 @@ class Localizer(Protocol):
     """Says where in an image a score comes from.
 
     Localizers are frozen dataclasses: the fields are the settings, the repr goes into files. They leave the model's
-    mode, gradients and hooks as they were, also after an exception, and a batch gives what a loop over its images gives.
+    mode, gradients and hooks as they were, also after an exception, and a batch gives what a loop over its images
+    gives.
     """
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
@@ -47,24 +48,27 @@ def check_pairs(images: Tensor, index: Tensor) -> None:
     if not images.is_floating_point():
         raise InputError(f"images are {images.dtype}; give floating point, normalised as the model expects")
     if index.shape != images.shape[:1] or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise InputError(f"index is {index.dtype} of shape {tuple(index.shape)}; give one integer per image, "
-                         f"here ({len(images)},)")
+        raise InputError(
+            f"index is {index.dtype} of shape {tuple(index.shape)}; give one integer per image, here ({len(images)},)"
+        )
     if index.device != images.device:
         raise InputError(f"images are on {images.device} and index on {index.device}; put both on the model's device")
 
 
 def together(batch_size: int | None, images: Tensor) -> int:
-    """How many of ``images`` (..., H, W) go through the model at once: ``batch_size``, or where it is None a fitting number.
+    """How many of ``images`` (..., H, W) go through the model at once: ``batch_size``, or where it is None a fitting
+    number.
 
-    That is 64 on an accelerator, and on a processor 8 of 224 x 224, of smaller images as many more, up to 32, of larger ones fewer: with
-    more, the features leave the processor's cache.
+    That is 64 on an accelerator, and on a processor 8 of 224 x 224, of smaller images as many more, up to 32, of larger
+    ones fewer: with more, the features leave the processor's cache.
     """
     fitting = round(8 * 224 * 224 / images.shape[-2:].numel())
     return batch_size or (64 if images.device.type != "cpu" else min(max(fitting, 1), 32))
 
 
 def in_parts(count: int, at_once: int, work: Callable[[slice], T]) -> list[T]:
-    """``work`` on the numbers below ``count``, ``at_once`` of them at a time; half as many, and again, where memory does not suffice."""
+    """``work`` on the numbers below ``count``, ``at_once`` of them at a time; half as many, and again, where memory
+    does not suffice."""
     results, start = [], 0
     while start < count:
         try:

@@ -43,4 +43,4 @@ class CenterMap:
 
 def _bell(side: int, width: float, device: torch.device) -> Tensor:
     offset = (torch.arange(side, device=device) + 0.5) / side - 0.5
-    return torch.exp(-offset**2 / (2 * width**2))
+    return torch.exp(-(offset**2) / (2 * width**2))

@@ -1,7 +1,7 @@
 """Integrated gradients, SmoothGrad and occlusion, computed by captum (``pip install protomask[compare]``).
 
-Pairs come one after the other, each one's perturbed images in batches: memory stays bounded, and what is random is drawn
-anew from the seed for each pair, so that a batch gives what a loop gives.
+Pairs come one after the other, each one's perturbed images in batches: memory stays bounded, and what is random is
+drawn anew from the seed for each pair, so that a batch gives what a loop gives.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Score = Callable[[Tensor, Tensor], Tensor]
 class IntegratedGradients:
     """Integrated gradients (Sundararajan, Taly, Yan, ICML 2017): (x - r) * mean of ds/dx on the way from r to x.
 
-    The baseline r is zero after normalisation, the mean colour. Channels are merged, and the greatest values clipped, as in
-    the authors' visualisation code (PAIR saliency): sum of absolute values, clipped at the 99th percentile. Published for
-    softmax probabilities: ``Classifier(model, score="probability")``.
+    The baseline r is zero after normalisation, the mean colour. Channels are merged, and the greatest values clipped,
+    as in the authors' visualisation code (PAIR saliency): sum of absolute values, clipped at the 99th percentile.
+    Published for softmax probabilities: ``Classifier(model, score="probability")``.
 
     Args:
         steps: points on the way (Gauss-Legendre), each a forward-backward pass.
@@ -109,12 +109,13 @@ class SmoothGrad:
 class Occlusion:
     """Occlusion (Zeiler and Fergus, ECCV 2014): the fall of the score where a sliding window hides the image.
 
-    The window shows zero after normalisation, the mean colour; where windows overlap, their falls are averaged (captum). Rises
-    of the score count as zero. Published for softmax probabilities: ``Classifier(model, score="probability")``.
+    The window shows zero after normalisation, the mean colour; where windows overlap, their falls are averaged
+    (captum). Rises of the score count as zero. Published for softmax probabilities: ``Classifier(model,
+    score="probability")``.
 
     Args:
-        window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image, rounded up. At
-            224 x 224, 15 and 8 are 785 forward passes.
+        window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image, rounded
+            up. At 224 x 224, 15 and 8 are 785 forward passes.
         batch_size: windows computed together; None: as fits (:func:`protomask.localizers.base.together`).
     """
 

@@ -1,4 +1,5 @@
-"""Extremal perturbation (Fong, Patrick, Vedaldi, ICCV 2019, arXiv 1910.08485): masks of a given area, to compare with."""
+"""Extremal perturbation (Fong, Patrick, Vedaldi, ICCV 2019, arXiv 1910.08485): masks of a given area, to compare
+with."""
 
 from __future__ import annotations
 
@@ -29,14 +30,14 @@ class ExtremalPerturbation:
     """The smooth mask of a given area that keeps the score highest (the preservation game); the mean over ``areas``.
 
     Known, from the paper and the authors' code (TorchRay), for a vector m in [0, 1] of one cell per 7 pixels at 224:
-    maximise  s(x blurred where M hides it)  -  lambda mean((sorted M - step of the area)^2); lambda starts at 300 and grows
-    by 0.35 % a step; M = smooth maximum over cells of k(distance / 21 pixels) m, k(z) = exp(-2 max(0, z - 1/2)^2), weights
-    softmax(20 k m); hiding is by 8 levels of blur up to sigma 20; every second step sees the image mirrored; SGD 0.01,
-    momentum and dampening 0.9, 800 steps, all-ones start.
+    maximise  s(x blurred where M hides it)  -  lambda mean((sorted M - step of the area)^2); lambda starts at 300 and
+    grows by 0.35 % a step; M = smooth maximum over cells of k(distance / 21 pixels) m, k(z) = exp(-2 max(0, z -
+    1/2)^2), weights softmax(20 k m); hiding is by 8 levels of blur up to sigma 20; every second step sees the image
+    mirrored; SGD 0.01, momentum and dampening 0.9, 800 steps, all-ones start.
 
-    Reconstruction: the area is counted within the image (TorchRay: with a margin of 21 pixels); M is computed at 4 x 4 points
-    of a cell and interpolated; lengths in pixels grow with the image's shorter side; a score that is neither logit nor
-    log-probability is a reward of 10 times its share of the whole image's.
+    Reconstruction: the area is counted within the image (TorchRay: with a margin of 21 pixels); M is computed at 4 x 4
+    points of a cell and interpolated; lengths in pixels grow with the image's shorter side; a score that is neither
+    logit nor log-probability is a reward of 10 times its share of the whole image's.
 
     Args:
         areas: shares of the image, each a mask of its own; TorchRay's default is one of 0.1.
@@ -63,18 +64,33 @@ class ExtremalPerturbation:
         if not self.areas or not all(0 < area < 1 for area in self.areas):
             raise InputError(f"ExtremalPerturbation: areas are {self.areas}; give at least one, each between 0 and 1")
         if self.steps < 1 or self.levels < 2 or self.cell < 1 or self.reach <= 0:
-            raise InputError(f"ExtremalPerturbation: steps={self.steps}, levels={self.levels}, cell={self.cell}, "
-                             f"reach={self.reach}; give at least 1, 2, 1 and more than 0")
+            raise InputError(
+                f"ExtremalPerturbation: steps={self.steps}, levels={self.levels}, cell={self.cell}, "
+                f"reach={self.reach}; give at least 1, 2, 1 and more than 0"
+            )
         if self.precision not in PRECISIONS:
-            raise InputError(f"ExtremalPerturbation: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+            raise InputError(
+                f"ExtremalPerturbation: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}"
+            )
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
         explained = faster(explained, images, index, self.precision)
-        masks = [learn_masks(explained, images, index, _Preservation(self, explained, area), steps=self.steps,
-                             optimiser=Momentum(self.rate), batch_size=self.batch_size, progress=progress,
-                             description=f"extremal {area:g}").result for area in self.areas]
+        masks = [
+            learn_masks(
+                explained,
+                images,
+                index,
+                _Preservation(self, explained, area),
+                steps=self.steps,
+                optimiser=Momentum(self.rate),
+                batch_size=self.batch_size,
+                progress=progress,
+                description=f"extremal {area:g}",
+            ).result
+            for area in self.areas
+        ]
         return min_max(sum(masks) / len(masks))
 
 
@@ -91,7 +107,9 @@ class _Preservation:
         scale = min(pairs.image_size) / 224
         cells = grid_shape(max(round(224 / settings.cell), 1), pairs.image_size)
         pairs.learned["cells"] = pairs.images.new_ones(len(pairs), 1, *cells)
-        sigmas = [settings.image_blur * scale * (1 - level / (settings.levels - 1)) for level in range(settings.levels - 1)]
+        sigmas = [
+            settings.image_blur * scale * (1 - level / (settings.levels - 1)) for level in range(settings.levels - 1)
+        ]
         pairs.fixed["levels"] = torch.stack([*(blurred(pairs.images, sigma) for sigma in sigmas), pairs.images], 1)
 
     def mask(self, pairs: Pairs) -> Tensor:
@@ -116,7 +134,7 @@ class _Preservation:
         error = (values - shown.to(values)).square().mean(1)
         known = getattr(self.explained, "kind", None) in ("logit", "log-probability")
         reward = scores[0] if known else 10 * scores[0] / pairs.score.abs().clamp_min(1e-6)
-        growth = (settings.growth ** pairs.step).to(error, non_blocking=True)
+        growth = (settings.growth**pairs.step).to(error, non_blocking=True)
         return settings.area_weight * growth * error - reward
 
     def after_step(self, pairs: Pairs) -> None:
@@ -129,8 +147,8 @@ class _Preservation:
 def smooth_maximum(cells: Tensor, reach: float) -> Tensor:
     """The mask of ``cells`` (B, 1, h, w), at 4 x 4 points of each cell: (B, 1, 4h, 4w).
 
-    At a point u: the mean of z_i = k(|u - i| / reach) m_i over the cells i around, weighted by softmax(20 z); ``reach`` and the
-    distances are in cells. A single cell of one gives a disc of radius ``reach`` / 2 with a soft edge.
+    At a point u: the mean of z_i = k(|u - i| / reach) m_i over the cells i around, weighted by softmax(20 z); ``reach``
+    and the distances are in cells. A single cell of one gives a disc of radius ``reach`` / 2 with a soft edge.
     """
     radius = 1 + math.ceil(reach)
     kernel = _kernel(reach, radius).to(cells)

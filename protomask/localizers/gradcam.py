@@ -19,8 +19,8 @@ from protomask.localizers.layers import find_layer
 class GradCAM:
     """relu(sum_k a_k A_k), a_k the mean of ds/dA_k over the positions of the feature map A, upsampled bilinearly.
 
-    The same as captum's ``LayerGradCam``, which averages over the wrong axes where a network keeps its channels last, and
-    knows no tokens. Published for logits: ``Classifier(model, score="logit")``.
+    The same as captum's ``LayerGradCam``, which averages over the wrong axes where a network keeps its channels last,
+    and knows no tokens. Published for logits: ``Classifier(model, score="logit")``.
 
     Args:
         layer: name of the module whose output is A, as in ``model.named_modules()``. None: the last feature map; of a

@@ -23,7 +23,7 @@ def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) 
         scores = explained.score(images, index)
         if not scores.requires_grad:
             return scores, None
-        gradients, = torch.autograd.grad(scores.sum(), images, materialize_grads=True)
+        (gradients,) = torch.autograd.grad(scores.sum(), images, materialize_grads=True)
     return scores.detach(), gradients
 
 
@@ -31,8 +31,8 @@ def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) 
 class Graphed:
     """``explained``, its passes recorded once for each shape of a small batch and replayed from then on.
 
-    What Python does along the way is left out then, so it is for models that do nothing but compute. What cannot be recorded (a
-    model that waits for the device, say) runs as usual.
+    What Python does along the way is left out then, so it is for models that do nothing but compute. What cannot be
+    recorded (a model that waits for the device, say) runs as usual.
     """
 
     explained: Explainable
@@ -55,7 +55,9 @@ class Graphed:
             return scores_and_gradients(self.explained, images, index)
         # A pass as usual first: it warms up what the next one is recorded with, and shows whether that is possible.
         usual, waits = watched(self.explained, images, index)
-        self.recorded[images.shape] = None if waits or usual[1] is None else record(self.explained, images, index, usual)
+        self.recorded[images.shape] = (
+            None if waits or usual[1] is None else record(self.explained, images, index, usual)
+        )
         return usual
 
 
@@ -101,12 +103,18 @@ def record(explained: Explainable, images: Tensor, index: Tensor, usual: tuple[T
             scores, gradients = scores_and_gradients(explained, images, index)
     except RuntimeError as error:
         # The device's random generator thinks itself recorded until the next recording that ends well.
-        with suppress(RuntimeError), torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        with (
+            suppress(RuntimeError),
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(torch.cuda.CUDAGraph()),
+        ):
             index.add_(0)
         if isinstance(error, torch.OutOfMemoryError):
             raise
         return None
     recording = Recording(graph, images, index, scores, gradients)
-    alike = (torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * expected.abs().amax().item(), equal_nan=True)
-             for found, expected in zip(recording(images, index), usual))
+    alike = (
+        torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * expected.abs().amax().item(), equal_nan=True)
+        for found, expected in zip(recording(images, index), usual)
+    )
     return recording if all(alike) else None

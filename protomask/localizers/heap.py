@@ -16,10 +16,10 @@ MIB = 1 << 20
 def kept_memory(device: str = "cpu") -> Iterator[None]:
     """Inside, glibc keeps what is freed for the next allocation, up to 2 GiB.
 
-    By itself it gives large tensors back to the system at once and takes them, zeroed page by page, again: once for every
-    layer of every pass, an eighth of the time of learning a mask. On leaving, the limits are those that glibc comes to by itself
-    in a process with large tensors. Does nothing where another C library is at work, where the environment sets glibc's
-    limits, or on another ``device`` than the CPU.
+    By itself it gives large tensors back to the system at once and takes them, zeroed page by page, again: once for
+    every layer of every pass, an eighth of the time of learning a mask. On leaving, the limits are those that glibc
+    comes to by itself in a process with large tensors. Does nothing where another C library is at work, where the
+    environment sets glibc's limits, or on another ``device`` than the CPU.
     """
     given = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
     set_limit = None if given or device != "cpu" else _mallopt()

@@ -25,7 +25,8 @@ class Layer:
     output: Tensor | None = None
 
     def as_map(self, values: Tensor | None, image_size: tuple[int, int]) -> Tensor:
-        """The output, or the gradient at it, as (B, C, h, w): from maps of either layout or from a Transformer's tokens.
+        """The output, or the gradient at it, as (B, C, h, w): from maps of either layout or from a Transformer's
+        tokens.
 
         Raises:
             InputError: the layer did not run, or its output is no map.
@@ -60,8 +61,8 @@ class Layer:
 def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str | None, method: str) -> Layer:
     """The layer of that name, or else the last feature map.
 
-    Of a prototype network that is the map of its backbone, before the prototypes; of a classifier the output with more than one
-    row and column that is computed last.
+    Of a prototype network that is the map of its backbone, before the prototypes; of a classifier the output with more
+    than one row and column that is computed last.
 
     Args:
         explained: a model, or something that holds one.

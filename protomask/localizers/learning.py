@@ -66,8 +66,11 @@ class Pairs:
         changed = {}
         for name, value in vars(self).items():
             beside = getattr(other, name)
-            changed[name] = ({key: function(value[key], beside[key]) for key in value} if isinstance(value, dict)
-                             else function(value, beside))
+            changed[name] = (
+                {key: function(value[key], beside[key]) for key in value}
+                if isinstance(value, dict)
+                else function(value, beside)
+            )
         return replace(self, **changed)
 
 
@@ -91,7 +94,8 @@ class MaskProblem(Protocol):
         ...
 
     def after_step(self, pairs: Pairs) -> None:
-        """Called without gradient after each step: keep ``pairs.learned`` in bounds (in place), update ``pairs.fixed``."""
+        """Called without gradient after each step: keep ``pairs.learned`` in bounds (in place), update
+        ``pairs.fixed``."""
         ...
 
     def result(self, pairs: Pairs) -> Tensor:
@@ -110,9 +114,20 @@ class Learned(NamedTuple):
     """(N,) long: steps made"""
 
 
-def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, *, steps: int,
-                optimiser: Optimiser = Adam(), batch_size: int | None = None, tolerance: float | None = None,
-                patience: int = 5, progress: bool = False, description: str = "masks") -> Learned:
+def learn_masks(
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    problem: MaskProblem,
+    *,
+    steps: int,
+    optimiser: Optimiser = Adam(),
+    batch_size: int | None = None,
+    tolerance: float | None = None,
+    patience: int = 5,
+    progress: bool = False,
+    description: str = "masks",
+) -> Learned:
     """Minimise ``problem.loss`` for every pair.
 
     Works under ``no_grad`` and ``inference_mode``, too. The model is in evaluation mode meanwhile and left as it was;
@@ -126,8 +141,8 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
         steps: at most this many for each pair.
         optimiser: how a gradient becomes a step.
         batch_size: pairs optimised together, and images in the network at once, at most; None: as fits
-            (:func:`protomask.localizers.base.together`). Halved, and halved again, while an accelerator has not enough memory.
-            Does not change the result, but for rounding.
+            (:func:`protomask.localizers.base.together`). Halved, and halved again, while an accelerator has not enough
+            memory. Does not change the result, but for rounding.
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
         patience: see ``tolerance``.
@@ -144,7 +159,10 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     count, entered, active, waiting = len(index), 0, None, []
-    with _learning(explained, images.device), tqdm(total=count, desc=description, unit="map", disable=not progress) as bar:
+    with (
+        _learning(explained, images.device),
+        tqdm(total=count, desc=description, unit="map", disable=not progress) as bar,
+    ):
         while entered < count or active is not None or waiting:
             try:
                 room = batch_size - (0 if active is None else len(active))
@@ -152,7 +170,9 @@ def learn_masks(explained: Explainable, images: Tensor, index: Tensor, problem: 
                     if waiting:
                         new = waiting.pop()
                     else:
-                        new = _enter(explained, images, index, problem, optimiser, range(entered, min(entered + room, count)))
+                        new = _enter(
+                            explained, images, index, problem, optimiser, range(entered, min(entered + room, count))
+                        )
                         entered += len(new)
                     active = new if active is None else active.join(new)
                 if len(active) > batch_size:
@@ -189,8 +209,9 @@ def _learning(explained: Explainable, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _enter(explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Optimiser,
-           positions: range) -> Pairs:
+def _enter(
+    explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Optimiser, positions: range
+) -> Pairs:
     """The pairs at ``positions``, ready for their first step."""
     part = slice(positions.start, positions.stop)
     # A clone, because tensors made under inference mode cannot take part in a backward pass.
@@ -201,15 +222,24 @@ def _enter(explained: Explainable, images: Tensor, index: Tensor, problem: MaskP
         score = _checked(explained.score(chosen, index), explained, index).detach().nan_to_num(0.0, 0.0, 0.0)
         pairs = Pairs(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
         problem.begin(pairs)
-        pairs.moments = {f"{name}.{number}": state for name, value in pairs.learned.items()
-                         for number, state in enumerate(optimiser.begin(value))}
+        pairs.moments = {
+            f"{name}.{number}": state
+            for name, value in pairs.learned.items()
+            for number, state in enumerate(optimiser.begin(value))
+        }
         pairs.moments["least"] = torch.full_like(score, torch.inf)
         pairs.moments["stale"] = torch.zeros_like(position)
     return pairs
 
 
-def _step(explained: Explainable, problem: MaskProblem, optimiser: Optimiser, pairs: Pairs, tolerance: float | None,
-          batch_size: int) -> None:
+def _step(
+    explained: Explainable,
+    problem: MaskProblem,
+    optimiser: Optimiser,
+    pairs: Pairs,
+    tolerance: float | None,
+    batch_size: int,
+) -> None:
     """One step of every pair, in place."""
     learned = {name: value.detach().requires_grad_() for name, value in pairs.learned.items()}
     pairs.learned = learned
@@ -233,8 +263,8 @@ def _step(explained: Explainable, problem: MaskProblem, optimiser: Optimiser, pa
 class _ScoresOfViews(torch.autograd.Function):
     """(V, B) scores of V views (B, 3, H, W) each, at most ``at_once`` images in the network at a time.
 
-    The gradients are taken along with the scores, one part after the other: the network's features are gone before the next
-    part comes, so that memory depends on ``at_once`` alone, and a processor finds them in its cache.
+    The gradients are taken along with the scores, one part after the other: the network's features are gone before the
+    next part comes, so that memory depends on ``at_once`` alone, and a processor finds them in its cache.
     """
 
     @staticmethod
@@ -246,20 +276,24 @@ class _ScoresOfViews(torch.autograd.Function):
                 score, gradient = scores_and_gradients(explained, images, of)
                 scores.append(_checked(score, explained, of))
                 if gradient is None:
-                    raise InputError(f"the score of {type(explained).__name__} has no gradient with respect to the images; "
-                                     "learned masks need one")
+                    raise InputError(
+                        f"the score of {type(explained).__name__} has no gradient with respect to the images; "
+                        "learned masks need one"
+                    )
                 gradients.append(gradient)
         context.save_for_backward(torch.cat(gradients))
         return torch.cat(scores).view(len(views), len(index))
 
     @staticmethod
     def backward(context, weights: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, = context.saved_tensors
+        (gradients,) = context.saved_tensors
         return None, None, None, *(weights.reshape(-1, 1, 1, 1) * gradients).split(weights.shape[1])
 
 
 def _checked(scores: Tensor, explained: Explainable, index: Tensor) -> Tensor:
     if scores.shape != index.shape:
-        raise InputError(f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
-                         f"it must give one score per image, ({len(index)},)")
+        raise InputError(
+            f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
+            f"it must give one score per image, ({len(index)},)"
+        )
     return scores

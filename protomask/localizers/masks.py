@@ -32,7 +32,8 @@ def grid_shape(size: int, image_size: tuple[int, int]) -> tuple[int, int]:
 def upsample(vectors: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Mask vectors (B, 1, h, w) as masks (B, 1, H, W): bilinear between the centres of the cells.
 
-    By two matrix products, whose gradient is as fast, and on CUDA, unlike that of ``F.interpolate``, the same every time.
+    By two matrix products, whose gradient is as fast, and on CUDA, unlike that of ``F.interpolate``, the same every
+    time.
     """
     if tuple(vectors.shape[-2:]) == image_size:
         return vectors
@@ -73,19 +74,25 @@ def black(explained: Explainable, images: Tensor) -> Tensor:
     """
     mean, std = getattr(explained, "mean", None), getattr(explained, "std", None)
     if mean is None or std is None:
-        raise InputError(f"hiding in black needs the normalisation, which {type(explained).__name__} does not know; give it, "
-                         "for example Classifier(model, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))")
-    mean, std = (torch.as_tensor(value, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) for value in (mean, std))
+        raise InputError(
+            f"hiding in black needs the normalisation, which {type(explained).__name__} does not know; give it, "
+            "for example Classifier(model, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))"
+        )
+    mean, std = (
+        torch.as_tensor(value, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) for value in (mean, std)
+    )
     return -mean / std
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Separable Gaussian blur of (B, C, H, W), ``sigma`` in pixels, cut off at two sigma; edges replicated. Channels last, as the loop's images."""
+    """Separable Gaussian blur of (B, C, H, W), ``sigma`` in pixels, cut off at two sigma; edges replicated. Channels
+    last, as the loop's images."""
     return _along_both(_blurring, images, tuple(images.shape[-2:]), sigma).contiguous(memory_format=torch.channels_last)
 
 
 def _along_both(matrix: Callable[..., Tensor], maps: Tensor, size: tuple[int, int], *settings: float) -> Tensor:
-    """What is linear and separable: ``matrix(new, old, ...)``, (new, old), along the rows and the columns of ``maps`` (..., h, w)."""
+    """What is linear and separable: ``matrix(new, old, ...)``, (new, old), along the rows and the columns of ``maps``
+    (..., h, w)."""
     rows, columns = (matrix(new, old, *settings, maps.dtype, maps.device) for new, old in zip(size, maps.shape[-2:]))
     with full_precision(maps.device):
         return rows @ maps @ columns.T
@@ -104,7 +111,7 @@ def _blurring(new: int, old: int, sigma: float, dtype: torch.dtype, device: torc
     reach = max(int(2 * sigma), 1)
     with torch.inference_mode(False), torch.no_grad():
         offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        weights = torch.exp(-offset**2 / (2 * max(sigma, 1e-3)**2))
+        weights = torch.exp(-(offset**2) / (2 * max(sigma, 1e-3) ** 2))
         pixels = F.pad(torch.eye(old, dtype=torch.float64)[:, None], (reach, reach), mode="replicate")
         return F.conv1d(pixels, (weights / weights.sum())[None, None])[:, 0].T.to(device, dtype)
 
@@ -118,7 +125,7 @@ def seeded_noise(images: Tensor, index: Tensor, count: int, seed: int) -> Tensor
     bits = images.detach().float().contiguous().view(torch.int32).flatten(1).long()
     place = torch.arange(max(bits.shape[1], count), device=images.device)
     # An odd factor per pixel, so that equal pixels in other places give other keys; sums of integers have no rounding.
-    key = (bits * (_hash(place[:bits.shape[1]]) | 1)).sum(1) + _hash(index.long() + 1)
+    key = (bits * (_hash(place[: bits.shape[1]]) | 1)).sum(1) + _hash(index.long() + 1)
     key = _hash(_hash(key) + _hash(torch.tensor(seed, device=images.device) + 0x5EED))
     return (_hash(_hash(place[None, :count]) + key[:, None]) >> 8).float() / (1 << 24)
 

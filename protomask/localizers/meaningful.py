@@ -1,4 +1,5 @@
-"""Meaningful perturbation (Fong and Vedaldi, ICCV 2017, arXiv 1704.03296): the classical learned mask, to compare with."""
+"""Meaningful perturbation (Fong and Vedaldi, ICCV 2017, arXiv 1704.03296): the classical learned mask, to compare
+with."""
 
 from __future__ import annotations
 
@@ -23,12 +24,12 @@ class MeaningfulPerturbation:
 
     Known from the paper, for a mask m of 28 x 28 cells at 224 pixels in [0, 1] (1 keeps the image): minimise
     f(x M + blur(x) (1 - M))  +  l1 sum|1 - m|  +  tv sum_cells |grad m|^3, M = m upsampled, then blurred with sigma 5;
-    f the probability of the class, blur of sigma 10, image moved at random by up to 4 pixels in each step, Adam 0.1, 300 steps.
-    The map is min-max of 1 - M.
+    f the probability of the class, blur of sigma 10, image moved at random by up to 4 pixels in each step, Adam 0.1,
+    300 steps. The map is min-max of 1 - M.
 
     Reconstruction: m starts at one (the paper starts at a blurred disc found by trial); lengths in pixels grow with the
-    image's shorter side; f is the probability where ``explained`` is a Classifier of (log-)probabilities, else its score
-    as a share of its value on the whole image.
+    image's shorter side; f is the probability where ``explained`` is a Classifier of (log-)probabilities, else its
+    score as a share of its value on the whole image.
 
     Args:
         cells: of the mask along the image's shorter side.
@@ -56,7 +57,9 @@ class MeaningfulPerturbation:
         if self.cells < 1 or self.steps < 1:
             raise InputError(f"MeaningfulPerturbation: cells={self.cells}, steps={self.steps}; give at least 1 of each")
         if self.precision not in PRECISIONS:
-            raise InputError(f"MeaningfulPerturbation: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+            raise InputError(
+                f"MeaningfulPerturbation: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}"
+            )
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -66,9 +69,19 @@ class MeaningfulPerturbation:
         generator = torch.Generator().manual_seed(self.seed)
         shifts = torch.randint(-reach, reach + 1, (self.steps, 2), generator=generator).tolist()
         explained = faster(explained, images, index, self.precision)
-        return min_max(learn_masks(explained, images, index, _Deletion(self, explained, scale, shifts), steps=self.steps,
-                                   optimiser=Adam(self.rate), batch_size=self.batch_size, progress=progress,
-                                   description="meaningful").result)
+        return min_max(
+            learn_masks(
+                explained,
+                images,
+                index,
+                _Deletion(self, explained, scale, shifts),
+                steps=self.steps,
+                optimiser=Adam(self.rate),
+                batch_size=self.batch_size,
+                progress=progress,
+                description="meaningful",
+            ).result
+        )
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,18 @@ LIMIT = 10.0
 class NeuroMask:
     """One weight per pixel, learned until the image on black keeps its class with little and smooth mask.
 
-    Known: weights W (H, W) start uniform in [-10, 10]; mask M = sigmoid(W / temperature); the image in [0, 1] is multiplied
-    by M, so hidden is black, and normalised after that; minimise
+    Known: weights W (H, W) start uniform in [-10, 10]; mask M = sigmoid(W / temperature); the image in [0, 1] is
+    multiplied by M, so hidden is black, and normalised after that; minimise
     prediction_weight CE  +  size_weight mean|W + 10|  +  smoothness_weight mean((W * K)^2), K the high-pass kernel of
     ``kernel`` x ``kernel`` pixels (all -1, centre kernel^2 - 1, valid padding); RMSProp (TensorFlow's). The
     map is min-max of M.
 
     CE = -log p for a :class:`protomask.Classifier` of log-probabilities or probabilities. Reconstruction: for a
-    prototype's similarity, a logit or any other score it is the share of the score that is lost, max(0, s(x) - s(x M)) / R,
-    R = s(x) - s(black).
+    prototype's similarity, a logit or any other score it is the share of the score that is lost, max(0, s(x) - s(x M))
+    / R, R = s(x) - s(black).
 
-    The normalisation comes from the explained object (its attributes ``mean`` and ``std``): prototype networks have them,
-    and a Classifier takes timm's or what it is given. Without it NeuroMask refuses (InputError).
+    The normalisation comes from the explained object (its attributes ``mean`` and ``std``): prototype networks have
+    them, and a Classifier takes timm's or what it is given. Without it NeuroMask refuses (InputError).
 
     The defaults are a quick setting of ours; :meth:`imagenet` and :meth:`cifar10` are the published demos.
 
@@ -66,14 +66,27 @@ class NeuroMask:
         if self.kernel < 3 or self.kernel % 2 == 0:
             raise InputError(f"NeuroMask: kernel={self.kernel}; give an odd side of at least 3")
         if self.steps < 1 or self.temperature <= 0:
-            raise InputError(f"NeuroMask: steps={self.steps}, temperature={self.temperature}; give at least 1, and more than 0")
+            raise InputError(
+                f"NeuroMask: steps={self.steps}, temperature={self.temperature}; give at least 1, and more than 0"
+            )
         if self.precision not in PRECISIONS:
-            raise InputError(f"NeuroMask: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+            raise InputError(
+                f"NeuroMask: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}"
+            )
 
     @classmethod
     def imagenet(cls, **changes) -> NeuroMask:
         """The authors' ImageNet demo (Inception v3): 2000 steps."""
-        return cls(**{"steps": 2000, "rate": 0.03, "smoothness_weight": 0.03, "temperature": 0.3, "square_start": 1.0, **changes})
+        return cls(
+            **{
+                "steps": 2000,
+                "rate": 0.03,
+                "smoothness_weight": 0.03,
+                "temperature": 0.3,
+                "square_start": 1.0,
+                **changes,
+            }
+        )
 
     @classmethod
     def cifar10(cls, **changes) -> NeuroMask:
@@ -85,9 +98,19 @@ class NeuroMask:
         check_pairs(images, index)
         hidden = black(explained, images)
         explained = faster(explained, images, index, self.precision)
-        return min_max(learn_masks(explained, images, index, _Weights(self, explained, hidden), steps=self.steps,
-                                   optimiser=RMSProp(self.rate, start=self.square_start), batch_size=self.batch_size,
-                                   progress=progress, description="neuromask").result)
+        return min_max(
+            learn_masks(
+                explained,
+                images,
+                index,
+                _Weights(self, explained, hidden),
+                steps=self.steps,
+                optimiser=RMSProp(self.rate, start=self.square_start),
+                batch_size=self.batch_size,
+                progress=progress,
+                description="neuromask",
+            ).result
+        )
 
 
 @dataclass(frozen=True)
@@ -119,8 +142,11 @@ class _Weights:
         settings, weights = self.settings, pairs.learned["weights"]
         known = probability(self.explained, scores[0])
         prediction = fall(pairs, scores[0]).relu() if known is None else -known.clamp_min(1e-30).log()
-        return (settings.prediction_weight * prediction + settings.size_weight * (weights + LIMIT).abs().mean((1, 2, 3))
-                + settings.smoothness_weight * high_pass(weights, settings.kernel).square().mean((1, 2, 3)))
+        return (
+            settings.prediction_weight * prediction
+            + settings.size_weight * (weights + LIMIT).abs().mean((1, 2, 3))
+            + settings.smoothness_weight * high_pass(weights, settings.kernel).square().mean((1, 2, 3))
+        )
 
     def after_step(self, pairs: Pairs) -> None:
         pass
@@ -138,5 +164,5 @@ def high_pass(weights: Tensor, side: int) -> Tensor:
     side = fits - (fits % 2 == 0)
     # side^2 (w - mean of the window): the mean is separable, and cheap without a convolution.
     reach = side // 2
-    centre = weights[..., reach:weights.shape[-2] - reach, reach:weights.shape[-1] - reach]
+    centre = weights[..., reach : weights.shape[-2] - reach, reach : weights.shape[-1] - reach]
     return side**2 * (centre - F.avg_pool2d(weights, side, stride=1))

@@ -9,13 +9,12 @@ from protomask.explainable import Explainable
 from protomask.localizers.learning import Pairs
 from protomask.localizers.masks import BACKGROUNDS, background
 
-
 ALTERNATING = "alternating"
 OBJECTIVE_BACKGROUNDS = (*BACKGROUNDS, ALTERNATING)
 CONSISTENCY = ("signed", "one-sided", "absolute", "squared")
 ROUNDING = 1e-4
-"""share of the range below which a loss has no gradient, where that would jump at zero: masks start at losses of exactly zero but for
-rounding, which else would decide about the first step"""
+"""share of the range below which a loss has no gradient, where that would jump at zero: masks start at losses of
+exactly zero but for rounding, which else would decide about the first step"""
 
 
 def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int = 0) -> None:
@@ -24,8 +23,8 @@ def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int =
     The range is :func:`score_range`.
 
     Args:
-        kind, seed: see :func:`protomask.localizers.masks.background`; or ``"alternating"``: zero in the first step, blur in
-            the second, and so on, so that a mask owes nothing to one background. R is that of zero.
+        kind, seed: see :func:`protomask.localizers.masks.background`; or ``"alternating"``: zero in the first step,
+            blur in the second, and so on, so that a mask owes nothing to one background. R is that of zero.
     """
     hidden = background(pairs.images, pairs.index, "zero" if kind == ALTERNATING else kind, seed=seed)
     empty = explained.score(hidden.expand_as(pairs.images).contiguous(), pairs.index).detach().nan_to_num(0.0, 0.0, 0.0)
@@ -44,7 +43,8 @@ def score_range(whole: Tensor, empty: Tensor) -> Tensor:
 
 
 def shown(pairs: Pairs, mask: Tensor, blurred: str = "blurred") -> Tensor:
-    """x*m + r*(1-m), (B, 3, H, W); r is this step's background, m (B, 1, H, W), ``blurred`` the name of the second of two."""
+    """x*m + r*(1-m), (B, 3, H, W); r is this step's background, m (B, 1, H, W), ``blurred`` the name of the second of
+    two."""
     hidden = pairs.fixed["background"].expand_as(pairs.images)
     if blurred in pairs.fixed:
         hidden = either(pairs.step % 2 == 1, pairs.fixed[blurred], hidden)
@@ -68,13 +68,20 @@ def kept(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
     ``"absolute"`` and ``"squared"``: |fall| and fall^2.
     """
     lost = fall(pairs, scores)
-    return {"signed": lambda: lost, "one-sided": lambda: _beyond_rounding(lost.relu()), "absolute": lambda: _beyond_rounding(lost.abs()),
-            "squared": lost.square}[consistency]()
+    return {
+        "signed": lambda: lost,
+        "one-sided": lambda: _beyond_rounding(lost.relu()),
+        "absolute": lambda: _beyond_rounding(lost.abs()),
+        "squared": lost.square,
+    }[consistency]()
 
 
 def destroyed(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
-    """(B,) what destroying costs, from the scores of x*(1-m) + r*m: their share of the range, signed or at least zero."""
-    return (scores - pairs.fixed["empty"]) / pairs.fixed["range"] if consistency == "signed" else remainder(pairs, scores)
+    """(B,) what destroying costs, from the scores of x*(1-m) + r*m: their share of the range, signed or at least
+    zero."""
+    return (
+        (scores - pairs.fixed["empty"]) / pairs.fixed["range"] if consistency == "signed" else remainder(pairs, scores)
+    )
 
 
 def fall(pairs: Pairs, scores: Tensor) -> Tensor:
@@ -97,7 +104,8 @@ def growing(first: float, last: float, step: Tensor, steps: int) -> Tensor:
 
 
 def settled(pairs: Pairs, values: dict[str, Tensor], steps: int, settle: float) -> None:
-    """Called after each step: makes ``pairs.fixed[name]`` the mean of ``values[name]`` over the steps after a share ``settle``.
+    """Called after each step: makes ``pairs.fixed[name]`` the mean of ``values[name]`` over the steps after a share
+    ``settle``.
 
     The last step always counts. ``pairs.step`` counts from 1 here.
     """
@@ -109,7 +117,8 @@ def settled(pairs: Pairs, values: dict[str, Tensor], steps: int, settle: float) 
 
 
 def probability(explained: Explainable, scores: Tensor) -> Tensor | None:
-    """``scores`` (B,) as probabilities where ``explained`` says that they are some (a Classifier does); None otherwise."""
+    """``scores`` (B,) as probabilities where ``explained`` says that they are some (a Classifier does); None
+    otherwise."""
     kind = getattr(explained, "kind", None)
     if kind == "log-probability":
         return scores.exp()

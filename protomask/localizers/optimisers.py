@@ -17,7 +17,8 @@ class Optimiser(Protocol):
         ...
 
     def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        """Change ``parameter`` and ``state`` in place; ``step`` (B,), on the CPU, counts each pair's steps before this one."""
+        """Change ``parameter`` and ``state`` in place; ``step`` (B,), on the CPU, counts each pair's steps before this
+        one."""
         ...
 
 
@@ -29,8 +30,9 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     damping: float = 0.0
-    """Ours: as much of the root mean square of all of a pair's gradients is added to each one's own in the denominator. Adam by itself
-    moves a number with a tiny gradient as far as any other, so that rounding decides about all that hardly matter; with it they hardly move."""
+    """Ours: as much of the root mean square of all of a pair's gradients is added to each one's own in the denominator.
+    Adam by itself moves a number with a tiny gradient as far as any other, so that rounding decides about all that
+    hardly matter; with it they hardly move."""
 
     def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
         return torch.zeros_like(parameter), torch.zeros_like(parameter)
@@ -49,7 +51,8 @@ class Adam:
 
 @dataclass(frozen=True)
 class RMSProp:
-    """RMSProp (Tieleman and Hinton, 2012) as in TensorFlow: the mean square starts at one, epsilon is under the root."""
+    """RMSProp (Tieleman and Hinton, 2012) as in TensorFlow: the mean square starts at one, epsilon is under the
+    root."""
 
     learning_rate: float = 0.03
     decay: float = 0.9
@@ -61,7 +64,7 @@ class RMSProp:
         return (torch.full_like(parameter, self.start),)
 
     def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        square, = state
+        (square,) = state
         square.lerp_(gradient * gradient, 1 - self.decay)
         parameter -= self.learning_rate * gradient / (square + self.epsilon).sqrt()
 
@@ -77,7 +80,7 @@ class Momentum:
         return (torch.zeros_like(parameter),)
 
     def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        mean, = state
+        (mean,) = state
         # Like torch, the first gradient is taken whole.
         first = (step == 0).to(parameter.device, non_blocking=True).view(-1, *[1] * (parameter.ndim - 1))
         mean.copy_(torch.where(first, gradient, mean.lerp(gradient, 1 - self.momentum)))

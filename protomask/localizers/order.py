@@ -28,11 +28,12 @@ REST = 1e-3
 class Order(Superimposed):
     """M = the mean of the upsampled vectors, of which only the order of its pixels counts; ours.
 
-    The vectors start as the mask ``rough``. Each step cuts M softly at a share a of the pixels, a from ``areas`` in turn:
-    T = sigmoid((M - q) / softness), q the value that a share a of the pixels exceeds. The cut is to keep the score and its
-    complement to destroy it:  minimise  fall(x T + r (1 - T)) + rest(x (1 - T) + r T), both signed. So shades do not count,
-    and one order serves all areas. Where the background alternates, keeping has the mean colour and a weak blur in
-    turn (:data:`DETAIL`): what only fine detail can tell is to come first. The result
+    The vectors start as the mask ``rough``. Each step cuts M softly at a share a of the pixels, a from ``areas`` in
+    turn: T = sigmoid((M - q) / softness), q the value that a share a of the pixels exceeds. The cut is to keep the
+    score and its
+    complement to destroy it:  minimise  fall(x T + r (1 - T)) + rest(x (1 - T) + r T), both signed. So shades do not
+    count, and one order serves all areas. Where the background alternates, keeping has the mean colour and a weak blur
+    in turn (:data:`DETAIL`): what only fine detail can tell is to come first. The result
     is the mean over the steps after a share ``settle``.
     See :class:`protomask.localizers.learning.MaskProblem`.
     """
@@ -70,9 +71,16 @@ class Order(Superimposed):
 
 def check_cuts(name: str, areas: tuple[float, ...], softness: float, area_weight: float, damping: float) -> None:
     """InputError where the settings of a localizer ``name`` are impossible."""
-    if not areas or not all(0 < area < 1 for area in areas) or not softness > 0 or not (area_weight >= 0 and damping >= 0):
-        raise InputError(f"{name}: areas={areas}, softness={softness}, area_weight={area_weight}, damping={damping}; give areas between 0 "
-                         "and 1, a positive softness, and neither of the others negative")
+    if (
+        not areas
+        or not all(0 < area < 1 for area in areas)
+        or not softness > 0
+        or not (area_weight >= 0 and damping >= 0)
+    ):
+        raise InputError(
+            f"{name}: areas={areas}, softness={softness}, area_weight={area_weight}, damping={damping}; give areas between 0 "
+            "and 1, a positive softness, and neither of the others negative"
+        )
 
 
 def before(values: Tensor) -> Tensor:
@@ -88,12 +96,19 @@ def before(values: Tensor) -> Tensor:
     return ((first + last - 1).to(values) / (2 * flat.shape[1])).view(values.shape)
 
 
-def sufficient(explained: Explainable, images: Tensor, index: Tensor, order: Tensor, size_weight: float,
-               batch_size: int | None = None) -> Tensor:
+def sufficient(
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    order: Tensor,
+    size_weight: float,
+    batch_size: int | None = None,
+) -> Tensor:
     """As much of the image, in the order of a map, as the score needs; ours.
 
-    For each share a of ``SUFFICIENT`` the mask V_a falls from 1 at the first pixel to 0 where a share 2 a has come before. Of these
-    that with the least  fall(x V_a) + size_weight * a  is chosen; beyond it lies the order of the rest, at a thousandth of the height.
+    For each share a of ``SUFFICIENT`` the mask V_a falls from 1 at the first pixel to 0 where a share 2 a has come
+    before. Of these that with the least  fall(x V_a) + size_weight * a  is chosen; beyond it lies the order of the
+    rest, at a thousandth of the height.
 
     Args:
         images, index: (B, 3, H, W) and (B,).
@@ -102,6 +117,7 @@ def sufficient(explained: Explainable, images: Tensor, index: Tensor, order: Ten
     Returns:
         (B, H, W) in [0, 1]. Cost: one forward pass for each share and two more.
     """
+
     def part_of(rows: slice) -> Tensor:
         place, part, number = before(order[rows]), images[rows], index[rows].long()
 

@@ -17,14 +17,14 @@ from protomask.localizers.base import check_pairs, min_max
 class ReceptiveField:
     """sum over cells c of (s_c - min s)  *  G_c, s the similarity map and G_c the effective receptive field of cell c.
 
-    Upsampling draws a cell's similarity on the cell's own square; a deep network's cell depends on far more pixels, and on some
-    of them hardly. The *effective* receptive field (Luo et al., NeurIPS 2016) is taken from gradients, on the image at
-    hand: |ds_c/dx| summed over channels. Luo et al. find it Gaussian, so G_c (ours) is the Gaussian with that gradient's
-    centre and covariance, of sum 1, which is free of the gradient's noise. The theoretical receptive field, which most
-    deep networks stretch over the whole image, is not used.
+    Upsampling draws a cell's similarity on the cell's own square; a deep network's cell depends on far more pixels, and
+    on some of them hardly. The *effective* receptive field (Luo et al., NeurIPS 2016) is taken from gradients, on the
+    image at hand: |ds_c/dx| summed over channels. Luo et al. find it Gaussian, so G_c (ours) is the Gaussian with that
+    gradient's centre and covariance, of sum 1, which is free of the gradient's noise. The theoretical receptive field,
+    which most deep networks stretch over the whole image, is not used.
 
-    Needs ``explained.similarity_maps(images, index) -> (B, h, w)``, differentiable. A cell without gradient (a similarity
-    cut off at 0) counts nothing.
+    Needs ``explained.similarity_maps(images, index) -> (B, h, w)``, differentiable. A cell without gradient (a
+    similarity cut off at 0) counts nothing.
 
     Args:
         batch_size: pairs computed together.

@@ -20,10 +20,11 @@ from protomask.localizers.speed import faster
 class RISE:
     """The mean score of the images in which a random mask shows a pixel: sum_i s(x * M_i) M_i / sum_i M_i.
 
-    Masks as published: a random binary grid, enlarged bilinearly to one cell more than the image and shifted by up to a cell.
-    Ours: the division by the masks' own sum at each pixel, where the paper has its expectation N * p; the same in the mean,
-    and without the noise that scores far from zero (log-probabilities) would otherwise bring. Published for softmax
-    probabilities: ``Classifier(model, score="probability")``.
+    Masks as published: a random binary grid, enlarged bilinearly to one cell more than the image and shifted by up to a
+    cell.
+    Ours: the division by the masks' own sum at each pixel, where the paper has its expectation N * p; the same in the
+    mean, and without the noise that scores far from zero (log-probabilities) would otherwise bring. Published for
+    softmax probabilities: ``Classifier(model, score="probability")``.
 
     Args:
         masks: N, each a forward pass; 4000 to 8000 in the paper.

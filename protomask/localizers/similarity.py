@@ -23,7 +23,8 @@ class Similarity:
 
     Source: Chen et al., NeurIPS 2019, and their code (``cv2.INTER_CUBIC``; equal to torch's bicubic without aligned
     corners to 2e-6). It says where on the feature map the similarity is high, not which pixels caused it: a cell sees
-    far beyond its own patch. Needs ``explained.similarity_maps(images, index) -> (B, h, w)``; plain classifiers have none.
+    far beyond its own patch. Needs ``explained.similarity_maps(images, index) -> (B, h, w)``; plain classifiers have
+    none.
     """
 
     batch_size: int = 64
@@ -32,11 +33,17 @@ class Similarity:
         """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
         check_pairs(images, index)
         if not callable(getattr(explained, "similarity_maps", None)):
-            raise InputError(f"{type(explained).__name__} has no similarity maps, so localizer 'similarity' cannot explain it; "
-                             "those that need scores alone can: mdm, random, center")
+            raise InputError(
+                f"{type(explained).__name__} has no similarity maps, so localizer 'similarity' cannot explain it; "
+                "those that need scores alone can: mdm, random, center"
+            )
         with torch.no_grad(), frozen(explained):
-            maps = torch.cat([_upsampled(explained.similarity_maps(part, chosen), part) for part, chosen
-                              in zip(images.split(self.batch_size), index.long().split(self.batch_size))])
+            maps = torch.cat(
+                [
+                    _upsampled(explained.similarity_maps(part, chosen), part)
+                    for part, chosen in zip(images.split(self.batch_size), index.long().split(self.batch_size))
+                ]
+            )
         return min_max(maps) if self.outline_level(explained) is None else _by_maximum(maps)
 
     def outline_level(self, explained: Explainable) -> float | None:
@@ -53,8 +60,10 @@ def _by_maximum(maps: Tensor) -> Tensor:
 
 def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
     if maps.ndim != 3 or len(maps) != len(images):
-        raise InputError(f"similarity_maps(images, index) gave the shape {tuple(maps.shape)}; it must give one map per image, "
-                         f"({len(images)}, h, w)")
+        raise InputError(
+            f"similarity_maps(images, index) gave the shape {tuple(maps.shape)}; it must give one map per image, "
+            f"({len(images)}, h, w)"
+        )
     return F.interpolate(maps[:, None].float(), images.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
 
 

@@ -20,7 +20,8 @@ PRECISIONS = ("fp32", "bf16")
 def faster(explained: Explainable, images: Tensor, index: Tensor, precision: str = "fp32") -> Explainable:
     """``explained``, or something that gives the same scores sooner; the model itself is not touched.
 
-    Folding is silently left out where it is impossible: the model cannot be copied, has hooks, or its scores would change.
+    Folding is silently left out where it is impossible: the model cannot be copied, has hooks, or its scores would
+    change.
 
     Args:
         images, index: some pairs to try it on, (B, 3, H, W) and (B,).
@@ -83,10 +84,14 @@ def _folded(explained: Explainable, images: Tensor, index: Tensor) -> Explainabl
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
 
 
-def _norms_after_convolutions(explained: Explainable, images: Tensor, index: Tensor) -> list[tuple[nn.Module, nn.Module]]:
+def _norms_after_convolutions(
+    explained: Explainable, images: Tensor, index: Tensor
+) -> list[tuple[nn.Module, nn.Module]]:
     """(convolution, batch norm) where the norm takes exactly what the convolution has just given.
 
     Found by watching one forward pass. Whether somebody else uses the convolution's output, too, cannot be seen so: the
@@ -117,8 +122,12 @@ def _norms_after_convolutions(explained: Explainable, images: Tensor, index: Ten
     finally:
         for handle in handles:
             handle.remove()
-    return [(convolution, norm) for norm, convolution in found.items() if calls[norm] == calls[convolution] == 1
-            and (type(norm) is nn.BatchNorm2d or (hasattr(norm, "act") and hasattr(norm, "drop")))]
+    return [
+        (convolution, norm)
+        for norm, convolution in found.items()
+        if calls[norm] == calls[convolution] == 1
+        and (type(norm) is nn.BatchNorm2d or (hasattr(norm, "act") and hasattr(norm, "drop")))
+    ]
 
 
 def _fold(explained: Explainable, convolution: nn.Module, norm: nn.Module) -> None:

@@ -1,4 +1,5 @@
-"""A stack of mask vectors of several sizes, learned together: what MDM consists of, and each module of HDM begins with."""
+"""A stack of mask vectors of several sizes, learned together: what MDM consists of, and each module of HDM begins
+with."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from protomask.localizers.objective import begin_objective, destroyed, growing, 
 
 
 class Superimposed:
-    """What is learned is the mean of several upsampled vectors in [0, 1]; the result is its mean over the later steps."""
+    """What is learned is the mean of several upsampled vectors in [0, 1]; the result is its mean over the later
+    steps."""
 
     sizes: tuple[int, ...]
     """cells along the image's shorter side, one vector each"""
@@ -44,8 +46,8 @@ class Superimposed:
 class Stack(Superimposed):
     """M = the mean of the upsampled vectors; see :class:`protomask.localizers.learning.MaskProblem`.
 
-    Minimises the consistency + lambda mean(M). Lambda grows geometrically over the steps, and the result is the mean of M over
-    the later ones: what outlives a high price counts more.
+    Minimises the consistency + lambda mean(M). Lambda grows geometrically over the steps, and the result is the mean of
+    M over the later ones: what outlives a high price counts more.
     """
 
     explained: Explainable
@@ -77,8 +79,10 @@ class Stack(Superimposed):
 
 def vectors_of(mask: Tensor, sizes: tuple[int, ...]) -> dict[str, Tensor]:
     """The mask (B, 1, H, W) as vectors of all sizes: means over their cells."""
-    return {f"vector{number}": F.adaptive_avg_pool2d(mask, grid_shape(size, tuple(mask.shape[-2:])))
-            for number, size in enumerate(sizes)}
+    return {
+        f"vector{number}": F.adaptive_avg_pool2d(mask, grid_shape(size, tuple(mask.shape[-2:])))
+        for number, size in enumerate(sizes)
+    }
 
 
 def superimposed(vectors: dict[str, Tensor], image_size: tuple[int, int]) -> Tensor:

@@ -2,7 +2,14 @@
 
 from protomask.metrics.attack import misalignment, outside_box, outside_top
 from protomask.metrics.boxes import box_iou_curves, max_box_accuracy
-from protomask.metrics.causal import causal_insertion, causal_overlap, part_importance, part_mass, rank_correlation, top_part_hit
+from protomask.metrics.causal import (
+    causal_insertion,
+    causal_overlap,
+    part_importance,
+    part_mass,
+    rank_correlation,
+    top_part_hit,
+)
 from protomask.metrics.classification import auroc, average_precision
 from protomask.metrics.faithfulness import (
     Curve,

@@ -1,7 +1,7 @@
 """Spatial misalignment: can a prototype's similarity be changed from where the map says that it does not look?
 
-Source: Sacha et al., "Interpretability benchmark for evaluating spatial misalignment of prototypical parts explanations" (AAAI
-2024), measure PAC, the change of the prototype's activation.
+Source: Sacha et al., "Interpretability benchmark for evaluating spatial misalignment of prototypical parts
+explanations" (AAAI 2024), measure PAC, the change of the prototype's activation.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ EPSILON, STEP, STEPS = 0.1, 0.01, 20
 def outside_box(saliency: Tensor) -> Tensor:
     """What the published variant may change: all but the box around the 95th percentile of the map, (B, H, W) bool.
 
-    Weak where maps are compared: the larger the box, the less there is to attack, and a map of noise, whose box is the image,
-    comes out perfect.
+    Weak where maps are compared: the larger the box, the less there is to attack, and a map of noise, whose box is the
+    image, comes out perfect.
     """
     boxes = [torch.tensor([percentile_box(each)], device=saliency.device) for each in saliency]
     return ~box_regions(boxes, *saliency.shape[1:])
@@ -36,12 +36,22 @@ def outside_top(saliency: Tensor, share: float = 0.1) -> Tensor:
     return change_step(saliency, pixels) > max(1, round(share * pixels))
 
 
-def misalignment(score: Score, images: Tensor, index: Tensor, allowed: Tensor, *, epsilon: float = EPSILON, step: float = STEP,
-                 steps: int = STEPS, batch_size: int = 16) -> Tensor:
-    """PAC: by how many percent does the similarity fall under projected gradient descent on the pixels allowed? Lower is better.
+def misalignment(
+    score: Score,
+    images: Tensor,
+    index: Tensor,
+    allowed: Tensor,
+    *,
+    epsilon: float = EPSILON,
+    step: float = STEP,
+    steps: int = STEPS,
+    batch_size: int = 16,
+) -> Tensor:
+    """PAC: by how many percent does the similarity fall under projected gradient descent on the pixels allowed? Lower
+    is better.
 
-    Known: the attack minimises the prototype's activation within an L-infinity ball, with the authors' numbers. They start at a
-    random point of the ball, this at the image itself, so that nothing is random.
+    Known: the attack minimises the prototype's activation within an L-infinity ball, with the authors' numbers. They
+    start at a random point of the ball, this at the image itself, so that nothing is random.
 
     Args:
         score: differentiable in the images.
@@ -61,10 +71,12 @@ def misalignment(score: Score, images: Tensor, index: Tensor, allowed: Tensor, *
         for _ in range(steps):
             with torch.enable_grad():
                 leaf = attacked.detach().requires_grad_()
-                gradient, = torch.autograd.grad(score(leaf, chosen).sum(), leaf)
+                (gradient,) = torch.autograd.grad(score(leaf, chosen).sum(), leaf)
             moved = attacked - step * gradient.nan_to_num().sign()
             attacked = torch.minimum(torch.maximum(moved, image - reach), image + reach)
         with torch.no_grad():
-            before, after = (score(each, chosen).to(torch.promote_types(each.dtype, torch.float32)) for each in (image, attacked))
+            before, after = (
+                score(each, chosen).to(torch.promote_types(each.dtype, torch.float32)) for each in (image, attacked)
+            )
         changes.append(100 * (1 - relative_to_whole(after, before)))
     return torch.cat(changes)

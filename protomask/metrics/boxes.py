@@ -1,10 +1,10 @@
 """MaxBoxAccV2: do boxes around the thresholded map meet the object's box? (Choe et al., CVPR 2020, ``wsolevaluation``)
 
-Known from the authors' code and followed to the pixel: the map becomes uint8 (``map * 255`` cut off); at each threshold t = 0,
-0.001, ..., 0.999 pixels above ``int(t * maximum)`` are kept, strictly; every contour that OpenCV's ``RETR_TREE`` finds, holes too,
-gives a box; boxes end one pixel beyond their contour, at most at the last pixel, and the intersection over union counts both ends;
-the best contour with the best truth box decides. The accuracy is the share of images that reach an IoU of 0.3, 0.5 or 0.7, each
-at its own best threshold; the three are averaged.
+Known from the authors' code and followed to the pixel: the map becomes uint8 (``map * 255`` cut off); at each threshold
+t = 0, 0.001, ..., 0.999 pixels above ``int(t * maximum)`` are kept, strictly; every contour that OpenCV's ``RETR_TREE``
+finds, holes too, gives a box; boxes end one pixel beyond their contour, at most at the last pixel, and the intersection
+over union counts both ends; the best contour with the best truth box decides. The accuracy is the share of images that
+reach an IoU of 0.3, 0.5 or 0.7, each at its own best threshold; the three are averaged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def box_iou_curves(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         (B, 1000) float32 on the CPU; 0 for a constant map; NaN without a truth box.
     """
     maps = (minmax(saliency.detach().float()).cpu().numpy() * 255).astype(np.uint8)
-    rows = [_curve(each, truth.detach().cpu().reshape(-1, 4).numpy().astype(np.int64)) for each, truth in zip(maps, boxes)]
+    rows = [
+        _curve(each, truth.detach().cpu().reshape(-1, 4).numpy().astype(np.int64)) for each, truth in zip(maps, boxes)
+    ]
     return torch.from_numpy(np.stack(rows).astype(np.float32)) if rows else torch.empty(0, THRESHOLDS)
 
 
@@ -71,15 +73,15 @@ def _curve(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _components(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes (N, 4) of the 8-connected components of all level sets ``image > level``, and the levels (first, last exclusive)
-    at which each stands."""
+    """Boxes (N, 4) of the 8-connected components of all level sets ``image > level``, and the levels (first, last
+    exclusive) at which each stands."""
     extent, value, below = _tree(image, connectivity=2)
     return _boxes(extent, image.shape), below, value
 
 
 def _holes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Likewise the holes in them: 4-connected components of ``image <= level`` that do not reach the border. The contour of a hole
-    runs through the pixels around it."""
+    """Likewise the holes in them: 4-connected components of ``image <= level`` that do not reach the border. The
+    contour of a hole runs through the pixels around it."""
     extent, value, below = _tree(255 - image, connectivity=1)
     height, width = image.shape
     inner = (extent[:, 0] > 0) & (extent[:, 1] > 0) & (extent[:, 2] < width - 1) & (extent[:, 3] < height - 1)
@@ -89,8 +91,9 @@ def _holes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _tree(image: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The component tree: per component its extent (x0, y0, x1, y1; last pixels included), and the values of its lowest pixel and
-    of its parent's: it is a component of ``image > m`` for m from the latter up to, not including, the former."""
+    """The component tree: per component its extent (x0, y0, x1, y1; last pixels included), and the values of its lowest
+    pixel and of its parent's: it is a component of ``image > m`` for m from the latter up to, not including, the
+    former."""
     parent, order = max_tree(image, connectivity=connectivity)
     parent, values = parent.ravel(), image.ravel().astype(np.int64)
     rows, columns = np.divmod(np.arange(len(values)), image.shape[1])

@@ -1,8 +1,9 @@
 """The metrics that an evaluation knows by name. A further metric is one more entry.
 
-``measure`` gets a :class:`protomask.evaluation.cases.Case` (the pairs of one batch with the maps of one localizer) and gives one
-value per pair, NaN where the metric is undefined. What several metrics share, the case computes once. A metric of the whole data
-set, or of prototypes, measures what it needs of each pair and makes values of it in ``finish``.
+``measure`` gets a :class:`protomask.evaluation.cases.Case` (the pairs of one batch with the maps of one localizer) and
+gives one value per pair, NaN where the metric is undefined. What several metrics share, the case computes once. A
+metric of the whole data set, or of prototypes, measures what it needs of each pair and makes values of it in
+``finish``.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ class Metric(NamedTuple):
     needs: str | None = None
     """what data or network must have, a key of :data:`protomask.evaluation.evaluate.NEEDS`; None: nothing"""
     finish: Callable[[Tensor, Tensor], Tensor] | None = None
-    """(what was measured of all n pairs (n, ...), the pairs' prototypes (n,)) -> a value per pair (n,) or, where ``of_prototypes``,
-    per prototype (P,) in the order of ``prototypes.unique()``"""
+    """(what was measured of all n pairs (n, ...), the pairs' prototypes (n,)) -> a value per pair (n,) or, where
+    ``of_prototypes``, per prototype (P,) in the order of ``prototypes.unique()``"""
     of_prototypes: bool = False
     """a value per prototype, over several images of each"""
     usual: bool = True
-    """measured unless metrics are named; the others cost further maps or gradients, or say again what a usual one says"""
+    """measured unless metrics are named; the others cost further maps or gradients, or say again what a usual one
+    says"""
 
 
 METRICS: dict[str, Metric] = {
@@ -37,8 +39,13 @@ METRICS: dict[str, Metric] = {
     "average_drop": Metric(lambda case: case.drop, False),
     "increase": Metric(lambda case: faithfulness.increase_in_confidence(case.batch.whole, case.kept), True),
     "gain": Metric(lambda case: faithfulness.relative_gain(case.batch.whole, case.kept), True),
-    "adcc": Metric(lambda case: harmonic.adcc(case.drop / 100, harmonic.coherency(case.saliency, case.maps("kept")),
-                                              harmonic.complexity(case.saliency)), True, usual=False),
+    "adcc": Metric(
+        lambda case: harmonic.adcc(
+            case.drop / 100, harmonic.coherency(case.saliency, case.maps("kept")), harmonic.complexity(case.saliency)
+        ),
+        True,
+        usual=False,
+    ),
     "relevance_ordering": Metric(lambda case: case.relevance_ordering, True, usual=False),
     "fidelity": Metric(lambda case: case.fidelity, False, "similarity maps", usual=False),
     "misalignment": Metric(lambda case: case.misalignment, False, usual=False),
@@ -46,28 +53,65 @@ METRICS: dict[str, Metric] = {
     "pointing_mask": Metric(lambda case: case.pointing(case.batch.mask), True, "mask"),
     "energy_box": Metric(lambda case: localization.energy_pointing(case.saliency, case.batch.boxes), True, "boxes"),
     "energy_mask": Metric(lambda case: localization.energy_pointing(case.saliency, case.batch.mask), True, "mask"),
-    "top_tenth": Metric(lambda case: localization.top_share_on_object(case.saliency, case.batch.mask), True, "mask", usual=False),
-    "outside_inside": Metric(lambda case: localization.outside_share(case.saliency, case.batch.mask), False, "mask", usual=False),
+    "top_tenth": Metric(
+        lambda case: localization.top_share_on_object(case.saliency, case.batch.mask), True, "mask", usual=False
+    ),
+    "outside_inside": Metric(
+        lambda case: localization.outside_share(case.saliency, case.batch.mask), False, "mask", usual=False
+    ),
     "iou": Metric(lambda case: segmentation.iou(case.saliency, case.batch.mask), True, "mask", usual=False),
-    "iou_best": Metric(lambda case: segmentation.iou_curves(case.saliency, case.batch.mask), True, "mask",
-                       lambda curves, _: segmentation.at_best_threshold(curves)),
+    "iou_best": Metric(
+        lambda case: segmentation.iou_curves(case.saliency, case.batch.mask),
+        True,
+        "mask",
+        lambda curves, _: segmentation.at_best_threshold(curves),
+    ),
     "dice": Metric(lambda case: segmentation.dice(case.saliency, case.batch.mask), True, "mask", usual=False),
-    "dice_best": Metric(lambda case: segmentation.dice_curves(case.saliency, case.batch.mask), True, "mask",
-                        lambda curves, _: segmentation.at_best_threshold(curves), usual=False),
-    "max_box": Metric(lambda case: boxes.box_iou_curves(case.saliency, case.batch.truth_boxes), True, "boxes",
-                      lambda curves, _: boxes.max_box_accuracy(curves), usual=False),
+    "dice_best": Metric(
+        lambda case: segmentation.dice_curves(case.saliency, case.batch.mask),
+        True,
+        "mask",
+        lambda curves, _: segmentation.at_best_threshold(curves),
+        usual=False,
+    ),
+    "max_box": Metric(
+        lambda case: boxes.box_iou_curves(case.saliency, case.batch.truth_boxes),
+        True,
+        "boxes",
+        lambda curves, _: boxes.max_box_accuracy(curves),
+        usual=False,
+    ),
     "part_correlation": Metric(lambda case: case.over_parts(causal.rank_correlation), True, "parts"),
     "top_part": Metric(lambda case: case.over_parts(causal.top_part_hit), True, "parts"),
     "causal_overlap": Metric(lambda case: case.causal_overlap, True, "parts"),
     "causal_insertion": Metric(lambda case: case.causal_insertion, True, "sets of parts", usual=False),
-    "consistency": Metric(lambda case: case.at_parts(), True, "part points",
-                          lambda found, prototypes: part_points.consistency(*_bools(found), prototypes), True, False),
-    "stability": Metric(lambda case: case.at_parts_twice(), True, "part points",
-                        lambda found, prototypes: part_points.stability(*_bools(found), prototypes), True, False),
-    "purity": Metric(lambda case: case.in_patches(), True, "part points",
-                     lambda found, prototypes: part_points.purity(*_bools(found[:, :2]), prototypes, found[:, 2, 0]), True, False),
-    "randomisation": Metric(lambda case: sanity.map_correlation(case.saliency, case.maps("randomised")), False, "parameters",
-                            usual=False),
+    "consistency": Metric(
+        lambda case: case.at_parts(),
+        True,
+        "part points",
+        lambda found, prototypes: part_points.consistency(*_bools(found), prototypes),
+        True,
+        False,
+    ),
+    "stability": Metric(
+        lambda case: case.at_parts_twice(),
+        True,
+        "part points",
+        lambda found, prototypes: part_points.stability(*_bools(found), prototypes),
+        True,
+        False,
+    ),
+    "purity": Metric(
+        lambda case: case.in_patches(),
+        True,
+        "part points",
+        lambda found, prototypes: part_points.purity(*_bools(found[:, :2]), prototypes, found[:, 2, 0]),
+        True,
+        False,
+    ),
+    "randomisation": Metric(
+        lambda case: sanity.map_correlation(case.saliency, case.maps("randomised")), False, "parameters", usual=False
+    ),
 }
 
 HIGHER_IS_BETTER: dict[str, bool] = {name: metric.higher_is_better for name, metric in METRICS.items()}

@@ -19,8 +19,16 @@ RESOLUTION = 1e-4
 
 
 @torch.no_grad()
-def part_importance(score: Score, whole: Tensor, without: Tensor, index: Tensor, visible: Tensor,
-                    *, batch_size: int = 16, resolution: float = RESOLUTION) -> Tensor:
+def part_importance(
+    score: Score,
+    whole: Tensor,
+    without: Tensor,
+    index: Tensor,
+    visible: Tensor,
+    *,
+    batch_size: int = 16,
+    resolution: float = RESOLUTION,
+) -> Tensor:
     """importance_k = s(x) - s(x without part k), rounded to multiples of ``resolution * |s(x)|``.
 
     Args:
@@ -89,11 +97,12 @@ def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
 
 
 def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Tensor) -> Tensor:
-    """How much of the map lies where the causes lie, in due proportion: sum over parts of min(saliency share, importance share).
+    """How much of the map lies where the causes lie, in due proportion: sum over parts of min(saliency share,
+    importance share).
 
-    The overlap of two distributions over the parts, the saliency's being a share of the whole map, so that what lies beside the
-    parts is lost. Unlike the rank correlation it rewards neither large parts nor any order of unimportant ones, and maps that know
-    nothing score low. Ours. Importances below zero count as none.
+    The overlap of two distributions over the parts, the saliency's being a share of the whole map, so that what lies
+    beside the parts is lost. Unlike the rank correlation it rewards neither large parts nor any order of unimportant
+    ones, and maps that know nothing score low. Ours. Importances below zero count as none.
 
     Args:
         importance, mass: (B, K).
@@ -110,12 +119,14 @@ def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Ten
     return torch.where(sum_ > 0, overlap, torch.nan)
 
 
-def causal_insertion(shown: Callable[[int, frozenset[int]], float], mass: Tensor, visible: Tensor, whole: Tensor) -> Tensor:
+def causal_insertion(
+    shown: Callable[[int, frozenset[int]], float], mass: Tensor, visible: Tensor, whole: Tensor
+) -> Tensor:
     """Area under the score while the object's parts are drawn into its scene, the most salient first; higher is better.
 
-    Insertion (:func:`protomask.metrics.insertion`) without images that no camera ever saw: every step is a proper rendering. The
-    curve runs from the scene in which no visible part is drawn to the whole scene. Equally salient parts are drawn together, so
-    that a map which ranks nothing gains nothing before the end.
+    Insertion (:func:`protomask.metrics.insertion`) without images that no camera ever saw: every step is a proper
+    rendering. The curve runs from the scene in which no visible part is drawn to the whole scene. Equally salient parts
+    are drawn together, so that a map which ranks nothing gains nothing before the end.
 
     Args:
         shown: ``shown(b, parts)``: score of image b with these of its visible parts drawn, and no others.

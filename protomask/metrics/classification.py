@@ -1,4 +1,5 @@
-"""How well scores rank the images that have a class or finding above those that do not: one value per class, exact, ties included."""
+"""How well scores rank the images that have a class or finding above those that do not: one value per class, exact,
+ties included."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from torch import Tensor
 
 
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:
-    """Area under the ROC curve: the share of (positive, negative) pairs in which the positive's score is greater, a tie counting half.
+    """Area under the ROC curve: the share of (positive, negative) pairs in which the positive's score is greater, a tie
+    counting half.
 
     >>> auroc(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[False], [True], [False], [True]])).tolist()
     [0.875]
@@ -23,7 +25,8 @@ def auroc(scores: Tensor, positive: Tensor) -> Tensor:
 
 
 def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
-    """Sum over the distinct scores, falling, of (recall gained) * (precision down to that score), as scikit-learn defines it.
+    """Sum over the distinct scores, falling, of (recall gained) * (precision down to that score), as scikit-learn
+    defines it.
 
     >>> average_precision(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[False], [True], [False], [True]])).tolist()
     [0.8333333333333333]
@@ -47,6 +50,10 @@ def _auroc(scores: Tensor, positive: Tensor) -> Tensor:
 
 def _average_precision(scores: Tensor, positive: Tensor) -> Tensor:
     _, place, counts = scores.unique(return_inverse=True, return_counts=True)
-    gained = torch.zeros(len(counts), dtype=torch.float64, device=scores.device).index_add_(0, place, positive.double()).flip(0)
+    gained = (
+        torch.zeros(len(counts), dtype=torch.float64, device=scores.device)
+        .index_add_(0, place, positive.double())
+        .flip(0)
+    )
     precision = gained.cumsum(0) / counts.flip(0).cumsum(0)
     return (gained * precision).sum() / gained.sum()

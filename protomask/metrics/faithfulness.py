@@ -81,12 +81,21 @@ def change_step(saliency: Tensor, steps: int = STEPS) -> Tensor:
 
 
 @torch.no_grad()
-def perturbation_curve(score: Score, start: Tensor, finish: Tensor, index: Tensor, saliency: Tensor,
-                       *, steps: int = STEPS, until: float = 1.0, batch_size: int = 16) -> Curve:
+def perturbation_curve(
+    score: Score,
+    start: Tensor,
+    finish: Tensor,
+    index: Tensor,
+    saliency: Tensor,
+    *,
+    steps: int = STEPS,
+    until: float = 1.0,
+    batch_size: int = 16,
+) -> Curve:
     """Scores while ``start`` turns into ``finish`` (both (B, 3, H, W)), the most salient pixels first.
 
-    The first point is the score of ``start``, the last that of ``finish``, unless ``until``, a share of the pixels, ends
-    the curve earlier; the area is that of the mean height either way. :func:`insertion` and :func:`deletion` are
+    The first point is the score of ``start``, the last that of ``finish``, unless ``until``, a share of the pixels,
+    ends the curve earlier; the area is that of the mean height either way. :func:`insertion` and :func:`deletion` are
     the two published choices.
     """
     step = change_step(saliency, steps)
@@ -100,8 +109,16 @@ def perturbation_curve(score: Score, start: Tensor, finish: Tensor, index: Tenso
     return Curve(auc(curves), curves)
 
 
-def insertion(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
-              *, start: Tensor | None = None, steps: int = STEPS, batch_size: int = 16) -> Curve:
+def insertion(
+    score: Score,
+    images: Tensor,
+    index: Tensor,
+    saliency: Tensor,
+    *,
+    start: Tensor | None = None,
+    steps: int = STEPS,
+    batch_size: int = 16,
+) -> Curve:
     """Insertion of Petsiuk et al. (RISE, BMVC 2018), their code's variant ``rise``: higher is better.
 
     The image appears, the most salient pixels first, out of its blurred self; a good map brings the score back early.
@@ -124,8 +141,16 @@ def insertion(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
     return perturbation_curve(score, start, images, index, saliency, steps=steps, batch_size=batch_size)
 
 
-def deletion(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
-             *, fill: float = 0.0, steps: int = STEPS, batch_size: int = 16) -> Curve:
+def deletion(
+    score: Score,
+    images: Tensor,
+    index: Tensor,
+    saliency: Tensor,
+    *,
+    fill: float = 0.0,
+    steps: int = STEPS,
+    batch_size: int = 16,
+) -> Curve:
     """Deletion of Petsiuk et al. (RISE, BMVC 2018), their code's variant ``rise``: lower is better.
 
     The most salient pixels are first to become ``fill``, a value after normalisation: 0 is the mean colour. Arguments
@@ -158,8 +183,10 @@ def kept_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor, *
     What they do not leave fades to 0, the mean colour of normalised images.
     """
     masks = minmax(saliency)[:, None]
-    scores = [score(images[part] * masks[part], index[part])
-              for part in torch.arange(len(images), device=images.device).split(batch_size)]
+    scores = [
+        score(images[part] * masks[part], index[part])
+        for part in torch.arange(len(images), device=images.device).split(batch_size)
+    ]
     return _at_least_float(torch.cat(scores))
 
 

@@ -19,7 +19,8 @@ def complexity(saliency: Tensor) -> Tensor:
 def coherency(saliency: Tensor, again: Tensor) -> Tensor:
     """(Pearson's correlation + 1) / 2 of a map and the map ``again`` of what it leaves of the image; higher is better.
 
-    Known, from the authors' code. A method that is asked about the part of the image that it marked itself should mark it again.
+    Known, from the authors' code. A method that is asked about the part of the image that it marked itself should mark
+    it again.
 
     Args:
         saliency: (B, H, W).
@@ -31,7 +32,9 @@ def coherency(saliency: Tensor, again: Tensor) -> Tensor:
     x, y = (each.flatten(1).double() for each in (saliency, again))
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     size = (x * x).sum(1).sqrt() * (y * y).sum(1).sqrt()
-    constant = (saliency.flatten(1).amax(1) == saliency.flatten(1).amin(1)) | (again.flatten(1).amax(1) == again.flatten(1).amin(1))
+    constant = (saliency.flatten(1).amax(1) == saliency.flatten(1).amin(1)) | (
+        again.flatten(1).amax(1) == again.flatten(1).amin(1)
+    )
     correlation = ((x * y).sum(1) / size.clamp(min=torch.finfo(torch.double).tiny)).clamp(-1, 1)
     return torch.where(constant | (size == 0), 0.0, (correlation + 1) / 2).to(saliency.dtype)
 

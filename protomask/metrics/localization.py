@@ -1,4 +1,5 @@
-"""Does the map lie on the object? The pointing game, energy pointing and relevance on the object, against boxes and masks.
+"""Does the map lie on the object? The pointing game, energy pointing and relevance on the object, against boxes and
+masks.
 
 A truth is a region (B, H, W) bool; :func:`box_regions` draws boxes as one. One value per map; NaN, to be left out and
 counted, where the region is empty, because there is nothing to point at.
@@ -89,13 +90,13 @@ def energy_pointing(saliency: Tensor, region: Tensor) -> Tensor:
 
 
 def top_share_on_object(saliency: Tensor, region: Tensor, *, share: float = 0.1) -> Tensor:
-    """Relevance of a prototype as in CaBRNet: of the most salient ``share`` of all pixels, how many lie on the object? Higher is
-    better.
+    """Relevance of a prototype as in CaBRNet: of the most salient ``share`` of all pixels, how many lie on the object?
+    Higher is better.
 
-    CaBRNet sorts the pixels, which leaves it to the sort which of equal ones are taken. Here equal ones count with the share of
-    them that lies on the object, what a random choice among them gives on average: maps with few values are judged fairly, and a
-    constant map gets the object's share of the image. Without ties both are the same. An object smaller than ``share`` of the
-    image cannot reach 1.
+    CaBRNet sorts the pixels, which leaves it to the sort which of equal ones are taken. Here equal ones count with the
+    share of them that lies on the object, what a random choice among them gives on average: maps with few values are
+    judged fairly, and a constant map gets the object's share of the image. Without ties both are the same. An object
+    smaller than ``share`` of the image cannot reach 1.
 
     Args:
         saliency: (B, H, W).
@@ -117,11 +118,13 @@ def top_share_on_object(saliency: Tensor, region: Tensor, *, share: float = 0.1)
 def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = False) -> Tensor:
     """Outside-inside relevance ratio: mean saliency outside the object over mean saliency inside; lower is better.
 
-    Source: Lapuschkin et al. (CVPR 2016), over all pixels. quanproto's code takes each mean over pixels that are not zero
-    (``nonzero``): a map that is nothing but one pixel outside and one inside then counts 1, however much of it is empty.
+    Source: Lapuschkin et al. (CVPR 2016), over all pixels. quanproto's code takes each mean over pixels that are not
+    zero (``nonzero``): a map that is nothing but one pixel outside and one inside then counts 1, however much of it is
+    empty.
 
     Returns:
-        (B,) 0 or more; infinite where nothing lies inside, also for a zero map; NaN where the region is empty or the whole image.
+        (B,) 0 or more; infinite where nothing lies inside, also for a zero map; NaN where the region is empty or the
+        whole image.
     """
     inside, outside = (_mean_over(saliency, part, nonzero) for part in (region, ~region))
     ratio = torch.where(inside > 0, outside / inside.clamp(min=torch.finfo(saliency.dtype).tiny), torch.inf)
@@ -131,7 +134,8 @@ def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = Fa
 def outside_share(saliency: Tensor, region: Tensor) -> Tensor:
     """r / (1 + r) of the :func:`outside_inside_ratio` r: bounded, so that it can be averaged; lower is better.
 
-    0: nothing outside; 0.5: as dense outside as inside, as in a map that knows nothing; 1: nothing inside, also for a zero map.
+    0: nothing outside; 0.5: as dense outside as inside, as in a map that knows nothing; 1: nothing inside, also for a
+    zero map.
     """
     ratio = outside_inside_ratio(saliency, region)
     return torch.where(ratio.isinf(), 1.0, ratio / (1 + ratio))

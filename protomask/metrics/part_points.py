@@ -1,11 +1,13 @@
-"""Does a prototype mean one part? Consistency and stability (Huang et al., ICCV 2023) and purity (PIP-Net), from part points.
+"""Does a prototype mean one part? Consistency and stability (Huang et al., ICCV 2023) and purity (PIP-Net), from part
+points.
 
-A prototype is *at* a part in an image when the part's point lies in a window around the first maximum of its map. The three metrics
-are one number per prototype, over images of its class; N pairs of an image and a prototype are given together, ``prototypes`` (N,)
-says which pair is whose, and results follow ``prototypes.unique()``.
+A prototype is *at* a part in an image when the part's point lies in a window around the first maximum of its map. The
+three metrics are one number per prototype, over images of its class; N pairs of an image and a prototype are given
+together, ``prototypes`` (N,) says which pair is whose, and results follow ``prototypes.unique()``.
 
-None of them asks whether the network used the part, and a map that ignores the image does well in them: a blob in the middle is at
-the part in the middle, every time. Hold them against the ``center`` localizer, and read the causal metrics beside them.
+None of them asks whether the network used the part, and a map that ignores the image does well in them: a blob in the
+middle is at the part in the middle, every time. Hold them against the ``center`` localizer, and read the causal metrics
+beside them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor
 
 HALF = 36
-"""Consistency and stability: the window reaches this far from the maximum, in pixels at 224 x 224 (Huang et al.'s code)."""
+"""Consistency and stability: the window reaches this far from the maximum, in pixels at 224 x 224 (Huang et al.'s
+code)."""
 PATCH = 32
 """Purity: side of the window at 224 x 224 (PIP-Net's code)."""
 PRESENT = 0.8
@@ -30,7 +33,8 @@ NOISE, CLIP = 0.2, 0.25
 def at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half: float | None = None) -> Tensor:
     """Which visible parts lie within ``half`` pixels of the map's first maximum, both ways, ends included.
 
-    Known, from Huang et al.'s code: points are cut off to whole pixels, the window is clipped at the border (it does not move).
+    Known, from Huang et al.'s code: points are cut off to whole pixels, the window is clipped at the border (it does
+    not move).
 
     Args:
         saliency: (N, H, W).
@@ -69,7 +73,8 @@ def in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: float |
 
 
 def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: float = PRESENT, least: int = 1) -> Tensor:
-    """100 for each prototype that is at some part in at least 80 % of the images that show that part, else 0; higher is better.
+    """100 for each prototype that is at some part in at least 80 % of the images that show that part, else 0; higher is
+    better.
 
     Source: Huang et al. (ICCV 2023), equation and code; the score is the mean over prototypes.
 
@@ -78,8 +83,8 @@ def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: flo
         visible: (N, K) bool.
         prototypes: (N,) long.
         present: the share.
-        least: the published variant is 1: a part that is seen once, and hit once, makes a prototype consistent. Stricter: the part
-            must be seen in at least so many of the prototype's images.
+        least: the published variant is 1: a part that is seen once, and hit once, makes a prototype consistent.
+            Stricter: the part must be seen in at least so many of the prototype's images.
 
     Returns:
         (P,) for the P prototypes in ``prototypes``, ascending.
@@ -92,8 +97,8 @@ def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: flo
 def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool = False) -> Tensor:
     """Percentage of a prototype's images in which noise leaves the parts that it is at unchanged; higher is better.
 
-    Source: Huang et al. (ICCV 2023), equation and code. A prototype that is never at any part is perfectly stable there; ``strict``
-    counts only images in which it is at a part, before and after.
+    Source: Huang et al. (ICCV 2023), equation and code. A prototype that is never at any part is perfectly stable
+    there; ``strict`` counts only images in which it is at a part, before and after.
 
     Args:
         at: (N, K) bool on the images.
@@ -106,15 +111,23 @@ def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool
     same = (at == perturbed).all(1)
     if strict:
         same = same & at.any(1)
-    return 100 * _per_prototype(same[:, None], prototypes)[:, 0] / _per_prototype(torch.ones_like(same)[:, None], prototypes)[:, 0]
+    return (
+        100
+        * _per_prototype(same[:, None], prototypes)[:, 0]
+        / _per_prototype(torch.ones_like(same)[:, None], prototypes)[:, 0]
+    )
 
 
-def purity(inside: Tensor, visible: Tensor, prototypes: Tensor, similarity: Tensor, *, top: int = TOP, least: int = 1) -> Tensor:
-    """Of a prototype's ten most similar images, the share of those that show its purest part in which the patch holds that part.
+def purity(
+    inside: Tensor, visible: Tensor, prototypes: Tensor, similarity: Tensor, *, top: int = TOP, least: int = 1
+) -> Tensor:
+    """Of a prototype's ten most similar images, the share of those that show its purest part in which the patch holds
+    that part.
 
-    Source: Nauta et al. (PIP-Net, CVPR 2023), code; higher is better; reported as mean and standard deviation over prototypes. Merge
-    left and right parts first: :func:`merge_sides`. A part counts in the images that show it, so that one seen once can make a
-    prototype pure; ``least`` is stricter: the part must be seen in so many of the images.
+    Source: Nauta et al. (PIP-Net, CVPR 2023), code; higher is better; reported as mean and standard deviation over
+    prototypes. Merge
+    left and right parts first: :func:`merge_sides`. A part counts in the images that show it, so that one seen once can
+    make a prototype pure; ``least`` is stricter: the part must be seen in so many of the images.
 
     Args:
         inside: (N, K) bool of :func:`in_patch`.
@@ -137,7 +150,8 @@ def purity(inside: Tensor, visible: Tensor, prototypes: Tensor, similarity: Tens
 
 
 def merge_sides(present: Tensor, names: Sequence[str]) -> Tensor:
-    """Left and right parts (``left eye``, ``right eye``) as one: (N, K) bool -> (N, K') bool, present where either is."""
+    """Left and right parts (``left eye``, ``right eye``) as one: (N, K) bool -> (N, K') bool, present where either
+    is."""
     merged: dict[str, list[int]] = {}
     for column, name in enumerate(names):
         merged.setdefault(" ".join(word for word in name.split() if word not in ("left", "right")), []).append(column)
@@ -145,8 +159,11 @@ def merge_sides(present: Tensor, names: Sequence[str]) -> Tensor:
 
 
 def noisy(images: Tensor, seeds: Sequence[int], *, deviation: float = NOISE, clip: float = CLIP) -> Tensor:
-    """Normalised ``images`` (N, 3, H, W) plus normal noise, clipped to +-0.25 (Huang et al.'s code); one seed per image."""
-    noise = [torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)]
+    """Normalised ``images`` (N, 3, H, W) plus normal noise, clipped to +-0.25 (Huang et al.'s code); one seed per
+    image."""
+    noise = [
+        torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)
+    ]
     return images + (deviation * torch.stack(noise)).clamp(-clip, clip).to(images)
 
 

@@ -1,4 +1,5 @@
-"""Does the prototype's similarity follow the map? Two tests made for prototypes: fidelity and the relevance ordering test."""
+"""Does the prototype's similarity follow the map? Two tests made for prototypes: fidelity and the relevance ordering
+test."""
 
 from __future__ import annotations
 
@@ -16,14 +17,22 @@ SHOWN = 0.5
 
 
 @torch.no_grad()
-def fidelity(maps: Callable[[Tensor, Tensor], Tensor], images: Tensor, index: Tensor, saliency: Tensor, *,
-             shares: Sequence[float] = SHARES, fill: float = 0.0, batch_size: int = 16) -> Curve:
+def fidelity(
+    maps: Callable[[Tensor, Tensor], Tensor],
+    images: Tensor,
+    index: Tensor,
+    saliency: Tensor,
+    *,
+    shares: Sequence[float] = SHARES,
+    fill: float = 0.0,
+    batch_size: int = 16,
+) -> Curve:
     """Similarity left at the original maximum when the most salient pixels are removed; lower is better.
 
-    Source: Xu-Darme et al., "Sanity checks for patch visualisation in prototype-based image classification" (CVPR workshops
-    2023). Known: the similarity is read where it was greatest in the whole image, even if it is greater elsewhere afterwards; the
-    most salient 0.1 % to 2 % of the pixels take the mean colour. The small shares ask for the pixels that the patch rests on, not
-    for the object. Equal values go in reading order; at least one pixel goes.
+    Source: Xu-Darme et al., "Sanity checks for patch visualisation in prototype-based image classification" (CVPR
+    workshops 2023). Known: the similarity is read where it was greatest in the whole image, even if it is greater
+    elsewhere afterwards; the most salient 0.1 % to 2 % of the pixels take the mean colour. The small shares ask for the
+    pixels that the patch rests on, not for the object. Equal values go in reading order; at least one pixel goes.
 
     Args:
         maps: ``similarity_maps(images (N, 3, H, W), index (N,)) -> (N, h, w)`` of the network.
@@ -34,8 +43,8 @@ def fidelity(maps: Callable[[Tensor, Tensor], Tensor], images: Tensor, index: Te
         fill: value after normalisation; 0 is the mean colour.
 
     Returns:
-        ``scores`` (B, T): value at the place of the original maximum over the original maximum; ``auc``: their mean. NaN where
-        the original maximum is not positive.
+        ``scores`` (B, T): value at the place of the original maximum over the original maximum; ``auc``: their mean.
+        NaN where the original maximum is not positive.
     """
     original = maps(images, index).flatten(1).float()
     whole, place = original.max(1)
@@ -52,16 +61,18 @@ def fidelity(maps: Callable[[Tensor, Tensor], Tensor], images: Tensor, index: Te
     return Curve(scores.mean(1), scores)
 
 
-def relevance_ordering(score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, steps: int = 28,
-                       batch_size: int = 16) -> Curve:
+def relevance_ordering(
+    score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, steps: int = 28, batch_size: int = 16
+) -> Curve:
     """Relevance ordering test (Carmichael et al., PixPNet, WACV 2024): higher is better.
 
-    Known, from the authors' code: pixels come back into an empty image (zero, the mean colour), the most salient first, until
-    half of them are there; the similarity is averaged. They add one pixel at a time; here 1/28 of the image, as in
-    :func:`protomask.metrics.insertion`, which begins with a blurred image instead and ends with the whole one.
+    Known, from the authors' code: pixels come back into an empty image (zero, the mean colour), the most salient first,
+    until half of them are there; the similarity is averaged. They add one pixel at a time; here 1/28 of the image, as
+    in :func:`protomask.metrics.insertion`, which begins with a blurred image instead and ends with the whole one.
 
     Returns:
         ``scores`` (B, steps / 2 + 1) and ``auc``, their mean by the trapezoid rule, in units of the score.
     """
-    return perturbation_curve(score, torch.zeros_like(images), images, index, saliency, steps=steps, until=SHOWN,
-                              batch_size=batch_size)
+    return perturbation_curve(
+        score, torch.zeros_like(images), images, index, saliency, steps=steps, until=SHOWN, batch_size=batch_size
+    )

@@ -14,8 +14,9 @@ from protomask.metrics.faithfulness import minmax
 def randomised(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.Module:
     """A copy of a network whose parameters are shuffled, from the output down.
 
-    Each parameter tensor keeps its values, in random order, as in Adebayo et al. the layers are drawn again from their initial
-    distribution: what was learned is lost, the scale stays. Buffers (BatchNorm statistics, the prototypes' classes) stay, too.
+    Each parameter tensor keeps its values, in random order, as in Adebayo et al. the layers are drawn again from their
+    initial distribution: what was learned is lost, the scale stays. Buffers (BatchNorm statistics, the prototypes'
+    classes) stay, too.
 
     Args:
         share: of the parameter tensors, counted from the last; less than 1 gives the steps of their cascading test.
@@ -32,7 +33,7 @@ def randomised(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.M
     parameters = list(other.parameters())[::-1]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in parameters[:round(share * len(parameters))]:
+        for parameter in parameters[: round(share * len(parameters))]:
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.flatten()[order].view(parameter.shape))
     return other
@@ -41,7 +42,8 @@ def randomised(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.M
 def map_correlation(saliency: Tensor, other: Tensor) -> Tensor:
     """Spearman's rank correlation of two maps' pixels, ties averaged: (B,) in [-1, 1].
 
-    Between a network's map and its randomised copy's, lower is better: a map that stays the same shows the image, not the network.
+    Between a network's map and its randomised copy's, lower is better: a map that stays the same shows the image, not
+    the network.
 
     Args:
         saliency, other: (B, H, W).

@@ -1,7 +1,8 @@
 """Does the thresholded map cover the object? Intersection over union and Dice, at a fixed and at the best threshold.
 
-A map is stretched to [0, 1] first (:func:`protomask.metrics.faithfulness.minmax`) and a pixel is predicted where it exceeds the
-threshold. A *part* of an object, however well localised, cannot fill the object: low values are then no fault of the map.
+A map is stretched to [0, 1] first (:func:`protomask.metrics.faithfulness.minmax`) and a pixel is predicted where it
+exceeds the threshold. A *part* of an object, however well localised, cannot fill the object: low values are then no
+fault of the map.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def dice_curves(saliency: Tensor, region: Tensor, *, thresholds: int = THRESHOLD
 def at_best_threshold(curves: Tensor) -> Tensor:
     """Every pair's value at the one threshold whose mean over all pairs is greatest (the least of equals).
 
-    One threshold for the whole data set is the published meaning of "best" (Choe et al., CVPR 2020). A threshold of its own for
-    every map, ``curves.amax(1)``, looks at the truth of each image and flatters maps that need it.
+    One threshold for the whole data set is the published meaning of "best" (Choe et al., CVPR 2020). A threshold of its
+    own for every map, ``curves.amax(1)``, looks at the truth of each image and flatters maps that need it.
 
     Args:
         curves: (n, T); rows of NaN do not count.

@@ -44,16 +44,18 @@ def bootstrap_mean(values: Tensor, *, resamples: int = RESAMPLES, confidence: fl
     return bootstrap_means(values[:, None], resamples=resamples, confidence=confidence, seed=seed)[0]
 
 
-def bootstrap_difference(a: Tensor, b: Tensor, *, resamples: int = RESAMPLES, confidence: float = 0.95,
-                         seed: int = 0) -> Interval:
+def bootstrap_difference(
+    a: Tensor, b: Tensor, *, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0
+) -> Interval:
     """Interval of mean(a) - mean(b) over the pairs (n,) in which neither is NaN; paired: both are resampled alike."""
     if a.shape != b.shape:
         raise InputError(f"paired values of shape {tuple(a.shape)} and {tuple(b.shape)}; give both for the same pairs")
     return bootstrap_mean(a.double() - b.double(), resamples=resamples, confidence=confidence, seed=seed)
 
 
-def bootstrap_means(columns: Tensor, *, resamples: int = RESAMPLES, confidence: float = 0.95,
-                    seed: int = 0) -> list[Interval]:
+def bootstrap_means(
+    columns: Tensor, *, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
     """:func:`bootstrap_mean` of every column of ``columns`` (n, C); columns with the same NaNs share their draws."""
     columns = columns.double().cpu()
     valid = ~columns.isnan()
@@ -68,8 +70,9 @@ def bootstrap_means(columns: Tensor, *, resamples: int = RESAMPLES, confidence: 
     return [intervals[column] for column in range(columns.shape[1])]
 
 
-def bootstrap_band(curves: Tensor, *, resamples: int = RESAMPLES, confidence: float = 0.95,
-                   seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def bootstrap_band(
+    curves: Tensor, *, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean curve and its pointwise band.
 
     Args:
@@ -84,7 +87,8 @@ def bootstrap_band(curves: Tensor, *, resamples: int = RESAMPLES, confidence: fl
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share among ``count`` independent cases; unlike the bootstrap it has a width at 0 and 1."""
+    """Wilson's score interval (1927) of a share among ``count`` independent cases; unlike the bootstrap it has a width
+    at 0 and 1."""
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return max(centre - half, 0.0), min(centre + half, 1.0)
@@ -93,8 +97,10 @@ def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
 def _bounds(values: Tensor, resamples: int, confidence: float, seed: int) -> tuple[Tensor, Tensor]:
     """Percentiles (T,) of the resampled means of ``values`` (n, T); NaN for less than two rows."""
     if resamples < 1 or not 0 < confidence < 1:
-        raise InputError(f"bootstrap: {resamples} resamples, confidence {confidence}; "
-                         "give at least one resample and a confidence between 0 and 1")
+        raise InputError(
+            f"bootstrap: {resamples} resamples, confidence {confidence}; "
+            "give at least one resample and a confidence between 0 and 1"
+        )
     n = len(values)
     if n < 2:
         return values.new_full(values.shape[1:], torch.nan), values.new_full(values.shape[1:], torch.nan)

@@ -46,14 +46,22 @@ def stopped_after(localizer: Localizer, steps: int) -> Localizer:
 
 def _limits(localizer: Localizer) -> dict[str, int]:
     fields = dataclasses.fields(localizer) if dataclasses.is_dataclass(localizer) else ()
-    found = {each.name: getattr(localizer, each.name) for each in fields if each.name == "steps" or each.name.endswith("_steps")}
+    found = {
+        each.name: getattr(localizer, each.name)
+        for each in fields
+        if each.name == "steps" or each.name.endswith("_steps")
+    }
     found = {name: value for name, value in found.items() if isinstance(value, int)}
     if not found:
-        raise InputError(f"{type(localizer).__name__} has no steps, so its map does not grow; choose a learned mask, for example mdm")
+        raise InputError(
+            f"{type(localizer).__name__} has no steps, so its map does not grow; choose a learned mask, for example mdm"
+        )
     return found
 
 
-def grow(localizer: Localizer, explained: Explainable, image: Tensor, index: int, *, frames: int = 10, progress: bool = False) -> list[Stage]:
+def grow(
+    localizer: Localizer, explained: Explainable, image: Tensor, index: int, *, frames: int = 10, progress: bool = False
+) -> list[Stage]:
     """The map of one image after 1, ..., all steps; closer together at first, where more changes.
 
     Every frame starts anew and is what the localizer gives with that many steps, so that ``frames`` frames cost up to
@@ -77,12 +85,21 @@ def grow(localizer: Localizer, explained: Explainable, image: Tensor, index: int
             continue
         with torch.no_grad(), frozen(explained):
             kept = float(explained.score(images * saliency[:, None].to(images), where))
-        stages.append(Stage(steps, saliency[0].float().cpu().numpy(), kept / whole if whole else float("nan"), float(saliency.mean())))
+        stages.append(
+            Stage(
+                steps,
+                saliency[0].float().cpu().numpy(),
+                kept / whole if whole else float("nan"),
+                float(saliency.mean()),
+            )
+        )
     return stages
 
 
 @style.styled
-def frame(picture: np.ndarray, stages: Sequence[Stage], place: int, localizer: str, title: str, *, level: float = LEVEL) -> np.ndarray:
+def frame(
+    picture: np.ndarray, stages: Sequence[Stage], place: int, localizer: str, title: str, *, level: float = LEVEL
+) -> np.ndarray:
     """One frame, (h, w, 3) uint8: the image under the mask, the map over it, and the course so far.
 
     Args:
@@ -96,19 +113,37 @@ def frame(picture: np.ndarray, stages: Sequence[Stage], place: int, localizer: s
     figure = style.new_figure(2 * tile + 0.48, tile + 2.15)
     width = 2 * tile + 0.18
     style.write(figure, 0.15, 0.12, title, within=width, fontsize=10, fontweight="bold")
-    facts = f"{localizer_label(localizer)} after {stage.steps} step{'' if stage.steps == 1 else 's'}: shows {percent(stage.shown, 0)} of the image, " \
-            f"keeps {percent(stage.kept, 0)} of the similarity"
+    facts = (
+        f"{localizer_label(localizer)} after {stage.steps} step{'' if stage.steps == 1 else 's'}: shows {percent(stage.shown, 0)} of the image, "
+        f"keeps {percent(stage.kept, 0)} of the similarity"
+    )
     style.write(figure, 0.15, 0.36, facts, within=width, fontsize=8, color=style.QUIET)
     masked = np.uint8(picture * stage.saliency[..., None] + 127 * (1 - stage.saliency[..., None]))
     style.tile(style.place(figure, 0.15, 0.62, tile, tile), masked)
-    style.tile(style.place(figure, 0.33 + tile, 0.62, tile, tile), picture, saliency=stage.saliency, localizer=localizer,
-               overlay=0.55, level=level)
+    style.tile(
+        style.place(figure, 0.33 + tile, 0.62, tile, tile),
+        picture,
+        saliency=stage.saliency,
+        localizer=localizer,
+        overlay=0.55,
+        level=level,
+    )
     axes = style.place(figure, 0.6, tile + 0.8, 2 * tile - 0.25, 0.85)
     steps = [each.steps for each in stages]
-    for values, color, dash, label in (([each.kept for each in stages], style.RIGHT, "-", "similarity kept"),
-                                       ([each.shown for each in stages], style.QUIET, "--", "image shown")):
-        axes.plot(steps[:place + 1], [100 * value for value in values[:place + 1]], dash, color=color, linewidth=1.6, label=label,
-                  marker="o", markersize=3)
+    for values, color, dash, label in (
+        ([each.kept for each in stages], style.RIGHT, "-", "similarity kept"),
+        ([each.shown for each in stages], style.QUIET, "--", "image shown"),
+    ):
+        axes.plot(
+            steps[: place + 1],
+            [100 * value for value in values[: place + 1]],
+            dash,
+            color=color,
+            linewidth=1.6,
+            label=label,
+            marker="o",
+            markersize=3,
+        )
     top = max(105.0, *(100 * each.kept for each in stages))
     axes.set(xlim=(0, max(steps) + 0.5), ylim=(0, top), xlabel="steps", ylabel="%")
     axes.legend(loc="center right", fontsize=7)
@@ -117,13 +152,22 @@ def frame(picture: np.ndarray, stages: Sequence[Stage], place: int, localizer: s
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_animation(path: str | Path, picture: np.ndarray, stages: Sequence[Stage], localizer: str, title: str, *, seconds: float = 0.5) -> Path:
+def save_animation(
+    path: str | Path, picture: np.ndarray, stages: Sequence[Stage], localizer: str, title: str, *, seconds: float = 0.5
+) -> Path:
     """Writes a GIF that loops: ``seconds`` for each frame, four times as long for the last."""
     path = Path(path)
     if path.suffix.lower() != ".gif":
         raise InputError(f"{path}: an animation is a GIF; end its name in .gif")
-    frames = [Image.fromarray(frame(picture, stages, place, localizer, title)).convert("P", palette=Image.Palette.ADAPTIVE)
-              for place in range(len(stages))]
+    frames = [
+        Image.fromarray(frame(picture, stages, place, localizer, title)).convert("P", palette=Image.Palette.ADAPTIVE)
+        for place in range(len(stages))
+    ]
     durations = [int(1000 * seconds)] * (len(frames) - 1) + [int(4000 * seconds)]
-    write_atomically(path, lambda file: frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0))
+    write_atomically(
+        path,
+        lambda file: frames[0].save(
+            file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
+        ),
+    )
     return path

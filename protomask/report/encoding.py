@@ -15,7 +15,8 @@ from protomask.report.palette import COLORMAP
 from protomask.report.wording import localizer_label
 
 PHOTO_SIDE, MAP_SIDE, SMALL_SIDE = 320, 112, 112
-"""Longest sides in pixels: of photographs, of maps (smooth: the browser enlarges them without a visible loss), of neighbours."""
+"""Longest sides in pixels: of photographs, of maps (smooth: the browser enlarges them without a visible loss), of
+neighbours."""
 
 QUALITY = 82
 """of WebP, 1 to 100"""

@@ -31,7 +31,8 @@ def prototype_gallery(
     Args:
         pictures: of any number of classes; classes keep the order of their first picture.
         localizer: whose map, outline and box are drawn.
-        level: share of the map's maximum at which it is outlined, unless the localizer's pictures have a level of their own.
+        level: share of the map's maximum at which it is outlined, unless the localizer's pictures have a level of their
+            own.
         per_row: prototypes beside each other.
         tile: side of an image in inches.
     """
@@ -153,8 +154,8 @@ def localizer_grid(
     """Many images under each other, what every localizer shows of them beside each other.
 
     Args:
-        rows: label, (H, W, 3) uint8 image, and localizer name to (H, W) map in [0, 1]; columns keep the order in which the
-            localizers first appear.
+        rows: label, (H, W, 3) uint8 image, and localizer name to (H, W) map in [0, 1]; columns keep the order in which
+            the localizers first appear.
         levels: of single localizers, in place of ``level``.
         level: share of the map's maximum at which it is outlined.
         tile: side of an image in inches.

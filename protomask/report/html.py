@@ -44,7 +44,8 @@ def write_report(
         pictures: every prototype's; their localizers, in order, make the page's switch.
         explanations: of test images.
         evaluation: a :class:`protomask.evaluation.results.Evaluation`.
-        test_images: small pictures (H, W, 3) uint8 of the prototypes' nearest test images, by position in the test images.
+        test_images: small pictures (H, W, 3) uint8 of the prototypes' nearest test images, by position in the test
+            images.
         nearest_maps: (P, K, h, w) in [0, 1], each prototype's similarity maps on them.
         level: share of a map's maximum at which it is outlined.
         quality: of the photographs, as WebP counts it, 1 to 100; the size of the file follows.
@@ -102,7 +103,10 @@ def render(
     return environment.get_template("report.html.j2").render(
         title=title or summary.title(config),
         level=f"{100 * level:.0f}",
-        levels=[(localizer_label(name), f"{100 * own:.0f}") for name, own in (pictures[0].record.levels if pictures else {}).items()],
+        levels=[
+            (localizer_label(name), f"{100 * own:.0f}")
+            for name, own in (pictures[0].record.levels if pictures else {}).items()
+        ],
         similarity_kind=options.get("similarity"),
         accuracy=summary.accuracy(metrics, config),
         localizers=views.localizer_switch(localizers),

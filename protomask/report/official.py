@@ -1,7 +1,7 @@
 """The picture of a prototype as the official ProtoPNet draws it, to compare with: known, from the authors' code.
 
-Bicubic-upsampled similarity map, its 95th-percentile box, overlay 0.5 * image + 0.3 * jet (cfchen-duke/ProtoPNet, ``push.py``).
-Nothing else here uses jet: its bands look like edges that no map has.
+Bicubic-upsampled similarity map, its 95th-percentile box, overlay 0.5 * image + 0.3 * jet (cfchen-duke/ProtoPNet,
+``push.py``). Nothing else here uses jet: its bands look like edges that no map has.
 """
 
 from __future__ import annotations
@@ -36,9 +36,16 @@ def official_overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
 
 @style.styled
-def beside_official(pictures: Sequence[PrototypePicture], localizer: str = "mdm", *, level: float = LEVEL, tile: float = 1.05,
-                    title: str | None = None) -> Figure:
-    """Prototypes as the official code draws them, and by a learned mask: overlay, box and crop beside outline, map and crop.
+def beside_official(
+    pictures: Sequence[PrototypePicture],
+    localizer: str = "mdm",
+    *,
+    level: float = LEVEL,
+    tile: float = 1.05,
+    title: str | None = None,
+) -> Figure:
+    """Prototypes as the official code draws them, and by a learned mask: overlay, box and crop beside outline, map and
+    crop.
 
     Args:
         pictures: with maps of ``similarity`` and of ``localizer``.
@@ -54,22 +61,41 @@ def beside_official(pictures: Sequence[PrototypePicture], localizer: str = "mdm"
     for picture in pictures:
         for name in ("similarity", localizer):
             if name not in picture.maps:
-                raise InputError(f"no map of localizer {name!r} for prototype {picture.record.prototype}; there are: {', '.join(picture.maps)}")
+                raise InputError(
+                    f"no map of localizer {name!r} for prototype {picture.record.prototype}; there are: {', '.join(picture.maps)}"
+                )
     half, header, row = 3 * tile + 2 * _GAP, 0.85 if title else 0.6, tile + 0.28
     figure = style.new_figure(2 * _MARGIN + 2 * half + 0.3, header + row * len(pictures) + 0.1)
     if title:
         style.write(figure, _MARGIN, 0.12, title, within=2 * half, fontsize=11, fontweight="bold")
     right = _MARGIN + half + 0.3
-    for left, name, words in ((_MARGIN, "As the official ProtoPNet draws it", "0.5 image + 0.3 jet · box of the 95th percentile · crop"),
-                              (right, localizer_label(localizer), f"outline at {100 * level:.0f} % of the maximum · map · crop")):
+    for left, name, words in (
+        (_MARGIN, "As the official ProtoPNet draws it", "0.5 image + 0.3 jet · box of the 95th percentile · crop"),
+        (right, localizer_label(localizer), f"outline at {100 * level:.0f} % of the maximum · map · crop"),
+    ):
         style.write(figure, left, header - 0.43, name, within=half, fontsize=9, fontweight="bold")
         style.write(figure, left, header - 0.23, words, within=half, fontsize=7, color=style.QUIET)
     for number, picture in enumerate(pictures):
         top = header + number * row
         _official(figure, _MARGIN, top, tile, picture)
-        saliency, box = picture.maps[localizer], picture.record.boxes.get(localizer) or percentile_box(picture.maps[localizer])
-        style.tile(style.place(figure, right, top, tile, tile), picture.image, saliency=saliency, localizer=localizer, level=level)
-        style.tile(style.place(figure, right + tile + _GAP, top, tile, tile), picture.image, saliency=saliency, localizer=localizer, overlay=0.6)
+        saliency, box = (
+            picture.maps[localizer],
+            picture.record.boxes.get(localizer) or percentile_box(picture.maps[localizer]),
+        )
+        style.tile(
+            style.place(figure, right, top, tile, tile),
+            picture.image,
+            saliency=saliency,
+            localizer=localizer,
+            level=level,
+        )
+        style.tile(
+            style.place(figure, right + tile + _GAP, top, tile, tile),
+            picture.image,
+            saliency=saliency,
+            localizer=localizer,
+            overlay=0.6,
+        )
         style.tile(style.place(figure, right + 2 * (tile + _GAP), top, tile, tile), crop(picture.image, box))
         words = f"prototype {picture.record.prototype}, {readable(picture.record.class_name)}"
         style.write(figure, _MARGIN, top + tile + 0.03, words, within=2 * half, fontsize=7, color=style.QUIET)

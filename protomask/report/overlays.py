@@ -30,8 +30,8 @@ def outlines(
 
     Interpolated between pixel centres and simplified to within ``tolerance`` pixels (by default a 560th
     of the longer side, which no eye sees); a region that touches the border
-    of the image is closed along it. Islands and holes of less than ``speck`` times the image's area are left out, unless
-    there is nothing larger. Returns one (N, 2) float array of x, y per outline, holes included, the longest
+    of the image is closed along it. Islands and holes of less than ``speck`` times the image's area are left out,
+    unless there is nothing larger. Returns one (N, 2) float array of x, y per outline, holes included, the longest
     first; the first point is repeated at the end.
     """
     from skimage.measure import approximate_polygon, find_contours

@@ -24,11 +24,12 @@ def this_looks_like_that(
     """Draw an explanation: each line a place of the image, the prototype's place that it looks like, and its points.
 
     Args:
-        explanation: its points and the points of the prototypes that are not shown sum to the logit; likewise those of its
-            ``counter`` for the runner-up.
+        explanation: its points and the points of the prototypes that are not shown sum to the logit; likewise those of
+            its ``counter`` for the runner-up.
         localizer: whose outlines are drawn on both sides.
         top: show this many of the matches; the points of the others join "all other prototypes".
-        level: share of the maximum at which a map is outlined, unless the localizer's pictures have a level of their own.
+        level: share of the maximum at which a map is outlined, unless the localizer's pictures have a level of their
+            own.
         tile: side of an image in inches.
     """
     matches = explanation.matches if top is None else explanation.matches[:top]
@@ -54,7 +55,10 @@ def this_looks_like_that(
     own, others = _rest(explanation, len(matches))
     terms = [(f"other prototypes of {readable(explanation.subject)}", own)]
     if explanation.finding:
-        terms += [("prototypes of other findings", others - explanation.bias), ("to begin with (bias)", explanation.bias)]
+        terms += [
+            ("prototypes of other findings", others - explanation.bias),
+            ("to begin with (bias)", explanation.bias),
+        ]
     else:
         terms += [("prototypes of other classes", others)]
     top_of_row = _sum(figure, terms, explanation.subject, explanation.logit, columns, top_of_row, width)

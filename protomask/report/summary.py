@@ -10,8 +10,13 @@ from protomask.metrics.statistics import wilson
 from protomask.report.wording import count, duration, number, percent, readable
 
 NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
-DATA = {"parts": "the embedded creatures (parts)", "cub": "birds (CUB-200-2011 format)", "folder": "a folder of images",
-        "busi": "breast ultrasound (BUSI)", "chestxray": "chest X-rays (NIH ChestX-ray14)"}
+DATA = {
+    "parts": "the embedded creatures (parts)",
+    "cub": "birds (CUB-200-2011 format)",
+    "folder": "a folder of images",
+    "busi": "breast ultrasound (BUSI)",
+    "chestxray": "chest X-rays (NIH ChestX-ray14)",
+}
 
 
 def title(config: Mapping) -> str:
@@ -22,7 +27,8 @@ def title(config: Mapping) -> str:
 
 
 def accuracy(metrics: Mapping, config: Mapping) -> dict:
-    """Figures, sentences and a table of classes about accuracy: before and after projection, at the end, and without prototypes.
+    """Figures, sentences and a table of classes about accuracy: before and after projection, at the end, and without
+    prototypes.
 
     An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the
     test set, not that of training.
@@ -46,7 +52,9 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
         figures.append({"value": percent(scores[head]), "label": label, "note": note})
         if head in areas:
             kind = "findings" if findings else "classes"
-            figures.append({"value": number(areas[head]), "label": "AUROC", "note": f"mean over {kind}, each against the rest"})
+            figures.append(
+                {"value": number(areas[head]), "label": "AUROC", "note": f"mean over {kind}, each against the rest"}
+            )
         sentences.append(_course(scores, head))
     for name, label, note in (
         ("before_projection", "before projection", "prototypes still free vectors"),
@@ -66,8 +74,14 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
         )
     if metrics.get("pruned"):
         sentences.append(_pruning(metrics["pruned"]))
-    rows = [(readable(name), f"AUROC {number(row['auroc'])}, average precision {number(row['average_precision'])}, "
-             f"{count(row['images'], 'test image')}") for name, row in (metrics.get("per_class") or {}).items()]
+    rows = [
+        (
+            readable(name),
+            f"AUROC {number(row['auroc'])}, average precision {number(row['average_precision'])}, "
+            f"{count(row['images'], 'test image')}",
+        )
+        for name, row in (metrics.get("per_class") or {}).items()
+    ]
     table = {"title": f"Each {'finding' if findings else 'class'} against the rest", "rows": rows} if rows else None
     return {"figures": figures, "sentences": [text for text in sentences if text], "table": table}
 
@@ -88,10 +102,14 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     elif known:
         sentences.append("No prototype's mask lies mostly outside the object.")
     else:
-        sentences.append("Whether prototypes are background is not known: these data have no masks, and no boxes smaller than the image.")
+        sentences.append(
+            "Whether prototypes are background is not known: these data have no masks, and no boxes smaller than the image."
+        )
     twins = sum("duplicate" in each.flags for each in found)
     if twins:
-        sentences.append(f"{count(twins, 'prototype is a duplicate', 'prototypes are duplicates')} of another one of the same class.")
+        sentences.append(
+            f"{count(twins, 'prototype is a duplicate', 'prototypes are duplicates')} of another one of the same class."
+        )
     if background or twins:
         sentences.append("protomask prune removes flagged prototypes and says what that costs in accuracy.")
     return sentences

@@ -102,7 +102,10 @@ def _sort_keys(found: Inspection | None) -> dict:
 
 
 def neighbours(
-    pictures: Sequence[PrototypePicture], images: Mapping[int, np.ndarray], maps: np.ndarray | None, level: float = LEVEL
+    pictures: Sequence[PrototypePicture],
+    images: Mapping[int, np.ndarray],
+    maps: np.ndarray | None,
+    level: float = LEVEL,
 ) -> dict:
     """The nearest test images of every prototype, each photograph once, with the outline of the similarity map.
 
@@ -133,13 +136,15 @@ def neighbours(
             )
     used = sorted({near["image"] for each in of.values() for near in each})
     photos = {
-        position: {"photo": photo_uri(images[position], 74), "size": list(images[position].shape[1::-1])} for position in used
+        position: {"photo": photo_uri(images[position], 74), "size": list(images[position].shape[1::-1])}
+        for position in used
     }
     return {"images": photos, "of": of} if of else {}
 
 
 def enlarged(grid: np.ndarray, height: int, width: int, by_range: bool = True) -> np.ndarray:
-    """A similarity map (h, w) at (height, width) as the localizer ``similarity`` enlarges it; scaled by its range, or as it is."""
+    """A similarity map (h, w) at (height, width) as the localizer ``similarity`` enlarges it; scaled by its range, or
+    as it is."""
     grid = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
     large = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)[0, 0]
     return (min_max(large) if by_range else large.clamp_min(0)).numpy()
@@ -177,7 +182,9 @@ def panels(
     for place, each in enumerate(explanations):
         # The sum over all other prototypes is far larger than any one's points; its bar would hide theirs.
         reach = max((abs(match.points) for match in (*each.matches, *each.counter)), default=1.0) or 1.0
-        rows = partial(_row, explanation=each, localizers=localizers, reach=reach, level=level, quality=quality, drawn=drawn)
+        rows = partial(
+            _row, explanation=each, localizers=localizers, reach=reach, level=level, quality=quality, drawn=drawn
+        )
         right = None if each.true_class is None else each.true_class == each.predicted
         found.append(
             {
@@ -192,7 +199,11 @@ def panels(
                 "own": number(each.other_own_points),
                 "others": number(each.other_points - each.other_own_points - each.bias),
                 "against": [
-                    {"number": match.prototype.record.prototype, "points": number(match.points), "linked": match.prototype.record.prototype in drawn}
+                    {
+                        "number": match.prototype.record.prototype,
+                        "points": number(match.points),
+                        "linked": match.prototype.record.prototype in drawn,
+                    }
                     for match in each.against
                 ],
                 "runner_up": readable(each.runner_up),

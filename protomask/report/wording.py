@@ -116,9 +116,17 @@ METRICS = {
         "How dense the map is outside the object, as a share of outside and inside together; 0.5 is a map that knows nothing.",
     ),
     "iou": ("IoU, half maximum", "", "Overlap of the object with what exceeds half of the map's maximum."),
-    "iou_best": ("IoU, best threshold", "", "Overlap of the object with what exceeds the threshold that suits all images best."),
+    "iou_best": (
+        "IoU, best threshold",
+        "",
+        "Overlap of the object with what exceeds the threshold that suits all images best.",
+    ),
     "dice": ("Dice, half maximum", "", "Dice overlap of the object with what exceeds half of the map's maximum."),
-    "dice_best": ("Dice, best threshold", "", "Dice overlap of the object with what exceeds the threshold that suits all images best."),
+    "dice_best": (
+        "Dice, best threshold",
+        "",
+        "Dice overlap of the object with what exceeds the threshold that suits all images best.",
+    ),
     "max_box": (
         "MaxBoxAccV2",
         "",
@@ -171,8 +179,21 @@ METRICS = {
     ),
 }
 
-FAITHFUL = ("insertion", "deletion", "average_drop", "gain", "increase", "adcc", "relevance_ordering", "fidelity", "misalignment",
-            "part_correlation", "top_part", "causal_overlap", "causal_insertion")
+FAITHFUL = (
+    "insertion",
+    "deletion",
+    "average_drop",
+    "gain",
+    "increase",
+    "adcc",
+    "relevance_ordering",
+    "fidelity",
+    "misalignment",
+    "part_correlation",
+    "top_part",
+    "causal_overlap",
+    "causal_insertion",
+)
 """metrics that ask whether the score follows the map; the others ask whether the map lies on the object"""
 
 BASELINES = ("center", "random")

@@ -45,13 +45,29 @@ def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
             continue
         head = max(rate for name, rate in stage.rates.items() if name != "backbone")
         rates = {"head": head, **({"backbone": stage.rates["backbone"]} if "backbone" in stage.rates else {})}
-        plan.append(Epochs(stage.name, stage.epochs, classification_loss, rates, {**stage.decay, "head": stage.decay.get("add_on", 0.0)},
-                           stage.optimizer, stage.schedule))
+        plan.append(
+            Epochs(
+                stage.name,
+                stage.epochs,
+                classification_loss,
+                rates,
+                {**stage.decay, "head": stage.decay.get("add_on", 0.0)},
+                stage.optimizer,
+                stage.schedule,
+            )
+        )
     return plan
 
 
-def train_black_box(backbone: nn.Module, classes: int, stages: Sequence[Epochs | Action], setup: TrainingSet, test,
-                    checkpoint: Path | None = None, minutes: float = 10.0) -> dict:
+def train_black_box(
+    backbone: nn.Module,
+    classes: int,
+    stages: Sequence[Epochs | Action],
+    setup: TrainingSet,
+    test,
+    checkpoint: Path | None = None,
+    minutes: float = 10.0,
+) -> dict:
     """Trains a :class:`BlackBox` with the schedule of ``stages``.
 
     Args:

@@ -9,11 +9,11 @@ from protomask.errors import InputError
 
 
 class Board:
-    """Writes every number of the log's rows as a scalar ``stage/name``, at the epoch of the stage, or at the row's number where
-    it has no epoch.
+    """Writes every number of the log's rows as a scalar ``stage/name``, at the epoch of the stage, or at the row's
+    number where it has no epoch.
 
-    Called with all rows so far, as :func:`protomask.training.train` calls its ``log``; each row is written once. A resumed
-    run writes its earlier rows again, at the same steps.
+    Called with all rows so far, as :func:`protomask.training.train` calls its ``log``; each row is written once. A
+    resumed run writes its earlier rows again, at the same steps.
 
     Args:
         folder: for TensorBoard's files.
@@ -26,12 +26,14 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise InputError("--tensorboard needs TensorBoard; install it with: pip install protomask[tensorboard]") from error
+            raise InputError(
+                "--tensorboard needs TensorBoard; install it with: pip install protomask[tensorboard]"
+            ) from error
         self._writer = SummaryWriter(str(folder))
         self._written = 0
 
     def __call__(self, rows: Sequence[dict]) -> None:
-        for number, row in enumerate(rows[self._written:], self._written + 1):
+        for number, row in enumerate(rows[self._written :], self._written + 1):
             stage = row["stage"].replace(" ", "_")
             for name, value in row.items():
                 if name not in ("stage", "epoch") and isinstance(value, (int, float)):

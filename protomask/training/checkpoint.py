@@ -35,7 +35,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
         except OSError:
             pass  # a read-only folder: nothing of ours is in it
-        raise InputError(f"cannot write {path}: {error.strerror or error}; free space or choose another --output") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another --output"
+        ) from error
 
 
 def _flush_folder(folder: Path) -> None:
@@ -68,7 +70,9 @@ def load_checkpoint(path: Path) -> dict | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to train from the start") from error
+        raise InputError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to train from the start"
+        ) from error
 
 
 class Saver:
@@ -92,7 +96,7 @@ class Saver:
 
     def save(self, state: dict) -> None:
         """Raises:
-            InputError: it cannot be written; the one before stands.
+        InputError: it cannot be written; the one before stands.
         """
         if self.path is not None:
             distributed.only_first(lambda: save_checkpoint(self.path, {**state, "network": self.network.state_dict()}))

@@ -1,4 +1,5 @@
-"""The classification term that every network learns by: cross-entropy for one class, a balanced focal loss for findings."""
+"""The classification term that every network learns by: cross-entropy for one class, a balanced focal loss for
+findings."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ def balanced_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor
     """Focal cross-entropy per finding, in which its positive images weigh together as much as its negative ones.
 
     For finding c, with p the sigmoid of its logit, N+ images that have it and N- that do not:
-    1/N+ * sum over the former of -(1-p)^gamma log p, plus 1/N- * sum over the latter of -p^gamma log(1-p); a side without
-    images is left out. The mean over findings is returned.
+    1/N+ * sum over the former of -(1-p)^gamma log p, plus 1/N- * sum over the latter of -p^gamma log(1-p); a side
+    without images is left out. The mean over findings is returned.
 
-    Known: XProtoNet's loss is focal, with exponent 2, and weighted by the numbers of positive and negative images. That they
-    are counted in the batch, and the mean over findings, is a reconstruction.
+    Known: XProtoNet's loss is focal, with exponent 2, and weighted by the numbers of positive and negative images. That
+    they are counted in the batch, and the mean over findings, is a reconstruction.
 
     Args:
         logits: (B, C).
@@ -33,7 +34,8 @@ def balanced_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor
 
 
 def classification_terms(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-    """One entry, named for the log: ``cross_entropy`` for labels (B,), ``focal`` for findings (B, C), which are not smoothed."""
+    """One entry, named for the log: ``cross_entropy`` for labels (B,), ``focal`` for findings (B, C), which are not
+    smoothed."""
     if is_multi_label(labels):
         return {"focal": balanced_focal(logits, labels)}
     return {"cross_entropy": F.cross_entropy(logits, labels, label_smoothing=label_smoothing)}

@@ -14,7 +14,8 @@ def cluster_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -
     For findings: the mean over all pairs of an image and a finding that it has of the least distance to that finding's
     prototypes; 0 for a batch without any.
 
-    The minimum is masked with +inf; the official ``(max_dist - d) * mask`` saturates once a distance exceeds ``max_dist``.
+    The minimum is masked with +inf; the official ``(max_dist - d) * mask`` saturates once a distance exceeds
+    ``max_dist``.
 
     Args:
         distances: (B, P).
@@ -30,8 +31,8 @@ def cluster_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -
 def separation_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -> Tensor:
     """Mean over the batch of the least distance to a prototype of another class (known; is subtracted: pushes).
 
-    For findings: the mean over all pairs of an image and a finding that it does *not* have of the least distance to that
-    finding's prototypes.
+    For findings: the mean over all pairs of an image and a finding that it does *not* have of the least distance to
+    that finding's prototypes.
     """
     if is_multi_label(labels):
         return _mean(_nearest(distances, prototype_classes, labels.shape[1])[~positives(labels, labels.shape[1])])

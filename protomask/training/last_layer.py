@@ -14,8 +14,11 @@ from protomask.training.loading import mix, ordered_batches
 from protomask.training.stages import TrainingSet
 
 
-def training_similarities(network: PrototypeNetwork, setup: TrainingSet, passes: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Similarities (passes * N, P) and labels, (passes * N,) or (passes * N, C), of the training images under the training transform; several processes share the work."""
+def training_similarities(
+    network: PrototypeNetwork, setup: TrainingSet, passes: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Similarities (passes * N, P) and labels, (passes * N,) or (passes * N, C), of the training images under the
+    training transform; several processes share the work."""
     similarities, labels = [], []
     share = distributed.shard(len(setup.train), setup.batch_size)
     loader = setup.seeded_loader(setup.train)
@@ -23,7 +26,9 @@ def training_similarities(network: PrototypeNetwork, setup: TrainingSet, passes:
         for number in range(passes):
             mine = [torch.empty(0, network.prototype_count, device=setup.device)]
             batches = ordered_batches(share, setup.batch_size, mix(setup.seed, number))
-            for batch in tqdm(loader(batches), desc="last layer", leave=False, disable=not setup.progress, total=len(batches)):
+            for batch in tqdm(
+                loader(batches), desc="last layer", leave=False, disable=not setup.progress, total=len(batches)
+            ):
                 images = batch["images"].to(setup.device, memory_format=torch.channels_last)
                 mine.append(network(images).similarities)
             similarities.append(distributed.gather_rows(torch.cat(mine)))
@@ -32,19 +37,22 @@ def training_similarities(network: PrototypeNetwork, setup: TrainingSet, passes:
     return torch.cat(similarities).clone(), torch.cat(labels).clone()
 
 
-def fit_last_layer(network: PrototypeNetwork, setup: TrainingSet, *, l1: float, steps: int = 300,
-                   passes: int | None = None) -> dict[str, float]:
+def fit_last_layer(
+    network: PrototypeNetwork, setup: TrainingSet, *, l1: float, steps: int = 300, passes: int | None = None
+) -> dict[str, float]:
     """Minimises the classification term + l1 * |wrong-class weights| over the last layer alone, its bias included.
 
-    The official recipe makes 20 passes over the training images for this convex problem (known); the similarities do not
-    change meanwhile, so here they are computed once (ours), and full-batch Adam with a falling rate does the rest in seconds.
+    The official recipe makes 20 passes over the training images for this convex problem (known); the similarities do
+    not change meanwhile, so here they are computed once (ours), and full-batch Adam with a falling rate does the rest
+    in seconds.
 
     Args:
         network: projected.
         setup: data and machine.
         l1: weight of the L1 term.
         steps: of Adam.
-        passes: times that every training image is seen, augmented anew; by default until there are about 2,000 similarities.
+        passes: times that every training image is seen, augmented anew; by default until there are about 2,000
+            similarities.
 
     Returns:
         The loss before and after.

@@ -1,7 +1,8 @@
 """Batches of training images whose random transforms depend on nothing but the seed.
 
-Every sample draws from a seed of its own. So the same images come out whatever the number of loading processes and of training
-processes, and a run that is resumed in the middle of an epoch draws what the uninterrupted one would have drawn.
+Every sample draws from a seed of its own. So the same images come out whatever the number of loading processes and of
+training processes, and a run that is resumed in the middle of an epoch draws what the uninterrupted one would have
+drawn.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ def mix(seed: int, number: int) -> int:
 
 
 def shuffled_batches(count: int, batch_size: int, seed: int, weights: Tensor | None = None) -> list[list[Drawn]]:
-    """Positions 0..count - 1 in an order drawn from ``seed``, in batches; a last, partial batch is dropped unless it is the only one.
+    """Positions 0..count - 1 in an order drawn from ``seed``, in batches; a last, partial batch is dropped unless it is
+    the only one.
 
-    With ``weights`` (count,) as many positions are drawn in proportion to them, some of them again, each time with another seed.
+    With ``weights`` (count,) as many positions are drawn in proportion to them, some of them again, each time with
+    another seed.
     """
     generator = torch.Generator().manual_seed(seed)
     if weights is None:
@@ -37,19 +40,19 @@ def shuffled_batches(count: int, batch_size: int, seed: int, weights: Tensor | N
         order = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
         drawn = [(position, mix(seed, place)) for place, position in enumerate(order)]
     end = count - count % batch_size or count
-    return [drawn[start:start + batch_size] for start in range(0, end, batch_size)]
+    return [drawn[start : start + batch_size] for start in range(0, end, batch_size)]
 
 
 def ordered_batches(positions: Sequence[int], batch_size: int, seed: int) -> list[list[Drawn]]:
     """``positions`` in order, in batches."""
     drawn = [(position, mix(seed, position)) for position in positions]
-    return [drawn[start:start + batch_size] for start in range(0, len(drawn), batch_size)]
+    return [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
 
 
 def own_part(batch: Sequence[Drawn]) -> Sequence[Drawn]:
     """This process's part of a batch that all processes work on; parts differ by at most one sample."""
     rank, size = distributed.rank(), distributed.size()
-    return batch[len(batch) * rank // size:len(batch) * (rank + 1) // size]
+    return batch[len(batch) * rank // size : len(batch) * (rank + 1) // size]
 
 
 class SeededLoader:
@@ -64,8 +67,14 @@ class SeededLoader:
     def __init__(self, data: AnnotatedImages, workers: int = 0, pin_memory: bool = False) -> None:
         self._batches: list[Sequence[Drawn]] = []
         # The loader asks this very list for its batches at the start of each pass.
-        self._loader = DataLoader(_Seeded(data), batch_sampler=self._batches, collate_fn=collate, num_workers=workers,
-                                  pin_memory=pin_memory, persistent_workers=workers > 0)
+        self._loader = DataLoader(
+            _Seeded(data),
+            batch_sampler=self._batches,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+        )
 
     def __call__(self, batches: Sequence[Sequence[Drawn]]) -> Iterator[dict[str, Any]]:
         """One pass over ``batches``, collated; to be exhausted before the next one."""

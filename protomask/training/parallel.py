@@ -1,10 +1,13 @@
-"""Gradient steps by several processes, each on its part of a batch: torch's DistributedDataParallel, or nothing in one process.
+"""Gradient steps by several processes, each on its part of a batch: torch's DistributedDataParallel, or nothing in one
+process.
 
-The loss of a batch is taken as the mean over its images: cross-entropy, cluster and separation costs are. A term that looks at
-the batch as a whole (the coverage cost's minimum over its images) is computed in each process over its own part.
+The loss of a batch is taken as the mean over its images: cross-entropy, cluster and separation costs are. A term that
+looks at the batch as a whole (the coverage cost's minimum over its images) is computed in each process over its own
+part.
 
-BatchNorm that learns normalises by the statistics of the process's own part; its running statistics are averaged over the
-processes at the end of each epoch and in each checkpoint. Fixed BatchNorm (the default with pretrained weights) makes no difference.
+BatchNorm that learns normalises by the statistics of the process's own part; its running statistics are averaged over
+the processes at the end of each epoch and in each checkpoint. Fixed BatchNorm (the default with pretrained weights)
+makes no difference.
 """
 
 from __future__ import annotations
@@ -49,8 +52,13 @@ def average_statistics(network: nn.Module) -> None:
     """The running statistics of the BatchNorm layers that learn become their mean over the processes."""
     if not distributed.active():
         return
-    found = [buffer for module in network.modules() if module.training
-             for buffer in (getattr(module, "running_mean", None), getattr(module, "running_var", None)) if buffer is not None]
+    found = [
+        buffer
+        for module in network.modules()
+        if module.training
+        for buffer in (getattr(module, "running_mean", None), getattr(module, "running_var", None))
+        if buffer is not None
+    ]
     if found:
         flat = torch.cat([buffer.flatten() for buffer in found])
         dist.all_reduce(flat)

@@ -55,13 +55,19 @@ def epoch_seed(seed: int, stage: int, epoch: int) -> int:
     return (seed * 1_000_003 + stage * 10_007 + epoch) % 2**63
 
 
-def run_epoch(network: nn.Module, stages: Sequence[Epochs | Action], state: dict, setup: TrainingSet, loader: SeededLoader,
-              saver: Saver) -> tuple[dict, bool]:
+def run_epoch(
+    network: nn.Module,
+    stages: Sequence[Epochs | Action],
+    state: dict,
+    setup: TrainingSet,
+    loader: SeededLoader,
+    saver: Saver,
+) -> tuple[dict, bool]:
     """The epoch at which ``state`` stands, or what is left of it.
 
     Args:
-        state: of :func:`protomask.training.train`. ``within`` says how far the epoch is: None, or ``step``, ``seen``, ``sums``,
-            ``seconds``.
+        state: of :func:`protomask.training.train`. ``within`` says how far the epoch is: None, or ``step``, ``seen``,
+            ``sums``, ``seconds``.
         loader: of ``setup.train``.
         saver: asked after every step whether a checkpoint is due.
 
@@ -87,9 +93,15 @@ def run_epoch(network: nn.Module, stages: Sequence[Epochs | Action], state: dict
     begin = time.perf_counter() - within["seconds"]
     means = Means(within["seen"], within["sums"]) if distributed.is_first() else Means()
     objective = shared(network, stage.objective)
-    mine = loader([own_part(batch) for batch in batches[within["step"]:]])
-    with tqdm(mine, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", leave=False, total=len(batches), initial=within["step"],
-              disable=not setup.progress) as bar:
+    mine = loader([own_part(batch) for batch in batches[within["step"] :]])
+    with tqdm(
+        mine,
+        desc=f"{stage.name} {epoch + 1}/{stage.epochs}",
+        leave=False,
+        total=len(batches),
+        initial=within["step"],
+        disable=not setup.progress,
+    ) as bar:
         for step, batch in enumerate(bar, within["step"]):
             done = earlier + epoch + step / len(batches)
             factor = stage.schedule(done / total, done) if stage.schedule else 1.0
@@ -97,27 +109,44 @@ def run_epoch(network: nn.Module, stages: Sequence[Epochs | Action], state: dict
                 group["lr"] = group["base_rate"] * factor
             # What the network and the loss draw depends on the step alone, in each process on its own.
             torch.manual_seed(mix(seed, -1 - step * distributed.size() - distributed.rank()))
-            values = _step(objective, optimizer, batch, len(batches[step]), setup, f"stage {stage.name}, epoch {epoch + 1}")
+            values = _step(
+                objective, optimizer, batch, len(batches[step]), setup, f"stage {stage.name}, epoch {epoch + 1}"
+            )
             means.add(values, len(batch["labels"]))
             bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
             if step + 1 < len(batches) and saver.due():
                 average_statistics(network)
                 state["optimizers"][stage.name] = optimizer.state_dict()
                 so_far = means.of_all()
-                saver.save({**state, "within": {"step": step + 1, "seen": so_far.seen, "sums": so_far.sums,
-                                                "seconds": time.perf_counter() - begin}})
+                saver.save(
+                    {
+                        **state,
+                        "within": {
+                            "step": step + 1,
+                            "seen": so_far.seen,
+                            "sums": so_far.sums,
+                            "seconds": time.perf_counter() - begin,
+                        },
+                    }
+                )
     average_statistics(network)
     network.eval()
     state["optimizers"][stage.name] = optimizer.state_dict()
     means = means.of_all()
-    row = {"stage": stage.name, "epoch": earlier + epoch + 1, "train_accuracy": means.mean("correct"),
-           **{name: means.mean(name) for name in means.sums if name != "correct"}}
+    row = {
+        "stage": stage.name,
+        "epoch": earlier + epoch + 1,
+        "train_accuracy": means.mean("correct"),
+        **{name: means.mean(name) for name in means.sums if name != "correct"},
+    }
     if len(setup.validation):
         row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
     return {**row, "seconds": time.perf_counter() - begin}, epoch + 1 == stage.epochs
 
 
-def _step(objective: Objective, optimizer: torch.optim.Optimizer, batch: dict, whole: int, setup: TrainingSet, place: str) -> dict[str, float]:
+def _step(
+    objective: Objective, optimizer: torch.optim.Optimizer, batch: dict, whole: int, setup: TrainingSet, place: str
+) -> dict[str, float]:
     """One gradient step on this process's part of a batch of ``whole`` images. Returns the terms' values."""
     images = batch["images"].to(setup.device, memory_format=torch.channels_last, non_blocking=True)
     labels = batch["labels"].to(setup.device, non_blocking=True)
@@ -128,7 +157,12 @@ def _step(objective: Objective, optimizer: torch.optim.Optimizer, batch: dict, w
     optimizer.zero_grad(set_to_none=True)
     # Gradients are averaged over the processes; the factor makes that the mean over the images of the whole batch.
     (terms["loss"] * (len(labels) * distributed.size() / whole)).backward()
-    learned = [parameter.grad for group in optimizer.param_groups for parameter in group["params"] if parameter.grad is not None]
+    learned = [
+        parameter.grad
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None
+    ]
     _check("gradient's norm", torch.nn.utils.get_total_norm(learned).item(), batch, setup, place)
     optimizer.step()
     return values
@@ -138,8 +172,10 @@ def _check(what: str, value: float, batch: dict, setup: TrainingSet, place: str)
     if not math.isfinite(value):
         names = [setup.train.names[position] for position in batch["positions"].tolist()]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        raise Diverged(f"the {what} is {value} in {place}, at the batch of {', '.join(names[:8])}{more}; "
-                       "look at these images, or use --precision fp32; the last checkpoint is from before this batch")
+        raise Diverged(
+            f"the {what} is {value} in {place}, at the batch of {', '.join(names[:8])}{more}; "
+            "look at these images, or use --precision fp32; the last checkpoint is from before this batch"
+        )
 
 
 def _choose_what_learns(network: nn.Module, stage: Epochs) -> None:

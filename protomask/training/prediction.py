@@ -16,8 +16,11 @@ from protomask.metrics import auroc, average_precision
 from protomask.training.stages import TrainingSet
 
 
-def predict(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "predict") -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and labels, (N,) or (N, C), on the CPU, in the order of ``data``; several processes share the work, each has the result."""
+def predict(
+    network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "predict"
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, C) and labels, (N,) or (N, C), on the CPU, in the order of ``data``; several processes share the work,
+    each has the result."""
     share = data.subset(distributed.shard(len(data), setup.batch_size))
     logits, labels = [torch.empty(0, len(data.classes))], [data.labels[:0]]
     with frozen(network), torch.inference_mode(), setup.autocast():
@@ -32,19 +35,24 @@ def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, d
     """How good the answers on a whole data set are.
 
     Returns:
-        ``accuracy``: see :func:`accuracy`; ``auroc`` and ``average_precision``: each class against the rest, by its probability,
-        the mean over the classes for which they are defined (macro); ``per_class``: name -> both and the number of ``images``
-        that have it. None where undefined.
+        ``accuracy``: see :func:`accuracy`; ``auroc`` and ``average_precision``: each class against the rest, by its
+        probability, the mean over the classes for which they are defined (macro); ``per_class``: name -> both and the
+        number of ``images`` that have it. None where undefined.
     """
     logits, labels = predict(network, data, setup, description)
     has = positives(labels, logits.shape[1])
     scores = probabilities(logits.double(), is_multi_label(labels))
     areas, precisions = auroc(scores, has), average_precision(scores, has)
     rows = zip(data.classes, areas.tolist(), precisions.tolist(), has.sum(0).tolist())
-    return {"accuracy": _number(right_answers(logits, labels).mean()), "auroc": _number(areas.nanmean()),
-            "average_precision": _number(precisions.nanmean()),
-            "per_class": {name: {"auroc": _number(area), "average_precision": _number(precision), "images": images}
-                          for name, area, precision, images in rows}}
+    return {
+        "accuracy": _number(right_answers(logits, labels).mean()),
+        "auroc": _number(areas.nanmean()),
+        "average_precision": _number(precisions.nanmean()),
+        "per_class": {
+            name: {"auroc": _number(area), "average_precision": _number(precision), "images": images}
+            for name, area, precision, images in rows
+        },
+    }
 
 
 def _number(value: Tensor | float) -> float | None:

@@ -40,7 +40,9 @@ class TrainingSet:
 
     def loader(self, data: AnnotatedImages) -> DataLoader:
         """Batches of ``data`` in order."""
-        return DataLoader(data, self.batch_size, collate_fn=collate, num_workers=self.workers, pin_memory=self.device.type == "cuda")
+        return DataLoader(
+            data, self.batch_size, collate_fn=collate, num_workers=self.workers, pin_memory=self.device.type == "cuda"
+        )
 
     def seeded_loader(self, data: AnnotatedImages) -> SeededLoader:
         """Batches of chosen images of ``data``, each with a seed for its random transform."""
@@ -61,11 +63,12 @@ class Epochs:
         name: what the log and the progress bar call it.
         epochs: number of passes.
         objective: see :data:`Objective`.
-        rates: attribute of the network (``a``, or ``a.b``) -> learning rate; every other parameter is frozen, and modules that do not
-            learn stay in evaluation mode (their BatchNorm statistics do not drift).
+        rates: attribute of the network (``a``, or ``a.b``) -> learning rate; every other parameter is frozen, and
+            modules that do not learn stay in evaluation mode (their BatchNorm statistics do not drift).
         decay: attribute -> weight decay (decoupled for ``adamw``, L2 for ``adam``); 0 where not named.
         optimizer: ``"adam"`` or ``"adamw"``.
-        schedule: from the share of the name's epochs that are done, in [0, 1], and their number, to a factor on the rates.
+        schedule: from the share of the name's epochs that are done, in [0, 1], and their number, to a factor on the
+            rates.
     """
 
     name: str
@@ -89,7 +92,8 @@ class Action:
 
 
 def bias_rate(network: nn.Module, rate: float = 3e-3) -> dict[str, float]:
-    """The entry of :attr:`Epochs.rates` by which the bias of a multi-label head learns with the prototypes; none without a bias.
+    """The entry of :attr:`Epochs.rates` by which the bias of a multi-label head learns with the prototypes; none
+    without a bias.
 
     The weights wait for the end, as published; but how rare a finding is must be learned by something meanwhile.
     """
@@ -98,14 +102,17 @@ def bias_rate(network: nn.Module, rate: float = 3e-3) -> dict[str, float]:
 
 def warm_up_cosine(warm_up: float = 0.1, end: float = 0.01) -> Callable[[float, float], float]:
     """Linear rise over the first ``warm_up`` share of the steps, then a cosine down to ``end``."""
+
     def factor(share: float, epochs_done: float) -> float:
         if share < warm_up:
             return max(share / warm_up, 0.02)
         phase = (share - warm_up) / (1 - warm_up)
         return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * phase))
+
     return factor
 
 
 def steps(every: int, factor: float = 0.1, ahead: int = 0) -> Callable[[float, float], float]:
-    """The rate times ``factor`` after each ``every`` epochs; ``ahead=1`` as the official code, which steps before it trains."""
+    """The rate times ``factor`` after each ``every`` epochs; ``ahead=1`` as the official code, which steps before it
+    trains."""
     return lambda share, epochs_done: factor ** int((epochs_done + ahead) // every)

@@ -16,9 +16,17 @@ from protomask.training.passes import epoch_seed, run_epoch
 from protomask.training.stages import Action, Epochs, TrainingSet
 
 
-def train(network: nn.Module, stages: Sequence[Epochs | Action], setup: TrainingSet, *, checkpoint: Path | None = None,
-          log: Callable[[list[dict]], None] = lambda rows: None, minutes: float = 10.0) -> list[dict]:
-    """Trains ``network`` in place; in several processes, see :mod:`protomask.distributed`, with the same weights in each.
+def train(
+    network: nn.Module,
+    stages: Sequence[Epochs | Action],
+    setup: TrainingSet,
+    *,
+    checkpoint: Path | None = None,
+    log: Callable[[list[dict]], None] = lambda rows: None,
+    minutes: float = 10.0,
+) -> list[dict]:
+    """Trains ``network`` in place; in several processes, see :mod:`protomask.distributed`, with the same weights in
+    each.
 
     Args:
         network: on ``setup.device``; an :class:`Epochs` stage's ``rates`` name its attributes.
@@ -29,18 +37,20 @@ def train(network: nn.Module, stages: Sequence[Epochs | Action], setup: Training
         minutes: between checkpoints within an epoch.
 
     Returns:
-        The rows: ``stage``, ``epoch`` (of the name, from 1; not for actions), ``seconds``, the mean of every term of the
-        objective, ``train_accuracy``, ``validation_accuracy``, or what an action returned.
+        The rows: ``stage``, ``epoch`` (of the name, from 1; not for actions), ``seconds``, the mean of every term of
+        the objective, ``train_accuracy``, ``validation_accuracy``, or what an action returned.
 
     Raises:
         Diverged: the loss or a gradient is not finite; the last checkpoint stands.
-        InputError: the checkpoint is of another network or recipe, or cannot be written; a batch smaller than the number of
-            processes.
+        InputError: the checkpoint is of another network or recipe, or cannot be written; a batch smaller than the
+            number of processes.
     """
     smallest = min(setup.batch_size, len(setup.train))
     if smallest < distributed.size():
-        raise InputError(f"a batch of {smallest} images cannot be shared by {distributed.size()} processes; "
-                         "raise --batch-size or lower --nproc-per-node")
+        raise InputError(
+            f"a batch of {smallest} images cannot be shared by {distributed.size()} processes; "
+            "raise --batch-size or lower --nproc-per-node"
+        )
     network.to(setup.device, memory_format=torch.channels_last)
     plan = [[stage.name, getattr(stage, "epochs", 1)] for stage in stages]
     state = {"plan": plan, "stage": 0, "epoch": 0, "within": None, "optimizers": {}, "log": []}
@@ -49,7 +59,9 @@ def train(network: nn.Module, stages: Sequence[Epochs | Action], setup: Training
         _restore(network, saved, plan, checkpoint)
         state = {**state, **saved}
     if len(set(distributed.gather((state["stage"], state["epoch"])))) > 1:
-        raise InputError(f"the processes do not see the same checkpoint {checkpoint}; put the run's folder where all of them can read it")
+        raise InputError(
+            f"the processes do not see the same checkpoint {checkpoint}; put the run's folder where all of them can read it"
+        )
     if state["log"] and distributed.is_first():
         log(state["log"])  # a kill may have come between the checkpoint and the log
     saver = Saver(checkpoint, network, minutes)
@@ -75,7 +87,9 @@ def train(network: nn.Module, stages: Sequence[Epochs | Action], setup: Training
 
 def _restore(network: nn.Module, saved: dict, plan: list, path: Path) -> None:
     if saved.get("plan") != plan:
-        raise InputError(f"{path} belongs to another recipe; resume with the options it was started with, or choose another --output")
+        raise InputError(
+            f"{path} belongs to another recipe; resume with the options it was started with, or choose another --output"
+        )
     try:
         network.load_state_dict(saved.pop("network"))
     except RuntimeError as error:

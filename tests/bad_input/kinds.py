@@ -1,4 +1,5 @@
-"""One function for each kind of bad input in docs/bad-input.md: it spoils a good data set, or returns the words of a command."""
+"""One function for each kind of bad input in docs/bad-input.md: it spoils a good data set, or returns the words of a
+command."""
 
 import os
 import pickle
@@ -21,15 +22,24 @@ def kind(name, data="folder"):
         assert name not in KINDS, name
         KINDS[name] = data, function
         return function
+
     return register
 
 
 def png(width, height, extra=b""):
     """A PNG file that claims a size and holds hardly any pixels."""
+
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10))
+        + chunk(b"IEND", b"")
+    )
 
 
 def cut(path, share=0.6):
@@ -38,6 +48,7 @@ def cut(path, share=0.6):
 
 
 # Image files. Pillow itself takes none without pixels for an image.
+
 
 @kind("empty file")
 def _(root):
@@ -60,7 +71,7 @@ def _(root):
 def _(root):
     content = bytearray((root / BIRD).read_bytes())
     place = content.index(b"IDAT") + 20
-    content[place:place + 40] = bytes(40)
+    content[place : place + 40] = bytes(40)
     (root / BIRD).write_bytes(content)
 
 
@@ -87,7 +98,9 @@ def _(root):
 @kind("bomb in a text chunk")
 def _(root):
     text = b"comment\0\0" + zlib.compress(bytes(70_000_000), 1)
-    (root / BIRD).write_bytes(png(4, 4, struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))))
+    (root / BIRD).write_bytes(
+        png(4, 4, struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text)))
+    )
 
 
 @kind("pixels of type float")
@@ -103,7 +116,14 @@ def _(root):
 @kind("CMYK, 16-bit, palette, grey, transparent")
 def _(root):
     folder = (root / BIRD).parent
-    for mode, name in (("CMYK", "cmyk.jpg"), ("P", "palette.png"), ("L", "grey.png"), ("RGBA", "clear.png"), ("1", "bits.png"), ("YCbCr", "y.jpg")):
+    for mode, name in (
+        ("CMYK", "cmyk.jpg"),
+        ("P", "palette.png"),
+        ("L", "grey.png"),
+        ("RGBA", "clear.png"),
+        ("1", "bits.png"),
+        ("YCbCr", "y.jpg"),
+    ):
         picture(4).convert(mode).save(folder / name)
     Image.fromarray(np.full((16, 24), 4000, dtype=np.uint16)).save(folder / "sixteen.png")
 
@@ -123,8 +143,8 @@ def _(root):
 
 @kind("blanks, umlauts, quotes in paths")
 def _(root):
-    (root / "train" / "red kites").rename(root / "train" / "鳶 'n \"kites\" %20 ; $HOME")
-    (root / "test" / "red kites").rename(root / "test" / "鳶 'n \"kites\" %20 ; $HOME")
+    (root / "train" / "red kites").rename(root / "train" / '鳶 \'n "kites" %20 ; $HOME')
+    (root / "test" / "red kites").rename(root / "test" / '鳶 \'n "kites" %20 ; $HOME')
     (root / "boxes.csv").unlink()
 
 
@@ -141,6 +161,7 @@ def _(root):
 
 
 # Masks
+
 
 def _masks(root, *without):
     for path in [path for path in root.rglob("bird ?.png") if path.name not in without]:
@@ -166,6 +187,7 @@ def _(root):
 
 
 # Boxes of a folder
+
 
 @kind("boxes without a column")
 def _(root):
@@ -208,6 +230,7 @@ def _(root):
 
 
 # Folders
+
 
 @kind("no such folder", None)
 def _(root):
@@ -259,6 +282,7 @@ def _(root):
 
 
 # CUB
+
 
 @kind("no CUB folder", "folder")
 def _(root):
@@ -337,6 +361,7 @@ def _(root):
 
 # BUSI
 
+
 @kind("missing class folder", "busi")
 def _(root):
     shutil.rmtree(root / "normal")
@@ -364,6 +389,7 @@ def _(root):
 
 # ChestX-ray14
 
+
 @kind("unknown finding", "chestxray")
 def _(root):
     edit(root / "Data_Entry_2017.csv", 3, "00000002_000.png,Effusion|Cold,0,2,58,M,PA,2682,2749,0.143,0.143,")
@@ -390,6 +416,7 @@ def _(root):
 
 
 # Other files and words
+
 
 @kind("unknown data set", None)
 def _(root):

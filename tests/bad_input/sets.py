@@ -78,5 +78,5 @@ MAKERS = {"folder": make_folder, "cub": make_cub, "busi": make_busi, "chestxray"
 def edit(path: Path, line: int, text: str | None) -> None:
     """Replaces line number ``line`` (from 1) of a text; None removes it, one past the end appends."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    lines[line - 1:line] = [] if text is None else [text]
+    lines[line - 1 : line] = [] if text is None else [text]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

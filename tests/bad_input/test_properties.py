@@ -16,10 +16,45 @@ from protomask.run import read_options
 
 FAST = settings(deadline=None, max_examples=40)
 # Lines that nearly fit are likelier to reach deep into a reader than noise.
-WORDS = st.sampled_from(["1", "2", "9", "-1", "0", "2.5", "nan", "inf", "1e999", "001.Bird/1.png", "beak", "", " ", "\t", ",", "\"", "\x00", "benign",
-                         "train", "test", "benign/benign (1).png", "../..", "é", "1_0", "١"]) | st.text(max_size=6)
+WORDS = st.sampled_from(
+    [
+        "1",
+        "2",
+        "9",
+        "-1",
+        "0",
+        "2.5",
+        "nan",
+        "inf",
+        "1e999",
+        "001.Bird/1.png",
+        "beak",
+        "",
+        " ",
+        "\t",
+        ",",
+        '"',
+        "\x00",
+        "benign",
+        "train",
+        "test",
+        "benign/benign (1).png",
+        "../..",
+        "é",
+        "1_0",
+        "١",
+    ]
+) | st.text(max_size=6)
 LINES = st.lists(WORDS, max_size=6).flatmap(lambda words: st.sampled_from([" ", ","]).map(lambda gap: gap.join(words)))
-CUB = ["images", "image_class_labels", "classes", "train_test_split", "bounding_boxes", "parts/parts", "parts/part_locs"]
+CUB = [
+    "images",
+    "image_class_labels",
+    "classes",
+    "train_test_split",
+    "bounding_boxes",
+    "parts/parts",
+    "parts/part_locs",
+]
 
 
 def opens(data, root):
@@ -53,7 +88,7 @@ def spoilt(root, name, content):
 def test_a_line_of_cub(good, name, place, line, insert):
     path = good / "cub" / f"{name}.txt"
     lines = path.read_text(encoding="utf-8").splitlines()
-    lines[place:place + (not insert)] = [line]
+    lines[place : place + (not insert)] = [line]
     spoilt(good / "cub", f"{name}.txt", "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
@@ -62,7 +97,7 @@ def test_a_line_of_cub(good, name, place, line, insert):
 @example(1, "train/red kites/bird 0.png,99,99,199,199")
 def test_a_line_of_boxes(good, place, line):
     lines = (good / "folder" / "boxes.csv").read_text(encoding="utf-8").splitlines()
-    lines[place:place + 1] = [line]
+    lines[place : place + 1] = [line]
     spoilt(good / "folder", "boxes.csv", "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
@@ -72,26 +107,37 @@ def test_a_line_of_boxes(good, place, line):
 @example(0, '"')
 def test_a_line_of_annotations(good, place, line):
     lines = (good / "busi" / "annotations.csv").read_text(encoding="utf-8").splitlines()
-    lines[place:place + 1] = [line]
+    lines[place : place + 1] = [line]
     spoilt(good / "busi", "annotations.csv", "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 @FAST
-@given(st.sampled_from(["Data_Entry_2017.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"]), st.integers(0, 7), LINES)
+@given(
+    st.sampled_from(["Data_Entry_2017.csv", "BBox_List_2017.csv", "test_list.txt", "train_val_list.txt"]),
+    st.integers(0, 7),
+    LINES,
+)
 def test_a_line_of_chestxray(good, name, place, line):
     lines = (good / "chestxray" / name).read_text(encoding="utf-8").splitlines()
-    lines[place:place + 1] = [line]
+    lines[place : place + 1] = [line]
     spoilt(good / "chestxray", name, "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 @FAST
-@given(st.sampled_from([("cub", f"{name}.txt") for name in CUB] + [("folder", "boxes.csv"), ("busi", "annotations.csv")]), st.binary(max_size=60))
+@given(
+    st.sampled_from([("cub", f"{name}.txt") for name in CUB] + [("folder", "boxes.csv"), ("busi", "annotations.csv")]),
+    st.binary(max_size=60),
+)
 def test_any_bytes_for_annotations(good, place, content):
     spoilt(good / place[0], place[1], content)
 
 
 @FAST
-@given(st.sampled_from([0, 1, 8, 20, 40, 60, 100, 300]), st.binary(min_size=1, max_size=30), st.sampled_from(["png", "jpg", "gif", "tif", "bmp", "webp"]))
+@given(
+    st.sampled_from([0, 1, 8, 20, 40, 60, 100, 300]),
+    st.binary(min_size=1, max_size=30),
+    st.sampled_from(["png", "jpg", "gif", "tif", "bmp", "webp"]),
+)
 def test_any_bytes_in_an_image(good, tmp_path_factory, place, content, suffix):
     from PIL import Image
 
@@ -103,7 +149,7 @@ def test_any_bytes_in_an_image(good, tmp_path_factory, place, content, suffix):
     with Image.open(good / "cub" / "images" / "001.Bird" / "1.png") as image:
         image.save(path)
     whole = bytearray(path.read_bytes())
-    whole[place:place + len(content)] = content
+    whole[place : place + len(content)] = content
     path.write_bytes(whole)
     try:
         assert decode(path)[0].shape[2] == 3
@@ -112,7 +158,11 @@ def test_any_bytes_in_an_image(good, tmp_path_factory, place, content, suffix):
     shutil.rmtree(folder)
 
 
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2),
+    max_leaves=4,
+)
 NAMES = st.sampled_from(sorted(Options.__dataclass_fields__)) | st.text(max_size=5)
 
 
@@ -129,11 +179,56 @@ def test_options_from_any_values(tmp_path_factory, values):
         assert "options.json" in str(error) or "--normalization" in str(error)
 
 
-ARGUMENTS = st.lists(st.sampled_from([
-    "train", "project", "explain", "evaluate", "prune", "report", "check", "import-official", "localize", "--root", "--output", "--data", "--epochs",
-    "--config", "--resume", "--seed", "--image-size", "--samples", "--weights", "--crop", "--no-crop", "--help", "-h", "--quiet", "--top", "--workers",
-    "--project", "--classes", "--device", "--format", "folder", "cub", "3", "-1", "nan", "1e400", "=", "--", "", "\x00", "/nowhere", "ünï cödé", "a b"]),
-    max_size=6)
+ARGUMENTS = st.lists(
+    st.sampled_from(
+        [
+            "train",
+            "project",
+            "explain",
+            "evaluate",
+            "prune",
+            "report",
+            "check",
+            "import-official",
+            "localize",
+            "--root",
+            "--output",
+            "--data",
+            "--epochs",
+            "--config",
+            "--resume",
+            "--seed",
+            "--image-size",
+            "--samples",
+            "--weights",
+            "--crop",
+            "--no-crop",
+            "--help",
+            "-h",
+            "--quiet",
+            "--top",
+            "--workers",
+            "--project",
+            "--classes",
+            "--device",
+            "--format",
+            "folder",
+            "cub",
+            "3",
+            "-1",
+            "nan",
+            "1e400",
+            "=",
+            "--",
+            "",
+            "\x00",
+            "/nowhere",
+            "ünï cödé",
+            "a b",
+        ]
+    ),
+    max_size=6,
+)
 
 
 @settings(deadline=None, max_examples=150)
@@ -146,7 +241,8 @@ ARGUMENTS = st.lists(st.sampled_from([
 @example(["train", "--data", "folder", "--root", "/nowhere", "--normalization", "nan,0,0,1,1,1"])
 @example(["explain", "/nowhere", "\x00"])
 def test_any_words_end_well(tmp_path_factory, words):
-    """Nothing real is done: no data set and no run is named, and ``train`` alone would train, so it gets a root that is none."""
+    """Nothing real is done: no data set and no run is named, and ``train`` alone would train, so it gets a root that is
+    none."""
     words = list(words)
     if words[:1] == ["train"]:
         words += ["--data", "folder", "--root", "/nowhere"]

@@ -58,11 +58,26 @@ def test_good_sets_have_no_problem(data, good, capsys):
     assert code == 0 and len(lines) == 1 and "no problem" in lines[0]
 
 
-@pytest.mark.parametrize("data, kinds", [
-    ("folder", ["mask of another size", "box in words", "pixels of type float", "broken link"]),
-    ("cub", ["malformed line", "id twice", "unknown class", "label of no image", "box beyond the image", "unknown part", "missing segmentation"]),
-    ("busi", ["unknown label", "near-duplicates on both sides", "row of no image"]),
-    ("chestxray", ["listed image without labels", "missing archive of images", "box of a finding in words"])])
+@pytest.mark.parametrize(
+    "data, kinds",
+    [
+        ("folder", ["mask of another size", "box in words", "pixels of type float", "broken link"]),
+        (
+            "cub",
+            [
+                "malformed line",
+                "id twice",
+                "unknown class",
+                "label of no image",
+                "box beyond the image",
+                "unknown part",
+                "missing segmentation",
+            ],
+        ),
+        ("busi", ["unknown label", "near-duplicates on both sides", "row of no image"]),
+        ("chestxray", ["listed image without labels", "missing archive of images", "box of a finding in words"]),
+    ],
+)
 def test_all_problems_are_found_in_one_pass(data, kinds, good, tmp_path, capsys):
     root = tmp_path / "a set"
     shutil.copytree(good / data, root)

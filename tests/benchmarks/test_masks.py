@@ -170,7 +170,12 @@ def test_speed_alone(script, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "more, named",
-    [(["--methods", "mdn"], "mdn"), (["--methods", ","], "--methods"), (["--images", "0"], "--images"), (["--root", "/no/such"], "/no/such")],
+    [
+        (["--methods", "mdn"], "mdn"),
+        (["--methods", ","], "--methods"),
+        (["--images", "0"], "--images"),
+        (["--root", "/no/such"], "/no/such"),
+    ],
 )
 def test_bad_input(script, material, tmp_path, capsys, more, named):
     assert script.main(words(material, tmp_path, *more)) == 2
@@ -184,7 +189,9 @@ def test_steadiness_compares_each_map_with_that_of_an_image_alike(script, materi
     given = words(material, "", "--methods", "gradcam,random", "--images", 3)
     given = given[: given.index("--output")] + given[given.index("--output") + 2 :]
     assert steadiness.main(given) == 0
-    rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines()[2:]}
+    rows = {
+        line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines()[2:]
+    }
     assert rows["gradcam"][0] == "3" and all(float(cell.split()[0]) > 0.9 for cell in rows["gradcam"][1:])
     assert abs(float(rows["random"][1].split()[0])) < 0.2 and float(rows["random"][3].split()[0]) < 0.2
     assert steadiness.main([*given, "--images", "0"]) == 2 and "--images" in capsys.readouterr().err

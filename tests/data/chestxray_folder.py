@@ -1,4 +1,5 @@
-"""A small folder of ChestX-ray14's shape: grey pictures of 64 px in which a bright patch of its own kind and place is a finding."""
+"""A small folder of ChestX-ray14's shape: grey pictures of 64 px in which a bright patch of its own kind and place is a
+finding."""
 
 import numpy as np
 from PIL import Image
@@ -8,15 +9,17 @@ FINDINGS = ("Atelectasis", "Effusion", "Mass")
 PATTERNS = ((), ("Atelectasis",), ("Effusion",), ("Mass",), ("Effusion", "Mass"), ())
 PLACES = {"Atelectasis": (8, 6), "Effusion": (36, 40), "Mass": (10, 38)}
 SIDE = 18
-HEADER = ("Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-          "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],")
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+)
 
 
 def picture(findings, seed):
     pixels = np.random.default_rng(seed).integers(40, 70, (64, 64), dtype=np.uint8)
     for finding in findings:
         top, left = PLACES[finding]
-        patch = pixels[top:top + SIDE, left:left + SIDE]
+        patch = pixels[top : top + SIDE, left : left + SIDE]
         if finding == "Atelectasis":
             patch[:] = 220
         elif finding == "Effusion":

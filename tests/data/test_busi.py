@@ -25,7 +25,7 @@ def speckle(seed, width=60, height=40):
 def write_mask(path, box=None):
     mask = np.zeros((40, 60), np.uint8)
     if box:
-        mask[box[1]:box[3], box[0]:box[2]] = 255
+        mask[box[1] : box[3], box[0] : box[2]] = 255
     Image.fromarray(mask).convert("1").save(path)
 
 
@@ -58,8 +58,11 @@ def annotate(root, rows, header="file,label,split,group,width"):
 def rows_of(root):
     """Four images of each class for each split, in groups of two."""
     sides = ("train", "train", "test")
-    return [f"{name}/{name} ({number}).png,{name},{sides[(number - 1) // 4]},{100 * at + (number + 1) // 2},60"
-            for at, name in enumerate(CLASSES) for number in range(1, 13)]
+    return [
+        f"{name}/{name} ({number}).png,{name},{sides[(number - 1) // 4]},{100 * at + (number + 1) // 2},60"
+        for at, name in enumerate(CLASSES)
+        for number in range(1, 13)
+    ]
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -118,20 +121,31 @@ def test_annotations_give_the_split_and_validation_keeps_groups_whole(busi_root)
     assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
     assert splits.validation.labels.bincount().tolist() == [2, 2, 2]
     assert len(load_data("busi", busi_root, validation=0).validation) == 0
-    annotate(busi_root, [row.replace(",train,3,", ",validation,3,").replace(",train,4,", ",validation,4,") for row in rows])
+    annotate(
+        busi_root, [row.replace(",train,3,", ",validation,3,").replace(",train,4,", ",validation,4,") for row in rows]
+    )
     kept = load_data("busi", busi_root, validation=0.25)
     assert set(kept.validation.names) == {name for name, number in group.items() if number in "34"}
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ("benign/benign (1).png,begin,train,1", ":2: label 'begin' is unknown; it must be one of benign, malignant, normal"),
-    ("benign/benign (1).png,benign,training,1", ":2: split 'training' is unknown; it must be one of train, validation, test"),
-    ("benign/benign (1).png,benign,train,x", ":2: group 'x' is no whole number"),
-    (",benign,train,1", ":2: no file"),
-    ("benign/benign (2).png,benign,test,1", ":3: group 1 is in test and in train; put near-duplicates on one side"),
-    ("benign/benign (2).png,benign,train,1", r":4: benign/benign \(2\).png occurs twice"),
-    ("benign/gone.png,benign,train,77", "gone.png: no such image file; restore it, or remove the row"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (
+            "benign/benign (1).png,begin,train,1",
+            ":2: label 'begin' is unknown; it must be one of benign, malignant, normal",
+        ),
+        (
+            "benign/benign (1).png,benign,training,1",
+            ":2: split 'training' is unknown; it must be one of train, validation, test",
+        ),
+        ("benign/benign (1).png,benign,train,x", ":2: group 'x' is no whole number"),
+        (",benign,train,1", ":2: no file"),
+        ("benign/benign (2).png,benign,test,1", ":3: group 1 is in test and in train; put near-duplicates on one side"),
+        ("benign/benign (2).png,benign,train,1", r":4: benign/benign \(2\).png occurs twice"),
+        ("benign/gone.png,benign,train,77", "gone.png: no such image file; restore it, or remove the row"),
+    ],
+)
 def test_wrong_rows_are_named(busi_root, wrong, message):
     annotate(busi_root, [wrong, *rows_of(busi_root)])
     with pytest.raises(InputError, match=message):
@@ -176,8 +190,14 @@ def test_near_duplicates_are_chained_and_constant_images_are_none(busi_root, tmp
 def test_groups_are_held_out_whole_and_classes_keep_their_share():
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 4)
-    groups = torch.cat([torch.arange(40), torch.randint(0, 40, (10,), generator=generator), torch.arange(100, 130),
-                        torch.tensor([200, 200, 201, 201])])
+    groups = torch.cat(
+        [
+            torch.arange(40),
+            torch.randint(0, 40, (10,), generator=generator),
+            torch.arange(100, 130),
+            torch.tensor([200, 200, 201, 201]),
+        ]
+    )
     for seed in range(5):
         kept, held = hold_out_groups(labels, groups, 0.2, seed)
         assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(84))

@@ -34,7 +34,9 @@ def test_findings_lists_and_validation_by_patients(root):
     assert not sides[0] & sides[1] and not sides[1] & sides[2] and not sides[0] & sides[2]
     assert splits.train.labels.sum(0).min() > 0
     # Patient 4 has Effusion and Mass, patient 5 nothing; both are for training or validation.
-    every = {name: part.truth(place) for part in (splits.train, splits.validation) for place, name in enumerate(part.names)}
+    every = {
+        name: part.truth(place) for part in (splits.train, splits.validation) for place, name in enumerate(part.names)
+    }
     assert every["00000004_001.png"] == ("Effusion", "Mass") and every["00000005_000.png"] == ()
     assert len(load_data("chestxray", root, validation=0).validation) == 0
     assert load_data("chestxray", root, seed=1).test.fingerprint() == splits.test.fingerprint()
@@ -53,7 +55,9 @@ def test_images_are_grey_in_three_channels_and_boxes_belong_to_findings(root):
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     batch = collate([test.with_transform(evaluation_transform(32, mean, std))[at] for at in (place, 0)])
     assert batch["labels"].shape == (2, 3) and batch["labels"].dtype == torch.float32
-    assert len(batch["box_labels"][0]) == len(batch["boxes"][0]) == 2 and len(batch["box_labels"][1]) == len(batch["boxes"][1])
+    assert len(batch["box_labels"][0]) == len(batch["boxes"][0]) == 2 and len(batch["box_labels"][1]) == len(
+        batch["boxes"][1]
+    )
     # Grey is the same grey in every channel, whatever the normalisation.
     raw = batch["images"] * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
     torch.testing.assert_close(raw[:, 0], raw[:, 2], atol=1e-5, rtol=0)
@@ -85,19 +89,42 @@ def test_the_list_of_boxes_calls_infiltration_infiltrate(root):
     assert test[test.names.index("00000006_000.png")]["box_labels"].tolist() == [2]
 
 
-@pytest.mark.parametrize("file, old, new, message", [
-    ("Data_Entry_2017.csv", "Finding Labels", "Findings", r"Data_Entry_2017.csv:1: no column 'Finding Labels'"),
-    ("Data_Entry_2017.csv", "Atelectasis,0,1,", "Gout,0,1,", r"Data_Entry_2017.csv:2: finding 'Gout' is unknown"),
-    ("Data_Entry_2017.csv", "Atelectasis,0,1,", "Atelectasis,0,one,", r"csv:2: Patient ID 'one' is no whole number"),
-    ("Data_Entry_2017.csv", "00000001_001.png", "00000001_000.png", r"csv:3: 00000001_000.png occurs twice"),
-    ("Data_Entry_2017.csv", ",Atelectasis,0,1,58,M,PA,2682,2749,0.143,0.143,", "", r"csv:2: 1 cells"),
-    ("train_val_list.txt", "00000001_000.png", "99999999_000.png", r"train_val_list.txt:1: 99999999_000.png is not in .*Data_Entry"),
-    ("train_val_list.txt", "00000001_001.png", "00000001_000.png", r"train_val_list.txt:2: 00000001_000.png occurs twice"),
-    ("train_val_list.txt", "00000001_001.png", "00000003_000.png", r"patient 3 of 00000003_000.png is in train_val_list.txt too"),
-    ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"{SIDE}.0", r"BBox_List_2017.csv:2: malformed row"),
-    ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"-1,{SIDE}", r"BBox_List_2017.csv:2: the box of .* is empty"),
-    ("BBox_List_2017.csv", "0000", "9900", r"BBox_List_2017.csv:2: 9900.* is not in the file of labels"),
-])
+@pytest.mark.parametrize(
+    "file, old, new, message",
+    [
+        ("Data_Entry_2017.csv", "Finding Labels", "Findings", r"Data_Entry_2017.csv:1: no column 'Finding Labels'"),
+        ("Data_Entry_2017.csv", "Atelectasis,0,1,", "Gout,0,1,", r"Data_Entry_2017.csv:2: finding 'Gout' is unknown"),
+        (
+            "Data_Entry_2017.csv",
+            "Atelectasis,0,1,",
+            "Atelectasis,0,one,",
+            r"csv:2: Patient ID 'one' is no whole number",
+        ),
+        ("Data_Entry_2017.csv", "00000001_001.png", "00000001_000.png", r"csv:3: 00000001_000.png occurs twice"),
+        ("Data_Entry_2017.csv", ",Atelectasis,0,1,58,M,PA,2682,2749,0.143,0.143,", "", r"csv:2: 1 cells"),
+        (
+            "train_val_list.txt",
+            "00000001_000.png",
+            "99999999_000.png",
+            r"train_val_list.txt:1: 99999999_000.png is not in .*Data_Entry",
+        ),
+        (
+            "train_val_list.txt",
+            "00000001_001.png",
+            "00000001_000.png",
+            r"train_val_list.txt:2: 00000001_000.png occurs twice",
+        ),
+        (
+            "train_val_list.txt",
+            "00000001_001.png",
+            "00000003_000.png",
+            r"patient 3 of 00000003_000.png is in train_val_list.txt too",
+        ),
+        ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"{SIDE}.0", r"BBox_List_2017.csv:2: malformed row"),
+        ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"-1,{SIDE}", r"BBox_List_2017.csv:2: the box of .* is empty"),
+        ("BBox_List_2017.csv", "0000", "9900", r"BBox_List_2017.csv:2: 9900.* is not in the file of labels"),
+    ],
+)
 def test_faults_are_named_by_file_and_line(root, file, old, new, message):
     edit(root / file, old, new)
     with pytest.raises(InputError, match=message):
@@ -106,7 +133,10 @@ def test_faults_are_named_by_file_and_line(root, file, old, new, message):
 
 def test_missing_pieces_are_named(root, tmp_path):
     (root / "images_001" / "images" / "00000002_000.png").unlink()
-    with pytest.raises(InputError, match="train_val_list.txt: 1 of its 32 images are in none of the image folders, first 00000002_000.png"):
+    with pytest.raises(
+        InputError,
+        match="train_val_list.txt: 1 of its 32 images are in none of the image folders, first 00000002_000.png",
+    ):
         load_data("chestxray", root)
     (root / "test_list.txt").unlink()
     with pytest.raises(InputError, match="has no test_list.txt"):

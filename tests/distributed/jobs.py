@@ -10,14 +10,21 @@ ROOT = Path(__file__).parents[2]
 
 
 def torchrun(processes: int, words: list[str], timeout: float = 600) -> subprocess.CompletedProcess:
-    """``torchrun --nproc-per-node=PROCESSES WORDS``, in a group of its own that is killed at the end, whatever happened."""
+    """``torchrun --nproc-per-node=PROCESSES WORDS``, in a group of its own that is killed at the end, whatever
+    happened."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *words]
     return run_group(command, timeout)
 
 
 def run_group(command: list[str], timeout: float = 600, **environment: str) -> subprocess.CompletedProcess:
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-                               env=child_environment(**environment))
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=child_environment(**environment),
+    )
     try:
         out, err = process.communicate(timeout=timeout)
     finally:

@@ -39,6 +39,7 @@ with distributed.job(torch.device("cpu")):
         print("LOST", error, flush=True)
 """
 
+
 def script(tmp_path, text):
     path = tmp_path / "script.py"
     path.write_text(text)
@@ -56,7 +57,9 @@ def test_one_process_has_everything():
         assert device == torch.device("cpu") and not distributed.active()
 
 
-@pytest.mark.parametrize("count, multiple, processes", [(7, 1, 2), (7, 3, 2), (10, 4, 3), (1, 1, 4), (0, 5, 2), (100, 7, 8)])
+@pytest.mark.parametrize(
+    "count, multiple, processes", [(7, 1, 2), (7, 3, 2), (10, 4, 3), (1, 1, 4), (0, 5, 2), (100, 7, 8)]
+)
 def test_shards_partition_in_order_at_multiples(monkeypatch, count, multiple, processes):
     blocks = []
     monkeypatch.setattr(distributed, "size", lambda: processes)

@@ -19,8 +19,16 @@ with distributed.job(torch.device("cpu")):
 
 def evaluated(cache):
     network, data = Quadrants(), TilesWithPoints()
-    return evaluate(network, data, {"oracle": Oracle()}, choose_pairs(network, data, 10), batch_size=3, cache=cache,
-                    metrics=["insertion", "iou_best", "purity"], prototype_pairs=choose_prototype_pairs(network, data, 40))
+    return evaluate(
+        network,
+        data,
+        {"oracle": Oracle()},
+        choose_pairs(network, data, 10),
+        batch_size=3,
+        cache=cache,
+        metrics=["insertion", "iou_best", "purity"],
+        prototype_pairs=choose_prototype_pairs(network, data, 40),
+    )
 
 
 def test_two_processes_evaluate_what_one_does(tmp_path):

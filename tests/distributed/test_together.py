@@ -40,7 +40,11 @@ def test_training_is_the_same_but_for_rounding(folders):
     for key, tensor in one.items():
         torch.testing.assert_close(two[key], tensor, atol=2e-4, rtol=2e-3, msg=key)
     first, second = (json.loads((folder / "rows.json").read_text()) for folder in folders)
-    assert [row["stage"] for row in first] == [row["stage"] for row in second] == ["start", *["joint"] * 4, "projection", "last layer"]
+    assert (
+        [row["stage"] for row in first]
+        == [row["stage"] for row in second]
+        == ["start", *["joint"] * 4, "projection", "last layer"]
+    )
     for row, other in zip(first, second):
         assert row.keys() == other.keys()
         for name in row.keys() - {"stage", "seconds"}:

@@ -1,4 +1,5 @@
-"""What a number of processes make of the toy data; run alone or by torchrun, it writes the first process's results to a folder.
+"""What a number of processes make of the toy data; run alone or by torchrun, it writes the first process's results to a
+folder.
 
 python tests/distributed/together.py FOLDER
 """
@@ -38,10 +39,15 @@ def projection(folder: Path, batch_size: int = 5, same: bool = False) -> None:
 
 
 def plan() -> list:
-    """Losses that are means over the images of a batch, so that the number of processes changes nothing but rounding."""
+    """Losses that are means over the images of a batch, so that the number of processes changes nothing but
+    rounding."""
     rates = {"backbone": 1e-2, "add_on": 1e-2, "prototypes": 1e-2}
-    return [Action("start", start_from_data), Epochs("joint", 4, ProtoPNetLoss(), rates, schedule=warm_up_cosine()),
-            Action("projection", project), Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4))]
+    return [
+        Action("start", start_from_data),
+        Epochs("joint", 4, ProtoPNetLoss(), rates, schedule=warm_up_cosine()),
+        Action("projection", project),
+        Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4)),
+    ]
 
 
 def training_set() -> TrainingSet:
@@ -61,7 +67,8 @@ def new_network() -> ProtoPNet:
 
 
 def training(folder: Path) -> None:
-    """Trains with odd batches; keeps the checkpoint of the middle of epoch 2, from which any number of processes may go on."""
+    """Trains with odd batches; keeps the checkpoint of the middle of epoch 2, from which any number of processes may go
+    on."""
     network, setup = new_network(), training_set()
     path = folder / "checkpoint" / "state.pt"
 
@@ -85,8 +92,10 @@ def statistics(folder: Path) -> None:
     train(network, [Epochs("joint", 2, ProtoPNetLoss(), {"backbone": 0.0})], setup)
     means = distributed.gather((network.backbone.norm.running_mean, network.backbone.norm.running_var))
     if distributed.is_first():
-        save_file({f"{name}{rank}": held for rank, pair in enumerate(means) for name, held in zip(("mean", "var"), pair)},
-                  folder / "statistics.safetensors")
+        save_file(
+            {f"{name}{rank}": held for rank, pair in enumerate(means) for name, held in zip(("mean", "var"), pair)},
+            folder / "statistics.safetensors",
+        )
 
 
 def everything(folder: Path) -> None:

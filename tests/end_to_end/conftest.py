@@ -7,8 +7,27 @@ from protomask.cli import main
 from protomask.run import Run
 from tests.toy import ColourImages
 
-SMALL = ["--backbone", "test_resnet", "--features", "8", "--image-size", "48", "--epochs", "2", "--batch-size", "8",
-         "--prototypes-per-class", "2", "--prototype-channels", "16", "--samples", "6", "--workers", "0", "--quiet"]
+SMALL = [
+    "--backbone",
+    "test_resnet",
+    "--features",
+    "8",
+    "--image-size",
+    "48",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "8",
+    "--prototypes-per-class",
+    "2",
+    "--prototype-channels",
+    "16",
+    "--samples",
+    "6",
+    "--workers",
+    "0",
+    "--quiet",
+]
 
 
 def write_folder(root, per_class=10):
@@ -30,5 +49,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "a run"
-    assert main(["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--black-box"]) == 0
+    assert (
+        main(["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--black-box"]) == 0
+    )
     return Run(output)

@@ -1,7 +1,8 @@
-"""Runs protomask commands in forks of one process that has imported everything, so that a killed run costs its work alone.
+"""Runs protomask commands in forks of one process that has imported everything, so that a killed run costs its work
+alone.
 
-Says that it is ready; then reads JSON lines ``[words, seconds or null]``; runs ``protomask WORDS``, kills it with SIGKILL after so many seconds, and answers with
-its exit code (negative: the signal).
+Says that it is ready; then reads JSON lines ``[words, seconds or null]``; runs ``protomask WORDS``, kills it with
+SIGKILL after so many seconds, and answers with its exit code (negative: the signal).
 """
 
 import json
@@ -13,8 +14,8 @@ import traceback
 
 import torch
 
-import protomask.commands.train  # noqa: F401 - the imports that cost seconds
-import protomask.localizers.baselines  # noqa: F401
+import protomask.commands.train
+import protomask.localizers.baselines
 import protomask.report.html  # noqa: F401
 import protopnet.recipe  # noqa: F401
 from protomask.cli import main

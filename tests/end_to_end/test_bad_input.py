@@ -20,42 +20,62 @@ def fails(capsys, words, *named):
     return message
 
 
-@pytest.mark.parametrize("words, named", [
-    (["--root", "/nowhere/at all"], ["/nowhere/at all"]),
-    (["--backbone", "resnet1O1"], ["resnet1O1", "resnet101"]),
-    (["--localizer", "mdn"], ["mdn", "mdm"]),
-    (["--network", "protopnot"], ["protopnot", "protopnet"]),
-    (["--data", "cup"], ["cup", "cub"]),
-    (["--device", "cuda:77"], ["--device", "cpu"]),
-    (["--epochs", "many"], ["--epochs", "many"]),
-    (["--epochs", "0"], ["--epochs"]),
-    (["--similarity", "dot"], ["--similarity", "cosine"]),
-    (["--weights", "/no/such/file.safetensors"], ["/no/such/file.safetensors"]),
-    (["--prototype-size", "30"], ["30", "feature map"]),
-    (["--config", "/no/config.json"], ["/no/config.json"]),
-    (["--resume"], ["no run to resume"]),
-])
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["--root", "/nowhere/at all"], ["/nowhere/at all"]),
+        (["--backbone", "resnet1O1"], ["resnet1O1", "resnet101"]),
+        (["--localizer", "mdn"], ["mdn", "mdm"]),
+        (["--network", "protopnot"], ["protopnot", "protopnet"]),
+        (["--data", "cup"], ["cup", "cub"]),
+        (["--device", "cuda:77"], ["--device", "cpu"]),
+        (["--epochs", "many"], ["--epochs", "many"]),
+        (["--epochs", "0"], ["--epochs"]),
+        (["--similarity", "dot"], ["--similarity", "cosine"]),
+        (["--weights", "/no/such/file.safetensors"], ["/no/such/file.safetensors"]),
+        (["--prototype-size", "30"], ["30", "feature map"]),
+        (["--config", "/no/config.json"], ["/no/config.json"]),
+        (["--resume"], ["no run to resume"]),
+    ],
+)
 def test_train(folder, tmp_path, capsys, words, named):
-    fails(capsys, ["train", "--data", "folder", "--root", str(folder), "--output", str(tmp_path / "run"), *SMALL, *words], *named)
+    fails(
+        capsys,
+        ["train", "--data", "folder", "--root", str(folder), "--output", str(tmp_path / "run"), *SMALL, *words],
+        *named,
+    )
     assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_an_output_folder_that_holds_a_run(run, folder, capsys):
-    fails(capsys, ["train", "--data", "folder", "--root", str(folder), "--output", str(run.folder), *SMALL], "holds a run already", "--resume")
+    fails(
+        capsys,
+        ["train", "--data", "folder", "--root", str(folder), "--output", str(run.folder), *SMALL],
+        "holds a run already",
+        "--resume",
+    )
 
 
 def test_an_unreadable_image_is_named(tmp_path, capsys):
     root = write_folder(tmp_path / "pictures", 6)
     broken = next(iter(sorted((root / "train").rglob("*.png"))))
     broken.write_bytes(broken.read_bytes()[:60])
-    fails(capsys, ["train", "--data", "folder", "--root", str(root), "--output", str(tmp_path / "run"), *SMALL], broken.name)
+    fails(
+        capsys,
+        ["train", "--data", "folder", "--root", str(root), "--output", str(tmp_path / "run"), *SMALL],
+        broken.name,
+    )
 
 
 def test_a_class_without_training_images_is_named(tmp_path, capsys):
     root = write_folder(tmp_path / "pictures", 6)
     for path in (root / "train" / "colour 1").iterdir():
         path.unlink()
-    fails(capsys, ["train", "--data", "folder", "--root", str(root), "--output", str(tmp_path / "run"), *SMALL], "colour 1")
+    fails(
+        capsys,
+        ["train", "--data", "folder", "--root", str(root), "--output", str(tmp_path / "run"), *SMALL],
+        "colour 1",
+    )
 
 
 def test_weights_that_do_not_fit_are_listed(folder, tmp_path, capsys):
@@ -63,8 +83,23 @@ def test_weights_that_do_not_fit_are_listed(folder, tmp_path, capsys):
     from safetensors.torch import save_file
 
     save_file(timm.create_model("mobilenetv3_small_050").state_dict(), tmp_path / "other.safetensors")
-    fails(capsys, ["train", "--data", "folder", "--root", str(folder), "--output", str(tmp_path / "run"), *SMALL,
-                   "--weights", str(tmp_path / "other.safetensors")], "other.safetensors", "missing")
+    fails(
+        capsys,
+        [
+            "train",
+            "--data",
+            "folder",
+            "--root",
+            str(folder),
+            "--output",
+            str(tmp_path / "run"),
+            *SMALL,
+            "--weights",
+            str(tmp_path / "other.safetensors"),
+        ],
+        "other.safetensors",
+        "missing",
+    )
 
 
 def test_a_changed_data_set_is_noticed(run, tmp_path, capsys):
@@ -79,14 +114,17 @@ def test_commands_on_what_is_no_run(tmp_path, capsys, command):
     fails(capsys, [command, str(tmp_path), *image], "config.json")
 
 
-@pytest.mark.parametrize("damage, named", [
-    (lambda path: (path / "model.safetensors").unlink(), ["model.safetensors", "--resume"]),
-    (lambda path: (path / "model.safetensors").write_bytes(b"\0" * 40), ["model.safetensors"]),
-    (lambda path: (path / "model.json").write_text("{"), ["model.json"]),
-    (lambda path: (path / "model.json").write_text('{"network": "protopnet", "settings": {}}'), ["model.json"]),
-    (lambda path: (path / "config.json").write_text("[]"), ["config.json"]),
-    (lambda path: (path / "config.json").write_text('{"options": {"colour": 1}}'), ["config.json", "colour"]),
-])
+@pytest.mark.parametrize(
+    "damage, named",
+    [
+        (lambda path: (path / "model.safetensors").unlink(), ["model.safetensors", "--resume"]),
+        (lambda path: (path / "model.safetensors").write_bytes(b"\0" * 40), ["model.safetensors"]),
+        (lambda path: (path / "model.json").write_text("{"), ["model.json"]),
+        (lambda path: (path / "model.json").write_text('{"network": "protopnet", "settings": {}}'), ["model.json"]),
+        (lambda path: (path / "config.json").write_text("[]"), ["config.json"]),
+        (lambda path: (path / "config.json").write_text('{"options": {"colour": 1}}'), ["config.json", "colour"]),
+    ],
+)
 def test_a_half_written_run(run, tmp_path, capsys, damage, named):
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)

@@ -16,7 +16,16 @@ from tests.end_to_end.conftest import SMALL
 
 
 def test_a_run_leaves_everything_behind(run):
-    for name in ("config.json", "model.safetensors", "model.json", "log.jsonl", "metrics.json", "prototypes.json", "evaluation.json", "report.html"):
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "model.json",
+        "log.jsonl",
+        "metrics.json",
+        "prototypes.json",
+        "evaluation.json",
+        "report.html",
+    ):
         assert (run / name).stat().st_size > 0, name
     metrics = run.read("metrics.json")
     assert set(metrics["test_accuracy"]) == {"before_projection", "after_projection", "final"}
@@ -27,7 +36,11 @@ def test_a_run_leaves_everything_behind(run):
     prototypes = run.read("prototypes.json")
     assert len(prototypes) == 6
     for number, row in enumerate(prototypes):
-        assert row["prototype"] == number and row["class_name"] in row["source"] and set(row["boxes"]) == {"mdm", "similarity"}
+        assert (
+            row["prototype"] == number
+            and row["class_name"] in row["source"]
+            and set(row["boxes"]) == {"mdm", "similarity"}
+        )
         assert row["similarity"] > 0.98
         assert (run / "prototypes" / f"{number:04d}.png").exists()
     rows = run.read("evaluation.json")["rows"]
@@ -37,11 +50,23 @@ def test_a_run_leaves_everything_behind(run):
 
 
 def test_evaluate_prints_a_table_of_what_was_asked(run, capsys):
-    words = ["evaluate", str(run.folder), "--localizers", "similarity,random", "--metrics", "deletion", "--samples", "4", "--quiet"]
+    words = [
+        "evaluate",
+        str(run.folder),
+        "--localizers",
+        "similarity,random",
+        "--metrics",
+        "deletion",
+        "--samples",
+        "4",
+        "--quiet",
+    ]
     assert main(words) == 0
     table = capsys.readouterr().out
     assert "similarity" in table and "random" in table and "deletion" in table and "mdm" not in table
-    assert (run / "evaluation.csv").read_text().startswith("localizer,metric,mean") and "| deletion" in (run / "evaluation.md").read_text()
+    assert (run / "evaluation.csv").read_text().startswith("localizer,metric,mean") and "| deletion" in (
+        run / "evaluation.md"
+    ).read_text()
     before = run.read("evaluation.json")
     kept = {file: file.stat().st_mtime_ns for file in (run / "evaluation").rglob("*.safetensors")}
     assert main(words) == 0 and run.read("evaluation.json") == before  # the very seconds: nothing was localised again
@@ -49,7 +74,18 @@ def test_evaluate_prints_a_table_of_what_was_asked(run, capsys):
 
 
 def test_evaluate_looks_at_the_source_images_and_at_each_class(run, capsys):
-    words = ["evaluate", str(run.folder), "--on", "sources", "--per-class", "--localizers", "center", "--metrics", "gain,insertion", "--quiet"]
+    words = [
+        "evaluate",
+        str(run.folder),
+        "--on",
+        "sources",
+        "--per-class",
+        "--localizers",
+        "center",
+        "--metrics",
+        "gain,insertion",
+        "--quiet",
+    ]
     assert main(words) == 0
     printed, content = capsys.readouterr().out, run.read("evaluation_sources.json")
     sources = [row["source"] for row in run.read("prototypes.json")]
@@ -58,7 +94,11 @@ def test_evaluate_looks_at_the_source_images_and_at_each_class(run, capsys):
 
 
 def test_evaluate_names_what_cannot_be(run, capsys):
-    for words, told in ((["--localizers", "oracle"], "oracle"), (["--metrics", "top_part"], "top_part"), (["--seed", "-1"], "--seed")):
+    for words, told in (
+        (["--localizers", "oracle"], "oracle"),
+        (["--metrics", "top_part"], "top_part"),
+        (["--seed", "-1"], "--seed"),
+    ):
         assert main(["evaluate", str(run.folder), *words, "--quiet"]) == 2
         error = capsys.readouterr().err.strip()
         assert told in error and len(error.splitlines()) == 1
@@ -70,7 +110,9 @@ def test_explain_prints_reasons_that_sum_to_the_logit(run, folder, tmp_path, cap
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["name"] for line in lines] == pictures
     for line in lines:
-        assert sum(match["points"] for match in line["matches"]) + line["other_points"] == pytest.approx(line["logit"], abs=1e-4)
+        assert sum(match["points"] for match in line["matches"]) + line["other_points"] == pytest.approx(
+            line["logit"], abs=1e-4
+        )
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 
@@ -94,9 +136,23 @@ def test_the_same_seed_gives_the_same_metrics(run, folder, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_resumes(folder, tmp_path, number):
     if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip(f"{number.name} is ignored here, as in a job in the background, and so by the processes started from here")
+        pytest.skip(
+            f"{number.name} is ignored here, as in a job in the background, and so by the processes started from here"
+        )
     output = tmp_path / "run"
-    words = [sys.executable, "-m", "protomask", "train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL]
+    words = [
+        sys.executable,
+        "-m",
+        "protomask",
+        "train",
+        "--data",
+        "folder",
+        "--root",
+        str(folder),
+        "--output",
+        str(output),
+        *SMALL,
+    ]
     words[words.index("--epochs") + 1] = "12"
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:

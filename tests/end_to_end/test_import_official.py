@@ -32,7 +32,22 @@ def state(tmp_path_factory):
 @pytest.fixture(scope="module")
 def imported(pictures, state, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "official"
-    assert main(["import-official", str(state), "--data", "folder", "--root", str(pictures), "--output", str(output), *MACHINE]) == 0
+    assert (
+        main(
+            [
+                "import-official",
+                str(state),
+                "--data",
+                "folder",
+                "--root",
+                str(pictures),
+                "--output",
+                str(output),
+                *MACHINE,
+            ]
+        )
+        == 0
+    )
     return Run(output)
 
 
@@ -61,10 +76,17 @@ def test_the_other_commands_go_on_from_there(imported, pictures, tmp_path, capsy
     assert main(["project", run, "--localizer", "center", "--quiet"]) == 0
     rows = imported.read("prototypes.json")
     assert len(rows) == 6 and all(row["class_name"] in row["source"] for row in rows)
-    assert main(["evaluate", run, "--localizers", "similarity,random", "--metrics", "deletion", "--samples", "3", "--quiet"]) == 0
+    assert (
+        main(
+            ["evaluate", run, "--localizers", "similarity,random", "--metrics", "deletion", "--samples", "3", "--quiet"]
+        )
+        == 0
+    )
     image = next(iter(sorted((pictures / "test").rglob("*.png"))))
     capsys.readouterr()
-    assert main(["explain", run, str(image), "--localizer", "center", "--json", "--output", str(tmp_path), "--quiet"]) == 0
+    assert (
+        main(["explain", run, str(image), "--localizer", "center", "--json", "--output", str(tmp_path), "--quiet"]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["predicted"] in NAMES
     assert main(["report", run, "--quiet"]) == 0
     assert (imported / "report.html").stat().st_size > 0
@@ -73,17 +95,53 @@ def test_the_other_commands_go_on_from_there(imported, pictures, tmp_path, capsy
 def test_projecting_moves_prototypes_onto_patches(state, pictures, tmp_path):
     save_whole(Plain(patch=1), tmp_path / "whole.pth", legacy=True)
     output = tmp_path / "run"
-    assert main(["import-official", str(tmp_path / "whole.pth"), "--data", "folder", "--root", str(pictures), "--output", str(output), *MACHINE,
-                 "--project"]) == 0
+    assert (
+        main(
+            [
+                "import-official",
+                str(tmp_path / "whole.pth"),
+                "--data",
+                "folder",
+                "--root",
+                str(pictures),
+                "--output",
+                str(output),
+                *MACHINE,
+                "--project",
+            ]
+        )
+        == 0
+    )
     metrics = Run(output).read("metrics.json")["test_accuracy"]
     assert metrics["before_projection"] is not None and metrics["final"] == metrics["after_projection"]
     moved = load_network(output)
     again = tmp_path / "again"
     # The projected network, imported once more: its prototypes are patches already.
-    torch.save({"prototype_vectors": moved.prototypes.detach(), "last_layer.weight": moved.last_layer.weight.detach(),
-                **{f"add_on_layers.{name}": tensor for name, tensor in moved.add_on.state_dict().items()},
-                **{f"features.{name}": tensor for name, tensor in moved.backbone.body.state_dict().items()}}, tmp_path / "moved.pth")
-    assert main(["import-official", str(tmp_path / "moved.pth"), "--data", "folder", "--root", str(pictures), "--output", str(again), *MACHINE]) == 0
+    torch.save(
+        {
+            "prototype_vectors": moved.prototypes.detach(),
+            "last_layer.weight": moved.last_layer.weight.detach(),
+            **{f"add_on_layers.{name}": tensor for name, tensor in moved.add_on.state_dict().items()},
+            **{f"features.{name}": tensor for name, tensor in moved.backbone.body.state_dict().items()},
+        },
+        tmp_path / "moved.pth",
+    )
+    assert (
+        main(
+            [
+                "import-official",
+                str(tmp_path / "moved.pth"),
+                "--data",
+                "folder",
+                "--root",
+                str(pictures),
+                "--output",
+                str(again),
+                *MACHINE,
+            ]
+        )
+        == 0
+    )
     assert Run(again).read("log.jsonl")[0]["max_distance"] < 1e-3
     assert torch.equal(load_network(again).source_positions, moved.source_positions)
     assert Run(again).read("metrics.json")["test_accuracy"]["final"] == metrics["final"]
@@ -92,8 +150,24 @@ def test_projecting_moves_prototypes_onto_patches(state, pictures, tmp_path):
 def test_classes_in_another_order(state, imported, pictures, tmp_path):
     (tmp_path / "classes.txt").write_text("1 colour 2\n2 colour 0\n3 colour 1\n")
     output = tmp_path / "run"
-    assert main(["import-official", str(state), "--data", "folder", "--root", str(pictures), "--output", str(output), *MACHINE,
-                 "--classes", str(tmp_path / "classes.txt")]) == 0
+    assert (
+        main(
+            [
+                "import-official",
+                str(state),
+                "--data",
+                "folder",
+                "--root",
+                str(pictures),
+                "--output",
+                str(output),
+                *MACHINE,
+                "--classes",
+                str(tmp_path / "classes.txt"),
+            ]
+        )
+        == 0
+    )
     usual, turned = load_network(imported.folder), load_network(output)
     assert turned.classes == usual.classes == tuple(NAMES)
     assert turned.prototype_classes.tolist() == [2, 2, 0, 0, 1, 1]
@@ -106,7 +180,9 @@ def test_a_pruned_model_by_its_list_of_removed_prototypes(pictures, tmp_path):
     torch.save(plain.state_dict(), tmp_path / "pruned.pth")
     words = ["import-official", str(tmp_path / "pruned.pth"), "--data", "folder", "--root", str(pictures), *MACHINE]
     np.save(tmp_path / "prune_info.npy", np.array([[1, 0], [4, 2]]))
-    assert main([*words, "--output", str(tmp_path / "one"), "--prototype-classes", str(tmp_path / "prune_info.npy")]) == 0
+    assert (
+        main([*words, "--output", str(tmp_path / "one"), "--prototype-classes", str(tmp_path / "prune_info.npy")]) == 0
+    )
     assert load_network(tmp_path / "one").prototype_classes.tolist() == [0, 1, 1, 2]
 
 
@@ -140,5 +216,10 @@ def test_an_import_that_fails_leaves_nothing(state, tmp_path, pictures, capsys):
     root = tmp_path / "pictures"
     shutil.copytree(pictures, root)
     shutil.copytree(root / "train" / "colour 2", root / "train" / "colour 3")
-    fails(capsys, ["import-official", state, "--data", "folder", "--root", root, "--output", tmp_path / "run", *MACHINE], "3 classes", "4")
+    fails(
+        capsys,
+        ["import-official", state, "--data", "folder", "--root", root, "--output", tmp_path / "run", *MACHINE],
+        "3 classes",
+        "4",
+    )
     assert not (tmp_path / "run").exists()

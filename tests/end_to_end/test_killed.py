@@ -16,7 +16,8 @@ from protomask.run import Run
 from tests.distributed.jobs import child_environment, kill_group
 from tests.end_to_end.conftest import SMALL
 
-# A checkpoint after every step, and localizers that cost nothing: most of the time is then spent where something is written.
+# A checkpoint after every step, and localizers that cost nothing: most of the time is then spent where something is
+# written.
 WORDS = [*SMALL, "--checkpoint-minutes", "0", "--localizer", "center", "--samples", "4"]
 
 
@@ -42,8 +43,14 @@ class Starter:
 @contextmanager
 def starting(folder: Path, temporary: Path):
     said = temporary / "said.txt"
-    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("starter.py")), str(said)], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True, start_new_session=True, env=child_environment())
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("starter.py")), str(said)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=child_environment(),
+    )
     try:
         assert process.stdout.readline().strip() == "ready"
         yield Starter(process, folder, said)
@@ -86,8 +93,11 @@ def place(run: Run) -> str:
     return "after the training" if (run / "metrics.json").exists() else "at the end of the training"
 
 
-def kill_and_resume(starter: Starter, output: Path, seconds: float, kills: int, chance: random.Random) -> list[tuple[float, str]]:
-    """Runs to the end, but kills it up to ``kills`` times on the way. Returns the moments that hit, and how far the run was."""
+def kill_and_resume(
+    starter: Starter, output: Path, seconds: float, kills: int, chance: random.Random
+) -> list[tuple[float, str]]:
+    """Runs to the end, but kills it up to ``kills`` times on the way. Returns the moments that hit, and how far the run
+    was."""
     hits = []
     while True:
         moment = chance.uniform(0, seconds) if len(hits) < kills else None

@@ -23,7 +23,11 @@ def own(run, tmp_path_factory):
 
 
 def contents(run):
-    return {path.relative_to(run.folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in run.folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(run.folder): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in run.folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_pruned_run_can_be_evaluated_explained_and_reported(own, folder, tmp_path, capsys):
@@ -44,17 +48,51 @@ def test_a_pruned_run_can_be_evaluated_explained_and_reported(own, folder, tmp_p
     assert torch.equal(network.prototypes, old_network.prototypes[[1, 2, 3, 4]])
     old, kept = own.read("prototypes.json"), new.read("prototypes.json")
     assert [row["source"] for row in kept] == [old[number]["source"] for number in (1, 2, 3, 4)]
-    assert [row["prototype"] for row in kept] == [0, 1, 2, 3] == [row["prototype"] for row in new.read("inspection.json")]
+    assert (
+        [row["prototype"] for row in kept] == [0, 1, 2, 3] == [row["prototype"] for row in new.read("inspection.json")]
+    )
     assert kept[3]["weight"] == pytest.approx(network.last_layer.weight[2, 3].item())
     page = (new / "report.html").read_text()
     assert 'id="prototype-3"' in page and 'id="prototype-4"' not in page
 
-    assert main(["evaluate", str(new.folder), "--localizers", "similarity", "--samples", "3", "--metrics", "deletion", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(new.folder),
+                "--localizers",
+                "similarity",
+                "--samples",
+                "3",
+                "--metrics",
+                "deletion",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     picture = next((folder / "test").rglob("*.png"))
     capsys.readouterr()
-    assert main(["explain", str(new.folder), str(picture), "--localizer", "center", "--json", "--output", str(tmp_path / "x"), "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "explain",
+                str(new.folder),
+                str(picture),
+                "--localizer",
+                "center",
+                "--json",
+                "--output",
+                str(tmp_path / "x"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     line = json.loads(capsys.readouterr().out)
-    assert sum(match["points"] for match in line["matches"]) + line["other_points"] == pytest.approx(line["logit"], abs=1e-4)
+    assert sum(match["points"] for match in line["matches"]) + line["other_points"] == pytest.approx(
+        line["logit"], abs=1e-4
+    )
     assert main(["train", "--output", str(new.folder), "--resume", *SMALL]) == 2
     assert "prune" in capsys.readouterr().err
 
@@ -74,10 +112,18 @@ def test_flagged_prototypes_go_but_every_class_keeps_one(own, tmp_path, capsys):
     assert Run(tmp_path / "flagged-pruned").read("metrics.json")["pruned"]["removed"] == [0, 3]
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--prototypes", "0,1"], "class colour 0"), (["--prototypes", "6"], "no prototype 6"), (["--prototypes", "three"], "'three'"),
-    (["--prototypes", ","], "numbers of prototypes"), (["--flagged", "ugly"], "background, duplicate"),
-    (["--flagged", "background", "--prototypes", "1"], "exclude each other"), (["--prototypes", "1", "--output", "."], "exists already")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--prototypes", "0,1"], "class colour 0"),
+        (["--prototypes", "6"], "no prototype 6"),
+        (["--prototypes", "three"], "'three'"),
+        (["--prototypes", ","], "numbers of prototypes"),
+        (["--flagged", "ugly"], "background, duplicate"),
+        (["--flagged", "background", "--prototypes", "1"], "exclude each other"),
+        (["--prototypes", "1", "--output", "."], "exists already"),
+    ],
+)
 def test_wrong_words_write_nothing(own, words, said, capsys):
     before = contents(own)
     assert main(["prune", str(own.folder), *words, "--quiet"]) == 2

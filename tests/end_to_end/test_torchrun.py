@@ -23,15 +23,44 @@ def second_process(launcher: int) -> int | None:
     return None
 
 
-@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="finds the processes by Linux's /proc")
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="finds the processes by Linux's /proc"
+)
 def test_a_killed_process_ends_the_job_and_one_goes_on(folder, tmp_path):
     output = tmp_path / "run"
-    words = ["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--localizer", "center", "--device", "cpu",
-             "--checkpoint-minutes", "0"]
-    longer = [*words[:words.index("--epochs") + 1], "30", *words[words.index("--epochs") + 2:]]
+    words = [
+        "train",
+        "--data",
+        "folder",
+        "--root",
+        str(folder),
+        "--output",
+        str(output),
+        *SMALL,
+        "--localizer",
+        "center",
+        "--device",
+        "cpu",
+        "--checkpoint-minutes",
+        "0",
+    ]
+    longer = [*words[: words.index("--epochs") + 1], "30", *words[words.index("--epochs") + 2 :]]
     process = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "protomask", *longer],
-        stderr=subprocess.PIPE, text=True, start_new_session=True, env=child_environment())
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            "-m",
+            "protomask",
+            *longer,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=child_environment(),
+    )
     try:
         deadline = time.monotonic() + 600
         while not (output / "log.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
@@ -42,12 +71,16 @@ def test_a_killed_process_ends_the_job_and_one_goes_on(folder, tmp_path):
         kill_group(process)
     assert process.returncode != 0
     assert "SIGKILL" in errors or "exitcode  : -9" in errors, errors
-    assert "process 0 of 2 stops because another process of the job ended" in errors or "protomask: interrupted" in errors, errors
+    assert (
+        "process 0 of 2 stops because another process of the job ended" in errors or "protomask: interrupted" in errors
+    ), errors
     assert errors.count("protomask: run folder") == 1
     rows = len(Run(output).read("log.jsonl"))
     assert not (output / "model.safetensors").exists() and rows < 30
     assert main([*longer, "--resume"]) == 0
     rows = Run(output).read("log.jsonl")
     epochs = {name: [row["epoch"] for row in rows if row["stage"] == name] for name in ("joint", "settle")}
-    assert sum(map(len, epochs.values())) == 30 and all(found == list(range(1, len(found) + 1)) for found in epochs.values())
+    assert sum(map(len, epochs.values())) == 30 and all(
+        found == list(range(1, len(found) + 1)) for found in epochs.values()
+    )
     assert {"pictures", "evaluation", "report"} <= set(Run(output).read("metrics.json")["seconds"])

@@ -37,7 +37,8 @@ def test_gradcam_of_a_pooled_classifier_is_its_own_channel():
 
 
 def test_scorecam_by_hand():
-    """One bright cell per channel. The mask of channel k keeps that cell: s(x * M_k) is positive for k = the class alone."""
+    """One bright cell per channel. The mask of channel k keeps that cell: s(x * M_k) is positive for k = the class
+    alone."""
     images = torch.zeros(1, 3, 16, 16)
     images[0, 0, :4, :4], images[0, 1, 12:, 12:], images[0, 2, :4, 12:] = 40.0, 40.0, 40.0
     model = pooled_classifier()

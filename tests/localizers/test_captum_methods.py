@@ -43,7 +43,8 @@ def test_occlusion_by_hand():
     found = Occlusion(window=112, stride=56, batch_size=5)(Region(slice(0, 1), slice(0, 1)), images, torch.tensor([0]))[
         0
     ]
-    # The one window that holds the pixel falls by 1; of the pixels it covers, (0, 1) is in two windows and (1, 1) in four.
+    # The one window that holds the pixel falls by 1; of the pixels it covers, (0, 1) is in two windows and (1, 1)
+    # in four.
     expected = torch.zeros(4, 4)
     expected[0, 0], expected[0, 1], expected[1, 0], expected[1, 1] = 1, 0.5, 0.5, 0.25
     torch.testing.assert_close(found, expected)

@@ -52,13 +52,18 @@ def test_the_same_call_gives_the_same_bits(method):
 @pytest.mark.parametrize("name", ["similarity", "score-cam", "rise", "random", "center", "mdm", "hdm"])
 def test_localizers_of_prototypes(name):
     images, index = pairs(2)
-    found = [get_localizer(name)(Network().to(device).eval(), images.to(device), index.to(device)).cpu() for device in ("cpu", "cuda")]
+    found = [
+        get_localizer(name)(Network().to(device).eval(), images.to(device), index.to(device)).cpu()
+        for device in ("cpu", "cuda")
+    ]
     torch.testing.assert_close(*found, rtol=0, atol=0.02)
 
 
 def test_noise_is_that_of_the_processor():
     images, index = pairs(3)
-    torch.testing.assert_close(background(images.cuda(), index.cuda(), "noise").cpu(), background(images, index, "noise"))
+    torch.testing.assert_close(
+        background(images.cuda(), index.cuda(), "noise").cpu(), background(images, index, "noise")
+    )
 
 
 def test_the_batch_is_halved_when_the_device_is_full():

@@ -13,7 +13,9 @@ from tests.localizers.toys import Constant, Network, pairs
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 METHODS = {
     "mdm": MDM(sizes=(4, 8), keep_steps=3, destroy_sizes=(4, 8), destroy_steps=2),
-    "hdm": HDM(benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=2, benchmark_steps=2, auxiliary_steps=2, fusion_steps=2),
+    "hdm": HDM(
+        benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=2, benchmark_steps=2, auxiliary_steps=2, fusion_steps=2
+    ),
     "neuromask": NeuroMask(steps=3),
     "meaningful": MeaningfulPerturbation(cells=8, steps=3),
     "extremal": ExtremalPerturbation(steps=3, cell=28, levels=3),
@@ -23,14 +25,28 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 def small(name):
     torch.manual_seed(0)
-    options = {"swin_tiny_patch4_window7_224": {"img_size": 64, "window_size": 2, "embed_dim": 24, "depths": (1, 1, 1, 1)},
-               "deit_tiny_patch16_224": {"img_size": 64, "depth": 2}, "densenet121": {"block_config": (1, 1, 1, 1)},
-               "convnext_atto": {"depths": (1, 1, 1, 1)}, "mobilenetv2_050": {}, "test_resnet": {}}[name]
+    options = {
+        "swin_tiny_patch4_window7_224": {"img_size": 64, "window_size": 2, "embed_dim": 24, "depths": (1, 1, 1, 1)},
+        "deit_tiny_patch16_224": {"img_size": 64, "depth": 2},
+        "densenet121": {"block_config": (1, 1, 1, 1)},
+        "convnext_atto": {"depths": (1, 1, 1, 1)},
+        "mobilenetv2_050": {},
+        "test_resnet": {},
+    }[name]
     return timm.create_model(name, num_classes=6, **options)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_050", "test_resnet", "densenet121", "convnext_atto", "deit_tiny_patch16_224",
-                                  "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenetv2_050",
+        "test_resnet",
+        "densenet121",
+        "convnext_atto",
+        "deit_tiny_patch16_224",
+        "swin_tiny_patch4_window7_224",
+    ],
+)
 def test_classifiers_of_every_kind_are_explained_and_left_alone(name):
     model = small(name).train()
     state = {key: value.clone() for key, value in model.state_dict().items()}

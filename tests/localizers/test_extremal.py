@@ -49,11 +49,13 @@ def test_several_areas_are_averaged_and_batches_do_not_mix():
     images = images.double()
     settings = ExtremalPerturbation(areas=(0.1, 0.3), steps=5, cell=28, levels=3)
     whole = settings(network, images, index)
-    each = torch.cat([settings(network, images[place:place + 1], index[place:place + 1]) for place in range(3)])
+    each = torch.cat([settings(network, images[place : place + 1], index[place : place + 1]) for place in range(3)])
     torch.testing.assert_close(whole, each, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("settings", [{"areas": ()}, {"areas": (1.5,)}, {"steps": 0}, {"levels": 1}, {"precision": "half"}])
+@pytest.mark.parametrize(
+    "settings", [{"areas": ()}, {"areas": (1.5,)}, {"steps": 0}, {"levels": 1}, {"precision": "half"}]
+)
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="ExtremalPerturbation"):
         ExtremalPerturbation(**settings)

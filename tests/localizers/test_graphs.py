@@ -42,7 +42,9 @@ def test_each_shape_is_recorded_once(monkeypatch, possible):
     graphed = Graphed(network)
     for count in (2, 3, 2, 2, 3, 60):
         images, index = pairs(count)
-        for found, expected in zip(scores_and_gradients(graphed, images, index), scores_and_gradients(network, images, index)):
+        for found, expected in zip(
+            scores_and_gradients(graphed, images, index), scores_and_gradients(network, images, index)
+        ):
             torch.testing.assert_close(found, expected)
     large, index = pairs(2, 1, graphs.LARGEST)
     network.score = lambda images, index: images.sum((1, 2, 3))
@@ -73,7 +75,10 @@ def test_a_replay_gives_what_a_pass_gives(precision):
     for seed in range(4):
         images, index = (tensor.cuda() for tensor in pairs(3, seed=seed))
         index = (index + seed) % 4
-        found, expected = scores_and_gradients(graphed, images, index), scores_and_gradients(graphed.explained, images, index)
+        found, expected = (
+            scores_and_gradients(graphed, images, index),
+            scores_and_gradients(graphed.explained, images, index),
+        )
         for one, two in zip(found, expected):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
     assert isinstance(graphed.recorded[torch.Size([3, 3, 24, 24])], Recording)
@@ -94,7 +99,10 @@ def test_a_model_that_waits_for_the_device_runs_as_usual():
     model = Waiting().cuda().eval()
     graphed = faster(Classifier(model, "logit"), images, index)
     for _ in range(3):
-        for found, expected in zip(scores_and_gradients(graphed, images, index), scores_and_gradients(Classifier(model, "logit"), images, index)):
+        for found, expected in zip(
+            scores_and_gradients(graphed, images, index),
+            scores_and_gradients(Classifier(model, "logit"), images, index),
+        ):
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     assert graphed.recorded == {images.shape: None}
     saliency = MDM(keep_steps=3, order_steps=3)(Classifier(model, "logit"), images, index)

@@ -7,8 +7,17 @@ from protomask.localizers import HDM
 from protomask.localizers.order import SUFFICIENT, before
 from tests.localizers.toys import Both, Linear, Network, Region, pairs
 
-QUICK = HDM(benchmark_sizes=(4, 8), auxiliary_sizes=(12,), modules=2, benchmark_steps=24, auxiliary_steps=6, fusion_steps=3, rate=0.15,
-            settle=0.5, background="zero")  # on images of one colour a blur hides nothing
+QUICK = HDM(
+    benchmark_sizes=(4, 8),
+    auxiliary_sizes=(12,),
+    modules=2,
+    benchmark_steps=24,
+    auxiliary_steps=6,
+    fusion_steps=3,
+    rate=0.15,
+    settle=0.5,
+    background="zero",
+)  # on images of one colour a blur hides nothing
 
 
 def test_the_map_lies_on_the_evidence():
@@ -28,7 +37,10 @@ def test_later_modules_find_what_the_first_left():
 
     images = torch.ones(1, 3, 24, 24)
     saliency = QUICK(Either(), images, torch.tensor([0]))
-    assert saliency[0, :, :8].mean() > saliency[0, :, 10:14].mean() and saliency[0, :, 16:].mean() > saliency[0, :, 10:14].mean()
+    assert (
+        saliency[0, :, :8].mean() > saliency[0, :, 10:14].mean()
+        and saliency[0, :, 16:].mean() > saliency[0, :, 10:14].mean()
+    )
 
 
 def test_the_cascade_ends_where_nothing_is_left():
@@ -60,7 +72,7 @@ def test_a_batch_gives_what_a_loop_gives():
     images, index = pairs(4)
     images = images.double()
     whole = QUICK(network, images, index)
-    each = torch.cat([QUICK(network, images[place:place + 1], index[place:place + 1]) for place in range(4)])
+    each = torch.cat([QUICK(network, images[place : place + 1], index[place : place + 1]) for place in range(4)])
     torch.testing.assert_close(whole, each, atol=2e-3, rtol=0)
     chunks = HDM(**{**vars(QUICK), "batch_size": 3})(network, images, index)
     torch.testing.assert_close(whole, chunks, atol=2e-3, rtol=0)
@@ -71,8 +83,22 @@ def test_one_module_follows_its_equation():
     network = Network().double().eval()
     images, index = pairs(1)
     images = images.double()
-    settings = HDM(benchmark_sizes=(4,), auxiliary_sizes=(6,), modules=1, benchmark_steps=2, auxiliary_steps=2, size_weights=(3.0, 3.0),
-                   settle=1.0, areas=(0.1, 0.3), softness=0.2, guide=0.5, leeway=0.3, area_weight=1.5, background="zero", damping=0.0)
+    settings = HDM(
+        benchmark_sizes=(4,),
+        auxiliary_sizes=(6,),
+        modules=1,
+        benchmark_steps=2,
+        auxiliary_steps=2,
+        size_weights=(3.0, 3.0),
+        settle=1.0,
+        areas=(0.1, 0.3),
+        softness=0.2,
+        guide=0.5,
+        leeway=0.3,
+        area_weight=1.5,
+        background="zero",
+        damping=0.0,
+    )
     found = settings(network, images, index)
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
     scale = torch.maximum(whole - empty, 0.01 * whole.abs())
@@ -91,8 +117,10 @@ def test_one_module_follows_its_equation():
             for moment, gradient in zip(moments, gradients):
                 moment[0] = 0.9 * moment[0] + 0.1 * gradient
                 moment[1] = 0.999 * moment[1] + 0.001 * gradient**2
-            vectors = [(vector - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)).clamp(0, 1)
-                       for vector, (mean, square) in zip(vectors, moments)]
+            vectors = [
+                (vector - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)).clamp(0, 1)
+                for vector, (mean, square) in zip(vectors, moments)
+            ]
         return [vector.detach() for vector in vectors]
 
     def rough_cost(vectors, step):
@@ -107,9 +135,12 @@ def test_one_module_follows_its_equation():
 
     rough = unit(up(adam([torch.ones(1, 1, 4, 4, dtype=torch.float64)], rough_cost, 2)[0]))
     fine = up(adam([torch.nn.functional.adaptive_avg_pool2d(rough, 6)], fine_cost, 2)[0])
-    place = before((unit(fine) * (rough ** 0.5 + 0.3))[0].float()).double()
+    place = before((unit(fine) * (rough**0.5 + 0.3))[0].float()).double()
     masks = [(1 - place / (2 * area)).clamp(min=0) for area in SUFFICIENT]
-    costs = [float((whole - network.score(images * mask, index).detach()) / scale) + 1.5 * area for mask, area in zip(masks, SUFFICIENT)]
+    costs = [
+        float((whole - network.score(images * mask, index).detach()) / scale) + 1.5 * area
+        for mask, area in zip(masks, SUFFICIENT)
+    ]
     best = min(range(len(costs)), key=costs.__getitem__)
     expected = unit(0.999 * masks[best] + 0.001 * (1 - place))[0]
     torch.testing.assert_close(found[0].double(), expected, atol=1e-3, rtol=0)
@@ -132,9 +163,24 @@ def test_negative_scores_are_explained():
     assert saliency[0, :12, :12].mean() > 5 * saliency[0, 12:, 12:].mean()
 
 
-@pytest.mark.parametrize("settings", [{"benchmark_sizes": ()}, {"auxiliary_sizes": (0,)}, {"modules": 0}, {"fusion_steps": -1},
-                                      {"areas": ()}, {"size_weights": (1.0,)}, {"softness": 0.0}, {"damping": -0.1}, {"guide": -1.0}, {"leeway": -0.1}, {"area_weight": -1.0},
-                                      {"background": "grey"}, {"precision": "fp8"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"benchmark_sizes": ()},
+        {"auxiliary_sizes": (0,)},
+        {"modules": 0},
+        {"fusion_steps": -1},
+        {"areas": ()},
+        {"size_weights": (1.0,)},
+        {"softness": 0.0},
+        {"damping": -0.1},
+        {"guide": -1.0},
+        {"leeway": -0.1},
+        {"area_weight": -1.0},
+        {"background": "grey"},
+        {"precision": "fp8"},
+    ],
+)
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="HDM"):
         HDM(**settings)

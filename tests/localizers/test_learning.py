@@ -13,7 +13,8 @@ from tests.localizers.toys import Network, Region, pairs
 
 @dataclass(frozen=True)
 class OneNumber:
-    """A mask that is one number v for the whole image; the score is v times the image's mean. Loss: score^2 + v^2 / 10."""
+    """A mask that is one number v for the whole image; the score is v times the image's mean. Loss: score^2 + v^2 /
+    10."""
 
     start: float = 1.0
 
@@ -39,11 +40,14 @@ class OneNumber:
 MEAN = Region(slice(None), slice(None))
 
 
-@pytest.mark.parametrize("ours, theirs", [
-    (Adam(0.05), lambda p: torch.optim.Adam(p, 0.05)),
-    (Momentum(0.2, 0.8), lambda p: torch.optim.SGD(p, 0.2, momentum=0.8, dampening=0.8)),
-    (RMSProp(0.02, 0.9, 0.0, start=0.0), lambda p: torch.optim.RMSprop(p, 0.02, alpha=0.9, eps=0.0)),
-])
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (Adam(0.05), lambda p: torch.optim.Adam(p, 0.05)),
+        (Momentum(0.2, 0.8), lambda p: torch.optim.SGD(p, 0.2, momentum=0.8, dampening=0.8)),
+        (RMSProp(0.02, 0.9, 0.0, start=0.0), lambda p: torch.optim.RMSprop(p, 0.02, alpha=0.9, eps=0.0)),
+    ],
+)
 def test_a_pair_goes_the_way_of_torchs_optimiser(ours, theirs):
     images, index = pairs(3)
     images = images.double() + 1
@@ -63,7 +67,10 @@ def test_a_pair_goes_the_way_of_torchs_optimiser(ours, theirs):
 
 def test_damping_leaves_steps_as_they_are_and_what_hardly_matters_behind():
     gradient = torch.tensor([[3.0, -3.0, 1e-6, 0.0], [1e-6, 1e-6, 1e-6, 1e-6]])
-    for damping, expected in ((0.0, [[-0.1, 0.1, -0.1, 0], [-0.1] * 4]), (1.0, [[-0.1 / (1 + 0.5**0.5), 0.1 / (1 + 0.5**0.5), 0, 0], [-0.05] * 4])):
+    for damping, expected in (
+        (0.0, [[-0.1, 0.1, -0.1, 0], [-0.1] * 4]),
+        (1.0, [[-0.1 / (1 + 0.5**0.5), 0.1 / (1 + 0.5**0.5), 0, 0], [-0.05] * 4]),
+    ):
         optimiser, value = Adam(0.1, epsilon=0.0 if damping else 1e-12, damping=damping), torch.zeros(2, 4)
         optimiser.step(value, gradient, optimiser.begin(value), torch.zeros(2, dtype=torch.long))
         torch.testing.assert_close(value, torch.tensor(expected), rtol=1e-4, atol=1e-6)
@@ -84,14 +91,32 @@ def test_pairs_that_converge_leave_early_and_make_room():
             sizes.append(len(images))
             return MEAN.score(images, index)
 
-    # With image 0 the loss is v^2 / 10: it falls slowly and counts as stale under this tolerance; with image 1 it falls fast.
-    found = learn_masks(Watched(), images, torch.zeros(7, dtype=torch.long), OneNumber(), steps=12, optimiser=Momentum(0.05),
-                        batch_size=3, tolerance=0.02, patience=3)
+    # With image 0 the loss is v^2 / 10: it falls slowly and counts as stale under this tolerance; with image 1 it
+    # falls fast.
+    found = learn_masks(
+        Watched(),
+        images,
+        torch.zeros(7, dtype=torch.long),
+        OneNumber(),
+        steps=12,
+        optimiser=Momentum(0.05),
+        batch_size=3,
+        tolerance=0.02,
+        patience=3,
+    )
     assert found.steps.tolist()[::2] == [4, 4, 4, 4]
     assert min(found.steps.tolist()[1::2]) > 4
     assert max(sizes) == 3
-    alone = learn_masks(MEAN, images[1:2], torch.zeros(1, dtype=torch.long), OneNumber(), steps=12, optimiser=Momentum(0.05),
-                        tolerance=0.02, patience=3)
+    alone = learn_masks(
+        MEAN,
+        images[1:2],
+        torch.zeros(1, dtype=torch.long),
+        OneNumber(),
+        steps=12,
+        optimiser=Momentum(0.05),
+        tolerance=0.02,
+        patience=3,
+    )
     torch.testing.assert_close(found.result[1:2], alone.result)
     assert found.steps[1] == alone.steps[0]
 

@@ -8,7 +8,15 @@ from protomask.localizers.masks import background
 from protomask.localizers.mdm import FOR_CLASSES, FOR_OTHERS
 from tests.localizers.toys import Linear, Network, Region, pairs
 
-QUICK = MDM(sizes=(4, 8), keep_steps=24, keep_rate=0.15, destroy_sizes=(4, 8), destroy_steps=4, order_sizes=(8, 24), order_steps=6).completed(FOR_CLASSES)
+QUICK = MDM(
+    sizes=(4, 8),
+    keep_steps=24,
+    keep_rate=0.15,
+    destroy_sizes=(4, 8),
+    destroy_steps=4,
+    order_sizes=(8, 24),
+    order_steps=6,
+).completed(FOR_CLASSES)
 
 
 def test_the_map_lies_on_the_evidence():
@@ -24,7 +32,7 @@ def test_a_batch_gives_what_a_loop_gives():
     images, index = pairs(5)
     images = images.double()
     whole = QUICK(network, images, index)
-    each = torch.cat([QUICK(network, images[place:place + 1], index[place:place + 1]) for place in range(5)])
+    each = torch.cat([QUICK(network, images[place : place + 1], index[place : place + 1]) for place in range(5)])
     torch.testing.assert_close(whole, each, atol=2e-3, rtol=0)
 
 
@@ -58,15 +66,32 @@ def test_the_model_is_left_as_it_was_also_after_an_error():
 
 @pytest.mark.parametrize("destroy", [False, True])
 def test_masks_follow_their_equation(destroy):
-    """Four steps of Adam in float64, written out for one pair. Keeping: signed consistency, both backgrounds in turn, a growing
-    price, the mean of the last two masks. Destroying: one-sided, one background and price, the last mask; the keeping mask is
-    then a single cell, which adds nothing to the map."""
+    """Four steps of Adam in float64, written out for one pair. Keeping: signed consistency, both backgrounds in turn, a
+    growing price, the mean of the last two masks. Destroying: one-sided, one background and price, the last mask; the
+    keeping mask is then a single cell, which adds nothing to the map."""
     network = Network().double().eval()
     images, index = (value.double() if value.is_floating_point() else value for value in pairs(1))
-    learned = MDM(sizes=(6,), consistency="signed", background="alternating", size_weights=(0.5, 4.0), keep_steps=4,
-                  destroy_steps=0, order_steps=0, settle=0.5)
+    learned = MDM(
+        sizes=(6,),
+        consistency="signed",
+        background="alternating",
+        size_weights=(0.5, 4.0),
+        keep_steps=4,
+        destroy_steps=0,
+        order_steps=0,
+        settle=0.5,
+    )
     if destroy:
-        learned = MDM(sizes=(1,), keep_steps=1, destroy_sizes=(6,), destroy_weight=2.0, destroy_steps=4, destroy_rate=0.1, destroy_share=1.0, order_steps=0)
+        learned = MDM(
+            sizes=(1,),
+            keep_steps=1,
+            destroy_sizes=(6,),
+            destroy_weight=2.0,
+            destroy_steps=4,
+            destroy_rate=0.1,
+            destroy_share=1.0,
+            order_steps=0,
+        )
     found = learned(network, images, index)
     up = torch.nn.Upsample(size=(24, 24), mode="bilinear")
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
@@ -76,10 +101,12 @@ def test_masks_follow_their_equation(destroy):
     for step in (1, 2, 3, 4):
         vector = vector.detach().requires_grad_()
         hidden, mask = (images * 0 if step % 2 or destroy else blurred), up(vector)
-        score = network.score(images * mask + hidden * (1 - mask) if not destroy else images * (1 - mask) + hidden * mask, index)
+        score = network.score(
+            images * mask + hidden * (1 - mask) if not destroy else images * (1 - mask) + hidden * mask, index
+        )
         cost = ((score - empty).relu() if destroy else whole - score) / scale
         loss = cost.sum() + (2.0 if destroy else 0.5 * 8 ** ((step - 1) / 3)) * vector.mean()
-        gradient, = torch.autograd.grad(loss, vector)
+        (gradient,) = torch.autograd.grad(loss, vector)
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         vector = (vector - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)).clamp(0, 1)
         masks.append(vector.detach())
@@ -96,9 +123,24 @@ def test_what_is_explained_chooses_what_is_left_open():
     assert MDM(keep_steps=3).completed(FOR_OTHERS) == MDM(**{**FOR_OTHERS, "keep_steps": 3})
 
 
-@pytest.mark.parametrize("settings", [{"sizes": ()}, {"destroy_sizes": (0,)}, {"size_weights": (0.0, 1.0)}, {"consistency": "both"},
-                                      {"background": "grey"}, {"keep_steps": 0}, {"settle": 2.0}, {"order_steps": -1}, {"order_sizes": ()},
-                                      {"areas": (1.0,)}, {"softness": 0.0}, {"damping": -0.1}, {"damping": float("nan")}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sizes": ()},
+        {"destroy_sizes": (0,)},
+        {"size_weights": (0.0, 1.0)},
+        {"consistency": "both"},
+        {"background": "grey"},
+        {"keep_steps": 0},
+        {"settle": 2.0},
+        {"order_steps": -1},
+        {"order_sizes": ()},
+        {"areas": (1.0,)},
+        {"softness": 0.0},
+        {"damping": -0.1},
+        {"damping": float("nan")},
+    ],
+)
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="MDM"):
         MDM(**settings)

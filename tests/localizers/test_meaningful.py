@@ -13,13 +13,15 @@ def test_what_it_marks_is_the_evidence():
     images, _ = pairs(2, 32, 32)
     images[:, :, 8:16, 16:24] += 3
     saliency = MeaningfulPerturbation(cells=16, steps=40, image_blur=60, l1=1e-3)(
-        Region(slice(8, 16), slice(16, 24)), images, torch.tensor([0, 1]))
+        Region(slice(8, 16), slice(16, 24)), images, torch.tensor([0, 1])
+    )
     assert saliency.shape == (2, 32, 32) and saliency.amax() == 1
     assert (saliency[:, 8:16, 16:24].mean((1, 2)) > 4 * saliency.mean((1, 2))).all()
 
 
 def test_two_steps_follow_the_equation():
-    """One pair of 28 x 28 pixels and 7 x 7 cells, in float64; the mask's blur as in the room of masks, the shifts written out."""
+    """One pair of 28 x 28 pixels and 7 x 7 cells, in float64; the mask's blur as in the room of masks, the shifts
+    written out."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 5, stride=3), nn.Tanh(), nn.Flatten(), nn.LazyLinear(6)).double()
     images, index = torch.randn(1, 3, 28, 28, dtype=torch.float64), torch.tensor([2])
@@ -33,12 +35,19 @@ def test_two_steps_follow_the_equation():
         cells.requires_grad_()
         mask = blurred(nn.functional.interpolate(cells, (28, 28), mode="bilinear"), 5 / 8)
         shown = torch.roll(images * mask + hidden * (1 - mask), shifts[step].tolist(), (2, 3))
-        variation = sum((cells[0, 0, i, j] - cells[0, 0, k, m]).abs() ** 3 for i in range(7) for j in range(7)
-                        for k, m in ((i + 1, j), (i, j + 1)) if k < 7 and m < 7)
+        variation = sum(
+            (cells[0, 0, i, j] - cells[0, 0, k, m]).abs() ** 3
+            for i in range(7)
+            for j in range(7)
+            for k, m in ((i + 1, j), (i, j + 1))
+            if k < 7 and m < 7
+        )
         loss = model(shown).softmax(1)[0, 2] + 1e-4 * (1 - cells).sum() + 0.5 * variation
-        gradient, = torch.autograd.grad(loss, cells)
+        (gradient,) = torch.autograd.grad(loss, cells)
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
-        new = cells.detach() - 0.1 * (mean / (1 - 0.9 ** (step + 1))) / ((square / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+        new = cells.detach() - 0.1 * (mean / (1 - 0.9 ** (step + 1))) / (
+            (square / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
+        )
         cells = new.clamp(0, 1)
     expected = 1 - blurred(nn.functional.interpolate(cells, (28, 28), mode="bilinear"), 5 / 8)[0, 0]
     expected = (expected - expected.min()) / (expected.max() - expected.min())
@@ -51,7 +60,7 @@ def test_a_batch_gives_what_a_loop_gives():
     images = images.double()
     quick = MeaningfulPerturbation(cells=8, steps=6)
     whole = quick(network, images, index)
-    each = torch.cat([quick(network, images[place:place + 1], index[place:place + 1]) for place in range(3)])
+    each = torch.cat([quick(network, images[place : place + 1], index[place : place + 1]) for place in range(3)])
     torch.testing.assert_close(whole, each, atol=2e-3, rtol=0)
 
 

@@ -43,9 +43,12 @@ def test_two_steps_follow_the_published_equation():
     for _ in range(2):
         weights.requires_grad_()
         masked = (pixels * torch.sigmoid(weights / 0.3) - center) / scale
-        loss = (0.4 * F.cross_entropy(model(masked), index) + 0.35 * (weights + 10).abs().mean()
-                + 0.03 * F.conv2d(weights, kernel).square().mean())
-        gradient, = torch.autograd.grad(loss, weights)
+        loss = (
+            0.4 * F.cross_entropy(model(masked), index)
+            + 0.35 * (weights + 10).abs().mean()
+            + 0.03 * F.conv2d(weights, kernel).square().mean()
+        )
+        (gradient,) = torch.autograd.grad(loss, weights)
         square = 0.9 * square + 0.1 * gradient**2
         weights = (weights - 0.03 * gradient / (square + 1e-10).sqrt()).detach()
     expected = torch.sigmoid(weights / 0.3)[0, 0]
@@ -87,7 +90,7 @@ def test_the_seed_decides_and_a_batch_gives_what_a_loop_gives():
     images = images.double()
     quick = NeuroMask(steps=6)
     whole = quick(network, images, index)
-    each = torch.cat([quick(network, images[place:place + 1], index[place:place + 1]) for place in range(3)])
+    each = torch.cat([quick(network, images[place : place + 1], index[place : place + 1]) for place in range(3)])
     torch.testing.assert_close(whole, each, atol=2e-3, rtol=0)
     assert torch.equal(whole, quick(network, images, index))
     assert not torch.equal(whole, NeuroMask(steps=6, seed=1)(network, images, index))
@@ -97,7 +100,10 @@ def test_probabilities_count_by_their_cross_entropy():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 81, 4))
     images, index = torch.rand(2, 3, 9, 9), torch.tensor([0, 3])
-    one, two = (NeuroMask(steps=4)(Classifier(model, kind, **PLAIN), images, index) for kind in ("probability", "log-probability"))
+    one, two = (
+        NeuroMask(steps=4)(Classifier(model, kind, **PLAIN), images, index)
+        for kind in ("probability", "log-probability")
+    )
     torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
 
 
@@ -108,7 +114,9 @@ def test_without_the_normalisation_it_refuses_and_says_what_to_give():
         NeuroMask(steps=1)(Classifier(nn.Linear(2, 2)), *pairs(1))
 
 
-@pytest.mark.parametrize("settings", [{"kernel": 4}, {"kernel": 1}, {"steps": 0}, {"temperature": 0.0}, {"precision": "half"}])
+@pytest.mark.parametrize(
+    "settings", [{"kernel": 4}, {"kernel": 1}, {"steps": 0}, {"temperature": 0.0}, {"precision": "half"}]
+)
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match="NeuroMask"):
         NeuroMask(**settings)

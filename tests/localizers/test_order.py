@@ -8,9 +8,13 @@ from tests.localizers.toys import Constant, Network, Region, pairs
 
 
 def test_a_place_counts_the_pixels_before_and_shares_ties():
-    torch.testing.assert_close(before(torch.tensor([[[3.0, 1.0], [1.0, 2.0]]])), torch.tensor([[[0.0, 0.625], [0.625, 0.25]]]))
+    torch.testing.assert_close(
+        before(torch.tensor([[[3.0, 1.0], [1.0, 2.0]]])), torch.tensor([[[0.0, 0.625], [0.625, 0.25]]])
+    )
     values = torch.randn(3, 9, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    counted = torch.stack([(each[None] > each.flatten()[:, None, None]).sum((1, 2)).view(9, 13) / 117 for each in values])
+    counted = torch.stack(
+        [(each[None] > each.flatten()[:, None, None]).sum((1, 2)).view(9, 13) / 117 for each in values]
+    )
     torch.testing.assert_close(before(values), counted.double())
     assert torch.equal(before(values), before(values.exp()))  # the order alone
 
@@ -35,7 +39,13 @@ def test_as_much_is_shown_as_the_score_needs(size_weight):
 
 
 def test_a_map_without_order_stays_without():
-    found = sufficient(Region(slice(0, 5), slice(0, 5)), torch.ones(2, 3, 10, 10), torch.tensor([0, 0]), torch.full((2, 10, 10), 0.3), 1.0)
+    found = sufficient(
+        Region(slice(0, 5), slice(0, 5)),
+        torch.ones(2, 3, 10, 10),
+        torch.tensor([0, 0]),
+        torch.full((2, 10, 10), 0.3),
+        1.0,
+    )
     assert torch.equal(found, torch.zeros(2, 10, 10))
 
 

@@ -31,9 +31,11 @@ def test_names_are_importable_from_the_room():
 
 
 def test_entry_points_add_localizers(monkeypatch):
-    points = [EntryPoint("flat", "protomask.localizers.baselines:CenterMap", localizers.GROUP),
-              EntryPoint("broken", "protomask.no_such_module:X", localizers.GROUP),
-              EntryPoint("number", "math:pi", localizers.GROUP)]
+    points = [
+        EntryPoint("flat", "protomask.localizers.baselines:CenterMap", localizers.GROUP),
+        EntryPoint("broken", "protomask.no_such_module:X", localizers.GROUP),
+        EntryPoint("number", "math:pi", localizers.GROUP),
+    ]
     monkeypatch.setattr(localizers, "entry_points", lambda group: points if group == localizers.GROUP else [])
     assert localizer_names() == [*localizers.BUILT_IN, "broken", "flat", "number"]
     assert get_localizer("flat") == get_localizer("center")
@@ -51,13 +53,16 @@ def test_min_max_of_constant_and_broken_maps():
     assert min_max(torch.rand(2, 3, 3, dtype=torch.float64)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("images, index, says", [
-    (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.long), r"give \(B, 3, H, W\)"),
-    (torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), r"give \(B, 3, H, W\)"),
-    (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), "floating point"),
-    (torch.zeros(2, 3, 8, 8), torch.zeros(3, dtype=torch.long), "one integer per image"),
-    (torch.zeros(2, 3, 8, 8), torch.zeros(2), "one integer per image"),
-])
+@pytest.mark.parametrize(
+    "images, index, says",
+    [
+        (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.long), r"give \(B, 3, H, W\)"),
+        (torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), r"give \(B, 3, H, W\)"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), "floating point"),
+        (torch.zeros(2, 3, 8, 8), torch.zeros(3, dtype=torch.long), "one integer per image"),
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2), "one integer per image"),
+    ],
+)
 def test_wrong_input_is_named(images, index, says):
     with pytest.raises(InputError, match=says):
         check_pairs(images, index)

@@ -27,7 +27,7 @@ def test_peak_of_the_map_is_where_the_feature_map_peaks():
 def test_batches_give_what_single_images_give():
     network, (images, index) = Network(), pairs(5)
     together = Similarity(batch_size=2)(network, images, index)
-    single = torch.cat([Similarity()(network, images[n:n + 1], index[n:n + 1]) for n in range(5)])
+    single = torch.cat([Similarity()(network, images[n : n + 1], index[n : n + 1]) for n in range(5)])
     torch.testing.assert_close(together, single, atol=1e-5, rtol=0)
     assert network.training and not together.requires_grad
 
@@ -81,7 +81,9 @@ def test_box_of_a_constant_map_is_the_whole_map():
     assert percentile_box(torch.zeros(5, 8)) == (0, 0, 8, 5)
 
 
-@pytest.mark.parametrize("values, percentile", [(torch.zeros(2, 3, 4), 95), (torch.full((3, 3), torch.nan), 95), (torch.zeros(3, 3), 101)])
+@pytest.mark.parametrize(
+    "values, percentile", [(torch.zeros(2, 3, 4), 95), (torch.full((3, 3), torch.nan), 95), (torch.zeros(3, 3), 101)]
+)
 def test_box_refuses_what_is_no_map(values, percentile):
     with pytest.raises(InputError, match="percentile"):
         percentile_box(values, percentile)

@@ -41,7 +41,9 @@ def test_networks_of_timm_fold_completely(name, remain):
     images = torch.randn(3, 3, 48, 48, requires_grad=True)
     expected, found = classifier.score(images, index), quick.score(images, index)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(*(torch.autograd.grad(score.sum(), images)[0] for score in (found, expected)), rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(score.sum(), images)[0] for score in (found, expected)), rtol=1e-2, atol=1e-4
+    )
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
 

@@ -45,13 +45,19 @@ class Constant:
 
 
 class Network(nn.Module):
-    """Two convolutions with batch norm and dropout, random weights; index i is the maximum of channel i, as for a prototype."""
+    """Two convolutions with batch norm and dropout, random weights; index i is the maximum of channel i, as for a
+    prototype."""
 
     def __init__(self, channels: int = 4, seed: int = 0):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5),
-                                  nn.Conv2d(8, channels, 3, stride=2, padding=1))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Conv2d(8, channels, 3, stride=2, padding=1),
+        )
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.4
 

@@ -18,7 +18,9 @@ def test_a_linear_score_falls_by_epsilon():
     found = misalignment(left_mean, images, index, torch.stack([LEFT, ~LEFT]))
     # 20 steps of 0.01 are cut off at 0.1: 0.5 becomes 0.4 on all evidence, or nothing happens.
     assert found.tolist() == pytest.approx([20, 0], abs=1e-4)
-    assert misalignment(left_mean, images, index, torch.stack([LEFT, LEFT]), steps=3)[0].item() == pytest.approx(6, abs=1e-4)
+    assert misalignment(left_mean, images, index, torch.stack([LEFT, LEFT]), steps=3)[0].item() == pytest.approx(
+        6, abs=1e-4
+    )
 
 
 def test_only_what_is_allowed_changes_and_falls_below_nothing_are_undefined():
@@ -37,14 +39,16 @@ def test_batch_equals_loop():
         return x.square().mean((1, 2, 3))
 
     whole = misalignment(score, images, index, allowed, batch_size=2)
-    loop = torch.cat([misalignment(score, images[b:b + 1], index[b:b + 1], allowed[b:b + 1]) for b in range(5)])
+    loop = torch.cat([misalignment(score, images[b : b + 1], index[b : b + 1], allowed[b : b + 1]) for b in range(5)])
     torch.testing.assert_close(whole, loop)
 
 
 def test_what_each_variant_protects():
     saliency = torch.zeros(1, 20, 20)
     saliency[0, 3, 4], saliency[0, 10, 12] = 1, 0.9
-    assert not outside_box(saliency).any()  # 398 of 400 values are 0: so is the 95th percentile, and the box is the image
+    assert not outside_box(
+        saliency
+    ).any()  # 398 of 400 values are 0: so is the 95th percentile, and the box is the image
     saliency[0, 3:11, 4:13] = 0.5
     box = outside_box(saliency)[0]
     assert box.sum() == 400 - 8 * 9 and not box[3:11, 4:13].any()

@@ -18,8 +18,11 @@ def slow(saliency, truth):
     for step in range(1000):
         kept = image > int(step * 0.001 * int(image.max()))
         slices = [(each, 0) for each in ndimage.find_objects(ndimage.label(kept, np.ones((3, 3)))[0])]
-        slices += [(each, 1) for each in ndimage.find_objects(ndimage.label(~np.pad(kept, 1))[0])
-                   if each[0].start > 0 or each[1].start > 0]  # the outside reaches the padding
+        slices += [
+            (each, 1)
+            for each in ndimage.find_objects(ndimage.label(~np.pad(kept, 1))[0])
+            if each[0].start > 0 or each[1].start > 0
+        ]  # the outside reaches the padding
         score = 0.0
         for (rows, columns), hole in slices:
             grow, shift = hole, hole  # a hole's contour runs around it; padding moved it by one
@@ -39,7 +42,9 @@ def test_agrees_with_thresholding_and_labelling(sigma):
     values = ndimage.gaussian_filter(values, sigma) if sigma else values
     saliency = torch.from_numpy((values - values.min()) / (values.max() - values.min())).float()
     truth = torch.tensor([[2, 3, 9, 10], [8, 1, 16, 12]])
-    torch.testing.assert_close(box_iou_curves(saliency[None], [truth])[0].double(), slow(saliency, truth), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        box_iou_curves(saliency[None], [truth])[0].double(), slow(saliency, truth), atol=1e-6, rtol=0
+    )
 
 
 def test_a_square_by_hand():
@@ -84,6 +89,9 @@ def test_accuracy_is_the_mean_over_three_ious_each_at_its_own_threshold():
 
 
 def test_batch_equals_loop():
-    saliency, boxes = torch.rand(3, 15, 15), [torch.tensor([[1, 2, 9, 9]]), torch.tensor([[3, 3, 5, 5], [0, 0, 4, 4]]), torch.zeros(0, 4)]
-    loop = torch.cat([box_iou_curves(saliency[b:b + 1], boxes[b:b + 1]) for b in range(3)])
+    saliency, boxes = (
+        torch.rand(3, 15, 15),
+        [torch.tensor([[1, 2, 9, 9]]), torch.tensor([[3, 3, 5, 5], [0, 0, 4, 4]]), torch.zeros(0, 4)],
+    )
+    loop = torch.cat([box_iou_curves(saliency[b : b + 1], boxes[b : b + 1]) for b in range(3)])
     torch.testing.assert_close(box_iou_curves(saliency, boxes), loop, equal_nan=True)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from protomask.metrics.causal import causal_insertion, causal_overlap, part_importance, part_mass, rank_correlation, top_part_hit
+from protomask.metrics.causal import (
+    causal_insertion,
+    causal_overlap,
+    part_importance,
+    part_mass,
+    rank_correlation,
+    top_part_hit,
+)
 
 ALL3 = torch.ones(1, 3, dtype=torch.bool)
 
@@ -99,7 +106,7 @@ def test_top_part():
 def test_batch_equals_loop():
     importance, mass, visible = torch.rand(6, 5), torch.rand(6, 5), torch.rand(6, 5) > 0.3
     for metric in (rank_correlation, top_part_hit):
-        loop = torch.cat([metric(importance[b:b + 1], mass[b:b + 1], visible[b:b + 1]) for b in range(6)])
+        loop = torch.cat([metric(importance[b : b + 1], mass[b : b + 1], visible[b : b + 1]) for b in range(6)])
         torch.testing.assert_close(metric(importance, mass, visible).double(), loop.double(), equal_nan=True)
 
 

@@ -101,6 +101,7 @@ def slow_kernel():
 
 def slow_rise(weight, image, saliency, mode, step):
     """RISE's loop, one image (3, H, W), everything in float64; the score is the sigmoid of a linear one."""
+
     def score(x):
         return 1 / (1 + np.exp(-(x * weight).sum()))
 
@@ -109,14 +110,14 @@ def slow_rise(weight, image, saliency, mode, step):
         kernel, padded, start = slow_kernel(), np.pad(image, ((0, 0), (5, 5), (5, 5))), np.zeros_like(image)
         for y in range(height):
             for x in range(width):
-                start[:, y, x] = (padded[:, y:y + 11, x:x + 11] * kernel).sum((1, 2))
+                start[:, y, x] = (padded[:, y : y + 11, x : x + 11] * kernel).sum((1, 2))
         finish = image
     else:
         start, finish = image.copy(), np.zeros_like(image)
     order = sorted(range(height * width), key=lambda pixel: (-saliency.flat[pixel], pixel))
     scores = [score(start)]
     for first in range(0, height * width, step):
-        for pixel in order[first:first + step]:
+        for pixel in order[first : first + step]:
             start[:, pixel // width, pixel % width] = finish[:, pixel // width, pixel % width]
         scores.append(score(start))
     return (sum(scores) - scores[0] / 2 - scores[-1] / 2) / (len(scores) - 1), scores
@@ -130,7 +131,8 @@ def test_agrees_with_a_slow_reference(mode):
     weights = torch.randn(2, 3, 14, 16, generator=generator, dtype=torch.float64)
     index = torch.tensor([1, 0, 1])
     curve = {"insertion": insertion, "deletion": deletion}[mode](
-        lambda x, i: torch.sigmoid(linear_score(weights)(x, i)), images, index, saliency, batch_size=5)
+        lambda x, i: torch.sigmoid(linear_score(weights)(x, i)), images, index, saliency, batch_size=5
+    )
     for b in range(3):
         weight = weights[index[b]].numpy()
         area, scores = slow_rise(weight, images[b].numpy(), saliency[b].numpy(), mode, 8)
@@ -145,10 +147,10 @@ def test_batch_equals_loop_and_batch_size_does_not_matter():
     for change in (insertion, deletion):
         whole = change(score, images, index, saliency, batch_size=7)
         for b in range(4):
-            one = change(score, images[b:b + 1], index[b:b + 1], saliency[b:b + 1], batch_size=100)
+            one = change(score, images[b : b + 1], index[b : b + 1], saliency[b : b + 1], batch_size=100)
             torch.testing.assert_close(whole.scores[b], one.scores[0])
     kept = kept_scores(score, images, index, saliency, batch_size=3)
-    loop = [kept_scores(score, images[b:b + 1], index[b:b + 1], saliency[b:b + 1])[0] for b in range(4)]
+    loop = [kept_scores(score, images[b : b + 1], index[b : b + 1], saliency[b : b + 1])[0] for b in range(4)]
     torch.testing.assert_close(kept, torch.stack(loop))
 
 

@@ -27,7 +27,9 @@ def test_constant_maps_are_incoherent():
 
 
 def test_harmonic_mean():
-    drop, coherent, complex_ = (torch.tensor(values) for values in ([0.5, 0.2, 1.4, 0.0], [1.0, 0.8, 0.9, 0.0], [0.0, 0.4, 0.1, 0.2]))
+    drop, coherent, complex_ = (
+        torch.tensor(values) for values in ([0.5, 0.2, 1.4, 0.0], [1.0, 0.8, 0.9, 0.0], [0.0, 0.4, 0.1, 0.2])
+    )
     found = adcc(drop, coherent, complex_)
     assert found.tolist() == pytest.approx([3 / (1 + 1 + 2), 3 / (1 / 0.8 + 1 / 0.6 + 1 / 0.8), 0, 0])
     assert adcc(torch.tensor([torch.nan]), coherent[:1], complex_[:1]).isnan()

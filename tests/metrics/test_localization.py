@@ -75,7 +75,7 @@ def test_batch_equals_loop():
     saliency = torch.rand(5, 30, 20)
     region = torch.rand(5, 30, 20) > 0.99
     for metric in (pointing_game, energy_pointing):
-        loop = torch.cat([metric(saliency[b:b + 1], region[b:b + 1]) for b in range(5)])
+        loop = torch.cat([metric(saliency[b : b + 1], region[b : b + 1]) for b in range(5)])
         torch.testing.assert_close(metric(saliency, region), loop, equal_nan=True)
 
 

@@ -21,7 +21,8 @@ def test_fidelity_reads_the_original_maximum():
     images, index = scene()
     left, right = torch.zeros(2, 1, 20, 100)
     left[0, :, :50], right[0, :, 50:] = 1, 1
-    # 2 % of 2000 pixels are 40 of the 1000 in the left half: 4 % of its mean is gone; none of it where the right half goes.
+    # 2 % of 2000 pixels are 40 of the 1000 in the left half: 4 % of its mean is gone; none of it where the right
+    # half goes.
     found = fidelity(two_cells, images, index, left, shares=(0.01, 0.02))
     assert found.scores[0].tolist() == pytest.approx([0.98, 0.96]) and found.auc.item() == pytest.approx(0.97)
     assert fidelity(two_cells, images, index, right, shares=(0.01, 0.02)).scores[0].tolist() == [1, 1]
@@ -40,7 +41,9 @@ def test_fidelity_takes_at_least_one_pixel_and_is_undefined_without_a_maximum():
 def test_fidelity_batch_equals_loop():
     images, index, saliency = torch.rand(5, 3, 20, 20), torch.zeros(5, dtype=torch.long), torch.rand(5, 20, 20)
     whole = fidelity(two_cells, images, index, saliency, batch_size=7).scores
-    loop = torch.cat([fidelity(two_cells, images[b:b + 1], index[b:b + 1], saliency[b:b + 1]).scores for b in range(5)])
+    loop = torch.cat(
+        [fidelity(two_cells, images[b : b + 1], index[b : b + 1], saliency[b : b + 1]).scores for b in range(5)]
+    )
     torch.testing.assert_close(whole, loop)
 
 

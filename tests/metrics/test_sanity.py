@@ -22,7 +22,9 @@ def test_every_parameter_keeps_its_values_in_another_order():
         assert kept.equal(now)
         assert shuffled.flatten().sort().values.equal(kept.flatten().sort().values)
     assert not other[0].weight.equal(model[0].weight)
-    assert randomised(model, seed=3)[0].weight.equal(other[0].weight) and not randomised(model, seed=4)[0].weight.equal(other[0].weight)
+    assert randomised(model, seed=3)[0].weight.equal(other[0].weight) and not randomised(model, seed=4)[0].weight.equal(
+        other[0].weight
+    )
 
 
 def test_the_cascade_begins_at_the_output():

@@ -1,4 +1,5 @@
-"""ProtoPNets under the official names, made on the spot, and a plain forward pass in the official order of operations."""
+"""ProtoPNets under the official names, made on the spot, and a plain forward pass in the official order of
+operations."""
 
 import sys
 import types
@@ -16,7 +17,9 @@ from protopnet.add_on import bottleneck_add_on, build_add_on, usual_add_on
 class Plain(nn.Module):
     """features -> add-on -> prototypes -> last layer; ``state_dict()`` has the official names."""
 
-    def __init__(self, arch="resnet18", classes=3, per_class=2, channels=8, patch=1, add_on="regular", image_size=64, seed=0):
+    def __init__(
+        self, arch="resnet18", classes=3, per_class=2, channels=8, patch=1, add_on="regular", image_size=64, seed=0
+    ):
         super().__init__()
         torch.manual_seed(seed)
         with torch.device("meta"):  # nothing of its large classifier is made
@@ -49,7 +52,9 @@ class Plain(nn.Module):
         self.ones = nn.Parameter(torch.ones(self.prototype_shape), requires_grad=False)
         self.last_layer = nn.Linear(count, classes, bias=False)
         identity = self.prototype_class_identity.T
-        self.last_layer.weight.data.copy_(identity * (1 + 0.2 * torch.rand(classes, count)) - 0.5 * (1 - identity) * torch.rand(classes, count))
+        self.last_layer.weight.data.copy_(
+            identity * (1 + 0.2 * torch.rand(classes, count)) - 0.5 * (1 - identity) * torch.rand(classes, count)
+        )
         self.eval()
 
     def prune(self, kept):
@@ -102,12 +107,13 @@ class Plain(nn.Module):
                             best = value, image, row, column
             _, image, row, column = best
             places.append((image, row, column))
-            vectors.append(features[image, :, row:row + side, column:column + side])
+            vectors.append(features[image, :, row : row + side, column : column + side])
         return torch.stack(vectors), places
 
 
 def save_whole(model, path, legacy=False):
-    """``torch.save(model)`` as its authors do: classes of modules called ``model`` and ``features``, which a reader has not."""
+    """``torch.save(model)`` as its authors do: classes of modules called ``model`` and ``features``, which a reader has
+    not."""
     authors = {}
     for module in [model, *model.modules()]:
         kind = type(module)
@@ -136,9 +142,13 @@ def cabrnet_state(model):
     state = {}
     for name, tensor in model.state_dict().items():
         name = name.replace("features.", "extractor.convnet.", 1) if name.startswith("features.") else name
-        for ours, theirs in (("add_on_layers.0", "extractor.add_on.conv1"), ("add_on_layers.2", "extractor.add_on.conv2"),
-                             ("prototype_vectors", "classifier.prototypes"), ("last_layer", "classifier.last_layer"),
-                             ("ones", "classifier.similarity_layer._summation_kernel")):
+        for ours, theirs in (
+            ("add_on_layers.0", "extractor.add_on.conv1"),
+            ("add_on_layers.2", "extractor.add_on.conv2"),
+            ("prototype_vectors", "classifier.prototypes"),
+            ("last_layer", "classifier.last_layer"),
+            ("ones", "classifier.similarity_layer._summation_kernel"),
+        ):
             name = name.replace(ours, theirs) if name.startswith(ours) else name
         state[name] = tensor
     return {**state, "classifier.proto_class_map": model.prototype_class_identity}

@@ -35,19 +35,44 @@ def hostile(marker, module):
     command = f"touch '{marker}'"
     code = f"open({str(marker)!r}, 'w').close()"
     word = str(marker).encode()
-    yield from ((name, pickle.dumps(call, protocol)) for protocol in (0, 2, 4) for name, call in [
-        (f"os.system {protocol}", Reduced(os.system, command)), (f"eval {protocol}", Reduced(builtins.eval, code)),
-        (f"exec {protocol}", Reduced(builtins.exec, code)), (f"popen {protocol}", Reduced(subprocess.call, ["touch", str(marker)])),
-        (f"open {protocol}", Reduced(open, str(marker), "w")), (f"nested {protocol}", {"state_dict": [Reduced(os.system, command)]})])
+    yield from (
+        (name, pickle.dumps(call, protocol))
+        for protocol in (0, 2, 4)
+        for name, call in [
+            (f"os.system {protocol}", Reduced(os.system, command)),
+            (f"eval {protocol}", Reduced(builtins.eval, code)),
+            (f"exec {protocol}", Reduced(builtins.exec, code)),
+            (f"popen {protocol}", Reduced(subprocess.call, ["touch", str(marker)])),
+            (f"open {protocol}", Reduced(open, str(marker), "w")),
+            (f"nested {protocol}", {"state_dict": [Reduced(os.system, command)]}),
+        ]
+    )
     yield "import", f"c{module}\nthing\n.".encode()
-    yield "import through the stack", b"\x80\x04" + b"".join(b"\x8c" + bytes([len(text)]) + text for text in (module.encode(), b"thing")) + b"\x93."
+    yield (
+        "import through the stack",
+        b"\x80\x04" + b"".join(b"\x8c" + bytes([len(text)]) + text for text in (module.encode(), b"thing")) + b"\x93.",
+    )
     yield "INST", b"(S'" + command.encode().replace(b"'", b"\\'") + b"'\nios\nsystem\n."
     yield "OBJ", b"(cos\nsystem\nS" + repr(command).encode() + b"\no."
     yield "NEWOBJ", b"\x80\x02cos\nsystem\nX" + struct.pack("<I", len(command)) + command.encode() + b"\x85\x81."
-    yield "__setstate__", b"\x80\x02ccollections\nOrderedDict\n)R}X\x0c\x00\x00\x00__setstate__cos\nsystem\nsbX" + struct.pack("<I", len(word)) + word + b"b."
-    yield "getattr", b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(S'os'\ntRS'system'\ntR(S" + repr(command).encode() + b"\ntR."
-    yield "a maker's name as an argument", b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n(cos\nsystem\nNX" + struct.pack(
-        "<I", len(command)) + command.encode() + b"\x85NtR."
+    yield (
+        "__setstate__",
+        b"\x80\x02ccollections\nOrderedDict\n)R}X\x0c\x00\x00\x00__setstate__cos\nsystem\nsbX"
+        + struct.pack("<I", len(word))
+        + word
+        + b"b.",
+    )
+    yield (
+        "getattr",
+        b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(S'os'\ntRS'system'\ntR(S" + repr(command).encode() + b"\ntR.",
+    )
+    yield (
+        "a maker's name as an argument",
+        b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n(cos\nsystem\nNX"
+        + struct.pack("<I", len(command))
+        + command.encode()
+        + b"\x85NtR.",
+    )
 
 
 def containers(folder, content):
@@ -91,11 +116,17 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
 
 def test_names_and_arguments_are_kept_as_data():
     found = load(io.BytesIO(pickle.dumps({"a": [Reduced(os.system, "true")]}, 2)))["a"][0]
-    assert isinstance(found, Inert) and found.maker == Name(os.system.__module__, "system") and found.arguments == ("true",)
+    assert (
+        isinstance(found, Inert)
+        and found.maker == Name(os.system.__module__, "system")
+        and found.arguments == ("true",)
+    )
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-values = st.recursive(plain, lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+values = st.recursive(
+    plain, lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
 
 
 @given(values, st.integers(0, pickle.HIGHEST_PROTOCOL))
@@ -110,9 +141,40 @@ def test_further_values_of_newer_protocols(value):
     assert load(io.BytesIO(pickle.dumps(value, 5))) == value
 
 
-@given(st.binary(max_size=200) | st.lists(st.sampled_from([b"(", b"}", b"]", b")", b"N", b"u", b"e", b"s", b"a", b"R", b"b", b"o", b"\x81", b"\x93",
-                                                           b"cos\nsystem\n", b"K\x01", b"q\x00", b"h\x00", b"2", b"0", b"1", b"t", b"\x85", b"Q",
-                                                           b"."])).map(b"".join))
+@given(
+    st.binary(max_size=200)
+    | st.lists(
+        st.sampled_from(
+            [
+                b"(",
+                b"}",
+                b"]",
+                b")",
+                b"N",
+                b"u",
+                b"e",
+                b"s",
+                b"a",
+                b"R",
+                b"b",
+                b"o",
+                b"\x81",
+                b"\x93",
+                b"cos\nsystem\n",
+                b"K\x01",
+                b"q\x00",
+                b"h\x00",
+                b"2",
+                b"0",
+                b"1",
+                b"t",
+                b"\x85",
+                b"Q",
+                b".",
+            ]
+        )
+    ).map(b"".join)
+)
 @settings(deadline=None, max_examples=200)
 def test_any_bytes_give_data_or_an_error(content):
     try:
@@ -122,7 +184,9 @@ def test_any_bytes_give_data_or_an_error(content):
 
 
 def test_damaged_files_are_errors(tmp_path):
-    torch.save({"a": torch.rand(200), "b": torch.rand(3, 3)}, tmp_path / "good.pth", _use_new_zipfile_serialization=False)
+    torch.save(
+        {"a": torch.rand(200), "b": torch.rand(3, 3)}, tmp_path / "good.pth", _use_new_zipfile_serialization=False
+    )
     torch.save({"a": torch.rand(200)}, tmp_path / "zip.pth")
     for name in ("good", "zip"):
         content = (tmp_path / f"{name}.pth").read_bytes()
@@ -134,7 +198,10 @@ def test_damaged_files_are_errors(tmp_path):
                     file.tensor(stored)
 
 
-@pytest.mark.parametrize("size, stride, offset", [((300,), (1,), 0), ((10,), (1,), 195), ((10**9,), (0,), 0), ((-1,), (1,), 0), ((2, 2), (1,), 0)])
+@pytest.mark.parametrize(
+    "size, stride, offset",
+    [((300,), (1,), 0), ((10,), (1,), 195), ((10**9,), (0,), 0), ((-1,), (1,), 0), ((2, 2), (1,), 0)],
+)
 def test_tensors_cannot_reach_beyond_their_storage(tmp_path, size, stride, offset):
     content, storage = io.BytesIO(), Reduced(len, "")
 

@@ -1,4 +1,5 @@
-"""Imported networks against a plain forward pass in the official order; see METHODS: distances to 1e-4, not similarities near 0."""
+"""Imported networks against a plain forward pass in the official order; see METHODS: distances to 1e-4, not
+similarities near 0."""
 
 import pytest
 import torch
@@ -32,9 +33,16 @@ def assert_equal(network, plain, batch):
     assert found.logits.argmax(1).equal(logits.argmax(1))
 
 
-@pytest.mark.parametrize("arch, patch, add_on, size", [
-    ("resnet18", 1, "regular", 64), ("resnet18", 2, "bottleneck", 96), ("vgg11_bn", 1, "bottleneck", 64), ("densenet121", 1, "regular", 64),
-    ("resnet50", 1, "regular", 64)])
+@pytest.mark.parametrize(
+    "arch, patch, add_on, size",
+    [
+        ("resnet18", 1, "regular", 64),
+        ("resnet18", 2, "bottleneck", 96),
+        ("vgg11_bn", 1, "bottleneck", 64),
+        ("densenet121", 1, "regular", 64),
+        ("resnet50", 1, "regular", 64),
+    ],
+)
 def test_a_state_dict_gives_the_same_network(tmp_path, arch, patch, add_on, size):
     plain = Plain(arch, patch=patch, add_on=add_on, image_size=size)
     torch.save(plain.state_dict(), tmp_path / "model.pth")
@@ -51,7 +59,10 @@ def test_a_state_dict_gives_the_same_network(tmp_path, arch, patch, add_on, size
 def test_every_official_backbone_is_recognised(name):
     with torch.device("meta"):
         state = torchvision.models.get_model(name, weights=None).state_dict()
-    assert recognise({key: tensor for key, tensor in state.items() if not key.startswith(("fc.", "classifier."))}, "x") == name
+    assert (
+        recognise({key: tensor for key, tensor in state.items() if not key.startswith(("fc.", "classifier."))}, "x")
+        == name
+    )
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -66,9 +77,19 @@ def test_a_whole_model_needs_none_of_its_code(tmp_path, legacy):
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 def test_tensors_are_those_that_torch_reads(tmp_path, legacy):
     base = torch.arange(24, dtype=torch.float64).reshape(4, 6)
-    saved = {"whole": base, "turned": base.T, "slice": base[1:3, ::2], "empty": torch.zeros(0, 3), "scalar": torch.tensor(7),
-             "half": base.half(), "brain": base.bfloat16(), "flags": base > 3, "bytes": base.byte(), "int": base.int(),
-             "parameter": torch.nn.Parameter(base.float())}
+    saved = {
+        "whole": base,
+        "turned": base.T,
+        "slice": base[1:3, ::2],
+        "empty": torch.zeros(0, 3),
+        "scalar": torch.tensor(7),
+        "half": base.half(),
+        "brain": base.bfloat16(),
+        "flags": base > 3,
+        "bytes": base.byte(),
+        "int": base.int(),
+        "parameter": torch.nn.Parameter(base.float()),
+    }
     torch.save(saved, tmp_path / "x.pth", _use_new_zipfile_serialization=not legacy)
     from protopnet.torch_files import TorchFile
 
@@ -82,7 +103,10 @@ def test_tensors_are_those_that_torch_reads(tmp_path, legacy):
 
 def test_data_parallel_and_wrappers(tmp_path):
     plain = Plain()
-    state = {f"module.{name}": tensor.half() if tensor.is_floating_point() else tensor for name, tensor in plain.state_dict().items()}
+    state = {
+        f"module.{name}": tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in plain.state_dict().items()
+    }
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "model.pth")
     network = build_official(read_checkpoint(tmp_path / "model.pth"), NAMES)
     assert network.prototypes.dtype == torch.float32
@@ -132,15 +156,30 @@ def test_cabrnet(tmp_path, arch, layer):
     assert_equal(build_official(checkpoint, NAMES), plain, images())
 
 
-@pytest.mark.parametrize("name, source, expected", [
-    ("vgg19", "features", None), ("vgg19", "features.28", "features.28"), ("resnet50", "layer3", "layer3.5"), ("densenet121", "relu", None),
-    (None, None, None)])
+@pytest.mark.parametrize(
+    "name, source, expected",
+    [
+        ("vgg19", "features", None),
+        ("vgg19", "features.28", "features.28"),
+        ("resnet50", "layer3", "layer3.5"),
+        ("densenet121", "relu", None),
+        (None, None, None),
+    ],
+)
 def test_feature_maps_of_cabrnet(name, source, expected):
-    state = ["conv1.weight", "layer3.0.conv1.weight", "layer3.5.conv1.weight", "layer3.1.conv1.weight", "features.28.weight"]
+    state = [
+        "conv1.weight",
+        "layer3.0.conv1.weight",
+        "layer3.5.conv1.weight",
+        "layer3.1.conv1.weight",
+        "features.28.weight",
+    ]
     assert Architecture(name, source).features(state) == expected
 
 
-@pytest.mark.parametrize("name, source", [("densenet121", "features"), ("resnet50", "layer5"), ("vgg19", "classifier.1")])
+@pytest.mark.parametrize(
+    "name, source", [("densenet121", "features"), ("resnet50", "layer5"), ("vgg19", "classifier.1")]
+)
 def test_feature_maps_that_no_backbone_gives(name, source):
     with pytest.raises(InputError, match=source):
         Architecture(name, source).features(["layer3.0.conv1.weight"])
@@ -158,10 +197,17 @@ def test_cabrnet_prototypes_that_pruning_disabled_are_left_out(tmp_path):
         torch.testing.assert_close(network(images()).logits, plain(images())[0], atol=1e-2, rtol=1e-3)
 
 
-@pytest.mark.parametrize("change, says", [
-    (("layer: layer4", "layer: avgpool"), "avgpool"), (("LegacyProtoPNetSimilarity", "CosineSimilarity"), "CosineSimilarity"),
-    (("type: Sigmoid", "type: Tanh"), "Tanh"), (("extractor:", "other:"), "no extractor"), (("similarity:", "{"), "YAML"),
-    (("layer: layer4", "postprocess: {stride_divider: 1}"), "postprocess")])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (("layer: layer4", "layer: avgpool"), "avgpool"),
+        (("LegacyProtoPNetSimilarity", "CosineSimilarity"), "CosineSimilarity"),
+        (("type: Sigmoid", "type: Tanh"), "Tanh"),
+        (("extractor:", "other:"), "no extractor"),
+        (("similarity:", "{"), "YAML"),
+        (("layer: layer4", "postprocess: {stride_divider: 1}"), "postprocess"),
+    ],
+)
 def test_cabrnet_architectures_that_differ_are_refused(tmp_path, change, says):
     torch.save(cabrnet_state(Plain()), tmp_path / "model_state.pth")
     (tmp_path / "model_arch.yml").write_text((CONFIG % ("resnet18", "layer4")).replace(*change))
@@ -192,7 +238,12 @@ def test_a_pruned_model_that_does_not_tell_is_refused(tmp_path):
     with pytest.raises(InputError, match="--prototype-classes"):
         build_official(checkpoint, NAMES)
     owners, how = prototype_owners(checkpoint, [0, 0, 1, 2])
-    assert how == "as given" and build_official(checkpoint, NAMES, owners=owners).prototype_classes.tolist() == [0, 0, 1, 2]
+    assert how == "as given" and build_official(checkpoint, NAMES, owners=owners).prototype_classes.tolist() == [
+        0,
+        0,
+        1,
+        2,
+    ]
     with pytest.raises(InputError, match="4 prototypes of 3 classes"):
         prototype_owners(checkpoint, [0, 0, 1, 3])
 
@@ -216,16 +267,30 @@ def test_projection_is_the_official_push(tmp_path, patch):
     vectors, places = plain.push(batch, labels)
     project(network, TrainingSet(data, data, data.subset([]), batch_size=3))
     torch.testing.assert_close(network.prototypes.detach(), vectors, atol=1e-5, rtol=1e-4)
-    assert [(image, row, column) for image, (row, column) in
-            zip(network.source_positions.tolist(), network.source_locations.tolist())] == places
+    assert [
+        (image, row, column)
+        for image, (row, column) in zip(network.source_positions.tolist(), network.source_locations.tolist())
+    ] == places
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda model: setattr(model, "prototype_activation_function", "linear"), "linear"),
-    (lambda model: setattr(model, "epsilon", 1e-2), "epsilon"),
-    (lambda model: model.prototype_class_identity.zero_(), "table of prototypes"),
-    (lambda model: setattr(model, "add_on_layers", torch.nn.Sequential(torch.nn.Conv2d(512, 8, 1), torch.nn.Tanh())), "Tanh"),
-    (lambda model: model.prototype_vectors.data[0].fill_(torch.nan), "prototype_vectors has numbers that are infinite or none")])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda model: setattr(model, "prototype_activation_function", "linear"), "linear"),
+        (lambda model: setattr(model, "epsilon", 1e-2), "epsilon"),
+        (lambda model: model.prototype_class_identity.zero_(), "table of prototypes"),
+        (
+            lambda model: setattr(
+                model, "add_on_layers", torch.nn.Sequential(torch.nn.Conv2d(512, 8, 1), torch.nn.Tanh())
+            ),
+            "Tanh",
+        ),
+        (
+            lambda model: model.prototype_vectors.data[0].fill_(torch.nan),
+            "prototype_vectors has numbers that are infinite or none",
+        ),
+    ],
+)
 def test_models_that_compute_otherwise_are_refused(tmp_path, change, says):
     plain = Plain()
     change(plain)

@@ -15,8 +15,19 @@ from tests.toy import ToyBackbone
 
 def network(similarity, patch=1, classes=3, per_class=2):
     torch.manual_seed(0)
-    return ProtoPNet(ToyBackbone(), [f"c{number}" for number in range(classes)], image_size=16, prototypes_per_class=per_class,
-                     channels=5, patch=patch, similarity=similarity).double().eval()
+    return (
+        ProtoPNet(
+            ToyBackbone(),
+            [f"c{number}" for number in range(classes)],
+            image_size=16,
+            prototypes_per_class=per_class,
+            channels=5,
+            patch=patch,
+            similarity=similarity,
+        )
+        .double()
+        .eval()
+    )
 
 
 def slow_maps(features, prototypes, similarity):
@@ -28,7 +39,7 @@ def slow_maps(features, prototypes, similarity):
         for prototype in range(count):
             for row in range(height - rows + 1):
                 for column in range(width - columns + 1):
-                    patch = features[image, :, row:row + rows, column:column + columns].flatten()
+                    patch = features[image, :, row : row + rows, column : column + columns].flatten()
                     vector = prototypes[prototype].flatten()
                     if similarity == "l2-log":
                         result[image, prototype, row, column] = ((patch - vector) ** 2).sum()
@@ -116,7 +127,10 @@ def test_wrong_class_weights_leave_the_own_class_out():
 def test_prototype_layers_stay_in_float32_under_autocast():
     torch.manual_seed(0)
     features, prototypes = torch.rand(2, 16, 4, 4), torch.rand(7, 16, 1, 1)
-    exact = squared_distances(features.double(), prototypes.double()).float(), cosines(features.double(), prototypes.double()).float()
+    exact = (
+        squared_distances(features.double(), prototypes.double()).float(),
+        cosines(features.double(), prototypes.double()).float(),
+    )
     with torch.autocast("cpu", torch.bfloat16):
         found = squared_distances(features, prototypes), cosines(features, prototypes)
     assert found[0].dtype == found[1].dtype == torch.float32

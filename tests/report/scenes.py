@@ -52,12 +52,16 @@ def inspected(shown: list[PrototypePicture]) -> tuple[list[PrototypePicture], di
     found = []
     for place, each in enumerate(shown):
         nearest = tuple(
-            Neighbour(f"test/{position}.jpg", position, f"00{position % 2 + 1}.Bird", position == place, 0.9 - 0.1 * rank)
+            Neighbour(
+                f"test/{position}.jpg", position, f"00{position % 2 + 1}.Bird", position == place, 0.9 - 0.1 * rank
+            )
             for rank, position in enumerate((place, place + 1))
         )
         flags = {2: ("background",), 4: ("duplicate",)}.get(place, ())
         outside = {"mdm": 0.9 if place == 2 else 0.1, "similarity": 0.5}
-        inspection = Inspection(place, 3 * place, 20, 1 - place / 10, 10, nearest, outside, 3 if place == 4 else None, flags)
+        inspection = Inspection(
+            place, 3 * place, 20, 1 - place / 10, 10, nearest, outside, 3 if place == 4 else None, flags
+        )
         found.append(replace(each, inspection=inspection))
     maps = np.zeros((len(shown), 2, 4, 4), np.float32)
     for place in range(len(shown)):

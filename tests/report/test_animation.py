@@ -27,7 +27,7 @@ class Growing:
 
     def __call__(self, explained, images, index, *, progress=False):
         saliency = torch.zeros(len(images), *images.shape[2:])
-        saliency[:, :, :self.steps] = 1
+        saliency[:, :, : self.steps] = 1
         return saliency
 
 
@@ -36,7 +36,7 @@ def test_stages_are_the_localizer_stopped_earlier():
     stages = grow(Growing(), Corner(), image, 0, frames=4)
     assert [each.steps for each in stages] == [1, 2, 4, 8]
     for each in stages:
-        assert each.saliency[:, :each.steps].all() and not each.saliency[:, each.steps:].any()
+        assert each.saliency[:, : each.steps].all() and not each.saliency[:, each.steps :].any()
         assert each.shown == each.steps / 8 and each.kept == pytest.approx(min(each.steps, 4) / 4)
     assert [each.steps for each in grow(Growing(), Corner(), image, 0, frames=50)] == list(range(1, 9))
 

@@ -100,7 +100,9 @@ def test_points_of_every_panel_sum_to_the_logit(text):
         points = re.findall(r'class="num sum".*?<b>(.*?)</b>', table)
         total = re.search(r'class="total".*?<b>(.*?)</b>', table, re.DOTALL)[1]
         value = lambda found: float(found.replace("−", "-"))  # noqa: E731
-        assert len(points) >= 3 and sum(map(value, points)) == pytest.approx(value(total), abs=0.005 * (len(points) + 1))
+        assert len(points) >= 3 and sum(map(value, points)) == pytest.approx(
+            value(total), abs=0.005 * (len(points) + 1)
+        )
         for similarity, weight, product in re.findall(
             r'"Similarity">(.*?)</td>.*?</span> (.*?)</td>.*?<b>(.*?)</b>', table, re.DOTALL
         ):
@@ -132,7 +134,12 @@ def test_flags_and_what_was_inspected_are_said(page, text):
 
 
 def test_what_pruning_cost_is_said():
-    outcome = {"from": "runs/a", "prototypes": 50, "removed": [1, 2], "test_accuracy": {"before": 0.9, "without_refitting": 0.7, "after": 0.89}}
+    outcome = {
+        "from": "runs/a",
+        "prototypes": 50,
+        "removed": [1, 2],
+        "test_accuracy": {"before": 0.9, "without_refitting": 0.7, "after": 0.89},
+    }
     metrics = {**scenes.METRICS, "pruned": {**outcome, "right_to_wrong": 3, "wrong_to_right": 1}}
     assert (
         "2 of 50 prototypes were removed from runs/a: test accuracy was 90.0 % with them, 70.0 % without, and 89.0 % once the "
@@ -222,13 +229,23 @@ def test_hostile_names_are_text():
     evil = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}'
     pictures, images, maps = scenes.inspected([scenes.picture(0, evil, source=evil)])
     near = replace(pictures[0].inspection.nearest[0], name=evil, class_name=evil)
-    pictures = [replace(pictures[0], inspection=replace(pictures[0].inspection, nearest=(near,), flags=("background",)))]
+    pictures = [
+        replace(pictures[0], inspection=replace(pictures[0].inspection, nearest=(near,), flags=("background",)))
+    ]
     explanations = [scenes.explanation(pictures, name=evil, predicted=evil, true_class=f"other {evil}")]
     config = {"options": {"network": evil, "data": evil, evil: evil}}
     evaluation = scenes.evaluation(localizers=("mdm", evil))
     pictures[0].maps[evil] = pictures[0].maps["mdm"]
     log = [{"stage": evil, "epoch": 1, "loss": 1.0}, {"stage": evil, "epoch": 2, "loss": 0.5}]
-    text = whole(config=config, pictures=pictures, explanations=explanations, evaluation=evaluation, log=log, test_images=images, nearest_maps=maps)
+    text = whole(
+        config=config,
+        pictures=pictures,
+        explanations=explanations,
+        evaluation=evaluation,
+        log=log,
+        test_images=images,
+        nearest_maps=maps,
+    )
     page = Page(text)
     assert len(page.all("script")) == 2 and not page.all("img", src="x")
     assert (

@@ -12,7 +12,11 @@ def test_the_overlay_is_half_the_image_and_three_tenths_of_jet():
     image = np.full((2, 2, 3), 100, np.uint8)
     found = official_overlay(image, np.array([[0.2, 0.2], [0.2, 0.7]]))
     # jet begins at (0, 0, 0.5) and ends at (0.5, 0, 0)
-    assert found[0, 0].tolist() == [50, 50, round(50 + 0.3 * 127.5)] and found[1, 1].tolist() == [round(50 + 0.3 * 127.5), 50, 50]
+    assert found[0, 0].tolist() == [50, 50, round(50 + 0.3 * 127.5)] and found[1, 1].tolist() == [
+        round(50 + 0.3 * 127.5),
+        50,
+        50,
+    ]
     assert (official_overlay(image, np.ones((2, 2))) == found[0, 0]).all()
 
 
@@ -21,7 +25,9 @@ def test_official_and_learned_stand_beside_each_other():
     figure = beside_official(pictures, title="Ten birds")
     assert len(figure.axes) == 6 * 6 and outside(figure) == [] and overlaps(figure) == []
     overlay, boxed, crop, outlined, mapped, cropped = figure.axes[:6]
-    assert np.array_equal(overlay.images[0].get_array(), official_overlay(pictures[0].image, pictures[0].maps["similarity"]))
+    assert np.array_equal(
+        overlay.images[0].get_array(), official_overlay(pictures[0].image, pictures[0].maps["similarity"])
+    )
     box = boxed.patches[0]
     # the 5 % highest pixels of a round blob round (28, 20): about 13 pixels wide
     assert abs(box.get_x() + box.get_width() / 2 - 28.5) < 1 and abs(box.get_y() + box.get_height() / 2 - 20.5) < 1
@@ -33,7 +39,10 @@ def test_official_and_learned_stand_beside_each_other():
 
 
 def test_a_grid_has_a_row_for_each_image_and_a_column_for_each_localizer():
-    rows = [(f"test/image_with_a_long_name_{place}.jpg", each.image, dict(each.maps)) for place, each in enumerate(scenes.pictures())]
+    rows = [
+        (f"test/image_with_a_long_name_{place}.jpg", each.image, dict(each.maps))
+        for place, each in enumerate(scenes.pictures())
+    ]
     rows[1][2].pop("mdm")
     figure = localizer_grid(rows, title="All")
     assert len(figure.axes) == 18 and outside(figure) == [] and overlaps(figure) == []

@@ -85,6 +85,7 @@ def test_an_interruption_while_writing_leaves_the_file_before(tmp_path):
 def test_the_file_is_on_the_disk_before_it_takes_the_old_one_s_place_and_the_folder_after(tmp_path, monkeypatch):
     calls = []
     for name in ("fsync", "replace"):
+
         def recorded(*arguments, name=name, real=getattr(os, name)):
             kind = "folder" if name == "fsync" and os.path.isdir(f"/proc/self/fd/{arguments[0]}") else "file"
             calls.append((name, kind))

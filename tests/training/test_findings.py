@@ -38,7 +38,7 @@ class Findings(AnnotatedImages):
         for place, finding in labels.nonzero().tolist():
             quarters = torch.randperm(4, generator=torch.Generator().manual_seed(place)).tolist()
             top, left = (8 * number for number in divmod(quarters[finding], 2))
-            self.pixels[place, finding, top:top + 8, left:left + 8] += 0.8
+            self.pixels[place, finding, top : top + 8, left : left + 8] += 0.8
         super().__init__(("red", "green", "blue"), labels, [f"{seed}/{place}" for place in range(count)])
 
     def load(self, index):
@@ -52,7 +52,7 @@ def slow_focal(logits, labels, gamma):
         sides = {True: [], False: []}
         for z, t in zip(logits[:, c].tolist(), labels[:, c].tolist()):
             p = 1 / (1 + math.exp(-z))
-            sides[t == 1].append(-(1 - p) ** gamma * math.log(p) if t == 1 else -p ** gamma * math.log(1 - p))
+            sides[t == 1].append(-((1 - p) ** gamma) * math.log(p) if t == 1 else -(p**gamma) * math.log(1 - p))
         total += sum(sum(side) / len(side) for side in sides.values() if side)
     return total / logits.shape[1]
 
@@ -61,7 +61,9 @@ def slow_focal(logits, labels, gamma):
 def test_the_focal_loss_equals_its_definition(gamma):
     torch.manual_seed(0)
     logits = 2 * torch.randn(4, 3, dtype=torch.float64)
-    assert balanced_focal(logits, LABELS.double(), gamma).item() == pytest.approx(slow_focal(logits, LABELS, gamma), rel=1e-9)
+    assert balanced_focal(logits, LABELS.double(), gamma).item() == pytest.approx(
+        slow_focal(logits, LABELS, gamma), rel=1e-9
+    )
     assert torch.autograd.gradcheck(lambda x: balanced_focal(x, LABELS.double(), gamma), logits.requires_grad_())
     for far in (-200.0, 200.0):
         logits = torch.full((4, 3), far, requires_grad=True)
@@ -74,10 +76,18 @@ def test_costs_of_findings_by_hand():
     distances = torch.rand(4, 6, dtype=torch.float64)
     least = distances.view(4, 3, 2).amin(2)
     assert cluster_cost(distances, LABELS, OWNERS).item() == pytest.approx(
-        (least[0, 0] + least[0, 2] + least[2, 1] + least[3, 0]).item() / 4)
+        (least[0, 0] + least[0, 2] + least[2, 1] + least[3, 0]).item() / 4
+    )
     others = [least[b, c].item() for b in range(4) for c in range(3) if not LABELS[b, c]]
     assert separation_cost(distances, LABELS, OWNERS).item() == pytest.approx(sum(others) / 8)
-    nearest = [distances[[0, 3], 0].min(), distances[[0, 3], 1].min(), distances[2, 2], distances[2, 3], distances[0, 4], distances[0, 5]]
+    nearest = [
+        distances[[0, 3], 0].min(),
+        distances[[0, 3], 1].min(),
+        distances[2, 2],
+        distances[2, 3],
+        distances[0, 4],
+        distances[0, 5],
+    ]
     assert coverage_cost(distances, LABELS, OWNERS).item() == pytest.approx(sum(nearest).item() / 6)
 
 
@@ -99,21 +109,40 @@ def test_a_batch_without_findings_costs_nothing():
     # A finding whose last prototype was pruned has none to be near to.
     assert cluster_cost(distances, torch.ones(2, 4), OWNERS).isfinite()
     distances = torch.full((2, 6), torch.nan)
-    assert cluster_cost(distances, torch.ones(2, 3), OWNERS).isnan() and coverage_cost(distances, torch.ones(2, 3), OWNERS).isnan()
+    assert (
+        cluster_cost(distances, torch.ones(2, 3), OWNERS).isnan()
+        and coverage_cost(distances, torch.ones(2, 3), OWNERS).isnan()
+    )
 
 
 def network(kind):
     torch.manual_seed(3)
-    return kind(ToyBackbone(), ("red", "green", "blue"), image_size=16, prototypes_per_class=2, channels=6, multi_label=True)
+    return kind(
+        ToyBackbone(), ("red", "green", "blue"), image_size=16, prototypes_per_class=2, channels=6, multi_label=True
+    )
 
 
-@pytest.fixture(scope="module", params=[(ProtoPNet, ProtoPNetLoss), (XProtoNet, XProtoNetLoss)], ids=["protopnet", "xprotonet"])
+@pytest.fixture(
+    scope="module", params=[(ProtoPNet, ProtoPNetLoss), (XProtoNet, XProtoNetLoss)], ids=["protopnet", "xprotonet"]
+)
 def trained(request):
     kind, loss = request.param
     net, data = network(kind), Findings()
     setup = TrainingSet(data, data, data.subset([]), batch_size=8, seed=5)
     attributes = ["backbone", "add_on", "prototypes", *(["occurrence"] if kind is XProtoNet else []), *bias_rate(net)]
-    rows = train(net, [Epochs("joint", 25, loss(coverage=1.0, separation=0.5), dict.fromkeys(attributes, 3e-2), schedule=warm_up_cosine())], setup)
+    rows = train(
+        net,
+        [
+            Epochs(
+                "joint",
+                25,
+                loss(coverage=1.0, separation=0.5),
+                dict.fromkeys(attributes, 3e-2),
+                schedule=warm_up_cosine(),
+            )
+        ],
+        setup,
+    )
     project(net, setup)
     fitted = fit_last_layer(net, setup, l1=1e-3)
     return net, data, setup, rows, fitted
@@ -127,7 +156,8 @@ def test_both_networks_learn_findings(trained):
     found = performance(net, Findings(40, seed=1), setup)
     assert found["auroc"] > 0.95 and found["average_precision"] > 0.9 and found["accuracy"] > 0.85
     assert {name: row["images"] for name, row in found["per_class"].items()} == dict(
-        zip(data.classes, Findings(40, seed=1).labels.sum(0).int().tolist()))
+        zip(data.classes, Findings(40, seed=1).labels.sum(0).int().tolist())
+    )
 
 
 def test_prototypes_come_from_images_that_have_the_finding(trained):
@@ -162,8 +192,11 @@ def test_one_explanation_for_each_predicted_finding(trained):
         logits = net.eval()(images).logits
     truths = [data.truth(place) for place in positions]
     found = explain(net, images, [str(place) for place in positions], pictures, localizers, true_classes=truths, top=2)
-    expected = [(str(place), net.classes[c]) for place in positions
-                for c in logits[place].argsort(descending=True).tolist()[:max(1, int((logits[place] > 0).sum()))]]
+    expected = [
+        (str(place), net.classes[c])
+        for place in positions
+        for c in logits[place].argsort(descending=True).tolist()[: max(1, int((logits[place] > 0).sum()))]
+    ]
     assert [(each.name, each.finding) for each in found] == expected and len(expected) > len(positions)
     for each in found:
         place, c = int(each.name), net.classes.index(each.finding)

@@ -10,6 +10,7 @@ from tests.toy import ColourImages
 
 def noisy(count=6):
     """Images through a transform that draws from the global generator, and tells by its label which one it is."""
+
     def transform(sample):
         sample["image"] = sample["image"] + torch.rand(3, 16, 16)
         return sample
@@ -50,10 +51,16 @@ def test_loading_draws_nothing_from_the_network_s_random_numbers():
 def test_workers_stay_alive_from_pass_to_pass():
     class Who(ColourImages):
         def load(self, index):
-            return {**super().load(index), "points": torch.tensor([[float(torch.utils.data.get_worker_info().seed), 0.0]])}
+            return {
+                **super().load(index),
+                "points": torch.tensor([[float(torch.utils.data.get_worker_info().seed), 0.0]]),
+            }
 
     loader = SeededLoader(Who(2), workers=1)
-    seeds = [{float(batch["points"][0, 0, 0]) for batch in loader(ordered_batches(range(6), 2, number))} for number in range(2)]
+    seeds = [
+        {float(batch["points"][0, 0, 0]) for batch in loader(ordered_batches(range(6), 2, number))}
+        for number in range(2)
+    ]
     assert seeds[0] == seeds[1] and len(seeds[0]) == 1
 
 

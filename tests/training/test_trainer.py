@@ -22,10 +22,12 @@ def make(norm=True):
 
 
 def plan():
-    return [Epochs("warm", 1, ProtoPNetLoss(), {"add_on": 1e-2, "prototypes": 1e-2}),
-            Epochs("joint", 4, ProtoPNetLoss(), RATES, {"backbone": 0.1}, schedule=warm_up_cosine()),
-            Action("projection", project),
-            Epochs("last layer", 2, ProtoPNetLoss(part="last"), {"last_layer": 1e-2}, optimizer="adam")]
+    return [
+        Epochs("warm", 1, ProtoPNetLoss(), {"add_on": 1e-2, "prototypes": 1e-2}),
+        Epochs("joint", 4, ProtoPNetLoss(), RATES, {"backbone": 0.1}, schedule=warm_up_cosine()),
+        Action("projection", project),
+        Epochs("last layer", 2, ProtoPNetLoss(part="last"), {"last_layer": 1e-2}, optimizer="adam"),
+    ]
 
 
 def weights(net):
@@ -36,9 +38,19 @@ def test_training_learns_and_logs_every_stage():
     net, setup = make()
     rows = train(net, plan(), setup)
     assert [(row["stage"], row.get("epoch")) for row in rows] == [
-        ("warm", 1), ("joint", 1), ("joint", 2), ("joint", 3), ("joint", 4), ("projection", None), ("last layer", 1), ("last layer", 2)]
+        ("warm", 1),
+        ("joint", 1),
+        ("joint", 2),
+        ("joint", 3),
+        ("joint", 4),
+        ("projection", None),
+        ("last layer", 1),
+        ("last layer", 2),
+    ]
     assert rows[4]["loss"] < rows[0]["loss"]
-    assert {"cross_entropy", "cluster", "separation", "train_accuracy", "validation_accuracy", "seconds"} <= set(rows[1])
+    assert {"cross_entropy", "cluster", "separation", "train_accuracy", "validation_accuracy", "seconds"} <= set(
+        rows[1]
+    )
     net, setup = make()
     longer = [Epochs("joint", 16, ProtoPNetLoss(), dict.fromkeys(RATES, 5e-2), schedule=warm_up_cosine()), *plan()[2:]]
     train(net, longer, setup)
@@ -95,7 +107,10 @@ class Dying:
 
 def test_a_run_killed_within_an_epoch_resumes_to_the_same_bits(tmp_path):
     def stages(death=None):
-        return [Epochs("joint", 2, Dying(death), RATES, {"backbone": 0.1}, schedule=warm_up_cosine()), Action("projection", project)]
+        return [
+            Epochs("joint", 2, Dying(death), RATES, {"backbone": 0.1}, schedule=warm_up_cosine()),
+            Action("projection", project),
+        ]
 
     whole, setup = make()
     expected_rows = train(whole, stages(), setup)  # 2 epochs of 4 steps
@@ -128,10 +143,14 @@ def test_within_an_epoch_the_clock_decides(tmp_path, monkeypatch):
     from protomask.training import checkpoint
 
     written = []
-    monkeypatch.setattr(checkpoint, "save_checkpoint", lambda path, state: written.append(state["within"] and state["within"]["step"]))
+    monkeypatch.setattr(
+        checkpoint, "save_checkpoint", lambda path, state: written.append(state["within"] and state["within"]["step"])
+    )
     for minutes, expected in ((60, [None, None]), (0, [1, 2, 3, None] * 2)):
         net, setup = make()
-        train(net, [Epochs("joint", 2, ProtoPNetLoss(), RATES)], setup, checkpoint=tmp_path / "state.pt", minutes=minutes)
+        train(
+            net, [Epochs("joint", 2, ProtoPNetLoss(), RATES)], setup, checkpoint=tmp_path / "state.pt", minutes=minutes
+        )
         assert written == expected
         written.clear()
 
@@ -193,14 +212,25 @@ def test_stages_of_one_name_share_optimizer_and_schedule():
     once, seen = seen, []
     nothing = Action("projection", lambda network, setup: {})
     net, setup = make()
-    train(net, [Epochs("joint", 2, Loss(), RATES, schedule=lambda *a: (seen.append(tuple(round(x, 6) for x in a)), 1.0)[1]), nothing,
-                Epochs("joint", 2, Loss(), RATES, schedule=lambda *a: (seen.append(tuple(round(x, 6) for x in a)), 1.0)[1])], setup)
+    train(
+        net,
+        [
+            Epochs("joint", 2, Loss(), RATES, schedule=lambda *a: (seen.append(tuple(round(x, 6) for x in a)), 1.0)[1]),
+            nothing,
+            Epochs("joint", 2, Loss(), RATES, schedule=lambda *a: (seen.append(tuple(round(x, 6) for x in a)), 1.0)[1]),
+        ],
+        setup,
+    )
     assert seen == once
 
 
 def test_schedules():
     factor = warm_up_cosine(0.1, 0.01)
-    assert factor(0.05, 0) == pytest.approx(0.5) and factor(0.1, 0) == pytest.approx(1.0) and factor(1.0, 0) == pytest.approx(0.01)
+    assert (
+        factor(0.05, 0) == pytest.approx(0.5)
+        and factor(0.1, 0) == pytest.approx(1.0)
+        and factor(1.0, 0) == pytest.approx(0.01)
+    )
     official = steps(5, ahead=1)
     assert [official(0, done) for done in (0, 3.9, 4, 9)] == pytest.approx([1, 1, 0.1, 0.01])
 
@@ -211,7 +241,9 @@ def test_fit_last_layer_lowers_its_loss_and_touches_nothing_else():
     before = weights(net)
     row = fit_last_layer(net, setup, l1=1e-4)
     assert row["loss"] < row["loss_before"]
-    assert {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])} == {"last_layer.weight"}
+    assert {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])} == {
+        "last_layer.weight"
+    }
 
 
 def test_black_box_has_the_schedule_of_the_prototype_network():

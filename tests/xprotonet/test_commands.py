@@ -15,8 +15,25 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(pictures, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "a run"
-    assert main(["train", "--network", "xprotonet", "--data", "folder", "--root", str(pictures), "--output", str(output), *SMALL,
-                 "--samples", "3"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--network",
+                "xprotonet",
+                "--data",
+                "folder",
+                "--root",
+                str(pictures),
+                "--output",
+                str(output),
+                *SMALL,
+                "--samples",
+                "3",
+            ]
+        )
+        == 0
+    )
     return Run(output)
 
 
@@ -28,7 +45,12 @@ def test_a_run_leaves_prototypes_evaluation_and_report(run):
     for row in prototypes:
         assert row["class_name"] in row["source"] and set(row["boxes"]) == {"mdm", "similarity"}
         assert row["similarity"] > 0.999
-    assert {row["localizer"] for row in run.read("evaluation.json")["rows"]} == {"mdm", "similarity", "center", "random"}
+    assert {row["localizer"] for row in run.read("evaluation.json")["rows"]} == {
+        "mdm",
+        "similarity",
+        "center",
+        "random",
+    }
 
 
 def test_explain_shows_the_points(run, pictures, tmp_path, capsys):
@@ -39,7 +61,12 @@ def test_explain_shows_the_points(run, pictures, tmp_path, capsys):
 
 
 def test_options_that_xprotonet_lacks_end_in_one_line(tmp_path, capsys):
-    assert main(["train", "--network", "xprotonet", "--similarity", "l2-log", "--output", str(tmp_path / "none"), "--quiet"]) == 2
+    assert (
+        main(
+            ["train", "--network", "xprotonet", "--similarity", "l2-log", "--output", str(tmp_path / "none"), "--quiet"]
+        )
+        == 2
+    )
     assert "--similarity l2-log: XProtoNet" in capsys.readouterr().err
 
 
@@ -47,5 +74,20 @@ def test_a_run_can_be_pruned(run, tmp_path):
     new = Run(tmp_path / "pruned")
     assert main(["prune", str(run.folder), "--prototypes", "0,3", "--output", str(new.folder), "--quiet"]) == 0
     assert new.read("metrics.json")["pruned"]["removed"] == [0, 3] and len(new.read("prototypes.json")) == 4
-    assert main(["evaluate", str(new.folder), "--localizers", "similarity", "--metrics", "deletion", "--samples", "2", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(new.folder),
+                "--localizers",
+                "similarity",
+                "--metrics",
+                "deletion",
+                "--samples",
+                "2",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert {row["localizer"] for row in new.read("evaluation.json")["rows"]} == {"similarity"}

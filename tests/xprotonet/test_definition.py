@@ -16,8 +16,19 @@ every_variant = pytest.mark.parametrize("activation, readout", VARIANTS)
 
 def network(activation="abs", readout="relu", classes=3, per_class=2):
     torch.manual_seed(0)
-    net = XProtoNet(ToyBackbone(), [f"c{number}" for number in range(classes)], image_size=16, prototypes_per_class=per_class,
-                    channels=5, activation=activation, readout=readout).double().eval()
+    net = (
+        XProtoNet(
+            ToyBackbone(),
+            [f"c{number}" for number in range(classes)],
+            image_size=16,
+            prototypes_per_class=per_class,
+            channels=5,
+            activation=activation,
+            readout=readout,
+        )
+        .double()
+        .eval()
+    )
     if activation == "sigmoid":
         torch.nn.init.normal_(net.occurrence[-1].bias)
     return net
@@ -30,7 +41,9 @@ def convolve(layers, vector):
             vector = [max(0.0, value) for value in vector]
         else:
             bias = [0.0] * len(layer.weight) if layer.bias is None else layer.bias.tolist()
-            vector = [sum(w * v for w, v in zip(row, vector)) + b for row, b in zip(layer.weight.flatten(1).tolist(), bias)]
+            vector = [
+                sum(w * v for w, v in zip(row, vector)) + b for row, b in zip(layer.weight.flatten(1).tolist(), bias)
+            ]
     return vector
 
 
@@ -150,10 +163,15 @@ def test_settings_rebuild_the_network(monkeypatch):
     assert torch.equal(again(images).logits, net(images).logits)
 
 
-@pytest.mark.parametrize("wrong, message", [({"activation": "tanh"}, "occurrence activation 'tanh'.*abs, sigmoid"),
-                                            ({"readout": "log"}, "read-out 'log'.*relu, shifted"),
-                                            ({"channels": 0}, "prototype channels is 0"),
-                                            ({"prototypes_per_class": 0}, "prototypes per class is 0")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"activation": "tanh"}, "occurrence activation 'tanh'.*abs, sigmoid"),
+        ({"readout": "log"}, "read-out 'log'.*relu, shifted"),
+        ({"channels": 0}, "prototype channels is 0"),
+        ({"prototypes_per_class": 0}, "prototypes per class is 0"),
+    ],
+)
 def test_wrong_settings_are_named(wrong, message):
     with pytest.raises(InputError, match=message):
         XProtoNet(ToyBackbone(), ["a", "b"], image_size=16, **wrong)

@@ -35,7 +35,10 @@ def slow_transform(image, matrix):
             across, down = ((source_x + 1) * width - 1) / 2, ((source_y + 1) * height - 1) / 2
             left, top = math.floor(across), math.floor(down)
             result[row, column] = sum(
-                at(top + i, left + j) * (1 - abs(down - top - i)) * (1 - abs(across - left - j)) for i in (0, 1) for j in (0, 1))
+                at(top + i, left + j) * (1 - abs(down - top - i)) * (1 - abs(across - left - j))
+                for i in (0, 1)
+                for j in (0, 1)
+            )
     return result
 
 
@@ -46,7 +49,9 @@ def test_transform_equals_its_definition():
     found = transform(images, affines)
     for image in range(4):
         for channel in range(2):
-            torch.testing.assert_close(found[image, channel], slow_transform(images[image, channel], affines[image].tolist()))
+            torch.testing.assert_close(
+                found[image, channel], slow_transform(images[image, channel], affines[image].tolist())
+            )
 
 
 def test_exact_transforms_move_pixels_without_blurring_them():
@@ -64,19 +69,26 @@ def test_random_affines_are_rotations_and_zooms_of_the_published_range():
     linear = matrices[:, :, :2]
     assert matrices[:, :, 2].eq(0).all()
     determinants = torch.linalg.det(linear)
-    zooms = determinants ** -0.5
-    torch.testing.assert_close(linear @ linear.mT, determinants[:, None, None] * torch.eye(2, dtype=torch.float64).expand(4000, 2, 2),
-                               atol=1e-6, rtol=0)
+    zooms = determinants**-0.5
+    torch.testing.assert_close(
+        linear @ linear.mT,
+        determinants[:, None, None] * torch.eye(2, dtype=torch.float64).expand(4000, 2, 2),
+        atol=1e-6,
+        rtol=0,
+    )
     angles = torch.rad2deg(torch.atan2(linear[:, 1, 0], linear[:, 0, 0]))
     for values, low, high in ((zooms, 0.6, 1.5), (angles, -20, 20)):
-        assert low <= values.min() < low + 0.01 * (high - low) and high - 0.01 * (high - low) < values.max() <= high + 1e-5
+        assert (
+            low <= values.min() < low + 0.01 * (high - low) and high - 0.01 * (high - low) < values.max() <= high + 1e-5
+        )
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.02 * (high - low))
     # A zoom of 1.5 shows things larger: their source is nearer to the centre.
     assert random_affines(1, 0, (1.5, 1.5))[0, 0, 0].item() == pytest.approx(1 / 1.5)
 
 
 def symmetric(net):
-    """Equal weights within each 4x4 kernel and no bias: the toy backbone sees means of cells, and nothing in empty ones."""
+    """Equal weights within each 4x4 kernel and no bias: the toy backbone sees means of cells, and nothing in empty
+    ones."""
     with torch.no_grad():
         kernel = net.backbone.convolution
         kernel.weight.copy_(kernel.weight.sum((2, 3), keepdim=True).expand_as(kernel.weight) / 16)
@@ -88,15 +100,22 @@ def symmetric(net):
 
 @pytest.mark.parametrize("rows", [FLIP, QUARTER_TURN, HALF_RIGHT], ids=["flip", "quarter turn", "half right"])
 def test_maps_of_transformed_images_are_transformed_maps(rows):
-    """By hand: the means of 4x4 cells turn, flip and move by whole cells with the image, and 1x1 convolutions follow each cell."""
+    """By hand: the means of 4x4 cells turn, flip and move by whole cells with the image, and 1x1 convolutions follow
+    each cell."""
     net = symmetric(network())
     images = torch.rand(3, 3, 16, 16, dtype=torch.float64)
     affines = affine(rows, 3)
     with torch.no_grad():
-        found, expected = net.maps(transform(images, affines)).occurrences, transform(net.maps(images).occurrences, affines)
+        found, expected = (
+            net.maps(transform(images, affines)).occurrences,
+            transform(net.maps(images).occurrences, affines),
+        )
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     assert found.std() > 0
-    assert transformation_cost(found, expected).item() < 1e-12 and transformation_cost(found, expected, True).item() < 1e-12
+    assert (
+        transformation_cost(found, expected).item() < 1e-12
+        and transformation_cost(found, expected, True).item() < 1e-12
+    )
     with torch.no_grad():
         assert transformation_cost(found, net.maps(images).occurrences, True) > 0.05
 
@@ -106,7 +125,10 @@ def test_a_kernel_that_knows_left_from_right_is_not_equivariant():
     with torch.no_grad():
         net.backbone.convolution.weight[..., :2] = 0
         images = torch.rand(3, 3, 16, 16, dtype=torch.float64)
-        found, expected = net.maps(transform(images, affine(FLIP, 3))).occurrences, transform(net.maps(images).occurrences, affine(FLIP, 3))
+        found, expected = (
+            net.maps(transform(images, affine(FLIP, 3))).occurrences,
+            transform(net.maps(images).occurrences, affine(FLIP, 3)),
+        )
     assert transformation_cost(found, expected, True) > 0.02
 
 
@@ -115,7 +137,7 @@ def test_smooth_maps_are_equivariant_under_any_of_the_affines():
     net = symmetric(network())
     net.image_size = 128
     axis = torch.arange(128, dtype=torch.float64) - 63.5
-    blob = torch.exp(-((axis[:, None] - 9) ** 2 + (axis[None] + 6) ** 2) / (2 * 14 ** 2)).expand(8, 3, 128, 128)
+    blob = torch.exp(-((axis[:, None] - 9) ** 2 + (axis[None] + 6) ** 2) / (2 * 14**2)).expand(8, 3, 128, 128)
     torch.manual_seed(0)
     affines = random_affines(8, like=blob)
     with torch.no_grad():
@@ -139,9 +161,13 @@ def test_shrinking_the_maps_cheats_the_published_terms_alone():
     torch.manual_seed(0)
     found, expected = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
     small = 1e-6
-    assert transformation_cost(found * small, expected * small).item() == pytest.approx(transformation_cost(found, expected).item() * small)
+    assert transformation_cost(found * small, expected * small).item() == pytest.approx(
+        transformation_cost(found, expected).item() * small
+    )
     assert size_cost(found * small).item() == pytest.approx(size_cost(found).item() * small)
-    assert transformation_cost(found * small, expected * small, True).item() == pytest.approx(transformation_cost(found, expected, True).item())
+    assert transformation_cost(found * small, expected * small, True).item() == pytest.approx(
+        transformation_cost(found, expected, True).item()
+    )
     assert size_cost(found * small, True).item() == pytest.approx(size_cost(found, True).item())
     zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
     (size_cost(zero, True) + transformation_cost(zero, zero.detach(), True)).backward()
@@ -166,10 +192,15 @@ def test_the_loss_is_the_sum_of_its_published_parts(relative):
         cross_entropy += (math.log(sum(math.exp(value) for value in logits)) - logits[label]) / 6
     coverage = 0.0
     for prototype in range(6):
-        coverage += min(prediction.distances[image, prototype].item() for image in range(6) if labels[image] == prototype // 2) / 6
+        coverage += (
+            min(prediction.distances[image, prototype].item() for image in range(6) if labels[image] == prototype // 2)
+            / 6
+        )
     with torch.no_grad():
         occurrences = net.maps(images).occurrences
-        moved = torch.stack([torch.stack([slow_transform(channel, affines[image]) for channel in images[image]]) for image in range(3)])
+        moved = torch.stack(
+            [torch.stack([slow_transform(channel, affines[image]) for channel in images[image]]) for image in range(3)]
+        )
         found = net.maps(moved).occurrences
     transformation = 0.0
     for image in range(3):
@@ -179,11 +210,25 @@ def test_the_loss_is_the_sum_of_its_published_parts(relative):
             transformation += part / (18 * ((found[image, prototype] + expected).sum().item() if relative else 16))
     size = sum((map_.mean() / map_.max() if relative else map_.sum()).item() for map_ in occurrences.flatten(0, 1)) / 36
     l1 = 12 * 0.5 * 3
-    for name, expected in (("cross_entropy", cross_entropy), ("cluster", cluster), ("separation", separation), ("coverage", coverage),
-                           ("transformation", transformation), ("size", size), ("l1", l1)):
+    for name, expected in (
+        ("cross_entropy", cross_entropy),
+        ("cluster", cluster),
+        ("separation", separation),
+        ("coverage", coverage),
+        ("transformation", transformation),
+        ("size", size),
+        ("l1", l1),
+    ):
         assert terms[name].item() == pytest.approx(expected), name
-    assert terms["loss"].item() == pytest.approx(cross_entropy + 0.8 * cluster - 0.08 * separation + 0.5 * transformation + 0.01 * size
-                                                 + 1e-4 * l1 + 0.3 * coverage)
+    assert terms["loss"].item() == pytest.approx(
+        cross_entropy
+        + 0.8 * cluster
+        - 0.08 * separation
+        + 0.5 * transformation
+        + 0.01 * size
+        + 1e-4 * l1
+        + 0.3 * coverage
+    )
     assert terms["correct"].item() == (prediction.logits.argmax(1) == labels).sum().item()
     last = XProtoNetLoss(part="last")(net, images, labels)["loss"]
     assert last.item() == pytest.approx(cross_entropy + 1e-4 * l1)

@@ -26,14 +26,25 @@ HEAD = ("add_on", "occurrence", "prototypes")
 def make(activation="abs", readout="relu", batch_size=8):
     torch.manual_seed(3)
     data = ColourImages(12)
-    net = XProtoNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6, activation=activation, readout=readout)
+    net = XProtoNet(
+        ToyBackbone(),
+        data.classes,
+        image_size=16,
+        prototypes_per_class=2,
+        channels=6,
+        activation=activation,
+        readout=readout,
+    )
     return net, data, TrainingSet(data, data, ColourImages(4, seed=1), batch_size=batch_size, seed=5)
 
 
 def plan(epochs=24, rate=3e-2, **changes):
     loss = XProtoNetLoss(coverage=1.0, separation=0.5, **changes)
-    return [Epochs("joint", epochs, loss, dict.fromkeys(("backbone", *HEAD), rate), schedule=warm_up_cosine()),
-            Action("projection", project), Epochs("last layer", 2, XProtoNetLoss(part="last"), {"last_layer": 1e-2})]
+    return [
+        Epochs("joint", epochs, loss, dict.fromkeys(("backbone", *HEAD), rate), schedule=warm_up_cosine()),
+        Action("projection", project),
+        Epochs("last layer", 2, XProtoNetLoss(part="last"), {"last_layer": 1e-2}),
+    ]
 
 
 def stack(data, positions):
@@ -79,7 +90,12 @@ def test_prototypes_become_the_nearest_pooled_feature_of_their_class():
             vector = pooled[image, prototype]
             torch.testing.assert_close(net.prototypes[prototype].detach(), vector / vector.norm())
             best = maps.occurrences[image, prototype].max()
-            cells = [(row, column) for row in range(4) for column in range(4) if maps.occurrences[image, prototype, row, column] == best]
+            cells = [
+                (row, column)
+                for row in range(4)
+                for column in range(4)
+                if maps.occurrences[image, prototype, row, column] == best
+            ]
             assert tuple(net.source_locations[prototype].tolist()) == cells[0]
         assert not torch.equal(before, net.prototypes)
         with torch.no_grad():
@@ -119,7 +135,9 @@ def test_its_picture_is_outlined_at_three_tenths_of_the_maximum(trained):
         assert picture.record.boxes["similarity"] == box
         assert PrototypeRecord.from_json(json.loads(json.dumps(picture.record.to_json()))) == picture.record
         drawn = prototype_gallery([picture], "similarity")
-        assert any("outline at 30 %" in text.get_text() for text in drawn.findobj(lambda artist: hasattr(artist, "get_text")))
+        assert any(
+            "outline at 30 %" in text.get_text() for text in drawn.findobj(lambda artist: hasattr(artist, "get_text"))
+        )
 
 
 def test_pictures_and_explanations_add_up(trained):
@@ -139,7 +157,9 @@ def test_pictures_and_explanations_add_up(trained):
     for place, explanation in enumerate(explain(net, images, ["a", "b", "c"], pictures, localizers, top=2)):
         assert explanation.predicted == data.classes[place]
         assert explanation.logit == pytest.approx(logits[place].max().item(), rel=1e-5)
-        assert sum(match.points for match in explanation.matches) + explanation.other_points == pytest.approx(explanation.logit, rel=1e-5)
+        assert sum(match.points for match in explanation.matches) + explanation.other_points == pytest.approx(
+            explanation.logit, rel=1e-5
+        )
 
 
 def test_learned_masks_explain_the_same_similarity(trained):
@@ -175,7 +195,9 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
 def test_the_recipe_builds_saves_and_plans(tmp_path):
     assert get_network("xprotonet") is recipe
     options = Options(network="xprotonet", backbone="test_resnet", image_size=32, features=16, prototype_channels=8)
-    options = options.replace(**{name: value for name, value in recipe.defaults(options).items() if getattr(options, name) is None})
+    options = options.replace(
+        **{name: value for name, value in recipe.defaults(options).items() if getattr(options, name) is None}
+    )
     torch.manual_seed(0)
     net = recipe.build(options, ("a", "b", "c")).eval()
     save_network(net, "xprotonet", tmp_path)
