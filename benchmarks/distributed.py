@@ -24,7 +24,7 @@ from projection import Synthetic
 from protomask import distributed
 from protomask.backbones import build_backbone
 from protomask.projection import project
-from protomask.run import versions
+from protomask.run_folder import versions
 from protomask.training import Epochs, TrainingSet, predict, train
 from protopnet import ProtoPNet
 from protopnet.losses import ProtoPNetLoss

@@ -21,8 +21,8 @@ from protomask.commands.setup import open_run
 from protomask.errors import InputError
 from protomask.evaluation import Oracle
 from protomask.evaluation.batch import Batch, Subject
-from protomask.explainable import frozen
-from protomask.explaining import as_pictures
+from protomask.explanations.predictions import as_pictures
+from protomask.freezing import frozen
 from protomask.localizers import get_localizer
 from protomask.report import style
 

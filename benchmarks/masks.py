@@ -48,7 +48,7 @@ from protomask.metrics import (
     kept_scores,
     pointing_game,
 )
-from protomask.run import versions
+from protomask.run_folder import versions
 
 FULL = 0.95
 """A box that covers more of the image than this decides nothing."""

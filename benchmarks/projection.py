@@ -24,9 +24,9 @@ from torchvision import tv_tensors
 
 from protomask.backbones import build_backbone
 from protomask.data import AnnotatedImages
-from protomask.explainable import frozen
+from protomask.freezing import frozen
 from protomask.projection import project
-from protomask.run import versions
+from protomask.run_folder import versions
 from protomask.training import TrainingSet
 from protopnet import ProtoPNet
 

@@ -25,7 +25,7 @@ from protomask.evaluation.shortcut import detect, tag_pairs
 from protomask.localizers import get_localizer
 from protomask.networks import get_network
 from protomask.options import Options
-from protomask.run import versions
+from protomask.run_folder import versions
 from protomask.training import train
 
 

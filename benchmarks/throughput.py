@@ -12,10 +12,11 @@ import torch
 from methods import CountedClassifier
 from torch import Tensor
 
-from protomask.explainable import Classifier, Explainable, frozen
+from protomask.explainable import Classifier, Explainable
+from protomask.freezing import frozen
 from protomask.localizers import Localizer
-from protomask.localizers.heap import kept_memory
-from protomask.localizers.speed import faster
+from protomask.localizers.engine.speed.folding import faster
+from protomask.localizers.engine.speed.heap import kept_memory
 
 
 def throughput(

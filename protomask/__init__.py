@@ -11,7 +11,7 @@ from importlib import import_module
 _HOMES = {
     "Classifier": "protomask.explainable",
     "Explainable": "protomask.explainable",
-    "PrototypeNetwork": "protomask.explainable",
+    "PrototypeNetwork": "protomask.prototype_network",
     "HDM": "protomask.localizers",
     "InputError": "protomask.errors",
     "MDM": "protomask.localizers",
@@ -22,8 +22,8 @@ _HOMES = {
     "load_network": "protomask.networks",
     "evaluate": "protomask.evaluation",
     "choose_pairs": "protomask.evaluation",
-    "explain": "protomask.explaining",
-    "picture_prototypes": "protomask.explaining",
+    "explain": "protomask.explanations.predictions",
+    "picture_prototypes": "protomask.explanations.predictions",
     "project": "protomask.projection",
 }
 __all__ = sorted(_HOMES)

@@ -305,7 +305,7 @@ def _metavar(kind: str) -> str:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from protomask.run import read_options
+    from protomask.run_folder import read_options
 
     given = {
         field.name: getattr(arguments, field.name)
@@ -331,9 +331,9 @@ def _localize(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from protomask.run import Run
+    from protomask.run_folder import RunFolder
 
-    with Run.open(arguments.run).lock() if arguments.command in WRITING else nullcontext():
+    with RunFolder.open(arguments.run).lock() if arguments.command in WRITING else nullcontext():
         return _run_command(arguments)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from protomask.errors import InputError
-from protomask.explainable import PrototypeNetwork
+from protomask.prototype_network import PrototypeNetwork
 
 GROUP = "protomask.networks"
 

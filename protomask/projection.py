@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from protomask import distributed
 from protomask.errors import InputError
-from protomask.explainable import PrototypeNetwork, frozen
+from protomask.freezing import frozen
 from protomask.labels import has_class, positives
+from protomask.prototype_network import PrototypeNetwork
 from protomask.training.stages import TrainingSet
 
 

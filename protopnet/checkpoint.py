@@ -6,7 +6,7 @@ Naming (known, from both projects' code), in this order: backbone, add-on layers
     official   features.*            add_on_layers.*     prototype_vectors      last_layer.weight
     CaBRNet    extractor.convnet.*   extractor.add_on.*  classifier.prototypes  classifier.last_layer.weight
 
-Nothing in a file is executed; see :mod:`protopnet.torch_files`.
+Nothing in a file is executed; see :mod:`protomask.importing.torch_files`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import Tensor
 
 from protomask.backbones.weights import WRAPPERS, read_tensors
 from protomask.errors import InputError
+from protomask.importing.inert_pickle import Inert
+from protomask.importing.torch_files import Stored, TorchFile
 from protopnet.cabrnet import Architecture, read_architecture
-from protopnet.inert_pickle import Inert
 from protopnet.prototypes import EPSILON
-from protopnet.torch_files import Stored, TorchFile
 
 OFFICIAL = ("features.", "add_on_layers.", "prototype_vectors", "last_layer.weight")
 CABRNET = ("extractor.convnet.", "extractor.add_on.", "classifier.prototypes", "classifier.last_layer.weight")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
 from protomask.errors import InputError
-from protomask.explainable import Candidates, Prediction, PrototypeNetwork, class_of_each
+from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
 from protopnet.add_on import build_add_on, usual_add_on
 from protopnet.prototypes import cosines, log_similarity, squared_distances
 

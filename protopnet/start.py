@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.explainable import frozen
+from protomask.freezing import frozen
 from protomask.labels import positives
 from protomask.training import TrainingSet
 from protopnet.model import ProtoPNet

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from protomask.errors import InputError
-from protomask.explainable import Classifier, Explainable, frozen
+from protomask.explainable import Classifier, Explainable
+from protomask.freezing import frozen
 
 
 def model():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protomask.errors import InputError
 from protomask.options import Options
-from protomask.run import Run, free_folder, read_options
+from protomask.run_folder import RunFolder, free_folder, read_options
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_wrong_normalization(text):
 
 def test_options_go_through_a_file_and_back(tmp_path):
     options = Options(epochs=7, data="cub", crop=False, weights="a b.safetensors")
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     run.write("config.json", {"options": options.to_mapping(), "versions": {}})
     assert run.options() == options
     (tmp_path / "flat.json").write_text(json.dumps({"epochs": 7}))
@@ -76,10 +76,10 @@ def test_any_file_gives_options_or_an_input_error(tmp_path_factory, content):
 
 def test_run_folder_errors(tmp_path):
     with pytest.raises(InputError, match="no folder"):
-        Run.open(tmp_path / "nowhere")
+        RunFolder.open(tmp_path / "nowhere")
     with pytest.raises(InputError, match="config.json"):
-        Run.open(tmp_path)
-    run = Run(tmp_path)
+        RunFolder.open(tmp_path)
+    run = RunFolder(tmp_path)
     run.write("log.jsonl", [{"a": 1}, {"a": 2}])
     assert run.read("log.jsonl") == [{"a": 1}, {"a": 2}]
     (tmp_path / "metrics.json").write_text("{")

@@ -5,7 +5,7 @@ from protomask.errors import InputError
 from protomask.projection import project
 from protomask.training import TrainingSet
 from protopnet import ProtoPNet
-from tests.toy import ColourImages, ToyBackbone
+from tests.support.toy import ColourImages, ToyBackbone
 
 
 def make(similarity="cosine", patch=1, batch_size=5):

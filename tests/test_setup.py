@@ -7,7 +7,7 @@ from protomask.data import Splits
 from protomask.options import Options
 from protomask.training.loading import ordered_batches
 from protopnet import ProtoPNet
-from tests.toy import ColourImages, ToyBackbone
+from tests.support.toy import ColourImages, ToyBackbone
 
 
 def test_an_image_that_is_repeated_in_an_epoch_is_augmented_anew():

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
 from protomask.errors import InputError
-from protomask.explainable import Candidates, Prediction, PrototypeNetwork, class_of_each
 from protomask.precision import as_float
+from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
 from xprotonet.pooling import cosine_distances, pool
 
 ACTIVATIONS = ("abs", "sigmoid")
@@ -41,7 +41,7 @@ class XProtoNet(PrototypeNetwork):
     - ``readout``: ``"relu"``, similarity relu(cos), the same as our ProtoPNet's; or ``"shifted"``, (cos + 1) / 2, as
       ProtoASNet, whose gradient does not vanish for negative cosines, while unrelated images have 0.5.
     - The feature module ends linear (as ProtoASNet), so that cosines use the whole range.
-    - The last layer starts as our ProtoPNet's, see :meth:`~protomask.explainable.PrototypeNetwork.reset_last_layer`.
+    - The last layer starts as our ProtoPNet's, see :meth:`~protomask.prototype_network.PrototypeNetwork.reset_last_layer`.
 
     Args:
         backbone: gives (B, C, h, w).

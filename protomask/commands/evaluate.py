@@ -8,11 +8,11 @@ from protomask import distributed
 from protomask.commands.setup import OpenRun, choose_device, open_run, say
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation, Oracle, choose_pairs, choose_prototype_pairs, choose_source_pairs, evaluate
+from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.evaluate import choose_metrics
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown, class_table, per_class
 from protomask.localizers import get_localizer
-from protomask.metrics.catalogue import METRICS
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from protomask.training.checkpoint import write_atomically
 
 BASELINES = ("similarity", "center", "random")
@@ -39,7 +39,7 @@ def evaluate_command(
         raise InputError(f"--samples is {samples}; evaluate at least 1 image")
     if seed is not None and not 0 <= seed < 2**31:
         raise InputError(f"--seed is {seed}; give a number from 0 to 2147483647")
-    with distributed.job(choose_device(device or Run.open(folder).options().device)) as own:
+    with distributed.job(choose_device(device or RunFolder.open(folder).options().device)) as own:
         opened = open_run(folder, device=str(own), root=root, progress=progress)
         evaluation = evaluate_run(
             opened,

@@ -11,8 +11,8 @@ import torch
 from protomask.commands.setup import localizers_for_pictures, open_run, say
 from protomask.data.decoding import decode
 from protomask.errors import InputError
-from protomask.explaining import explain
-from protomask.picture_files import file_name, read_pictures
+from protomask.explanations.files import file_name, read_pictures
+from protomask.explanations.predictions import explain
 
 
 def explain_command(

@@ -10,11 +10,11 @@ import numpy as np
 
 from protomask.commands.setup import choose_device, complete, open_data, say, training_set
 from protomask.errors import InputError
-from protomask.explainable import PrototypeNetwork
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.projection import project as move_prototypes
-from protomask.run import Run, versions
+from protomask.prototype_network import PrototypeNetwork
+from protomask.run_folder import RunFolder, versions
 from protomask.training import TrainingSet, accuracy
 
 
@@ -44,7 +44,7 @@ def import_command(
     Raises:
         InputError: the file, the data, or that they do not belong together.
     """
-    run = Run(output)
+    run = RunFolder(output)
     if run.folder.exists() and not run.folder.is_dir():
         raise InputError(f"--output {output} is a file; give a folder")
     if run.started:

@@ -20,7 +20,8 @@ from protomask.commands.setup import choose_device, say
 from protomask.data.decoding import decode
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
-from protomask.explainable import Classifier, frozen
+from protomask.explainable import Classifier
+from protomask.freezing import frozen
 from protomask.localizers import Localizer, get_localizer
 from protomask.report.overlays import LEVEL, outlines
 from protomask.training.checkpoint import write_atomically

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from protomask.commands.setup import OpenRun, localizers_for_pictures, open_run, say
-from protomask.explaining import picture_prototypes
-from protomask.explanation import PrototypePicture
-from protomask.inspection import inspect_prototypes, nearest_maps
-from protomask.picture_files import save_galleries, save_pictures
+from protomask.explanations.files import save_galleries, save_pictures
+from protomask.explanations.inspection import inspect_prototypes, nearest_maps
+from protomask.explanations.predictions import picture_prototypes
+from protomask.explanations.records import PrototypePicture
 
 
 def project_command(

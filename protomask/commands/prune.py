@@ -12,12 +12,12 @@ from protomask.commands.project import save_inspected
 from protomask.commands.report import report_run
 from protomask.commands.setup import OpenRun, open_run, say
 from protomask.errors import InputError
-from protomask.explanation import Inspection, PrototypePicture
-from protomask.inspection import FLAGS
+from protomask.explanations.files import read_pictures
+from protomask.explanations.inspection import FLAGS
+from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.labels import right_answers
 from protomask.networks import get_network, save_network
-from protomask.picture_files import read_pictures
-from protomask.run import Run, free_folder, versions
+from protomask.run_folder import RunFolder, free_folder, versions
 from protomask.training import Action, Epochs, performance, predict, train
 
 
@@ -62,7 +62,7 @@ def prune_command(
     rows = train(opened.network, after_projection(module.stages(opened.network, opened.options)), opened.setup)
     after = right(*predict(opened.network, opened.test, opened.setup, "test after"))
 
-    pruned = replace(opened, run=Run(target))
+    pruned = replace(opened, run=RunFolder(target))
     outcome = {
         "from": str(folder),
         "prototypes": count,
@@ -166,7 +166,7 @@ def _fail(words: str) -> list[int]:
     raise InputError(f"--prototypes is {words!r}; give numbers of prototypes separated by commas, for example 3,7")
 
 
-def _flagged(pictures: list[PrototypePicture], words: str | None, run: Run) -> list[int]:
+def _flagged(pictures: list[PrototypePicture], words: str | None, run: RunFolder) -> list[int]:
     """Numbers of the flagged prototypes; of a class whose prototypes are all flagged the best one stays."""
     chosen = FLAGS if words is None else tuple(word.strip() for word in words.split(",") if word.strip())
     unknown = [word for word in chosen if word not in FLAGS]

@@ -10,10 +10,10 @@ import torch
 from protomask.commands.setup import OpenRun, localizers_for_pictures, open_run, say
 from protomask.data import collate
 from protomask.evaluation import Evaluation
-from protomask.explaining import as_pictures, explain
-from protomask.explanation import Explanation
+from protomask.explanations.files import read_nearest_maps, read_pictures
+from protomask.explanations.predictions import as_pictures, explain
+from protomask.explanations.records import Explanation
 from protomask.labels import right_answers
-from protomask.picture_files import read_nearest_maps, read_pictures
 from protomask.report.encoding import QUALITY, small
 from protomask.training import predict
 

@@ -13,11 +13,11 @@ from protomask import distributed
 from protomask.data import Splits, load_data
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.errors import InputError
-from protomask.explainable import PrototypeNetwork
 from protomask.localizers import Localizer, get_localizer
 from protomask.networks import get_network, load_network
 from protomask.options import Options
-from protomask.run import Run
+from protomask.prototype_network import PrototypeNetwork
+from protomask.run_folder import RunFolder
 from protomask.training import TrainingSet
 
 DATA_DEFAULTS = {
@@ -111,7 +111,7 @@ def localizers_for_pictures(words: str) -> dict[str, Localizer]:
 class OpenRun:
     """A finished run, ready to be asked."""
 
-    run: Run
+    run: RunFolder
     options: Options
     network: PrototypeNetwork
     splits: Splits
@@ -135,7 +135,7 @@ def open_run(
     Raises:
         InputError: half written, damaged, or the data are not those it was trained on.
     """
-    run = Run.open(folder)
+    run = RunFolder.open(folder)
     options = run.options()
     options = options.replace(
         **{name: value for name, value in {"device": device, "root": root}.items() if value is not None}

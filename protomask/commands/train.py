@@ -25,7 +25,7 @@ from protomask.commands.setup import (
 from protomask.errors import InputError
 from protomask.networks import get_network, save_network
 from protomask.options import Options
-from protomask.run import Run, free_folder, versions
+from protomask.run_folder import RunFolder, free_folder, versions
 from protomask.training import Action, performance, train
 from protomask.training.black_box import train_black_box
 from protomask.training.board import Board
@@ -53,7 +53,7 @@ def train_command(
     localizers_for_pictures(options.localizer)
     options = complete(options)
     with distributed.job(choose_device(options.device)) as device:
-        run = Run(distributed.from_first(run.folder))
+        run = RunFolder(distributed.from_first(run.folder))
         say(f"protomask: run folder {run.folder}")
         splits = open_data(options)
         module = get_network(options.network)
@@ -131,13 +131,13 @@ def _finish(opened: OpenRun, metrics: dict) -> None:
         distributed.only_first(lambda: opened.run.write("metrics.json", metrics))
 
 
-def _run_folder(options: Options, output: str | None, resume: bool) -> tuple[Run, Options]:
+def _run_folder(options: Options, output: str | None, resume: bool) -> tuple[RunFolder, Options]:
     """The folder to work in, and the options: a resumed run's own."""
     if output is None:
         if resume:
             raise InputError("--resume needs the run's folder: --output RUN")
-        return Run(free_folder(Path("runs"), f"{options.network}-{options.data}")), options
-    run = Run(output)
+        return RunFolder(free_folder(Path("runs"), f"{options.network}-{options.data}")), options
+    run = RunFolder(output)
     if run.folder.exists() and not run.folder.is_dir():
         raise InputError(f"--output {output} is a file; give a folder")
     if run.started:

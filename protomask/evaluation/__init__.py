@@ -1,10 +1,10 @@
 """Localizers x metrics over (image, prototype) pairs: one table with confidence intervals."""
 
+from protomask.evaluation.catalogue import HIGHER_IS_BETTER, METRICS
 from protomask.evaluation.evaluate import available_metrics, evaluate
 from protomask.evaluation.oracle import Oracle
 from protomask.evaluation.pairs import Pairs, choose_pairs, choose_prototype_pairs, choose_source_pairs
 from protomask.evaluation.results import Evaluation
-from protomask.metrics.catalogue import HIGHER_IS_BETTER, METRICS
 
 __all__ = [
     "HIGHER_IS_BETTER",

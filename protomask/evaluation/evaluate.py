@@ -19,12 +19,13 @@ from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.evaluation.batch import Batch, Subject, deciding
 from protomask.evaluation.cases import Case
+from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.maps import Maps
 from protomask.evaluation.pairs import Pairs, device_of
 from protomask.evaluation.results import Evaluation
 from protomask.evaluation.store import Store, stores
-from protomask.explainable import Explainable, frozen
-from protomask.metrics.catalogue import METRICS
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
 from protomask.metrics.localization import box_regions
 
 NEEDS = {

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
-from protomask.explainable import PrototypeNetwork, frozen
+from protomask.freezing import frozen
 from protomask.labels import positives
+from protomask.prototype_network import PrototypeNetwork
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from protomask.errors import InputError
+from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.pairs import Pairs
-from protomask.metrics.catalogue import METRICS
 from protomask.metrics.statistics import bootstrap_band, bootstrap_means
 
 Number = float | None

@@ -21,9 +21,10 @@ from protomask.data import collate
 from protomask.data.shortcut import TaggedParts
 from protomask.errors import InputError
 from protomask.evaluation.pairs import Pairs, device_of
-from protomask.explainable import PrototypeNetwork, frozen
+from protomask.freezing import frozen
 from protomask.metrics.localization import TOLERANCE, energy_pointing, pointing_game
 from protomask.metrics.statistics import bootstrap_mean, wilson
+from protomask.prototype_network import PrototypeNetwork
 
 LEAST = 0.05
 """Of its similarity a prototype must lose so much without the tag to look at it; one that changes by less does not

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
-from protomask.explainable import held_modules
+from protomask.freezing import held_modules
 
 
 class Store:
@@ -139,7 +139,7 @@ def _source(localizer: object) -> str:
 
 def _code(room, *beside: str) -> str:
     """A digest of a package's source files, and of the named ones beside this file."""
-    files = sorted(Path(room.__file__).parent.glob("*.py")) + [
+    files = sorted(Path(room.__file__).parent.rglob("*.py")) + [
         Path(__file__).with_name(f"{name}.py") for name in beside
     ]
     return _digest([file.read_text(encoding="utf-8") for file in files if file.is_file()])

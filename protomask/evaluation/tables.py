@@ -7,8 +7,8 @@ import io
 import itertools
 from collections.abc import Iterable, Sequence
 
+from protomask.evaluation.catalogue import HIGHER_IS_BETTER
 from protomask.evaluation.results import Evaluation, short
-from protomask.metrics.catalogue import HIGHER_IS_BETTER
 
 ROWS = ("localizer", "metric", "mean", "ci_low", "ci_high", "n", "seconds_per_map")
 CLASS_ROWS = ("class", "localizer", "metric", "mean", "n")

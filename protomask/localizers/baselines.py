@@ -9,7 +9,7 @@ from torch import Tensor
 
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.masks import seeded_noise
+from protomask.localizers.engine.masks import seeded_noise
 
 
 @dataclass(frozen=True)

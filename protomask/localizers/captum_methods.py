@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask.errors import InputError
-from protomask.explainable import Explainable, frozen
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max, together
-from protomask.localizers.speed import faster
+from protomask.localizers.engine.speed.folding import faster
 
 Score = Callable[[Tensor, Tensor], Tensor]
 

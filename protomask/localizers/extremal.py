@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.masks import blurred, grid_shape, upsample
-from protomask.localizers.objective import either
-from protomask.localizers.optimisers import Momentum
-from protomask.localizers.speed import PRECISIONS, faster
+from protomask.localizers.engine.learning import Pairs, learn_masks
+from protomask.localizers.engine.masks import blurred, grid_shape, upsample
+from protomask.localizers.engine.objective import either
+from protomask.localizers.engine.optimisers import Momentum
+from protomask.localizers.engine.speed.folding import PRECISIONS, faster
 
 COLDNESS = 20.0
 SAMPLES = 4
@@ -96,7 +96,7 @@ class ExtremalPerturbation:
 
 @dataclass(frozen=True)
 class _Preservation:
-    """See :class:`protomask.localizers.learning.MaskProblem`."""
+    """See :class:`protomask.localizers.engine.learning.MaskProblem`."""
 
     settings: ExtremalPerturbation
     explained: Explainable

@@ -9,14 +9,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask.errors import InputError
-from protomask.explainable import Classifier, Explainable, frozen
+from protomask.explainable import Classifier, Explainable
+from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, in_parts, min_max, together
-from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.objective import ALTERNATING, OBJECTIVE_BACKGROUNDS, begin_objective, fall, shown
-from protomask.localizers.optimisers import Adam
-from protomask.localizers.order import AREAS, Order, check_cuts, sufficient
-from protomask.localizers.speed import PRECISIONS, faster
-from protomask.localizers.stack import Stack
+from protomask.localizers.engine.learning import Pairs, learn_masks
+from protomask.localizers.engine.objective import ALTERNATING, OBJECTIVE_BACKGROUNDS, begin_objective, fall, shown
+from protomask.localizers.engine.optimisers import Adam
+from protomask.localizers.engine.order import AREAS, Order, check_cuts, sufficient
+from protomask.localizers.engine.speed.folding import PRECISIONS, faster
+from protomask.localizers.engine.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class HDM:
       keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the
       later steps;
     - auxiliary: vectors of ``auxiliary_sizes``, down to single pixels, start as B, scaled to [0, 1]; A, their mean,
-      learns which pixels come first at every area (:class:`protomask.localizers.order.Order`): cut softly at a share of
+      learns which pixels come first at every area (:class:`protomask.localizers.engine.order.Order`): cut softly at a share of
       the pixels it keeps the score, and its complement destroys it. A (B^guide + leeway), both scaled to [0, 1], is the
       order of the pixels: the fine mask counts where the rough one looks, and less elsewhere; S_k shows as many of them
-      as the score needs (:func:`protomask.localizers.order.sufficient`);
+      as the score needs (:func:`protomask.localizers.engine.order.sufficient`);
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``rest``;
     - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
-from protomask.explainable import Explainable, PrototypeNetwork, held_modules
+from protomask.explainable import Explainable
+from protomask.freezing import held_modules
+from protomask.prototype_network import PrototypeNetwork
 
 
 @dataclass

@@ -9,12 +9,12 @@ from torch import Tensor
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.learning import learn_masks
-from protomask.localizers.objective import ALTERNATING, CONSISTENCY, OBJECTIVE_BACKGROUNDS
-from protomask.localizers.optimisers import Adam
-from protomask.localizers.order import AREAS, Order, check_cuts, sufficient
-from protomask.localizers.speed import PRECISIONS, faster
-from protomask.localizers.stack import Stack
+from protomask.localizers.engine.learning import learn_masks
+from protomask.localizers.engine.objective import ALTERNATING, CONSISTENCY, OBJECTIVE_BACKGROUNDS
+from protomask.localizers.engine.optimisers import Adam
+from protomask.localizers.engine.order import AREAS, Order, check_cuts, sufficient
+from protomask.localizers.engine.speed.folding import PRECISIONS, faster
+from protomask.localizers.engine.stack import Stack
 
 FOR_CLASSES = {
     "sizes": (7, 14, 28),
@@ -61,9 +61,9 @@ class MDM:
       ``destroy_share``. The keeping mask is zero over most of the image; these order the rest by what else the score
       could rest on;
     - *ordering*, ours: further vectors, of ``order_sizes``, start as the mask found so far and learn which pixels come
-      first at every area (:class:`protomask.localizers.order.Order`): A. Pixels come in the order of A (M + 1/2), both
+      first at every area (:class:`protomask.localizers.engine.order.Order`): A. Pixels come in the order of A (M + 1/2), both
       scaled to [0, 1], and as many of them are shown as the score needs
-      (:func:`protomask.localizers.order.sufficient`);
+      (:func:`protomask.localizers.engine.order.sufficient`);
     - saliency = min-max of what the last of these stages gives.
 
     Fields that are None are chosen by what is explained: ``FOR_CLASSES`` for a :class:`protomask.Classifier`,
@@ -85,13 +85,13 @@ class MDM:
         destroy_sizes, destroy_weight, destroy_steps, destroy_rate: the same for destroying; 0 steps leave it out.
         destroy_share: weight of the destroying mask in the map.
         order_sizes, order_steps, order_rate: the same for ordering; 0 steps leave it out.
-        damping: of ordering's Adam (:class:`protomask.localizers.optimisers.Adam`). More of it, up to 1 or so, gives
+        damping: of ordering's Adam (:class:`protomask.localizers.engine.optimisers.Adam`). More of it, up to 1 or so, gives
             maps that change less with what cannot be seen and lie better on the object, but whose pixels bring the
             score back later.
         areas, softness: where, and how softly, ordering cuts its mask.
         area_weight: price of a larger share of the image when it is chosen how much is shown.
         seed: of the noise.
-        batch_size: pairs learned together, see :func:`protomask.localizers.learning.learn_masks`; does not change the
+        batch_size: pairs learned together, see :func:`protomask.localizers.engine.learning.learn_masks`; does not change the
             result.
         precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
 

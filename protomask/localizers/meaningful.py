@@ -11,11 +11,11 @@ from torch import Tensor
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.masks import blurred, grid_shape, upsample
-from protomask.localizers.objective import either, probability
-from protomask.localizers.optimisers import Adam
-from protomask.localizers.speed import PRECISIONS, faster
+from protomask.localizers.engine.learning import Pairs, learn_masks
+from protomask.localizers.engine.masks import blurred, grid_shape, upsample
+from protomask.localizers.engine.objective import either, probability
+from protomask.localizers.engine.optimisers import Adam
+from protomask.localizers.engine.speed.folding import PRECISIONS, faster
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class MeaningfulPerturbation:
 
 @dataclass(frozen=True)
 class _Deletion:
-    """See :class:`protomask.localizers.learning.MaskProblem`."""
+    """See :class:`protomask.localizers.engine.learning.MaskProblem`."""
 
     settings: MeaningfulPerturbation
     explained: Explainable

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.learning import Pairs, learn_masks
-from protomask.localizers.masks import black, seeded_noise
-from protomask.localizers.objective import fall, probability
-from protomask.localizers.optimisers import RMSProp
-from protomask.localizers.speed import PRECISIONS, faster
+from protomask.localizers.engine.learning import Pairs, learn_masks
+from protomask.localizers.engine.masks import black, seeded_noise
+from protomask.localizers.engine.objective import fall, probability
+from protomask.localizers.engine.optimisers import RMSProp
+from protomask.localizers.engine.speed.folding import PRECISIONS, faster
 
 LIMIT = 10.0
 
@@ -115,7 +115,7 @@ class NeuroMask:
 
 @dataclass(frozen=True)
 class _Weights:
-    """See :class:`protomask.localizers.learning.MaskProblem`."""
+    """See :class:`protomask.localizers.engine.learning.MaskProblem`."""
 
     settings: NeuroMask
     explained: Explainable

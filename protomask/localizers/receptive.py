@@ -9,7 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask.errors import InputError
-from protomask.explainable import Explainable, frozen
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max
 
 

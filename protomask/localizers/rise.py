@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.errors import InputError
-from protomask.explainable import Explainable, frozen
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max, together
-from protomask.localizers.masks import grid_shape
-from protomask.localizers.speed import faster
+from protomask.localizers.engine.masks import grid_shape
+from protomask.localizers.engine.speed.folding import faster
 
 
 @dataclass(frozen=True)

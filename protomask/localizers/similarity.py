@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.errors import InputError
-from protomask.explainable import Explainable, frozen
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from protomask.errors import InputError
-from protomask.explainable import Explainable, frozen
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
 from protomask.localizers import Localizer
 from protomask.report import style
 from protomask.report.overlays import LEVEL

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from protomask.errors import InputError
-from protomask.explanation import PrototypePicture
+from protomask.explanations.records import PrototypePicture
 from protomask.report import style
 from protomask.report.overlays import LEVEL, crop
 from protomask.report.wording import localizer_label, number, percent, readable

@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from protomask.errors import InputError
-from protomask.explanation import Explanation, PrototypePicture
+from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.report import summary, verdict, views
 from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY

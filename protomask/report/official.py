@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from protomask.errors import InputError
-from protomask.explanation import PrototypePicture
+from protomask.explanations.records import PrototypePicture
 from protomask.localizers.similarity import percentile_box
 from protomask.report import style
 from protomask.report.overlays import LEVEL, crop

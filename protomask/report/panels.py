@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from protomask.errors import InputError
-from protomask.explanation import Explanation, Match
+from protomask.explanations.records import Explanation, Match
 from protomask.report import style
 from protomask.report.overlays import LEVEL
 from protomask.report.wording import localizer_label, number, percent, readable

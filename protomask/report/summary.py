@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from protomask.explanation import PrototypePicture
+from protomask.explanations.records import PrototypePicture
 from protomask.metrics.statistics import wilson
 from protomask.report.wording import count, duration, number, percent, readable
 

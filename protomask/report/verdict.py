@@ -166,7 +166,7 @@ def contest_tables(evaluation, a: str, b: str) -> list[dict]:
 
 
 def higher_is_better(metric: str) -> bool:
-    from protomask.metrics.catalogue import HIGHER_IS_BETTER
+    from protomask.evaluation.catalogue import HIGHER_IS_BETTER
 
     return HIGHER_IS_BETTER.get(metric, True)
 

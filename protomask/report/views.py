@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from protomask.explanation import Explanation, Inspection, Match, PrototypePicture
-from protomask.inspection import FLAGS
+from protomask.explanations.inspection import FLAGS
+from protomask.explanations.records import Explanation, Inspection, Match, PrototypePicture
 from protomask.localizers.base import min_max
 from protomask.report.encoding import QUALITY, photo_uri, picture, svg_path
 from protomask.report.overlays import LEVEL, disagreement

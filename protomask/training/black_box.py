@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from protomask.explainable import Prediction
 from protomask.labels import right_answers
+from protomask.prototype_network import Prediction
 from protomask.training.classification import classification_terms
 from protomask.training.prediction import performance
 from protomask.training.stages import Action, Epochs, TrainingSet

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.explainable import PrototypeNetwork, frozen
+from protomask.freezing import frozen
+from protomask.prototype_network import PrototypeNetwork
 from protomask.training.classification import classification_terms
 from protomask.training.costs import wrong_class_weights
 from protomask.training.loading import mix, ordered_batches

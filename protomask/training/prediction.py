@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from protomask import distributed
 from protomask.data import AnnotatedImages
-from protomask.explainable import frozen
+from protomask.freezing import frozen
 from protomask.labels import is_multi_label, positives, probabilities, right_answers
 from protomask.metrics import auroc, average_precision
 from protomask.training.stages import TrainingSet

@@ -12,7 +12,7 @@ from protomask.data import load_data
 from protomask.data.checking import check_data
 from protomask.errors import InputError
 from protomask.options import Options
-from protomask.run import read_options
+from protomask.run_folder import read_options
 
 FAST = settings(deadline=None, max_examples=40)
 # Lines that nearly fit are likelier to reach deep into a reader than noise.

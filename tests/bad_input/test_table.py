@@ -11,7 +11,7 @@ from protomask.data import Splits, checking
 from protomask.errors import InputError
 from tests.bad_input.kinds import KINDS
 from tests.bad_input.sets import MAKERS
-from tests.toy import ColourImages
+from tests.support.toy import ColourImages
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "bad-input.md"
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))

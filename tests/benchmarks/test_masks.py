@@ -17,7 +17,7 @@ from protomask.explainable import Classifier
 from protomask.localizers import MDM, GradCAM
 from protomask.localizers.mdm import FOR_CLASSES
 from protomask.metrics import average_drop, energy_pointing, insertion, kept_scores
-from tests.toy import ColourImages
+from tests.support.toy import ColourImages
 
 MODULES = ("masks", "methods", "steadiness", "subject", "tables", "throughput")
 

@@ -2,7 +2,7 @@
 
 from protomask.evaluation import Evaluation, Oracle, choose_pairs, choose_prototype_pairs, evaluate
 from tests.distributed.jobs import torchrun
-from tests.test_evaluation import Quadrants, TilesWithPoints
+from tests.evaluation.test_evaluate import Quadrants, TilesWithPoints
 
 SHARED = """
 import sys, torch

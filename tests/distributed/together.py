@@ -21,7 +21,7 @@ from protomask.training.stages import warm_up_cosine
 from protopnet import ProtoPNet
 from protopnet.losses import ProtoPNetLoss
 from protopnet.start import start_from_data
-from tests.toy import ColourImages, ToyBackbone
+from tests.support.toy import ColourImages, ToyBackbone
 
 
 def projection(folder: Path, batch_size: int = 5, same: bool = False) -> None:

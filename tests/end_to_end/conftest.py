@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from protomask.cli import main
-from protomask.run import Run
-from tests.toy import ColourImages
+from protomask.run_folder import RunFolder
+from tests.support.toy import ColourImages
 
 SMALL = [
     "--backbone",
@@ -52,4 +52,4 @@ def run(folder, tmp_path_factory):
     assert (
         main(["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--black-box"]) == 0
     )
-    return Run(output)
+    return RunFolder(output)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from protomask.cli import main
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from tests.distributed.jobs import kill_group
 from tests.end_to_end.conftest import SMALL
 
@@ -126,7 +126,7 @@ def test_project_and_report_can_be_done_again(run, capsys):
 
 def test_the_same_seed_gives_the_same_metrics(run, folder, tmp_path):
     assert main(["train", "--config", str(run / "config.json"), "--output", str(tmp_path / "again"), "--quiet"]) == 0
-    again = Run(tmp_path / "again").read("metrics.json")
+    again = RunFolder(tmp_path / "again").read("metrics.json")
     first = run.read("metrics.json")
     for metrics in (first, again):
         metrics.pop("seconds")
@@ -165,17 +165,17 @@ def test_an_interrupted_run_resumes(folder, tmp_path, number):
         kill_group(process)
     assert process.returncode == 130, errors
     assert "interrupted" in errors and "--resume" in errors and "Traceback" not in errors
-    done = len(Run(output).read("log.jsonl") or [])
+    done = len(RunFolder(output).read("log.jsonl") or [])
     resumed = subprocess.run([*words, "--resume"], capture_output=True, text=True, timeout=900)
     assert resumed.returncode == 0, resumed.stderr
-    rows = Run(output).read("log.jsonl")
+    rows = RunFolder(output).read("log.jsonl")
     epochs = {name: [row["epoch"] for row in rows if row["stage"] == name] for name in ("joint", "settle")}
     assert len(rows) > done and sum(map(len, epochs.values())) == 12
     assert all(found == list(range(1, len(found) + 1)) for found in epochs.values())
 
 
 def test_resuming_what_is_done_makes_only_what_is_missing(run, tmp_path, capsys):
-    copy = Run(tmp_path / "copy")
+    copy = RunFolder(tmp_path / "copy")
     shutil.copytree(run.folder, copy.folder)
     kept = {name: (copy / name).stat().st_mtime_ns for name in ("prototypes.json", "evaluation.json")}
     (copy / "report.html").unlink()

@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from protomask.cli import main
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
 def own(run, tmp_path_factory):
-    copy = Run(tmp_path_factory.mktemp("own") / "run")
+    copy = RunFolder(tmp_path_factory.mktemp("own") / "run")
     shutil.copytree(run.folder, copy.folder)
     assert main(["project", str(copy.folder), "--localizer", "mdm", "--quiet"]) == 0
     return copy

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from protomask.cli import main
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from tests.data.chestxray_folder import FINDINGS, write_chestxray
 
 SMALL = [
@@ -60,7 +60,7 @@ def run(request, xrays, tmp_path_factory):
         )
         == 0
     )
-    return Run(output)
+    return RunFolder(output)
 
 
 def test_metrics_are_told_per_finding(run):

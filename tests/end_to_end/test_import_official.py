@@ -9,7 +9,7 @@ import torch
 
 from protomask.cli import main
 from protomask.networks import load_network
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from tests.end_to_end.conftest import write_folder
 from tests.protopnet.official_files import Plain, save_whole
 
@@ -48,7 +48,7 @@ def imported(pictures, state, tmp_path_factory):
         )
         == 0
     )
-    return Run(output)
+    return RunFolder(output)
 
 
 def fails(capsys, words, *named):
@@ -112,7 +112,7 @@ def test_projecting_moves_prototypes_onto_patches(state, pictures, tmp_path):
         )
         == 0
     )
-    metrics = Run(output).read("metrics.json")["test_accuracy"]
+    metrics = RunFolder(output).read("metrics.json")["test_accuracy"]
     assert metrics["before_projection"] is not None and metrics["final"] == metrics["after_projection"]
     moved = load_network(output)
     again = tmp_path / "again"
@@ -142,9 +142,9 @@ def test_projecting_moves_prototypes_onto_patches(state, pictures, tmp_path):
         )
         == 0
     )
-    assert Run(again).read("log.jsonl")[0]["max_distance"] < 1e-3
+    assert RunFolder(again).read("log.jsonl")[0]["max_distance"] < 1e-3
     assert torch.equal(load_network(again).source_positions, moved.source_positions)
-    assert Run(again).read("metrics.json")["test_accuracy"]["final"] == metrics["final"]
+    assert RunFolder(again).read("metrics.json")["test_accuracy"]["final"] == metrics["final"]
 
 
 def test_classes_in_another_order(state, imported, pictures, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from tests.distributed.jobs import child_environment, kill_group
 from tests.end_to_end.conftest import SMALL
 
@@ -60,7 +60,7 @@ def starting(folder: Path, temporary: Path):
         process.stdout.close()
 
 
-def digest(run: Run) -> str:
+def digest(run: RunFolder) -> str:
     return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
 
 
@@ -68,7 +68,7 @@ def without_seconds(metrics: dict) -> dict:
     return {name: value for name, value in metrics.items() if name != "seconds"}
 
 
-def assert_same(run: Run, reference: Run) -> None:
+def assert_same(run: RunFolder, reference: RunFolder) -> None:
     assert digest(run) == digest(reference)
     found, expected = (other.read("metrics.json") for other in (run, reference))
     assert without_seconds(found) == without_seconds(expected) and found["seconds"].keys() == expected["seconds"].keys()
@@ -82,7 +82,7 @@ def assert_same(run: Run, reference: Run) -> None:
     assert not list(run.folder.rglob("*.part"))
 
 
-def place(run: Run) -> str:
+def place(run: RunFolder) -> str:
     """How far a killed run had come."""
     if not run.started:
         return "before the start"
@@ -101,18 +101,18 @@ def kill_and_resume(
     hits = []
     while True:
         moment = chance.uniform(0, seconds) if len(hits) < kills else None
-        resume = ["--resume"] if Run(output).started else []
+        resume = ["--resume"] if RunFolder(output).started else []
         code = starter.run(output, *resume, kill_after=moment)
         if code == 0:
             return hits
         assert code == -9, (code, hits, starter.said.read_text())
-        hits.append((moment, place(Run(output))))
+        hits.append((moment, place(RunFolder(output))))
 
 
-def reference_run(starter: Starter, output: Path, *more: str) -> tuple[Run, float]:
+def reference_run(starter: Starter, output: Path, *more: str) -> tuple[RunFolder, float]:
     begin = time.monotonic()
     assert starter.run(output, *more) == 0, starter.said.read_text()
-    return Run(output), time.monotonic() - begin
+    return RunFolder(output), time.monotonic() - begin
 
 
 def test_three_kills_and_the_same_weights(folder, tmp_path):
@@ -124,7 +124,7 @@ def test_three_kills_and_the_same_weights(folder, tmp_path):
                 break
             output = tmp_path / f"killed{number}"
             hits += kill_and_resume(starter, output, seconds, 3 - len(hits), chance)
-            assert_same(Run(output), reference)
+            assert_same(RunFolder(output), reference)
         assert len(hits) >= 3, hits
 
 
@@ -137,7 +137,7 @@ def test_twenty_kills_over_all_stages(folder, tmp_path, monkeypatch):
         for number in range(60):
             output = tmp_path / f"killed{number}"
             hits += kill_and_resume(starter, output, seconds, 4, chance)
-            assert_same(Run(output), reference)
+            assert_same(RunFolder(output), reference)
             if len(hits) >= 20 and len({where for _, where in hits}) >= 3:
                 break
         print(f"{len(hits)} kills in a run of {seconds:.1f} s: {hits}")

@@ -9,14 +9,14 @@ import torch
 
 from protomask.cli import main
 from protomask.networks import load_network
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from tests.end_to_end.conftest import SMALL
 
 
 @pytest.fixture(scope="module")
 def own(run, tmp_path_factory):
     """A copy, because other tests project the shared run again."""
-    copy = Run(tmp_path_factory.mktemp("own") / "run")
+    copy = RunFolder(tmp_path_factory.mktemp("own") / "run")
     shutil.copytree(run.folder, copy.folder)
     assert main(["project", str(copy.folder), "--localizer", "center", "--format", "svg", "--quiet"]) == 0
     return copy
@@ -35,7 +35,7 @@ def test_a_pruned_run_can_be_evaluated_explained_and_reported(own, folder, tmp_p
     assert main(["prune", str(own.folder), "--prototypes", "5, 0", "--output", str(tmp_path / "new"), "--quiet"]) == 0
     said = capsys.readouterr().err
     assert contents(own) == before
-    new = Run(tmp_path / "new")
+    new = RunFolder(tmp_path / "new")
     outcome = new.read("metrics.json")["pruned"]
     assert outcome["removed"] == [0, 5] and outcome["prototypes"] == 6
     scores = outcome["test_accuracy"]
@@ -102,14 +102,14 @@ def test_flagged_prototypes_go_but_every_class_keeps_one(own, tmp_path, capsys):
     for row in rows:
         row["flags"] = ["background"] if row["prototype"] in (0, 1, 3) else []
         row["outside"] = {"center": 0.9 if row["prototype"] == 0 else 0.8}
-    copy = Run(tmp_path / "flagged")
+    copy = RunFolder(tmp_path / "flagged")
     shutil.copytree(own.folder, copy.folder)
     copy.write("inspection.json", rows)
     assert main(["prune", str(copy.folder), "--flagged", "duplicate", "--quiet"]) == 0
     assert "nothing to remove" in capsys.readouterr().err and not (tmp_path / "flagged-pruned").exists()
     assert main(["prune", str(copy.folder), "--quiet"]) == 0
     assert "every prototype of class colour 0 is flagged; 1," in capsys.readouterr().err
-    assert Run(tmp_path / "flagged-pruned").read("metrics.json")["pruned"]["removed"] == [0, 3]
+    assert RunFolder(tmp_path / "flagged-pruned").read("metrics.json")["pruned"]["removed"] == [0, 3]
 
 
 @pytest.mark.parametrize(

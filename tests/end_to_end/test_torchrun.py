@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from protomask.cli import main
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from tests.distributed.jobs import child_environment, kill_group
 from tests.end_to_end.conftest import SMALL
 
@@ -75,12 +75,12 @@ def test_a_killed_process_ends_the_job_and_one_goes_on(folder, tmp_path):
         "process 0 of 2 stops because another process of the job ended" in errors or "protomask: interrupted" in errors
     ), errors
     assert errors.count("protomask: run folder") == 1
-    rows = len(Run(output).read("log.jsonl"))
+    rows = len(RunFolder(output).read("log.jsonl"))
     assert not (output / "model.safetensors").exists() and rows < 30
     assert main([*longer, "--resume"]) == 0
-    rows = Run(output).read("log.jsonl")
+    rows = RunFolder(output).read("log.jsonl")
     epochs = {name: [row["epoch"] for row in rows if row["stage"] == name] for name in ("joint", "settle")}
     assert sum(map(len, epochs.values())) == 30 and all(
         found == list(range(1, len(found) + 1)) for found in epochs.values()
     )
-    assert {"pictures", "evaluation", "report"} <= set(Run(output).read("metrics.json")["seconds"])
+    assert {"pictures", "evaluation", "report"} <= set(RunFolder(output).read("metrics.json")["seconds"])

@@ -1,7 +1,7 @@
 import torch
 
 from protomask.localizers.baselines import CenterMap, RandomMap
-from tests.localizers.toys import Network, pairs
+from tests.support.scores import Network, pairs
 
 
 def test_random_depends_on_image_index_and_seed_alone():

@@ -12,8 +12,8 @@ from protomask.localizers import GradCAM, ScoreCAM
 from protomask.localizers.base import min_max
 from protomask.localizers.layers import find_layer
 from protopnet.model import ProtoPNet
-from tests.localizers.toys import Network, Region, pairs
-from tests.toy import ToyBackbone
+from tests.support.scores import Network, Region, pairs
+from tests.support.toy import ToyBackbone
 from xprotonet.model import XProtoNet
 
 BOTH = [GradCAM(), ScoreCAM()]

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.explainable import frozen
+from protomask.freezing import frozen
 from protomask.localizers import IntegratedGradients, Occlusion, SmoothGrad, get_localizer
 from protomask.localizers.base import min_max
-from tests.localizers.toys import Linear, Network, Region, pairs
+from tests.support.scores import Linear, Network, Region, pairs
 
 attr = pytest.importorskip("captum.attr")
 QUICK = [

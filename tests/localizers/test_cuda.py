@@ -5,10 +5,10 @@ import torch
 
 from protomask.explainable import Classifier
 from protomask.localizers import MDM, ExtremalPerturbation, get_localizer
-from protomask.localizers.masks import background
-from protomask.localizers.speed import faster
+from protomask.localizers.engine.masks import background
+from protomask.localizers.engine.speed.folding import faster
 from tests.localizers.test_every_mask import METHODS
-from tests.localizers.toys import Network, pairs
+from tests.support.scores import Network, pairs
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 LEARNED = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

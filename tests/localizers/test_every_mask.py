@@ -8,7 +8,7 @@ import torch
 
 from protomask.explainable import Classifier
 from protomask.localizers import HDM, MDM, ExtremalPerturbation, MeaningfulPerturbation, NeuroMask
-from tests.localizers.toys import Constant, Network, pairs
+from tests.support.scores import Constant, Network, pairs
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 METHODS = {

@@ -6,7 +6,7 @@ import torch
 from protomask.errors import InputError
 from protomask.localizers import ExtremalPerturbation
 from protomask.localizers.extremal import smooth_maximum
-from tests.localizers.toys import Network, Region, pairs
+from tests.support.scores import Network, Region, pairs
 
 
 def test_the_mask_takes_the_area_and_keeps_the_evidence():

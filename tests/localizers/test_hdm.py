@@ -4,8 +4,8 @@ import torch
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import HDM
-from protomask.localizers.order import SUFFICIENT, before
-from tests.localizers.toys import Both, Linear, Network, Region, pairs
+from protomask.localizers.engine.order import SUFFICIENT, before
+from tests.support.scores import Both, Linear, Network, Region, pairs
 
 QUICK = HDM(
     benchmark_sizes=(4, 8),

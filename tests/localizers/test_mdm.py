@@ -4,9 +4,9 @@ import torch
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import MDM
-from protomask.localizers.masks import background
+from protomask.localizers.engine.masks import background
 from protomask.localizers.mdm import FOR_CLASSES, FOR_OTHERS
-from tests.localizers.toys import Linear, Network, Region, pairs
+from tests.support.scores import Linear, Network, Region, pairs
 
 QUICK = MDM(
     sizes=(4, 8),

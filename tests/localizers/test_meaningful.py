@@ -5,8 +5,8 @@ from torch import nn
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import MeaningfulPerturbation
-from protomask.localizers.masks import blurred
-from tests.localizers.toys import Network, Region, pairs
+from protomask.localizers.engine.masks import blurred
+from tests.support.scores import Network, Region, pairs
 
 
 def test_what_it_marks_is_the_evidence():

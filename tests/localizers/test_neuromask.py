@@ -6,9 +6,9 @@ from torch.nn import functional as F
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import NeuroMask
-from protomask.localizers.masks import seeded_noise
+from protomask.localizers.engine.masks import seeded_noise
 from protomask.localizers.neuromask import high_pass
-from tests.localizers.toys import Network, Region, pairs
+from tests.support.scores import Network, Region, pairs
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 

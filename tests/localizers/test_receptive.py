@@ -9,7 +9,7 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import ReceptiveField
 from protomask.localizers.base import min_max
-from tests.localizers.toys import Network, pairs
+from tests.support.scores import Network, pairs
 
 
 class Cells(nn.Module):

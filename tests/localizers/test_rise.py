@@ -4,7 +4,7 @@ import torch
 from protomask.errors import InputError
 from protomask.localizers import RISE
 from protomask.localizers.base import min_max
-from tests.localizers.toys import Constant, Linear, Network, Region, pairs
+from tests.support.scores import Constant, Linear, Network, Region, pairs
 
 
 def test_it_is_the_mean_score_given_that_a_pixel_shows():

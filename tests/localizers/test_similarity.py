@@ -5,7 +5,7 @@ import torch
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers.similarity import Similarity, percentile_box
-from tests.localizers.toys import Network, pairs
+from tests.support.scores import Network, pairs
 
 
 def test_peak_of_the_map_is_where_the_feature_map_peaks():

@@ -91,7 +91,7 @@ def test_tensors_are_those_that_torch_reads(tmp_path, legacy):
         "parameter": torch.nn.Parameter(base.float()),
     }
     torch.save(saved, tmp_path / "x.pth", _use_new_zipfile_serialization=not legacy)
-    from protopnet.torch_files import TorchFile
+    from protomask.importing.torch_files import TorchFile
 
     file = TorchFile(tmp_path / "x.pth")
     expected = torch.load(tmp_path / "x.pth", weights_only=True)

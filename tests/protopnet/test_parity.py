@@ -10,7 +10,7 @@ from protomask.training.costs import cluster_cost, separation_cost, wrong_class_
 from protopnet import ProtoPNet
 from protopnet.losses import ProtoPNetLoss
 from protopnet.prototypes import cosines, squared_distances
-from tests.toy import ToyBackbone
+from tests.support.toy import ToyBackbone
 
 
 def network(similarity, patch=1, classes=3, per_class=2):

@@ -9,7 +9,7 @@ import torch
 
 from protomask.evaluation.pairs import Pairs
 from protomask.evaluation.results import Evaluation
-from protomask.explanation import Explanation, Inspection, Match, Neighbour, PrototypePicture, PrototypeRecord
+from protomask.explanations.records import Explanation, Inspection, Match, Neighbour, PrototypePicture, PrototypeRecord
 
 SIDE = 64
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from protomask.metrics.catalogue import METRICS as KNOWN
+from protomask.evaluation.catalogue import METRICS as KNOWN
 from protomask.report import wording
 from protomask.report.encoding import whereabouts
 from protomask.report.series import curve_line, staggered, ticks, training_lines

@@ -17,13 +17,13 @@ import resource, sys, torch
 from pathlib import Path
 from protomask.errors import InputError
 from protomask.networks import save_network
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from protomask.training.checkpoint import load_checkpoint, save_checkpoint
-from tests.toy import ColourImages, ToyBackbone
+from tests.support.toy import ColourImages, ToyBackbone
 from protopnet import ProtoPNet
 folder = Path(sys.argv[1])
 network = ProtoPNet(ToyBackbone(), ("a", "b"), image_size=16, channels=64)
-run = Run(folder)
+run = RunFolder(folder)
 save_checkpoint(folder / "state.pt", {"step": 1, "weights": torch.ones(10)})
 save_network(network, "protopnet", folder)
 run.write("metrics.json", {"seconds": 1})

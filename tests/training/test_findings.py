@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 
 from protomask.data import AnnotatedImages
 from protomask.evaluation import choose_pairs
-from protomask.explaining import explain, picture_prototypes
+from protomask.explanations.predictions import explain, picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet, performance, train
@@ -19,7 +19,7 @@ from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import Epochs, bias_rate, warm_up_cosine
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
-from tests.toy import ToyBackbone
+from tests.support.toy import ToyBackbone
 from xprotonet import XProtoNet
 from xprotonet.losses import XProtoNetLoss
 

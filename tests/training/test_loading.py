@@ -5,7 +5,7 @@ import torch
 
 from protomask import distributed
 from protomask.training.loading import SeededLoader, mix, ordered_batches, own_part, shuffled_batches
-from tests.toy import ColourImages
+from tests.support.toy import ColourImages
 
 
 def noisy(count=6):

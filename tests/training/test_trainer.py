@@ -9,7 +9,7 @@ from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import steps, warm_up_cosine
 from protopnet import ProtoPNet
 from protopnet.losses import ProtoPNetLoss
-from tests.toy import ColourImages, ToyBackbone
+from tests.support.toy import ColourImages, ToyBackbone
 
 RATES = {"backbone": 1e-2, "add_on": 1e-2, "prototypes": 1e-2}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from protomask.cli import main
-from protomask.run import Run
+from protomask.run_folder import RunFolder
 from tests.end_to_end.conftest import SMALL, write_folder
 
 
@@ -34,7 +34,7 @@ def run(pictures, tmp_path_factory):
         )
         == 0
     )
-    return Run(output)
+    return RunFolder(output)
 
 
 def test_a_run_leaves_prototypes_evaluation_and_report(run):
@@ -71,7 +71,7 @@ def test_options_that_xprotonet_lacks_end_in_one_line(tmp_path, capsys):
 
 
 def test_a_run_can_be_pruned(run, tmp_path):
-    new = Run(tmp_path / "pruned")
+    new = RunFolder(tmp_path / "pruned")
     assert main(["prune", str(run.folder), "--prototypes", "0,3", "--output", str(new.folder), "--quiet"]) == 0
     assert new.read("metrics.json")["pruned"]["removed"] == [0, 3] and len(new.read("prototypes.json")) == 4
     assert (

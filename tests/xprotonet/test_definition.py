@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from protomask.errors import InputError
-from tests.toy import ToyBackbone
+from tests.support.toy import ToyBackbone
 from xprotonet import XProtoNet
 from xprotonet.pooling import cosine_distances, pool
 

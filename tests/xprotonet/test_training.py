@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from protomask.explaining import explain, picture_prototypes
-from protomask.explanation import PrototypeRecord
+from protomask.explanations.predictions import explain, picture_prototypes
+from protomask.explanations.records import PrototypeRecord
 from protomask.localizers import get_localizer
 from protomask.networks import get_network, load_network, save_network
 from protomask.options import Options
@@ -15,7 +15,7 @@ from protomask.report import prototype_gallery
 from protomask.training import Action, Epochs, TrainingSet, accuracy, train
 from protomask.training.black_box import black_box_stages
 from protomask.training.stages import warm_up_cosine
-from tests.toy import ColourImages, ToyBackbone
+from tests.support.toy import ColourImages, ToyBackbone
 from xprotonet import XProtoNet, recipe
 from xprotonet.losses import XProtoNetLoss
 from xprotonet.pooling import pool

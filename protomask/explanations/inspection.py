@@ -1,0 +1,197 @@
+"""Are the prototypes any good? Which other images each is found in, and which are duplicates or background.
+
+The definitions are this project's own, but for the purity, which is the usual one of ranked images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from protomask.data import AnnotatedImages, collate
+from protomask.explanations.records import Inspection, Neighbour, PrototypePicture
+from protomask.freezing import frozen
+from protomask.labels import has_class
+from protomask.prototype_network import PrototypeNetwork
+from protomask.training.stages import TrainingSet
+
+FLAGS = ("background", "duplicate")
+ACTIVE = 0.8
+"""An image activates a prototype if it is at least this many times as similar to it as the prototype's own source
+image."""
+RANKED = 10
+"""Purity is taken over this many test images (fewer where the class has fewer)."""
+NEAREST = 5
+"""Test images that are kept as neighbours of each prototype."""
+OUTSIDE = 0.5
+"""A prototype is background if more than this share of its map lies outside the object."""
+SAME = 0.02
+"""Prototypes of a class are duplicates if their squared distance is at most this share of the mean over all pairs."""
+
+
+def inspect_prototypes(
+    network: PrototypeNetwork,
+    pictures: Sequence[PrototypePicture],
+    plain: AnnotatedImages,
+    test: AnnotatedImages,
+    setup: TrainingSet,
+) -> list[Inspection]:
+    """One :class:`Inspection` per prototype, in order.
+
+    ``background``: more than ``OUTSIDE`` of the first localizer's map on the source image lies outside the object,
+    where a mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`. One
+    forward pass over ``test``; memory (N, P) float32.
+
+    Args:
+        network: projected, on ``setup.device``.
+        pictures: of every prototype, in order.
+        plain: the training images that it was projected to, with the evaluation transform.
+        test: images that had no part in training, with the evaluation transform.
+        setup: batches and machine.
+    """
+    similarities = similarities_to(network, test, setup)
+    own = has_class(test.labels, network.prototype_classes.cpu())
+    outside = shares_outside(pictures, plain, network.source_positions.tolist())
+    found = []
+    for prototype, (picture, twin) in enumerate(zip(pictures, twins(network))):
+        column, mine = similarities[:, prototype], own[:, prototype]
+        order = column.argsort(descending=True, stable=True).tolist()
+        ranked = min(RANKED, int(mine.sum()))
+        shares = outside[prototype]
+        flags = [
+            flag
+            for flag, holds in (
+                ("background", next(iter(shares.values()), 0.0) > OUTSIDE),
+                ("duplicate", twin is not None),
+            )
+            if holds
+        ]
+        found.append(
+            Inspection(
+                prototype=prototype,
+                activated=int((column >= ACTIVE * picture.record.similarity).sum()) if len(test) else None,
+                images=len(test),
+                purity=mine[order[:ranked]].double().mean().item() if ranked else None,
+                ranked=ranked,
+                nearest=tuple(
+                    Neighbour(
+                        test.names[place], place, class_names(test, place), bool(mine[place]), column[place].item()
+                    )
+                    for place in order[:NEAREST]
+                ),
+                outside=shares,
+                twin=twin,
+                flags=tuple(flags),
+            )
+        )
+    return found
+
+
+def similarities_to(network: PrototypeNetwork, data: AnnotatedImages, setup: TrainingSet) -> Tensor:
+    """(N, P) similarities of all images of ``data``, on the CPU."""
+    found = [torch.zeros(0, network.prototype_count)]
+    with frozen(network), torch.inference_mode(), setup.autocast():
+        for batch in tqdm(setup.loader(data), desc="neighbours", leave=False, disable=not setup.progress):
+            images = batch["images"].to(setup.device, memory_format=torch.channels_last)
+            found.append(network(images).similarities.float().cpu())
+    return torch.cat(found)
+
+
+def class_names(data: AnnotatedImages, position: int) -> str:
+    """The class of an image, or its findings."""
+    truth = data.truth(position)
+    return truth if isinstance(truth, str) else ", ".join(truth)
+
+
+def shares_outside(
+    pictures: Sequence[PrototypePicture], plain: AnnotatedImages, positions: Sequence[int]
+) -> list[dict[str, float]]:
+    """Per prototype and localizer, the share of the map's sum outside the object; empty where the object is not known.
+
+    The object is the mask where the data have one, else the boxes; an empty mask and boxes that cover nearly all of the
+    image (cropped data) tell nothing.
+    """
+    return [
+        {}
+        if (region := object_region(plain[position])) is None
+        else {name: _share(saliency, ~region) for name, saliency in picture.maps.items()}
+        for picture, position in zip(pictures, positions)
+    ]
+
+
+def object_region(sample: Mapping) -> np.ndarray | None:
+    """(H, W) bool, the object of a transformed sample; None where it is not known."""
+    height, width = sample["image"].shape[-2:]
+    if "mask" in sample:
+        region = sample["mask"].as_subclass(Tensor)[0].bool().numpy()
+    else:
+        region = np.zeros((height, width), bool)
+        for x0, y0, x1, y1 in sample["boxes"].as_subclass(Tensor).round().long().tolist():
+            region[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+    return region if 0 < region.mean() < 0.95 else None
+
+
+def _share(saliency: np.ndarray, region: np.ndarray) -> float:
+    total = float(saliency.sum())
+    return float((saliency * region).sum() / total) if total > 0 else 0.0
+
+
+def twins(network: PrototypeNetwork) -> list[int | None]:
+    """For each prototype the one of the same class that makes it superfluous, or None.
+
+    Two are the same if their squared distance (of unit vectors, where the network compares by cosine) is at most
+    ``SAME`` times its mean over all pairs; it is 0 if they were projected to the same patch. Of a group of them the one
+    with the greatest weight to its class is nobody's duplicate.
+    """
+    vectors = network.prototypes.detach().cpu().double().flatten(1)
+    if getattr(network, "similarity_kind", "cosine") == "cosine":
+        vectors = F.normalize(vectors, dim=1)
+    count = len(vectors)
+    distances = torch.cdist(vectors, vectors).square()
+    near = distances <= SAME * distances.sum() / max(count * (count - 1), 1)
+    classes = network.prototype_classes.cpu()
+    near &= classes[:, None] == classes
+    weights = network.last_layer.weight.detach().cpu()[classes, torch.arange(count)]
+    found: list[int | None] = [None] * count
+    kept: list[int] = []
+    for prototype in weights.argsort(descending=True, stable=True).tolist():
+        found[prototype] = next((other for other in kept if near[prototype, other]), None)
+        if found[prototype] is None:
+            kept.append(prototype)
+    return found
+
+
+def nearest_maps(
+    network: PrototypeNetwork, inspections: Sequence[Inspection], test: AnnotatedImages, setup: TrainingSet
+) -> np.ndarray:
+    """Similarity maps of every prototype on its nearest test images, (P, K, h, w) float32, each divided by its maximum.
+
+    An image that several prototypes share goes through the network once.
+    """
+    wanted: dict[int, list[tuple[int, int]]] = {}
+    for each in inspections:
+        for rank, neighbour in enumerate(each.nearest):
+            wanted.setdefault(neighbour.position, []).append((each.prototype, rank))
+    most = max((len(each.nearest) for each in inspections), default=0)
+    maps, positions = None, sorted(wanted)
+    with frozen(network), torch.inference_mode():
+        for start in tqdm(
+            range(0, len(positions), setup.batch_size), desc="neighbours' maps", leave=False, disable=not setup.progress
+        ):
+            some = positions[start : start + setup.batch_size]
+            images = collate([test[position] for position in some])["images"].to(
+                setup.device, memory_format=torch.channels_last
+            )
+            found = network.similarity_maps(images).float().cpu().numpy()
+            if maps is None:
+                maps = np.zeros((len(inspections), most, *found.shape[2:]), np.float32)
+            for place, position in enumerate(some):
+                for prototype, rank in wanted[position]:
+                    chosen = np.maximum(found[place, prototype], 0)
+                    maps[prototype, rank] = chosen / max(float(chosen.max()), 1e-12)
+    return np.zeros((len(inspections), 0, 1, 1), np.float32) if maps is None else maps

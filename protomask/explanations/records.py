@@ -1,0 +1,214 @@
+"""Explanations as records: which prototypes spoke, how strongly, and where they looked.
+
+:mod:`protomask.explanations.predictions` fills them, :mod:`protomask.report` draws them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class PrototypeRecord:
+    """One prototype after projection, as ``prototypes.json`` keeps it."""
+
+    prototype: int
+    class_name: str
+    source: str
+    """name of the training image that it was projected to"""
+    location: tuple[int, int]
+    """row and column on the feature map"""
+    similarity: float
+    """similarity to its source image"""
+    patch_box: Box
+    """x0, y0, x1, y1 in pixels of the network's input, end-exclusive: the feature-map cells of the patch"""
+    weight: float
+    """last-layer weight to its own class"""
+    boxes: dict[str, Box] = field(default_factory=dict)
+    """per localizer: the box around the 95th percentile of its map, or around what reaches its level"""
+    levels: dict[str, float] = field(default_factory=dict)
+    """localizer to the share of a map's maximum at which its published picture is outlined, where there is such a
+    rule"""
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict) -> PrototypeRecord:
+        row = dict(row, location=tuple(row["location"]), patch_box=tuple(row["patch_box"]))
+        row["boxes"] = {name: tuple(box) for name, box in row["boxes"].items()}
+        return cls(**row)
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A test image that is among the most similar to a prototype."""
+
+    name: str
+    position: int
+    """in the test images"""
+    class_name: str
+    own: bool
+    """whether it is of the prototype's class"""
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What can be said against a prototype, and which other images it is found in; as ``inspection.json`` keeps it.
+
+    :func:`protomask.explanations.inspection.inspect_prototypes` fills it.
+    """
+
+    prototype: int
+    activated: int | None
+    """test images that are at least ``ACTIVE`` times as similar to it as its own source image; None without test
+    images"""
+    images: int
+    """test images that were looked at"""
+    purity: float | None
+    """share of its class among the ``ranked`` most similar test images, in [0, 1]"""
+    ranked: int
+    nearest: tuple[Neighbour, ...] = ()
+    """the most similar test images, best first"""
+    outside: dict[str, float] = field(default_factory=dict)
+    """per localizer: share of the map's sum outside the object in the source image; empty where the object is not
+    known"""
+    twin: int | None = None
+    """another prototype of its class that is nearly the same and has the greater weight"""
+    flags: tuple[str, ...] = ()
+    """of ``FLAGS``"""
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict) -> Inspection:
+        return cls(
+            **{**row, "nearest": tuple(Neighbour(**each) for each in row["nearest"]), "flags": tuple(row["flags"])}
+        )
+
+
+@dataclass(frozen=True)
+class PrototypePicture:
+    """A prototype's source image with the maps of its localizers."""
+
+    record: PrototypeRecord
+    image: np.ndarray
+    """(H, W, 3) uint8, the training image at the network's input size"""
+    maps: dict[str, np.ndarray]
+    """localizer name to (H, W) float32 in [0, 1]"""
+    inspection: Inspection | None = None
+
+
+@dataclass(frozen=True)
+class Match:
+    """One line of "this looks like that": a prototype and its share of a class's logit."""
+
+    prototype: PrototypePicture
+    similarity: float
+    weight: float
+    points: float
+    """similarity * weight"""
+    maps: dict[str, np.ndarray]
+    """localizer name to (H, W) float32 in [0, 1], on the explained image"""
+
+    def text(self) -> str:
+        record = self.prototype.record
+        return (
+            f"prototype {record.prototype} ({record.class_name}, from {record.source}): "
+            f"similarity {self.similarity:.3f} x weight {self.weight:.3f} = {self.points:.3f} points"
+        )
+
+    def to_json(self) -> dict:
+        record = self.prototype.record
+        return {
+            "prototype": record.prototype,
+            "class": record.class_name,
+            "source": record.source,
+            "similarity": self.similarity,
+            "weight": self.weight,
+            "points": self.points,
+        }
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the network gave an image its class; ``sum(points) + other_points == logit``.
+
+    And what speaks against it: the same sum for the runner-up, ``sum(counter points) + counter_other_points ==
+    runner_up_logit``. Logits have no zero of their own; what decides is which of the two is larger, and by how much.
+
+    With several findings per image each finding is a question of its own: ``finding`` is the one that the points speak
+    for, ``predicted`` and ``true_class`` are it or "no " with it, ``runner_up`` is the other answer, whose logit is 0.
+    """
+
+    name: str
+    image: np.ndarray
+    """(H, W, 3) uint8 at the network's input size"""
+    true_class: str | None
+    predicted: str
+    probability: float
+    logit: float
+    matches: tuple[Match, ...]
+    """strongest first, for the predicted class"""
+    other_points: float
+    """points of every prototype that is not shown, and the bias"""
+    runner_up: str
+    runner_up_logit: float
+    other_own_points: float = 0.0
+    """the part of ``other_points`` that comes from prototypes of the predicted class"""
+    counter: tuple[Match, ...] = ()
+    """strongest first, for the runner-up: their weights and points are those for that class"""
+    counter_other_points: float = 0.0
+    against: tuple[Match, ...] = ()
+    """the prototypes that cost the predicted class most, largest loss first; part of ``other_points``, without maps"""
+    finding: str | None = None
+    bias: float = 0.0
+    """points that a finding starts with; 0 for one class per image"""
+
+    @property
+    def subject(self) -> str:
+        """The class or finding that the points speak for."""
+        return self.finding or self.predicted
+
+    def text(self) -> str:
+        """The reasoning in words, one line per prototype."""
+        of, truth = (f" of {self.finding}", "truly") if self.finding else ("", "true class")
+        lines = [
+            f"{self.name}: {self.predicted} (probability{of} {self.probability:.2f}"
+            + (f"; {truth} {self.true_class}" if self.true_class is not None else "")
+            + ")"
+        ]
+        lines += [f"  looks like {match.text()}" for match in self.matches]
+        lines.append(
+            f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from those of {self.subject}"
+        )
+        if self.finding:
+            lines.append(f"  {self.finding} starts with: {self.bias:.3f} points")
+        lines += [f"    most against it: {match.text()}" for match in self.against]
+        lines.append(f"  together: {self.logit:.3f} points; next is {self.runner_up} with {self.runner_up_logit:.3f}")
+        lines += [f"  for {self.runner_up}: {match.text()}" for match in self.counter]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict:
+        """Numbers and names, without pictures."""
+        return {
+            "name": self.name,
+            "true_class": self.true_class,
+            "predicted": self.predicted,
+            "probability": self.probability,
+            "logit": self.logit,
+            "other_points": self.other_points,
+            "other_own_points": self.other_own_points,
+            "runner_up": self.runner_up,
+            "runner_up_logit": self.runner_up_logit,
+            "counter_other_points": self.counter_other_points,
+            "finding": self.finding,
+            "bias": self.bias,
+            **{name: [match.to_json() for match in getattr(self, name)] for name in ("matches", "against", "counter")},
+        }

@@ -1,0 +1,47 @@
+"""A model at rest: evaluation mode and no gradients of parameters while it is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+def held_modules(explained: object) -> list[nn.Module]:
+    """Every root module that ``explained`` is or holds, directly or through another explainable that it wraps."""
+    found, seen, left = [], set(), [explained]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            found.append(value)
+        elif value is explained or callable(getattr(value, "score", None)):
+            left += vars(value).values() if hasattr(value, "__dict__") else ()
+            left.append(getattr(getattr(value, "score", None), "__self__", None))
+    return found
+
+
+@contextmanager
+def frozen(explained: object) -> Iterator[None]:
+    """Evaluation mode and parameters without gradient for every module that ``explained`` is or holds in an attribute.
+
+    On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as
+    before.
+    """
+    roots = held_modules(explained)
+    modes = [(module, module.training) for root in roots for module in root.modules()]
+    gradients = [(parameter, parameter.requires_grad) for root in roots for parameter in root.parameters()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        for parameter, _ in gradients:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, needs in gradients:
+            parameter.requires_grad_(needs)

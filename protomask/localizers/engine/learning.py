@@ -1,0 +1,300 @@
+"""The one optimisation loop behind every learned mask, batched over (image, index) pairs.
+
+A method declares a :class:`MaskProblem`: which parameters make a mask, how the mask perturbs the image, what is to be
+small. :func:`learn_masks` does the rest for all of them. Pairs never interact: the loop minimises the sum of their
+losses, and every tensor, the optimiser's state included, has the pair as its first dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from protomask.errors import InputError
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
+from protomask.localizers.base import check_pairs, together
+from protomask.localizers.engine.optimisers import Adam, Optimiser
+from protomask.localizers.engine.speed.graphs import scores_and_gradients
+from protomask.localizers.engine.speed.heap import kept_memory
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class Pairs:
+    """The B pairs that are being optimised together; the first dimension of every tensor is the pair."""
+
+    images: Tensor
+    """(B, 3, H, W), channels last"""
+    index: Tensor
+    """(B,) long"""
+    score: Tensor
+    """(B,) score of the whole image; 0 where it is not finite"""
+    position: Tensor
+    """(B,) long: each pair's place in the call, to look up what the method holds per pair"""
+    step: Tensor
+    """(B,) long: steps made so far; always on the CPU, so that no schedule ever waits for an accelerator"""
+    learned: Tensors = field(default_factory=dict)
+    """what the optimiser moves; the method fills it in ``begin``"""
+    fixed: Tensors = field(default_factory=dict)
+    """whatever else the method keeps per pair: backgrounds, masks of an earlier stage, running means"""
+    moments: Tensors = field(default_factory=dict)
+    """the loop's own: the optimiser's state and the least loss so far"""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return tuple(self.images.shape[-2:])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def select(self, chosen: Tensor) -> Pairs:
+        """The pairs where ``chosen`` (B,), on the CPU, is true."""
+        return self._map(lambda tensor, _: tensor[chosen], self)
+
+    def join(self, other: Pairs) -> Pairs:
+        """These pairs, then ``other``."""
+        return self._map(lambda one, two: torch.cat([one, two]), other)
+
+    def _map(self, function, other: Pairs) -> Pairs:
+        changed = {}
+        for name, value in vars(self).items():
+            beside = getattr(other, name)
+            changed[name] = (
+                {key: function(value[key], beside[key]) for key in value}
+                if isinstance(value, dict)
+                else function(value, beside)
+            )
+        return replace(self, **changed)
+
+
+class MaskProblem(Protocol):
+    """What one method declares. B pairs, V perturbed views of each; all results per pair, none may mix pairs."""
+
+    def begin(self, pairs: Pairs) -> None:
+        """Fill ``pairs.learned``, and ``pairs.fixed`` as needed, for pairs that enter the loop."""
+        ...
+
+    def mask(self, pairs: Pairs) -> Tensor:
+        """(B, 1, H, W) in [0, 1], differentiable in ``pairs.learned``; 1 shows the image."""
+        ...
+
+    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
+        """V perturbed images, (B, 3, H, W) each; each costs one forward-backward pass per pair and step."""
+        ...
+
+    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
+        """(B,) from the views' ``scores`` (V, B); ``pairs.step`` is there for schedules."""
+        ...
+
+    def after_step(self, pairs: Pairs) -> None:
+        """Called without gradient after each step: keep ``pairs.learned`` in bounds (in place), update
+        ``pairs.fixed``."""
+        ...
+
+    def result(self, pairs: Pairs) -> Tensor:
+        """What is wanted of pairs that leave the loop, (B, ...); called without gradient."""
+        ...
+
+
+class Learned(NamedTuple):
+    """What the loop gives back for N pairs, in the order of the call."""
+
+    result: Tensor
+    """(N, ...), the method's ``result``"""
+    loss: Tensor
+    """(N,) least loss of each pair"""
+    steps: Tensor
+    """(N,) long: steps made"""
+
+
+def learn_masks(
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    problem: MaskProblem,
+    *,
+    steps: int,
+    optimiser: Optimiser = Adam(),
+    batch_size: int | None = None,
+    tolerance: float | None = None,
+    patience: int = 5,
+    progress: bool = False,
+    description: str = "masks",
+) -> Learned:
+    """Minimise ``problem.loss`` for every pair.
+
+    Works under ``no_grad`` and ``inference_mode``, too. The model is in evaluation mode meanwhile and left as it was;
+    no gradient reaches its parameters. Where a gradient is not finite, it counts as zero.
+
+    Args:
+        explained: gives the scores; only ``score`` is used.
+        images: (N, 3, H, W), normalised.
+        index: (N,) integers.
+        problem: the method.
+        steps: at most this many for each pair.
+        optimiser: how a gradient becomes a step.
+        batch_size: pairs optimised together, and images in the network at once, at most; None: as fits
+            (:func:`protomask.localizers.base.together`). Halved, and halved again, while an accelerator has not enough
+            memory. Does not change the result, but for rounding.
+        tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
+            place goes to the next waiting pair. None: never.
+        patience: see ``tolerance``.
+        progress: a bar on standard error.
+        description: of the bar.
+
+    Raises:
+        InputError: images, index or scores of the wrong shape, or a score that does not depend on the image
+            differentiably.
+    """
+    check_pairs(images, index)
+    batch_size = together(batch_size, images)
+    if steps < 1 or batch_size < 1:
+        raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
+    results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    count, entered, active, waiting = len(index), 0, None, []
+    with (
+        _learning(explained, images.device),
+        tqdm(total=count, desc=description, unit="map", disable=not progress) as bar,
+    ):
+        while entered < count or active is not None or waiting:
+            try:
+                room = batch_size - (0 if active is None else len(active))
+                if room > 0 and (waiting or entered < count):
+                    if waiting:
+                        new = waiting.pop()
+                    else:
+                        new = _enter(
+                            explained, images, index, problem, optimiser, range(entered, min(entered + room, count))
+                        )
+                        entered += len(new)
+                    active = new if active is None else active.join(new)
+                if len(active) > batch_size:
+                    stays = torch.arange(len(active)) < batch_size
+                    waiting.append(active.select(~stays))
+                    active = active.select(stays)
+                _step(explained, problem, optimiser, active, tolerance, batch_size)
+            except torch.OutOfMemoryError:
+                # Nothing has changed yet: a step changes its pairs only once their gradients are there.
+                if batch_size == 1:
+                    raise
+                batch_size //= 2
+                continue
+            ended = active.step >= steps
+            if tolerance is not None:
+                ended |= (active.moments["stale"] >= patience).cpu()
+            if ended.any():
+                with torch.no_grad():
+                    done = active.select(ended)
+                    results.append((done.position, problem.result(done).detach(), done.moments["least"], done.step))
+                    active = None if ended.all() else active.select(~ended)
+                bar.update(len(done))
+    if not results:
+        raise InputError("there are no images to explain; give at least one")
+    position, *rest = (torch.cat(column) for column in zip(*results))
+    order = position.argsort()
+    return Learned(*(column.to(images.device)[order] for column in rest))
+
+
+@contextmanager
+def _learning(explained: Explainable, device: torch.device) -> Iterator[None]:
+    """Gradients on, whatever the caller's mode, and the model frozen."""
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), kept_memory(device.type):
+        yield
+
+
+def _enter(
+    explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Optimiser, positions: range
+) -> Pairs:
+    """The pairs at ``positions``, ready for their first step."""
+    part = slice(positions.start, positions.stop)
+    # A clone, because tensors made under inference mode cannot take part in a backward pass.
+    chosen = images[part].detach().clone(memory_format=torch.channels_last)
+    position = torch.arange(part.start, part.stop, device=images.device)
+    with torch.no_grad():
+        index = index[part].detach().clone().long()
+        score = _checked(explained.score(chosen, index), explained, index).detach().nan_to_num(0.0, 0.0, 0.0)
+        pairs = Pairs(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
+        problem.begin(pairs)
+        pairs.moments = {
+            f"{name}.{number}": state
+            for name, value in pairs.learned.items()
+            for number, state in enumerate(optimiser.begin(value))
+        }
+        pairs.moments["least"] = torch.full_like(score, torch.inf)
+        pairs.moments["stale"] = torch.zeros_like(position)
+    return pairs
+
+
+def _step(
+    explained: Explainable,
+    problem: MaskProblem,
+    optimiser: Optimiser,
+    pairs: Pairs,
+    tolerance: float | None,
+    batch_size: int,
+) -> None:
+    """One step of every pair, in place."""
+    learned = {name: value.detach().requires_grad_() for name, value in pairs.learned.items()}
+    pairs.learned = learned
+    mask = problem.mask(pairs)
+    views = problem.views(pairs, mask)
+    scores = _ScoresOfViews.apply(explained, pairs.index, batch_size, *views)
+    loss = problem.loss(pairs, mask, scores)
+    gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)
+    with torch.no_grad():
+        pairs.learned = {name: value.detach() for name, value in learned.items()}
+        for (name, value), gradient in zip(pairs.learned.items(), gradients):
+            state = tuple(moment for key, moment in pairs.moments.items() if key.rpartition(".")[0] == name)
+            optimiser.step(value, gradient.nan_to_num(0.0, 0.0, 0.0), state, pairs.step)
+        pairs.step += 1
+        problem.after_step(pairs)
+        better = loss.detach() < pairs.moments["least"] - (tolerance or 0.0)
+        pairs.moments["stale"] = torch.where(better, 0, pairs.moments["stale"] + 1)
+        pairs.moments["least"] = torch.fmin(pairs.moments["least"], loss.detach())
+
+
+class _ScoresOfViews(torch.autograd.Function):
+    """(V, B) scores of V views (B, 3, H, W) each, at most ``at_once`` images in the network at a time.
+
+    The gradients are taken along with the scores, one part after the other: the network's features are gone before the
+    next part comes, so that memory depends on ``at_once`` alone, and a processor finds them in its cache.
+    """
+
+    @staticmethod
+    def forward(context, explained: Explainable, index: Tensor, at_once: int, *views: Tensor) -> Tensor:
+        batches = views if len(views) * len(index) > at_once else (torch.cat(views),)
+        scores, gradients = [], []
+        for batch in batches:
+            for images, of in zip(batch.split(at_once), index.repeat(len(batch) // len(index)).split(at_once)):
+                score, gradient = scores_and_gradients(explained, images, of)
+                scores.append(_checked(score, explained, of))
+                if gradient is None:
+                    raise InputError(
+                        f"the score of {type(explained).__name__} has no gradient with respect to the images; "
+                        "learned masks need one"
+                    )
+                gradients.append(gradient)
+        context.save_for_backward(torch.cat(gradients))
+        return torch.cat(scores).view(len(views), len(index))
+
+    @staticmethod
+    def backward(context, weights: Tensor) -> tuple[Tensor | None, ...]:
+        (gradients,) = context.saved_tensors
+        return None, None, None, *(weights.reshape(-1, 1, 1, 1) * gradients).split(weights.shape[1])
+
+
+def _checked(scores: Tensor, explained: Explainable, index: Tensor) -> Tensor:
+    if scores.shape != index.shape:
+        raise InputError(
+            f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
+            f"it must give one score per image, ({len(index)},)"
+        )
+    return scores

@@ -1,0 +1,144 @@
+"""The same scores in less time: batch norms folded into convolutions on a private copy, bfloat16, CUDA graphs."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from protomask.errors import InputError
+from protomask.explainable import Classifier, Explainable
+from protomask.freezing import frozen, held_modules
+from protomask.localizers.engine.speed.graphs import Graphed
+from protomask.precision import as_float
+from protomask.prototype_network import PrototypeNetwork
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def faster(explained: Explainable, images: Tensor, index: Tensor, precision: str = "fp32") -> Explainable:
+    """``explained``, or something that gives the same scores sooner; the model itself is not touched.
+
+    Folding is silently left out where it is impossible: the model cannot be copied, has hooks, or its scores would
+    change.
+
+    Args:
+        images, index: some pairs to try it on, (B, 3, H, W) and (B,).
+        precision: ``"fp32"``, or ``"bf16"``: the score under autocast (prototype layers stay in float32).
+
+    Raises:
+        InputError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    quick = _folded(explained, images, index)
+    quick = quick if precision == "fp32" else Autocast(quick)
+    return Graphed(quick) if images.is_cuda and _only_computes(explained) else quick
+
+
+def _only_computes(explained: Explainable) -> bool:
+    """Whether nothing but the scores comes of scoring, as far as can be known; not of classes of the user's own."""
+    known = type(explained) is Classifier or isinstance(explained, PrototypeNetwork)
+    return known and not any(_has_hooks(module) for root in held_modules(explained) for module in root.modules())
+
+
+@dataclass(frozen=True, eq=False)
+class Autocast:
+    """Scores under bfloat16 autocast, given back as float32."""
+
+    explained: Explainable
+
+    @property
+    def kind(self) -> str | None:
+        """Of a Classifier's scores."""
+        return getattr(self.explained, "kind", None)
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            scores = self.explained.score(images, index)
+        return as_float(scores)
+
+
+def _folded(explained: Explainable, images: Tensor, index: Tensor) -> Explainable:
+    roots = held_modules(explained)
+    modules = [module for root in roots for module in root.modules()]
+    norms = any(isinstance(module, nn.BatchNorm2d) for module in modules)
+    if not norms or not len(images) or any(_has_hooks(module) for module in modules):
+        return explained
+    with torch.inference_mode(False), torch.no_grad(), frozen(explained):
+        # Two pictures to try it on: the image, and one with less contrast the other way round.
+        image = images[:1].detach().clone(memory_format=torch.channels_last)
+        trial, of = torch.cat([image, image.flip(3) * 0.5]), index[:1].long().repeat(2)
+        before = explained.score(trial, of)
+        try:
+            private = copy.deepcopy(explained)
+            pairs = _norms_after_convolutions(private, trial, of)
+            for convolution, norm in pairs:
+                _fold(private, convolution, norm)
+            after = private.score(trial, of)
+        except (RuntimeError, TypeError, AttributeError, ValueError, NotImplementedError, copy.Error):
+            return explained
+        tolerance = 1e-3 * before.abs().max().clamp_min(1e-3)
+        return private if pairs and ((after - before).abs() <= tolerance).all() else explained
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _norms_after_convolutions(
+    explained: Explainable, images: Tensor, index: Tensor
+) -> list[tuple[nn.Module, nn.Module]]:
+    """(convolution, batch norm) where the norm takes exactly what the convolution has just given.
+
+    Found by watching one forward pass. Whether somebody else uses the convolution's output, too, cannot be seen so: the
+    caller compares the scores.
+    """
+    calls: dict[nn.Module, int] = {}
+    found: dict[nn.Module, nn.Module] = {}
+    last: list = [None, None, 0]
+
+    def convolved(module, inputs, output):
+        calls[module] = calls.get(module, 0) + 1
+        last[:] = [module, output, output._version]
+
+    def normed(module, inputs):
+        calls[module] = calls.get(module, 0) + 1
+        if inputs[0] is last[1] and inputs[0]._version == last[2]:
+            found[module] = last[0]
+
+    handles = []
+    for root in held_modules(explained):
+        for module in root.modules():
+            if isinstance(module, nn.Conv2d) and "weight" in module._parameters:
+                handles.append(module.register_forward_hook(convolved))
+            elif isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+                handles.append(module.register_forward_pre_hook(normed))
+    try:
+        explained.score(images, index)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [
+        (convolution, norm)
+        for norm, convolution in found.items()
+        if calls[norm] == calls[convolution] == 1
+        and (type(norm) is nn.BatchNorm2d or (hasattr(norm, "act") and hasattr(norm, "drop")))
+    ]
+
+
+def _fold(explained: Explainable, convolution: nn.Module, norm: nn.Module) -> None:
+    """Replace both in every module that holds them."""
+    fused = fuse_conv_bn_eval(convolution, norm)
+    # timm's BatchNormAct2d is a batch norm with an activation at its end.
+    rest = nn.Identity() if type(norm) is nn.BatchNorm2d else nn.Sequential(norm.drop, norm.act).eval()
+    for root in held_modules(explained):
+        for module in list(root.modules()):
+            for name, child in module._modules.items():
+                if child is convolution or child is norm:
+                    module._modules[name] = fused if child is convolution else rest

@@ -1,0 +1,188 @@
+"""The base of prototype networks: a classifier by similarity to learned prototypes, whose prototypes can be explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from protomask.errors import InputError
+
+
+class Prediction(NamedTuple):
+    """What a prototype network's forward pass gives, for B images, C classes and P prototypes."""
+
+    logits: Tensor
+    """(B, C)"""
+    similarities: Tensor
+    """(B, P), larger is more similar"""
+    distances: Tensor
+    """(B, P) >= 0, what the cluster and separation terms pull and push"""
+
+
+class Candidates(NamedTuple):
+    """Per image and prototype the best patch that projection could choose."""
+
+    distances: Tensor
+    """(B, P) distance of the image's nearest patch"""
+    locations: Tensor
+    """(B, P, 2) long: row and column of that patch on the feature map"""
+    patches: Tensor
+    """(B, D, h, w) features out of which :meth:`PrototypeNetwork.cut` cuts a patch"""
+
+
+def class_of_each(classes: int, per_class: int, given: Sequence[int] | None = None) -> Tensor:
+    """The class of each prototype, (P,) long: ``j // per_class``, or what was ``given``.
+
+    Raises:
+        InputError: a given class that is not one of 0 to ``classes - 1``, or none given.
+    """
+    if given is None:
+        return torch.arange(classes * per_class) // per_class
+    owners = torch.tensor(list(given), dtype=torch.long)
+    if not len(owners) or owners.min() < 0 or owners.max() >= classes:
+        raise InputError(f"prototype classes must be numbers from 0 to {classes - 1}, at least one")
+    return owners
+
+
+class PrototypeNetwork(nn.Module):
+    """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
+
+    Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``scale``, call :meth:`declare_prototypes` and
+    :meth:`declare_last_layer`, and implement the methods below; training, projection, localizers, metrics and the
+    report use nothing else.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    prototype_classes: Tensor
+    """(P,) long, the class of each prototype"""
+    source_positions: Tensor
+    """(P,) long, the training image that each prototype was projected to; -1 before a projection"""
+    source_locations: Tensor
+    """(P, 2) long, row and column of its patch on the feature map; -1 before a projection"""
+    prototypes: nn.Parameter
+    """(P, ...)"""
+    last_layer: nn.Linear
+    scale: float
+    """weight of a prototype's own class in a fresh last layer"""
+    multi_label: bool = False
+    """several findings per image, each with a sigmoid, instead of one class; see :mod:`protomask.labels`"""
+    outline_level: float | None = None
+    """Where :meth:`similarity_maps` are >= 0 and 0 means "nothing here": the share of its maximum at which such a map's
+    published picture is outlined. None: maps have no zero of their own; their picture is scaled by least and greatest
+    value, and its box is drawn around the 95th percentile."""
+
+    def declare_prototypes(self, classes: Tensor) -> None:
+        """Registers the buffers that say whose (``classes``, (P,) long) and whence each prototype is."""
+        self.register_buffer("prototype_classes", classes)
+        self.register_buffer("source_positions", torch.full((len(classes),), -1))
+        self.register_buffer("source_locations", torch.full((len(classes), 2), -1))
+
+    def uneven_classes(self, per_class: int) -> dict:
+        """For :meth:`settings`: the class of each prototype, where it is not ``j // per_class`` any more."""
+        usual = class_of_each(len(self.classes), per_class).tolist()
+        owners = self.prototype_classes.tolist()
+        return {} if owners == usual else {"prototype_classes": owners}
+
+    def own_class(self) -> Tensor:
+        """(C, P) bool: which prototype belongs to which class."""
+        classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
+        return self.prototype_classes[None, :] == classes[:, None]
+
+    def declare_last_layer(self, multi_label: bool = False) -> None:
+        """The linear layer from similarities to classes, fresh; with a bias for findings."""
+        self.multi_label = multi_label
+        self.last_layer = nn.Linear(self.prototype_count, len(self.classes), bias=multi_label)
+        self.reset_last_layer()
+
+    @torch.no_grad()
+    def reset_last_layer(self) -> None:
+        """One class per image: ``scale`` to the own class, -0.5 ``scale`` to the others (known, for a scale of 1).
+
+        Findings (ours): ``scale`` to the own finding and nothing to the others, since one does not speak against
+        another; the bias puts the probability of 0.5 where its prototypes' mean similarity is 0.5.
+        """
+        own = self.own_class()
+        if self.multi_label:
+            self.last_layer.weight.copy_(self.scale * own)
+            self.last_layer.bias.copy_(-0.5 * self.scale * own.sum(1))
+        else:
+            self.last_layer.weight.copy_(self.scale * torch.where(own, 1.0, -0.5))
+
+    @torch.no_grad()
+    def keep(self, index: Tensor | Sequence[int]) -> None:
+        """Removes, in place, every prototype that is not in ``index``; those kept are numbered anew in ascending order.
+
+        Similarities and last-layer weights of the kept ones do not change; logits lose the points of the others. A
+        network with further tensors of one row per prototype overrides this, cuts them, too, and says in
+        :meth:`settings` which class each prototype has.
+
+        Args:
+            index: (N,) numbers of prototypes.
+
+        Raises:
+            InputError: a number that no prototype has, or a class that would be left without one; nothing was changed.
+        """
+        chosen = self.checked_selection(index)
+        for name in ("prototype_classes", "source_positions", "source_locations"):
+            setattr(self, name, getattr(self, name)[chosen])
+        self.prototypes = nn.Parameter(self.prototypes[chosen], requires_grad=self.prototypes.requires_grad)
+        self.last_layer.weight = nn.Parameter(
+            self.last_layer.weight[:, chosen], requires_grad=self.last_layer.weight.requires_grad
+        )
+        self.last_layer.in_features = len(chosen)
+
+    def checked_selection(self, index: Tensor | Sequence[int]) -> Tensor:
+        """``index`` sorted, each number once, on the network's device; the errors of :meth:`keep`."""
+        chosen = torch.as_tensor(index, dtype=torch.long, device=self.prototype_classes.device).reshape(-1).unique()
+        unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
+        if unknown:
+            raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
+        lost = set(self.prototype_classes.tolist()) - set(self.prototype_classes[chosen].tolist())
+        if lost:
+            names = ", ".join(self.classes[each] for each in sorted(lost))
+            raise InputError(f"class {names} would be left without a prototype; keep at least one of each class")
+        return chosen
+
+    @property
+    def prototype_count(self) -> int:
+        return len(self.prototype_classes)
+
+    def forward(self, images: Tensor) -> Prediction:
+        raise NotImplementedError
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """Similarity of prototype ``index[b]`` in image b: the consistency that learned masks keep. Shape (B,)."""
+        raise NotImplementedError
+
+    def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
+        """What is upsampled everywhere: (B, P, h, w), or (B, h, w) of one prototype per image when ``index`` (B,) is
+        given."""
+        raise NotImplementedError
+
+    def candidates(self, images: Tensor) -> Candidates:
+        """The patches from which :func:`protomask.projection.project` chooses."""
+        raise NotImplementedError
+
+    def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
+        """The candidates of N pairs of an image of the batch and a prototype (both (N,) long), as prototypes (N, D, k,
+        k)."""
+        raise NotImplementedError
+
+    def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
+        """Replace the prototypes ``index`` (N,) by ``vectors`` (N, D, k, k)."""
+        raise NotImplementedError
+
+    def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Pixels (x0, y0, x1, y1), end-exclusive, that a patch of the feature map covers nominally (its cells, not the
+        receptive field)."""
+        raise NotImplementedError
+
+    def settings(self) -> dict:
+        """JSON-able arguments that rebuild this network without its weights."""
+        raise NotImplementedError

@@ -1,0 +1,77 @@
+"""The adapter of docs/evaluation.md, with a prototype network that knows nothing of this project."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from protomask.data.transforms import evaluation_transform
+from protomask.evaluation import choose_pairs, choose_prototype_pairs, evaluate
+from protomask.localizers import MDM, RandomMap, Similarity
+from tests.support.toy import ColourImages
+
+PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
+
+
+class ForeignPPNet(nn.Module):
+    """In the style of the official code: squared distances of prototypes (P, D, 1, 1) to every cell, a logarithm, a
+    linear layer."""
+
+    def __init__(self, classes=3, each=2):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.Sigmoid())
+        self.prototype_vectors = nn.Parameter(torch.rand(classes * each, 6, 1, 1))
+        self.prototype_class_identity = torch.eye(classes).repeat_interleave(each, 0)
+        self.last_layer = nn.Linear(classes * each, classes, bias=False)
+
+    def push_forward(self, x):
+        z = self.features(x)
+        return z, (z[:, None] - self.prototype_vectors[None]).square().sum(2)
+
+    def distance_2_similarity(self, distances):
+        return torch.log((distances + 1) / (distances + 1e-4))
+
+    def forward(self, x):
+        least = self.push_forward(x)[1].flatten(2).amin(2)
+        return self.last_layer(self.distance_2_similarity(least)), least
+
+
+@pytest.fixture(scope="module")
+def adapter():
+    page = PAGE.read_text(encoding="utf-8")
+    source = next(block for block in page.split("```python\n") if "class Adapter" in block).split("```")[0]
+    assert len(source.splitlines()) < 30
+    names: dict = {"__name__": "example"}
+    exec(compile(source, "evaluation.md", "exec"), names)
+    return names["Adapter"]
+
+
+def test_a_foreign_network_is_evaluated(adapter):
+    torch.manual_seed(0)
+    model = ForeignPPNet()
+    images = ColourImages(per_class=4).with_transform(evaluation_transform(16, (0.5,) * 3, (0.5,) * 3))
+    network = adapter(model, images.classes, 16, (0.5,) * 3, (0.5,) * 3).eval()
+    batch = torch.stack([images[place]["image"].as_subclass(torch.Tensor) for place in range(3)])
+    torch.testing.assert_close(network(batch).logits, model(batch)[0])
+    torch.testing.assert_close(
+        network.score(batch, torch.tensor([0, 3, 5])), network(batch).similarities[range(3), [0, 3, 5]]
+    )
+    localizers = {
+        "mdm": MDM(sizes=(4,), keep_steps=2, destroy_steps=1),
+        "similarity": Similarity(),
+        "random": RandomMap(),
+    }
+    found = evaluate(
+        network,
+        images,
+        localizers,
+        choose_pairs(network, images, 6),
+        metrics=["all"],
+        prototype_pairs=choose_prototype_pairs(network, images, 6),
+    )
+    assert {"insertion", "fidelity", "randomisation", "energy_box", "max_box", "misalignment"} <= set(found.metrics)
+    assert all(row["mean"] is not None for row in found.rows)
+    means = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
+    # A cell sees its own patch alone: what the similarity map shows is what is removed.
+    assert means["similarity", "fidelity"] < means["random", "fidelity"]

@@ -1,0 +1,208 @@
+"""What an evaluation keeps on disk, and how it goes on after an interruption."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from protomask.evaluation import (
+    METRICS,
+    Oracle,
+    Pairs,
+    choose_pairs,
+    choose_prototype_pairs,
+    choose_source_pairs,
+    evaluate,
+)
+from protomask.evaluation.store import Store, fingerprint, image_names
+from tests.evaluation.test_evaluate import HALF, Quadrants, TilesWithParts, TilesWithPoints, quadrant
+
+CALLS: list[int] = []
+
+
+@dataclass(frozen=True)
+class Counting:
+    """The quadrant of the prototype; counts the maps it makes, and is interrupted after ``limit`` of them."""
+
+    setting: int = 0
+    limit: int = 10**6
+
+    def __call__(self, explained, images, index, *, progress=False):
+        if len(CALLS) >= self.limit:
+            raise KeyboardInterrupt
+        CALLS.extend(index.tolist())
+        saliency = torch.stack([quadrant(int(p)).float() for p in index]) * (0.5 + 0.1 * images[:, 0])
+        rows, columns = 3 + HALF * (index // 2), 3 + HALF * (index % 2)
+        saliency[torch.arange(len(index)), rows, columns] = 1  # the peak is in the middle
+        return saliency
+
+    def __repr__(self):
+        return f"Counting(setting={self.setting})"
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    CALLS.clear()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Quadrants()
+
+
+def run(network, cache, localizer=None, data=None, **options):
+    data = data or TilesWithPoints()
+    options = {"metrics": ["insertion", "iou_best", "top_part"], **options}
+    return evaluate(
+        network,
+        data,
+        {"counting": localizer or Counting()},
+        choose_pairs(network, data, 10),
+        batch_size=4,
+        cache=cache,
+        **options,
+    )
+
+
+def test_nothing_is_computed_twice(network, tmp_path, monkeypatch):
+    first = run(network, tmp_path)
+    assert len(CALLS) == 10
+    monkeypatch.setattr(Quadrants, "score", lambda self, images, index: pytest.fail("scored again"))
+    again = run(network, tmp_path)
+    assert len(CALLS) == 10
+    for field in ("rows", "comparisons", "values", "curves"):
+        assert getattr(again, field) == getattr(first, field)
+
+
+def test_another_metric_costs_no_localisation(network, tmp_path):
+    run(network, tmp_path)
+    found = run(network, tmp_path, metrics=["deletion", "energy_mask"])
+    assert len(CALLS) == 10 and found.metrics == ["deletion", "energy_mask"]
+    assert found.values == run(network, None, metrics=["deletion", "energy_mask"]).values
+
+
+def test_other_settings_weights_images_and_truths_are_computed_anew(network, tmp_path):
+    run(network, tmp_path)
+    run(network, tmp_path, Counting(setting=1))
+    assert len(CALLS) == 20
+    changed = Quadrants()
+    changed.weights.data[0, 0, 0] += 1e-3
+    run(changed, tmp_path)
+    assert len(CALLS) == 30
+
+    class Brighter(TilesWithPoints):
+        def load(self, index):
+            sample = super().load(index)
+            sample["image"].add_(0.01)
+            return sample
+
+    run(network, tmp_path, data=Brighter())
+    assert len(CALLS) == 40
+
+    class OtherMasks(TilesWithPoints):
+        def load(self, index):
+            sample = super().load(index)
+            sample["mask"] = 1 - sample["mask"]
+            return sample
+
+    other = run(network, tmp_path, data=OtherMasks(), metrics=["energy_mask"])
+    assert len(CALLS) == 40  # the same images: the same maps
+    assert (
+        other.values["counting"]["energy_mask"]
+        != run(network, tmp_path, metrics=["energy_mask"]).values["counting"]["energy_mask"]
+    )
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(network, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(network, tmp_path, Counting(limit=5))  # two batches of four are done
+    assert len(CALLS) == 8
+    resumed = run(network, tmp_path)
+    assert len(CALLS) == 10
+    assert resumed.values == run(network, None).values
+
+
+def test_a_damaged_file_is_made_again(network, tmp_path):
+    first = run(network, tmp_path)
+    for file in tmp_path.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    assert run(network, tmp_path).values == first.values and len(CALLS) == 20
+
+
+def test_without_a_repr_of_its_own_nothing_is_kept(network, tmp_path):
+    data = TilesWithParts()
+    evaluate(
+        network,
+        data,
+        {"function": lambda e, x, i: x[:, 0]},
+        choose_pairs(network, data, 4),
+        metrics=["gain"],
+        cache=tmp_path,
+    )
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_store_gives_all_or_nothing(tmp_path):
+    store = Store(tmp_path / "new")
+    store.put({"a": torch.tensor(1.5), "b": torch.tensor([torch.nan])})
+    assert store.get(["a", "c"]) is None and "a" in store and "c" not in store
+    again = Store(tmp_path / "new")
+    assert again.get(["a"])[0].item() == 1.5 and again.get(["b"])[0].isnan()
+    next((tmp_path / "new").glob("*")).unlink()
+    assert again.get(["a"]) is not None or Store(tmp_path / "new").get(["a"]) is None
+    assert Store(None).get(["a"]) is None
+
+
+def test_fingerprints_and_names_follow_contents(network):
+    assert fingerprint(network) == fingerprint(Quadrants()) and fingerprint(object()) is None
+    images = torch.rand(2, 3, 4, 4)
+    names = image_names(images, torch.tensor([0, 5]))
+    assert names == image_names(images.clone(), torch.tensor([0, 5])) and len(set(names)) == 2
+    assert image_names(images, torch.tensor([1, 5]))[0] != names[0]
+
+
+def test_every_metric_of_the_catalogue_works_end_to_end(network, tmp_path):
+    data = TilesWithPoints()
+    pairs, several = choose_pairs(network, data, 8), choose_prototype_pairs(network, data, 40)
+    found = evaluate(
+        network,
+        data,
+        {"oracle": Oracle(), "counting": Counting()},
+        pairs,
+        metrics=["all"],
+        prototype_pairs=several,
+        batch_size=4,
+        cache=tmp_path,
+    )
+    assert set(found.metrics) == set(METRICS)
+    mean = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
+    # The network is the mean of a quadrant: what the oracle and the counting localizer mark is all there is.
+    assert mean["oracle", "causal_insertion"] == pytest.approx(mean["counting", "causal_insertion"], abs=1e-6)
+    assert mean["counting", "misalignment"] > 0 and mean["oracle", "part_correlation"] == pytest.approx(1)
+    assert mean["counting", "consistency"] == 75  # the fourth quadrant's part is invisible
+    assert mean["counting", "purity"] == 0.75 and mean["counting", "stability"] == 100
+    assert found.prototypes == [0, 1, 2, 3] and len(found.prototype_values["oracle"]["purity"]) == 4
+    assert found.classes == [data.classes[label] for label in data.labels[pairs.positions]]
+
+
+def test_prototype_pairs_are_several_images_of_the_own_class(network):
+    data = TilesWithPoints()
+    pairs = choose_prototype_pairs(network, data, 20, seed=1)
+    assert len(pairs) == 20 and len(pairs.prototypes.unique()) == 2
+    assert network.prototype_classes[pairs.prototypes].equal(data.labels[pairs.positions])
+    assert network.prototype_classes[pairs.prototypes.unique()].tolist() == [0, 1]  # the classes take turns
+    every = choose_prototype_pairs(network, data, 10**6)
+    assert len(every) == 40 and len(set(zip(every.positions.tolist(), every.prototypes.tolist()))) == 40
+
+
+def test_source_pairs_are_where_the_projection_went():
+    network, data = Quadrants(), TilesWithPoints()
+    with pytest.raises(Exception, match="not projected"):
+        choose_source_pairs(network, data, 4)
+    network.source_positions.copy_(torch.tensor([2, 4, 3, 1]))
+    pairs = choose_source_pairs(network, data, 2)
+    assert (
+        isinstance(pairs, Pairs)
+        and network.source_positions[pairs.prototypes].equal(pairs.positions)
+        and len(pairs) == 2
+    )

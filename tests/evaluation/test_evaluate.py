@@ -1,0 +1,373 @@
+"""Localizers x metrics on a toy whose truth is known: prototype p looks at quadrant p of the image, nowhere else."""
+
+import json
+import re
+
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from protomask.data import AnnotatedImages
+from protomask.errors import InputError
+from protomask.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
+from protomask.evaluation.pairs import stratified
+from protomask.prototype_network import Prediction, PrototypeNetwork
+
+SIZE, HALF = 12, 6
+
+
+def quadrant(number):
+    """(SIZE, SIZE) bool"""
+    region = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    y, x = divmod(number, 2)
+    region[y * HALF : (y + 1) * HALF, x * HALF : (x + 1) * HALF] = True
+    return region
+
+
+class Quadrants(PrototypeNetwork):
+    """Two classes with two prototypes each; similarity p is the mean brightness of quadrant p."""
+
+    classes, image_size, mean, std = ("a", "b"), SIZE, (0, 0, 0), (1, 1, 1)
+
+    def __init__(self):
+        super().__init__()
+        self.declare_prototypes(torch.tensor([0, 0, 1, 1]))
+        self.weights = torch.nn.Parameter(torch.stack([quadrant(p) for p in range(4)]).float() / HALF**2)
+
+    def forward(self, images):
+        similarities = torch.einsum("bchw,phw->bp", images, self.weights) / 3
+        return Prediction(similarities[:, :2], similarities, 1 - similarities)
+
+    def score(self, images, index):
+        return self(images).similarities.gather(1, index[:, None])[:, 0]
+
+    def similarity_maps(self, images, index=None):
+        """2 x 2 cells, the brightness of the prototype's own quadrant in its place, nothing elsewhere."""
+        maps = torch.diag_embed(self(images).similarities).unflatten(2, (2, 2))
+        return maps if index is None else maps[torch.arange(len(maps)), index]
+
+
+class Tiles(AnnotatedImages):
+    """Random bright images; the object's box and mask are the left half."""
+
+    def __init__(self, count=20):
+        labels = [i % 2 for i in range(count)]
+        super().__init__(("a", "b"), labels, [f"tile {i}" for i in range(count)], transform=dict)
+
+    def load(self, index):
+        generator = torch.Generator().manual_seed(index)
+        left = torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
+        left[..., :HALF] = 1
+        boxes = tv_tensors.BoundingBoxes(torch.tensor([[0.0, 0, HALF, SIZE]]), format="XYXY", canvas_size=(SIZE, SIZE))
+        image = tv_tensors.Image(torch.rand(3, SIZE, SIZE, generator=generator) + 0.5)
+        return {"image": image, "boxes": boxes, "mask": tv_tensors.Mask(left)}
+
+
+class TilesWithParts(Tiles):
+    """Each quadrant is a part that can be removed; the last is never visible."""
+
+    part_names = ("q0", "q1", "q2", "hidden")
+
+    def part_masks(self, position):
+        return torch.stack([quadrant(0), quadrant(1), quadrant(2), torch.zeros(SIZE, SIZE, dtype=torch.bool)])
+
+    def without_part(self, position, part):
+        return self.without_parts(position, [part])
+
+    def without_parts(self, position, parts):
+        sample = self[position]
+        for part in parts:
+            sample["image"] = tv_tensors.Image(sample["image"].as_subclass(torch.Tensor) * ~quadrant(part))
+        return sample
+
+
+class TilesWithPoints(TilesWithParts):
+    """The parts' points are the middles of their quadrants."""
+
+    def load(self, index):
+        points = tv_tensors.KeyPoints([[3.5, 3.5], [9.5, 3.5], [3.5, 9.5], [9.5, 9.5]], canvas_size=(SIZE, SIZE))
+        return super().load(index) | {"points": points, "visible": torch.tensor([True, True, True, False])}
+
+
+class ScoreOnly:
+    """The same score from something that is no module."""
+
+    def __init__(self):
+        self.score = Quadrants().eval().score
+
+
+class NoTruth(Tiles):
+    def load(self, index):
+        sample = super().load(index)
+        del sample["mask"]
+        return sample | {"boxes": sample["boxes"][:0]}
+
+
+def oracle(explained, images, index):
+    return torch.stack([quadrant(int(p)) for p in index]).float()
+
+
+def noise(explained, images, index):
+    return torch.rand(len(images), SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def opposite(explained, images, index):
+    return 1 - oracle(explained, images, index)
+
+
+USUAL = [name for name, metric in METRICS.items() if metric.usual]
+LOCALIZERS = {"oracle": oracle, "noise": noise, "opposite": opposite}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Quadrants().train()
+
+
+@pytest.fixture(scope="module")
+def found(network):
+    data = TilesWithParts()
+    return evaluate(network, data, LOCALIZERS, choose_pairs(network, data, 16), batch_size=5)
+
+
+def row(found, localizer, metric):
+    return next(row for row in found.rows if (row["localizer"], row["metric"]) == (localizer, metric))
+
+
+def test_stratified_choice_takes_turns():
+    labels = torch.tensor([0] * 50 + [1] * 3 + [3] * 10)
+    chosen = stratified(labels, 20, seed=1)
+    assert labels[chosen].bincount().tolist() in ([9, 3, 0, 8], [8, 3, 0, 9])
+    assert len(chosen.unique()) == 20 and (chosen.diff() > 0).all()
+    assert chosen.tolist() == stratified(labels, 20, seed=1).tolist() != stratified(labels, 20, seed=2).tolist()
+    assert stratified(labels, 1000, seed=0).tolist() == list(range(63))
+
+
+def test_pairs_are_the_own_class_prototypes_of_greatest_similarity(network):
+    data = Tiles()
+    pairs = choose_pairs(network, data, samples=10, seed=3, batch_size=4)
+    assert data.labels[pairs.positions].bincount().tolist() == [5, 5]
+    for position, prototype in zip(pairs.positions.tolist(), pairs.prototypes.tolist()):
+        similarities = network(data[position]["image"].as_subclass(torch.Tensor)[None]).similarities[0]
+        own = {0: [0, 1], 1: [2, 3]}[int(data.labels[position])]
+        assert prototype == max(own, key=lambda p: similarities[p].item())
+    assert network.training
+    assert len(choose_pairs(network, data, samples=1000)) == len(data)
+
+
+def test_images_of_a_class_without_prototypes_are_passed_over():
+    network = Quadrants()
+    network.prototype_classes[:] = 1
+    pairs = choose_pairs(network, Tiles(), samples=100)
+    assert (Tiles().labels[pairs.positions] == 1).all()
+
+
+def test_mistakes_in_choosing_are_named(network):
+    with pytest.raises(InputError, match="samples"):
+        choose_pairs(network, Tiles(), samples=0)
+    other = Tiles()
+    other.classes = ("a", "c")
+    with pytest.raises(InputError, match="classes"):
+        choose_pairs(network, other, samples=4)
+    with pytest.raises(InputError, match="prototypes"):
+        Pairs(torch.arange(3), torch.arange(2))
+
+
+def test_known_values(found):
+    """The oracle's mask keeps the whole score: no drop; it is inserted and deleted in the first quarter."""
+    assert row(found, "oracle", "average_drop")["mean"] == pytest.approx(0, abs=1e-3)
+    assert row(found, "opposite", "average_drop")["mean"] == pytest.approx(100, abs=1e-3)
+    deletion = torch.tensor(found.curves["oracle"]["deletion"]["mean"])
+    assert deletion[0].item() == pytest.approx(1) and deletion[7:].abs().max().item() < 1e-5 < deletion[6]
+    assert torch.tensor(found.curves["opposite"]["deletion"]["mean"])[:22].min().item() == pytest.approx(1, abs=1e-5)
+    # Left prototypes (0 and 2) lie in the box, right ones do not.
+    left = found.pairs.prototypes % 2 == 0
+    assert found.values["oracle"]["energy_box"] == left.float().tolist() == found.values["oracle"]["energy_mask"]
+    # 15 pixels at 224 are less than one here: the maximum itself must be inside.
+    assert found.values["oracle"]["pointing_box"] == left.float().tolist() == found.values["oracle"]["pointing_mask"]
+    # Parts: the prototype's own is the only cause; the fourth quadrant's removal cannot be seen.
+    visible = found.pairs.prototypes != 3
+    hits = found.values["oracle"]["top_part"]
+    assert all((hit == 1) if seen else hit is None for hit, seen in zip(hits, visible.tolist()))
+    assert row(found, "oracle", "top_part")["n"] == int(visible.sum()) < len(found.pairs)
+    correlations = zip(found.values["oracle"]["part_correlation"], visible.tolist())
+    assert all(correlation == pytest.approx(1) for correlation, seen in correlations if seen)
+
+
+def test_the_oracle_is_ahead_of_noise_and_noise_of_the_opposite(found):
+    for metric in ("insertion", "deletion", "average_drop", "part_correlation", "top_part"):
+        means = [row(found, localizer, metric)["mean"] for localizer in LOCALIZERS]
+        assert means == sorted(means, reverse=HIGHER_IS_BETTER[metric]), metric
+        assert means[0] != means[1], metric
+    for contest in found.comparisons:
+        if contest["metric"] in ("insertion", "deletion", "average_drop", "part_correlation"):
+            assert contest["better"] == contest["a"], contest
+        if contest["better"] == "undecided":
+            assert contest["ci_low"] is None or contest["ci_low"] <= 0 <= contest["ci_high"]
+
+
+def test_rows_hold_what_the_file_promises(found):
+    assert set(found.rows[0]) == {"localizer", "metric", "mean", "ci_low", "ci_high", "n", "seconds_per_map"}
+    assert len(found.rows) == 3 * len(USUAL) and len(found.comparisons) == 3 * len(USUAL)
+    for each in found.rows:
+        assert each["ci_low"] <= each["mean"] <= each["ci_high"] and each["seconds_per_map"] > 0
+
+
+def test_batch_size_and_repetition_change_nothing(network, found):
+    data = TilesWithParts()
+    deterministic = {"oracle": oracle, "opposite": opposite}
+    again = evaluate(network, data, deterministic, choose_pairs(network, data, 16), batch_size=16)
+    for localizer in deterministic:
+        for metric, values in again.values[localizer].items():
+            assert values == pytest.approx(found.values[localizer][metric], abs=1e-4), metric
+
+
+def test_the_network_is_left_as_it_was(network, found):
+    assert network.training and network.weights.requires_grad and network.weights.grad is None
+
+
+def test_round_trip(found, tmp_path):
+    path = tmp_path / "evaluation.json"
+    found.save(path)
+    loaded = Evaluation.load(path)
+    for name in ("names", "values", "rows", "comparisons", "curves"):
+        assert getattr(loaded, name) == getattr(found, name)
+    assert loaded.pairs.positions.equal(found.pairs.positions) and loaded.pairs.prototypes.equal(found.pairs.prototypes)
+    assert loaded.table() == found.table()
+    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
+    assert "NaN" not in path.read_text()
+    json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+def test_unreadable_evaluations_are_named(tmp_path):
+    with pytest.raises(InputError, match="evaluation.json"):
+        Evaluation.load(tmp_path / "evaluation.json")
+    for content in ("{", "[]", '{"rows": []}'):
+        (tmp_path / "half.json").write_text(content)
+        with pytest.raises(InputError, match="half.json"):
+            Evaluation.load(tmp_path / "half.json")
+
+
+def test_table_is_aligned_and_says_which_way_is_better(found):
+    lines = found.table().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert re.match(r"metric\s+oracle\s+noise\s+opposite\s+n$", lines[0])
+    insertion = next(line for line in lines if line.startswith("insertion"))
+    assert "↑" in insertion and re.search(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\] \*", insertion)
+    assert "deletion ↓" in found.table() and "seconds per map" in lines[-1]
+    assert insertion.index("*") == next(line for line in lines if line.startswith("deletion")).index("*")
+    narrow = found.table(width=60)
+    assert narrow.count("insertion ↑") > 1 and all(len(line) <= 60 for line in narrow.splitlines())
+
+
+def test_verdict(found):
+    sentence = found.verdict("oracle", "opposite")
+    count = sum(c["better"] == "oracle" for c in found.comparisons if c["b"] == "opposite")
+    assert sentence.startswith(f"oracle ahead of opposite in {count} of {len(USUAL)} metrics")
+    assert "behind in insertion" in found.verdict("opposite", "oracle")
+    assert found.verdict("opposite", "oracle").startswith("opposite ahead of oracle in 0 of")
+    with pytest.raises(InputError, match="'mdm'.*oracle, noise"):
+        found.verdict("mdm", "noise")
+
+
+def made(**metrics):
+    """An evaluation of a against b from (values of a, values of b) per metric."""
+    values = {
+        name: {metric: torch.tensor(both[side]) for metric, both in metrics.items()} for side, name in enumerate("ab")
+    }
+    count = len(next(iter(values["a"].values())))
+    pairs = Pairs(torch.arange(count), torch.arange(count))
+    return Evaluation.summarise(pairs, ["x"] * count, values, {"a": 0.1, "b": 0.2})
+
+
+def test_verdict_sentence_in_full():
+    up, down, level = [0.9, 0.8, 0.7, 0.9], [0.1, 0.2, 0.1, 0.3], [0.9, 0.1, 0.1, 0.2]
+    found = made(insertion=(up, down), deletion=(down, up), average_drop=(up, down), gain=(level, [0.1, 0.9, 0.2, 0.1]))
+    assert found.verdict("a", "b") == "a ahead of b in 2 of 4 metrics, behind in average_drop; gain undecided"
+    assert found.verdict("b", "a") == "b ahead of a in 1 of 4 metrics, behind in insertion, deletion; gain undecided"
+
+
+def test_undefined_values_are_counted_out_and_kept_as_none():
+    nan = float("nan")
+    found = made(average_drop=([nan, 1.0, 2.0, 3.0], [nan, nan, 1.0, 2.0]), energy_box=([nan] * 4, [nan] * 4))
+    assert found.values["a"]["average_drop"][0] is None
+    assert row(found, "a", "average_drop")["n"] == 3
+    assert found.comparisons[0]["n"] == 2 and found.comparisons[0]["difference"] == 1
+    assert row(found, "a", "energy_box")["mean"] is None and row(found, "a", "energy_box")["n"] == 0
+    assert found.comparisons[1]["better"] == "undecided"
+    assert "-" in found.table()
+
+
+def test_metrics_follow_the_data(network):
+    points = {"consistency", "stability", "purity"}
+    assert set(available_metrics(TilesWithParts(), [0])) == set(METRICS) - points
+    assert set(available_metrics(TilesWithPoints(), [0])) == set(METRICS)
+    parts = {"part_correlation", "top_part", "causal_overlap", "causal_insertion"}
+    assert not parts & set(available_metrics(Tiles(), [0])) and "iou_best" in available_metrics(Tiles(), [0])
+    without_truth = {"insertion", "deletion", "average_drop", "increase", "gain"}
+    beside = {"adcc", "relevance_ordering", "misalignment"}
+    assert set(available_metrics(NoTruth(), [0, 1], network)) == without_truth | beside | {"fidelity", "randomisation"}
+    assert set(available_metrics(NoTruth(), [0, 1], ScoreOnly())) == without_truth | beside
+    data = NoTruth()
+    found = evaluate(network, data, {"oracle": oracle}, choose_pairs(network, data, 4))
+    assert set(found.metrics) == without_truth and not found.comparisons
+
+
+def test_a_box_as_large_as_the_image_decides_nothing():
+    class Cropped(Tiles):
+        def load(self, index):
+            sample = super().load(index)
+            sample["boxes"][:] = torch.tensor([0.0, 0, SIZE, SIZE])
+            return sample
+
+    assert "energy_box" not in available_metrics(Cropped(), [0]) and "energy_mask" in available_metrics(Cropped(), [0])
+
+
+def test_metrics_can_be_asked_for_by_name(network):
+    data = Tiles()
+    pairs = choose_pairs(network, data, 4)
+    found = evaluate(network, data, {"oracle": oracle}, pairs, metrics=["energy_box", "average_drop"])
+    assert found.metrics == ["energy_box", "average_drop"] and found.curves == {"oracle": {}}
+    with pytest.raises(InputError, match="'insertoin'.*insertion"):
+        evaluate(network, data, LOCALIZERS, pairs, metrics=["insertoin"])
+    with pytest.raises(InputError, match="top_part.*parts that can be removed"):
+        evaluate(network, data, LOCALIZERS, pairs, metrics=["top_part"])
+    with pytest.raises(InputError, match="energy_box.*boxes"):
+        evaluate(network, NoTruth(), LOCALIZERS, pairs, metrics=["energy_box"])
+    with pytest.raises(InputError, match="0 localizers"):
+        evaluate(network, data, {}, pairs)
+
+
+def test_broken_maps_and_scores_name_localizer_and_image(network):
+    data = Tiles()
+    pairs = Pairs(torch.tensor([2, 5]), torch.tensor([0, 2]))
+
+    def broken(explained, images, index):
+        saliency = oracle(explained, images, index)
+        saliency[1, 0, 0] = torch.nan
+        return saliency
+
+    with pytest.raises(InputError, match="'broken'.*'tile 5'.*prototype 2"):
+        evaluate(network, data, {"broken": broken}, pairs)
+    with pytest.raises(InputError, match="'flat'.*shape"):
+        evaluate(network, data, {"flat": lambda e, images, i: images.mean((2, 3))}, pairs)
+    with pytest.raises(InputError, match="'negative'"):
+        evaluate(network, data, {"negative": lambda e, images, i: -images[:, 0]}, pairs)
+
+    class Infinite(Quadrants):
+        def score(self, images, index):
+            kept = super().score(images, index)
+            return torch.where(kept < 1e-6, -torch.inf, kept)
+
+    with pytest.raises(InputError, match="'opposite'.*'tile 2'"):
+        evaluate(Infinite(), data, {"opposite": opposite}, pairs, metrics=["average_drop"])
+
+
+def test_untransformed_data_is_refused(network):
+    class Raw(Tiles):
+        def load(self, index):
+            sample = super().load(index)
+            return sample | {"image": tv_tensors.Image(torch.zeros(3, SIZE, SIZE, dtype=torch.uint8))}
+
+    with pytest.raises(InputError, match="transform"):
+        evaluate(network, Raw(), LOCALIZERS, Pairs(torch.tensor([0]), torch.tensor([0])))

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+
+from protomask.errors import InputError
+from protomask.explanations.predictions import explain, picture_prototypes
+from protomask.explanations.records import PrototypeRecord
+from protomask.localizers import get_localizer
+from protomask.projection import project
+from protomask.training import TrainingSet
+from protopnet import ProtoPNet
+from protopnet.start import principal_add_on, start_from_patches
+from tests.support.toy import ColourImages, ToyBackbone
+
+LOCALIZERS = {"similarity": get_localizer("similarity"), "center": get_localizer("center")}
+
+
+@pytest.fixture
+def projected():
+    torch.manual_seed(0)
+    data = ColourImages()
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6).eval()
+    project(net, TrainingSet(data, data, data.subset([])))
+    return net, data
+
+
+def test_pictures_show_the_source_of_every_prototype(projected):
+    net, data = projected
+    pictures = picture_prototypes(net, data, LOCALIZERS, batch_size=4)
+    assert [picture.record.prototype for picture in pictures] == list(range(6))
+    for prototype, picture in enumerate(pictures):
+        position = int(net.source_positions[prototype])
+        assert picture.record.source == data.names[position]
+        assert picture.record.class_name == data.classes[prototype // 2] == data.classes[int(data.labels[position])]
+        assert picture.record.similarity == pytest.approx(1.0, abs=1e-4)
+        assert picture.record.weight == net.scale
+        expected = (data.pixels[position].permute(1, 2, 0) * 255).round().numpy()
+        assert np.abs(picture.image.astype(int) - expected).max() <= 1
+        with torch.no_grad():
+            grid = net.similarity_maps(data[position]["image"].as_subclass(torch.Tensor)[None])[0, prototype]
+        row, column = picture.record.location
+        assert grid[row, column] == pytest.approx(grid.max().item(), abs=1e-5)
+        assert picture.record.patch_box == (column * 4, row * 4, column * 4 + 4, row * 4 + 4)
+        assert PrototypeRecord.from_json(picture.record.to_json()) == picture.record
+
+
+def test_an_unprojected_network_has_no_pictures():
+    data = ColourImages()
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6)
+    with pytest.raises(InputError, match="not projected"):
+        picture_prototypes(net, data, LOCALIZERS)
+
+
+def test_pictures_of_other_data_are_refused(projected):
+    net, data = projected
+    with pytest.raises(InputError, match="another data set"):
+        picture_prototypes(net, data.subset([0, 1]), LOCALIZERS)
+
+
+@pytest.mark.parametrize("top", [1, 4, 50])
+def test_points_sum_to_the_logit(projected, top):
+    net, data = projected
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in (0, 9, 17)])
+    truth = [data.classes[0], None, data.classes[2]]
+    explanations = explain(net, images, ["a", "b", "c"], pictures, LOCALIZERS, true_classes=truth, top=top)
+    with torch.no_grad():
+        prediction = net(images)
+    for place, explanation in enumerate(explanations):
+        best = int(prediction.logits[place].argmax())
+        assert explanation.predicted == net.classes[best] and explanation.true_class == truth[place]
+        assert explanation.logit == pytest.approx(prediction.logits[place, best].item(), rel=1e-5)
+        assert explanation.runner_up_logit == pytest.approx(prediction.logits[place].topk(2).values[1].item(), rel=1e-5)
+        assert len(explanation.matches) == min(top, 6)
+        points = [match.points for match in explanation.matches]
+        assert points == sorted(points, reverse=True)
+        for match in explanation.matches:
+            assert match.points == pytest.approx(match.similarity * match.weight, rel=1e-5)
+            prototype = match.prototype.record.prototype
+            assert match.similarity == pytest.approx(prediction.similarities[place, prototype].item(), rel=1e-5)
+            assert match.maps["center"].shape == (16, 16)
+        assert sum(points) + explanation.other_points == pytest.approx(explanation.logit, rel=1e-5)
+        if top == 50:
+            assert explanation.other_points == pytest.approx(0, abs=1e-4)
+        assert f"{explanation.logit:.3f} points" in explanation.text()
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_prototypes_start_as_patches_of_their_own_class(patch):
+    torch.manual_seed(0)
+    data = ColourImages()
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=3, channels=6, patch=patch).eval()
+    setup = TrainingSet(data, data, data.subset([]), batch_size=5)
+    assert start_from_patches(net, setup) == {"images": 9}
+    with torch.no_grad():
+        images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in range(len(data))])
+        similarities = net(images).similarities
+    for prototype in range(9):
+        own = data.labels == prototype // 3
+        assert similarities[own, prototype].max() > 0.999
+    before = net.prototypes.clone()
+    start_from_patches(net, setup)
+    assert torch.equal(before, net.prototypes)
+
+
+def test_the_add_on_starts_as_principal_components():
+    torch.manual_seed(0)
+    data = ColourImages()
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=3, channels=3).eval()
+    row = principal_add_on(net, TrainingSet(data, data, data.subset([]), batch_size=5))
+    with torch.no_grad():
+        images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in range(len(data))])
+        raw = net.backbone(images).transpose(0, 1).flatten(1).double()
+        found = net.features(images).transpose(0, 1).flatten(1).double()
+    torch.testing.assert_close(found.mean(1), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    variances = torch.linalg.svdvals(raw - raw.mean(1, keepdim=True)).square() / raw.shape[1]
+    torch.testing.assert_close(torch.cov(found, correction=0), torch.diag(variances[:3]), atol=1e-5, rtol=1e-3)
+    assert row["variance_kept"] == pytest.approx((variances[:3].sum() / variances.sum()).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("counter", [0, 1, 3])
+def test_what_speaks_for_the_runner_up_sums_to_its_logit(projected, counter):
+    net, data = projected
+    torch.manual_seed(1)
+    with torch.no_grad():
+        net.last_layer.weight.add_(torch.randn(3, 6))
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in (0, 9, 17)])
+    with torch.no_grad():
+        prediction = net(images)
+    for place, found in enumerate(explain(net, images, "abc", pictures, LOCALIZERS, top=2, counter=counter)):
+        first, second = prediction.logits[place].topk(2).indices.tolist()
+        points = (prediction.similarities[place] * net.last_layer.weight.detach()[first]).tolist()
+        theirs = (prediction.similarities[place] * net.last_layer.weight.detach()[second]).tolist()
+        assert found.runner_up == net.classes[second]
+        assert [each.points for each in found.counter] == pytest.approx(
+            sorted(theirs, reverse=True)[:counter], rel=1e-5
+        )
+        assert sum(each.points for each in found.counter) + found.counter_other_points == pytest.approx(
+            found.runner_up_logit, rel=1e-5
+        )
+        assert [each.points for each in found.against] == pytest.approx(
+            [each for each in sorted(points)[:counter] if each < 0], rel=1e-5
+        )
+        shown = {each.prototype.record.prototype for each in found.matches}
+        own = [points[number] for number in range(6) if number // 2 == first and number not in shown]
+        assert found.other_own_points == pytest.approx(sum(own), rel=1e-4, abs=1e-6)
+        for each in found.counter:
+            alone = LOCALIZERS["similarity"](
+                net, images[place : place + 1], torch.tensor([each.prototype.record.prototype])
+            )
+            np.testing.assert_allclose(each.maps["similarity"], alone[0].numpy(), atol=1e-5)
+        assert f"{found.runner_up_logit:.3f}" in found.text()
+        assert {each["prototype"] for each in found.to_json()["counter"]} == {
+            each.prototype.record.prototype for each in found.counter
+        }

@@ -1,0 +1,70 @@
+"""Large tensors come out of kept memory inside, and only inside."""
+
+import ctypes
+import os
+
+import pytest
+import torch
+
+from protomask.localizers.engine.speed import heap
+from protomask.localizers.engine.speed.heap import kept_memory
+
+LARGE = 64 << 20
+"""bytes; glibc by itself asks the system for each such tensor"""
+
+
+class Statistics(ctypes.Structure):
+    """mallinfo2(3)"""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    ]
+
+
+def asked_for(size: int) -> int:
+    """Bytes that the system gave for a tensor alone."""
+    statistics = ctypes.CDLL(None).mallinfo2
+    statistics.restype = Statistics
+    before = statistics().hblkhd
+    tensor = torch.empty(size, dtype=torch.uint8)
+    return statistics().hblkhd - before if len(tensor) else 0
+
+
+def test_large_tensors_come_from_memory_that_is_kept():
+    if heap._mallopt() is None or any(name.startswith(("MALLOC_", "GLIBC_")) for name in os.environ):
+        pytest.skip("another C library, or limits set in the environment")
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):
+        pytest.skip("glibc before 2.33 cannot tell")
+    with kept_memory():
+        assert asked_for(LARGE) == 0
+    # So large that nothing that has stayed can serve it.
+    assert asked_for(16 * LARGE) >= 16 * LARGE
+
+
+def test_limits_of_the_environment_stand(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    monkeypatch.setattr(heap, "_mallopt", lambda: pytest.fail("the limits were changed"))
+    with kept_memory():
+        pass
+
+
+@pytest.mark.parametrize("error", [TypeError, OSError, AttributeError])
+def test_other_systems_do_without(monkeypatch, error):
+    def missing(name):
+        raise error
+
+    monkeypatch.setattr(heap.ctypes, "CDLL", missing)
+    with kept_memory():
+        assert torch.ones(3).sum() == 3
