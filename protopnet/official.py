@@ -176,7 +176,7 @@ def owners_before_pruning(checkpoint: Checkpoint, removed: Sequence[tuple[int, i
         InputError: the removed ones are not of such an order.
     """
     number, count = checkpoint.last_layer.shape
-    gone = {prototype: owner for prototype, owner in removed}
+    gone = dict(removed)
     total = count + len(gone)
     per_class = total // number
     if total % number or any(

@@ -67,7 +67,7 @@ def test_labels_of_boxes_follow_boxes_out_of_the_frame(root):
     test = load_data("chestxray", root).test
     torch.manual_seed(0)
     moved = test.with_transform(training_transform(32, (0.5,) * 3, (0.5,) * 3))
-    for turn in range(20):
+    for _turn in range(20):
         sample = moved[test.names.index("00000012_000.png")]
         assert len(sample["boxes"]) == len(sample["box_labels"])
 

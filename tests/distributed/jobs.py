@@ -1,5 +1,6 @@
 """Starts a script in several gloo processes, as torchrun would, and never leaves one behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,8 +40,6 @@ def child_environment(**more: str) -> dict[str, str]:
 
 def kill_group(process: subprocess.Popen) -> None:
     """Kills the process and all that it started, and waits for it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(timeout=30)
