@@ -14,6 +14,7 @@ and, where other projects' files can become such a network, ``import_official(pa
 
 from __future__ import annotations
 
+import importlib
 import json
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,8 +26,13 @@ from protomask.prototype_network import PrototypeNetwork
 GROUP = "protomask.networks"
 
 
+# The networks that come with protomask: known by name also in a clone that is not installed, which has no entry points.
+_OWN = {"protopnet": "protopnet.recipe", "xprotonet": "xprotonet.recipe"}
+
+
 def network_names() -> list[str]:
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    """The names that :func:`get_network` knows, sorted."""
+    return sorted({point.name for point in entry_points(group=GROUP)} | _OWN.keys())
 
 
 def get_network(name: str) -> ModuleType:
@@ -38,10 +44,9 @@ def get_network(name: str) -> ModuleType:
     for point in entry_points(group=GROUP):
         if point.name == name:
             return point.load()
-    names = network_names()
-    if not names:
-        raise InputError("no network is registered; install the package first: pip install .")
-    raise InputError(f"--network {name!r} is unknown; choose one of {', '.join(names)}")
+    if name in _OWN:
+        return importlib.import_module(_OWN[name])
+    raise InputError(f"network {name!r} is unknown; choose one of {', '.join(network_names())}")
 
 
 def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:
