@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,42 +11,9 @@ from torch import nn
 
 from protomask import distributed
 from protomask.errors import InputError
+from protomask.files import write_atomically
 
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls ``write(temporary_path)``, flushes it to the disk, and renames it to ``path``: whole or not at all.
-
-    Raises:
-        InputError: the folder cannot be written to, or the disk is full; a file that stood at ``path`` is untouched.
-    """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        try:
-            temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # a read-only folder: nothing of ours is in it
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another --output"
-        ) from error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Makes a renamed entry of a folder last through a power cut, where folders can be opened."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+__all__ = ["Saver", "load_checkpoint", "save_checkpoint", "write_atomically"]
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

@@ -1,0 +1,184 @@
+"""Files, opened and written with care: regular files only, whole or not at all, never through a link."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from protomask.errors import InputError
+
+# How the names of files that are being written end. One that stays behind was left by a process that was killed.
+PARTIAL = ".protomask.part"
+# Bytes of a name made by `file_name`, which leaves room for what is put before and behind it.
+_LONGEST = 100
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def check_regular_file(path: str | Path, mend: str = "restore it", missing: str = "no such file") -> os.stat_result:
+    """Check that ``path`` is a regular file, or a link to one, and return its size and times; opens nothing.
+
+    A named pipe would be waited for without end, a device read without end.
+
+    Args:
+        mend: what to do about anything else, the end of the message.
+        missing: what to say where nothing is.
+
+    Raises:
+        InputError: nothing is there (or a link that leads nowhere), or something else than a file.
+    """
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: {missing}; {mend}" if mend else f"{path}: {missing}") from None
+    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a zero byte in it
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); {mend}") from None
+    _refuse_others(path, found, mend)
+    return found
+
+
+def open_regular(path: str | Path, mend: str = "restore it", missing: str = "no such file") -> BinaryIO:
+    """Open a regular file, or a link to one, for reading bytes; see :func:`check_regular_file`.
+
+    What is opened is what was checked, whatever happens to the name in between, and nothing is waited for.
+
+    Raises:
+        InputError: as :func:`check_regular_file`, or it cannot be opened.
+    """
+    check_regular_file(path, mend, missing)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); {mend}") from None
+    try:
+        _refuse_others(path, os.fstat(descriptor), mend)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | Path, mend: str = "restore it", missing: str = "no such file") -> bytes:
+    """Read a whole regular file.
+
+    Raises:
+        InputError: as :func:`open_regular`, or it cannot be read.
+    """
+    with open_regular(path, mend, missing) as file:
+        try:
+            return file.read()
+        except (OSError, MemoryError) as error:
+            raise InputError(f"{path}: cannot be read ({_reason(error)}); {mend}") from error
+
+
+def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
+    """The content of JSON text, read strictly: UTF-8, finite numbers only, of bounded depth and size.
+
+    Raises:
+        InputError: it is something else; names ``path``.
+    """
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise InputError(f"{path} is damaged (nested too deeply); {mend}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); {mend}") from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary_path)``, flush it to the disk, and rename it to ``path``: whole or not at all.
+
+    The temporary file is new and beside ``path``; a link at ``path`` is replaced, what it leads to stays as it is.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full; a file that stood at ``path`` is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
+        try:
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            _remove(temporary)
+            raise
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {_reason(error)}; free space or choose another --output") from error
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the unfinished files that killed processes left in ``folder`` and below; no other process may write."""
+    for path in folder.rglob(f".*{PARTIAL}"):
+        _remove(path)
+
+
+def file_name(name: str) -> str:
+    """A file name for ``name`` (a class, a picture's stem): different names have different ones, on every system.
+
+    Letters, digits, ``-``, ``_`` and ``.`` stay; everything else becomes ``_``. A name that this changes, or that is
+    too long, or nothing but points, ends in 8 digits of its own, so that ``x y`` and ``x_y`` do not share a file.
+    """
+    clean = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    clean = re.sub(r"^\.+", lambda dots: "_" * len(dots[0]), clean)
+    short = clean if len(clean.encode()) <= _LONGEST else _cut(clean, _LONGEST - 9)
+    if short == name and name and not re.search(r"-[0-9a-f]{8}$", name):
+        return name
+    return f"{short}-{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def _refuse_others(path: str | Path, found: os.stat_result, mend: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((words for check, words in _KINDS if check(found.st_mode)), "no file")
+        raise InputError(f"{path}: {kind}, where a file is expected; {mend}")
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass  # a read-only folder: nothing of ours is in it
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes a renamed entry of a folder last through a power cut, where folders can be opened."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
