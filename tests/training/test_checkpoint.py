@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.training import checkpoint
 from protomask.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from tests.distributed.jobs import run_group
 
@@ -91,7 +90,7 @@ def test_the_file_is_on_the_disk_before_it_takes_the_old_one_s_place_and_the_fol
             calls.append((name, kind))
             return real(*arguments)
 
-        monkeypatch.setattr(checkpoint.os, name, recorded)
+        monkeypatch.setattr(os, name, recorded)
     save_checkpoint(tmp_path / "state.pt", {"step": torch.tensor(1)})
     if os.path.isdir("/proc/self/fd"):
         assert calls == [("fsync", "file"), ("replace", "file"), ("fsync", "folder")]
