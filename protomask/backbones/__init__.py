@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from protomask.backbones.backbone import Backbone
-from protomask.backbones.names import parse_features, parse_name, parse_statistics
+from protomask.backbones.names import check_arguments, parse_features, parse_name, parse_statistics
 from protomask.backbones.weights import load_weights
 from protomask.errors import InputError
 from protomask.options import Options
@@ -62,6 +62,7 @@ def build_backbone(
         raise InputError(f"backbone {name}: pretrained weights and the file {weights} exclude each other; give one")
     library, base, options = parse_name(name)
     options.update(arguments or {})
+    check_arguments(f"backbone {base}", options)
     mean, std = options.pop("mean", None) if mean is None else mean, options.pop("std", None) if std is None else std
     if library == "torchvision":
         from protomask.backbones.torchvision_models import TorchvisionBackbone as kind

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from protomask.backbones.dryrun import trial
-from protomask.backbones.names import one_line, parse_name, parse_statistics
+from protomask.backbones.names import check_arguments, one_line, parse_name, parse_statistics
 from protomask.backbones.weights import fit_weights, read_tensors, renamed
 from protomask.errors import InputError
 
@@ -51,6 +51,7 @@ def build_classifier(
     if image_size is not None and image_size < 1:
         raise InputError(f"--image-size is {image_size}; give at least 1 pixel")
     library, base, arguments = parse_name(name)
+    check_arguments(f"model {base}", arguments)
     mean, std = arguments.pop("mean", None), arguments.pop("std", None)
     make = _torchvision if library == "torchvision" else _timm
     model, size, statistics = make(base, arguments, pretrained, image_size)

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from protomask.errors import InputError
+
+# Arguments that name files, addresses or code instead of a network's shape: timm unpickles a ``checkpoint_path``.
+_FILES = re.compile(
+    r"pretrained|checkpoint|weights|cache|cfg|config|hub|url|script|export|jit|filter|strict$|loader|progress|model_name"
+    r"|(^|_)(path|paths|file|files|filename|dir|folder|source|features_only|out_indices|feature_cls|token|revision|fn)$"
+)
+_SHAPING = ("init_weights", "weight_init", "strict_img_size")
+_WORD = re.compile(r"[\w.+-]{0,64}")
 
 
 def parse_name(text: str) -> tuple[str, str, dict]:
@@ -28,6 +37,41 @@ def parse_name(text: str) -> tuple[str, str, dict]:
             raise InputError(f"backbone {text!r}: {option!r} is not argument=value, as in resnet18:output_stride=8")
         arguments[key] = _value(value)
     return library, name, arguments
+
+
+def check_arguments(model: str, arguments: Mapping[str, object]) -> None:
+    """Let through only what shapes a network: no argument that names files, hubs or code, and plain values alone.
+
+    Arguments come from run folders and option files that others wrote, too.
+
+    Args:
+        model: what they are for, as errors call it ("backbone resnet18").
+
+    Raises:
+        InputError: for the first other argument.
+    """
+    if not isinstance(arguments, Mapping):
+        raise InputError(f"{model}: arguments must be names with values, not {type(arguments).__name__}")
+    for name, value in arguments.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"{model}: {str(name)[:80]!r} is no name of an argument; leave it out")
+        if name not in _SHAPING and _FILES.search(name.lower()):
+            raise InputError(
+                f"{model}: argument {name} names files or where weights come from, not a network's shape; leave it out, "
+                "and give weights as such"
+            )
+        if not _plain(value):
+            raise InputError(
+                f"{model}: argument {name} is {str(value)[:80]!r}; it must be a number, a plain word, or a list of these"
+            )
+
+
+def _plain(value: object, depth: int = 3) -> bool:
+    if isinstance(value, str):
+        return bool(_WORD.fullmatch(value))
+    if isinstance(value, (list, tuple)):
+        return depth > 0 and all(_plain(each, depth - 1) for each in value)
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def parse_features(features: int | str | None) -> int | str | None:
@@ -85,5 +129,5 @@ def one_line(error: BaseException, limit: int = 200) -> str:
 def _value(text: str) -> object:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
