@@ -18,6 +18,7 @@ _HOMES = {
     "NeuroMask": "protomask.localizers",
     "Similarity": "protomask.localizers",
     "get_localizer": "protomask.localizers",
+    "from_datasets": "protomask.data",
     "load_data": "protomask.data",
     "load_network": "protomask.networks",
     "evaluate": "protomask.evaluation",

@@ -1,4 +1,5 @@
-"""Data sets with annotations. ``load_data`` opens one by name; third parties add theirs by an entry point."""
+"""Data sets with annotations. ``load_data`` opens one by name (third parties add theirs by an entry point),
+``from_datasets`` takes any torch Dataset of (image, label)."""
 
 import importlib
 import inspect
@@ -6,12 +7,13 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from protomask.data.datasets import from_datasets
 from protomask.data.images import AnnotatedImages, Splits, collate
 from protomask.data.problems import noted
 from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError
 
-__all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "load_data"]
+__all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "from_datasets", "load_data"]
 
 # Each module has a function load(root, **options) -> Splits; imported when asked for.
 _BUILT_IN = {name: f"protomask.data.{name}" for name in ("parts", "cub", "busi", "chestxray", "folder")}

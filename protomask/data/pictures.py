@@ -1,0 +1,122 @@
+"""From what a data set of somebody else's gives (PIL images, arrays, tensors) to pictures as ours: uint8 RGB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from protomask.errors import InputError
+
+_CHANNELS = (1, 3, 4)
+# Resizing with bicubic filters overshoots a little; a normalised picture leaves 0..1 by much more.
+_SLACK = 0.05
+
+
+def as_picture(value: Any, what: str) -> Tensor:
+    """Turn a picture of any common kind into uint8 RGB (3, H, W).
+
+    Args:
+        value: a PIL image; or an array or tensor (H, W), (C, H, W) or (H, W, C) of 1, 3 or 4 channels, whole numbers in
+            0..255 or floats in 0..1. Where the shape could be read both ways, a tensor is (C, H, W) and an array
+            (H, W, C). A fourth channel is transparency; it is laid on white.
+        what: names the picture in errors.
+
+    Raises:
+        InputError: something else, another number of channels, no pixels, NaN, or values out of range, such as those
+            of a picture that is normalised already.
+    """
+    if isinstance(value, Image.Image):
+        value = _from_pil(value, what)
+    elif not isinstance(value, Tensor | np.ndarray):
+        raise InputError(f"{what}: the picture is a {type(value).__name__}; give a PIL image, an array or a tensor")
+    pixels = _channels_first(value, what)
+    if pixels.numel() == 0:
+        raise InputError(f"{what}: the picture has no pixels (shape {tuple(value.shape)})")
+    pixels = _to_bytes(pixels, what)
+    if len(pixels) == 4:
+        opaque = pixels[3:].float() / 255
+        pixels = (pixels[:3].float() * opaque + 255 * (1 - opaque)).round().to(torch.uint8)
+    return pixels.expand(3, -1, -1).clone(memory_format=torch.contiguous_format)
+
+
+def as_mask(value: Any, size: tuple[int, int], what: str) -> Tensor:
+    """Turn a mask into uint8 (1, H, W), 1 on the object: wherever ``value`` is not 0.
+
+    Raises:
+        InputError: it is not of the picture's ``size`` (H, W), or not finite.
+    """
+    mask = torch.as_tensor(np.array(value) if isinstance(value, Image.Image) else value)
+    mask = mask[0] if mask.ndim == 3 and len(mask) == 1 else mask
+    if tuple(mask.shape) != tuple(size):
+        raise InputError(
+            f"{what}: the mask has the shape {tuple(mask.shape)}, its picture {tuple(size)}; make them equal"
+        )
+    if mask.is_floating_point() and not mask.isfinite().all():
+        raise InputError(f"{what}: the mask holds NaN or infinite values")
+    return (mask != 0).to(torch.uint8)[None]
+
+
+def _from_pil(image: Image.Image, what: str) -> np.ndarray:
+    if image.mode == "F":
+        raise InputError(f"{what}: pixels of type float have no fixed range; give an 8-bit image")
+    if image.mode.startswith("I"):
+        # 16 bits: Pillow would clip them at 255 instead of scaling them.
+        return (np.asarray(image).astype(np.uint32) >> 8).clip(max=255).astype(np.uint8)
+    clear = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
+    try:
+        return np.array(image.convert("RGBA" if clear else "RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow reads pixels when they are first wanted
+        raise InputError(f"{what}: the picture cannot be read ({error})") from error
+
+
+def _channels_first(value: Tensor | np.ndarray, what: str) -> Tensor:
+    """(C, H, W) of 1, 3 or 4 channels."""
+    if isinstance(value, np.ndarray):
+        last = True
+        try:
+            pixels = torch.from_numpy(np.ascontiguousarray(value))
+        except TypeError:
+            raise InputError(
+                f"{what}: the picture is an array of {value.dtype}; give uint8, or floats in 0..1"
+            ) from None
+    else:
+        last, pixels = False, value.detach().as_subclass(Tensor).cpu()
+    shape = tuple(pixels.shape)
+    if len(shape) == 2:
+        return pixels[None]
+    if len(shape) == 3:
+        fits = {True: shape[2] in _CHANNELS, False: shape[0] in _CHANNELS}
+        if fits[last] or fits[not last]:
+            return pixels.permute(2, 0, 1) if (last if fits[last] else not last) else pixels
+    raise InputError(
+        f"{what}: the picture has the shape {shape}; give (H, W), (C, H, W) or (H, W, C) of 1, 3 or 4 channels"
+    )
+
+
+def _to_bytes(pixels: Tensor, what: str) -> Tensor:
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if pixels.is_complex():
+        raise InputError(f"{what}: the picture holds complex numbers; give uint8, or floats in 0..1")
+    if not pixels.is_floating_point() and pixels.dtype != torch.bool:
+        pixels = pixels.long()
+        least, most = pixels.min().item(), pixels.max().item()
+        if least < 0 or most > 255:
+            raise InputError(f"{what}: whole numbers from {least} to {most}; give 0 to 255 (uint8)")
+        return pixels.to(torch.uint8)
+    pixels = pixels.float()
+    if not pixels.isfinite().all():
+        raise InputError(f"{what}: the picture holds NaN or infinite values")
+    least, most = pixels.min().item(), pixels.max().item()
+    if least < -_SLACK:
+        raise InputError(
+            f"{what}: values from {least:.3g} to {most:.3g}, so it is normalised already; leave Normalize out of the data "
+            "set's transform: training normalises as the backbone wants it"
+        )
+    if most > 1 + _SLACK:
+        raise InputError(f"{what}: floats from {least:.3g} to {most:.3g}; give floats in 0..1, or 0..255 as uint8")
+    return pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
