@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from protomask.commands.setup import open_run
 from protomask.errors import InputError
 from protomask.evaluation import Oracle
 from protomask.evaluation.batch import Batch, Subject
@@ -25,6 +24,7 @@ from protomask.explanations.predictions import as_pictures
 from protomask.freezing import frozen
 from protomask.localizers import get_localizer
 from protomask.report import style
+from protomask.run.setup import open_run
 
 TILE, GAP, LINE = 1.3, 0.08, 0.3
 """inches: a picture's side, what is between two, a line of text"""

@@ -33,7 +33,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask.backbones.classifier import BuiltClassifier
-from protomask.commands.setup import choose_device
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.explainable import Classifier
@@ -48,6 +47,7 @@ from protomask.metrics import (
     kept_scores,
     pointing_game,
 )
+from protomask.run.setup import choose_device
 from protomask.run_folder import versions
 
 FULL = 0.95

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from protomask.commands.setup import choose_device, complete, training_set
 from protomask.data import load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
@@ -25,6 +24,7 @@ from protomask.evaluation.shortcut import detect, tag_pairs
 from protomask.localizers import get_localizer
 from protomask.networks import get_network
 from protomask.options import Options
+from protomask.run.setup import choose_device, complete, training_set
 from protomask.run_folder import versions
 from protomask.training import train
 

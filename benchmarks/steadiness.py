@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from protomask.commands.setup import choose_device
 from protomask.data import collate
 from protomask.explainable import Classifier
 from protomask.metrics import bootstrap_mean, map_correlation
+from protomask.run.setup import choose_device
 
 COLUMNS = ("rank correlation", "of 14 x 14 cells", "IoU of the first tenth")
 

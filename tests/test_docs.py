@@ -44,19 +44,9 @@ def test_the_localizer_of_the_document_works():
 
 
 def test_options_that_documents_name_exist(capsys):
-    from protomask.cli import main
+    from protomask.cli import COMMANDS, main
 
-    for command in (
-        "train",
-        "import-official",
-        "project",
-        "explain",
-        "evaluate",
-        "report",
-        "localize",
-        "prune",
-        "check",
-    ):
+    for command in COMMANDS:
         with pytest.raises(SystemExit):
             main([command, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))

@@ -2,9 +2,9 @@
 
 import torch
 
-from protomask.commands.setup import training_set
 from protomask.data import Splits
 from protomask.options import Options
+from protomask.run.setup import training_set
 from protomask.training.loading import ordered_batches
 from protopnet import ProtoPNet
 from tests.support.toy import ColourImages, ToyBackbone

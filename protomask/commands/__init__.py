@@ -1,1 +1,5 @@
-"""One file per command; :mod:`protomask.cli` parses the words and calls them."""
+"""One file per command: ``HELP``, ``DESCRIPTION``, ``add_arguments(parser)`` and ``run(arguments) -> exit code``.
+
+The files import nothing heavy before ``run``, so that ``--help`` answers at once. An optional ``INTERRUPTED`` says how
+to go on after a command was stopped.
+"""

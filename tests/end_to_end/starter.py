@@ -14,9 +14,6 @@ import traceback
 
 import torch
 
-import protomask.commands.train
-import protomask.localizers.baselines
-import protomask.report.html  # noqa: F401
 import protopnet.recipe  # noqa: F401
 from protomask.cli import main
 

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from protomask.backbones.classifier import build_classifier
 from protomask.cli import main
-from protomask.commands.explain import as_batch
 from protomask.data.transforms import evaluation_transform
 from protomask.explainable import Classifier
 from protomask.localizers import GradCAM
+from protomask.run.explanation import as_batch
 from tests.end_to_end.test_bad_input import fails
 
 

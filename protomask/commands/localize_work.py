@@ -1,0 +1,249 @@
+"""``protomask localize``: where in pictures a plain classifier finds its classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from protomask.backbones.classifier import BuiltClassifier, build_classifier
+from protomask.commands.localize_files import Job, plan
+from protomask.data.decoding import decode
+from protomask.data.transforms import evaluation_transform
+from protomask.errors import InputError
+from protomask.explainable import Classifier
+from protomask.freezing import frozen
+from protomask.localizers import Localizer, get_localizer
+from protomask.report.overlays import LEVEL, outlines
+from protomask.run.explanation import pixels_as_batch
+from protomask.run.setup import choose_device, say
+from protomask.training.checkpoint import write_atomically
+
+SIDE = 1024
+"""longest side of an overlay in pixels"""
+
+
+@dataclass(frozen=True)
+class LocalizeOptions:
+    """The words of the command line."""
+
+    images: Sequence[str]
+    model: str
+    weights: str | None = None
+    pretrained: bool = False
+    image_size: int | None = None
+    index: str | None = None
+    top: int = 1
+    labels: str | None = None
+    localizer: str = "mdm"
+    score: str = "log-probability"
+    multi_label: bool = False
+    output: str = "localized"
+    batch_size: int = 8
+    device: str = "auto"
+
+
+def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
+    """Writes a map (``.npy``) and an overlay (``.png``) per picture, class and localizer, and ``localize.json``."""
+    for name in ("top", "batch_size"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least 1")
+    names = list(dict.fromkeys(word.strip() for word in options.localizer.split(",") if word.strip()))
+    if not names:
+        raise InputError("--localizer names no localizer; for example: --localizer mdm")
+    localizers = {name: get_localizer(name) for name in names}
+    labels = read_labels(options.labels)
+    jobs, done = plan(options.images, Path(options.output), _settings(options, localizers))
+    device = choose_device(options.device)
+    if jobs:
+        built = build_classifier(
+            options.model, pretrained=options.pretrained, weights=options.weights, image_size=options.image_size
+        )
+        if options.weights is None and not options.pretrained:
+            say("protomask: note: the model has random weights; give --weights FILE or --pretrained")
+        work = _Work(options, built, labels, localizers, _indices(options.index, labels, built.classes), device)
+        with tqdm(total=len(jobs), desc="pictures", unit="picture", disable=not progress) as bar:
+            for start in range(0, len(jobs), options.batch_size):
+                for line in work.localize(jobs[start : start + options.batch_size]):
+                    tqdm.write(line) if progress else print(line, flush=True)
+                bar.update(len(jobs[start : start + options.batch_size]))
+    everything = [job.read() for job in (*jobs, *done)]
+    target = Path(options.output) / "localize.json"
+    write_atomically(target, lambda path: path.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8"))
+    already = f" ({len(done)} of them were there already)" if done else ""
+    say(f"protomask: {len(everything)} pictures{already} in {target}")
+    return 0
+
+
+def read_labels(path: str | None) -> list[str] | None:
+    """One name per line, the first that of class 0.
+
+    Raises:
+        InputError: unreadable or empty.
+    """
+    if path is None:
+        return None
+    try:
+        names = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--labels {path} cannot be read as UTF-8 text ({error}); give a file with one class name per line"
+        ) from None
+    while names and not names[-1]:
+        names.pop()
+    if not names:
+        raise InputError(f"--labels {path} holds no names; give one class name per line, in the order of the classes")
+    return names
+
+
+def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[int] | None:
+    """The classes of ``--index``: numbers, or names of the labels, separated by commas."""
+    if labels is not None and len(labels) != classes:
+        raise InputError(f"--labels names {len(labels)} classes, but the model has {classes}; give one line per class")
+    if words is None:
+        return None
+    known = {name.casefold(): number for number, name in reversed(list(enumerate(labels or ())))}
+    # A name may hold a comma itself.
+    parts = (
+        [words.strip()]
+        if words.strip().casefold() in known
+        else [part.strip() for part in words.split(",") if part.strip()]
+    )
+    found = []
+    for part in parts:
+        if part.casefold() in known:
+            found.append(known[part.casefold()])
+        elif part.isdecimal() and int(part) < classes:
+            found.append(int(part))
+        else:
+            names = ", or a name in --labels" if labels else "; names need --labels FILE"
+            raise InputError(f"--index {part!r} is no class of the model; give a number from 0 to {classes - 1}{names}")
+    if not found:
+        raise InputError("--index names no class; give a number, or leave it out for the most probable class")
+    return list(dict.fromkeys(found))
+
+
+def _settings(options: LocalizeOptions, localizers: dict[str, Localizer]) -> dict:
+    """What decides a map: where it differs, pictures are localised again."""
+    kept = {
+        name: value
+        for name, value in asdict(options).items()
+        if name not in ("images", "localizer", "output", "batch_size", "device")
+    }
+    for name in ("weights", "labels"):
+        path = kept[name] and Path(kept[name])
+        if path and path.is_file():
+            kept[name] = [str(path), path.stat().st_size, path.stat().st_mtime_ns]
+    return {**kept, "localizers": {name: repr(localizer) for name, localizer in localizers.items()}}
+
+
+class _Work:
+    """A classifier and what it is asked."""
+
+    def __init__(
+        self,
+        options: LocalizeOptions,
+        built: BuiltClassifier,
+        labels: list[str] | None,
+        localizers: dict[str, Localizer],
+        indices: list[int] | None,
+        device: torch.device,
+    ) -> None:
+        built.model.to(device, memory_format=torch.channels_last)
+        self.explained = Classifier(
+            built.model, options.score, multi_label=options.multi_label, mean=built.mean, std=built.std
+        )
+        self.transform = evaluation_transform(built.image_size, built.mean, built.std)
+        self.multi_label, self.top, self.classes = options.multi_label, min(options.top, built.classes), built.classes
+        self.labels, self.localizers, self.indices, self.device = labels, localizers, indices, device
+
+    def localize(self, jobs: Sequence[Job]) -> Iterator[str]:
+        """Writes the maps of some pictures; yields what there is to say of each class."""
+        pictures = [decode(job.image)[0] for job in jobs]
+        images = torch.cat([pixels_as_batch(pixels, self.transform) for pixels in pictures]).to(self.device)
+        with torch.no_grad(), frozen(self.explained):
+            logits = self.explained.model(images.contiguous(memory_format=torch.channels_last)).float()
+        probabilities = logits.sigmoid() if self.multi_label else logits.softmax(1)
+        chosen = (
+            torch.tensor(self.indices, device=self.device).expand(len(jobs), -1)
+            if self.indices is not None
+            else probabilities.topk(self.top, 1).indices
+        )
+        each = images.repeat_interleave(chosen.shape[1], 0)
+        maps = {
+            name: localizer(self.explained, each, chosen.flatten()).cpu().unflatten(0, chosen.shape)
+            for name, localizer in self.localizers.items()
+        }
+        for place, (job, pixels) in enumerate(zip(jobs, pictures)):
+            rows = []
+            for rank, number in enumerate(chosen[place].tolist()):
+                found = {name: several[place, rank] for name, several in maps.items()}
+                rows.append(self._write(job, pixels, number, probabilities[place, number].item(), found))
+            job.write({"width": pixels.shape[1], "height": pixels.shape[0], "classes": rows})
+            for row in rows:
+                name = f" {row['name']}" if "name" in row else ""
+                overlay = job.folder / next(iter(row["maps"].values()))["overlay"]
+                yield f"{job.image}: class {row['index']}{name}, probability {row['probability']:.3f}: {overlay}"
+
+    def _write(self, job: Job, pixels: np.ndarray, number: int, probability: float, maps: dict[str, Tensor]) -> dict:
+        row: dict = {"index": number, "probability": probability, "maps": {}}
+        if self.labels is not None:
+            row["name"] = self.labels[number]
+        for name, saliency in maps.items():
+            stem = f"{number:0{len(str(self.classes - 1))}d}-{name}"
+            array = saliency.numpy()
+            write_atomically(job.folder / f"{stem}.npy", lambda path, array=array: _save(path, array))
+            write_atomically(
+                job.folder / f"{stem}.png", lambda path, name=name, array=array: draw_overlay(path, pixels, array, name)
+            )
+            row["maps"][name] = {
+                "map": f"{stem}.npy",
+                "overlay": f"{stem}.png",
+                "box": outlined_box(array, pixels.shape[:2]),
+            }
+        return row
+
+
+def outlined_box(saliency: np.ndarray, size: tuple[int, int]) -> list[int] | None:
+    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines; None: nothing.
+
+    Specks are not outlined, so that one in a corner does not make the box the whole picture.
+    """
+    found = outlines(saliency, tolerance=0.0)
+    if not found:
+        return None
+    corners = np.concatenate(found)
+    down, right = size[0] / saliency.shape[0], size[1] / saliency.shape[1]
+    (left, top), (far, bottom) = corners.min(0), corners.max(0)
+    return [int(left * right), int(top * down), int(np.ceil(far * right)), int(np.ceil(bottom * down))]
+
+
+def draw_overlay(path: Path, pixels: np.ndarray, saliency: np.ndarray, localizer: str) -> None:
+    """The map and its outline over the picture, at most :data:`SIDE` pixels long, as PNG."""
+    from PIL import Image
+
+    from protomask.report import style
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((SIDE, SIDE))
+    width, height = picture.size
+    large = F.interpolate(
+        torch.from_numpy(saliency)[None, None], (height, width), mode="bilinear", align_corners=False
+    )[0, 0].numpy()
+    figure = style.new_figure(width / 100, height / 100)
+    axes = style.place(figure, 0, 0, width / 100, height / 100)
+    style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=LEVEL)
+    with open(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=100)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array)

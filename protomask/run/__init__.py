@@ -1,0 +1,1 @@
+"""Runs: train one, open one, and ask it; what the commands do, in Python."""

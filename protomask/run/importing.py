@@ -1,0 +1,201 @@
+"""``protomask import-official``: a run out of a network that somebody else trained."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+
+from protomask.errors import InputError
+from protomask.networks import get_network, save_network
+from protomask.options import Options
+from protomask.projection import project as move_prototypes
+from protomask.prototype_network import PrototypeNetwork
+from protomask.run.setup import choose_device, complete, open_data, say, training_set
+from protomask.run_folder import RunFolder, versions
+from protomask.training import TrainingSet, accuracy
+
+
+def import_command(
+    file: str,
+    options: Options,
+    output: str,
+    *,
+    backbone: str | None,
+    classes: str | None,
+    prototype_classes: str | None,
+    model_config: str | None,
+    project: bool,
+    progress: bool = True,
+) -> int:
+    """Writes ``config.json``, the network and ``metrics.json`` with its accuracy on the test images.
+
+    The source image and place of every prototype are searched in the training images; its vector stays as it is, unless
+    ``project`` moves it there.
+
+    Args:
+        file: of cfchen-duke/ProtoPNet or CaBRNet.
+        options: of the data and the machine; the network's are filled in.
+        classes: file with the names of the network's classes, in its order.
+        prototype_classes: file with the class of each prototype; see :func:`read_owners`.
+
+    Raises:
+        InputError: the file, the data, or that they do not belong together.
+    """
+    run = RunFolder(output)
+    if run.folder.exists() and not run.folder.is_dir():
+        raise InputError(f"--output {output} is a file; give a folder")
+    if run.started:
+        raise InputError(f"{output} holds a run already; give another --output")
+    names = None if classes is None else read_names(Path(classes))
+    owners = {} if prototype_classes is None else read_owners(Path(prototype_classes))
+    if not Path(file).is_file():
+        raise InputError(f"{file}: no such file; give a ProtoPNet's .pth or .safetensors file")
+    device = choose_device(options.device)
+    size = options.image_size or 224  # until the file has said its own
+    splits = open_data(options.replace(image_size=size))
+    network, how = get_network(options.network).import_official(
+        Path(file),
+        splits.train.classes,
+        names=names,
+        backbone=backbone,
+        image_size=options.image_size,
+        **owners,
+        model_config=None if model_config is None else Path(model_config),
+    )
+    options = complete(
+        options.replace(
+            backbone=network.backbone.name,
+            image_size=network.image_size,
+            prototype_size=network.prototypes.shape[2],
+            prototypes_per_class=network.prototypes_per_class,
+            prototype_channels=network.prototypes.shape[1],
+        )
+    )
+    if network.image_size != size:
+        splits = open_data(options)
+    say(
+        f"protomask: {network.prototype_count} prototypes of {len(network.classes)} classes ({how}) on {network.backbone.name} "
+        f"at {network.image_size} px"
+    )
+    network.to(device)
+    setup = training_set(options, splits, network, device, progress)
+    test = splits.test.with_transform(setup.plain.transform)
+    begin = time.perf_counter()
+    score = accuracy(network, test, setup, "test")
+    scores, measured = (
+        {"before_projection": score if project else None, "after_projection": None, "final": score},
+        time.perf_counter(),
+    )
+    moved = find_sources(network, setup, keep=not project)
+    found = time.perf_counter()
+    if project:
+        scores["after_projection"] = scores["final"] = accuracy(network, test, setup, "test")
+    save_network(network, options.network, run.folder)
+    run.write("log.jsonl", [{"stage": "projection" if project else "sources", "seconds": found - measured, **moved}])
+    run.write(
+        "metrics.json",
+        {
+            "test_accuracy": scores,
+            "validation_accuracy": None,
+            "black_box_accuracy": None,
+            "seconds": {"test": measured - begin, "projection" if project else "sources": found - measured},
+        },
+    )
+    run.write(
+        "config.json",
+        {
+            "options": options.to_mapping(),
+            "versions": versions(),
+            "data": _data(splits),
+            "imported": {
+                "file": Path(file).name,
+                "sha256": _sha256(Path(file)),
+                "classes_of_prototypes": how,
+                "projected": project,
+            },
+        },
+    )
+    say(
+        f"protomask: test accuracy {scores['final']:.3f}; squared distance of a prototype to its nearest training patch: "
+        f"mean {moved['mean_distance']:.2g}, at most {moved['max_distance']:.2g}"
+        + ("" if project else " (vectors unchanged)")
+    )
+    say(f"protomask: run folder {run.folder}; go on with: protomask project {run.folder}")
+    return 0
+
+
+def find_sources(network: PrototypeNetwork, setup: TrainingSet, keep: bool) -> dict[str, float]:
+    """Searches the nearest training patch of every prototype, as a projection does; with ``keep`` the vectors stay as
+    they are."""
+    vectors = network.prototypes.detach().clone()
+    found = move_prototypes(network, setup)
+    if keep:
+        network.prototypes.data.copy_(vectors)
+    return found
+
+
+def read_names(path: Path) -> list[str]:
+    """One name a line; numbers before the names, as in CUB's ``classes.txt``, are left out.
+
+    Raises:
+        InputError: unreadable, or no name in it.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--classes {path}: cannot be read as UTF-8 text ({error})") from None
+    if not lines:
+        raise InputError(f"--classes {path}: no names in it; write one a line, in the order of the network's classes")
+    words = [line.split(maxsplit=1) for line in lines]
+    numbered = all(len(word) == 2 and word[0].isdecimal() for word in words)
+    return [word[1] for word in words] if numbered else lines
+
+
+def read_owners(path: Path) -> dict[str, list]:
+    """The class of each prototype: whole numbers from 0 in a text, separated by spaces, commas or lines.
+
+    A ``.npy`` file is the official ``prune_info.npy``: rows (number, class) of the prototypes that were removed.
+
+    Returns:
+        ``owners`` or ``removed``, as ``import_official`` of a network takes them.
+
+    Raises:
+        InputError: unreadable, or something else in it.
+    """
+    option = f"--prototype-classes {path}"
+    try:
+        if path.suffix != ".npy":
+            text = path.read_text(encoding="utf-8-sig")
+            return {
+                "owners": [int(word) for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split()]
+            }
+        rows = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{option}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError):
+        kind = "an array of numbers" if path.suffix == ".npy" else "whole numbers, one for each prototype"
+        raise InputError(f"{option}: something else in it than {kind}") from None
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
+        raise InputError(f"{option}: expected rows of two whole numbers, the official prune_info.npy")
+    return {"removed": rows.tolist()}
+
+
+def _data(splits) -> dict:
+    return {
+        "fingerprint": splits.train.fingerprint(),
+        "classes": len(splits.train.classes),
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+    }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
