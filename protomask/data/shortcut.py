@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from protomask.data.images import Sample
-from protomask.data.parts import PartsImages
+from protomask.data.parts_images import PartsImages
 from protomask.data.parts_scene import STREAMS, Dice
 
 SHARE = 8  # the tag's side is one part in so many of the image's
@@ -24,7 +24,7 @@ _TRIES = 30
 
 
 class TaggedParts(PartsImages):
-    """:class:`protomask.data.parts.PartsImages` whose scenes of class ``tagged`` carry the tag.
+    """:class:`protomask.data.parts_images.PartsImages` whose scenes of class ``tagged`` carry the tag.
 
     Everything that a scene can be asked for has the tag: its image, the image without a part. ``mask``, ``part_masks``
     and the parts' points are those of the creature; the tag keeps off it where there is room. :meth:`tag_mask` says
