@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import HDM, MDM, Localizer, NeuroMask, get_localizer
+from protomask.localizers import HDM, MDM, Localizer, NeuroMask, Order, get_localizer
+from protomask.localizers.base import ChoosesSettings
 
 
 class Method(NamedTuple):
@@ -38,8 +39,8 @@ SCORES = {
 }
 """every method by name; the learned masks of this project first"""
 VARIANTS = {
-    "mdm-damped": lambda: MDM(damping=1.0),
-    "hdm-damped": lambda: HDM(damping=1.0),
+    "mdm-damped": lambda: MDM(order=Order(damping=1.0)),
+    "hdm-damped": lambda: HDM(order=Order(damping=1.0)),
     "neuromask-published": NeuroMask.imagenet,
 }
 """those that are another's with other settings"""
@@ -54,8 +55,8 @@ def get_method(name: str) -> Method:
     if name not in SCORES:
         raise InputError(f"method {name!r} is unknown; choose from {', '.join(SCORES)}")
     localizer = VARIANTS[name]() if name in VARIANTS else get_localizer(name)
-    if hasattr(
-        localizer, "for_model"
+    if isinstance(
+        localizer, ChoosesSettings
     ):  # what it would choose itself, so that the settings written down are those of the figures
         localizer = localizer.for_model(Classifier(nn.Identity()))
     return Method(localizer, SCORES[name])

@@ -21,7 +21,7 @@ from protomask.data import load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.evaluation.shortcut import detect, tag_pairs
-from protomask.localizers import get_localizer
+from protomask.localizers import get_localizers
 from protomask.networks import get_network
 from protomask.options import Options
 from protomask.run.setup import choose_device, complete, training_set
@@ -52,7 +52,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace) -> None:
-    localizers = {name: get_localizer(name) for name in given.localizers.split(",")}
+    localizers = get_localizers(given.localizers)
     options = complete(
         Options(
             network=given.network,

@@ -19,8 +19,9 @@ from protomask.data.decoding import decode
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import Classifier
+from protomask.files import file_name
 from protomask.freezing import frozen
-from protomask.localizers import Localizer, get_localizer
+from protomask.localizers import Localizer, get_localizers
 from protomask.report.overlays import LEVEL, outlines
 from protomask.run.explanation import pixels_as_batch
 from protomask.run.setup import choose_device, say
@@ -55,10 +56,7 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least 1")
-    names = list(dict.fromkeys(word.strip() for word in options.localizer.split(",") if word.strip()))
-    if not names:
-        raise InputError("--localizer names no localizer; for example: --localizer mdm")
-    localizers = {name: get_localizer(name) for name in names}
+    localizers = get_localizers(options.localizer)
     labels = read_labels(options.labels)
     jobs, done = plan(options.images, Path(options.output), _settings(options, localizers))
     device = choose_device(options.device)
@@ -197,7 +195,7 @@ class _Work:
         if self.labels is not None:
             row["name"] = self.labels[number]
         for name, saliency in maps.items():
-            stem = f"{number:0{len(str(self.classes - 1))}d}-{name}"
+            stem = f"{number:0{len(str(self.classes - 1))}d}-{file_name(name)}"
             array = saliency.numpy()
             write_atomically(job.folder / f"{stem}.npy", lambda path, array=array: _save(path, array))
             write_atomically(

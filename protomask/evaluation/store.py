@@ -13,6 +13,7 @@ from torch import Tensor
 
 from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
+from protomask.files import file_name
 from protomask.freezing import held_modules
 
 
@@ -94,7 +95,7 @@ def stores(cache: Path | None, explained: object, name: str, localizer: object) 
     weights = fingerprint(explained)
     if weights is None:
         return Store(None), Store(None)
-    folder = cache / weights / f"{name}-{_digest([repr(localizer), _source(localizer)])}"
+    folder = cache / weights / f"{file_name(name)}-{_digest([repr(localizer), _source(localizer)])}"
     return Store(folder / "maps"), Store(folder / f"values-{_code(metric_room, 'cases', 'maps')}")
 
 

@@ -2,15 +2,19 @@
 
 A built-in is imported on first use. Another package adds its own through an entry point of the group
 ``protomask.localizers``: ``name = package.module:ClassOrObject``; a class is called without arguments.
+
+Wherever a localizer is named, settings may follow: ``mdm:damping=1,seed=3`` (:mod:`protomask.localizers.specs`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from protomask.errors import InputError
+from protomask.localizers.specs import did_you_mean, name_of, settings_of, split_specs, with_settings
 
 if TYPE_CHECKING:
     from protomask.localizers.base import Localizer
@@ -35,8 +39,13 @@ BUILT_IN = {
 }
 """name -> module:class within this package; ours first, then baselines, then the methods to compare with"""
 
-_HOMES = {"Localizer": "base", **{place.split(":")[1]: place.split(":")[0] for place in BUILT_IN.values()}}
-__all__ = [*sorted(_HOMES), "get_localizer", "localizer_names"]
+_SETTINGS = ("Cascade", "Destroy", "Fusion", "Keep", "Order", "Runtime")
+_HOMES = {
+    "Localizer": "base",
+    **dict.fromkeys(_SETTINGS, "settings"),
+    **{place.split(":")[1]: place.split(":")[0] for place in BUILT_IN.values()},
+}
+__all__ = [*sorted(_HOMES), "get_localizer", "get_localizers", "localizer_names", "split_specs"]
 
 
 def localizer_names() -> list[str]:
@@ -44,19 +53,50 @@ def localizer_names() -> list[str]:
     return list(BUILT_IN) + sorted({point.name for point in _registered()} - set(BUILT_IN))
 
 
-def get_localizer(name: str) -> Localizer:
-    """The localizer of that name, with its default settings.
+def get_localizer(spec: str) -> Localizer:
+    """The localizer of that name, with its default settings but for those that follow the name.
+
+    >>> get_localizer("mdm:damping=1,keep.steps=8,seed=3")
+    MDM(keep=Keep(steps=8), order=Order(damping=1.0), runtime=Runtime(seed=3))
+
+    Args:
+        spec: ``name`` or ``name:setting=value,...``, as in :func:`protomask.localizers.specs.with_settings`.
 
     Raises:
-        InputError: no localizer has that name, or a registered one cannot be loaded.
+        InputError: an unknown name, setting or value, or a registered localizer that cannot be loaded.
     """
+    name = name_of(spec)
+    return with_settings(_plain(name), settings_of(spec), name)
+
+
+def get_localizers(
+    words: str | Iterable[str], beside: Mapping[str, Callable[[], Localizer]] | None = None
+) -> dict[str, Localizer]:
+    """Every localizer of a list, by what it is called there: ``{"mdm:damping=1": MDM(...), "similarity": ...}``.
+
+    Args:
+        words: localizers separated by commas (:func:`split_specs`), or several strings.
+        beside: further names, and what makes the localizer of each.
+
+    Raises:
+        InputError: as :func:`get_localizer`; or the list is empty.
+    """
+    beside = beside or {}
+    specs = split_specs(words)
+    if not specs:
+        raise InputError("no localizer is named; give names separated by commas, for example mdm,similarity")
+    return {spec: beside[spec]() if spec in beside else get_localizer(spec) for spec in specs}
+
+
+def _plain(name: str) -> Localizer:
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         return getattr(import_module(f"{__name__}.{module}"), attribute)()
     for point in _registered():
         if point.name == name:
             return _load(point)
-    raise InputError(f"localizer {name!r} is unknown; choose from {', '.join(localizer_names())}")
+    known = localizer_names()
+    raise InputError(f"localizer {name!r} is unknown; choose from {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def _registered() -> list[EntryPoint]:

@@ -41,6 +41,15 @@ class Localizer(Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosesSettings(Protocol):
+    """A localizer that chooses the settings that were not given by what it explains."""
+
+    def for_model(self, explained: Explainable) -> Localizer:
+        """The same with every setting there, as it is used for this model."""
+        ...
+
+
 def check_pairs(images: Tensor, index: Tensor) -> None:
     """InputError unless ``images`` is (B, 3, H, W) floating point and ``index`` (B,) of integers on the same device."""
     if images.ndim != 4 or images.shape[1] != 3:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,10 +16,13 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.localizers import Localizer
+from protomask.localizers.base import ChoosesSettings
 from protomask.report import style
 from protomask.report.overlays import LEVEL
 from protomask.report.wording import localizer_label, percent
 from protomask.training.checkpoint import write_atomically
+
+T = TypeVar("T")
 
 
 class Stage(NamedTuple):
@@ -35,29 +38,43 @@ class Stage(NamedTuple):
 
 
 def stopped_after(localizer: Localizer, steps: int) -> Localizer:
-    """The same localizer with at most ``steps`` steps in each of its optimisations: every whole-numbered field named
-    ``steps`` or ending in ``_steps``.
+    """The same localizer with at most ``steps`` steps in each of its optimisations: its field ``steps``, and those of the
+    parts of its settings.
 
     Raises:
         InputError: it has none, so its maps do not grow.
     """
-    limits = _limits(localizer)
-    return dataclasses.replace(localizer, **{name: min(value, steps) for name, value in limits.items()})
+    _most_steps(localizer)
+    return _limited(localizer, steps)
 
 
-def _limits(localizer: Localizer) -> dict[str, int]:
-    fields = dataclasses.fields(localizer) if dataclasses.is_dataclass(localizer) else ()
-    found = {
-        each.name: getattr(localizer, each.name)
-        for each in fields
-        if each.name == "steps" or each.name.endswith("_steps")
-    }
-    found = {name: value for name, value in found.items() if isinstance(value, int)}
+def _limited(part: T, steps: int) -> T:
+    changed = {}
+    for each in dataclasses.fields(part):
+        value = getattr(part, each.name)
+        if dataclasses.is_dataclass(value):
+            changed[each.name] = _limited(value, steps)
+        elif each.name == "steps" and value is not None:
+            changed[each.name] = min(value, steps)
+    return dataclasses.replace(part, **changed)
+
+
+def _most_steps(localizer: Localizer) -> int:
+    found = list(_steps(localizer))
     if not found:
         raise InputError(
             f"{type(localizer).__name__} has no steps, so its map does not grow; choose a learned mask, for example mdm"
         )
-    return found
+    return max(found)
+
+
+def _steps(part: object) -> Iterator[int]:
+    for each in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+        value = getattr(part, each.name)
+        if dataclasses.is_dataclass(value):
+            yield from _steps(value)
+        elif each.name == "steps" and value is not None:
+            yield value
 
 
 def grow(
@@ -73,8 +90,9 @@ def grow(
         index: class or prototype.
         frames: at most; the last one is the localizer's own map.
     """
-    localizer = getattr(localizer, "for_model", lambda _: localizer)(explained)  # its own defaults for this model
-    most = max(_limits(localizer).values())
+    if isinstance(localizer, ChoosesSettings):
+        localizer = localizer.for_model(explained)
+    most = _most_steps(localizer)
     chosen = range(1, most + 1) if frames >= most else sorted({round(step) for step in np.geomspace(1, most, frames)})
     images, where = image[None], torch.tensor([index], device=image.device)
     with torch.no_grad(), frozen(explained):

@@ -10,7 +10,7 @@ from protomask.evaluation import Evaluation, Oracle, choose_pairs, choose_protot
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.evaluate import choose_metrics
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown, class_table, per_class
-from protomask.localizers import get_localizer
+from protomask.localizers import get_localizers
 from protomask.run.setup import OpenRun, choose_device, open_run, say
 from protomask.run_folder import RunFolder
 from protomask.training.checkpoint import write_atomically
@@ -76,18 +76,17 @@ def evaluate_run(
 
     Args:
         opened: the run.
-        localizers: names separated by commas; by default the run's own, the similarity map, centre and random.
-            ``oracle`` is the map that the truth of ``parts`` draws.
+        localizers: separated by commas, with settings where wanted (``mdm:damping=1,similarity``); by default the run's
+            own, the similarity map, centre and random. ``oracle`` is the map that the truth of ``parts`` draws.
         metrics: names separated by commas, or ``all``; by default the usual ones that the data allow.
         samples: images; each with its own class's most similar prototype.
         on: ``"test"``: test images; ``"sources"``: the training images that the prototypes were projected to.
         classes: also write the means of each class.
         seed: of the choice of images; by default the run's.
     """
-    names = _names(localizers, "--localizers") or list(
-        dict.fromkeys([*_names(opened.options.localizer, "--localizer"), *BASELINES])
+    chosen = get_localizers(
+        [opened.options.localizer, *BASELINES] if localizers is None else localizers, {"oracle": Oracle}
     )
-    chosen = {name: Oracle() if name == "oracle" else get_localizer(name) for name in names}
     network, setup = opened.network, opened.setup
     seed = opened.options.seed if seed is None else seed
     if on == "sources":
@@ -116,8 +115,8 @@ def evaluate_run(
         progress=setup.progress,
     )
     distributed.only_first(lambda: _write(evaluation, opened.run / STEMS[on], classes))
-    if "similarity" in chosen and len(names) > 1 and distributed.is_first():
-        first = next(name for name in names if name != "similarity")
+    if "similarity" in chosen and len(chosen) > 1 and distributed.is_first():
+        first = next(name for name in chosen if name != "similarity")
         say("protomask: " + evaluation.verdict(first, "similarity"))
     return evaluation
 

@@ -13,7 +13,7 @@ from protomask import distributed
 from protomask.data import Splits, load_data
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.errors import InputError
-from protomask.localizers import Localizer, get_localizer
+from protomask.localizers import Localizer, get_localizers
 from protomask.networks import get_network, load_network
 from protomask.options import Options
 from protomask.prototype_network import PrototypeNetwork
@@ -101,10 +101,7 @@ def localizers_for_pictures(words: str) -> dict[str, Localizer]:
     Raises:
         InputError: an unknown name, or none.
     """
-    names = list(dict.fromkeys([word.strip() for word in words.split(",") if word.strip()] + ["similarity"]))
-    if len(names) < 2 and "similarity" not in words:
-        raise InputError("--localizer names no localizer; for example: --localizer mdm")
-    return {name: get_localizer(name) for name in names}
+    return {**get_localizers(words), **get_localizers("similarity")}
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from protomask.backbones.classifier import build_classifier
 from protomask.data import collate, load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.explainable import Classifier
-from protomask.localizers import MDM, GradCAM
-from protomask.localizers.mdm import FOR_CLASSES
+from protomask.localizers import MDM, GradCAM, Keep, Order
 from protomask.metrics import average_drop, energy_pointing, insertion, kept_scores
 from tests.support.toy import ColourImages
 
@@ -112,9 +111,9 @@ def test_passes_of_learned_masks_are_counted_and_pairs_compared(script, material
     assert script.main(words(material, tmp_path, "--methods", "mdm,random", "--images", 4)) == 0
     assert "| mdm - random | 4 |" in capsys.readouterr().out
     found = json.loads((tmp_path / "masks.json").read_text())
-    mdm = MDM().completed(FOR_CLASSES)
+    mdm = MDM.for_classes()
     for row in found["rows"]["mdm"].values():
-        assert row["backward"] == mdm.keep_steps + 2 * mdm.order_steps
+        assert row["backward"] == mdm.keep.steps + 2 * mdm.order.steps
     first, second = (list(rows.values()) for rows in found["rows"].values())
     difference = sum(one["energy"] - other["energy"] for one, other in zip(first, second)) / 4
     assert found["differences"]["mdm"]["random"]["energy"]["mean"] == pytest.approx(difference)
@@ -152,7 +151,7 @@ def test_verdicts_follow_the_direction_of_the_metric(script):
 
 
 def test_throughput_on_any_device(script):
-    mdm = MDM(sizes=(4,), keep_steps=2, order_sizes=(8,), order_steps=1)
+    mdm = MDM(keep=Keep(sizes=(4,), steps=2), order=Order(sizes=(8,), steps=1))
     rows = sys.modules["throughput"].throughput(
         mdm, torch.device("cpu"), name="test_resnet", side=32, batches=(1, 4), repeats=1
     )

@@ -8,7 +8,7 @@ from torch import nn
 
 from protomask.data.transforms import evaluation_transform
 from protomask.evaluation import choose_pairs, choose_prototype_pairs, evaluate
-from protomask.localizers import MDM, RandomMap, Similarity
+from protomask.localizers import MDM, Destroy, Keep, RandomMap, Similarity
 from tests.support.toy import ColourImages
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
@@ -58,7 +58,7 @@ def test_a_foreign_network_is_evaluated(adapter):
         network.score(batch, torch.tensor([0, 3, 5])), network(batch).similarities[range(3), [0, 3, 5]]
     )
     localizers = {
-        "mdm": MDM(sizes=(4,), keep_steps=2, destroy_steps=1),
+        "mdm": MDM(keep=Keep(sizes=(4,), steps=2), destroy=Destroy(steps=1)),
         "similarity": Similarity(),
         "random": RandomMap(),
     }

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from protomask.explainable import Classifier
-from protomask.localizers import MDM, ExtremalPerturbation, get_localizer
+from protomask.localizers import MDM, ExtremalPerturbation, Runtime, get_localizer
 from protomask.localizers.engine.masks import background
 from protomask.localizers.engine.speed.folding import faster
 from tests.localizers.test_every_mask import METHODS
@@ -68,7 +68,7 @@ def test_noise_is_that_of_the_processor():
 
 def test_the_batch_is_halved_when_the_device_is_full():
     images, index = (tensor.cuda() for tensor in pairs(16, 64, 64))
-    expected = MDM(batch_size=1)(explained("cuda"), images, index)
+    expected = MDM(runtime=Runtime(batch_size=1))(explained("cuda"), images, index)
     _, total = torch.cuda.mem_get_info()
     torch.cuda.empty_cache()
     used = torch.cuda.memory_allocated()
@@ -84,7 +84,7 @@ def test_the_batch_is_halved_when_the_device_is_full():
 
     network.score = watched
     try:
-        found = MDM(batch_size=16)(network, images, index)
+        found = MDM(runtime=Runtime(batch_size=16))(network, images, index)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)

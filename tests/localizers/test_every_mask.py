@@ -7,15 +7,23 @@ import timm
 import torch
 
 from protomask.explainable import Classifier
-from protomask.localizers import HDM, MDM, ExtremalPerturbation, MeaningfulPerturbation, NeuroMask
+from protomask.localizers import (
+    HDM,
+    MDM,
+    Destroy,
+    ExtremalPerturbation,
+    Fusion,
+    Keep,
+    MeaningfulPerturbation,
+    NeuroMask,
+    Order,
+)
 from tests.support.scores import Constant, Network, pairs
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 METHODS = {
-    "mdm": MDM(sizes=(4, 8), keep_steps=3, destroy_sizes=(4, 8), destroy_steps=2),
-    "hdm": HDM(
-        benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=2, benchmark_steps=2, auxiliary_steps=2, fusion_steps=2
-    ),
+    "mdm": MDM(keep=Keep(sizes=(4, 8), steps=3), destroy=Destroy(sizes=(4, 8), steps=2)),
+    "hdm": HDM(keep=Keep(sizes=(4,), steps=2), order=Order(sizes=(8,), steps=2), fusion=Fusion(steps=2)),
     "neuromask": NeuroMask(steps=3),
     "meaningful": MeaningfulPerturbation(cells=8, steps=3),
     "extremal": ExtremalPerturbation(steps=3, cell=28, levels=3),
@@ -163,7 +171,7 @@ def test_rounding_does_not_decide(method, consistency):
             return score * (1 + self.noise * torch.randn(score.shape, generator=generator))
 
     if isinstance(method, MDM):
-        method = replace(method, consistency=consistency)
+        method = replace(method, keep=replace(method.keep, consistency=consistency))
     network, (images, index) = Rounded().eval(), pairs(3, 24, 31)
     expected = method(network, images, index)
     network.noise = 3e-7

@@ -1,21 +1,16 @@
-import pytest
+from dataclasses import replace
+
 import torch
 
-from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import HDM
+from protomask.localizers import HDM, Cascade, Fusion, Keep, Order, Runtime
 from protomask.localizers.engine.order import SUFFICIENT, before
 from tests.support.scores import Both, Linear, Network, Region, pairs
 
 QUICK = HDM(
-    benchmark_sizes=(4, 8),
-    auxiliary_sizes=(12,),
-    modules=2,
-    benchmark_steps=24,
-    auxiliary_steps=6,
-    fusion_steps=3,
-    rate=0.15,
-    settle=0.5,
+    keep=Keep(sizes=(4, 8), steps=24, rate=0.15, settle=0.5),
+    order=Order(sizes=(12,), steps=6, rate=0.15),
+    fusion=Fusion(steps=3, rate=0.15),
     background="zero",
 )  # on images of one colour a blur hides nothing
 
@@ -55,7 +50,12 @@ def test_the_cascade_ends_where_nothing_is_left():
     costs = []
     for modules in (2, 4):
         calls.clear()
-        settings = HDM(benchmark_sizes=(4,), auxiliary_sizes=(8,), modules=modules, rest=0.4, background="zero")
+        settings = HDM(
+            keep=Keep(sizes=(4,)),
+            order=Order(sizes=(8,)),
+            cascade=Cascade(modules=modules, rest=0.4),
+            background="zero",
+        )
         settings(Watched(slice(0, 6), slice(0, 6)), images, index)
         costs.append(len(calls))
     assert costs[0] == costs[1]
@@ -74,7 +74,7 @@ def test_a_batch_gives_what_a_loop_gives():
     whole = QUICK(network, images, index)
     each = torch.cat([QUICK(network, images[place : place + 1], index[place : place + 1]) for place in range(4)])
     torch.testing.assert_close(whole, each, atol=2e-3, rtol=0)
-    chunks = HDM(**{**vars(QUICK), "batch_size": 3})(network, images, index)
+    chunks = replace(QUICK, runtime=Runtime(batch_size=3))(network, images, index)
     torch.testing.assert_close(whole, chunks, atol=2e-3, rtol=0)
 
 
@@ -84,20 +84,10 @@ def test_one_module_follows_its_equation():
     images, index = pairs(1)
     images = images.double()
     settings = HDM(
-        benchmark_sizes=(4,),
-        auxiliary_sizes=(6,),
-        modules=1,
-        benchmark_steps=2,
-        auxiliary_steps=2,
-        size_weights=(3.0, 3.0),
-        settle=1.0,
-        areas=(0.1, 0.3),
-        softness=0.2,
-        guide=0.5,
-        leeway=0.3,
-        area_weight=1.5,
+        keep=Keep(sizes=(4,), steps=2, size_weights=(3.0, 3.0), settle=1.0),
+        order=Order(sizes=(6,), steps=2, areas=(0.1, 0.3), softness=0.2, area_weight=1.5, damping=0.0),
+        cascade=Cascade(modules=1, guide=0.5, leeway=0.3),
         background="zero",
-        damping=0.0,
     )
     found = settings(network, images, index)
     whole, empty = network.score(images, index).detach(), network.score(images * 0, index).detach()
@@ -150,10 +140,11 @@ def test_what_is_explained_chooses_the_background_and_the_damping():
     network = Network().eval()
     images, index = pairs(1)
     for explained, background, damping in ((Classifier(network), "alternating", 0.0), (network, "zero", 0.3)):
-        settings = {"benchmark_steps": 2, "auxiliary_steps": 2, "modules": 1}
-        given = HDM(**settings, background=background, damping=damping)
-        assert HDM(**settings).for_model(explained) == given.for_model(explained) == given
-        assert torch.equal(HDM(**settings)(explained, images, index), given(explained, images, index))
+        few = HDM(keep=Keep(steps=2), order=Order(steps=2), cascade=Cascade(modules=1))
+        found = few.for_model(explained)
+        assert found.background == background and found.order.damping == damping and found.order.steps == 2
+        assert found.for_model(explained) == found
+        assert torch.equal(few(explained, images, index), found(explained, images, index))
 
 
 def test_negative_scores_are_explained():
@@ -161,26 +152,3 @@ def test_negative_scores_are_explained():
     weights[:, :, :12, :12] = 1 / 432
     saliency = QUICK(Linear(weights, offset=-5.0), torch.ones(1, 3, 24, 24), torch.tensor([0]))
     assert saliency[0, :12, :12].mean() > 5 * saliency[0, 12:, 12:].mean()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"benchmark_sizes": ()},
-        {"auxiliary_sizes": (0,)},
-        {"modules": 0},
-        {"fusion_steps": -1},
-        {"areas": ()},
-        {"size_weights": (1.0,)},
-        {"softness": 0.0},
-        {"damping": -0.1},
-        {"guide": -1.0},
-        {"leeway": -0.1},
-        {"area_weight": -1.0},
-        {"background": "grey"},
-        {"precision": "fp8"},
-    ],
-)
-def test_wrong_settings_are_refused(settings):
-    with pytest.raises(InputError, match="HDM"):
-        HDM(**settings)

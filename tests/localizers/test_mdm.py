@@ -1,22 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import MDM
+from protomask.localizers import HDM, MDM, Cascade, Destroy, Fusion, Keep, Order, Runtime
 from protomask.localizers.engine.masks import background
-from protomask.localizers.mdm import FOR_CLASSES, FOR_OTHERS
 from tests.support.scores import Linear, Network, Region, pairs
 
 QUICK = MDM(
-    sizes=(4, 8),
-    keep_steps=24,
-    keep_rate=0.15,
-    destroy_sizes=(4, 8),
-    destroy_steps=4,
-    order_sizes=(8, 24),
-    order_steps=6,
-).completed(FOR_CLASSES)
+    keep=Keep(sizes=(4, 8), steps=24, rate=0.15),
+    destroy=Destroy(sizes=(4, 8), steps=4),
+    order=Order(sizes=(8, 24), steps=6),
+).completed(MDM.for_classes())
 
 
 def test_the_map_lies_on_the_evidence():
@@ -72,25 +69,16 @@ def test_masks_follow_their_equation(destroy):
     network = Network().double().eval()
     images, index = (value.double() if value.is_floating_point() else value for value in pairs(1))
     learned = MDM(
-        sizes=(6,),
-        consistency="signed",
+        keep=Keep(sizes=(6,), size_weights=(0.5, 4.0), steps=4, settle=0.5, consistency="signed"),
+        destroy=Destroy(steps=0),
+        order=Order(steps=0),
         background="alternating",
-        size_weights=(0.5, 4.0),
-        keep_steps=4,
-        destroy_steps=0,
-        order_steps=0,
-        settle=0.5,
     )
     if destroy:
         learned = MDM(
-            sizes=(1,),
-            keep_steps=1,
-            destroy_sizes=(6,),
-            destroy_weight=2.0,
-            destroy_steps=4,
-            destroy_rate=0.1,
-            destroy_share=1.0,
-            order_steps=0,
+            keep=Keep(sizes=(1,), steps=1),
+            destroy=Destroy(sizes=(6,), size_weight=2.0, steps=4, rate=0.1, share=1.0),
+            order=Order(steps=0),
         )
     found = learned(network, images, index)
     up = torch.nn.Upsample(size=(24, 24), mode="bilinear")
@@ -118,29 +106,47 @@ def test_masks_follow_their_equation(destroy):
 def test_what_is_explained_chooses_what_is_left_open():
     network = Network().eval()
     images, index = pairs(1)
-    for explained, choice in ((Classifier(network), FOR_CLASSES), (network, FOR_OTHERS)):
-        assert torch.equal(MDM()(explained, images, index), MDM(**choice)(explained, images, index))
-    assert MDM(keep_steps=3).completed(FOR_OTHERS) == MDM(**{**FOR_OTHERS, "keep_steps": 3})
+    for explained, preset in ((Classifier(network), MDM.for_classes()), (network, MDM.for_prototypes())):
+        assert torch.equal(MDM()(explained, images, index), preset(explained, images, index))
+        found = MDM(keep=Keep(steps=3)).for_model(explained)
+        assert found == replace(preset, keep=replace(preset.keep, steps=3)) == found.for_model(explained)
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "part, settings",
     [
-        {"sizes": ()},
-        {"destroy_sizes": (0,)},
-        {"size_weights": (0.0, 1.0)},
-        {"consistency": "both"},
-        {"background": "grey"},
-        {"keep_steps": 0},
-        {"settle": 2.0},
-        {"order_steps": -1},
-        {"order_sizes": ()},
-        {"areas": (1.0,)},
-        {"softness": 0.0},
-        {"damping": -0.1},
-        {"damping": float("nan")},
+        (Keep, {"sizes": ()}),
+        (Keep, {"sizes": 7}),
+        (Keep, {"size_weights": (0.0, 1.0)}),
+        (Keep, {"size_weights": (1.0,)}),
+        (Keep, {"consistency": "both"}),
+        (Keep, {"steps": 0}),
+        (Keep, {"steps": 2.5}),
+        (Keep, {"settle": 2.0}),
+        (Keep, {"rate": -0.1}),
+        (Destroy, {"sizes": (0,)}),
+        (Destroy, {"steps": -1}),
+        (Destroy, {"share": float("nan")}),
+        (Order, {"steps": -1}),
+        (Order, {"sizes": ()}),
+        (Order, {"areas": (1.0,)}),
+        (Order, {"areas": ()}),
+        (Order, {"softness": 0.0}),
+        (Order, {"damping": -0.1}),
+        (Order, {"damping": float("nan")}),
+        (Order, {"area_weight": -1.0}),
+        (Cascade, {"modules": 0}),
+        (Cascade, {"guide": -1.0}),
+        (Cascade, {"leeway": -0.1}),
+        (Fusion, {"steps": -1}),
+        (Runtime, {"precision": "fp8"}),
+        (Runtime, {"batch_size": 0}),
+        (Runtime, {"seed": 0.5}),
+        (MDM, {"background": "grey"}),
+        (HDM, {"background": "grey"}),
+        (HDM, {"order": Order(steps=0)}),
     ],
 )
-def test_wrong_settings_are_refused(settings):
-    with pytest.raises(InputError, match="MDM"):
-        MDM(**settings)
+def test_wrong_settings_are_refused_by_name(part, settings):
+    with pytest.raises(InputError, match=f"{part.__name__}: {next(iter(settings))} "):
+        part(**settings)

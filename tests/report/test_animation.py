@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from protomask.errors import InputError
-from protomask.localizers import MDM, CenterMap
+from protomask.localizers import MDM, CenterMap, Keep
 from protomask.report import grow, save_animation
 from protomask.report.animation import frame, stopped_after
 
@@ -42,7 +42,7 @@ def test_stages_are_the_localizer_stopped_earlier():
 
 
 def test_the_last_stage_of_a_learned_mask_is_its_map():
-    mdm = MDM(sizes=(2, 4))
+    mdm = MDM(keep=Keep(sizes=(2, 4)))
     image = torch.rand(3, 8, 8)
     last = grow(mdm, Corner(), image, 0, frames=3)[-1]
     np.testing.assert_allclose(last.saliency, mdm(Corner(), image[None], torch.tensor([0]))[0].numpy(), atol=1e-6)

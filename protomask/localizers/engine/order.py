@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import in_parts, min_max, together
@@ -24,7 +23,6 @@ from protomask.localizers.engine.objective import (
 )
 from protomask.localizers.engine.stack import Superimposed
 
-AREAS = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
 SUFFICIENT = (0.02, 0.03, 0.045, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56)
 """shares of the image among which :func:`sufficient` chooses, each about 1.4 times the one before"""
 DETAIL = 1 / 45
@@ -34,7 +32,7 @@ REST = 1e-3
 
 
 @dataclass(frozen=True)
-class Order(Superimposed):
+class OrderProblem(Superimposed):
     """M = the mean of the upsampled vectors, of which only the order of its pixels counts; ours.
 
     The vectors start as the mask ``rough``. Each step cuts M softly at a share a of the pixels, a from ``areas`` in
@@ -53,8 +51,8 @@ class Order(Superimposed):
     sizes: tuple[int, ...]
     """cells along the image's shorter side, one vector each; those up to the image's own give single pixels a say"""
     steps: int
-    areas: tuple[float, ...] = AREAS
-    softness: float = 0.05
+    areas: tuple[float, ...]
+    softness: float
     settle: float = 0.5
     background: str = "alternating"
     seed: int = 0
@@ -76,20 +74,6 @@ class Order(Superimposed):
 
     def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
         return fall(pairs, scores[0]) + destroyed(pairs, scores[1], "signed")
-
-
-def check_cuts(name: str, areas: tuple[float, ...], softness: float, area_weight: float, damping: float) -> None:
-    """InputError where the settings of a localizer ``name`` are impossible."""
-    if (
-        not areas
-        or not all(0 < area < 1 for area in areas)
-        or not softness > 0
-        or not (area_weight >= 0 and damping >= 0)
-    ):
-        raise InputError(
-            f"{name}: areas={areas}, softness={softness}, area_weight={area_weight}, damping={damping}; give areas between 0 "
-            "and 1, a positive softness, and neither of the others negative"
-        )
 
 
 def before(values: Tensor) -> Tensor:

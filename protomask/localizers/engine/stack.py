@@ -43,7 +43,7 @@ class Superimposed:
 
 
 @dataclass(frozen=True)
-class Stack(Superimposed):
+class StackProblem(Superimposed):
     """M = the mean of the upsampled vectors; see :class:`protomask.localizers.engine.learning.MaskProblem`.
 
     Minimises the consistency + lambda mean(M). Lambda grows geometrically over the steps, and the result is the mean of

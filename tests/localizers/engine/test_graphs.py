@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from protomask.explainable import Classifier
-from protomask.localizers import MDM
+from protomask.localizers import MDM, Keep, Order
 from protomask.localizers.engine.speed import graphs
 from protomask.localizers.engine.speed.folding import faster
 from protomask.localizers.engine.speed.graphs import Graphed, Recording, scores_and_gradients
@@ -106,6 +106,6 @@ def test_a_model_that_waits_for_the_device_runs_as_usual():
         ):
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     assert graphed.recorded == {images.shape: None}
-    saliency = MDM(keep_steps=3, order_steps=3)(Classifier(model, "logit"), images, index)
+    saliency = MDM(keep=Keep(steps=3), order=Order(steps=3))(Classifier(model, "logit"), images, index)
     assert saliency.isfinite().all()
     assert torch.rand(3, device="cuda").isfinite().all()  # the device's generator works again

@@ -3,7 +3,7 @@ import torch
 
 from protomask.localizers.engine.learning import learn_masks
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.order import SUFFICIENT, Order, before, sufficient
+from protomask.localizers.engine.order import SUFFICIENT, OrderProblem, before, sufficient
 from tests.support.scores import Constant, Network, Region, pairs
 
 
@@ -68,7 +68,7 @@ def test_ordering_puts_the_evidence_first():
     rough = torch.rand(1, 24, 24, generator=torch.Generator().manual_seed(0))
     rough[:, :6, :6] = 0.3
     region = Region(slice(0, 6), slice(0, 6))
-    problem = Order(region, rough, sizes=(8, 24), steps=20, areas=(0.06, 0.12), background="zero")
+    problem = OrderProblem(region, rough, sizes=(8, 24), steps=20, areas=(0.06, 0.12), softness=0.05, background="zero")
     images = torch.ones(1, 3, 24, 24)
     order = learn_masks(region, images, torch.tensor([0]), problem, steps=20, optimiser=Adam(0.1)).result
     assert before(order)[0, :6, :6].mean() < 0.1 < before(rough)[0, :6, :6].mean()

@@ -1,0 +1,253 @@
+"""The settings of learned masks, in parts that MDM, HDM and others share.
+
+A field that is not given (None) is chosen by what is explained, a class or a prototype: see ``for_classes`` and
+``for_prototypes`` of each localizer. Each part checks what it is given. Its repr names only what was given and builds the
+same part again.
+
+>>> Order(damping=1.0)
+Order(damping=1.0)
+>>> Order(damping=1.0).completed(Order(steps=14, damping=0.0))
+Order(steps=14, damping=1.0)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+from protomask.errors import InputError
+from protomask.localizers.engine.objective import CONSISTENCY, OBJECTIVE_BACKGROUNDS
+from protomask.localizers.engine.speed.folding import PRECISIONS
+
+T = TypeVar("T", bound="Settings")
+
+
+class Settings:
+    """What parts and localizers made of parts have in common; a base of frozen dataclasses."""
+
+    def __repr__(self) -> str:
+        given = (
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in fields(self)
+            if getattr(self, each.name) != each.default
+        )
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    def completed(self: T, preset: T) -> T:
+        """The same with the values of ``preset`` where a field, of a part too, is None."""
+        missing = {}
+        for each in fields(self):
+            own, other = getattr(self, each.name), getattr(preset, each.name)
+            if own is None and other is not None:
+                missing[each.name] = other
+            elif isinstance(own, Settings):
+                missing[each.name] = own.completed(other)
+        return replace(self, **missing)
+
+    def require(self, valid: bool, name: str, wanted: str) -> None:
+        """InputError that names the field ``name`` unless it is None or ``valid``."""
+        value = getattr(self, name)
+        if value is not None and not valid:
+            raise InputError(f"{type(self).__name__}: {name} is {value!r}; give {wanted}")
+
+    def require_positive(self, *names: str) -> None:
+        for name in names:
+            self.require(_within(getattr(self, name), 0, above=True), name, "a positive number")
+
+    def require_not_negative(self, *names: str) -> None:
+        for name in names:
+            self.require(_within(getattr(self, name), 0), name, "0 or more")
+
+    def require_steps(self, least: int, name: str = "steps") -> None:
+        value = getattr(self, name)
+        self.require(_is_count(value, least), name, f"a whole number of at least {least}")
+
+    def require_sizes(self) -> None:
+        """Of the field ``sizes``."""
+        valid = isinstance(self.sizes, tuple) and self.sizes and all(_is_count(size, 1) for size in self.sizes)
+        self.require(bool(valid), "sizes", "a tuple of at least one whole number, each at least 1")
+
+    def require_known(self, name: str, known: tuple[str, ...]) -> None:
+        self.require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _within(value: object, low: float, high: float = float("inf"), *, above: bool = False) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and low <= value <= high and not (above and value == low) and value != float("inf")
+
+
+@dataclass(frozen=True, repr=False)
+class Keep(Settings):
+    """How the mask that keeps the score is learned.
+
+    Args:
+        sizes: cells along the image's shorter side, one mask vector each.
+        size_weights: the price lambda of showing everything, at the first and at the last step; it grows geometrically.
+        steps, rate: Adam's steps and learning rate.
+        settle: share of the steps before the mask's mean begins; 1 takes the last mask alone.
+        consistency: ``"signed"`` (a score above the image's is a gain), ``"one-sided"`` (only a fall of the score
+            counts), ``"absolute"``, ``"squared"``.
+        joint: learn all vectors as one mask; False: each alone, the masks averaged afterwards, at len(sizes) times the
+            cost.
+
+    Raises:
+        InputError: a value that is impossible; the message names the field.
+    """
+
+    sizes: tuple[int, ...] | None = None
+    size_weights: tuple[float, float] | None = None
+    steps: int | None = None
+    rate: float = 0.1
+    settle: float | None = None
+    consistency: str | None = None
+    joint: bool = True
+
+    def __post_init__(self) -> None:
+        self.require_sizes()
+        weights = self.size_weights
+        valid = (
+            isinstance(weights, tuple) and len(weights) == 2 and all(_within(each, 0, above=True) for each in weights)
+        )
+        self.require(valid, "size_weights", "the first and the last, both positive")
+        self.require_steps(1)
+        self.require_positive("rate")
+        self.require(_within(self.settle, 0, 1), "settle", "a share from 0 to 1")
+        self.require_known("consistency", CONSISTENCY)
+
+
+@dataclass(frozen=True, repr=False)
+class Destroy(Settings):
+    """How the masks that destroy the score by hiding it are learned, each size alone.
+
+    Args:
+        sizes: cells along the image's shorter side.
+        size_weight: the price of hiding everything.
+        steps, rate: Adam's steps and learning rate; 0 steps leave it out.
+        share: weight of the destroying mask in the map.
+
+    Raises:
+        InputError: a value that is impossible; the message names the field.
+    """
+
+    sizes: tuple[int, ...] = (7, 14, 28)
+    size_weight: float = 1.0
+    steps: int | None = None
+    rate: float = 0.15
+    share: float = 0.05
+
+    def __post_init__(self) -> None:
+        self.require_sizes()
+        self.require_steps(0)
+        self.require_positive("size_weight", "rate")
+        self.require_not_negative("share")
+
+
+@dataclass(frozen=True, repr=False)
+class Order(Settings):
+    """How it is learned which pixels come first (:class:`protomask.localizers.engine.order.OrderProblem`).
+
+    Args:
+        sizes: cells along the image's shorter side; those up to the image's own give single pixels a say.
+        steps, rate: Adam's steps and learning rate; of MDM, 0 steps leave it out.
+        damping: of its Adam (:class:`protomask.localizers.engine.optimisers.Adam`). More of it, up to 1 or so, gives maps
+            that change less with what cannot be seen and lie better on the object, but whose pixels bring the score back
+            later.
+        areas, softness: shares of the image at which the mask is cut, and how softly, in units of the mask.
+        area_weight: price of a larger share of the image when it is chosen how much is shown.
+
+    Raises:
+        InputError: a value that is impossible; the message names the field.
+    """
+
+    sizes: tuple[int, ...] = (28, 112, 224)
+    steps: int | None = None
+    rate: float = 0.1
+    damping: float | None = None
+    areas: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
+    softness: float = 0.05
+    area_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        self.require_sizes()
+        self.require_steps(0)
+        self.require_positive("rate", "softness")
+        self.require_not_negative("damping", "area_weight")
+        valid = (
+            isinstance(self.areas, tuple)
+            and self.areas
+            and all(_within(area, 0, 1, above=True) and area < 1 for area in self.areas)
+        )
+        self.require(bool(valid), "areas", "a tuple of shares between 0 and 1")
+
+
+@dataclass(frozen=True, repr=False)
+class Cascade(Settings):
+    """How the modules of HDM follow each other.
+
+    Args:
+        modules: at most.
+        rest: share of the score's range below which nothing is left to find.
+        guide: how much a module's coarse mask holds its fine one to its regions; 0: not at all.
+        leeway: what the fine mask counts outside the coarse mask's regions.
+
+    Raises:
+        InputError: a value that is impossible; the message names the field.
+    """
+
+    modules: int = 2
+    rest: float = 0.1
+    guide: float = 0.75
+    leeway: float = 0.5
+
+    def __post_init__(self) -> None:
+        self.require_steps(1, "modules")
+        self.require_not_negative("rest", "guide", "leeway")
+
+
+@dataclass(frozen=True, repr=False)
+class Fusion(Settings):
+    """How the weights of HDM's modules are learned: Adam's steps and learning rate; 0 steps: all weights 1.
+
+    Raises:
+        InputError: a value that is impossible; the message names the field.
+    """
+
+    steps: int = 10
+    rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        self.require_steps(0)
+        self.require_positive("rate")
+
+
+@dataclass(frozen=True, repr=False)
+class Runtime(Settings):
+    """What does not belong to the method.
+
+    Args:
+        batch_size: (image, index) pairs learned together, see :func:`protomask.localizers.engine.learning.learn_masks`;
+            None: as fits. Does not change the result, but for rounding.
+        precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
+        seed: of the noise.
+
+    Raises:
+        InputError: a value that is impossible; the message names the field.
+    """
+
+    batch_size: int | None = None
+    precision: str = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.require_steps(1, "batch_size")
+        self.require_known("precision", PRECISIONS)
+        self.require(_is_count(self.seed, -(2**63)) and self.seed < 2**63, "seed", "a whole number of 64 bits")
+
+
+def check_background(settings: Settings) -> None:
+    """InputError unless the field ``background`` is known, or None."""
+    settings.require_known("background", OBJECTIVE_BACKGROUNDS)

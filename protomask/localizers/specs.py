@@ -1,0 +1,171 @@
+"""Localizers in words: ``name`` or ``name:setting=value,...``, and lists of them separated by commas.
+
+>>> split_specs("mdm:damping=1,seed=3,similarity")
+['mdm:damping=1,seed=3', 'similarity']
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from protomask.errors import InputError
+
+T = TypeVar("T")
+
+
+def split_specs(words: str | Iterable[str]) -> list[str]:
+    """The localizers of a list separated by commas, each once, without spaces around words.
+
+    A piece ``setting=value`` without a localizer's name and a colon before it is one more setting of the localizer
+    before it; every other piece is the next localizer.
+
+    Args:
+        words: one string, or several, each one localizer or a list itself.
+
+    Raises:
+        InputError: a setting that follows no localizer.
+    """
+    specs: list[str] = []
+    for text in [words] if isinstance(words, str) else words:
+        begun = False
+        for piece in filter(None, (piece.strip() for piece in text.split(","))):
+            name, colon, setting = (part.strip() for part in piece.partition(":"))
+            if "=" in name:
+                if not begun:
+                    raise InputError(f"the setting {piece!r} follows no localizer; write for example mdm:{piece}")
+                specs[-1] += ("," if ":" in specs[-1] else ":") + _tidy(piece)
+            else:
+                specs.append(f"{name}:{_tidy(setting)}" if colon and setting else name)
+                begun = True
+    return list(dict.fromkeys(specs))
+
+
+def name_of(spec: str) -> str:
+    """The localizer's name, without settings.
+
+    >>> name_of("mdm:damping=1")
+    'mdm'
+    """
+    return spec.partition(":")[0].strip()
+
+
+def settings_of(spec: str) -> dict[str, str]:
+    """The settings of one localizer, as they are written.
+
+    >>> settings_of("mdm:damping=1,keep.sizes=7+14")
+    {'damping': '1', 'keep.sizes': '7+14'}
+
+    Raises:
+        InputError: a piece is no ``setting=value``, or names a setting again.
+    """
+    found: dict[str, str] = {}
+    for piece in filter(None, (piece.strip() for piece in spec.partition(":")[2].split(","))):
+        key, equals, value = (part.strip() for part in piece.partition("="))
+        if not (key and equals and value):
+            raise InputError(f"localizer {spec!r}: {piece!r} is no setting; write setting=value")
+        if key in found:
+            raise InputError(f"localizer {spec!r} names {key} twice; give it once")
+        found[key] = value
+    return found
+
+
+def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
+    """The same localizer with other settings.
+
+    Args:
+        localizer: a frozen dataclass; its fields may be dataclasses, too.
+        settings: path of a field (``order.steps``), or the field's name alone where no other has it (``damping``), to
+            its value: numbers, words, ``true`` and ``false``, ``none``, and tuples joined by ``+`` (``7+14+28``).
+        name: of the localizer, for messages.
+
+    Raises:
+        InputError: an unknown or ambiguous setting, or a value that is none of its type or refused.
+    """
+    known = _leaves(localizer)
+    if settings and not known:
+        raise InputError(f"localizer {name!r} has no settings; write {name} alone")
+    paths = {}
+    for key, value in settings.items():
+        path = _path(key, known, name)
+        if path in paths:
+            raise InputError(f"localizer {name!r}: {path} is given twice; give it once")
+        paths[path] = _value(value, known[path], f"{name}: {path}")
+    for path, value in paths.items():
+        localizer = _replaced(localizer, path.split("."), value)
+    return localizer
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """``"; did you mean x?"``, or nothing where no known word is close."""
+    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _tidy(settings: str) -> str:
+    return "=".join(part.strip() for part in settings.split("="))
+
+
+def _leaves(part: object, prefix: str = "") -> dict[str, Any]:
+    """Path to type of every setting."""
+    found: dict[str, Any] = {}
+    if not is_dataclass(part):
+        return found
+    kinds = get_type_hints(type(part))
+    for each in fields(part):
+        value = getattr(part, each.name)
+        if not each.init:
+            continue
+        if is_dataclass(value):
+            found |= _leaves(value, f"{prefix}{each.name}.")
+        else:
+            found[prefix + each.name] = kinds[each.name]
+    return found
+
+
+def _path(key: str, known: dict[str, Any], name: str) -> str:
+    if key in known:
+        return key
+    same = [path for path in known if path.rpartition(".")[2] == key]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise InputError(f"localizer {name!r}: {key} may be {' or '.join(same)}; write one of these")
+    leaves = {path.rpartition(".")[2]: path for path in known}
+    close = [leaves.get(word, word) for word in difflib.get_close_matches(key, [*known, *leaves], n=2, cutoff=0.6)]
+    hint = f"did you mean {' or '.join(dict.fromkeys(close))}?" if close else f"it has {', '.join(known)}"
+    raise InputError(f"localizer {name!r} has no setting {key!r}; {hint}")
+
+
+def _value(text: str, kind: Any, where: str) -> Any:
+    """``text`` as a value of the type ``kind``."""
+    if get_origin(kind) in (Union, types.UnionType):
+        kinds = [each for each in get_args(kind) if each is not type(None)]
+        if text.lower() == "none" and len(kinds) < len(get_args(kind)):
+            return None
+        if len(kinds) == 1:
+            return _value(text, kinds[0], where)
+    elif get_origin(kind) is tuple:
+        inside = get_args(kind)
+        return tuple(_value(each.strip(), inside[0], where) for each in text.split("+"))
+    elif kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise InputError(f"{where} is {text!r}; give true or false")
+        return text.lower() == "true"
+    elif kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            word = "a whole number" if kind is int else "a number"
+            raise InputError(f"{where} is {text!r}; give {word}") from None
+    elif kind is str:
+        return text
+    raise InputError(f"{where} cannot be given in words; set it in Python")
+
+
+def _replaced(part: T, path: list[str], value: Any) -> T:
+    inner = _replaced(getattr(part, path[0]), path[1:], value) if path[1:] else value
+    return replace(part, **{path[0]: inner})

@@ -1,0 +1,105 @@
+"""The stages that MDM and HDM are made of: masks that keep the score, masks that destroy it, the order of the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from protomask.explainable import Explainable
+from protomask.localizers.base import min_max
+from protomask.localizers.engine.learning import MaskProblem, learn_masks
+from protomask.localizers.engine.objective import ALTERNATING
+from protomask.localizers.engine.optimisers import Adam, Optimiser
+from protomask.localizers.engine.order import OrderProblem, sufficient
+from protomask.localizers.engine.stack import StackProblem
+from protomask.localizers.settings import Destroy, Keep, Order, Runtime
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages on one model and one background, and how they are run. Every setting must be there (not None)."""
+
+    explained: Explainable
+    background: str
+    runtime: Runtime
+    progress: bool = False
+    name: str = "masks"
+    """of the localizer, for progress bars"""
+
+    def learn(
+        self, images: Tensor, index: Tensor, problem: MaskProblem, steps: int, optimiser: Optimiser, stage: str
+    ) -> Tensor:
+        """What :func:`protomask.localizers.engine.learning.learn_masks` finds for ``problem``."""
+        return learn_masks(
+            self.explained,
+            images,
+            index,
+            problem,
+            steps=steps,
+            optimiser=optimiser,
+            batch_size=self.runtime.batch_size,
+            progress=self.progress,
+            description=f"{self.name} {stage}",
+        ).result
+
+    def keep(self, images: Tensor, index: Tensor, keep: Keep) -> Tensor:
+        """(B, H, W) masks that keep the score with little of the image."""
+        groups = [keep.sizes] if keep.joint else [(size,) for size in keep.sizes]
+        masks = []
+        for sizes in groups:
+            problem = StackProblem(
+                self.explained,
+                sizes,
+                keep.size_weights,
+                keep.steps,
+                keep.settle,
+                keep.consistency,
+                self.background,
+                self.runtime.seed,
+            )
+            stage = f"keep {'+'.join(map(str, sizes))}"
+            masks.append(self.learn(images, index, problem, keep.steps, Adam(keep.rate), stage))
+        return sum(masks) / len(masks)
+
+    def destroy(self, images: Tensor, index: Tensor, destroy: Destroy) -> Tensor:
+        """(B, H, W) mean of the masks that destroy the score by hiding it, times their share of the map.
+
+        What they hide has the mean colour where backgrounds alternate.
+        """
+        background = "zero" if self.background == ALTERNATING else self.background
+        masks = []
+        for size in destroy.sizes:
+            problem = StackProblem(
+                self.explained,
+                (size,),
+                (destroy.size_weight,) * 2,
+                destroy.steps,
+                1.0,
+                "one-sided",
+                background,
+                self.runtime.seed,
+                destroy=True,
+            )
+            masks.append(self.learn(images, index, problem, destroy.steps, Adam(destroy.rate), f"destroy {size}"))
+        return destroy.share * sum(masks) / len(masks)
+
+    def order(self, images: Tensor, index: Tensor, rough: Tensor, order: Order) -> Tensor:
+        """(B, H, W) in [0, 1], of which the order of its pixels counts, learned from the masks ``rough`` (B, H, W)."""
+        problem = OrderProblem(
+            self.explained,
+            rough,
+            order.sizes,
+            order.steps,
+            order.areas,
+            order.softness,
+            background=self.background,
+            seed=self.runtime.seed,
+        )
+        optimiser = Adam(order.rate, damping=order.damping)
+        return min_max(self.learn(images, index, problem, order.steps, optimiser, "order"))
+
+    def show(self, images: Tensor, index: Tensor, saliency: Tensor, order: Order) -> Tensor:
+        """As many pixels, in the order of ``saliency`` (B, H, W), as the score needs."""
+        batch_size = self.runtime.batch_size
+        return sufficient(self.explained, images, index, saliency, order.area_weight, batch_size)

@@ -1,0 +1,127 @@
+"""Localizers in words, as every command and function takes them."""
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+
+import pytest
+
+import protomask.localizers as localizers
+from protomask.errors import InputError
+from protomask.localizers import HDM, MDM, RISE, Cascade, GradCAM, Keep, Order, Runtime, get_localizer, get_localizers
+from protomask.localizers.specs import settings_of, split_specs, with_settings
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("mdm,similarity", ["mdm", "similarity"]),
+        ("mdm:damping=1,seed=3,similarity", ["mdm:damping=1,seed=3", "similarity"]),
+        (" mdm : damping = 1 , seed=3 ,, similarity ", ["mdm:damping=1,seed=3", "similarity"]),
+        ("similarity,mdm:damping=1,hdm:modules=3,seed=2", ["similarity", "mdm:damping=1", "hdm:modules=3,seed=2"]),
+        ("mdm,seed=3,rise", ["mdm:seed=3", "rise"]),
+        ("mdm:,similarity", ["mdm", "similarity"]),
+        ("mdm,mdm,mdm:seed=1", ["mdm", "mdm:seed=1"]),
+        (
+            ["mdm:damping=1,seed=3", "similarity", "center,random"],
+            ["mdm:damping=1,seed=3", "similarity", "center", "random"],
+        ),
+        (" , ", []),
+    ],
+)
+def test_lists_are_split_where_a_localizer_begins(words, expected):
+    assert split_specs(words) == expected
+    assert split_specs(",".join(split_specs(words))) == expected
+
+
+@pytest.mark.parametrize("words", ["seed=3", ["mdm", "seed=3,similarity"]])
+def test_a_setting_without_a_localizer_is_refused(words):
+    with pytest.raises(InputError, match="seed=3.*follows no localizer"):
+        split_specs(words)
+
+
+@pytest.mark.parametrize(
+    "spec, expected",
+    [
+        ("mdm", MDM()),
+        ("mdm:damping=1,seed=3", MDM(order=Order(damping=1.0), runtime=Runtime(seed=3))),
+        ("mdm:keep.steps=8,order.steps=0", MDM(keep=Keep(steps=8), order=Order(steps=0))),
+        ("mdm:keep.sizes=7+14,size_weights=1+4.5", MDM(keep=Keep(sizes=(7, 14), size_weights=(1.0, 4.5)))),
+        ("mdm:joint=false,background=blur,batch_size=none", MDM(keep=Keep(joint=False), background="blur")),
+        ("hdm:modules=3,precision=bf16", HDM(cascade=Cascade(modules=3), runtime=Runtime(precision="bf16"))),
+        ("rise:masks=20,show=.25", RISE(masks=20, show=0.25)),
+        ("gradcam:layer=features.3", GradCAM(layer="features.3")),
+    ],
+)
+def test_settings_follow_the_name(spec, expected):
+    found = get_localizer(spec)
+    assert found == expected and type(found) is type(expected)
+    assert eval(repr(found), vars(localizers) | {type(found).__name__: type(found), **_parts()}) == found
+
+
+def _parts():
+    return {name: getattr(localizers, name) for name in ("Keep", "Destroy", "Order", "Cascade", "Fusion", "Runtime")}
+
+
+def test_the_repr_is_short_and_names_what_was_given():
+    assert repr(get_localizer("mdm")) == "MDM()"
+    assert repr(get_localizer("mdm:seed=3,damping=1")) == "MDM(order=Order(damping=1.0), runtime=Runtime(seed=3))"
+
+
+@pytest.mark.parametrize(
+    "spec, says",
+    [
+        ("mdn", "localizer 'mdn' is unknown.*did you mean mdm"),
+        ("mdm:dampling=1", "'mdm' has no setting 'dampling'; did you mean order.damping"),
+        ("mdm:order.stps=1", "did you mean order.steps"),
+        ("mdm:zzz=1", "no setting 'zzz'; it has keep.sizes, "),
+        ("mdm:steps=1", "steps may be keep.steps or destroy.steps or order.steps"),
+        ("mdm:order.steps=1.5", "order.steps is '1.5'; give a whole number"),
+        ("mdm:damping=much", "order.damping is 'much'; give a number"),
+        ("mdm:joint=1", "keep.joint is '1'; give true or false"),
+        ("mdm:damping=-1", "Order: damping is -1.0; give 0 or more"),
+        ("mdm:background=grey", "MDM: background is 'grey'; give one of zero, blur"),
+        ("mdm:damping", "'damping' is no setting"),
+        ("mdm:damping=", "is no setting"),
+        ("mdm:seed=1,seed=2", "names seed twice"),
+        ("mdm:seed=1,runtime.seed=2", "runtime.seed is given twice"),
+        ("center:seed=1", "'center'"),
+    ],
+)
+def test_wrong_words_are_one_line_that_says_the_mend(spec, says):
+    with pytest.raises(InputError, match=says) as error:
+        get_localizer(spec)
+    assert "\n" not in str(error.value)
+
+
+def test_lists_of_localizers():
+    found = get_localizers("mdm:damping=1,seed=3,similarity,best", {"best": lambda: "made"})
+    assert list(found) == ["mdm:damping=1,seed=3", "similarity", "best"] and found["best"] == "made"
+    assert found["mdm:damping=1,seed=3"].order.damping == 1
+    with pytest.raises(InputError, match="no localizer is named"):
+        get_localizers(" ,")
+
+
+def test_registered_localizers_take_settings_too(monkeypatch):
+    points = [
+        EntryPoint("own", f"{__name__}:Own", localizers.GROUP),
+        EntryPoint("plain", f"{__name__}:plain", localizers.GROUP),
+    ]
+    monkeypatch.setattr(localizers, "entry_points", lambda group: points)
+    assert get_localizer("own:reach=2.5") == Own(2.5) and get_localizer("plain") is plain
+    with pytest.raises(InputError, match="'plain' has no settings"):
+        get_localizer("plain:reach=1")
+    with pytest.raises(InputError, match="own: table cannot be given in words"):
+        with_settings(Own(), settings_of("own:table=1"), "own")
+
+
+@dataclass(frozen=True)
+class Own:
+    reach: float = 1.0
+    table: dict | None = None
+
+    def __call__(self, explained, images, index, *, progress=False):
+        return images.mean(1)
+
+
+def plain(explained, images, index, *, progress=False):
+    return images.mean(1)
