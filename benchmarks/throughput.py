@@ -3,7 +3,6 @@ images."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from protomask.freezing import frozen
 from protomask.localizers import Localizer
 from protomask.localizers.engine.speed.folding import faster
 from protomask.localizers.engine.speed.heap import kept_memory
+from protomask.localizers.specs import with_settings
 
 
 def throughput(
@@ -54,7 +54,7 @@ def throughput(
         for batch in batches:
             images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
             index = torch.arange(batch, device=device)
-            chosen = dataclasses.replace(localizer, batch_size=batch, precision=precision)
+            chosen = with_settings(localizer, {"batch_size": str(batch), "precision": precision}, name)
             counted.tally.forward = counted.tally.backward = 0
             chosen(counted, images, index)
             passes, forward = counted.tally.backward // batch, counted.tally.forward // batch
