@@ -14,8 +14,8 @@ from torch import Tensor
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.localizers import Localizer
-from protomask.localizers.engine.speed.folding import faster
-from protomask.localizers.engine.speed.heap import kept_memory
+from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.engine.speed.heap import keep_freed_memory
 from protomask.localizers.specs import with_settings
 
 
@@ -58,7 +58,7 @@ def throughput(
             counted.tally.forward = counted.tally.backward = 0
             chosen(counted, images, index)
             passes, forward = counted.tally.backward // batch, counted.tally.forward // batch
-            folded = faster(counted, images, index, precision)
+            folded = accelerate(counted, images, index, precision)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(device)
@@ -86,7 +86,7 @@ def throughput(
 def _bare(explained: Explainable, images: Tensor, index: Tensor, passes: int, forward: int) -> None:
     """As many forward and input-gradient passes, and forward passes, and nothing else; memory is kept as in the
     loop."""
-    with frozen(explained), kept_memory(images.device.type):
+    with frozen(explained), keep_freed_memory(images.device.type):
         shown = images.clone(memory_format=torch.channels_last).requires_grad_()
         for _ in range(passes):
             torch.autograd.grad(explained.score(shown, index).sum(), shown)

@@ -15,7 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask import distributed
+from protomask.capabilities import HasSimilarityMaps
 from protomask.data import AnnotatedImages
+from protomask.data.removable import HasRemovableParts, HasRemovableSets
 from protomask.errors import InputError
 from protomask.evaluation.batch import Batch, Subject, deciding
 from protomask.evaluation.cases import Case
@@ -62,9 +64,9 @@ def available_metrics(
         missing -= held
         if not missing:
             break
-    if hasattr(data, "part_masks") and hasattr(data, "without_part"):
-        held |= {"parts", "sets of parts"} if hasattr(data, "without_parts") else {"parts"}
-    if explained is None or callable(getattr(explained, "similarity_maps", None)):
+    if isinstance(data, HasRemovableParts):
+        held |= {"parts", "sets of parts"} if isinstance(data, HasRemovableSets) else {"parts"}
+    if explained is None or isinstance(explained, HasSimilarityMaps):
         held.add("similarity maps")
     if explained is None or isinstance(explained, torch.nn.Module):
         held.add("parameters")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,10 +16,19 @@ from protomask.evaluation.store import Store
 from protomask.metrics import faithfulness, part_points
 
 
+@runtime_checkable
+class ReadsTruth(Protocol):
+    """A localizer that reads the truth of the data instead of looking at the model: the oracle."""
+
+    def from_truth(self, batch: Batch) -> Tensor:
+        """Maps of the batch's pairs, (B, H, W) in [0, 1]."""
+        ...
+
+
 class Maps:
     """A localizer's maps of batches, kept in a store.
 
-    A localizer that has a method ``from_truth(batch) -> (B, H, W)`` is asked that instead of being called: the oracle.
+    A localizer that :class:`ReadsTruth` is asked for that instead of being called.
 
     Attributes:
         seconds: name of a pair -> what its map of the unchanged image cost, when it was made.
@@ -89,7 +99,7 @@ class Maps:
             return time.perf_counter()
 
         before = now()
-        if hasattr(self.localizer, "from_truth"):
+        if isinstance(self.localizer, ReadsTruth):
             saliency = self.localizer.from_truth(batch)
         else:
             saliency = self.localizer(batch.explained, images, batch.index)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from protomask.data.removable import HasRemovableParts
 from protomask.errors import InputError
 from protomask.evaluation.batch import Batch
 from protomask.metrics.faithfulness import minmax
@@ -34,7 +35,7 @@ class Oracle:
         Raises:
             InputError: the data cannot be rendered without a part.
         """
-        if not (hasattr(batch.data, "part_masks") and hasattr(batch.data, "without_part")):
+        if not isinstance(batch.data, HasRemovableParts):
             raise InputError(
                 "localizer 'oracle' needs data with parts that can be removed (--data parts); leave it out here"
             )

@@ -15,6 +15,7 @@ from protomask.explanations.records import Explanation, Match, PrototypePicture,
 from protomask.freezing import frozen
 from protomask.labels import probabilities
 from protomask.localizers import Localizer
+from protomask.localizers.base import ChoosesOutline
 from protomask.localizers.similarity import level_box, percentile_box
 from protomask.prototype_network import PrototypeNetwork
 
@@ -63,7 +64,7 @@ def picture_prototypes(
     levels = {
         name: localizer.outline_level(network)
         for name, localizer in localizers.items()
-        if hasattr(localizer, "outline_level")
+        if isinstance(localizer, ChoosesOutline)
     }
     levels = {name: level for name, level in levels.items() if level is not None}
     pictures = []

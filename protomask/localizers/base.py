@@ -1,4 +1,4 @@
-"""What a localizer is, and what all of them share."""
+"""The protocol of localizers, and what all of them share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Localizer(Protocol):
-    """Says where in an image a score comes from.
+    """Find where in an image a score comes from.
 
     Localizers are frozen dataclasses: the fields are the settings, the repr goes into files. They leave the model's
     mode, gradients and hooks as they were, also after an exception, and a batch gives what a loop over its images
@@ -50,8 +50,17 @@ class ChoosesSettings(Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosesOutline(Protocol):
+    """A localizer whose published pictures are outlined at a level of their own."""
+
+    def outline_level(self, explained: Explainable) -> float | None:
+        """The share of a map's maximum at which its picture is outlined; None where there is no such rule."""
+        ...
+
+
 def check_pairs(images: Tensor, index: Tensor) -> None:
-    """InputError unless ``images`` is (B, 3, H, W) floating point and ``index`` (B,) of integers on the same device."""
+    """Raise InputError unless ``images`` is (B, 3, H, W) floating point and ``index`` (B,) of integers on the same device."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise InputError(f"images have the shape {tuple(images.shape)}; give (B, 3, H, W)")
     if not images.is_floating_point():
@@ -64,20 +73,21 @@ def check_pairs(images: Tensor, index: Tensor) -> None:
         raise InputError(f"images are on {images.device} and index on {index.device}; put both on the model's device")
 
 
-def together(batch_size: int | None, images: Tensor) -> int:
-    """How many of ``images`` (..., H, W) go through the model at once: ``batch_size``, or where it is None a fitting
-    number.
+def fitting_batch_size(batch_size: int | None, images: Tensor) -> int:
+    """Choose how many of ``images`` (..., H, W) go through the model at once: ``batch_size``, or what fits if it is None.
 
-    That is 64 on an accelerator, and on a processor 8 of 224 x 224, of smaller images as many more, up to 32, of larger
+    What fits is 64 on an accelerator, and on a processor 8 of 224 x 224, of smaller images as many more, up to 32, of larger
     ones fewer: with more, the features leave the processor's cache.
     """
     fitting = round(8 * 224 * 224 / images.shape[-2:].numel())
     return batch_size or (64 if images.device.type != "cpu" else min(max(fitting, 1), 32))
 
 
-def in_parts(count: int, at_once: int, work: Callable[[slice], T]) -> list[T]:
-    """``work`` on the numbers below ``count``, ``at_once`` of them at a time; half as many, and again, where memory
-    does not suffice."""
+def run_in_chunks(count: int, at_once: int, work: Callable[[slice], T]) -> list[T]:
+    """Call ``work`` on the numbers below ``count``, ``at_once`` of them at a time.
+
+    Half as many at a time, and half of that, where memory does not suffice.
+    """
     results, start = [], 0
     while start < count:
         try:
@@ -92,7 +102,7 @@ def in_parts(count: int, at_once: int, work: Callable[[slice], T]) -> list[T]:
 
 
 def min_max(maps: Tensor) -> Tensor:
-    """(..., H, W) scaled so that each map's least value is 0 and its greatest 1; float32.
+    """Scale maps (..., H, W) so that each one's least value is 0 and its greatest 1; float32.
 
     A constant map becomes all zero, and values that are not finite count as 0: nothing stands out there.
 

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, min_max, together
-from protomask.localizers.engine.speed.folding import faster
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
+from protomask.localizers.engine.speed.folding import accelerate
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -35,7 +35,7 @@ class IntegratedGradients:
     Args:
         steps: points on the way (Gauss-Legendre), each a forward-backward pass.
         clip: percentile of a map's values above which they count alike; 100 clips nothing.
-        batch_size: points computed together; None: as fits (:func:`protomask.localizers.base.together`).
+        batch_size: points computed together; None: as fits (:func:`protomask.localizers.base.fitting_batch_size`).
     """
 
     steps: int = 50
@@ -54,7 +54,7 @@ class IntegratedGradients:
                 image.requires_grad_(),
                 additional_forward_args=number,
                 n_steps=self.steps,
-                internal_batch_size=together(self.batch_size, image),
+                internal_batch_size=fitting_batch_size(self.batch_size, image),
             )
             return _magnitude(found, self.clip)
 
@@ -72,7 +72,7 @@ class SmoothGrad:
         noise: standard deviation of the noise as a share of the image's range, 0.1 to 0.2 in the paper.
         clip: see :class:`IntegratedGradients`.
         seed: of the noise; torch's own generators are left as they were.
-        batch_size: copies computed together; None: as fits (:func:`protomask.localizers.base.together`).
+        batch_size: copies computed together; None: as fits (:func:`protomask.localizers.base.fitting_batch_size`).
     """
 
     samples: int = 50
@@ -96,7 +96,7 @@ class SmoothGrad:
                     image.requires_grad_(),
                     nt_type="smoothgrad",
                     nt_samples=self.samples,
-                    nt_samples_batch_size=together(self.batch_size, image),
+                    nt_samples_batch_size=fitting_batch_size(self.batch_size, image),
                     abs=False,
                     additional_forward_args=number,
                     stdevs=self.noise * float(image.detach().amax() - image.detach().amin()),
@@ -117,7 +117,7 @@ class Occlusion:
     Args:
         window, stride: in pixels of an image whose shorter side has 224; they grow and shrink with the image, rounded
             up. At 224 x 224, 15 and 8 are 785 forward passes.
-        batch_size: windows computed together; None: as fits (:func:`protomask.localizers.base.together`).
+        batch_size: windows computed together; None: as fits (:func:`protomask.localizers.base.fitting_batch_size`).
     """
 
     window: int = 15
@@ -146,7 +146,7 @@ class Occlusion:
                     sliding_window_shapes=(3, window, window),
                     strides=(3, stride, stride),
                     additional_forward_args=number,
-                    perturbations_per_eval=together(self.batch_size, image),
+                    perturbations_per_eval=fitting_batch_size(self.batch_size, image),
                 )
             return found[:, 0].relu()
 
@@ -163,7 +163,7 @@ def _each(
 ) -> Tensor:
     """min-max of ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair."""
     check_pairs(images, index)
-    explained = faster(explained, images, index)
+    explained = accelerate(explained, images, index)
 
     def score(perturbed: Tensor, numbers: Tensor) -> Tensor:
         scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from protomask.capabilities import score_kind
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.engine.learning import Pairs, learn_masks
-from protomask.localizers.engine.masks import blurred, grid_shape, upsample
-from protomask.localizers.engine.objective import either
+from protomask.localizers.engine.learning import MaskState, learn_masks
+from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
+from protomask.localizers.engine.objective import select_rows
 from protomask.localizers.engine.optimisers import Momentum
-from protomask.localizers.engine.speed.folding import PRECISIONS, faster
+from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
 
 COLDNESS = 20.0
 SAMPLES = 4
@@ -76,7 +77,7 @@ class ExtremalPerturbation:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
-        explained = faster(explained, images, index, self.precision)
+        explained = accelerate(explained, images, index, self.precision)
         masks = [
             learn_masks(
                 explained,
@@ -102,46 +103,48 @@ class _Preservation:
     explained: Explainable
     area: float
 
-    def begin(self, pairs: Pairs) -> None:
+    def begin(self, state: MaskState) -> None:
         settings = self.settings
-        scale = min(pairs.image_size) / 224
-        cells = grid_shape(max(round(224 / settings.cell), 1), pairs.image_size)
-        pairs.learned["cells"] = pairs.images.new_ones(len(pairs), 1, *cells)
+        scale = min(state.image_size) / 224
+        cells = grid_shape(max(round(224 / settings.cell), 1), state.image_size)
+        state.learned["cells"] = state.images.new_ones(len(state), 1, *cells)
         sigmas = [
             settings.image_blur * scale * (1 - level / (settings.levels - 1)) for level in range(settings.levels - 1)
         ]
-        pairs.fixed["levels"] = torch.stack([*(blurred(pairs.images, sigma) for sigma in sigmas), pairs.images], 1)
+        state.buffers["levels"] = torch.stack(
+            [*(gaussian_blur(state.images, sigma) for sigma in sigmas), state.images], 1
+        )
 
-    def mask(self, pairs: Pairs) -> Tensor:
-        return upsample(self._samples(pairs), pairs.image_size)
+    def mask(self, state: MaskState) -> Tensor:
+        return upsample(self._samples(state), state.image_size)
 
-    def _samples(self, pairs: Pairs) -> Tensor:
-        cells = pairs.learned["cells"]
-        pitch = min(side / count for side, count in zip(pairs.image_size, cells.shape[-2:]))
-        return smooth_maximum(cells, self.settings.reach * min(pairs.image_size) / 224 / pitch)
+    def _samples(self, state: MaskState) -> Tensor:
+        cells = state.learned["cells"]
+        pitch = min(side / count for side, count in zip(state.image_size, cells.shape[-2:]))
+        return smooth_maximum(cells, self.settings.reach * min(state.image_size) / 224 / pitch)
 
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
+    def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
         # Linear between neighbouring levels: each level's weight is a hat around its own place.
         levels = torch.arange(self.settings.levels, dtype=mask.dtype, device=mask.device).view(1, -1, 1, 1, 1)
         weights = (1 - (mask[:, None] * (self.settings.levels - 1) - levels).abs()).relu()
-        image = (weights * pairs.fixed["levels"]).sum(1)
-        return (either(pairs.step % 2 == 0, image.flip(3), image),)
+        image = (weights * state.buffers["levels"]).sum(1)
+        return (select_rows(state.step % 2 == 0, image.flip(3), image),)
 
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
+    def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
         settings = self.settings
         values = mask.flatten(1).sort(dim=1, stable=True).values
         shown = torch.arange(values.shape[1], device=mask.device) >= int(values.shape[1] * (1 - self.area))
         error = (values - shown.to(values)).square().mean(1)
-        known = getattr(self.explained, "kind", None) in ("logit", "log-probability")
-        reward = scores[0] if known else 10 * scores[0] / pairs.score.abs().clamp_min(1e-6)
-        growth = (settings.growth**pairs.step).to(error, non_blocking=True)
+        known = score_kind(self.explained) in ("logit", "log-probability")
+        reward = scores[0] if known else 10 * scores[0] / state.score.abs().clamp_min(1e-6)
+        growth = (settings.growth**state.step).to(error, non_blocking=True)
         return settings.area_weight * growth * error - reward
 
-    def after_step(self, pairs: Pairs) -> None:
-        pairs.learned["cells"].clamp_(0, 1)
+    def after_step(self, state: MaskState) -> None:
+        state.learned["cells"].clamp_(0, 1)
 
-    def result(self, pairs: Pairs) -> Tensor:
-        return self.mask(pairs)[:, 0]
+    def result(self, state: MaskState) -> Tensor:
+        return self.mask(state)[:, 0]
 
 
 def smooth_maximum(cells: Tensor, reach: float) -> Tensor:

@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, in_parts, min_max, together
-from protomask.localizers.engine.learning import Pairs
-from protomask.localizers.engine.objective import ALTERNATING, begin_objective, fall, shown
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, run_in_chunks
+from protomask.localizers.engine.learning import MaskState
+from protomask.localizers.engine.objective import ALTERNATING, begin_objective, masked_images, score_drop
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.speed.folding import faster
+from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.settings import Cascade, Fusion, Keep, Order, Runtime, Settings, check_background
 from protomask.localizers.stages import Stages
 
@@ -36,7 +36,7 @@ class HDM(Settings):
       learns which pixels come first at every area (:class:`protomask.localizers.engine.order.OrderProblem`): cut softly
       at a share of the pixels it keeps the score, and its complement destroys it. A (B^guide + leeway), both scaled to
       [0, 1], is the order of the pixels: the fine mask counts where the rough one looks, and less elsewhere; S_k shows
-      as many of them as the score needs (:func:`protomask.localizers.engine.order.sufficient`);
+      as many of them as the score needs (:func:`protomask.localizers.engine.order.sufficient_mask`);
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``cascade.rest``;
     - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of
@@ -93,7 +93,7 @@ class HDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
         settings = self.for_model(explained)
-        quick = faster(explained, images, index, settings.runtime.precision)
+        quick = accelerate(explained, images, index, settings.runtime.precision)
         return settings._learned(Stages(quick, settings.background, settings.runtime), images, index, progress)
 
     def _learned(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
@@ -137,7 +137,7 @@ class HDM(Settings):
             return rest, now - empty > self.cascade.rest * (whole - empty)
 
         with torch.no_grad(), frozen(explained):
-            parts = in_parts(len(images), together(self.runtime.batch_size, images), part_of)
+            parts = run_in_chunks(len(images), fitting_batch_size(self.runtime.batch_size, images), part_of)
         rest, more = (torch.cat(column) for column in zip(*parts))
         return rest, going & more
 
@@ -149,10 +149,10 @@ class HDM(Settings):
                 stages.explained, found, self.keep.size_weights[1], stages.background, stages.runtime.seed
             )
             weights = stages.learn(images, index, problem, self.fusion.steps, Adam(self.fusion.rate), "fusion")
-        return stages.show(images, index, _superposed(weights, found), self.order).to(found)
+        return stages.show(images, index, _weighted_sum(weights, found), self.order).to(found)
 
 
-def _superposed(weights: Tensor, masks: Tensor) -> Tensor:
+def _weighted_sum(weights: Tensor, masks: Tensor) -> Tensor:
     """(B, H, W), the sum of ``masks`` (B, K, H, W) by ``weights`` (B, K); no matrix product, which autocast would
     round."""
     return (weights[..., None, None] * masks).sum(1)
@@ -168,22 +168,22 @@ class _FusionProblem:
     background: str
     seed: int
 
-    def begin(self, pairs: Pairs) -> None:
-        begin_objective(self.explained, pairs, self.background, self.seed)
-        pairs.fixed["found"] = self.found[pairs.position]
-        pairs.learned["weights"] = pairs.images.new_ones(len(pairs), self.found.shape[1])
+    def begin(self, state: MaskState) -> None:
+        begin_objective(self.explained, state, self.background, self.seed)
+        state.buffers["found"] = self.found[state.position]
+        state.learned["weights"] = state.images.new_ones(len(state), self.found.shape[1])
 
-    def mask(self, pairs: Pairs) -> Tensor:
-        return _superposed(pairs.learned["weights"], pairs.fixed["found"])[:, None].clamp(max=1)
+    def mask(self, state: MaskState) -> Tensor:
+        return _weighted_sum(state.learned["weights"], state.buffers["found"])[:, None].clamp(max=1)
 
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        return (shown(pairs, mask),)
+    def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
+        return (masked_images(state, mask),)
 
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        return fall(pairs, scores[0]) + self.size_weight * mask.mean((1, 2, 3))
+    def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
+        return score_drop(state, scores[0]) + self.size_weight * mask.mean((1, 2, 3))
 
-    def after_step(self, pairs: Pairs) -> None:
-        pairs.learned["weights"].clamp_(min=0)
+    def after_step(self, state: MaskState) -> None:
+        state.learned["weights"].clamp_(min=0)
 
-    def result(self, pairs: Pairs) -> Tensor:
-        return pairs.learned["weights"]
+    def result(self, state: MaskState) -> Tensor:
+        return state.learned["weights"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.objective import ALTERNATING
-from protomask.localizers.engine.speed.folding import faster
+from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Settings, check_background
 from protomask.localizers.stages import Stages
 
@@ -34,7 +34,7 @@ class MDM(Settings):
     - *ordering*, ours: further vectors, of ``order.sizes``, start as the mask found so far and learn which pixels come
       first at every area (:class:`protomask.localizers.engine.order.OrderProblem`): A. Pixels come in the order of
       A (M + 1/2), both scaled to [0, 1], and as many of them are shown as the score needs
-      (:func:`protomask.localizers.engine.order.sufficient`);
+      (:func:`protomask.localizers.engine.order.sufficient_mask`);
     - saliency = min-max of what the last of these stages gives.
 
     Settings that are not given are chosen by what is explained: those of :meth:`for_classes` for a
@@ -97,7 +97,7 @@ class MDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         check_pairs(images, index)
         settings = self.for_model(explained)
-        quick = faster(explained, images, index, settings.runtime.precision)
+        quick = accelerate(explained, images, index, settings.runtime.precision)
         stages = Stages(quick, settings.background, settings.runtime, progress, "mdm")
         return settings._learned(stages, images, index)
 

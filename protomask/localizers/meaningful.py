@@ -11,11 +11,11 @@ from torch import Tensor
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.engine.learning import Pairs, learn_masks
-from protomask.localizers.engine.masks import blurred, grid_shape, upsample
-from protomask.localizers.engine.objective import either, probability
+from protomask.localizers.engine.learning import MaskState, learn_masks
+from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
+from protomask.localizers.engine.objective import probability, select_rows
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.speed.folding import PRECISIONS, faster
+from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class MeaningfulPerturbation:
         reach = round(self.jitter * scale)
         generator = torch.Generator().manual_seed(self.seed)
         shifts = torch.randint(-reach, reach + 1, (self.steps, 2), generator=generator).tolist()
-        explained = faster(explained, images, index, self.precision)
+        explained = accelerate(explained, images, index, self.precision)
         return min_max(
             learn_masks(
                 explained,
@@ -95,31 +95,31 @@ class _Deletion:
     shifts: list
     """rows and columns by which the image moves in each step"""
 
-    def begin(self, pairs: Pairs) -> None:
-        pairs.learned["mask"] = pairs.images.new_ones(len(pairs), 1, *grid_shape(self.settings.cells, pairs.image_size))
-        pairs.fixed["blurred"] = blurred(pairs.images, self.settings.image_blur * self.scale)
+    def begin(self, state: MaskState) -> None:
+        state.learned["mask"] = state.images.new_ones(len(state), 1, *grid_shape(self.settings.cells, state.image_size))
+        state.buffers["blurred"] = gaussian_blur(state.images, self.settings.image_blur * self.scale)
 
-    def mask(self, pairs: Pairs) -> Tensor:
-        return blurred(upsample(pairs.learned["mask"], pairs.image_size), self.settings.mask_blur * self.scale)
+    def mask(self, state: MaskState) -> Tensor:
+        return gaussian_blur(upsample(state.learned["mask"], state.image_size), self.settings.mask_blur * self.scale)
 
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        image = torch.lerp(pairs.fixed["blurred"], pairs.images, mask)
+    def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
+        image = torch.lerp(state.buffers["blurred"], state.images, mask)
         # Pairs of one batch may be at different steps, where some ended early.
-        for step in pairs.step.unique().tolist():
-            image = either(pairs.step == step, image.roll(self.shifts[step], (2, 3)), image)
+        for step in state.step.unique().tolist():
+            image = select_rows(state.step == step, image.roll(self.shifts[step], (2, 3)), image)
         return (image,)
 
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        cells = pairs.learned["mask"]
+    def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
+        cells = state.learned["mask"]
         size = (1 - cells).sum((1, 2, 3))
         rows, columns = cells[..., 1:, :] - cells[..., :-1, :], cells[..., 1:] - cells[..., :-1]
         variation = rows.abs().pow(3).sum((1, 2, 3)) + columns.abs().pow(3).sum((1, 2, 3))
         score = probability(self.explained, scores[0])
-        score = scores[0] / pairs.score.abs().clamp_min(1e-6) if score is None else score
+        score = scores[0] / state.score.abs().clamp_min(1e-6) if score is None else score
         return score + self.settings.l1 * size + self.settings.tv * variation
 
-    def after_step(self, pairs: Pairs) -> None:
-        pairs.learned["mask"].clamp_(0, 1)
+    def after_step(self, state: MaskState) -> None:
+        state.learned["mask"].clamp_(0, 1)
 
-    def result(self, pairs: Pairs) -> Tensor:
-        return 1 - self.mask(pairs)[:, 0]
+    def result(self, state: MaskState) -> Tensor:
+        return 1 - self.mask(state)[:, 0]

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
-from protomask.localizers.engine.learning import Pairs, learn_masks
-from protomask.localizers.engine.masks import black, seeded_noise
-from protomask.localizers.engine.objective import fall, probability
+from protomask.localizers.engine.learning import MaskState, learn_masks
+from protomask.localizers.engine.masks import black_pixel, seeded_noise
+from protomask.localizers.engine.objective import probability, score_drop
 from protomask.localizers.engine.optimisers import RMSProp
-from protomask.localizers.engine.speed.folding import PRECISIONS, faster
+from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
 
 LIMIT = 10.0
 
@@ -96,8 +96,8 @@ class NeuroMask:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError where the normalisation is not known."""
         check_pairs(images, index)
-        hidden = black(explained, images)
-        explained = faster(explained, images, index, self.precision)
+        hidden = black_pixel(explained, images)
+        explained = accelerate(explained, images, index, self.precision)
         return min_max(
             learn_masks(
                 explained,
@@ -122,37 +122,37 @@ class _Weights:
     black: Tensor
     """(1, 3, 1, 1)"""
 
-    def begin(self, pairs: Pairs) -> None:
-        height, width = pairs.image_size
-        noise = seeded_noise(pairs.images, pairs.index, height * width, self.settings.seed).view(-1, 1, height, width)
-        pairs.learned["weights"] = (LIMIT * (2 * noise - 1)).to(pairs.images)
+    def begin(self, state: MaskState) -> None:
+        height, width = state.image_size
+        noise = seeded_noise(state.images, state.index, height * width, self.settings.seed).view(-1, 1, height, width)
+        state.learned["weights"] = (LIMIT * (2 * noise - 1)).to(state.images)
         # A copy, because tensors made under inference mode cannot take part in a backward pass.
-        pairs.fixed["black"] = self.black.repeat(len(pairs), 1, 1, 1)
-        empty = self.explained.score(self.black.expand_as(pairs.images).contiguous(), pairs.index).detach()
-        pairs.fixed["range"] = (pairs.score - empty.nan_to_num(0.0)).maximum(0.01 * pairs.score.abs()).clamp_min(1e-6)
+        state.buffers["black"] = self.black.repeat(len(state), 1, 1, 1)
+        empty = self.explained.score(self.black.expand_as(state.images).contiguous(), state.index).detach()
+        state.buffers["range"] = (state.score - empty.nan_to_num(0.0)).maximum(0.01 * state.score.abs()).clamp_min(1e-6)
 
-    def mask(self, pairs: Pairs) -> Tensor:
-        return torch.sigmoid(pairs.learned["weights"] / self.settings.temperature)
+    def mask(self, state: MaskState) -> Tensor:
+        return torch.sigmoid(state.learned["weights"] / self.settings.temperature)
 
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
+    def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
         # Multiplying the image in [0, 1] by the mask and then normalising is the same.
-        return (torch.lerp(pairs.fixed["black"].expand_as(pairs.images), pairs.images, mask),)
+        return (torch.lerp(state.buffers["black"].expand_as(state.images), state.images, mask),)
 
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        settings, weights = self.settings, pairs.learned["weights"]
+    def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
+        settings, weights = self.settings, state.learned["weights"]
         known = probability(self.explained, scores[0])
-        prediction = fall(pairs, scores[0]).relu() if known is None else -known.clamp_min(1e-30).log()
+        prediction = score_drop(state, scores[0]).relu() if known is None else -known.clamp_min(1e-30).log()
         return (
             settings.prediction_weight * prediction
             + settings.size_weight * (weights + LIMIT).abs().mean((1, 2, 3))
             + settings.smoothness_weight * high_pass(weights, settings.kernel).square().mean((1, 2, 3))
         )
 
-    def after_step(self, pairs: Pairs) -> None:
+    def after_step(self, state: MaskState) -> None:
         pass
 
-    def result(self, pairs: Pairs) -> Tensor:
-        return self.mask(pairs)[:, 0]
+    def result(self, state: MaskState) -> Tensor:
+        return self.mask(state)[:, 0]
 
 
 def high_pass(weights: Tensor, side: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
@@ -42,7 +43,7 @@ class ReceptiveField:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
         check_pairs(images, index)
-        if not callable(getattr(explained, "similarity_maps", None)):
+        if not isinstance(explained, HasSimilarityMaps):
             raise InputError(
                 f"{type(explained).__name__} has no similarity maps, so localizer 'receptive-field' cannot explain it; "
                 "those that need scores alone can: mdm, rise, occlusion"

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, min_max, together
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
 from protomask.localizers.engine.masks import grid_shape
-from protomask.localizers.engine.speed.folding import faster
+from protomask.localizers.engine.speed.folding import accelerate
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RISE:
         show: p, probability that a cell shows the image.
         seed: of the masks, which are the same for all pairs of a call.
         batch_size: masked images computed together, all that is held beside the maps; None: as fits
-            (:func:`protomask.localizers.base.together`).
+            (:func:`protomask.localizers.base.fitting_batch_size`).
     """
 
     masks: int = 2000
@@ -56,7 +56,7 @@ class RISE:
             raise InputError("there are no images to explain; give at least one")
         count, height, width = len(images), *images.shape[-2:]
         index = index.long()
-        explained = faster(explained, images, index)
+        explained = accelerate(explained, images, index)
         shown = torch.zeros(height * width, dtype=torch.float64, device=images.device)
         total = torch.zeros(count, height * width, dtype=torch.float64, device=images.device)
         with (
@@ -85,7 +85,7 @@ class RISE:
         generator = torch.Generator().manual_seed(self.seed)
         grids = (torch.rand(self.masks, 1, rows + 1, columns + 1, generator=generator) < self.show).float()
         shifts = torch.stack([torch.randint(side, (self.masks,), generator=generator) for side in cell], 1).tolist()
-        size_of_batch = together(self.batch_size, images)
+        size_of_batch = fitting_batch_size(self.batch_size, images)
         for start in range(0, self.masks, size_of_batch):
             part = grids[start : start + size_of_batch].to(device)
             large = F.interpolate(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, min_max, together
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
 from protomask.localizers.layers import find_layer
 
 
@@ -25,7 +25,7 @@ class ScoreCAM:
 
     Args:
         layer: see :class:`protomask.localizers.GradCAM`.
-        batch_size: masked images computed together; None: as fits (:func:`protomask.localizers.base.together`).
+        batch_size: masked images computed together; None: as fits (:func:`protomask.localizers.base.fitting_batch_size`).
 
     Cost: one forward pass per channel of the feature map (1280 for a MobileNetV2, 2048 for a ResNet-50), and two.
     """
@@ -61,7 +61,7 @@ class ScoreCAM:
             return image.new_zeros(size)
         empty = explained.score(torch.zeros_like(image), number)
         gains = []
-        for part in features.split(together(self.batch_size, image)):
+        for part in features.split(fitting_batch_size(self.batch_size, image)):
             masks = min_max(F.interpolate(part[None], size, mode="bilinear", align_corners=False)[0])
             masked = (image * masks[:, None].to(image)).contiguous(memory_format=torch.channels_last)
             gains.append(explained.score(masked, number.expand(len(part))) - empty)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from protomask.capabilities import HasOutlineLevel, HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
@@ -33,7 +34,7 @@ class Similarity:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
         check_pairs(images, index)
-        if not callable(getattr(explained, "similarity_maps", None)):
+        if not isinstance(explained, HasSimilarityMaps):
             raise InputError(
                 f"{type(explained).__name__} has no similarity maps, so localizer 'similarity' cannot explain it; "
                 "those that need scores alone can: mdm, random, center"
@@ -49,7 +50,7 @@ class Similarity:
 
     def outline_level(self, explained: Explainable) -> float | None:
         """The share of a map's maximum at which its published picture is outlined; None where there is no such rule."""
-        return getattr(explained, "outline_level", None)
+        return explained.outline_level if isinstance(explained, HasOutlineLevel) else None
 
 
 def _by_maximum(maps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from protomask.localizers.base import min_max
 from protomask.localizers.engine.learning import MaskProblem, learn_masks
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.optimisers import Adam, Optimiser
-from protomask.localizers.engine.order import OrderProblem, sufficient
+from protomask.localizers.engine.order import OrderProblem, sufficient_mask
 from protomask.localizers.engine.stack import StackProblem
 from protomask.localizers.settings import Destroy, Keep, Order, Runtime
 
@@ -102,4 +102,4 @@ class Stages:
     def show(self, images: Tensor, index: Tensor, saliency: Tensor, order: Order) -> Tensor:
         """As many pixels, in the order of ``saliency`` (B, H, W), as the score needs."""
         batch_size = self.runtime.batch_size
-        return sufficient(self.explained, images, index, saliency, order.area_weight, batch_size)
+        return sufficient_mask(self.explained, images, index, saliency, order.area_weight, batch_size)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Explanation, Inspection, Match, PrototypePicture
 from protomask.localizers.base import min_max
+from protomask.localizers.specs import name_of
 from protomask.report.encoding import QUALITY, photo_uri, picture, svg_path
 from protomask.report.overlays import LEVEL, disagreement
 from protomask.report.wording import localizer_label, number, percent, readable, shorten
@@ -272,6 +273,12 @@ def localizer_switch(localizers: Sequence[str]) -> list[dict]:
     from protomask.report.wording import SHOWS
 
     return [
-        {"slot": slot, "name": name, "label": localizer_label(name), "look": look(name), "shows": SHOWS.get(name, "")}
+        {
+            "slot": slot,
+            "name": name,
+            "label": localizer_label(name),
+            "look": look(name),
+            "shows": SHOWS.get(name_of(name), ""),
+        }
         for slot, name in enumerate(localizers)
     ]

@@ -203,7 +203,13 @@ _NUMBER_PREFIX = re.compile(r"^\d+\.(?=[^\d\s])")
 
 
 def localizer_label(name: str) -> str:
-    return LOCALIZERS.get(name, name)
+    """A localizer's name for readers; settings in brackets.
+
+    >>> localizer_label("mdm:damping=1,seed=3")
+    'MDM (damping=1, seed=3)'
+    """
+    base, _, settings = name.partition(":")
+    return LOCALIZERS.get(base, base) + (f" ({', '.join(settings.split(','))})" if settings else "")
 
 
 def spoken(name: str) -> str:

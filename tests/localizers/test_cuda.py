@@ -6,7 +6,7 @@ import torch
 from protomask.explainable import Classifier
 from protomask.localizers import MDM, ExtremalPerturbation, Runtime, get_localizer
 from protomask.localizers.engine.masks import background
-from protomask.localizers.engine.speed.folding import faster
+from protomask.localizers.engine.speed.folding import accelerate
 from tests.localizers.test_every_mask import METHODS
 from tests.support.scores import Network, pairs
 
@@ -98,7 +98,7 @@ def test_precisions_and_folding():
     model = timm.create_model("mobilenetv2_050", num_classes=5).cuda().eval()
     images, index = torch.randn(4, 3, 64, 64, device="cuda"), torch.tensor([0, 1, 2, 3], device="cuda")
     for precision in ("fp32", "bf16"):
-        quick = faster(Classifier(model, "logit"), images, index, precision)
+        quick = accelerate(Classifier(model, "logit"), images, index, precision)
         score = quick.score(images, index)
         assert score.dtype == torch.float32
         torch.testing.assert_close(score, Classifier(model, "logit").score(images, index), rtol=0.05, atol=0.05)

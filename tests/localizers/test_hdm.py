@@ -4,7 +4,7 @@ import torch
 
 from protomask.explainable import Classifier
 from protomask.localizers import HDM, Cascade, Fusion, Keep, Order, Runtime
-from protomask.localizers.engine.order import SUFFICIENT, before
+from protomask.localizers.engine.order import SUFFICIENT, rank_share
 from tests.support.scores import Both, Linear, Network, Region, pairs
 
 QUICK = HDM(
@@ -125,7 +125,7 @@ def test_one_module_follows_its_equation():
 
     rough = unit(up(adam([torch.ones(1, 1, 4, 4, dtype=torch.float64)], rough_cost, 2)[0]))
     fine = up(adam([torch.nn.functional.adaptive_avg_pool2d(rough, 6)], fine_cost, 2)[0])
-    place = before((unit(fine) * (rough**0.5 + 0.3))[0].float()).double()
+    place = rank_share((unit(fine) * (rough**0.5 + 0.3))[0].float()).double()
     masks = [(1 - place / (2 * area)).clamp(min=0) for area in SUFFICIENT]
     costs = [
         float((whole - network.score(images * mask, index).detach()) / scale) + 1.5 * area

@@ -5,7 +5,7 @@ from torch import nn
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import MeaningfulPerturbation
-from protomask.localizers.engine.masks import blurred
+from protomask.localizers.engine.masks import gaussian_blur
 from tests.support.scores import Network, Region, pairs
 
 
@@ -29,11 +29,11 @@ def test_two_steps_follow_the_equation():
     settings = MeaningfulPerturbation(cells=7, steps=2, jitter=16, l1=1e-4, tv=0.5)
     found = settings(Classifier(model), images, index)
     shifts = torch.randint(-2, 3, (2, 2), generator=torch.Generator().manual_seed(0))
-    hidden = blurred(images, 10 / 8)
+    hidden = gaussian_blur(images, 10 / 8)
     cells, mean, square = torch.ones(1, 1, 7, 7, dtype=torch.float64), 0.0, 0.0
     for step in range(2):
         cells.requires_grad_()
-        mask = blurred(nn.functional.interpolate(cells, (28, 28), mode="bilinear"), 5 / 8)
+        mask = gaussian_blur(nn.functional.interpolate(cells, (28, 28), mode="bilinear"), 5 / 8)
         shown = torch.roll(images * mask + hidden * (1 - mask), shifts[step].tolist(), (2, 3))
         variation = sum(
             (cells[0, 0, i, j] - cells[0, 0, k, m]).abs() ** 3
@@ -49,7 +49,7 @@ def test_two_steps_follow_the_equation():
             (square / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
         )
         cells = new.clamp(0, 1)
-    expected = 1 - blurred(nn.functional.interpolate(cells, (28, 28), mode="bilinear"), 5 / 8)[0, 0]
+    expected = 1 - gaussian_blur(nn.functional.interpolate(cells, (28, 28), mode="bilinear"), 5 / 8)[0, 0]
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     torch.testing.assert_close(found[0], expected.float(), atol=1e-4, rtol=0)
 

@@ -19,16 +19,16 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, together
+from protomask.localizers.base import check_pairs, fitting_batch_size
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
-from protomask.localizers.engine.speed.heap import kept_memory
+from protomask.localizers.engine.speed.heap import keep_freed_memory
 
 Tensors = dict[str, Tensor]
 
 
 @dataclass
-class Pairs:
+class MaskState:
     """The B pairs that are being optimised together; the first dimension of every tensor is the pair."""
 
     images: Tensor
@@ -43,7 +43,7 @@ class Pairs:
     """(B,) long: steps made so far; always on the CPU, so that no schedule ever waits for an accelerator"""
     learned: Tensors = field(default_factory=dict)
     """what the optimiser moves; the method fills it in ``begin``"""
-    fixed: Tensors = field(default_factory=dict)
+    buffers: Tensors = field(default_factory=dict)
     """whatever else the method keeps per pair: backgrounds, masks of an earlier stage, running means"""
     moments: Tensors = field(default_factory=dict)
     """the loop's own: the optimiser's state and the least loss so far"""
@@ -55,15 +55,15 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.index)
 
-    def select(self, chosen: Tensor) -> Pairs:
+    def select(self, chosen: Tensor) -> MaskState:
         """The pairs where ``chosen`` (B,), on the CPU, is true."""
         return self._map(lambda tensor, _: tensor[chosen], self)
 
-    def join(self, other: Pairs) -> Pairs:
+    def join(self, other: MaskState) -> MaskState:
         """These pairs, then ``other``."""
         return self._map(lambda one, two: torch.cat([one, two]), other)
 
-    def _map(self, function, other: Pairs) -> Pairs:
+    def _map(self, function, other: MaskState) -> MaskState:
         changed = {}
         for name, value in vars(self).items():
             beside = getattr(other, name)
@@ -78,28 +78,28 @@ class Pairs:
 class MaskProblem(Protocol):
     """What one method declares. B pairs, V perturbed views of each; all results per pair, none may mix pairs."""
 
-    def begin(self, pairs: Pairs) -> None:
-        """Fill ``pairs.learned``, and ``pairs.fixed`` as needed, for pairs that enter the loop."""
+    def begin(self, state: MaskState) -> None:
+        """Fill ``state.learned``, and ``state.buffers`` as needed, for pairs that enter the loop."""
         ...
 
-    def mask(self, pairs: Pairs) -> Tensor:
-        """(B, 1, H, W) in [0, 1], differentiable in ``pairs.learned``; 1 shows the image."""
+    def mask(self, state: MaskState) -> Tensor:
+        """(B, 1, H, W) in [0, 1], differentiable in ``state.learned``; 1 shows the image."""
         ...
 
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
+    def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
         """V perturbed images, (B, 3, H, W) each; each costs one forward-backward pass per pair and step."""
         ...
 
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        """(B,) from the views' ``scores`` (V, B); ``pairs.step`` is there for schedules."""
+    def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
+        """(B,) from the views' ``scores`` (V, B); ``state.step`` is there for schedules."""
         ...
 
-    def after_step(self, pairs: Pairs) -> None:
-        """Called without gradient after each step: keep ``pairs.learned`` in bounds (in place), update
-        ``pairs.fixed``."""
+    def after_step(self, state: MaskState) -> None:
+        """Called without gradient after each step: keep ``state.learned`` in bounds (in place), update
+        ``state.buffers``."""
         ...
 
-    def result(self, pairs: Pairs) -> Tensor:
+    def result(self, state: MaskState) -> Tensor:
         """What is wanted of pairs that leave the loop, (B, ...); called without gradient."""
         ...
 
@@ -142,7 +142,7 @@ def learn_masks(
         steps: at most this many for each pair.
         optimiser: how a gradient becomes a step.
         batch_size: pairs optimised together, and images in the network at once, at most; None: as fits
-            (:func:`protomask.localizers.base.together`). Halved, and halved again, while an accelerator has not enough
+            (:func:`protomask.localizers.base.fitting_batch_size`). Halved, and halved again, while an accelerator has not enough
             memory. Does not change the result, but for rounding.
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
@@ -155,7 +155,7 @@ def learn_masks(
             differentiably.
     """
     check_pairs(images, index)
-    batch_size = together(batch_size, images)
+    batch_size = fitting_batch_size(batch_size, images)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -206,13 +206,13 @@ def learn_masks(
 @contextmanager
 def _learning(explained: Explainable, device: torch.device) -> Iterator[None]:
     """Gradients on, whatever the caller's mode, and the model frozen."""
-    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), kept_memory(device.type):
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), keep_freed_memory(device.type):
         yield
 
 
 def _enter(
     explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Optimiser, positions: range
-) -> Pairs:
+) -> MaskState:
     """The pairs at ``positions``, ready for their first step."""
     part = slice(positions.start, positions.stop)
     # A clone, because tensors made under inference mode cannot take part in a backward pass.
@@ -221,44 +221,44 @@ def _enter(
     with torch.no_grad():
         index = index[part].detach().clone().long()
         score = _checked(explained.score(chosen, index), explained, index).detach().nan_to_num(0.0, 0.0, 0.0)
-        pairs = Pairs(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
-        problem.begin(pairs)
-        pairs.moments = {
-            f"{name}.{number}": state
-            for name, value in pairs.learned.items()
-            for number, state in enumerate(optimiser.begin(value))
+        state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
+        problem.begin(state)
+        state.moments = {
+            f"{name}.{number}": moment
+            for name, value in state.learned.items()
+            for number, moment in enumerate(optimiser.begin(value))
         }
-        pairs.moments["least"] = torch.full_like(score, torch.inf)
-        pairs.moments["stale"] = torch.zeros_like(position)
-    return pairs
+        state.moments["least"] = torch.full_like(score, torch.inf)
+        state.moments["stale"] = torch.zeros_like(position)
+    return state
 
 
 def _step(
     explained: Explainable,
     problem: MaskProblem,
     optimiser: Optimiser,
-    pairs: Pairs,
+    state: MaskState,
     tolerance: float | None,
     batch_size: int,
 ) -> None:
     """One step of every pair, in place."""
-    learned = {name: value.detach().requires_grad_() for name, value in pairs.learned.items()}
-    pairs.learned = learned
-    mask = problem.mask(pairs)
-    views = problem.views(pairs, mask)
-    scores = _ScoresOfViews.apply(explained, pairs.index, batch_size, *views)
-    loss = problem.loss(pairs, mask, scores)
+    learned = {name: value.detach().requires_grad_() for name, value in state.learned.items()}
+    state.learned = learned
+    mask = problem.mask(state)
+    views = problem.views(state, mask)
+    scores = _ScoresOfViews.apply(explained, state.index, batch_size, *views)
+    loss = problem.loss(state, mask, scores)
     gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)
     with torch.no_grad():
-        pairs.learned = {name: value.detach() for name, value in learned.items()}
-        for (name, value), gradient in zip(pairs.learned.items(), gradients):
-            state = tuple(moment for key, moment in pairs.moments.items() if key.rpartition(".")[0] == name)
-            optimiser.step(value, gradient.nan_to_num(0.0, 0.0, 0.0), state, pairs.step)
-        pairs.step += 1
-        problem.after_step(pairs)
-        better = loss.detach() < pairs.moments["least"] - (tolerance or 0.0)
-        pairs.moments["stale"] = torch.where(better, 0, pairs.moments["stale"] + 1)
-        pairs.moments["least"] = torch.fmin(pairs.moments["least"], loss.detach())
+        state.learned = {name: value.detach() for name, value in learned.items()}
+        for (name, value), gradient in zip(state.learned.items(), gradients):
+            moments = tuple(moment for key, moment in state.moments.items() if key.rpartition(".")[0] == name)
+            optimiser.step(value, gradient.nan_to_num(0.0, 0.0, 0.0), moments, state.step)
+        state.step += 1
+        problem.after_step(state)
+        better = loss.detach() < state.moments["least"] - (tolerance or 0.0)
+        state.moments["stale"] = torch.where(better, 0, state.moments["stale"] + 1)
+        state.moments["least"] = torch.fmin(state.moments["least"], loss.detach())
 
 
 class _ScoresOfViews(torch.autograd.Function):

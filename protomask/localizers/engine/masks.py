@@ -59,14 +59,14 @@ def background(images: Tensor, index: Tensor, kind: str, *, seed: int = 0) -> Te
     if kind == "zero":
         return images.new_zeros(len(images), 1, 1, 1)
     if kind == "blur":
-        return blurred(images, min(images.shape[-2:]) / 12)
+        return gaussian_blur(images, min(images.shape[-2:]) / 12)
     if kind == "noise":
         shape = images.shape[1:]
         return (seeded_noise(images, index, shape.numel(), seed).view(images.shape) * 2 - 1).to(images) * 3**0.5
     raise InputError(f"background {kind!r} is unknown; choose one of {', '.join(BACKGROUNDS)}")
 
 
-def black(explained: Explainable, images: Tensor) -> Tensor:
+def black_pixel(explained: Explainable, images: Tensor) -> Tensor:
     """What a black pixel is after the normalisation that ``explained`` expects: -mean / std, (1, 3, 1, 1).
 
     Raises:
@@ -84,7 +84,7 @@ def black(explained: Explainable, images: Tensor) -> Tensor:
     return -mean / std
 
 
-def blurred(images: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Separable Gaussian blur of (B, C, H, W), ``sigma`` in pixels, cut off at two sigma; edges replicated. Channels
     last, as the loop's images."""
     return _along_both(_blurring, images, tuple(images.shape[-2:]), sigma).contiguous(memory_format=torch.channels_last)

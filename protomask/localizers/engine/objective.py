@@ -1,12 +1,13 @@
-"""What learned masks share: the range of a score, and the two consistencies that are measured in it."""
+"""The losses of learned masks: what keeping and destroying a score cost, as shares of its range."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from protomask.capabilities import score_kind
 from protomask.explainable import Explainable
-from protomask.localizers.engine.learning import Pairs
+from protomask.localizers.engine.learning import MaskState
 from protomask.localizers.engine.masks import BACKGROUNDS, background
 
 ALTERNATING = "alternating"
@@ -17,109 +18,119 @@ ROUNDING = 1e-4
 exactly zero but for rounding, which else would decide about the first step"""
 
 
-def begin_objective(explained: Explainable, pairs: Pairs, kind: str, seed: int = 0) -> None:
-    """Fill ``pairs.fixed``: ``background``, ``empty`` (B,), the score of the background alone, and ``range`` (B,).
+def begin_objective(explained: Explainable, state: MaskState, kind: str, seed: int = 0) -> None:
+    """Fill ``state.buffers`` with what the losses need.
 
-    The range is :func:`score_range`.
+    That is ``background``; ``empty`` (B,), the score of the background alone; ``range`` (B,), :func:`score_range`; and
+    ``blurred``, the second background, where they alternate.
 
     Args:
         kind, seed: see :func:`protomask.localizers.engine.masks.background`; or ``"alternating"``: zero in the first step,
-            blur in the second, and so on, so that a mask owes nothing to one background. R is that of zero.
+            blur in the second, and so on, so that a mask does not depend on one background. R is that of zero.
     """
-    hidden = background(pairs.images, pairs.index, "zero" if kind == ALTERNATING else kind, seed=seed)
-    empty = explained.score(hidden.expand_as(pairs.images).contiguous(), pairs.index).detach().nan_to_num(0.0, 0.0, 0.0)
-    pairs.fixed["background"], pairs.fixed["empty"] = hidden, empty
-    pairs.fixed["range"] = score_range(pairs.score, empty)
+    hidden = background(state.images, state.index, "zero" if kind == ALTERNATING else kind, seed=seed)
+    empty = explained.score(hidden.expand_as(state.images).contiguous(), state.index).detach().nan_to_num(0.0, 0.0, 0.0)
+    state.buffers["background"], state.buffers["empty"] = hidden, empty
+    state.buffers["range"] = score_range(state.score, empty)
     if kind == ALTERNATING:
-        pairs.fixed["blurred"] = background(pairs.images, pairs.index, "blur")
+        state.buffers["blurred"] = background(state.images, state.index, "blur")
 
 
 def score_range(whole: Tensor, empty: Tensor) -> Tensor:
-    """(B,) R = s(x) - s(r), what there is to lose, from s(x) and s(r).
+    """Compute the range of scores, R = s(x) - s(r), (B,), from s(x) and s(r).
 
-    A score that the empty image reaches as well has none; 1 % of the score's size keeps the terms finite then.
+    At least 1 % of |s(x)|, so that the losses stay finite where the background alone scores as high as the image.
     """
     return (whole - empty).maximum(0.01 * whole.abs()).clamp_min(1e-6)
 
 
-def shown(pairs: Pairs, mask: Tensor, blurred: str = "blurred") -> Tensor:
-    """x*m + r*(1-m), (B, 3, H, W); r is this step's background, m (B, 1, H, W), ``blurred`` the name of the second of
-    two."""
-    hidden = pairs.fixed["background"].expand_as(pairs.images)
-    if blurred in pairs.fixed:
-        hidden = either(pairs.step % 2 == 1, pairs.fixed[blurred], hidden)
-    return torch.lerp(hidden, pairs.images, mask)
+def masked_images(state: MaskState, mask: Tensor, blurred: str = "blurred") -> Tensor:
+    """Show images through masks: x*m + r*(1-m), (B, 3, H, W), with this step's background r.
 
-
-def either(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """``one`` (B, ...) where ``chosen`` (B,), on the CPU, is true, else ``other``: nearly always one of them whole.
-
-    Pairs that entered the loop together are at the same step.
+    Args:
+        state: the pairs; odd steps have the second background where there is one.
+        mask: (B, 1, H, W).
+        blurred: name of the second background in ``state.buffers``.
     """
+    hidden = state.buffers["background"].expand_as(state.images)
+    if blurred in state.buffers:
+        hidden = select_rows(state.step % 2 == 1, state.buffers[blurred], hidden)
+    return torch.lerp(hidden, state.images, mask)
+
+
+def select_rows(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Take the rows of ``one`` (B, ...) where ``chosen`` (B,), on the CPU, is true, else those of ``other``."""
+    # Pairs that entered the loop together are at the same step: nearly always it is one of them whole.
     if chosen.all():
         return one
     return other if not chosen.any() else torch.where(chosen.to(one.device).view(-1, *[1] * (one.ndim - 1)), one, other)
 
 
-def kept(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
-    """(B,) what keeping costs, from the scores of x*m + r*(1-m): a function of :func:`fall`.
+def keep_loss(state: MaskState, scores: Tensor, consistency: str) -> Tensor:
+    """Compute the loss (B,) of masks that are to keep the score, from ``scores`` of x*m + r*(1-m).
 
-    ``"signed"``: the fall itself, so that a score above the image's is a gain; ``"one-sided"``: max(0, fall);
-    ``"absolute"`` and ``"squared"``: |fall| and fall^2.
+    A function of the drop d, :func:`score_drop`: ``"signed"``: d itself, so that a score above the image's is a gain;
+    ``"one-sided"``: max(0, d); ``"absolute"`` and ``"squared"``: |d| and d^2.
     """
-    lost = fall(pairs, scores)
+    drop = score_drop(state, scores)
     return {
-        "signed": lambda: lost,
-        "one-sided": lambda: _beyond_rounding(lost.relu()),
-        "absolute": lambda: _beyond_rounding(lost.abs()),
-        "squared": lost.square,
+        "signed": lambda: drop,
+        "one-sided": lambda: _ignore_rounding(drop.relu()),
+        "absolute": lambda: _ignore_rounding(drop.abs()),
+        "squared": drop.square,
     }[consistency]()
 
 
-def destroyed(pairs: Pairs, scores: Tensor, consistency: str) -> Tensor:
-    """(B,) what destroying costs, from the scores of x*(1-m) + r*m: their share of the range, signed or at least
-    zero."""
+def destroy_loss(state: MaskState, scores: Tensor, consistency: str) -> Tensor:
+    """Compute the loss (B,) of masks that are to destroy the score, from ``scores`` of x*(1-m) + r*m.
+
+    ``"signed"``: (scores - s(r)) / R; any other consistency: :func:`remaining_score`.
+    """
     return (
-        (scores - pairs.fixed["empty"]) / pairs.fixed["range"] if consistency == "signed" else remainder(pairs, scores)
+        (scores - state.buffers["empty"]) / state.buffers["range"]
+        if consistency == "signed"
+        else remaining_score(state, scores)
     )
 
 
-def fall(pairs: Pairs, scores: Tensor) -> Tensor:
-    """(B,) how much of its range the score has lost: (s(x) - scores) / R; negative where it has risen."""
-    return (pairs.score - scores) / pairs.fixed["range"]
+def score_drop(state: MaskState, scores: Tensor) -> Tensor:
+    """Compute the share of its range that the score has lost, (s(x) - scores) / R, (B,); negative where it has risen."""
+    return (state.score - scores) / state.buffers["range"]
 
 
-def remainder(pairs: Pairs, scores: Tensor) -> Tensor:
-    """(B,) how much of its range the score still has: max(0, scores - s(r)) / R."""
-    return _beyond_rounding((scores - pairs.fixed["empty"]).relu() / pairs.fixed["range"])
+def remaining_score(state: MaskState, scores: Tensor) -> Tensor:
+    """Compute the share of its range that the score still has, max(0, scores - s(r)) / R, (B,)."""
+    return _ignore_rounding((scores - state.buffers["empty"]).relu() / state.buffers["range"])
 
 
-def _beyond_rounding(loss: Tensor) -> Tensor:
+def _ignore_rounding(loss: Tensor) -> Tensor:
     return torch.where(loss > ROUNDING, loss, 0.0)
 
 
-def growing(first: float, last: float, step: Tensor, steps: int) -> Tensor:
-    """(B,), on the CPU as ``step`` is: geometric from ``first`` at step 0 to ``last`` at step ``steps`` - 1."""
+def geometric_schedule(first: float, last: float, step: Tensor, steps: int) -> Tensor:
+    """Grow geometrically from ``first`` at step 0 to ``last`` at step ``steps`` - 1: (B,), on the CPU as ``step`` is."""
     return first * (last / first) ** (step / max(steps - 1, 1))
 
 
-def settled(pairs: Pairs, values: dict[str, Tensor], steps: int, settle: float) -> None:
-    """Called after each step: makes ``pairs.fixed[name]`` the mean of ``values[name]`` over the steps after a share
-    ``settle``.
+def accumulate_average(state: MaskState, values: dict[str, Tensor], steps: int, settle: float) -> None:
+    """Average ``values`` over the later steps, into ``state.buffers`` under the same names; to be called after each step.
 
-    The last step always counts. ``pairs.step`` counts from 1 here.
+    Args:
+        state: the pairs; ``state.step`` counts from 1 here.
+        values: name to (B, ...).
+        steps: of the whole optimisation.
+        settle: share of the steps before the average begins; the last step always counts.
     """
     first = min(int(settle * steps) + 1, steps)
-    share = torch.where(pairs.step >= first, 1 / (pairs.step - first + 1).clamp_min(1), 0.0)
+    share = torch.where(state.step >= first, 1 / (state.step - first + 1).clamp_min(1), 0.0)
     for name, value in values.items() if share.any() else ():
         there = share.to(value, non_blocking=True).view(-1, *[1] * (value.ndim - 1))
-        pairs.fixed[name] = torch.lerp(pairs.fixed[name], value, there)
+        state.buffers[name] = torch.lerp(state.buffers[name], value, there)
 
 
 def probability(explained: Explainable, scores: Tensor) -> Tensor | None:
-    """``scores`` (B,) as probabilities where ``explained`` says that they are some (a Classifier does); None
-    otherwise."""
-    kind = getattr(explained, "kind", None)
+    """Turn ``scores`` (B,) into probabilities where ``explained`` says that they are (log-)probabilities; else None."""
+    kind = score_kind(explained)
     if kind == "log-probability":
         return scores.exp()
     return scores if kind == "probability" else None

@@ -1,4 +1,4 @@
-"""Which pixels come first, and how many of them suffice: what MDM ends with, and the auxiliary vectors of HDM."""
+"""The order of the pixels, and how many of them the score needs: the last stage of MDM, the auxiliary one of HDM."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch import Tensor
 
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import in_parts, min_max, together
-from protomask.localizers.engine.learning import Pairs
-from protomask.localizers.engine.masks import blurred
+from protomask.localizers.base import fitting_batch_size, min_max, run_in_chunks
+from protomask.localizers.engine.learning import MaskState
+from protomask.localizers.engine.masks import gaussian_blur
 from protomask.localizers.engine.objective import (
     ALTERNATING,
     begin_objective,
-    destroyed,
-    either,
-    fall,
+    destroy_loss,
+    masked_images,
+    score_drop,
     score_range,
-    shown,
+    select_rows,
 )
-from protomask.localizers.engine.stack import Superimposed
+from protomask.localizers.engine.stack import StackedVectors
 
 SUFFICIENT = (0.02, 0.03, 0.045, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56)
-"""shares of the image among which :func:`sufficient` chooses, each about 1.4 times the one before"""
+"""shares of the image among which :func:`sufficient_mask` chooses, each about 1.4 times the one before"""
 DETAIL = 1 / 45
 """sigma, as a share of the shorter side, of the blur that takes only an image's detail: 5 pixels of 224"""
 REST = 1e-3
@@ -32,13 +32,15 @@ REST = 1e-3
 
 
 @dataclass(frozen=True)
-class OrderProblem(Superimposed):
-    """M = the mean of the upsampled vectors, of which only the order of its pixels counts; ours.
+class OrderProblem(StackedVectors):
+    """Learn which pixels come first at every area; ours.
+
+    M is the mean of the upsampled vectors, and only the order of its pixels counts.
 
     The vectors start as the mask ``rough``. Each step cuts M softly at a share a of the pixels, a from ``areas`` in
     turn: T = sigmoid((M - q) / softness), q the value that a share a of the pixels exceeds. The cut is to keep the
     score and its
-    complement to destroy it:  minimise  fall(x T + r (1 - T)) + rest(x (1 - T) + r T), both signed. So shades do not
+    complement to destroy it:  minimise  drop(x T + r (1 - T)) + rest(x (1 - T) + r T), both signed. So shades do not
     count, and one order serves all areas. Where the background alternates, keeping has the mean colour and a weak blur
     in turn (:data:`DETAIL`): what only fine detail can tell is to come first. The result
     is the mean over the steps after a share ``settle``.
@@ -57,29 +59,31 @@ class OrderProblem(Superimposed):
     background: str = "alternating"
     seed: int = 0
 
-    def begin(self, pairs: Pairs) -> None:
-        begin_objective(self.explained, pairs, self.background, self.seed)
+    def begin(self, state: MaskState) -> None:
+        begin_objective(self.explained, state, self.background, self.seed)
         if self.background == ALTERNATING:
-            pairs.fixed["detail lost"] = blurred(pairs.images, min(pairs.image_size) * DETAIL)
-        self.start(pairs, self.rough[pairs.position][:, None])
+            state.buffers["detail lost"] = gaussian_blur(state.images, min(state.image_size) * DETAIL)
+        self.start(state, self.rough[state.position][:, None])
 
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        values, area = mask.detach().flatten(1), pairs.step % len(self.areas)
+    def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
+        values, area = mask.detach().flatten(1), state.step % len(self.areas)
         threshold = values[:, 0]
         for number in area.unique().tolist():
             place = int(self.areas[number] * values.shape[1])
-            threshold = either(area == number, values.kthvalue(values.shape[1] - place, 1).values, threshold)
+            threshold = select_rows(area == number, values.kthvalue(values.shape[1] - place, 1).values, threshold)
         cut = torch.sigmoid((mask - threshold[:, None, None, None]) / self.softness)
-        return shown(pairs, cut, "detail lost"), shown(pairs, 1 - cut)
+        return masked_images(state, cut, "detail lost"), masked_images(state, 1 - cut)
 
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        return fall(pairs, scores[0]) + destroyed(pairs, scores[1], "signed")
+    def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
+        return score_drop(state, scores[0]) + destroy_loss(state, scores[1], "signed")
 
 
-def before(values: Tensor) -> Tensor:
-    """(B, H, W) -> the share of each map's pixels that come before a pixel, equal values at the mean of their places.
+def rank_share(values: Tensor) -> Tensor:
+    """Rank the pixels of each map (B, H, W): the share of pixels with greater values.
 
-    >>> before(torch.tensor([[[3.0, 1.0], [1.0, 2.0]]]))
+    Equal values share the mean of their places.
+
+    >>> rank_share(torch.tensor([[[3.0, 1.0], [1.0, 2.0]]]))
     tensor([[[0.0000, 0.6250],
              [0.6250, 0.2500]]])
     """
@@ -89,7 +93,7 @@ def before(values: Tensor) -> Tensor:
     return ((first + last - 1).to(values) / (2 * flat.shape[1])).view(values.shape)
 
 
-def sufficient(
+def sufficient_mask(
     explained: Explainable,
     images: Tensor,
     index: Tensor,
@@ -97,10 +101,10 @@ def sufficient(
     size_weight: float,
     batch_size: int | None = None,
 ) -> Tensor:
-    """As much of the image, in the order of a map, as the score needs; ours.
+    """Show as much of the image, in the order of a map, as the score needs; ours.
 
     For each share a of ``SUFFICIENT`` the mask V_a falls from 1 at the first pixel to 0 where a share 2 a has come
-    before. Of these that with the least  fall(x V_a) + size_weight * a  is chosen; beyond it lies the order of the
+    before. Of these that with the least  drop(x V_a) + size_weight * a  is chosen; beyond it lies the order of the
     rest, at a thousandth of the height.
 
     Args:
@@ -112,7 +116,7 @@ def sufficient(
     """
 
     def part_of(rows: slice) -> Tensor:
-        place, part, number = before(order[rows]), images[rows], index[rows].long()
+        place, part, number = rank_share(order[rows]), images[rows], index[rows].long()
 
         def score(mask: Tensor | float) -> Tensor:
             masked = (part * mask).contiguous(memory_format=torch.channels_last)
@@ -127,4 +131,4 @@ def sufficient(
         return (1 - REST) * mask + REST * (1 - place)
 
     with torch.no_grad(), frozen(explained):
-        return min_max(torch.cat(in_parts(len(images), together(batch_size, images), part_of)))
+        return min_max(torch.cat(run_in_chunks(len(images), fitting_batch_size(batch_size, images), part_of)))

@@ -1,5 +1,4 @@
-"""A stack of mask vectors of several sizes, learned together: what MDM consists of, and each module of HDM begins
-with."""
+"""Masks as the mean of upsampled vectors of several sizes: what MDM learns, and what each module of HDM begins with."""
 
 from __future__ import annotations
 
@@ -10,14 +9,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.explainable import Explainable
-from protomask.localizers.engine.learning import Pairs
+from protomask.localizers.engine.learning import MaskState
 from protomask.localizers.engine.masks import grid_shape, upsample
-from protomask.localizers.engine.objective import begin_objective, destroyed, growing, kept, settled, shown
+from protomask.localizers.engine.objective import (
+    accumulate_average,
+    begin_objective,
+    destroy_loss,
+    geometric_schedule,
+    keep_loss,
+    masked_images,
+)
 
 
-class Superimposed:
-    """What is learned is the mean of several upsampled vectors in [0, 1]; the result is its mean over the later
-    steps."""
+class StackedVectors:
+    """Learn the mean of several upsampled vectors in [0, 1]; the result is its average over the later steps."""
 
     sizes: tuple[int, ...]
     """cells along the image's shorter side, one vector each"""
@@ -25,29 +30,30 @@ class Superimposed:
     settle: float
     """share of the steps before the mean begins; 1: the last mask alone"""
 
-    def start(self, pairs: Pairs, mask: Tensor) -> None:
-        """From ``mask`` (B, 1, H, W)."""
-        pairs.learned.update(vectors_of(mask, self.sizes))
-        pairs.fixed.update({name: torch.zeros_like(vector) for name, vector in pairs.learned.items()})
+    def start(self, state: MaskState, mask: Tensor) -> None:
+        """Begin with ``mask`` (B, 1, H, W)."""
+        state.learned.update(mask_vectors(mask, self.sizes))
+        state.buffers.update({name: torch.zeros_like(vector) for name, vector in state.learned.items()})
 
-    def mask(self, pairs: Pairs) -> Tensor:
-        return superimposed(pairs.learned, pairs.image_size)
+    def mask(self, state: MaskState) -> Tensor:
+        return mean_of_vectors(state.learned, state.image_size)
 
-    def after_step(self, pairs: Pairs) -> None:
-        for vector in pairs.learned.values():
+    def after_step(self, state: MaskState) -> None:
+        for vector in state.learned.values():
             vector.clamp_(0, 1)
-        settled(pairs, pairs.learned, self.steps, self.settle)
+        accumulate_average(state, state.learned, self.steps, self.settle)
 
-    def result(self, pairs: Pairs) -> Tensor:
-        return superimposed({name: pairs.fixed[name] for name in pairs.learned}, pairs.image_size)[:, 0]
+    def result(self, state: MaskState) -> Tensor:
+        return mean_of_vectors({name: state.buffers[name] for name in state.learned}, state.image_size)[:, 0]
 
 
 @dataclass(frozen=True)
-class StackProblem(Superimposed):
-    """M = the mean of the upsampled vectors; see :class:`protomask.localizers.engine.learning.MaskProblem`.
+class StackProblem(StackedVectors):
+    """Learn a mask M, the mean of upsampled vectors, that keeps (or destroys) the score at the least size.
 
     Minimises the consistency + lambda mean(M). Lambda grows geometrically over the steps, and the result is the mean of
-    M over the later ones: what outlives a high price counts more.
+    M over the later ones: what outlives a high price counts more. See
+    :class:`protomask.localizers.engine.learning.MaskProblem`.
     """
 
     explained: Explainable
@@ -57,34 +63,34 @@ class StackProblem(Superimposed):
     steps: int
     settle: float
     consistency: str
-    """see :func:`protomask.localizers.engine.objective.kept`"""
+    """see :func:`protomask.localizers.engine.objective.keep_loss`"""
     background: str
     """see :func:`protomask.localizers.engine.objective.begin_objective`"""
     seed: int = 0
     destroy: bool = False
     """M hides the image instead of showing it, and is to destroy the score"""
 
-    def begin(self, pairs: Pairs) -> None:
-        begin_objective(self.explained, pairs, self.background, self.seed)
-        self.start(pairs, pairs.images.new_ones(len(pairs), 1, *pairs.image_size))
+    def begin(self, state: MaskState) -> None:
+        begin_objective(self.explained, state, self.background, self.seed)
+        self.start(state, state.images.new_ones(len(state), 1, *state.image_size))
 
-    def views(self, pairs: Pairs, mask: Tensor) -> tuple[Tensor, ...]:
-        return (shown(pairs, 1 - mask if self.destroy else mask),)
+    def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
+        return (masked_images(state, 1 - mask if self.destroy else mask),)
 
-    def loss(self, pairs: Pairs, mask: Tensor, scores: Tensor) -> Tensor:
-        cost = (destroyed if self.destroy else kept)(pairs, scores[0], self.consistency)
-        size = sum(vector.mean((1, 2, 3)) for vector in pairs.learned.values()) / len(self.sizes)
-        return cost + growing(*self.weights, pairs.step, self.steps).to(cost, non_blocking=True) * size
+    def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
+        cost = (destroy_loss if self.destroy else keep_loss)(state, scores[0], self.consistency)
+        size = sum(vector.mean((1, 2, 3)) for vector in state.learned.values()) / len(self.sizes)
+        return cost + geometric_schedule(*self.weights, state.step, self.steps).to(cost, non_blocking=True) * size
 
 
-def vectors_of(mask: Tensor, sizes: tuple[int, ...]) -> dict[str, Tensor]:
-    """The mask (B, 1, H, W) as vectors of all sizes: means over their cells."""
+def mask_vectors(mask: Tensor, sizes: tuple[int, ...]) -> dict[str, Tensor]:
+    """Reduce a mask (B, 1, H, W) to a vector of each size: means over its cells."""
     return {
         f"vector{number}": F.adaptive_avg_pool2d(mask, grid_shape(size, tuple(mask.shape[-2:])))
         for number, size in enumerate(sizes)
     }
 
 
-def superimposed(vectors: dict[str, Tensor], image_size: tuple[int, int]) -> Tensor:
-    """The mean of the upsampled vectors, (B, 1, H, W)."""
+def mean_of_vectors(vectors: dict[str, Tensor], image_size: tuple[int, int]) -> Tensor:
+    """Average the upsampled vectors: (B, 1, H, W)."""
     return sum(upsample(vector, image_size) for vector in vectors.values()) / len(vectors)

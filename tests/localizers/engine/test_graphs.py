@@ -7,8 +7,8 @@ from torch import nn
 from protomask.explainable import Classifier
 from protomask.localizers import MDM, Keep, Order
 from protomask.localizers.engine.speed import graphs
-from protomask.localizers.engine.speed.folding import faster
-from protomask.localizers.engine.speed.graphs import Graphed, Recording, scores_and_gradients
+from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.engine.speed.graphs import GraphedScores, Recording, scores_and_gradients
 from tests.support.scores import Network, pairs
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -29,7 +29,7 @@ def test_each_shape_is_recorded_once(monkeypatch, possible):
     """With a recorder that only notes what it was asked for."""
     network, asked, replayed = Network().eval(), [], []
 
-    def record(explained, images, index, usual):
+    def record_graph(explained, images, index, usual):
         asked.append(tuple(images.shape))
 
         def replay(images, index):
@@ -38,9 +38,9 @@ def test_each_shape_is_recorded_once(monkeypatch, possible):
 
         return replay if possible else None
 
-    monkeypatch.setattr(graphs, "record", record)
-    monkeypatch.setattr(graphs, "watched", lambda *pair: (scores_and_gradients(*pair), False))
-    graphed = Graphed(network)
+    monkeypatch.setattr(graphs, "record_graph", record_graph)
+    monkeypatch.setattr(graphs, "run_and_watch", lambda *pair: (scores_and_gradients(*pair), False))
+    graphed = GraphedScores(network)
     for count in (2, 3, 2, 2, 3, 60):
         images, index = pairs(count)
         for found, expected in zip(
@@ -59,20 +59,20 @@ def test_what_may_do_more_than_compute_is_not_recorded():
         """Somebody's own."""
 
     images, index = pairs(1)
-    assert not isinstance(faster(Classifier(Network()), images, index), Graphed)  # on a processor
+    assert not isinstance(accelerate(Classifier(Network()), images, index), GraphedScores)  # on a processor
     if torch.cuda.is_available():
         images, index, network = images.cuda(), index.cuda(), Network().cuda()
-        assert isinstance(faster(Classifier(network), images, index), Graphed)
-        assert not isinstance(faster(Noted(network), images, index), Graphed)
-        assert not isinstance(faster(network, images, index), Graphed)
+        assert isinstance(accelerate(Classifier(network), images, index), GraphedScores)
+        assert not isinstance(accelerate(Noted(network), images, index), GraphedScores)
+        assert not isinstance(accelerate(network, images, index), GraphedScores)
         network.body[0].register_forward_hook(lambda *_: None)
-        assert not isinstance(faster(Classifier(network), images, index), Graphed)
+        assert not isinstance(accelerate(Classifier(network), images, index), GraphedScores)
 
 
 @needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_replay_gives_what_a_pass_gives(precision):
-    graphed = faster(Classifier(Network().cuda(), "logit"), *(tensor.cuda() for tensor in pairs(3)), precision)
+    graphed = accelerate(Classifier(Network().cuda(), "logit"), *(tensor.cuda() for tensor in pairs(3)), precision)
     for seed in range(4):
         images, index = (tensor.cuda() for tensor in pairs(3, seed=seed))
         index = (index + seed) % 4
@@ -98,7 +98,7 @@ def test_a_model_that_waits_for_the_device_runs_as_usual():
 
     images, index = (tensor.cuda() for tensor in pairs(3))
     model = Waiting().cuda().eval()
-    graphed = faster(Classifier(model, "logit"), images, index)
+    graphed = accelerate(Classifier(model, "logit"), images, index)
     for _ in range(3):
         for found, expected in zip(
             scores_and_gradients(graphed, images, index),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from protomask.localizers.engine.speed import heap
-from protomask.localizers.engine.speed.heap import kept_memory
+from protomask.localizers.engine.speed.heap import keep_freed_memory
 
 LARGE = 64 << 20
 """bytes; glibc by itself asks the system for each such tensor"""
@@ -47,7 +47,7 @@ def test_large_tensors_come_from_memory_that_is_kept():
         pytest.skip("another C library, or limits set in the environment")
     if not hasattr(ctypes.CDLL(None), "mallinfo2"):
         pytest.skip("glibc before 2.33 cannot tell")
-    with kept_memory():
+    with keep_freed_memory():
         assert asked_for(LARGE) == 0
     # So large that nothing that has stayed can serve it.
     assert asked_for(16 * LARGE) >= 16 * LARGE
@@ -56,7 +56,7 @@ def test_large_tensors_come_from_memory_that_is_kept():
 def test_limits_of_the_environment_stand(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
     monkeypatch.setattr(heap, "_mallopt", lambda: pytest.fail("the limits were changed"))
-    with kept_memory():
+    with keep_freed_memory():
         pass
 
 
@@ -66,5 +66,5 @@ def test_other_systems_do_without(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(heap.ctypes, "CDLL", missing)
-    with kept_memory():
+    with keep_freed_memory():
         assert torch.ones(3).sum() == 3

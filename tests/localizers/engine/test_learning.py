@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.localizers.engine.learning import Pairs, learn_masks
+from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.optimisers import Adam, Momentum, RMSProp
 from tests.support.scores import Network, Region, pairs
 
@@ -18,7 +18,7 @@ class OneNumber:
 
     start: float = 1.0
 
-    def begin(self, pairs: Pairs) -> None:
+    def begin(self, pairs: MaskState) -> None:
         pairs.learned["value"] = torch.full((len(pairs), 1, 1, 1), self.start, dtype=pairs.images.dtype)
 
     def mask(self, pairs):

@@ -41,20 +41,22 @@ def test_blur_of_the_smallest_images():
 
 def test_black_is_what_normalisation_makes_of_zero():
     from protomask.explainable import Classifier
-    from protomask.localizers.engine.masks import black
+    from protomask.localizers.engine.masks import black_pixel
 
     classifier = Classifier(torch.nn.Linear(1, 1), mean=(0.5, 0.4, 0.3), std=(0.5, 0.2, 0.1))
-    torch.testing.assert_close(black(classifier, torch.zeros(2, 3, 4, 4)).flatten(), torch.tensor([-1.0, -2.0, -3.0]))
+    torch.testing.assert_close(
+        black_pixel(classifier, torch.zeros(2, 3, 4, 4)).flatten(), torch.tensor([-1.0, -2.0, -3.0])
+    )
     with pytest.raises(InputError, match="normalisation"):
-        black(Classifier(torch.nn.Linear(1, 1)), torch.zeros(2, 3, 4, 4))
+        black_pixel(Classifier(torch.nn.Linear(1, 1)), torch.zeros(2, 3, 4, 4))
 
 
 def test_blur_of_one_channel_keeps_sums_inside():
-    from protomask.localizers.engine.masks import blurred
+    from protomask.localizers.engine.masks import gaussian_blur
 
     spot = torch.zeros(1, 1, 31, 31)
     spot[0, 0, 15, 15] = 1
-    found = blurred(spot, 3.0)
+    found = gaussian_blur(spot, 3.0)
     assert found.sum().item() == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(found, found.transpose(2, 3))
     assert found[0, 0, 15, 18] / found[0, 0, 15, 15] == pytest.approx(float(torch.tensor(-0.5).exp()), rel=1e-4)

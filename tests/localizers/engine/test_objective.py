@@ -2,14 +2,20 @@ import math
 
 import torch
 
-from protomask.localizers.engine.learning import Pairs
-from protomask.localizers.engine.objective import begin_objective, fall, probability, remainder, shown
+from protomask.localizers.engine.learning import MaskState
+from protomask.localizers.engine.objective import (
+    begin_objective,
+    masked_images,
+    probability,
+    remaining_score,
+    score_drop,
+)
 from tests.support.scores import Constant, Region
 
 
 def entered(score, images, explained):
     index = torch.zeros(len(images), dtype=torch.long)
-    pairs = Pairs(images, index, torch.tensor(score), index.clone(), index.clone())
+    pairs = MaskState(images, index, torch.tensor(score), index.clone(), index.clone())
     begin_objective(explained, pairs, "zero")
     return pairs
 
@@ -17,23 +23,23 @@ def entered(score, images, explained):
 def test_the_range_is_what_there_is_to_lose():
     images = torch.ones(2, 3, 4, 4) * torch.tensor([2.0, 3.0]).view(2, 1, 1, 1)
     pairs = entered([2.0, 3.0], images, Region(slice(None), slice(None)))
-    assert pairs.fixed["empty"].tolist() == [0, 0] and pairs.fixed["range"].tolist() == [2, 3]
+    assert pairs.buffers["empty"].tolist() == [0, 0] and pairs.buffers["range"].tolist() == [2, 3]
     half = torch.tensor([1.0, 1.5])
-    assert fall(pairs, half).tolist() == [0.5, 0.5] and remainder(pairs, half).tolist() == [0.5, 0.5]
-    assert fall(pairs, half + 3).tolist() == [-1, -0.5] and remainder(pairs, -half).tolist() == [0, 0]
+    assert score_drop(pairs, half).tolist() == [0.5, 0.5] and remaining_score(pairs, half).tolist() == [0.5, 0.5]
+    assert score_drop(pairs, half + 3).tolist() == [-1, -0.5] and remaining_score(pairs, -half).tolist() == [0, 0]
 
 
 def test_a_score_that_the_empty_image_reaches_keeps_the_terms_finite():
     pairs = entered([-3.0], torch.ones(1, 3, 4, 4), Constant(-3.0))
-    assert math.isclose(pairs.fixed["range"].item(), 0.03, rel_tol=1e-5)
+    assert math.isclose(pairs.buffers["range"].item(), 0.03, rel_tol=1e-5)
     pairs = entered([0.0], torch.ones(1, 3, 4, 4), Constant(0.0))
-    assert fall(pairs, torch.tensor([0.0])).isfinite().all() and pairs.fixed["range"] > 0
+    assert score_drop(pairs, torch.tensor([0.0])).isfinite().all() and pairs.buffers["range"] > 0
 
 
 def test_shown_mixes_image_and_background():
     pairs = entered([1.0], torch.full((1, 3, 2, 2), 4.0), Constant(1.0))
     mask = torch.tensor([[0.0, 0.25], [0.5, 1.0]]).view(1, 1, 2, 2)
-    assert shown(pairs, mask)[0, 1].tolist() == [[0, 1], [2, 4]]
+    assert masked_images(pairs, mask)[0, 1].tolist() == [[0, 1], [2, 4]]
 
 
 def test_probabilities_are_those_of_a_classifier():

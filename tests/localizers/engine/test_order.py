@@ -3,20 +3,20 @@ import torch
 
 from protomask.localizers.engine.learning import learn_masks
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.order import SUFFICIENT, OrderProblem, before, sufficient
+from protomask.localizers.engine.order import SUFFICIENT, OrderProblem, rank_share, sufficient_mask
 from tests.support.scores import Constant, Network, Region, pairs
 
 
 def test_a_place_counts_the_pixels_before_and_shares_ties():
     torch.testing.assert_close(
-        before(torch.tensor([[[3.0, 1.0], [1.0, 2.0]]])), torch.tensor([[[0.0, 0.625], [0.625, 0.25]]])
+        rank_share(torch.tensor([[[3.0, 1.0], [1.0, 2.0]]])), torch.tensor([[[0.0, 0.625], [0.625, 0.25]]])
     )
     values = torch.randn(3, 9, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     counted = torch.stack(
         [(each[None] > each.flatten()[:, None, None]).sum((1, 2)).view(9, 13) / 117 for each in values]
     )
-    torch.testing.assert_close(before(values), counted.double())
-    assert torch.equal(before(values), before(values.exp()))  # the order alone
+    torch.testing.assert_close(rank_share(values), counted.double())
+    assert torch.equal(rank_share(values), rank_share(values.exp()))  # the order alone
 
 
 @pytest.mark.parametrize("size_weight", [0.0, 0.5, 5.0])
@@ -26,20 +26,20 @@ def test_as_much_is_shown_as_the_score_needs(size_weight):
     order = torch.zeros(2, 20, 20)
     order[:, :8, :10] = 1
     order += 0.1 * torch.rand(2, 20, 20, generator=torch.Generator().manual_seed(0))
-    found = sufficient(Region(slice(0, 8), slice(0, 10)), images, torch.tensor([0, 0]), order, size_weight)
-    place = before(order)
+    found = sufficient_mask(Region(slice(0, 8), slice(0, 10)), images, torch.tensor([0, 0]), order, size_weight)
+    place = rank_share(order)
     best = []
     for area in SUFFICIENT:
         kept = (1 - place / (2 * area)).clamp(min=0)[:, :8, :10].mean((1, 2))
         best.append(1 - kept + size_weight * area)
     chosen = torch.tensor(SUFFICIENT)[torch.stack(best).argmin(0)]
-    assert torch.equal(before(found), place)
+    assert torch.equal(rank_share(found), place)
     share = (found > 0.002).float().mean((1, 2))
     torch.testing.assert_close(share, (2 * chosen).clamp(max=1), atol=0.01, rtol=0)
 
 
 def test_a_map_without_order_stays_without():
-    found = sufficient(
+    found = sufficient_mask(
         Region(slice(0, 5), slice(0, 5)),
         torch.ones(2, 3, 10, 10),
         torch.tensor([0, 0]),
@@ -52,15 +52,15 @@ def test_a_map_without_order_stays_without():
 @pytest.mark.parametrize("value", [0.0, -3.0])
 def test_a_score_that_nothing_changes_gives_finite_maps(value):
     order = torch.rand(1, 10, 10, generator=torch.Generator().manual_seed(0))
-    assert sufficient(Constant(value), torch.ones(1, 3, 10, 10), torch.tensor([0]), order, 2.0).isfinite().all()
+    assert sufficient_mask(Constant(value), torch.ones(1, 3, 10, 10), torch.tensor([0]), order, 2.0).isfinite().all()
 
 
 def test_batches_do_not_change_the_result():
     network = Network().eval()
     images, index = pairs(5)
     order = torch.rand(5, 24, 24, generator=torch.Generator().manual_seed(0))
-    whole = sufficient(network, images, index, order, 1.0)
-    torch.testing.assert_close(whole, sufficient(network, images, index, order, 1.0, batch_size=2))
+    whole = sufficient_mask(network, images, index, order, 1.0)
+    torch.testing.assert_close(whole, sufficient_mask(network, images, index, order, 1.0, batch_size=2))
 
 
 def test_ordering_puts_the_evidence_first():
@@ -71,4 +71,4 @@ def test_ordering_puts_the_evidence_first():
     problem = OrderProblem(region, rough, sizes=(8, 24), steps=20, areas=(0.06, 0.12), softness=0.05, background="zero")
     images = torch.ones(1, 3, 24, 24)
     order = learn_masks(region, images, torch.tensor([0]), problem, steps=20, optimiser=Adam(0.1)).result
-    assert before(order)[0, :6, :6].mean() < 0.1 < before(rough)[0, :6, :6].mean()
+    assert rank_share(order)[0, :6, :6].mean() < 0.1 < rank_share(rough)[0, :6, :6].mean()

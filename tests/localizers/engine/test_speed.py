@@ -9,7 +9,7 @@ from torch import nn
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.freezing import held_modules
-from protomask.localizers.engine.speed.folding import Autocast, faster
+from protomask.localizers.engine.speed.folding import Autocast, accelerate
 from tests.support.scores import Network, pairs
 
 
@@ -37,7 +37,7 @@ def test_networks_of_timm_fold_completely(name, remain):
     before = copy.deepcopy(model.state_dict())
     images, index = torch.randn(3, 3, 48, 48), torch.tensor([0, 3, 1])
     classifier = Classifier(model, "logit")
-    quick = faster(classifier, images, index)
+    quick = accelerate(classifier, images, index)
     assert quick is not classifier and norms(quick) == remain and norms(classifier) > 3
     images = torch.randn(3, 3, 48, 48, requires_grad=True)
     expected, found = classifier.score(images, index), quick.score(images, index)
@@ -79,15 +79,15 @@ class Twice(SharedOutput):
 def test_what_cannot_be_folded_is_used_as_it_is(kind):
     torch.manual_seed(0)
     classifier = Classifier(lively(kind()), "logit")
-    assert faster(classifier, *pairs(2)) is classifier
+    assert accelerate(classifier, *pairs(2)) is classifier
 
 
 def test_hooks_and_objects_that_cannot_be_copied_keep_the_model():
     network = lively(Network())
     images, index = pairs(2)
-    assert faster(network, images, index) is not network
+    assert accelerate(network, images, index) is not network
     handle = network.body.register_forward_hook(lambda *_: None)
-    assert faster(network, images, index) is network
+    assert accelerate(network, images, index) is network
     handle.remove()
 
     class Stubborn(Classifier):
@@ -95,14 +95,14 @@ def test_hooks_and_objects_that_cannot_be_copied_keep_the_model():
             raise TypeError("not this one")
 
     stubborn = Stubborn(network)
-    assert faster(stubborn, images, index) is stubborn
+    assert accelerate(stubborn, images, index) is stubborn
 
 
 def test_training_mode_and_requirements_survive():
     network = lively(Network()).train()
     network.body[0].weight.requires_grad_(False)
     with torch.inference_mode():
-        quick = faster(network, *pairs(2))
+        quick = accelerate(network, *pairs(2))
     assert quick is not network and network.training and network.body[1].training
     assert not network.body[0].weight.requires_grad and network.body[4].weight.requires_grad
 
@@ -110,11 +110,11 @@ def test_training_mode_and_requirements_survive():
 def test_bfloat16_scores_come_back_as_float32():
     network = lively(Network())
     images, index = pairs(2)
-    quick = faster(network, images, index, "bf16")
+    quick = accelerate(network, images, index, "bf16")
     assert isinstance(quick, Autocast)
     scores = quick.score(images, index)
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, network.score(images, index), rtol=0.05, atol=0.05)
     assert held_modules(quick)[0].training is False
     with pytest.raises(InputError, match="'fp8'.*fp32, bf16"):
-        faster(network, images, index, "fp8")
+        accelerate(network, images, index, "fp8")

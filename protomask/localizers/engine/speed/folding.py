@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from protomask.capabilities import score_kind
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules
-from protomask.localizers.engine.speed.graphs import Graphed
+from protomask.localizers.engine.speed.graphs import GraphedScores
 from protomask.precision import as_float
 from protomask.prototype_network import PrototypeNetwork
 
 PRECISIONS = ("fp32", "bf16")
 
 
-def faster(explained: Explainable, images: Tensor, index: Tensor, precision: str = "fp32") -> Explainable:
+def accelerate(explained: Explainable, images: Tensor, index: Tensor, precision: str = "fp32") -> Explainable:
     """``explained``, or something that gives the same scores sooner; the model itself is not touched.
 
     Folding is silently left out where it is impossible: the model cannot be copied, has hooks, or its scores would
@@ -34,9 +35,9 @@ def faster(explained: Explainable, images: Tensor, index: Tensor, precision: str
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-    quick = _folded(explained, images, index)
+    quick = _fold_batch_norms(explained, images, index)
     quick = quick if precision == "fp32" else Autocast(quick)
-    return Graphed(quick) if images.is_cuda and _only_computes(explained) else quick
+    return GraphedScores(quick) if images.is_cuda and _only_computes(explained) else quick
 
 
 def _only_computes(explained: Explainable) -> bool:
@@ -54,7 +55,7 @@ class Autocast:
     @property
     def kind(self) -> str | None:
         """Of a Classifier's scores."""
-        return getattr(self.explained, "kind", None)
+        return score_kind(self.explained)
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16):
@@ -62,7 +63,7 @@ class Autocast:
         return as_float(scores)
 
 
-def _folded(explained: Explainable, images: Tensor, index: Tensor) -> Explainable:
+def _fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> Explainable:
     roots = held_modules(explained)
     modules = [module for root in roots for module in root.modules()]
     norms = any(isinstance(module, nn.BatchNorm2d) for module in modules)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from protomask.capabilities import score_kind
 from protomask.explainable import Explainable
 
 LARGEST = 16 * 224 * 224
@@ -16,7 +17,7 @@ LARGEST = 16 * 224 * 224
 
 def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
     """(B,) scores and (B, 3, H, W) each score's gradient with respect to its image; None where it has none."""
-    if isinstance(explained, Graphed):
+    if isinstance(explained, GraphedScores):
         return explained.scores_and_gradients(images, index)
     with torch.enable_grad():
         images = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -28,7 +29,7 @@ def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) 
 
 
 @dataclass(eq=False)
-class Graphed:
+class GraphedScores:
     """``explained``, its passes recorded once for each shape of a small batch and replayed from then on.
 
     What Python does along the way is left out then, so it is for models that do nothing but compute. What cannot be
@@ -41,7 +42,7 @@ class Graphed:
     @property
     def kind(self) -> str | None:
         """Of a Classifier's scores."""
-        return getattr(self.explained, "kind", None)
+        return score_kind(self.explained)
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         return self.explained.score(images, index)
@@ -54,9 +55,9 @@ class Graphed:
         if images.shape in self.recorded or images[:, 0].numel() > LARGEST:
             return scores_and_gradients(self.explained, images, index)
         # A pass as usual first: it warms up what the next one is recorded with, and shows whether that is possible.
-        usual, waits = watched(self.explained, images, index)
+        usual, waits = run_and_watch(self.explained, images, index)
         self.recorded[images.shape] = (
-            None if waits or usual[1] is None else record(self.explained, images, index, usual)
+            None if waits or usual[1] is None else record_graph(self.explained, images, index, usual)
         )
         return usual
 
@@ -78,7 +79,7 @@ class Recording:
         return self.scores.clone(), self.gradients.clone()
 
 
-def watched(explained: Explainable, images: Tensor, index: Tensor) -> tuple[tuple[Tensor, Tensor | None], bool]:
+def run_and_watch(explained: Explainable, images: Tensor, index: Tensor) -> tuple[tuple[Tensor, Tensor | None], bool]:
     """A pass as usual, and whether it waits for the device somewhere, which no graph can."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
@@ -93,7 +94,9 @@ def watched(explained: Explainable, images: Tensor, index: Tensor) -> tuple[tupl
     return scores_and_gradients(explained, images, index), True
 
 
-def record(explained: Explainable, images: Tensor, index: Tensor, usual: tuple[Tensor, Tensor]) -> Recording | None:
+def record_graph(
+    explained: Explainable, images: Tensor, index: Tensor, usual: tuple[Tensor, Tensor]
+) -> Recording | None:
     """None where that is impossible, or where a replay does not give what the pass before it gave."""
     images, index = images.detach().clone(memory_format=torch.channels_last), index.clone()
     graph = torch.cuda.CUDAGraph()

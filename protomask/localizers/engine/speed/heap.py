@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 @contextmanager
-def kept_memory(device: str = "cpu") -> Iterator[None]:
+def keep_freed_memory(device: str = "cpu") -> Iterator[None]:
     """Inside, glibc keeps what is freed for the next allocation, up to 2 GiB.
 
     By itself it gives large tensors back to the system at once and takes them, zeroed page by page, again: once for

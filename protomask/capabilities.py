@@ -1,0 +1,43 @@
+"""What an explained model may offer beside its score: small protocols, asked by type.
+
+>>> from torch import nn
+>>> from protomask.explainable import Classifier
+>>> isinstance(Classifier(nn.Linear(2, 2)), HasScoreKind), isinstance(Classifier(nn.Linear(2, 2)), HasSimilarityMaps)
+(True, False)
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class HasScoreKind(Protocol):
+    """Says what its scores are."""
+
+    kind: str | None
+    """``"log-probability"``, ``"probability"``, ``"logit"``; None: not known"""
+
+
+@runtime_checkable
+class HasSimilarityMaps(Protocol):
+    """Compares prototypes with every cell of a feature map."""
+
+    def similarity_maps(self, images: Tensor, index: Tensor) -> Tensor:
+        """(B, h, w) similarity of one prototype per image, from images (B, 3, H, W) and index (B,)."""
+        ...
+
+
+@runtime_checkable
+class HasOutlineLevel(Protocol):
+    """Says where pictures of its similarity maps are outlined."""
+
+    outline_level: float | None
+    """share of the maximum; None: there is no such rule (:class:`protomask.prototype_network.PrototypeNetwork`)"""
+
+
+def score_kind(explained: object) -> str | None:
+    """What the scores of ``explained`` are, where it says so."""
+    return explained.kind if isinstance(explained, HasScoreKind) else None
