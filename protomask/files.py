@@ -134,11 +134,12 @@ def remove_partial(folder: Path) -> None:
 def file_name(name: str) -> str:
     """A file name for ``name`` (a class, a picture's stem): different names have different ones, on every system.
 
-    Letters, digits, ``-``, ``_`` and ``.`` stay; everything else becomes ``_``. A name that this changes, or that is
-    too long, or nothing but points, ends in 8 digits of its own, so that ``x y`` and ``x_y`` do not share a file.
+    Letters, digits, blanks within, ``-``, ``_`` and ``.`` stay; everything else becomes ``_``, and so do points at
+    both ends. A name that this changes, or that is too long, ends in 8 digits of its own, so that ``x/y`` and ``x_y``
+    do not share a file.
     """
-    clean = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-    clean = re.sub(r"^\.+", lambda dots: "_" * len(dots[0]), clean)
+    clean = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in name)
+    clean = re.sub(r"^[. ]+|[. ]+$", lambda found: "_" * len(found[0]), clean)
     short = clean if len(clean.encode()) <= _LONGEST else _cut(clean, _LONGEST - 9)
     if short == name and name and not re.search(r"-[0-9a-f]{8}$", name):
         return name

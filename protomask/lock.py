@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from protomask.errors import InputError
+from protomask.files import remove_partial
 
 try:
     import fcntl
@@ -32,7 +34,7 @@ def locked(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _opened(folder / ".lock")
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}; make it writable, or choose another run folder"
@@ -50,9 +52,26 @@ def locked(folder: Path) -> Iterator[None]:
             # A file system without locks: work without.
         else:
             _name_holder(descriptor)
+            remove_partial(folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """The lock's file, which is no link: what a link leads to would be overwritten."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if path.is_symlink() or path.is_dir():
+            raise InputError(
+                f"{path} is a {'link' if path.is_symlink() else 'folder'}, not a file; remove it"
+            ) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path} is not a file; remove it")
+    return descriptor
 
 
 def _name_holder(descriptor: int) -> None:

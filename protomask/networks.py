@@ -15,13 +15,17 @@ and, where other projects' files can become such a network, ``import_official(pa
 from __future__ import annotations
 
 import importlib
-import json
+import os
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
+from protomask.backbones.names import one_line
 from protomask.errors import InputError
+from protomask.json_files import write_json
 from protomask.prototype_network import PrototypeNetwork
+from protomask.run_folder import checked_json
+from protomask.tensor_files import load_tensors, save_tensors
 
 GROUP = "protomask.networks"
 
@@ -50,42 +54,38 @@ def get_network(name: str) -> ModuleType:
 
 
 def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:
-    """Writes ``model.safetensors`` and ``model.json``, each whole or not at all."""
-    from safetensors.torch import save
-
-    from protomask.training.checkpoint import write_atomically
-
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(folder / "model.safetensors", lambda path: path.write_bytes(save(state)))
-    description = json.dumps({"network": kind, "settings": network.settings()}, indent=1)
-    write_atomically(folder / "model.json", lambda path: path.write_text(description, encoding="utf-8"))
+    """Writes ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums."""
+    save_tensors(folder / "model.safetensors", network.state_dict())
+    write_json(folder / "model.json", {"network": kind, "settings": network.settings()})
 
 
 def load_network(folder: Path) -> PrototypeNetwork:
     """The network that :func:`save_network` wrote, in evaluation mode, on the CPU.
 
     Raises:
-        InputError: a file is missing, damaged, or does not fit the other.
+        InputError: a file is missing, damaged, changed since it was written, or does not fit the other.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     for name in ("model.json", "model.safetensors"):
-        if not (folder / name).is_file():
+        if not os.path.lexists(folder / name):
             raise InputError(
                 f"{folder} has no {name}: no training has finished there; finish it with: protomask train --output {folder} --resume"
             )
+    mend = "restore it, or make the run again"
+    description, weights = folder / "model.json", folder / "model.safetensors"
+    content = checked_json(description, mend)
     try:
-        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        network = get_network(description["network"]).rebuild(description["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{folder / 'model.json'} does not describe a network ({error})") from error
+        network = get_network(content["network"]).rebuild(content["settings"])
+    except InputError as error:
+        raise InputError(f"{description}: {error}") from error
+    except Exception as error:  # settings of any other shape, in whatever the network does with them
+        raise InputError(f"{description} does not describe a network ({one_line(error)}); {mend}") from error
+    state = load_tensors(weights, mend, older=True)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{weights} is damaged ({name} holds numbers that are not finite); {mend}")
     try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder / 'model.safetensors'} does not fit model.json beside it: {reason}") from error
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{weights} does not fit model.json beside it: {one_line(error)}; {mend}") from error
     return network.eval()

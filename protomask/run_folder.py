@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from protomask.errors import InputError
+from protomask.files import check_regular_file
+from protomask.json_files import read_json, write_json
 from protomask.lock import locked
 from protomask.options import Options
+from protomask.run_schemas import SCHEMAS
+from protomask.schema import check
 
+MEND = "restore it, or make the run again"
+FOLDERS = ("checkpoint", "evaluation", "prototypes", "explanations", "figures", "tensorboard")
+"""what a run writes into, below its own folder"""
 PACKAGES = ("protomask", "torch", "torchvision", "timm", "numpy", "scikit-image")
 
 
@@ -38,22 +46,43 @@ class RunFolder:
         run = cls(folder)
         if not run.folder.is_dir():
             raise InputError(f"{folder} is no folder; give the run folder that protomask train wrote")
-        if not (run / "config.json").is_file():
+        if not run.has("config.json"):
             raise InputError(
                 f"{folder} has no config.json, so it is no run folder; give the one that protomask train wrote"
             )
+        check_regular_file(run / "config.json", MEND)
         return run
+
+    def has(self, name: str) -> bool:
+        """Whether anything stands under this name, also what cannot be read (a folder, a link that leads nowhere)."""
+        return os.path.lexists(self / name)
 
     def lock(self) -> AbstractContextManager[None]:
         """Keeps other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one
-        holds it."""
+        holds it.
+
+        Raises:
+            InputError: another command is at work there; one of the folders that a run writes into is a link.
+        """
         from protomask import distributed
 
+        self._check_folders()
         return locked(self.folder) if distributed.is_first() else nullcontext()
+
+    def _check_folders(self) -> None:
+        """A shared run must not make us write elsewhere: nothing that it writes into is a link."""
+        for name in FOLDERS:
+            inside = [(str(self / name), [], [])] if os.path.islink(self / name) else os.walk(self / name)
+            for path, below, _ in inside:
+                for each in (path, *(os.path.join(path, one) for one in below)):
+                    if os.path.islink(each):
+                        raise InputError(
+                            f"{each} is a link; a run writes into folders of its own only: put a folder there"
+                        )
 
     @property
     def started(self) -> bool:
-        return (self / "config.json").exists()
+        return self.has("config.json")
 
     def read(self, name: str, needed_by: str | None = None):
         """A JSON file of the run (a list of rows for ``.jsonl``); None where it is missing, unless ``needed_by`` says
@@ -62,30 +91,34 @@ class RunFolder:
         Raises:
             InputError: it is damaged, or missing though needed.
         """
-        path = self / name
-        if not path.is_file():
+        if not self.has(name):
             if needed_by is None:
                 return None
             raise InputError(f"{self.folder} has no {name}; make it with: {needed_by}")
-        try:
-            text = path.read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}); restore it or make the run again") from error
+        mend = f"make it again with: {needed_by}" if needed_by else MEND
+        return checked_json(self / name, mend)
 
     def write(self, name: str, content) -> None:
-        """Writes a JSON file (rows for ``.jsonl``), whole or not at all."""
-        from protomask.training.checkpoint import write_atomically
-
-        if name.endswith(".jsonl"):
-            text = "".join(json.dumps(row) + "\n" for row in content)
-        else:
-            text = json.dumps(content, indent=1) + "\n"
-        write_atomically(self / name, lambda path: path.write_text(text, encoding="utf-8"))
+        """Writes a JSON file (rows for ``.jsonl``), whole or not at all, with a checksum."""
+        write_json(self / name, content)
 
     def options(self) -> Options:
         """The options the run was started with."""
         return read_options(self / "config.json")
+
+
+def checked_json(path: Path, mend: str):
+    """The content of a run's JSON file, compared with what it should hold; see :mod:`protomask.run_schemas`.
+
+    Raises:
+        InputError: missing, damaged, changed since it was written, or of another shape.
+    """
+    content = read_json(path, mend)
+    try:
+        check(content, SCHEMAS.get(path.name, Any))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); {mend}") from error
+    return content
 
 
 def read_options(path: Path) -> Options:
@@ -94,12 +127,7 @@ def read_options(path: Path) -> Options:
     Raises:
         InputError: no such file, not JSON, unknown or wrong options.
     """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error})") from error
+    values = read_json(path, "give a JSON file of options")
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object of options")
     values = values.get("options", values)

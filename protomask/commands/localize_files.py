@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 from protomask.data.folder import SUFFIXES
 from protomask.errors import InputError
-from protomask.training.checkpoint import write_atomically
+from protomask.files import file_name, read_bytes
+from protomask.json_files import read_json, write_json
+from protomask.schema import Range, TypedDict, check
 
-RECORD = "record.json"
+RECORD, SUMMARY = "record.json", "localize.json"
 
 
 @dataclass
@@ -25,10 +29,9 @@ class Job:
 
     def write(self, content: dict) -> None:
         """Written last: a picture with a record is done."""
-        write_atomically(
-            self.folder / RECORD,
-            lambda path: path.write_text(json.dumps({**self.stamp, **content}, indent=1) + "\n", encoding="utf-8"),
-        )
+        names = [one[kind] for row in content["classes"] for one in row["maps"].values() for kind in ("map", "overlay")]
+        files = {name: _digest(self.folder / name) for name in names}
+        write_json(self.folder / RECORD, {**self.stamp, **content, "files": files})
 
     def read(self) -> dict:
         """The record, with the files' paths below the output folder."""
@@ -43,10 +46,7 @@ class Job:
     def done(self) -> bool:
         content = _record(self.folder) or {}
         return all(content.get(key) == value for key, value in self.stamp.items()) and all(
-            (self.folder / one[kind]).is_file()
-            for row in content["classes"]
-            for one in row["maps"].values()
-            for kind in ("map", "overlay")
+            _digest(self.folder / name) == digest for name, digest in content["files"].items()
         )
 
 
@@ -61,7 +61,7 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
     Raises:
         InputError: a file or folder is missing, or a folder has no pictures.
     """
-    todo, done, taken = [], [], set()
+    todo, done, taken = [], [], {output / SUMMARY}
     settings = json.loads(json.dumps(settings))
     for image in find_images(words, output):
         state = image.stat()
@@ -71,10 +71,11 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
             "modified": state.st_mtime_ns,
             "settings": settings,
         }
-        number, folder = 1, output / image.stem
-        while folder in taken or (_record(folder) or stamp)["image"] != stamp["image"]:
+        stem = file_name(image.stem)
+        number, folder = 1, output / stem
+        while folder in taken or _is_other(folder) or (_record(folder) or stamp)["image"] != stamp["image"]:
             number += 1
-            folder = output / f"{image.stem}-{number}"
+            folder = output / f"{stem}-{number}"
         taken.add(folder)
         job = Job(image, folder, stamp)
         (done if job.done else todo).append(job)
@@ -106,14 +107,44 @@ def find_images(words: Sequence[str], output: Path) -> list[Path]:
     return list(found.values())
 
 
+def _is_other(folder: Path) -> bool:
+    """Whether something else than a folder of our own stands there, such as a link to elsewhere."""
+    return folder.is_symlink() or (folder.exists() and not folder.is_dir())
+
+
+class _Map(TypedDict):
+    map: str
+    overlay: str
+    box: tuple[int, int, int, int] | None
+
+
+class _Row(TypedDict):
+    index: int
+    probability: Annotated[float, Range(0, 1)]
+    maps: dict[str, _Map]
+
+
+class _Record(TypedDict):
+    image: str
+    settings: dict[str, Any]
+    width: int
+    height: int
+    classes: list[_Row]
+    files: dict[str, str]
+
+
 def _record(folder: Path) -> dict | None:
     """What is written in a picture's folder; None where nothing readable is."""
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(folder / RECORD)
+        check(content, _Record)
+    except (InputError, ValueError):
         return None
-    return (
-        content
-        if isinstance(content, dict) and {"image", "settings", "width", "height", "classes"} <= content.keys()
-        else None
-    )
+    return content
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return hashlib.blake2b(read_bytes(path), digest_size=8).hexdigest()
+    except InputError:
+        return None

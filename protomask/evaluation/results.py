@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,9 @@ from torch import Tensor
 from protomask.errors import InputError
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.pairs import Pairs
+from protomask.evaluation.shape import check_evaluation
+from protomask.files import write_atomically
+from protomask.json_files import read_json, with_checksum
 from protomask.metrics.statistics import bootstrap_band, bootstrap_means
 
 Number = float | None
@@ -102,7 +104,6 @@ class Evaluation:
 
     def save(self, path: Path | str) -> None:
         """Write JSON; the file is whole or not there. Undefined values are ``null``."""
-        path = Path(path)
         content = {
             "rows": self.rows,
             "comparisons": self.comparisons,
@@ -114,10 +115,8 @@ class Evaluation:
             "prototypes": self.prototypes,
             "prototype_values": self.prototype_values,
         }
-        partial = path.with_name(path.name + ".partial")
-        lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in content.items())
-        partial.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
-        os.replace(partial, path)
+        lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in with_checksum(content).items())
+        write_atomically(path, lambda temporary: temporary.write_text("{\n" + lines + "\n}\n", encoding="utf-8"))
 
     @classmethod
     def load(cls, path: Path | str) -> Evaluation:
@@ -126,15 +125,15 @@ class Evaluation:
         Raises:
             InputError: the file is missing or not an evaluation.
         """
+        mend = "run the evaluation again"
+        content = read_json(path, mend)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            pairs = Pairs(content["pairs"]["positions"], content["pairs"]["prototypes"])
-            later = {key: content[key] for key in ("classes", "prototypes", "prototype_values") if key in content}
-            return cls(pairs, *(content[key] for key in ("names", "values", "rows", "comparisons", "curves")), **later)
-        except OSError as error:
-            raise InputError(f"cannot read {path} ({error.strerror}); run the evaluation first") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a whole evaluation; run the evaluation again") from error
+            check_evaluation(content)
+        except ValueError as error:
+            raise InputError(f"{path} is not a whole evaluation ({error}); {mend}") from error
+        pairs = Pairs(content["pairs"]["positions"], content["pairs"]["prototypes"])
+        later = {key: content[key] for key in ("classes", "prototypes", "prototype_values") if key in content}
+        return cls(pairs, *(content[key] for key in ("names", "values", "rows", "comparisons", "curves")), **later)
 
     def table(self, width: int = 120) -> str:
         """Metrics down, localizers across, "mean [interval]"; an arrow says which way is better, ``*`` marks the best

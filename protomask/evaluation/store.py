@@ -13,8 +13,10 @@ from torch import Tensor
 
 from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
-from protomask.files import file_name
+from protomask.errors import InputError
+from protomask.files import check_regular_file, file_name
 from protomask.freezing import held_modules
+from protomask.tensor_files import load_tensors, save_tensors
 
 
 class Store:
@@ -28,17 +30,11 @@ class Store:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        from safetensors import SafetensorError, safe_open
-
         self._folder = folder
         self._files: dict[str, Path] = {}
         self._open: tuple[Path | None, Mapping[str, Tensor]] = (None, {})
         for file in sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else ():
-            try:
-                with safe_open(file, "pt") as content:
-                    self._files.update(dict.fromkeys(content.keys(), file))
-            except (SafetensorError, OSError):
-                continue
+            self._files.update(dict.fromkeys(_names(file), file))
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
@@ -56,27 +52,35 @@ class Store:
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         if self._folder is None or not tensors:
             return
-        from safetensors.torch import save_file
-
-        from protomask.training.checkpoint import write_atomically
-
         path = self._folder / f"{_digest(sorted(tensors))}.safetensors"
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(path, lambda partial: save_file(content, partial))
+        save_tensors(path, content)
         self._files.update(dict.fromkeys(tensors, path))
         self._open = (path, content)
 
     def _read(self, path: Path) -> Mapping[str, Tensor]:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         if self._open[0] != path:
             try:
-                self._open = (path, load_file(path))
-            except (SafetensorError, OSError) as error:
+                content = load_tensors(path, "delete it")
+                if path.stem != _digest(sorted(content)):
+                    raise InputError(f"{path} holds something else than its name says; delete it")
+                self._open = (path, content)
+            except InputError as error:
                 self._files = {name: file for name, file in self._files.items() if file != path}
                 raise _Gone from error
         return self._open[1]
+
+
+def _names(file: Path) -> list[str]:
+    """The tensors' names in a file; none where it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        check_regular_file(file)
+        with safe_open(file, "pt") as content:
+            return list(content.keys())
+    except (InputError, SafetensorError, OSError):
+        return []
 
 
 class _Gone(Exception):

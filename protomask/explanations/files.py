@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from protomask.data.decoding import decode
 from protomask.errors import InputError
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
+from protomask.files import file_name, read_bytes, write_atomically
 from protomask.run_folder import RunFolder
-from protomask.training.checkpoint import write_atomically
+from protomask.schema import check
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -23,6 +27,8 @@ def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest:
     uint8 (255 is 1.0), ``nearest.npz`` the similarity maps on the nearest test images (P, K, h, w), likewise.
     """
     folder = run / "prototypes"
+    # Written last: until then the run has no pictures, rather than old words for new ones.
+    (run / "prototypes.json").unlink(missing_ok=True)
     maps = {name: np.stack([_bytes(picture.maps[name]) for picture in pictures]) for name in pictures[0].maps}
     write_atomically(folder / "maps.npz", lambda path: _save_npz(path, maps))
     for picture in pictures:
@@ -42,23 +48,65 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
         InputError: it never did, or files are missing or damaged.
     """
     mend = f"protomask project {run.folder}"
-    records = [PrototypeRecord.from_json(row) for row in run.read("prototypes.json", needed_by=mend)]
-    inspections = [Inspection.from_json(row) for row in run.read("inspection.json") or []]
-    if len(inspections) != len(records):
+    records = [PrototypeRecord.from_json(row) for row in _rows(run, "prototypes.json", PrototypeRecord, mend)]
+    inspections = [Inspection.from_json(row) for row in _rows(run, "inspection.json", Inspection, mend)]
+    if [each.prototype for each in records] != list(range(len(records))):
+        raise _damaged(run / "prototypes.json", "prototypes are not numbered 0, 1, 2, ...", run)
+    if [each.prototype for each in inspections] != list(range(len(records))):
         inspections = [None] * len(records)
+    images = []
+    for record in records:
+        path = run / "prototypes" / f"{record.prototype:04d}.png"
+        try:
+            images.append(decode(path)[0])
+        except InputError as error:
+            raise InputError(f"{error}; make it again with: {mend}") from error
+        if images[-1].shape != images[0].shape:
+            raise _damaged(path, f"its size differs from that of {images[0].shape[1]} x {images[0].shape[0]}", run)
+    path = run / "prototypes" / "maps.npz"
+    maps = _read_npz(path, run)
+    names = set(records[0].boxes)
+    if not names <= maps.keys() or any(set(record.boxes) != names for record in records):
+        raise _damaged(path, "its localizers are not those of prototypes.json", run)
+    for name, found in maps.items():
+        if found.shape != (len(records), *images[0].shape[:2]):
+            raise _damaged(path, f"the maps of {name} are {found.shape}, not one for each picture", run)
+    return [
+        PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)
+        for place, (record, image, inspection) in enumerate(zip(records, images, inspections))
+    ]
+
+
+def _rows(run: RunFolder, name: str, kind: type, mend: str) -> list[dict]:
+    needed = mend if name == "prototypes.json" or run.has(name) else None
+    rows = run.read(name, needed_by=needed) or []
     try:
-        with np.load(run / "prototypes" / "maps.npz", allow_pickle=False) as stored:
-            maps = {name: stored[name].astype(np.float32) / 255 for name in stored.files}
-        images = [
-            np.asarray(Image.open(run / "prototypes" / f"{record.prototype:04d}.png").convert("RGB"))
-            for record in records
-        ]
-        return [
-            PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)
-            for place, (record, image, inspection) in enumerate(zip(records, images, inspections))
-        ]
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{run / 'prototypes'} is incomplete ({error}); make it again with: {mend}") from error
+        check(rows, list[kind])
+    except ValueError as error:
+        raise _damaged(run / name, str(error), run) from error
+    return rows
+
+
+def _read_npz(path: Path, run: RunFolder) -> dict[str, np.ndarray]:
+    """Maps by name, float32 in [0, 1]."""
+    data = io.BytesIO(read_bytes(path, f"make it again with: protomask project {run.folder}"))
+    try:
+        with zipfile.ZipFile(data) as archive:  # numpy itself does not compare all checksums
+            wrong = archive.testzip()
+        if wrong is not None:
+            raise ValueError(f"the checksum of {wrong} differs")
+        data.seek(0)
+        with np.load(data, allow_pickle=False) as stored:
+            found = {name: stored[name] for name in stored.files}
+        if not found or any(each.dtype != np.uint8 or each.size == 0 for each in found.values()):
+            raise ValueError("something else than maps is in it")
+    except Exception as error:  # zip, zlib and numpy raise many kinds for damaged files
+        raise _damaged(path, " ".join(str(error).split())[:200] or type(error).__name__, run) from error
+    return {name: each.astype(np.float32) / 255 for name, each in found.items()}
+
+
+def _damaged(path: Path, what: str, run: RunFolder) -> InputError:
+    return InputError(f"{path} is damaged ({what}); make it again with: protomask project {run.folder}")
 
 
 def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
@@ -67,14 +115,16 @@ def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = run / "prototypes" / "nearest.npz"
-    if not path.is_file():
+    if not run.has("prototypes/nearest.npz"):
         return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return stored["similarity"].astype(np.float32) / 255
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}); make it again with: protomask project {run.folder}") from error
+    path = run / "prototypes" / "nearest.npz"
+    rows = _rows(run, "inspection.json", Inspection, f"protomask project {run.folder}")
+    found = _read_npz(path, run).get("similarity")
+    if found is None or found.ndim != 4 or len(found) != len(rows):
+        raise _damaged(path, "not one row of maps for each prototype", run)
+    if any(len(row["nearest"]) > found.shape[1] for row in rows):
+        raise _damaged(path, "fewer maps than nearest images in inspection.json", run)
+    return found
 
 
 def save_galleries(
@@ -92,11 +142,6 @@ def save_galleries(
         )
         for name, members in by_class.items()
     ]
-
-
-def file_name(name: str) -> str:
-    """``name`` with every letter that file systems may dislike as an underscore."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
 def _bytes(maps: np.ndarray) -> np.ndarray:

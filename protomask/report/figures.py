@@ -92,7 +92,8 @@ def _gallery_cell(
     caption = f"prototype {record.prototype} · similarity {number(record.similarity)}"
     style.write(figure, left, top + tile + 0.04, caption, fontsize=7.5)
     words = _inspected(picture)
-    style.write(figure, left, top + tile + 0.17, words, within=3 * tile + 2 * _GAP, fontsize=6.5, color=style.QUIET)
+    room = 3 * tile + 2 * _GAP
+    style.write(figure, left, top + tile + 0.17, words, within=room, whole=True, fontsize=6.5, color=style.QUIET)
     used = style.text_width(figure, caption, 7.5) + 0.1
     room = 3 * tile + 2 * _GAP - used
     if room > 0.6:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
+from protomask.files import write_atomically
 from protomask.report import summary, verdict, views
 from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY
@@ -67,10 +67,7 @@ def write_report(
         quality=quality,
         title=title,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path
 
 

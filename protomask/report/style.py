@@ -7,32 +7,27 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager, patheffects
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from protomask.errors import InputError
+from protomask.files import write_atomically
 from protomask.report.overlays import outlines
 from protomask.report.palette import COLORMAP, look
 from protomask.report.wording import shorten
 
 INK, QUIET, RULE = "#1a1f24", "#5b6670", "#c9d0d6"
+# One that matplotlib brings along: pictures, and where their lines break, are the same on every machine.
+FONT = "DejaVu Sans"
 RIGHT, WRONG = "#0b6e4f", "#b3261e"
-
-
-@cache
-def fonts() -> list[str]:
-    """Installed ones of a list of plain sans-serifs; matplotlib's own DejaVu Sans always ends it."""
-    have = set(font_manager.get_font_names())
-    wanted = ["Inter", "Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "Noto Sans", "Noto Sans CJK JP"]
-    return [name for name in wanted if name in have] + ["DejaVu Sans"]
 
 
 def settings() -> dict:
     return {
-        "font.family": fonts(),
+        "font.family": [FONT],
         "font.size": 8,
         "text.color": INK,
         "axes.labelcolor": INK,
@@ -76,9 +71,8 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
         raise InputError(
             f"{path}: cannot draw into a file of this type; end its name in one of .{', .'.join(sorted(known))}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(settings()):
-        figure.savefig(path, dpi=dpi)
+        write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format=path.suffix[1:].lower()))
     return path
 
 
@@ -90,15 +84,20 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
     )
 
 
-def write(figure: Figure, left: float, top: float, text: str, *, within: float | None = None, **options):
+def write(
+    figure: Figure, left: float, top: float, text: str, *, within: float | None = None, whole: bool = False, **options
+):
     """Text whose upper left corner (or another, by ``ha`` and ``va``) is at inches from the figure's.
 
-    Text wider than ``within`` inches is shortened in its middle.
+    Text wider than ``within`` inches is shortened in its middle; with ``whole`` it is drawn smaller instead.
     """
     width, height = figure.get_size_inches()
     options = {"ha": "left", "va": "top", "fontsize": 8, **options}
-    if within is not None:
-        text = fitted(figure, text, options["fontsize"], within, options.get("fontweight", "normal"))
+    weight = options.get("fontweight", "normal")
+    if within is not None and whole:
+        options["fontsize"] *= min(1.0, within / max(text_width(figure, text, options["fontsize"], weight), 1e-6))
+    elif within is not None:
+        text = fitted(figure, text, options["fontsize"], within, weight)
     return figure.text(left / width, 1 - top / height, text, **options)
 
 

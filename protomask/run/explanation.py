@@ -10,8 +10,9 @@ import torch
 
 from protomask.data.decoding import decode
 from protomask.errors import InputError
-from protomask.explanations.files import file_name, read_pictures
+from protomask.explanations.files import read_pictures
 from protomask.explanations.predictions import explain
+from protomask.files import file_name
 from protomask.run.setup import localizers_for_pictures, open_run, say
 
 
@@ -62,7 +63,7 @@ def explain_command(
         ):
             print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
             finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
-            name = next(name for name in _names(Path(path).stem + finding) if name not in used)
+            name = next(name for name in _names(file_name(Path(path).stem) + finding) if name not in used)
             used.add(name)
             save_figure(this_looks_like_that(explanation, next(iter(localizers))), target / f"{name}.{kind}", dpi=120)
             if animate:

@@ -46,7 +46,7 @@ def report_run(opened: OpenRun, quality: int = QUALITY, explained: int = EXPLAIN
 
     run = opened.run
     pictures = read_pictures(run)
-    evaluation = Evaluation.load(run / "evaluation.json") if (run / "evaluation.json").is_file() else None
+    evaluation = Evaluation.load(run / "evaluation.json") if run.has("evaluation.json") else None
     explanations = explain_test_images(opened, pictures, explained)
     path, log = run / "report.html", run.read("log.jsonl") or []
     write_report(

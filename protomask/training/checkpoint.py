@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import sys
 import time
+import zipfile
 from pathlib import Path
 
 import torch
@@ -11,7 +15,7 @@ from torch import nn
 
 from protomask import distributed
 from protomask.errors import InputError
-from protomask.files import write_atomically
+from protomask.files import read_bytes, write_atomically
 
 __all__ = ["Saver", "load_checkpoint", "save_checkpoint", "write_atomically"]
 
@@ -21,23 +25,77 @@ def save_checkpoint(path: Path, state: dict) -> None:
     # By way of memory: torch's own writer hides why it could not write.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(buffer.getbuffer())
+        _keep_previous(path)
+
+    write_atomically(path, write)
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one at ``path`` stands."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def _keep_previous(path: Path) -> None:
+    """Gives the checkpoint a second name before it is replaced; a kill at any moment leaves one at ``path``."""
+    path = Path(path)
+    if not path.is_file() or path.is_symlink():
+        return
+    previous(path).unlink(missing_ok=True)
+    try:
+        os.link(path, previous(path))
+    except OSError:  # a file system without a second name for a file
+        shutil.copyfile(path, previous(path))
 
 
 def load_checkpoint(path: Path) -> dict | None:
-    """The last checkpoint, or None where there is none.
+    """The last checkpoint, or None where there is none. Where the last one is damaged, the one before, with a warning.
 
     Raises:
-        InputError: the file is no checkpoint of ours.
+        InputError: neither can be read.
     """
-    if not Path(path).exists():
+    path, before = Path(path), previous(Path(path))
+    if not os.path.lexists(path) and not os.path.lexists(before):
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _read_checkpoint(path)
+    except InputError as error:
+        try:
+            found = _read_checkpoint(before)
+        except InputError:
+            raise error from None
+        if distributed.is_first():
+            print(f"protomask: {error.args[1]}; training goes on from the checkpoint before it", file=sys.stderr)
+        return found
+
+
+def _read_checkpoint(path: Path) -> dict:
+    mend = f"delete {path.parent} to train from the start"
+    try:
+        data = io.BytesIO(read_bytes(path, mend))
+        with zipfile.ZipFile(data) as archive:  # torch itself does not compare the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} differs")
+        data.seek(0)
+        found = torch.load(data, map_location="cpu", weights_only=True)
+        if not isinstance(found, dict):
+            raise ValueError("something else is in it")
+        return found
+    except InputError as error:
+        raise _Unreadable(str(error), str(error).removesuffix(f"; {mend}")) from None
     except Exception as error:
-        raise InputError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to train from the start"
-        ) from error
+        said = f"{path} is not a readable checkpoint ({' '.join(str(error).split())[:200] or type(error).__name__})"
+        raise _Unreadable(f"{said}; {mend}", said) from error
+
+
+class _Unreadable(InputError):
+    """(message, message without its mend)."""
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 class Saver:

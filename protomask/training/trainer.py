@@ -86,7 +86,9 @@ def train(
 
 
 def _restore(network: nn.Module, saved: dict, plan: list, path: Path) -> None:
-    if saved.get("plan") != plan:
+    if not {"plan", "network", "log", "stage", "epoch", "within", "optimizers"} <= saved.keys():
+        raise InputError(f"{path} is no checkpoint of a training; delete it to train from the start")
+    if saved["plan"] != plan:
         raise InputError(
             f"{path} belongs to another recipe; resume with the options it was started with, or choose another --output"
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from protomask.training.checkpoint import load_checkpoint, previous, save_checkpoint, write_atomically
 from tests.distributed.jobs import run_group
 
 FULL = """
@@ -63,7 +63,8 @@ def test_a_full_disk_or_a_read_only_folder_is_one_clear_line(tmp_path, monkeypat
     with pytest.raises(InputError, match=f"cannot write .*state.pt: {os.strerror(number)}; .*--output"):
         save_checkpoint(path, {"step": 2})
     monkeypatch.undo()
-    assert load_checkpoint(path) == {"step": 1} and [other.name for other in tmp_path.iterdir()] == ["state.pt"]
+    assert load_checkpoint(path) == {"step": 1}
+    assert {other.name for other in tmp_path.iterdir()} <= {"state.pt", "state.previous.pt"}
 
 
 def test_an_interruption_while_writing_leaves_the_file_before(tmp_path):
@@ -78,7 +79,27 @@ def test_an_interruption_while_writing_leaves_the_file_before(tmp_path):
         write_atomically(path, interrupted)
     assert load_checkpoint(path) == {"step": 1}
     save_checkpoint(path, {"step": 2})  # what was left behind is in nobody's way
-    assert load_checkpoint(path) == {"step": 2} and len(list(tmp_path.iterdir())) == 1
+    assert load_checkpoint(path) == {"step": 2}
+    assert {other.name for other in tmp_path.iterdir()} == {"state.pt", "state.previous.pt"}
+
+
+def test_one_changed_bit_gives_the_checkpoint_before_and_a_line_that_says_so(tmp_path, capsys):
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, {"step": 1, "weights": torch.arange(100.0)})
+    save_checkpoint(path, {"step": 2, "weights": torch.arange(100.0) + 1})
+    whole = path.read_bytes()
+    steps = []
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        found = load_checkpoint(path)
+        steps.append(found["step"])
+        assert torch.equal(found["weights"], torch.arange(100.0) + found["step"] - 1)
+        assert ("training goes on from the checkpoint before it" in capsys.readouterr().err) == (found["step"] == 1)
+    assert steps.count(1) > len(steps) / 2
+    previous(path).write_bytes(b"")
+    path.write_bytes(whole[:100])
+    with pytest.raises(InputError, match=r"state.pt is not a readable checkpoint .*; delete"):
+        load_checkpoint(path)
 
 
 def test_the_file_is_on_the_disk_before_it_takes_the_old_one_s_place_and_the_folder_after(tmp_path, monkeypatch):

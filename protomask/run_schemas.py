@@ -1,0 +1,93 @@
+"""What each JSON file of a run's folder holds; keys that are not named here may stand beside."""
+
+from __future__ import annotations
+
+from typing import Any, Required
+
+from protomask.schema import Annotated, Range, TypedDict
+
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, 2**53)]
+Seconds = Annotated[float, Range(0)]
+
+
+class Data(TypedDict, total=False):
+    fingerprint: Any
+    multi_label: bool
+    classes: Count
+    train: Count
+    validation: Count
+    test: Count
+
+
+class Config(TypedDict, total=False):
+    options: Required[dict[str, Any]]
+    versions: dict[str, str]
+    data: Data
+    pruned: dict[str, Any]
+    imported: dict[str, Any]
+
+
+class Scores(TypedDict, total=False):
+    before_projection: Share | None
+    after_projection: Share | None
+    final: Share | None
+
+
+class OfClass(TypedDict):
+    auroc: Share | None
+    average_precision: Share | None
+    images: Count
+
+
+class Accuracies(TypedDict):
+    before: Share
+    without_refitting: Share
+    after: Share
+
+
+class Pruned(TypedDict):
+    # "from" stands beside them: the folder that it came from
+    prototypes: Count
+    removed: list[Count]
+    test_accuracy: Accuracies
+    right_to_wrong: Count
+    wrong_to_right: Count
+
+
+class Metrics(TypedDict, total=False):
+    test_accuracy: Scores | None
+    test_auroc: Scores | None
+    test_average_precision: Scores | None
+    per_class: dict[str, OfClass] | None
+    validation_accuracy: Share | None
+    black_box_accuracy: Share | None
+    black_box_auroc: Share | None
+    black_box_average_precision: Share | None
+    seconds: dict[str, Seconds]
+    pruned: Pruned
+
+
+class LogRow(TypedDict, total=False):
+    stage: Required[str]
+    epoch: Count
+    seconds: Seconds
+    train_accuracy: Share | None
+    validation_accuracy: Share | None
+    test_accuracy: Share | None
+    loss: float | None
+
+
+class Model(TypedDict):
+    network: str
+    settings: dict[str, Any]
+
+
+SCHEMAS: dict[str, Any] = {
+    "config.json": Config,
+    "metrics.json": Metrics,
+    "log.jsonl": list[LogRow],
+    "model.json": Model,
+    "prototypes.json": Annotated[list[dict[str, Any]], Range(1)],
+    "inspection.json": list[dict[str, Any]],
+}

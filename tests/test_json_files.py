@@ -1,0 +1,59 @@
+"""JSON with a checksum: what is written is read again, and one changed bit never passes as something else."""
+
+import json
+import math
+
+import pytest
+
+from protomask.errors import InputError
+from protomask.json_files import read_json, write_json
+
+CONTENT = {
+    "test_accuracy": {"final": 0.75, "before": None},
+    "images": [1, 2, 3],
+    "names": ["ä", "\udcff"],
+    "flag": True,
+}
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "log.jsonl"])
+def test_one_changed_bit_is_an_error_or_changes_nothing(tmp_path, name):
+    path, content = tmp_path / name, [CONTENT, CONTENT] if name == "log.jsonl" else CONTENT
+    write_json(path, content)
+    assert read_json(path) == content
+    whole, refused = path.read_bytes(), 0
+    for place in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :])
+            try:
+                found = read_json(path)
+            except InputError as error:
+                assert str(path) in str(error) and "\n" not in str(error)
+                refused += 1
+            else:
+                assert _without(found) == _without(content)
+    assert refused > 6 * len(whole)
+
+
+def _without(content):
+    """Where the very name of the checksum changed, its own value stands beside what was written."""
+    if isinstance(content, list):
+        return [_without(row) for row in content if row]
+    return {key: value for key, value in content.items() if key in CONTENT}
+
+
+def test_numbers_that_json_does_not_know_become_null(tmp_path):
+    write_json(tmp_path / "x.json", {"a": [math.nan, math.inf, 1.5]})
+    assert read_json(tmp_path / "x.json") == {"a": [None, None, 1.5]}
+
+
+def test_files_without_a_checksum_are_read_and_changed_ones_say_how_to_keep_the_change(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"a": 1}')
+    assert read_json(path) == {"a": 1}
+    write_json(path, {"a": 1})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "a": 2}))
+    with pytest.raises(
+        InputError, match='config.json is damaged .*checksum differs.*restore it, or take the "checksum" out'
+    ):
+        read_json(path)
