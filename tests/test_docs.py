@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import protomask
+from protomask.localizers import localizer_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,18 +30,37 @@ def test_names_that_documents_import_exist():
                 assert getattr(protomask, name.strip()), name
 
 
-def test_the_localizer_of_the_document_works():
+class Corner(torch.nn.Module):
+    """A network of four classes; each is as probable as the sum of the corner's first channel says."""
+
+    def forward(self, images):
+        return images[:, :1, :2, :2].sum((1, 2, 3))[:, None] * torch.tensor([1.0, 0.5, 0.25, 0.0])
+
+
+def test_the_localizer_of_the_document_works_by_its_name(tmp_path, monkeypatch):
+    """Installed as the document says: a package with an entry point on Python's path."""
     source = next(block for block in code(ROOT / "docs" / "extending.md", "python") if "class InputGradient" in block)
-    names: dict = {"__name__": "example"}
-    exec(compile(source, "extending.md", "exec"), names)
+    assert len([line for line in source.splitlines() if line.strip()]) <= 17
+    (tmp_path / "my_package.py").write_text(source, encoding="utf-8")
+    registration = next(block for block in code(ROOT / "docs" / "extending.md", "ini") if "localizers" in block)
+    name, place = re.search(r"(\w+) = (my_package:\w+)", registration).groups()
+    about = tmp_path / "my_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[protomask.localizers]\n{name} = {place}\n")
+    monkeypatch.syspath_prepend(tmp_path)
 
-    class Corner:
-        def score(self, images, index):
-            return images[:, 0, :2, :2].sum((1, 2))
-
-    saliency = names["InputGradient"]()(Corner(), torch.rand(2, 3, 8, 8), torch.tensor([0, 1]))
-    assert saliency.shape == (2, 8, 8)
-    assert saliency[:, :2, :2].eq(1).all() and saliency.sum() == 8
+    found = protomask.get_localizer("gradient:cell=3")
+    assert repr(found) == "InputGradient(cell=3)" and "gradient" in localizer_names()
+    images, index = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+    explained = protomask.Classifier(Corner(), "logit")
+    sharp, smooth = (
+        protomask.get_localizer(spec)(explained, images, index) for spec in ("gradient", "gradient:cell=3")
+    )
+    assert sharp.shape == (2, 8, 8) and sharp[:, :2, :2].eq(1).all() and sharp.sum() == 8
+    assert smooth[:, 2, 2].gt(0).all() and smooth[:, 4:, 4:].eq(0).all()
+    with pytest.raises(protomask.InputError, match="'gradient' has no setting 'cel'; did you mean cell"):
+        protomask.get_localizer("gradient:cel=3")
 
 
 def test_options_that_documents_name_exist(capsys):

@@ -14,7 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument("--localizer", metavar="NAMES", help="localizers separated by commas; the run's own by default")
+    parser.add_argument(
+        "--localizer",
+        metavar="NAMES",
+        help="localizers separated by commas, settings after a colon (mdm:damping=1); the run's own by default",
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of the panels; RUN/explanations by default")
     parser.add_argument("--top", type=int, default=3, metavar="N", help="prototypes shown for each image (3)")
     parser.add_argument(

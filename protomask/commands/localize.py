@@ -39,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, default=1, metavar="N", help="without --index: the N most probable classes (1)"
     )
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
-    parser.add_argument("--localizer", default="mdm", metavar="NAMES", help="localizers separated by commas (mdm)")
+    parser.add_argument(
+        "--localizer",
+        default="mdm",
+        metavar="NAMES",
+        help="localizers separated by commas, settings after a colon (mdm:damping=1); by default mdm",
+    )
     parser.add_argument(
         "--score",
         default="log-probability",

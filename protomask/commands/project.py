@@ -13,7 +13,11 @@ DESCRIPTION = HELP
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument("--localizer", metavar="NAMES", help="localizers separated by commas; the run's own by default")
+    parser.add_argument(
+        "--localizer",
+        metavar="NAMES",
+        help="localizers separated by commas, settings after a colon (mdm:damping=1); the run's own by default",
+    )
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the galleries (png)")
 
 
