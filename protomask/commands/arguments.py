@@ -36,6 +36,19 @@ def split_names(words: str | None, option: str) -> list[str] | None:
     return names
 
 
+def localizers(words: str | None, option: str) -> str | None:
+    """The same words, once it is sure that they name a localizer; None stays None.
+
+    Raises:
+        InputError: they name none.
+    """
+    from protomask.localizers import split_specs
+
+    if words is not None and not split_specs(words):
+        raise InputError(f"{option} names no localizer; for example: {option} mdm,similarity")
+    return words
+
+
 def common(arguments: argparse.Namespace) -> dict:
     """What every command on a run hands on."""
     return {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_run, common
+from protomask.commands.arguments import add_run, common, localizers
 
 HELP = "measure localizers on a run's images"
 DESCRIPTION = HELP
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     with RunFolder.open(arguments.run).lock():
         return evaluate_command(
             arguments.run,
-            arguments.localizers,
+            localizers(arguments.localizers, "--localizers"),
             arguments.metrics,
             arguments.samples,
             arguments.on,

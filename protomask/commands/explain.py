@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import FORMATS, add_run, common
+from protomask.commands.arguments import FORMATS, add_run, common, localizers
 
 HELP = "explain new images by a run's prototypes"
 DESCRIPTION = HELP
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     return explain_command(
         arguments.run,
         arguments.images,
-        arguments.localizer,
+        localizers(arguments.localizer, "--localizer"),
         arguments.output,
         arguments.top,
         arguments.counter,

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.backbones.classifier import BuiltClassifier, build_classifier
+from protomask.commands.arguments import localizers as named
 from protomask.commands.localize_files import Job, plan
 from protomask.data.decoding import decode
 from protomask.data.transforms import evaluation_transform
@@ -56,7 +57,7 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least 1")
-    localizers = get_localizers(options.localizer)
+    localizers = get_localizers(named(options.localizer, "--localizer"))
     labels = read_labels(options.labels)
     jobs, done = plan(options.images, Path(options.output), _settings(options, localizers))
     device = choose_device(options.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import FORMATS, add_run, common
+from protomask.commands.arguments import FORMATS, add_run, common, localizers
 
 HELP = "pictures of all prototypes of a run"
 DESCRIPTION = HELP
@@ -27,4 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     from protomask.run_folder import RunFolder
 
     with RunFolder.open(arguments.run).lock():
-        return project_command(arguments.run, arguments.localizer, arguments.format, **common(arguments))
+        return project_command(
+            arguments.run, localizers(arguments.localizer, "--localizer"), arguments.format, **common(arguments)
+        )

@@ -62,3 +62,12 @@ def test_file_names_are_safe_everywhere(own, tmp_path, capsys):
     main(["evaluate", str(own.folder), "--localizers", LIST, "--metrics", "deletion", "--samples", "2", "--quiet"])
     for path in (*own.folder.rglob("*"), *(tmp_path / "out").rglob("*")):
         assert not set(path.name) & set(':,=*?"<>|\\'), path
+
+
+@pytest.mark.parametrize("words", [["project"], ["explain"], ["evaluate"]])
+def test_a_list_without_a_localizer_is_refused_by_its_option(own, folder, words, capsys):
+    picture = [str(next(iter(sorted((folder / "test").rglob("*.png")))))] if words == ["explain"] else []
+    option = "--localizers" if words == ["evaluate"] else "--localizer"
+    assert main([*words, str(own.folder), *picture, option, " ,", "--quiet"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert f"{option} names no localizer" in error and len(error.splitlines()) == 1
