@@ -1,4 +1,4 @@
-"""Localizers by name: where in an image does a score come from?
+"""Localizers by name, with settings where wanted.
 
 A built-in is imported on first use. Another package adds its own through an entry point of the group
 ``protomask.localizers``: ``name = package.module:ClassOrObject``; a class is called without arguments.
@@ -49,12 +49,12 @@ __all__ = [*sorted(_HOMES), "get_localizer", "get_localizers", "localizer_names"
 
 
 def localizer_names() -> list[str]:
-    """Every name that :func:`get_localizer` knows: the built-ins, then the registered ones."""
+    """List every name that :func:`get_localizer` knows: the built-ins, then the registered ones."""
     return list(BUILT_IN) + sorted({point.name for point in _registered()} - set(BUILT_IN))
 
 
 def get_localizer(spec: str) -> Localizer:
-    """The localizer of that name, with its default settings but for those that follow the name.
+    """Make the localizer of that name, with its default settings but for those that follow the name.
 
     >>> get_localizer("mdm:damping=1,keep.steps=8,seed=3")
     MDM(keep=Keep(steps=8), order=Order(damping=1.0), runtime=Runtime(seed=3))
@@ -72,7 +72,7 @@ def get_localizer(spec: str) -> Localizer:
 def get_localizers(
     words: str | Iterable[str], beside: Mapping[str, Callable[[], Localizer]] | None = None
 ) -> dict[str, Localizer]:
-    """Every localizer of a list, by what it is called there: ``{"mdm:damping=1": MDM(...), "similarity": ...}``.
+    """Make every localizer of a list: ``{"mdm:damping=1": MDM(...), "similarity": ...}``.
 
     Args:
         words: localizers separated by commas (:func:`split_specs`), or several strings.

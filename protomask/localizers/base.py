@@ -24,7 +24,7 @@ class Localizer(Protocol):
     """
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
-        """Saliency of one index per image.
+        """Compute the saliency of one index per image.
 
         Args:
             explained: the model; only its ``score`` is used, unless the localizer says otherwise.
@@ -46,7 +46,7 @@ class ChoosesSettings(Protocol):
     """A localizer that chooses the settings that were not given by what it explains."""
 
     def for_model(self, explained: Explainable) -> Localizer:
-        """The same with every setting there, as it is used for this model."""
+        """Fill in every setting, as it is used for this model."""
         ...
 
 
@@ -55,7 +55,7 @@ class ChoosesOutline(Protocol):
     """A localizer whose published pictures are outlined at a level of their own."""
 
     def outline_level(self, explained: Explainable) -> float | None:
-        """The share of a map's maximum at which its picture is outlined; None where there is no such rule."""
+        """Give the share of a map's maximum at which its picture is outlined; None where there is no such rule."""
         ...
 
 

@@ -14,7 +14,7 @@ from protomask.localizers.engine.masks import seeded_noise
 
 @dataclass(frozen=True)
 class RandomMap:
-    """Uniform noise, every pixel of its own; depends on the image, the index and the seed alone."""
+    """Draw uniform noise, each pixel independent; it depends on the image, the index and the seed alone."""
 
     seed: int = 0
 
@@ -27,7 +27,7 @@ class RandomMap:
 
 @dataclass(frozen=True)
 class CenterMap:
-    """A Gaussian at the centre: photographers put what matters in the middle.
+    """Draw a Gaussian at the centre, where photographers put what matters.
 
     ``width`` is its standard deviation as a share of each side.
     """

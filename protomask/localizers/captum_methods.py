@@ -26,7 +26,9 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class IntegratedGradients:
-    """Integrated gradients (Sundararajan, Taly, Yan, ICML 2017): (x - r) * mean of ds/dx on the way from r to x.
+    """Integrate gradients from a baseline r to the image x: (x - r) * mean of ds/dx on the way.
+
+    Sundararajan, Taly, Yan, ICML 2017.
 
     The baseline r is zero after normalisation, the mean colour. Channels are merged, and the greatest values clipped,
     as in the authors' visualisation code (PAIR saliency): sum of absolute values, clipped at the 99th percentile.
@@ -63,7 +65,9 @@ class IntegratedGradients:
 
 @dataclass(frozen=True)
 class SmoothGrad:
-    """SmoothGrad (Smilkov et al., 2017): |mean of ds/dx over noisy copies of the image|.
+    """Average gradients over noisy copies of the image: |mean of ds/dx|.
+
+    Smilkov et al., 2017.
 
     Channels are merged as in :class:`IntegratedGradients`. Published for logits: ``Classifier(model, score="logit")``.
 
@@ -108,7 +112,9 @@ class SmoothGrad:
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Occlusion (Zeiler and Fergus, ECCV 2014): the fall of the score where a sliding window hides the image.
+    """Slide a window that hides the image, and measure the drop of the score.
+
+    Zeiler and Fergus, ECCV 2014.
 
     The window shows zero after normalisation, the mean colour; where windows overlap, their falls are averaged
     (captum). Rises of the score count as zero. Published for softmax probabilities: ``Classifier(model,
@@ -161,7 +167,7 @@ def _each(
     name: str,
     progress: bool,
 ) -> Tensor:
-    """min-max of ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair."""
+    """Call ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair; min-max of the maps."""
     check_pairs(images, index)
     explained = accelerate(explained, images, index)
 
@@ -192,7 +198,7 @@ def _each(
 
 
 def _magnitude(attribution: Tensor, clip: float) -> Tensor:
-    """(1, 3, H, W) -> (1, H, W): absolute values summed over channels, clipped at a percentile."""
+    """Reduce (1, 3, H, W) to (1, H, W): absolute values summed over channels, clipped at a percentile."""
     total = attribution.detach().abs().sum(1)
     return total.clamp(max=torch.quantile(total.flatten(), clip / 100))
 

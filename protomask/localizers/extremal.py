@@ -1,5 +1,4 @@
-"""Extremal perturbation (Fong, Patrick, Vedaldi, ICCV 2019, arXiv 1910.08485): masks of a given area, to compare
-with."""
+"""Extremal perturbation (Fong, Patrick, Vedaldi, ICCV 2019, arXiv 1910.08485)."""
 
 from __future__ import annotations
 
@@ -28,7 +27,9 @@ SAMPLES = 4
 
 @dataclass(frozen=True)
 class ExtremalPerturbation:
-    """The smooth mask of a given area that keeps the score highest (the preservation game); the mean over ``areas``.
+    """Learn the smooth mask of a given area that keeps the score highest; the mean over ``areas``.
+
+    The paper's preservation game.
 
     Known, from the paper and the authors' code (TorchRay), for a vector m in [0, 1] of one cell per 7 pixels at 224:
     maximise  s(x blurred where M hides it)  -  lambda mean((sorted M - step of the area)^2); lambda starts at 300 and
@@ -148,7 +149,7 @@ class _Preservation:
 
 
 def smooth_maximum(cells: Tensor, reach: float) -> Tensor:
-    """The mask of ``cells`` (B, 1, h, w), at 4 x 4 points of each cell: (B, 1, 4h, 4w).
+    """Compute the mask of ``cells`` (B, 1, h, w) at 4 x 4 points of each cell: (B, 1, 4h, 4w).
 
     At a point u: the mean of z_i = k(|u - i| / reach) m_i over the cells i around, weighted by softmax(20 z); ``reach``
     and the distances are in cells. A single cell of one gives a disc of radius ``reach`` / 2 with a soft edge.

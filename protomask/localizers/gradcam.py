@@ -18,7 +18,9 @@ from protomask.localizers.layers import find_layer
 
 @dataclass(frozen=True)
 class GradCAM:
-    """relu(sum_k a_k A_k), a_k the mean of ds/dA_k over the positions of the feature map A, upsampled bilinearly.
+    """Weight feature maps by the score's mean gradient: relu(sum_k a_k A_k), upsampled bilinearly.
+
+    a_k is the mean of ds/dA_k over the positions of the feature map A.
 
     The same as captum's ``LayerGradCam``, which averages over the wrong axes where a network keeps its channels last,
     and knows no tokens. Published for logits: ``Classifier(model, score="logit")``.
@@ -48,7 +50,7 @@ class GradCAM:
         with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
             images, index = images.detach().clone(), index.detach().clone().long()
             layer = find_layer(explained, images[:1], index[:1], self.layer, "Grad-CAM")
-            with layer.recorded(), tqdm(total=len(images), desc="grad-cam", unit="map", disable=not progress) as bar:
+            with layer.record(), tqdm(total=len(images), desc="grad-cam", unit="map", disable=not progress) as bar:
                 for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
                     score = explained.score(part.requires_grad_(), chosen)
                     features = layer.as_map(layer.output, size)

@@ -74,19 +74,21 @@ class HDM(Settings):
 
     @classmethod
     def for_classes(cls) -> HDM:
-        """The settings for the classes of a classifier."""
+        """Make the settings for the classes of a classifier."""
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
         return cls(keep, Order(steps=36, damping=0.0, area_weight=2.0), background=ALTERNATING)
 
     @classmethod
     def for_prototypes(cls) -> HDM:
-        """The settings for prototypes and every other score: the order deletes better on the mean colour alone, and
-        damping makes maps steady at little loss."""
+        """Make the settings for prototypes and every other score.
+
+        The order deletes better on the mean colour alone, and damping makes maps steady at little loss.
+        """
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
         return cls(keep, Order(steps=36, damping=0.3, area_weight=2.0), background="zero")
 
     def for_model(self, explained: Explainable) -> HDM:
-        """The same with every setting there, as it is used for this model."""
+        """Fill in every setting, as it is used for this model."""
         return self.completed(self.for_classes() if isinstance(explained, Classifier) else self.for_prototypes())
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
@@ -94,39 +96,39 @@ class HDM(Settings):
         check_pairs(images, index)
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
-        return settings._learned(Stages(quick, settings.background, settings.runtime), images, index, progress)
+        return settings._learn(Stages(quick, settings.background, settings.runtime), images, index, progress)
 
-    def _learned(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
+    def _learn(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         modules = self.cascade.modules
         found = images.new_zeros(len(images), modules, *images.shape[-2:])
         with tqdm(total=modules + 1, desc="hdm", unit="module", disable=not progress) as bar:
             left = images.detach()
             going = torch.ones_like(index, dtype=torch.bool)
             for number in range(modules):
-                found[going, number] = self._module(stages, left[going], index[going])
+                found[going, number] = self._learn_module(stages, left[going], index[going])
                 bar.update()
                 if number + 1 < modules:
-                    left, going = self._without(stages.explained, images, index, left, found[:, number], going)
+                    left, going = self._remove_found(stages.explained, images, index, left, found[:, number], going)
                 if not going.any():
                     break
             found = found[:, : number + 1]
             saliency, several = found[:, 0].clone(), (found[:, 1:].flatten(1) > 0).any(1)
             if several.any():
-                saliency[several] = self._fused(stages, images[several], index[several], found[several])
+                saliency[several] = self._fuse(stages, images[several], index[several], found[several])
             bar.update(modules - number)
         return min_max(saliency)
 
-    def _module(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
-        """S_k, (B, H, W), of one module."""
+    def _learn_module(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
+        """Learn the mask S_k, (B, H, W), of one module."""
         rough = min_max(stages.keep(images, index, self.keep)).to(images)
         fine = stages.order(images, index, rough, self.order).to(images)
         guided = fine * (rough**self.cascade.guide + self.cascade.leeway)
         return stages.show(images, index, guided, self.order).to(images)
 
-    def _without(
+    def _remove_found(
         self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor, going: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """x_{k+1}, and which pairs have something left to find there."""
+        """Hide what was found: x_{k+1}, and which pairs have something left to find there."""
 
         def part_of(rows: slice) -> tuple[Tensor, Tensor]:
             hidden = torch.zeros_like(images[rows])
@@ -141,8 +143,8 @@ class HDM(Settings):
         rest, more = (torch.cat(column) for column in zip(*parts))
         return rest, going & more
 
-    def _fused(self, stages: Stages, images: Tensor, index: Tensor, found: Tensor) -> Tensor:
-        """(B, H, W) out of the modules' masks ``found`` (B, K, H, W)."""
+    def _fuse(self, stages: Stages, images: Tensor, index: Tensor, found: Tensor) -> Tensor:
+        """Fuse the modules' masks ``found`` (B, K, H, W) to (B, H, W)."""
         weights = found.new_ones(found.shape[:2])
         if self.fusion.steps:
             problem = _FusionProblem(
@@ -160,7 +162,7 @@ def _weighted_sum(weights: Tensor, masks: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _FusionProblem:
-    """Weights of the modules' masks ``found`` (N, K, H, W)."""
+    """Learn the weights of the modules' masks ``found`` (N, K, H, W)."""
 
     explained: Explainable
     found: Tensor

@@ -18,7 +18,7 @@ from protomask.prototype_network import PrototypeNetwork
 
 @dataclass
 class Layer:
-    """One module of a model, and its last output as a map."""
+    """Hold one module of a model, and its last output as a map."""
 
     name: str
     module: nn.Module
@@ -27,8 +27,7 @@ class Layer:
     output: Tensor | None = None
 
     def as_map(self, values: Tensor | None, image_size: tuple[int, int]) -> Tensor:
-        """The output, or the gradient at it, as (B, C, h, w): from maps of either layout or from a Transformer's
-        tokens.
+        """Bring the output, or the gradient at it, to (B, C, h, w); it may be a map of either layout, or tokens.
 
         Raises:
             InputError: the layer did not run, or its output is no map.
@@ -43,8 +42,8 @@ class Layer:
         return found
 
     @contextmanager
-    def recorded(self) -> Iterator[None]:
-        """Keeps the module's output of each pass; the hook goes, also after an exception."""
+    def record(self) -> Iterator[None]:
+        """Record the module's output of each pass; the hook goes, also after an exception."""
 
         def keep(module: nn.Module, inputs: tuple, output: object) -> object:
             if not isinstance(output, Tensor):
@@ -61,7 +60,7 @@ class Layer:
 
 
 def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str | None, method: str) -> Layer:
-    """The layer of that name, or else the last feature map.
+    """Find the layer of that name, or else the last feature map.
 
     Of a prototype network that is the map of its backbone, before the prototypes; of a classifier the output with more
     than one row and column that is computed last.

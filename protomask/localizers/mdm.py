@@ -67,7 +67,7 @@ class MDM(Settings):
 
     @classmethod
     def for_classes(cls) -> MDM:
-        """The settings for the classes of a classifier.
+        """Make the settings for the classes of a classifier.
 
         A class gains by hiding what speaks against it, so the consistency is signed, every size helps, and the order of
         the pixels is learned.
@@ -81,7 +81,7 @@ class MDM(Settings):
 
     @classmethod
     def for_prototypes(cls) -> MDM:
-        """The settings for prototypes, and every score that is at its best on the whole image: one compact mask."""
+        """Make the settings for prototypes and every score that is best on the whole image: one compact mask."""
         return cls(
             Keep(sizes=(28,), size_weights=(1.0, 1.0), steps=14, settle=1.0, consistency="one-sided"),
             Destroy(steps=10),
@@ -90,7 +90,7 @@ class MDM(Settings):
         )
 
     def for_model(self, explained: Explainable) -> MDM:
-        """The same with every setting there, as it is used for this model."""
+        """Fill in every setting, as it is used for this model."""
         return self.completed(self.for_classes() if isinstance(explained, Classifier) else self.for_prototypes())
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
@@ -99,9 +99,9 @@ class MDM(Settings):
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
         stages = Stages(quick, settings.background, settings.runtime, progress, "mdm")
-        return settings._learned(stages, images, index)
+        return settings._learn(stages, images, index)
 
-    def _learned(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
+    def _learn(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
         mask = stages.keep(images, index, self.keep)
         if self.destroy.steps:
             mask = mask + stages.destroy(images, index, self.destroy)

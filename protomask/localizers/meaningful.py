@@ -1,5 +1,4 @@
-"""Meaningful perturbation (Fong and Vedaldi, ICCV 2017, arXiv 1704.03296): the classical learned mask, to compare
-with."""
+"""Meaningful perturbation (Fong and Vedaldi, ICCV 2017, arXiv 1704.03296)."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
 
 @dataclass(frozen=True)
 class MeaningfulPerturbation:
-    """The smallest smooth region whose blurring makes the score fall (the paper's deletion game).
+    """Learn the smallest smooth region whose blurring makes the score fall (the paper's deletion game).
 
     Known from the paper, for a mask m of 28 x 28 cells at 224 pixels in [0, 1] (1 keeps the image): minimise
     f(x M + blur(x) (1 - M))  +  l1 sum|1 - m|  +  tv sum_cells |grad m|^3, M = m upsampled, then blurred with sigma 5;

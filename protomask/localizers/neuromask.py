@@ -22,7 +22,7 @@ LIMIT = 10.0
 
 @dataclass(frozen=True)
 class NeuroMask:
-    """One weight per pixel, learned until the image on black keeps its class with little and smooth mask.
+    """Learn one weight per pixel, so that the image on black keeps its class with a small and smooth mask.
 
     Known: weights W (H, W) start uniform in [-10, 10]; mask M = sigmoid(W / temperature); the image in [0, 1] is
     multiplied by M, so hidden is black, and normalised after that; minimise
@@ -76,7 +76,7 @@ class NeuroMask:
 
     @classmethod
     def imagenet(cls, **changes) -> NeuroMask:
-        """The authors' ImageNet demo (Inception v3): 2000 steps."""
+        """Make the settings of the authors' ImageNet demo (Inception v3): 2000 steps."""
         return cls(
             **{
                 "steps": 2000,
@@ -90,7 +90,7 @@ class NeuroMask:
 
     @classmethod
     def cifar10(cls, **changes) -> NeuroMask:
-        """The authors' CIFAR-10 demo: 3 x 3 kernel, temperature 1, smoothness 0.15."""
+        """Make the settings of the authors' CIFAR-10 demo: 3 x 3 kernel, temperature 1, smoothness 0.15."""
         return cls.imagenet(**{"smoothness_weight": 0.15, "temperature": 1.0, "kernel": 3, **changes})
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
@@ -156,7 +156,7 @@ class _Weights:
 
 
 def high_pass(weights: Tensor, side: int) -> Tensor:
-    """``weights`` (B, 1, H, W) convolved with a kernel of -1 and side^2 - 1 in the centre, valid padding.
+    """Convolve ``weights`` (B, 1, H, W) with a kernel of -1 and side^2 - 1 in the centre, valid padding.
 
     Where the image is smaller than the kernel, the kernel shrinks to the largest odd one that fits.
     """

@@ -1,4 +1,4 @@
-"""The similarity map, each cell spread over the pixels that it really sees."""
+"""The similarity map, each cell spread over its effective receptive field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from protomask.localizers.base import check_pairs, min_max
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """sum over cells c of (s_c - min s)  *  G_c, s the similarity map and G_c the effective receptive field of cell c.
+    """Spread each cell of the similarity map over its effective receptive field: sum over c of (s_c - min s) * G_c.
+
+    s is the similarity map and G_c the effective receptive field of cell c.
 
     Upsampling draws a cell's similarity on the cell's own square; a deep network's cell depends on far more pixels, and
     on some of them hardly. The *effective* receptive field (Luo et al., NeurIPS 2016) is taken from gradients, on the
@@ -85,7 +87,7 @@ def _spread(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
 
 
 def _gaussian(mass: Tensor) -> Tensor:
-    """Per (H, W) of ``mass`` (B, H, W) >= 0 the Gaussian with its centre and covariance, of sum 1; zero for no mass."""
+    """Fit to each map of ``mass`` (B, H, W) >= 0 the Gaussian of its centre and covariance, of sum 1 (0 for no mass)."""
     mass = mass.double().nan_to_num(0.0, 0.0, 0.0)
     weight = mass.sum((1, 2), keepdim=True)
     share = mass / weight.clamp_min(1e-300)

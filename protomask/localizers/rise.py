@@ -19,7 +19,9 @@ from protomask.localizers.engine.speed.folding import accelerate
 
 @dataclass(frozen=True)
 class RISE:
-    """The mean score of the images in which a random mask shows a pixel: sum_i s(x * M_i) M_i / sum_i M_i.
+    """Average the scores of randomly masked images over the masks that show a pixel.
+
+    sum_i s(x * M_i) M_i / sum_i M_i.
 
     Masks as published: a random binary grid, enlarged bilinearly to one cell more than the image and shifted by up to a
     cell.
@@ -78,7 +80,7 @@ class RISE:
         return min_max(means.view(count, height, width))
 
     def _masks(self, images: Tensor):
-        """Yields all masks, (batch_size, H, W) at a time; they depend on the seed and the images' size alone."""
+        """Yield all masks, (batch_size, H, W) at a time; they depend on the seed and the images' size alone."""
         size, device = tuple(images.shape[-2:]), images.device
         rows, columns = grid_shape(self.cells, size)
         cell = -(-size[0] // rows), -(-size[1] // columns)

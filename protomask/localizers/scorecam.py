@@ -18,7 +18,9 @@ from protomask.localizers.layers import find_layer
 
 @dataclass(frozen=True)
 class ScoreCAM:
-    """relu(sum_k a_k A_k) with a = softmax over channels k of s(x * min-max(upsampled A_k)) - s(0).
+    """Weight feature maps by the scores of the images that they mask: relu(sum_k a_k A_k).
+
+    a = softmax over channels k of s(x * min-max(upsampled A_k)) - s(0).
 
     The paper's algorithm 1; what a mask hides is zero after normalisation. Published for logits:
     ``Classifier(model, score="logit")``. A channel without any contrast has no weight.
@@ -47,13 +49,13 @@ class ScoreCAM:
             layer = find_layer(explained, images[:1], index[:1], self.layer, "Score-CAM")
             for place in tqdm(range(len(images)), desc="score-cam", unit="map", disable=not progress):
                 image, number = images[place : place + 1], index[place : place + 1]
-                with layer.recorded():
+                with layer.record():
                     explained.score(image, number)
                     features = layer.as_map(layer.output, tuple(image.shape[-2:])).float()
-                maps.append(self._combined(explained, image, number, features[0]))
+                maps.append(self._combine(explained, image, number, features[0]))
         return min_max(torch.stack(maps))
 
-    def _combined(self, explained: Explainable, image: Tensor, number: Tensor, features: Tensor) -> Tensor:
+    def _combine(self, explained: Explainable, image: Tensor, number: Tensor, features: Tensor) -> Tensor:
         """(H, W) from the features (C, h, w) of one image."""
         size = tuple(image.shape[-2:])
         features = features[features.amax((1, 2)) > features.amin((1, 2))]

@@ -23,7 +23,7 @@ T = TypeVar("T", bound="Settings")
 
 
 class Settings:
-    """What parts and localizers made of parts have in common; a base of frozen dataclasses."""
+    """Share what parts and localizers made of parts have in common; a base of frozen dataclasses."""
 
     def __repr__(self) -> str:
         given = (
@@ -34,7 +34,7 @@ class Settings:
         return f"{type(self).__name__}({', '.join(given)})"
 
     def completed(self: T, preset: T) -> T:
-        """The same with the values of ``preset`` where a field, of a part too, is None."""
+        """Replace None by the value of ``preset``, in parts too."""
         missing = {}
         for each in fields(self):
             own, other = getattr(self, each.name), getattr(preset, each.name)
@@ -45,7 +45,7 @@ class Settings:
         return replace(self, **missing)
 
     def require(self, valid: bool, name: str, wanted: str) -> None:
-        """InputError that names the field ``name`` unless it is None or ``valid``."""
+        """Raise InputError that names the field ``name`` unless it is None or ``valid``."""
         value = getattr(self, name)
         if value is not None and not valid:
             raise InputError(f"{type(self).__name__}: {name} is {value!r}; give {wanted}")
@@ -63,7 +63,7 @@ class Settings:
         self.require(_is_count(value, least), name, f"a whole number of at least {least}")
 
     def require_sizes(self) -> None:
-        """Of the field ``sizes``."""
+        """Check the field ``sizes``."""
         valid = isinstance(self.sizes, tuple) and self.sizes and all(_is_count(size, 1) for size in self.sizes)
         self.require(bool(valid), "sizes", "a tuple of at least one whole number, each at least 1")
 
@@ -82,7 +82,7 @@ def _within(value: object, low: float, high: float = float("inf"), *, above: boo
 
 @dataclass(frozen=True, repr=False)
 class Keep(Settings):
-    """How the mask that keeps the score is learned.
+    """Set how the mask that keeps the score is learned.
 
     Args:
         sizes: cells along the image's shorter side, one mask vector each.
@@ -121,7 +121,7 @@ class Keep(Settings):
 
 @dataclass(frozen=True, repr=False)
 class Destroy(Settings):
-    """How the masks that destroy the score by hiding it are learned, each size alone.
+    """Set how the masks that destroy the score by hiding it are learned, each size alone.
 
     Args:
         sizes: cells along the image's shorter side.
@@ -148,7 +148,7 @@ class Destroy(Settings):
 
 @dataclass(frozen=True, repr=False)
 class Order(Settings):
-    """How it is learned which pixels come first (:class:`protomask.localizers.engine.order.OrderProblem`).
+    """Set how the order of the pixels is learned (:class:`protomask.localizers.engine.order.OrderProblem`).
 
     Args:
         sizes: cells along the image's shorter side; those up to the image's own give single pixels a say.
@@ -186,7 +186,7 @@ class Order(Settings):
 
 @dataclass(frozen=True, repr=False)
 class Cascade(Settings):
-    """How the modules of HDM follow each other.
+    """Set how the modules of HDM follow each other.
 
     Args:
         modules: at most.
@@ -210,7 +210,7 @@ class Cascade(Settings):
 
 @dataclass(frozen=True, repr=False)
 class Fusion(Settings):
-    """How the weights of HDM's modules are learned: Adam's steps and learning rate; 0 steps: all weights 1.
+    """Set how the weights of HDM's modules are learned: Adam's steps and learning rate; 0 steps: all weights 1.
 
     Raises:
         InputError: a value that is impossible; the message names the field.
@@ -226,7 +226,7 @@ class Fusion(Settings):
 
 @dataclass(frozen=True, repr=False)
 class Runtime(Settings):
-    """What does not belong to the method.
+    """Set how a localizer runs: how many pairs at a time, how exactly, from which seed.
 
     Args:
         batch_size: (image, index) pairs learned together, see :func:`protomask.localizers.engine.learning.learn_masks`;
@@ -249,5 +249,5 @@ class Runtime(Settings):
 
 
 def check_background(settings: Settings) -> None:
-    """InputError unless the field ``background`` is known, or None."""
+    """Raise InputError unless the field ``background`` is known, or None."""
     settings.require_known("background", OBJECTIVE_BACKGROUNDS)

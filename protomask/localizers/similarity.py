@@ -18,7 +18,7 @@ from protomask.localizers.base import check_pairs, min_max
 
 @dataclass(frozen=True)
 class Similarity:
-    """The bicubic upsampling of the prototype's similarity map, scaled to [0, 1].
+    """Upsample the prototype's similarity map bicubically, scaled to [0, 1].
 
     Scaled by its least and greatest value; by its greatest alone where the network says that 0 means nothing
     (``outline_level``, as XProtoNet's occurrence maps), so that a share of the maximum keeps its meaning.
@@ -42,25 +42,25 @@ class Similarity:
         with torch.no_grad(), frozen(explained):
             maps = torch.cat(
                 [
-                    _upsampled(explained.similarity_maps(part, chosen), part)
+                    _upsample(explained.similarity_maps(part, chosen), part)
                     for part, chosen in zip(images.split(self.batch_size), index.long().split(self.batch_size))
                 ]
             )
-        return min_max(maps) if self.outline_level(explained) is None else _by_maximum(maps)
+        return min_max(maps) if self.outline_level(explained) is None else _scale_by_maximum(maps)
 
     def outline_level(self, explained: Explainable) -> float | None:
-        """The share of a map's maximum at which its published picture is outlined; None where there is no such rule."""
+        """Give the share of a map's maximum at which its picture is outlined; None where there is no such rule."""
         return explained.outline_level if isinstance(explained, HasOutlineLevel) else None
 
 
-def _by_maximum(maps: Tensor) -> Tensor:
-    """Bicubic overshoot below 0 is cut off; a map without a positive value becomes all zero."""
+def _scale_by_maximum(maps: Tensor) -> Tensor:
+    """Scale maps by their maximum; what lies below 0 is cut off, a map without a positive value becomes zero."""
     maps = maps.nan_to_num(0.0, 0.0, 0.0).clamp_min(0)
     high = maps.amax((1, 2), keepdim=True)
     return maps / torch.where(high > 0, high, torch.inf)
 
 
-def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
+def _upsample(maps: Tensor, images: Tensor) -> Tensor:
     if maps.ndim != 3 or len(maps) != len(images):
         raise InputError(
             f"similarity_maps(images, index) gave the shape {tuple(maps.shape)}; it must give one map per image, "
@@ -70,7 +70,7 @@ def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
 
 
 def level_box(saliency: np.ndarray, level: float) -> tuple[int, int, int, int]:
-    """Tight box around all pixels of a map (H, W) that reach ``level`` times its maximum, as :func:`percentile_box`.
+    """Draw the tight box around all pixels of a map (H, W) that reach ``level`` times its maximum.
 
     >>> level_box(np.array([[0.0, 0.3], [0.2, 1.0]]), 0.3)
     (1, 0, 2, 2)
@@ -79,7 +79,7 @@ def level_box(saliency: np.ndarray, level: float) -> tuple[int, int, int, int]:
 
 
 def percentile_box(saliency: Tensor | np.ndarray, percentile: float = 95) -> tuple[int, int, int, int]:
-    """Tight box around all pixels of a map at or above a percentile of its values.
+    """Draw the tight box around all pixels of a map at or above a percentile of its values.
 
     As in ProtoPNet's code: numpy's linear percentile, ``map >= threshold``, all components together.
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def split_specs(words: str | Iterable[str]) -> list[str]:
-    """The localizers of a list separated by commas, each once, without spaces around words.
+    """Split a list of localizers at its commas, each once, without spaces around words.
 
     A piece ``setting=value`` without a localizer's name and a colon before it is one more setting of the localizer
     before it; every other piece is the next localizer.
@@ -45,7 +45,7 @@ def split_specs(words: str | Iterable[str]) -> list[str]:
 
 
 def name_of(spec: str) -> str:
-    """The localizer's name, without settings.
+    """Give the localizer's name, without settings.
 
     >>> name_of("mdm:damping=1")
     'mdm'
@@ -54,7 +54,7 @@ def name_of(spec: str) -> str:
 
 
 def settings_of(spec: str) -> dict[str, str]:
-    """The settings of one localizer, as they are written.
+    """Give the settings of one localizer, as they are written.
 
     >>> settings_of("mdm:damping=1,keep.sizes=7+14")
     {'damping': '1', 'keep.sizes': '7+14'}
@@ -74,7 +74,7 @@ def settings_of(spec: str) -> dict[str, str]:
 
 
 def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
-    """The same localizer with other settings.
+    """Change settings of a localizer.
 
     Args:
         localizer: a frozen dataclass; its fields may be dataclasses, too.
@@ -95,12 +95,12 @@ def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
             raise InputError(f"localizer {name!r}: {path} is given twice; give it once")
         paths[path] = _value(value, known[path], f"{name}: {path}")
     for path, value in paths.items():
-        localizer = _replaced(localizer, path.split("."), value)
+        localizer = _replace(localizer, path.split("."), value)
     return localizer
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """``"; did you mean x?"``, or nothing where no known word is close."""
+    """Write ``"; did you mean x?"``, or nothing where no known word is close."""
     close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
@@ -110,7 +110,7 @@ def _tidy(settings: str) -> str:
 
 
 def _leaves(part: object, prefix: str = "") -> dict[str, Any]:
-    """Path to type of every setting."""
+    """Map the path of every setting to its type."""
     found: dict[str, Any] = {}
     if not is_dataclass(part):
         return found
@@ -141,7 +141,7 @@ def _path(key: str, known: dict[str, Any], name: str) -> str:
 
 
 def _value(text: str, kind: Any, where: str) -> Any:
-    """``text`` as a value of the type ``kind``."""
+    """Read ``text`` as a value of the type ``kind``."""
     if get_origin(kind) in (Union, types.UnionType):
         kinds = [each for each in get_args(kind) if each is not type(None)]
         if text.lower() == "none" and len(kinds) < len(get_args(kind)):
@@ -166,6 +166,6 @@ def _value(text: str, kind: Any, where: str) -> Any:
     raise InputError(f"{where} cannot be given in words; set it in Python")
 
 
-def _replaced(part: T, path: list[str], value: Any) -> T:
-    inner = _replaced(getattr(part, path[0]), path[1:], value) if path[1:] else value
+def _replace(part: T, path: list[str], value: Any) -> T:
+    inner = _replace(getattr(part, path[0]), path[1:], value) if path[1:] else value
     return replace(part, **{path[0]: inner})

@@ -18,7 +18,7 @@ from protomask.localizers.settings import Destroy, Keep, Order, Runtime
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages on one model and one background, and how they are run. Every setting must be there (not None)."""
+    """Run the stages on one model and one background; every setting must be there (not None)."""
 
     explained: Explainable
     background: str
@@ -30,7 +30,7 @@ class Stages:
     def learn(
         self, images: Tensor, index: Tensor, problem: MaskProblem, steps: int, optimiser: Optimiser, stage: str
     ) -> Tensor:
-        """What :func:`protomask.localizers.engine.learning.learn_masks` finds for ``problem``."""
+        """Learn ``problem`` (:func:`protomask.localizers.engine.learning.learn_masks`) and give its result."""
         return learn_masks(
             self.explained,
             images,
@@ -44,7 +44,7 @@ class Stages:
         ).result
 
     def keep(self, images: Tensor, index: Tensor, keep: Keep) -> Tensor:
-        """(B, H, W) masks that keep the score with little of the image."""
+        """Learn masks (B, H, W) that keep the score with little of the image."""
         groups = [keep.sizes] if keep.joint else [(size,) for size in keep.sizes]
         masks = []
         for sizes in groups:
@@ -63,7 +63,7 @@ class Stages:
         return sum(masks) / len(masks)
 
     def destroy(self, images: Tensor, index: Tensor, destroy: Destroy) -> Tensor:
-        """(B, H, W) mean of the masks that destroy the score by hiding it, times their share of the map.
+        """Learn masks that destroy the score by hiding it: their mean (B, H, W), times their share of the map.
 
         What they hide has the mean colour where backgrounds alternate.
         """
@@ -85,7 +85,7 @@ class Stages:
         return destroy.share * sum(masks) / len(masks)
 
     def order(self, images: Tensor, index: Tensor, rough: Tensor, order: Order) -> Tensor:
-        """(B, H, W) in [0, 1], of which the order of its pixels counts, learned from the masks ``rough`` (B, H, W)."""
+        """Learn the order of the pixels from the masks ``rough`` (B, H, W): (B, H, W) in [0, 1]."""
         problem = OrderProblem(
             self.explained,
             rough,
@@ -100,6 +100,6 @@ class Stages:
         return min_max(self.learn(images, index, problem, order.steps, optimiser, "order"))
 
     def show(self, images: Tensor, index: Tensor, saliency: Tensor, order: Order) -> Tensor:
-        """As many pixels, in the order of ``saliency`` (B, H, W), as the score needs."""
+        """Show as many pixels, in the order of ``saliency`` (B, H, W), as the score needs."""
         batch_size = self.runtime.batch_size
         return sufficient_mask(self.explained, images, index, saliency, order.area_weight, batch_size)

@@ -84,7 +84,7 @@ def test_channels_last_maps_and_tokens():
     ).eval()
     images, index = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([3])
     layer = find_layer(Classifier(swin), images, index, None, "x")
-    with layer.recorded():
+    with layer.record():
         swin(images)
         assert layer.as_map(layer.output, (64, 64)).shape == (1, 48, 8, 8)
     assert GradCAM()(Classifier(swin), images, index).amax() == 1

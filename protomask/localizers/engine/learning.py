@@ -29,7 +29,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass
 class MaskState:
-    """The B pairs that are being optimised together; the first dimension of every tensor is the pair."""
+    """Hold the B pairs that are optimised at the same time; the first dimension of every tensor is the pair."""
 
     images: Tensor
     """(B, 3, H, W), channels last"""
@@ -56,11 +56,11 @@ class MaskState:
         return len(self.index)
 
     def select(self, chosen: Tensor) -> MaskState:
-        """The pairs where ``chosen`` (B,), on the CPU, is true."""
+        """Take the pairs where ``chosen`` (B,), on the CPU, is true."""
         return self._map(lambda tensor, _: tensor[chosen], self)
 
     def join(self, other: MaskState) -> MaskState:
-        """These pairs, then ``other``."""
+        """Append the pairs of ``other``."""
         return self._map(lambda one, two: torch.cat([one, two]), other)
 
     def _map(self, function, other: MaskState) -> MaskState:
@@ -76,36 +76,35 @@ class MaskState:
 
 
 class MaskProblem(Protocol):
-    """What one method declares. B pairs, V perturbed views of each; all results per pair, none may mix pairs."""
+    """Declare a method of learning masks: B pairs, V perturbed views of each; no result may mix pairs."""
 
     def begin(self, state: MaskState) -> None:
         """Fill ``state.learned``, and ``state.buffers`` as needed, for pairs that enter the loop."""
         ...
 
     def mask(self, state: MaskState) -> Tensor:
-        """(B, 1, H, W) in [0, 1], differentiable in ``state.learned``; 1 shows the image."""
+        """Compute the masks (B, 1, H, W) in [0, 1], differentiable in ``state.learned``; 1 shows the image."""
         ...
 
     def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
-        """V perturbed images, (B, 3, H, W) each; each costs one forward-backward pass per pair and step."""
+        """Perturb the images: V tensors (B, 3, H, W); each costs one forward-backward pass per pair and step."""
         ...
 
     def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
-        """(B,) from the views' ``scores`` (V, B); ``state.step`` is there for schedules."""
+        """Compute the losses (B,) from the views' ``scores`` (V, B); ``state.step`` is there for schedules."""
         ...
 
     def after_step(self, state: MaskState) -> None:
-        """Called without gradient after each step: keep ``state.learned`` in bounds (in place), update
-        ``state.buffers``."""
+        """Keep ``state.learned`` in bounds (in place), and update ``state.buffers``; called without gradient."""
         ...
 
     def result(self, state: MaskState) -> Tensor:
-        """What is wanted of pairs that leave the loop, (B, ...); called without gradient."""
+        """Compute what is wanted of pairs that leave the loop, (B, ...); called without gradient."""
         ...
 
 
 class Learned(NamedTuple):
-    """What the loop gives back for N pairs, in the order of the call."""
+    """Hold what the loop found for N pairs, in the order of the call."""
 
     result: Tensor
     """(N, ...), the method's ``result``"""
@@ -205,7 +204,7 @@ def learn_masks(
 
 @contextmanager
 def _learning(explained: Explainable, device: torch.device) -> Iterator[None]:
-    """Gradients on, whatever the caller's mode, and the model frozen."""
+    """Switch gradients on, whatever the caller's mode, and freeze the model."""
     with torch.inference_mode(False), torch.enable_grad(), frozen(explained), keep_freed_memory(device.type):
         yield
 
@@ -213,14 +212,14 @@ def _learning(explained: Explainable, device: torch.device) -> Iterator[None]:
 def _enter(
     explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Optimiser, positions: range
 ) -> MaskState:
-    """The pairs at ``positions``, ready for their first step."""
+    """Make the pairs at ``positions`` ready for their first step."""
     part = slice(positions.start, positions.stop)
     # A clone, because tensors made under inference mode cannot take part in a backward pass.
     chosen = images[part].detach().clone(memory_format=torch.channels_last)
     position = torch.arange(part.start, part.stop, device=images.device)
     with torch.no_grad():
         index = index[part].detach().clone().long()
-        score = _checked(explained.score(chosen, index), explained, index).detach().nan_to_num(0.0, 0.0, 0.0)
+        score = _check_scores(explained.score(chosen, index), explained, index).detach().nan_to_num(0.0, 0.0, 0.0)
         state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
         problem.begin(state)
         state.moments = {
@@ -241,7 +240,7 @@ def _step(
     tolerance: float | None,
     batch_size: int,
 ) -> None:
-    """One step of every pair, in place."""
+    """Make one step of every pair, in place."""
     learned = {name: value.detach().requires_grad_() for name, value in state.learned.items()}
     state.learned = learned
     mask = problem.mask(state)
@@ -262,7 +261,7 @@ def _step(
 
 
 class _ScoresOfViews(torch.autograd.Function):
-    """(V, B) scores of V views (B, 3, H, W) each, at most ``at_once`` images in the network at a time.
+    """Score V views (B, 3, H, W), at most ``at_once`` images at a time: (V, B).
 
     The gradients are taken along with the scores, one part after the other: the network's features are gone before the
     next part comes, so that memory depends on ``at_once`` alone, and a processor finds them in its cache.
@@ -275,7 +274,7 @@ class _ScoresOfViews(torch.autograd.Function):
         for batch in batches:
             for images, of in zip(batch.split(at_once), index.repeat(len(batch) // len(index)).split(at_once)):
                 score, gradient = scores_and_gradients(explained, images, of)
-                scores.append(_checked(score, explained, of))
+                scores.append(_check_scores(score, explained, of))
                 if gradient is None:
                     raise InputError(
                         f"the score of {type(explained).__name__} has no gradient with respect to the images; "
@@ -291,7 +290,7 @@ class _ScoresOfViews(torch.autograd.Function):
         return None, None, None, *(weights.reshape(-1, 1, 1, 1) * gradients).split(weights.shape[1])
 
 
-def _checked(scores: Tensor, explained: Explainable, index: Tensor) -> Tensor:
+def _check_scores(scores: Tensor, explained: Explainable, index: Tensor) -> Tensor:
     if scores.shape != index.shape:
         raise InputError(
             f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "

@@ -17,7 +17,7 @@ BACKGROUNDS = ("zero", "blur", "noise")
 
 
 def grid_shape(size: int, image_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a mask vector with ``size`` cells along the image's shorter side and cells nearly square.
+    """Compute rows and columns of a mask vector with ``size`` cells along the image's shorter side, nearly square.
 
     No side gets more cells than the image has pixels.
 
@@ -30,7 +30,7 @@ def grid_shape(size: int, image_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def upsample(vectors: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Mask vectors (B, 1, h, w) as masks (B, 1, H, W): bilinear between the centres of the cells.
+    """Enlarge mask vectors (B, 1, h, w) to masks (B, 1, H, W): bilinear between the centres of the cells.
 
     By two matrix products, whose gradient is as fast, and on CUDA, unlike that of ``F.interpolate``, the same every
     time.
@@ -41,7 +41,7 @@ def upsample(vectors: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 
 def background(images: Tensor, index: Tensor, kind: str, *, seed: int = 0) -> Tensor:
-    """What a mask shows where it hides the image.
+    """Make what a mask shows where it hides the image.
 
     Args:
         images: (B, 3, H, W), normalised.
@@ -67,7 +67,7 @@ def background(images: Tensor, index: Tensor, kind: str, *, seed: int = 0) -> Te
 
 
 def black_pixel(explained: Explainable, images: Tensor) -> Tensor:
-    """What a black pixel is after the normalisation that ``explained`` expects: -mean / std, (1, 3, 1, 1).
+    """Compute a black pixel after the normalisation that ``explained`` expects: -mean / std, (1, 3, 1, 1).
 
     Raises:
         InputError: ``explained`` has no ``mean`` and ``std`` of three numbers each.
@@ -85,14 +85,18 @@ def black_pixel(explained: Explainable, images: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    """Separable Gaussian blur of (B, C, H, W), ``sigma`` in pixels, cut off at two sigma; edges replicated. Channels
-    last, as the loop's images."""
+    """Blur images (B, C, H, W) by a Gaussian of ``sigma`` pixels.
+
+    Separable, cut off at two sigma, edges replicated; channels last, as the loop's images.
+    """
     return _along_both(_blurring, images, tuple(images.shape[-2:]), sigma).contiguous(memory_format=torch.channels_last)
 
 
 def _along_both(matrix: Callable[..., Tensor], maps: Tensor, size: tuple[int, int], *settings: float) -> Tensor:
-    """What is linear and separable: ``matrix(new, old, ...)``, (new, old), along the rows and the columns of ``maps``
-    (..., h, w)."""
+    """Apply a linear separable map to the rows and the columns of ``maps`` (..., h, w).
+
+    ``matrix(new, old, ...)`` gives the (new, old) matrix of one direction.
+    """
     rows, columns = (matrix(new, old, *settings, maps.dtype, maps.device) for new, old in zip(size, maps.shape[-2:]))
     with full_precision(maps.device):
         return rows @ maps @ columns.T
@@ -117,7 +121,7 @@ def _blurring(new: int, old: int, sigma: float, dtype: torch.dtype, device: torc
 
 
 def seeded_noise(images: Tensor, index: Tensor, count: int, seed: int) -> Tensor:
-    """Uniform numbers in [0, 1), (B, count) float32, that depend on each pair's image, its index and the seed alone.
+    """Draw uniform numbers in [0, 1), (B, count) float32, that depend on each pair's image, index and the seed alone.
 
     Not on the pair's place in the batch: a batch gives what a loop over its images gives, on every device. The numbers
     are hashes of a pair's key and a counter (Wellons' ``lowbias32``), the key a hash of the image's bits.
@@ -131,7 +135,7 @@ def seeded_noise(images: Tensor, index: Tensor, count: int, seed: int) -> Tensor
 
 
 def _hash(number: Tensor) -> Tensor:
-    """32 mixed bits (int64 in [0, 2^32)) of each integer's low 32 bits."""
+    """Mix each integer's low 32 bits: int64 in [0, 2^32)."""
     number = number & 0xFFFFFFFF
     number = ((number ^ (number >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
     number = ((number ^ (number >> 15)) * 0x846CA68B) & 0xFFFFFFFF

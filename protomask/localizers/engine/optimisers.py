@@ -10,15 +10,17 @@ from torch import Tensor
 
 
 class Optimiser(Protocol):
-    """How a gradient becomes a step."""
+    """Turn gradients into steps."""
 
     def begin(self, parameter: Tensor) -> tuple[Tensor, ...]:
-        """The state of a new parameter (B, ...): tensors of B rows."""
+        """Make the state of a new parameter (B, ...): tensors of B rows."""
         ...
 
     def step(self, parameter: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        """Change ``parameter`` and ``state`` in place; ``step`` (B,), on the CPU, counts each pair's steps before this
-        one."""
+        """Change ``parameter`` and ``state`` in place.
+
+        ``step`` (B,), on the CPU, counts each pair's steps before this one.
+        """
         ...
 
 
@@ -51,8 +53,7 @@ class Adam:
 
 @dataclass(frozen=True)
 class RMSProp:
-    """RMSProp (Tieleman and Hinton, 2012) as in TensorFlow: the mean square starts at one, epsilon is under the
-    root."""
+    """RMSProp (Tieleman and Hinton, 2012) as in TensorFlow: it starts at a mean square of 1, epsilon under the root."""
 
     learning_rate: float = 0.03
     decay: float = 0.9

@@ -21,7 +21,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def accelerate(explained: Explainable, images: Tensor, index: Tensor, precision: str = "fp32") -> Explainable:
-    """``explained``, or something that gives the same scores sooner; the model itself is not touched.
+    """Make something that gives the scores of ``explained`` sooner; the model itself is not touched.
 
     Folding is silently left out where it is impossible: the model cannot be copied, has hooks, or its scores would
     change.
@@ -41,14 +41,14 @@ def accelerate(explained: Explainable, images: Tensor, index: Tensor, precision:
 
 
 def _only_computes(explained: Explainable) -> bool:
-    """Whether nothing but the scores comes of scoring, as far as can be known; not of classes of the user's own."""
+    """Tell whether scoring has no side effects, as far as can be known; False for classes of the user's own."""
     known = type(explained) is Classifier or isinstance(explained, PrototypeNetwork)
     return known and not any(_has_hooks(module) for root in held_modules(explained) for module in root.modules())
 
 
 @dataclass(frozen=True, eq=False)
 class Autocast:
-    """Scores under bfloat16 autocast, given back as float32."""
+    """Score under bfloat16 autocast; the scores are float32."""
 
     explained: Explainable
 
@@ -95,7 +95,7 @@ def _has_hooks(module: nn.Module) -> bool:
 def _norms_after_convolutions(
     explained: Explainable, images: Tensor, index: Tensor
 ) -> list[tuple[nn.Module, nn.Module]]:
-    """(convolution, batch norm) where the norm takes exactly what the convolution has just given.
+    """Find pairs (convolution, batch norm) where the norm takes exactly what the convolution has just given.
 
     Found by watching one forward pass. Whether somebody else uses the convolution's output, too, cannot be seen so: the
     caller compares the scores.

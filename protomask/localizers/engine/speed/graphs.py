@@ -16,7 +16,7 @@ LARGEST = 16 * 224 * 224
 
 
 def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(B,) scores and (B, 3, H, W) each score's gradient with respect to its image; None where it has none."""
+    """Compute scores (B,) and their gradients with respect to the images (B, 3, H, W); None where there is none."""
     if isinstance(explained, GraphedScores):
         return explained.scores_and_gradients(images, index)
     with torch.enable_grad():
@@ -30,7 +30,7 @@ def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) 
 
 @dataclass(eq=False)
 class GraphedScores:
-    """``explained``, its passes recorded once for each shape of a small batch and replayed from then on.
+    """Score ``explained`` by CUDA graphs: each shape of a small batch is recorded once and replayed.
 
     What Python does along the way is left out then, so it is for models that do nothing but compute. What cannot be
     recorded (a model that waits for the device, say) runs as usual.
@@ -64,7 +64,7 @@ class GraphedScores:
 
 @dataclass
 class Recording:
-    """A graph with the tensors that it reads and writes."""
+    """Hold a graph with the tensors that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
     images: Tensor
@@ -80,7 +80,7 @@ class Recording:
 
 
 def run_and_watch(explained: Explainable, images: Tensor, index: Tensor) -> tuple[tuple[Tensor, Tensor | None], bool]:
-    """A pass as usual, and whether it waits for the device somewhere, which no graph can."""
+    """Run a pass as usual, and tell whether it waits for the device somewhere, which no graph can."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -97,7 +97,7 @@ def run_and_watch(explained: Explainable, images: Tensor, index: Tensor) -> tupl
 def record_graph(
     explained: Explainable, images: Tensor, index: Tensor, usual: tuple[Tensor, Tensor]
 ) -> Recording | None:
-    """None where that is impossible, or where a replay does not give what the pass before it gave."""
+    """Record a pass; None where that is impossible, or where a replay gives something else than ``usual``."""
     images, index = images.detach().clone(memory_format=torch.channels_last), index.clone()
     graph = torch.cuda.CUDAGraph()
     try:

@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 @contextmanager
 def keep_freed_memory(device: str = "cpu") -> Iterator[None]:
-    """Inside, glibc keeps what is freed for the next allocation, up to 2 GiB.
+    """Let glibc keep what is freed for the next allocation, up to 2 GiB.
 
     By itself it gives large tensors back to the system at once and takes them, zeroed page by page, again: once for
     every layer of every pass, an eighth of the time of learning a mask. On leaving, the limits are those that glibc
