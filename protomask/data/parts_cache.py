@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from protomask.data.parts_render import Rendering, render
 from protomask.data.parts_scene import Scene, class_table, draw_scene
+from protomask.interruption import end_with_parent, leave_signals_to_parent
 
 PARALLEL_FROM = 500  # scenes; fewer are rendered before a pool of processes would have started
 
@@ -84,7 +85,8 @@ def _render_all(request: Request, progress: bool) -> Rendering:
     parallel = (
         len(request) >= PARALLEL_FROM and workers > 1 and allowed and not multiprocessing.current_process().daemon
     )
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) if parallel else nullcontext()
+    fork = multiprocessing.get_context("fork") if parallel else None
+    pool = ProcessPoolExecutor(workers, fork, initializer=_begin) if parallel else nullcontext()
     stacked = Rendering(*(np.empty((len(request), *field.shape), field.dtype) for field in request.render(0)))
     with pool:
         indices = range(len(request))
@@ -94,6 +96,12 @@ def _render_all(request: Request, progress: bool) -> Rendering:
             for whole, field in zip(stacked, rendering):
                 whole[index] = field
     return stacked
+
+
+def _begin() -> None:
+    """What a rendering process does first: it must not outlive the one that it renders for."""
+    leave_signals_to_parent()
+    end_with_parent()
 
 
 def _load(path: Path, request: Request) -> Rendering | None:

@@ -111,11 +111,13 @@ class Saver:
         self.path, self.network, self.minutes = path, network, minutes
         self._last = time.monotonic()
 
-    def due(self) -> bool:
-        """Whether the last checkpoint is old enough for another; by the first process's clock, the same in all."""
-        if self.path is None:
-            return False
-        return distributed.from_first(time.monotonic() - self._last >= 60 * self.minutes)
+    def due(self, interrupted: bool = False) -> bool:
+        """Whether the last checkpoint is old enough for another, or the work ends here; as the first process has it, the
+        same in all."""
+        if self.path is None and distributed.size() == 1:
+            return interrupted
+        old = self.path is not None and time.monotonic() - self._last >= 60 * self.minutes
+        return distributed.from_first(old or interrupted)
 
     def save(self, state: dict) -> None:
         """Raises:

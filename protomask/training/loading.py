@@ -16,6 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from protomask import distributed
 from protomask.data import AnnotatedImages, collate
+from protomask.errors import InputError
+from protomask.interruption import leave_signals_to_parent
+
+try:
+    import resource
+except ImportError:  # Windows knows no such limit
+    resource = None
+
+_DESCRIPTORS, _PER_WORKER = 64, 32
+"""open files of the process itself, and of each loading process: its queues, and the tensors on their way"""
 
 Drawn = tuple[int, int]
 """(position, seed) of one sample"""
@@ -65,6 +75,7 @@ class SeededLoader:
     """
 
     def __init__(self, data: AnnotatedImages, workers: int = 0, pin_memory: bool = False) -> None:
+        check_descriptors(workers)
         self._batches: list[Sequence[Drawn]] = []
         # The loader asks this very list for its batches at the start of each pass.
         self._loader = DataLoader(
@@ -74,12 +85,36 @@ class SeededLoader:
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
+            worker_init_fn=leave_signals_to_parent,
         )
 
     def __call__(self, batches: Sequence[Sequence[Drawn]]) -> Iterator[dict[str, Any]]:
         """One pass over ``batches``, collated; to be exhausted before the next one."""
         self._batches[:] = batches
         return iter(self._loader)
+
+
+def check_descriptors(workers: int) -> None:
+    """Files that this process may open, as far as that can be told: loading processes hand their tensors over as files,
+    and wait for ever where none is left.
+
+    Raises:
+        InputError: too few, though the limit was raised as far as allowed.
+    """
+    if resource is None or workers == 0:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _DESCRIPTORS + _PER_WORKER * workers
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    most = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
+    if most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < needed:
+        raise InputError(
+            f"this process may open only {most} files, and {workers} loading processes need {needed}; "
+            "raise the limit (ulimit -n), or load with fewer workers (0: none)"
+        )
 
 
 class _Seeded(Dataset):

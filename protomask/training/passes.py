@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 
 import torch
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from protomask import distributed
 from protomask.errors import InputError
+from protomask.interruption import HeldSignals
 from protomask.labels import balancing_weights
 from protomask.training.checkpoint import Saver
 from protomask.training.loading import SeededLoader, mix, own_part, shuffled_batches
@@ -77,7 +79,7 @@ def run_epoch(
     position, epoch = state["stage"], state["epoch"]
     stage = stages[position]
     if stage.epochs < 1:
-        return {"stage": stage.name, "epoch": 0}, True
+        return {"stage": stage.name, "epoch": 0, "seconds": 0.0}, True
     same = [other for other in stages if isinstance(other, Epochs) and other.name == stage.name]
     earlier = sum(other.epochs for other in stages[:position] if isinstance(other, Epochs) and other.name == stage.name)
     total = sum(other.epochs for other in same)
@@ -94,14 +96,21 @@ def run_epoch(
     means = Means(within["seen"], within["sums"]) if distributed.is_first() else Means()
     objective = shared(network, stage.objective)
     mine = loader([own_part(batch) for batch in batches[within["step"] :]])
-    with tqdm(
+
+    def so_far(step: int) -> dict:
+        everybody = means.of_all()
+        seconds = time.perf_counter() - begin
+        return {"step": step, "seen": everybody.seen, "sums": everybody.sums, "seconds": seconds}
+
+    bar = tqdm(
         mine,
         desc=f"{stage.name} {epoch + 1}/{stage.epochs}",
         leave=False,
         total=len(batches),
         initial=within["step"],
         disable=not setup.progress,
-    ) as bar:
+    )
+    with HeldSignals() as held, bar:
         for step, batch in enumerate(bar, within["step"]):
             done = earlier + epoch + step / len(batches)
             factor = stage.schedule(done / total, done) if stage.schedule else 1.0
@@ -114,21 +123,11 @@ def run_epoch(
             )
             means.add(values, len(batch["labels"]))
             bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
-            if step + 1 < len(batches) and saver.due():
+            if step + 1 < len(batches) and saver.due(held.pending is not None):
                 average_statistics(network)
                 state["optimizers"][stage.name] = optimizer.state_dict()
-                so_far = means.of_all()
-                saver.save(
-                    {
-                        **state,
-                        "within": {
-                            "step": step + 1,
-                            "seen": so_far.seen,
-                            "sums": so_far.sums,
-                            "seconds": time.perf_counter() - begin,
-                        },
-                    }
-                )
+                saver.save({**state, "within": so_far(step + 1)})
+                held.deliver()
     average_statistics(network)
     network.eval()
     state["optimizers"][stage.name] = optimizer.state_dict()
@@ -139,8 +138,14 @@ def run_epoch(
         "train_accuracy": means.mean("correct"),
         **{name: means.mean(name) for name in means.sums if name != "correct"},
     }
-    if len(setup.validation):
-        row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
+    try:
+        held.deliver()  # what came during the last step
+        if len(setup.validation):
+            row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
+    except KeyboardInterrupt:
+        if distributed.size() == 1:
+            saver.save({**state, "within": within | {"step": len(batches), "seen": means.seen, "sums": means.sums}})
+        raise
     return {**row, "seconds": time.perf_counter() - begin}, epoch + 1 == stage.epochs
 
 
@@ -150,7 +155,7 @@ def _step(
     """One gradient step on this process's part of a batch of ``whole`` images. Returns the terms' values."""
     images = batch["images"].to(setup.device, memory_format=torch.channels_last, non_blocking=True)
     labels = batch["labels"].to(setup.device, non_blocking=True)
-    with setup.autocast():
+    with setup.autocast(), _enough_for_batch_norm(len(images), place):
         terms = objective(images, labels)
     values = {name: term.item() for name, term in terms.items()}
     _check("loss", values["loss"], batch, setup, place)
@@ -166,6 +171,20 @@ def _step(
     _check("gradient's norm", torch.nn.utils.get_total_norm(learned).item(), batch, setup, place)
     optimizer.step()
     return values
+
+
+@contextmanager
+def _enough_for_batch_norm(images: int, place: str) -> Iterator[None]:
+    """BatchNorm has nothing to learn from a single value per channel: one image, on a map of 1 x 1."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"{place}: BatchNorm cannot learn from {images} image in this process on a feature map of 1 x 1; "
+            "raise the batch size or the image size, or keep the statistics fixed (freeze_norm)"
+        ) from error
 
 
 def _check(what: str, value: float, batch: dict, setup: TrainingSet, place: str) -> None:

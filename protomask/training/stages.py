@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from protomask.data import AnnotatedImages, collate
-from protomask.training.loading import SeededLoader
+from protomask.interruption import leave_signals_to_parent
+from protomask.training.loading import SeededLoader, check_descriptors
 
 Objective = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 """(network, images, labels) -> terms; ``loss`` is minimised, ``correct`` counts right answers, the rest is logged."""
@@ -40,8 +41,14 @@ class TrainingSet:
 
     def loader(self, data: AnnotatedImages) -> DataLoader:
         """Batches of ``data`` in order."""
+        check_descriptors(self.workers)
         return DataLoader(
-            data, self.batch_size, collate_fn=collate, num_workers=self.workers, pin_memory=self.device.type == "cuda"
+            data,
+            self.batch_size,
+            collate_fn=collate,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=leave_signals_to_parent,
         )
 
     def seeded_loader(self, data: AnnotatedImages) -> SeededLoader:

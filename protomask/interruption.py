@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM during training: what was begun is finished and kept before they are obeyed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class HeldSignals:
+    """Holds back the first signal that asks this process to end; a second one is obeyed at once.
+
+    >>> with HeldSignals() as held:
+    ...     signal.raise_signal(signal.SIGTERM)   # this step goes on ...
+    ...     held.pending == signal.SIGTERM        # ... and can be kept, before held.deliver() obeys
+    True
+    """
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> HeldSignals:
+        if threading.current_thread() is threading.main_thread():  # others never get signals
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *failure) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before = {}
+
+    def _note(self, number: int, frame) -> None:
+        if self.pending is not None:
+            self.deliver()
+        self.pending = number
+
+    def deliver(self) -> None:
+        """Hands the signal, if one came, to whoever would have had it, and holds nothing back any more."""
+        number, self.pending = self.pending, None
+        self.__exit__()
+        if number is not None:
+            signal.raise_signal(number)
+
+
+def leave_signals_to_parent(worker: int | None = None) -> None:
+    """For a child that helps: a first Ctrl-C or SIGTERM, which the whole process group got, is its parent's matter.
+
+    The parent then ends the child in good order, or by a second signal. A parent that is killed is noticed by torch's
+    loading processes on their own; others call :func:`end_with_parent`.
+    """
+
+    def once(number, frame):
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in SIGNALS:
+        signal.signal(number, once)
+
+
+def end_with_parent(seconds: float = 1.0) -> None:
+    """Ends this process within ``seconds`` of its parent's end, also by kill -9."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            waiting.wait(seconds)
+        os._exit(1)
+
+    waiting = threading.Event()
+    threading.Thread(target=watch, daemon=True).start()
