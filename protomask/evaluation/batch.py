@@ -1,4 +1,4 @@
-"""Some pairs of an evaluation, and what all localizers share about them."""
+"""Some pairs of an evaluation, with the truth about their images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DECIDING_SHARE = 0.95
 
 
 def deciding(region: Tensor) -> Tensor:
-    """``region`` (B, H, W) without those that cover so much of the image that they decide nothing."""
+    """Drop from ``region`` (B, H, W) those that cover so much of the image that they decide nothing."""
     return region & (region.float().mean((1, 2), keepdim=True) <= DECIDING_SHARE)
 
 
 class Subject:
-    """What is explained, and its copy with shuffled parameters, made when first asked for."""
+    """Hold what is explained, and its copy with shuffled parameters, made when first asked for."""
 
     def __init__(self, explained: Explainable) -> None:
         self.explained = explained
@@ -37,7 +37,7 @@ class Subject:
 
 
 class Batch:
-    """Each truth is computed when first asked for.
+    """Hold some pairs of an evaluation; each truth is computed when first asked for.
 
     Attributes:
         images: (B, 3, H, W) on the device. index: (B,) prototypes. positions: list of B ints.
@@ -71,7 +71,7 @@ class Batch:
         self.truth_names = truth_names(self.names, self._boxes, self._mask, self._points, self._visible)
 
     def of(self, explained: Explainable) -> Batch:
-        """The same pairs with another network."""
+        """Take the same pairs with another network."""
         other = copy.copy(self)
         for shared in ("whole", "importance", "_shown"):
             vars(other).pop(shared, None)
@@ -79,7 +79,7 @@ class Batch:
         return other
 
     def require_finite(self, values: Tensor, what: str) -> Tensor:
-        """``values`` (B, ...) themselves; InputError that names the first image where one is not finite."""
+        """Return ``values`` (B, ...); InputError that names the first image where one is not finite."""
         bad = ~values.isfinite().flatten(1).all(1) if values.ndim > 1 else ~values.isfinite()
         if bad.any():
             first = int(bad.nonzero()[0])
@@ -91,7 +91,7 @@ class Batch:
         return values
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
-        """The explained score; channels last, because convolutions on a CPU are up to twice as fast on such images."""
+        """Score images; channels last, because convolutions on a CPU are up to twice as fast on such images."""
         return self.explained.score(images.contiguous(memory_format=torch.channels_last), index)
 
     @cached_property
@@ -154,7 +154,7 @@ class Batch:
         return importance
 
     def shown(self, image: int, parts: frozenset[int]) -> float:
-        """The score of an image of the batch with these of its visible parts drawn, and no other visible one."""
+        """Score an image of the batch with these of its visible parts drawn, and no other visible one."""
         known = self._shown
         if (image, parts) not in known:
             left_out = [part for part in self.visible[image].nonzero().flatten().tolist() if part not in parts]

@@ -15,13 +15,13 @@ from protomask.metrics.attack import misalignment, outside_top
 
 
 class Case:
-    """Each result that several metrics share is computed once, and not before it is asked for."""
+    """Compute what the metrics measure, each shared result once and not before it is asked for."""
 
     def __init__(self, batch: Batch, maps: Maps) -> None:
         self.batch, self.localizer, self._maps = batch, maps.name, maps
 
     def maps(self, kind: str) -> Tensor:
-        """(B, H, W); see :class:`protomask.evaluation.maps.Maps`."""
+        """Give the maps (B, H, W); see :class:`protomask.evaluation.maps.Maps`."""
         return self._maps(self.batch, kind)
 
     @cached_property
@@ -67,7 +67,7 @@ class Case:
         )
 
     def over_parts(self, agreement: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """Agreement of the parts' true importance with the saliency on them."""
+        """Compute how the parts' true importance agrees with the saliency on them."""
         return agreement(self.batch.importance, self._part_mass, self.batch.visible)
 
     @property
@@ -86,20 +86,20 @@ class Case:
         return causal.part_mass(self.saliency, self.batch.parts)
 
     def pointing(self, region: Tensor) -> Tensor:
-        """The pointing game with its 15 pixels at 224; the tolerance shrinks and grows with the image."""
+        """Play the pointing game with its 15 pixels at 224; the tolerance shrinks and grows with the image."""
         tolerance = localization.TOLERANCE * min(self.saliency.shape[1:]) / 224
         return localization.pointing_game(self.saliency, region, tolerance=tolerance)
 
     def at_parts(self) -> Tensor:
-        """(B, 2, K) for the consistency: which parts are at the maximum, which are visible."""
+        """Find (B, 2, K) for the consistency: which parts are at the maximum, which are visible."""
         return torch.stack([self._at(self.saliency), self.batch.points_visible], 1).float()
 
     def at_parts_twice(self) -> Tensor:
-        """(B, 2, K) for the stability: which parts are at the maximum, without and with noise."""
+        """Find (B, 2, K) for the stability: which parts are at the maximum, without and with noise."""
         return torch.stack([self._at(self.saliency), self._at(self.maps("noisy"))], 1).float()
 
     def in_patches(self) -> Tensor:
-        """(B, 3, K) for the purity: parts in the patch, visible ones (left and right as one), and the similarity."""
+        """Find (B, 3, K) for the purity: parts in the patch, visible ones (sides merged), and the similarity."""
         batch, names = self.batch, self.batch.data.part_names
         inside = part_points.in_patch(self.saliency, batch.points, batch.points_visible)
         planes = [part_points.merge_sides(each, names).float() for each in (inside, batch.points_visible)]

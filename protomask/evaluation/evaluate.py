@@ -46,8 +46,10 @@ CURVES = ("insertion", "deletion")
 def available_metrics(
     data: AnnotatedImages, positions: Iterable[int], explained: Explainable | None = None
 ) -> list[str]:
-    """Names of the metrics for which ``data`` holds the truth in at least one image of ``positions``, and ``explained``
-    the means.
+    """Name the metrics that ``data`` and ``explained`` allow.
+
+    Those for which ``data`` holds the truth in at least one image of ``positions``, and ``explained`` what they ask
+    for.
 
     Images are read until one does. Without ``explained`` it is taken to have all that a prototype network has.
     """
@@ -153,7 +155,7 @@ def evaluate(
 def choose_metrics(
     metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable
 ) -> list[str]:
-    """The metrics meant by ``metrics``, in order, each once.
+    """Resolve ``metrics`` to names, in order, each once.
 
     Raises:
         InputError: a name that is unknown, or that data or network do not allow.
@@ -184,7 +186,7 @@ def _measure(
     device: torch.device | str,
     bar: tqdm,
 ) -> dict[str, dict[str, Tensor]]:
-    """Localizer -> column (a metric, a curve, ``seconds``) -> what was measured of all pairs, (n, ...), on the CPU."""
+    """Measure all pairs: localizer -> column (a metric, a curve, ``seconds``) -> (n, ...), on the CPU."""
     found: dict[str, dict[str, list[Tensor]]] = {
         name: {column: [] for column in (*columns, "seconds")} for name in maps
     }
@@ -219,7 +221,7 @@ def _even(count: int, batch_size: int) -> int:
 
 
 def _columns(batch: Batch, localize: Maps, store: Store, columns: list[str]) -> dict[str, Tensor]:
-    """What the store holds of this batch, and what it does not hold, measured and stored."""
+    """Take what the store holds of this batch; measure and store what it does not hold."""
     found, fresh, case = {}, {}, Case(batch, localize)
     for column in columns:
         names = [f"{name}/{column}" for name in batch.truth_names]
@@ -241,6 +243,6 @@ def _finish(metric: str, measured: Tensor, groups: dict[bool, tuple[Pairs, list[
 
 
 def _class_names(network: Explainable, data: AnnotatedImages, pairs: Pairs) -> list[str]:
-    """The prototypes' classes; for a plain classifier the classes themselves."""
+    """Name the prototypes' classes; for a plain classifier the classes themselves."""
     owners = getattr(network, "prototype_classes", torch.arange(len(data.classes))).cpu()
     return [data.classes[label] for label in owners[pairs.prototypes].tolist()]

@@ -1,5 +1,4 @@
-"""The maps of one localizer that metrics ask for: of the images, and of images or networks that were changed on
-purpose."""
+"""The maps of one localizer that metrics ask for, of the images and of images or networks that were changed."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ class ReadsTruth(Protocol):
     """A localizer that reads the truth of the data instead of looking at the model: the oracle."""
 
     def from_truth(self, batch: Batch) -> Tensor:
-        """Maps of the batch's pairs, (B, H, W) in [0, 1]."""
+        """Draw the maps of the batch's pairs, (B, H, W) in [0, 1]."""
         ...
 
 
 class Maps:
-    """A localizer's maps of batches, kept in a store.
+    """Make a localizer's maps of batches, and keep them in a store.
 
     A localizer that :class:`ReadsTruth` is asked for that instead of being called.
 
@@ -40,7 +39,7 @@ class Maps:
         self._last: tuple[list[str], dict[str, Tensor]] = ([], {})  # the batch at hand, so that no map is made twice
 
     def __call__(self, batch: Batch, kind: str = "image") -> Tensor:
-        """(B, H, W) on the batch's device.
+        """Give the maps of a batch, (B, H, W) on its device.
 
         Args:
             batch: the pairs.
@@ -75,7 +74,7 @@ class Maps:
         return saliency
 
     def seconds_of(self, batch: Batch) -> list[float]:
-        """What each pair's map cost; it is made where it is not known."""
+        """Give what each pair's map cost; it is made where that is not known."""
         stored = self.store.get(f"{name}/seconds" for name in batch.names)
         if stored is not None:
             return [float(each) for each in stored]
@@ -91,7 +90,7 @@ class Maps:
         return batch.images
 
     def _localize(self, batch: Batch, images: Tensor) -> tuple[Tensor, float]:
-        """Maps and the seconds they took."""
+        """Make maps, and measure the seconds they take."""
 
         def now() -> float:
             if images.is_cuda:

@@ -1,5 +1,4 @@
-"""The map that the truth draws: the upper bound of every localizer, on data whose scenes can be rendered without a
-part."""
+"""The map that the truth draws: an upper bound for localizers, on scenes that can be rendered without a part."""
 
 from __future__ import annotations
 
@@ -16,8 +15,9 @@ from protomask.metrics.faithfulness import minmax
 
 @dataclass(frozen=True)
 class Oracle:
-    """Each visible part's true importance (the fall of the similarity without it), spread evenly over the part's
-    visible pixels.
+    """Spread each visible part's true importance evenly over the part's visible pixels.
+
+    The importance is the drop of the similarity without the part.
 
     A part's share of the map is its share of the importances, so that causal agreement is perfect; within a part
     nothing is known. Where the similarity rises without some part, all importances are raised until the least is zero:
@@ -30,7 +30,7 @@ class Oracle:
         )
 
     def from_truth(self, batch: Batch) -> Tensor:
-        """(B, H, W) in [0, 1].
+        """Draw the maps (B, H, W) in [0, 1].
 
         Raises:
             InputError: the data cannot be rendered without a part.

@@ -16,7 +16,7 @@ from protomask.prototype_network import PrototypeNetwork
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Images of a data set, each with one prototype (for a plain classifier: one class)."""
+    """Choose images of a data set, each with one prototype (for a plain classifier: one class)."""
 
     positions: Tensor
     """(n,) long, positions in the data set"""
@@ -34,8 +34,9 @@ class Pairs:
 
 
 def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
-    """``count`` positions of ``labels`` (n,), sorted; the classes take turns, in an order and with members drawn by
-    ``seed``.
+    """Draw ``count`` positions of ``labels`` (n,), sorted, the classes taking turns.
+
+    Their order and members are drawn by ``seed``.
 
     So no class is ahead of another by more than one image, unless it has no more. All positions where ``count >= n``.
     """
@@ -50,7 +51,7 @@ def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
 
 
 def device_of(explained: object) -> torch.device:
-    """Where a module's first parameter is; the processor for what has none."""
+    """Find where a module's first parameter is; the processor for what has none."""
     parameters = explained.parameters() if isinstance(explained, torch.nn.Module) else iter(())
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
@@ -64,8 +65,9 @@ def choose_pairs(
     *,
     batch_size: int = 16,
 ) -> Pairs:
-    """``samples`` images of ``data``, stratified by class and drawn by ``seed``, each with the prototype of its own
-    class whose similarity is greatest (the first of equals).
+    """Draw images by ``seed``, stratified by class, each with the most similar prototype of its own class.
+
+    Of equally similar prototypes the first.
 
     With several findings per image, every finding of an image is a pair that can be drawn, with that finding's
     prototype.
@@ -104,8 +106,7 @@ IMAGES_PER_PROTOTYPE = 10
 
 
 def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0) -> Pairs:
-    """About ``samples`` pairs for the metrics that are a number per prototype: several images of its class for each
-    prototype.
+    """Choose about ``samples`` pairs for metrics per prototype: several images of its class for each prototype.
 
     Ten images each, of as many prototypes as that allows, the classes taking turns; once all prototypes take part, more
     images of each. With ``samples`` of all images times the prototypes of a class it is the published protocol: every
@@ -132,7 +133,7 @@ def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, sam
 
 
 def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0) -> Pairs:
-    """``samples`` prototypes, the classes taking turns, each with the training image that it was projected to.
+    """Choose ``samples`` prototypes, each with the training image that it was projected to; classes take turns.
 
     Args:
         data: the training images, with the evaluation transform.

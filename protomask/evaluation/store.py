@@ -1,5 +1,4 @@
-"""What an evaluation has computed already, on disk: a second metric costs no second localisation, and an interrupted
-evaluation goes on where it was."""
+"""What an evaluation has computed already, on disk, so that no map and no value is computed twice."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from protomask.tensor_files import load_tensors, save_tensors
 
 
 class Store:
-    """Tensors by name, in a folder of safetensors files; each :meth:`put` writes one, whole or not at all.
+    """Keep tensors by name, in a folder of safetensors files; each :meth:`put` writes one, whole or not at all.
 
     Several processes may write into one folder: a name always stands for the same tensor. A damaged file counts as
     absent. The tensors of one file are in memory at a time.
@@ -40,7 +39,7 @@ class Store:
         return name in self._files
 
     def get(self, names: Iterable[str]) -> list[Tensor] | None:
-        """The tensors of these names; None unless all are there."""
+        """Read the tensors of these names; None unless all are there."""
         names = list(names)
         if not all(name in self._files for name in names):
             return None
@@ -72,7 +71,7 @@ class Store:
 
 
 def _names(file: Path) -> list[str]:
-    """The tensors' names in a file; none where it cannot be read."""
+    """Name the tensors in a file; none where it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -88,7 +87,7 @@ class _Gone(Exception):
 
 
 def stores(cache: Path | None, explained: object, name: str, localizer: object) -> tuple[Store, Store]:
-    """Where a localizer's maps of a network are kept, and where what metrics measured on them.
+    """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
 
     They are found again by the network's weights, by the localizer's repr and by the source code of localizers and
     metrics: whatever could change a figure. What cannot be told apart, a localizer without a repr of its own or an
@@ -117,7 +116,7 @@ def fingerprint(explained: object) -> str | None:
 
 
 def image_names(images: Tensor, index: Tensor) -> list[str]:
-    """A name of each pair: by the image's content and the index."""
+    """Name each pair by the image's content and the index."""
     content = images.detach().cpu().contiguous()
     return [
         f"{hashlib.blake2b(image.numpy().tobytes() + str(tuple(image.shape)).encode(), digest_size=8).hexdigest()}-{number}"
@@ -126,13 +125,13 @@ def image_names(images: Tensor, index: Tensor) -> list[str]:
 
 
 def truth_names(names: Iterable[str], *truths: Iterable[Tensor] | None) -> list[str]:
-    """The names of pairs, extended by the content of their truths (a tensor per pair each, or None)."""
+    """Extend the names of pairs by the content of their truths (a tensor per pair each, or None)."""
     rows = zip(*(truth for truth in truths if truth is not None))
     return [f"{name}-{_digest(str(truth.tolist()) for truth in row)}" for name, row in zip(names, rows, strict=True)]
 
 
 def _source(localizer: object) -> str:
-    """A digest of the code that the localizer is made of, as far as one can see."""
+    """Digest the code that the localizer is made of, as far as one can see."""
     kind = localizer if inspect.isfunction(localizer) else type(localizer)
     if kind.__module__.startswith("protomask."):
         return _code(localizer_room)
@@ -143,7 +142,7 @@ def _source(localizer: object) -> str:
 
 
 def _code(room, *beside: str) -> str:
-    """A digest of a package's source files, and of the named ones beside this file."""
+    """Digest a package's source files, and the named ones beside this file."""
     files = sorted(Path(room.__file__).parent.rglob("*.py")) + [
         Path(__file__).with_name(f"{name}.py") for name in beside
     ]

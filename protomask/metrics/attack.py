@@ -18,7 +18,9 @@ EPSILON, STEP, STEPS = 0.1, 0.01, 20
 
 
 def outside_box(saliency: Tensor) -> Tensor:
-    """What the published variant may change: all but the box around the 95th percentile of the map, (B, H, W) bool.
+    """Select what the published variant may change: all but the box around the 95th percentile of the map.
+
+    (B, H, W) bool.
 
     Weak where maps are compared: the larger the box, the less there is to attack, and a map of noise, whose box is the
     image, comes out perfect.
@@ -28,7 +30,9 @@ def outside_box(saliency: Tensor) -> Tensor:
 
 
 def outside_top(saliency: Tensor, share: float = 0.1) -> Tensor:
-    """The stricter variant: all but the most salient ``share`` of the pixels, (B, H, W) bool.
+    """Select what the stricter variant may change: all but the most salient ``share`` of the pixels.
+
+    (B, H, W) bool.
 
     Every map protects equally many pixels; of equal ones, the first in reading order.
     """
@@ -47,8 +51,9 @@ def misalignment(
     steps: int = STEPS,
     batch_size: int = 16,
 ) -> Tensor:
-    """PAC: by how many percent does the similarity fall under projected gradient descent on the pixels allowed? Lower
-    is better.
+    """Compute by how many percent an attack on the pixels allowed lowers the similarity; lower is better.
+
+    PAC; the attack is projected gradient descent.
 
     Known: the attack minimises the prototype's activation within an L-infinity ball, with the authors' numbers. They
     start at a random point of the ball, this at the image itself, so that nothing is random.

@@ -24,7 +24,7 @@ IOUS = (0.3, 0.5, 0.7)
 
 
 def box_iou_curves(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    """The best IoU of any contour's box with any truth box, at each of the 1000 thresholds.
+    """Compute the best IoU of any contour's box with any truth box, at each of the 1000 thresholds.
 
     Args:
         saliency: (B, H, W), stretched here to [0, 1].
@@ -41,7 +41,7 @@ def box_iou_curves(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
 
 def max_box_accuracy(curves: Tensor) -> Tensor:
-    """Each image's share of the IoUs 0.3, 0.5, 0.7 that it reaches, each at the data set's best threshold for it.
+    """Compute each image's share of the IoUs 0.3, 0.5, 0.7 that it reaches, at the data set's best thresholds.
 
     The mean over images is MaxBoxAccV2 (as a share, not in percent).
 
@@ -57,7 +57,7 @@ def max_box_accuracy(curves: Tensor) -> Tensor:
 
 
 def _curve(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Best IoU at the thresholds, of one uint8 map."""
+    """Compute the best IoU at the thresholds, of one uint8 map."""
     if not len(truth):
         return np.full(THRESHOLDS, np.nan)
     top = int(image.max())
@@ -111,7 +111,7 @@ def _tree(image: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def _boxes(extent: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The authors' boxes: they end one pixel further, within the image."""
+    """Draw the authors' boxes: they end one pixel further, within the image."""
     height, width = shape
     return np.minimum(extent + np.array([0, 0, 1, 1]), np.array([width, height, width - 1, height - 1]))
 

@@ -29,7 +29,7 @@ def part_importance(
     batch_size: int = 16,
     resolution: float = RESOLUTION,
 ) -> Tensor:
-    """importance_k = s(x) - s(x without part k), rounded to multiples of ``resolution * |s(x)|``.
+    """Compute importance_k = s(x) - s(x without part k), rounded to multiples of ``resolution * |s(x)|``.
 
     Args:
         score: ``score(images, index) -> (N,)``.
@@ -53,12 +53,14 @@ def part_importance(
 
 
 def part_mass(saliency: Tensor, parts: Tensor) -> Tensor:
-    """Saliency on each part's visible pixels: ``saliency`` (B, H, W), ``parts`` (B, K, H, W) bool -> (B, K) sums."""
+    """Sum the saliency (B, H, W) on each part's visible pixels (B, K, H, W) bool: (B, K)."""
     return (saliency[:, None] * parts).sum((2, 3))
 
 
 def rank_correlation(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
-    """Spearman's rank correlation of importance and saliency mass over each image's visible parts; higher is better.
+    """Compute Spearman's rank correlation of the parts' importance and saliency; higher is better.
+
+    Over each image's visible parts.
 
     Ties share the mean of their ranks.
 
@@ -79,7 +81,9 @@ def rank_correlation(importance: Tensor, mass: Tensor, visible: Tensor) -> Tenso
 
 
 def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
-    """1 where the most important visible part is the most salient one, else 0; higher is better. Arguments as above.
+    """Tell whether the most important visible part is the most salient one: 1 or 0; higher is better.
+
+    Arguments as of :func:`rank_correlation`.
 
     Of several equally important parts each is right; several equally salient ones are a miss, so a zero map never hits.
 
@@ -97,8 +101,9 @@ def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
 
 
 def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Tensor) -> Tensor:
-    """How much of the map lies where the causes lie, in due proportion: sum over parts of min(saliency share,
-    importance share).
+    """Compute how much of the map lies on the causes, in due proportion; higher is better.
+
+    The sum over parts of min(saliency share, importance share).
 
     The overlap of two distributions over the parts, the saliency's being a share of the whole map, so that what lies
     beside the parts is lost. Unlike the rank correlation it rewards neither large parts nor any order of unimportant
@@ -122,7 +127,7 @@ def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Ten
 def causal_insertion(
     shown: Callable[[int, frozenset[int]], float], mass: Tensor, visible: Tensor, whole: Tensor
 ) -> Tensor:
-    """Area under the score while the object's parts are drawn into its scene, the most salient first; higher is better.
+    """Compute the area under the score while an object's parts are drawn, most salient first; higher is better.
 
     Insertion (:func:`protomask.metrics.insertion`) without images that no camera ever saw: every step is a proper
     rendering. The curve runs from the scene in which no visible part is drawn to the whole scene. Equally salient parts

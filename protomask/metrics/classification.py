@@ -1,5 +1,4 @@
-"""How well scores rank the images that have a class or finding above those that do not: one value per class, exact,
-ties included."""
+"""How well scores rank the images that have a class or finding above the others: one exact value per class."""
 
 from __future__ import annotations
 
@@ -8,8 +7,9 @@ from torch import Tensor
 
 
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:
-    """Area under the ROC curve: the share of (positive, negative) pairs in which the positive's score is greater, a tie
-    counting half.
+    """Compute the area under the ROC curve of each class.
+
+    The share of (positive, negative) pairs in which the positive's score is greater, a tie counting half.
 
     >>> auroc(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[False], [True], [False], [True]])).tolist()
     [0.875]
@@ -25,8 +25,9 @@ def auroc(scores: Tensor, positive: Tensor) -> Tensor:
 
 
 def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
-    """Sum over the distinct scores, falling, of (recall gained) * (precision down to that score), as scikit-learn
-    defines it.
+    """Compute the average precision of each class, as scikit-learn defines it.
+
+    The sum over the distinct scores, falling, of (recall gained) * (precision down to that score).
 
     >>> average_precision(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[False], [True], [False], [True]])).tolist()
     [0.8333333333333333]

@@ -9,7 +9,9 @@ from protomask.metrics.faithfulness import minmax
 
 
 def complexity(saliency: Tensor) -> Tensor:
-    """Mean of the stretched map, (B,) in [0, 1]: how much of the image it takes to explain; lower is better.
+    """Compute the mean of the stretched map, (B,) in [0, 1]; lower is better.
+
+    How much of the image it takes to explain.
 
     Known, from the authors' code: the L1 norm over the number of pixels, of a map in [0, 1].
     """
@@ -17,7 +19,9 @@ def complexity(saliency: Tensor) -> Tensor:
 
 
 def coherency(saliency: Tensor, again: Tensor) -> Tensor:
-    """(Pearson's correlation + 1) / 2 of a map and the map ``again`` of what it leaves of the image; higher is better.
+    """Correlate a map with the map ``again`` of what it leaves of the image; higher is better.
+
+    (Pearson's correlation + 1) / 2, (B,) in [0, 1].
 
     Known, from the authors' code. A method that is asked about the part of the image that it marked itself should mark
     it again.
@@ -40,7 +44,7 @@ def coherency(saliency: Tensor, again: Tensor) -> Tensor:
 
 
 def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
-    """3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop)), the harmonic mean; higher is better.
+    """Compute the harmonic mean 3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop)); higher is better.
 
     Args:
         drop: (B,) average drop as a share: :func:`protomask.metrics.average_drop` / 100. More than 1 counts as 1.

@@ -1,5 +1,4 @@
-"""Does the map lie on the object? The pointing game, energy pointing and relevance on the object, against boxes and
-masks.
+"""Whether the map lies on the object: pointing game, energy pointing, relevance, against boxes and masks.
 
 A truth is a region (B, H, W) bool; :func:`box_regions` draws boxes as one. One value per map; NaN, to be left out and
 counted, where the region is empty, because there is nothing to point at.
@@ -17,7 +16,7 @@ TOLERANCE = 15.0
 
 
 def box_regions(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """The union of each image's boxes as a region.
+    """Unite each image's boxes to a region.
 
     Args:
         boxes: B tensors (K, 4) of x0, y0, x1, y1 in pixels, end-exclusive; K may be 0 and differ.
@@ -37,8 +36,9 @@ def box_regions(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
 
 
 def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: float = TOLERANCE) -> Tensor:
-    """Pointing game, TorchRay's variant: 1 if the region comes closer than ``tolerance`` pixels to the map's maximum,
-    else 0.
+    """Play the pointing game, TorchRay's variant; higher is better.
+
+    1 if the region comes closer than ``tolerance`` pixels to the map's maximum, else 0.
 
     The point is the first maximum in reading order; the distance is Euclidean and strictly smaller than the tolerance,
     as in TorchRay's code. Zero and constant maps point nowhere: 0 (TorchRay would take their top left pixel). TorchRay
@@ -72,7 +72,9 @@ def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: float = TOLERA
 
 
 def energy_pointing(saliency: Tensor, region: Tensor) -> Tensor:
-    """Energy-based pointing game of Wang et al. (Score-CAM, 2020): the share of the map's sum that lies in the region.
+    """Compute the share of the map's sum that lies in the region; higher is better.
+
+    The energy-based pointing game of Wang et al. (Score-CAM, 2020).
 
     Published for boxes; a mask is the stricter truth. Higher is better. An all-zero map counts 0.
 
@@ -90,8 +92,9 @@ def energy_pointing(saliency: Tensor, region: Tensor) -> Tensor:
 
 
 def top_share_on_object(saliency: Tensor, region: Tensor, *, share: float = 0.1) -> Tensor:
-    """Relevance of a prototype as in CaBRNet: of the most salient ``share`` of all pixels, how many lie on the object?
-    Higher is better.
+    """Compute how many of the most salient ``share`` of all pixels lie on the object; higher is better.
+
+    The relevance of a prototype as in CaBRNet.
 
     CaBRNet sorts the pixels, which leaves it to the sort which of equal ones are taken. Here equal ones count with the
     share of them that lies on the object, what a random choice among them gives on average: maps with few values are
@@ -116,7 +119,9 @@ def top_share_on_object(saliency: Tensor, region: Tensor, *, share: float = 0.1)
 
 
 def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = False) -> Tensor:
-    """Outside-inside relevance ratio: mean saliency outside the object over mean saliency inside; lower is better.
+    """Compute mean saliency outside the object over mean saliency inside; lower is better.
+
+    The outside-inside relevance ratio.
 
     Source: Lapuschkin et al. (CVPR 2016), over all pixels. quanproto's code takes each mean over pixels that are not
     zero (``nonzero``): a map that is nothing but one pixel outside and one inside then counts 1, however much of it is
@@ -132,7 +137,7 @@ def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = Fa
 
 
 def outside_share(saliency: Tensor, region: Tensor) -> Tensor:
-    """r / (1 + r) of the :func:`outside_inside_ratio` r: bounded, so that it can be averaged; lower is better.
+    """Bound the :func:`outside_inside_ratio` r as r / (1 + r), so that it can be averaged; lower is better.
 
     0: nothing outside; 0.5: as dense outside as inside, as in a map that knows nothing; 1: nothing inside, also for a
     zero map.
@@ -147,8 +152,9 @@ def _mean_over(saliency: Tensor, region: Tensor, nonzero: bool) -> Tensor:
 
 
 def mean_per_class(values: Tensor, classes: Tensor) -> Tensor:
-    """Mean of the classes' means, as TorchRay reports the pointing game; NaN values and classes without a value do not
-    count.
+    """Average the classes' means, as TorchRay reports the pointing game.
+
+    NaN values and classes without a value do not count.
 
     Args:
         values: (B,) float, NaN where undefined.

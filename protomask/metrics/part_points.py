@@ -1,5 +1,4 @@
-"""Does a prototype mean one part? Consistency and stability (Huang et al., ICCV 2023) and purity (PIP-Net), from part
-points.
+"""Whether a prototype means one part: consistency, stability (Huang et al., ICCV 2023) and purity (PIP-Net).
 
 A prototype is *at* a part in an image when the part's point lies in a window around the first maximum of its map. The
 three metrics are one number per prototype, over images of its class; N pairs of an image and a prototype are given
@@ -31,7 +30,7 @@ NOISE, CLIP = 0.2, 0.25
 
 
 def at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half: float | None = None) -> Tensor:
-    """Which visible parts lie within ``half`` pixels of the map's first maximum, both ways, ends included.
+    """Find the visible parts within ``half`` pixels of the map's first maximum, both ways, ends included.
 
     Known, from Huang et al.'s code: points are cut off to whole pixels, the window is clipped at the border (it does
     not move).
@@ -55,7 +54,7 @@ def at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half: float
 
 
 def in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: float | None = None) -> Tensor:
-    """Which visible parts lie in the square patch around the map's first maximum; ends included, (N, K) bool.
+    """Find the visible parts in the square patch around the map's first maximum; ends included, (N, K) bool.
 
     PIP-Net takes the patch that its latent location stands for, always whole; so a patch at the border is moved inside.
 
@@ -73,8 +72,9 @@ def in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: float |
 
 
 def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: float = PRESENT, least: int = 1) -> Tensor:
-    """100 for each prototype that is at some part in at least 80 % of the images that show that part, else 0; higher is
-    better.
+    """Tell whether each prototype is at some part in enough of the images that show it; higher is better.
+
+    100 where it is in at least 80 % of them, else 0.
 
     Source: Huang et al. (ICCV 2023), equation and code; the score is the mean over prototypes.
 
@@ -95,7 +95,7 @@ def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: flo
 
 
 def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool = False) -> Tensor:
-    """Percentage of a prototype's images in which noise leaves the parts that it is at unchanged; higher is better.
+    """Compute the percentage of a prototype's images in which noise leaves its parts unchanged; higher is better.
 
     Source: Huang et al. (ICCV 2023), equation and code. A prototype that is never at any part is perfectly stable
     there; ``strict`` counts only images in which it is at a part, before and after.
@@ -121,7 +121,9 @@ def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool
 def purity(
     inside: Tensor, visible: Tensor, prototypes: Tensor, similarity: Tensor, *, top: int = TOP, least: int = 1
 ) -> Tensor:
-    """Of a prototype's ten most similar images, the share of those that show its purest part in which the patch holds
+    """Compute how often the patch of a prototype holds its purest part; higher is better.
+
+    Of a prototype's ten most similar images, the share of those that show its purest part in which the patch holds
     that part.
 
     Source: Nauta et al. (PIP-Net, CVPR 2023), code; higher is better; reported as mean and standard deviation over
@@ -150,8 +152,7 @@ def purity(
 
 
 def merge_sides(present: Tensor, names: Sequence[str]) -> Tensor:
-    """Left and right parts (``left eye``, ``right eye``) as one: (N, K) bool -> (N, K') bool, present where either
-    is."""
+    """Merge left and right parts (``left eye``, ``right eye``): (N, K) bool to (N, K'), present where either is."""
     merged: dict[str, list[int]] = {}
     for column, name in enumerate(names):
         merged.setdefault(" ".join(word for word in name.split() if word not in ("left", "right")), []).append(column)
@@ -159,8 +160,10 @@ def merge_sides(present: Tensor, names: Sequence[str]) -> Tensor:
 
 
 def noisy(images: Tensor, seeds: Sequence[int], *, deviation: float = NOISE, clip: float = CLIP) -> Tensor:
-    """Normalised ``images`` (N, 3, H, W) plus normal noise, clipped to +-0.25 (Huang et al.'s code); one seed per
-    image."""
+    """Add normal noise to normalised ``images`` (N, 3, H, W), clipped to +-0.25; one seed per image.
+
+    As Huang et al.'s code.
+    """
     noise = [
         torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)
     ]
@@ -168,13 +171,13 @@ def noisy(images: Tensor, seeds: Sequence[int], *, deviation: float = NOISE, cli
 
 
 def _maximum(saliency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Column and row (N,) of each map's first maximum, and whether it has one (is not constant)."""
+    """Find column and row (N,) of each map's first maximum, and whether it has one (is not constant)."""
     flat = saliency.flatten(1)
     place, width = flat.argmax(1), saliency.shape[2]
     return place % width, place // width, flat.amax(1) > flat.amin(1)
 
 
 def _per_prototype(values: Tensor, prototypes: Tensor) -> Tensor:
-    """Sums (P, K) of the rows (N, K) of each prototype."""
+    """Sum the rows (N, K) of each prototype: (P, K)."""
     present, home = prototypes.unique(return_inverse=True)
     return torch.zeros(len(present), values.shape[1], device=values.device).index_add_(0, home, values.float())

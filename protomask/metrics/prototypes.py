@@ -27,7 +27,7 @@ def fidelity(
     fill: float = 0.0,
     batch_size: int = 16,
 ) -> Curve:
-    """Similarity left at the original maximum when the most salient pixels are removed; lower is better.
+    """Compute the similarity left at the original maximum when the most salient pixels go; lower is better.
 
     Source: Xu-Darme et al., "Sanity checks for patch visualisation in prototype-based image classification" (CVPR
     workshops 2023). Known: the similarity is read where it was greatest in the whole image, even if it is greater
@@ -64,7 +64,9 @@ def fidelity(
 def relevance_ordering(
     score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, steps: int = 28, batch_size: int = 16
 ) -> Curve:
-    """Relevance ordering test (Carmichael et al., PixPNet, WACV 2024): higher is better.
+    """Insert pixels by relevance, and measure the similarity (Carmichael et al., WACV 2024); higher is better.
+
+    PixPNet's relevance ordering test.
 
     Known, from the authors' code: pixels come back into an empty image (zero, the mean colour), the most salient first,
     until half of them are there; the similarity is averaged. They add one pixel at a time; here 1/28 of the image, as

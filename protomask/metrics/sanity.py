@@ -12,7 +12,7 @@ from protomask.metrics.faithfulness import minmax
 
 
 def randomised(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.Module:
-    """A copy of a network whose parameters are shuffled, from the output down.
+    """Copy a network and shuffle its parameters, from the output down.
 
     Each parameter tensor keeps its values, in random order, as in Adebayo et al. the layers are drawn again from their
     initial distribution: what was learned is lost, the scale stays. Buffers (BatchNorm statistics, the prototypes'
@@ -40,7 +40,7 @@ def randomised(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.M
 
 
 def map_correlation(saliency: Tensor, other: Tensor) -> Tensor:
-    """Spearman's rank correlation of two maps' pixels, ties averaged: (B,) in [-1, 1].
+    """Compute Spearman's rank correlation of two maps' pixels, ties averaged: (B,) in [-1, 1].
 
     Between a network's map and its randomised copy's, lower is better: a map that stays the same shows the image, not
     the network.
@@ -60,7 +60,7 @@ def map_correlation(saliency: Tensor, other: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Ranks of each row (B, N), float64, equal values sharing the mean of theirs."""
+    """Rank each row (B, N), float64, equal values sharing the mean of their ranks."""
     ordered = values.sort(1).values
     first, last = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
     return (first + last + 1).double() / 2

@@ -19,7 +19,7 @@ THRESHOLDS = 100
 
 
 def iou(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tensor:
-    """Intersection over union (Jaccard) of ``map > threshold`` and the region; higher is better.
+    """Compute the intersection over union (Jaccard) of ``map > threshold`` and the region; higher is better.
 
     >>> iou(torch.tensor([[[0.0, 1.0], [0.2, 0.8]]]), torch.tensor([[[True, True], [False, False]]]))
     tensor([0.3333])
@@ -36,22 +36,25 @@ def iou(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tensor
 
 
 def dice(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tensor:
-    """Dice coefficient (F1) of ``map > threshold`` and the region, 2 IoU / (1 + IoU). Arguments as in :func:`iou`."""
+    """Compute the Dice coefficient (F1) of ``map > threshold`` and the region; higher is better.
+
+    2 IoU / (1 + IoU); arguments as in :func:`iou`.
+    """
     return _dice(*_counts((minmax(saliency) > threshold)[:, None], region))[:, 0]
 
 
 def iou_curves(saliency: Tensor, region: Tensor, *, thresholds: int = THRESHOLDS) -> Tensor:
-    """:func:`iou` at the thresholds 0, 1/T, ..., (T - 1)/T: (B, T), NaN where the region is empty."""
+    """Compute :func:`iou` at the thresholds 0, 1/T, ..., (T - 1)/T: (B, T), NaN where the region is empty."""
     return _iou(*_cumulative_counts(saliency, region, thresholds))
 
 
 def dice_curves(saliency: Tensor, region: Tensor, *, thresholds: int = THRESHOLDS) -> Tensor:
-    """:func:`dice` at the thresholds 0, 1/T, ..., (T - 1)/T: (B, T)."""
+    """Compute :func:`dice` at the thresholds 0, 1/T, ..., (T - 1)/T: (B, T)."""
     return _dice(*_cumulative_counts(saliency, region, thresholds))
 
 
 def at_best_threshold(curves: Tensor) -> Tensor:
-    """Every pair's value at the one threshold whose mean over all pairs is greatest (the least of equals).
+    """Take every pair's value at the one threshold whose mean over all pairs is greatest (the least of equals).
 
     One threshold for the whole data set is the published meaning of "best" (Choe et al., CVPR 2020). A threshold of its
     own for every map, ``curves.amax(1)``, looks at the truth of each image and flatters maps that need it.
@@ -67,13 +70,16 @@ def at_best_threshold(curves: Tensor) -> Tensor:
 
 
 def _counts(predicted: Tensor, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels of the intersection, the prediction (both (B, T)) and the region (B, 1); ``predicted`` is (B, T, H, W)."""
+    """Count the pixels of the intersection, the prediction (both (B, T)) and the region (B, 1).
+
+    ``predicted`` is (B, T, H, W).
+    """
     both = (predicted & region[:, None]).flatten(2).sum(2)
     return both, predicted.flatten(2).sum(2), region.flatten(1).sum(1)[:, None]
 
 
 def _cumulative_counts(saliency: Tensor, region: Tensor, thresholds: int) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`_counts` at all thresholds at once, by counting how many of them each pixel exceeds."""
+    """Compute :func:`_counts` at all thresholds at once, by counting how many of them each pixel exceeds."""
     values = minmax(saliency.float()).flatten(1)
     levels = torch.arange(thresholds, device=values.device, dtype=values.dtype) / thresholds
     exceeded = torch.searchsorted(levels, values.contiguous())
