@@ -9,7 +9,7 @@ from torch import nn
 
 
 def held_modules(explained: object) -> list[nn.Module]:
-    """Every root module that ``explained`` is or holds, directly or through another explainable that it wraps."""
+    """Find every root module that ``explained`` is or holds, directly or through another that it wraps."""
     found, seen, left = [], set(), [explained]
     while left:
         value = left.pop()
@@ -26,7 +26,7 @@ def held_modules(explained: object) -> list[nn.Module]:
 
 @contextmanager
 def frozen(explained: object) -> Iterator[None]:
-    """Evaluation mode and parameters without gradient for every module that ``explained`` is or holds in an attribute.
+    """Put every module that ``explained`` is or holds in evaluation mode, its parameters without gradient.
 
     On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as
     before.

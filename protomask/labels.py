@@ -1,5 +1,4 @@
-"""What a label is: one class per image, or any number of findings per image. What differs between the two is asked for
-here.
+"""Labels: one class per image, or any number of findings per image, and what differs between the two.
 
 - one class: labels (B,) long; probabilities by softmax, the greatest wins;
 - findings (multi-label): labels (B, C), 1 where an image has the finding and 0 elsewhere; a sigmoid per finding,
@@ -14,12 +13,12 @@ from torch.nn import functional as F
 
 
 def is_multi_label(labels: Tensor) -> bool:
-    """Whether ``labels`` are findings (B, C) and not classes (B,)."""
+    """Tell whether ``labels`` are findings (B, C) and not classes (B,)."""
     return labels.ndim == 2
 
 
 def positives(labels: Tensor, count: int) -> Tensor:
-    """Which of ``count`` classes or findings each image has, (B, count) bool.
+    """Tell which of ``count`` classes or findings each image has, (B, count) bool.
 
     >>> positives(torch.tensor([2, 0]), 3).int().tolist()
     [[0, 0, 1], [1, 0, 0]]
@@ -28,7 +27,7 @@ def positives(labels: Tensor, count: int) -> Tensor:
 
 
 def has_class(labels: Tensor, classes: Tensor) -> Tensor:
-    """Whether image b has class ``classes[p]``, (B, P) bool; for prototypes, which of them are the image's own.
+    """Tell whether image b has class ``classes[p]``, (B, P) bool; for prototypes, which are the image's own.
 
     >>> has_class(torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([0, 0, 1, 2])).int().tolist()
     [[1, 1, 0, 1]]
@@ -37,7 +36,7 @@ def has_class(labels: Tensor, classes: Tensor) -> Tensor:
 
 
 def balancing_weights(labels: Tensor) -> Tensor:
-    """How often each image (N,) must be drawn so that every class is drawn equally often; in (0, 1].
+    """Compute how often each image (N,) must be drawn so that classes are drawn equally often; in (0, 1].
 
     With several findings per image having none counts as a class, and an image is drawn for the rarest one that it has
     (so frequent findings that come with rare ones are drawn somewhat more often).
@@ -50,12 +49,12 @@ def balancing_weights(labels: Tensor) -> Tensor:
 
 
 def probabilities(logits: Tensor, multi_label: bool) -> Tensor:
-    """(B, C): softmax over classes, or a sigmoid per finding."""
+    """Turn logits into probabilities (B, C): softmax over classes, or a sigmoid per finding."""
     return logits.sigmoid() if multi_label else logits.softmax(1)
 
 
 def right_answers(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B,) in [0, 1]: whether the class is right, or the share of the findings whose presence is."""
+    """Score answers, (B,) in [0, 1]: whether the class is right, or the share of the findings whose presence is."""
     if is_multi_label(labels):
         return ((logits > 0) == (labels > 0.5)).double().mean(1)
     return (logits.argmax(1) == labels).double()

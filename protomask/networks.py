@@ -35,12 +35,12 @@ _OWN = {"protopnet": "protopnet.recipe", "xprotonet": "xprotonet.recipe"}
 
 
 def network_names() -> list[str]:
-    """The names that :func:`get_network` knows, sorted."""
+    """List the names that :func:`get_network` knows, sorted."""
     return sorted({point.name for point in entry_points(group=GROUP)} | _OWN.keys())
 
 
 def get_network(name: str) -> ModuleType:
-    """The module of a kind of network.
+    """Import the module of a kind of network.
 
     Raises:
         InputError: no installed package offers it.
@@ -54,13 +54,13 @@ def get_network(name: str) -> ModuleType:
 
 
 def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:
-    """Writes ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums."""
+    """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums."""
     save_tensors(folder / "model.safetensors", network.state_dict())
     write_json(folder / "model.json", {"network": kind, "settings": network.settings()})
 
 
 def load_network(folder: Path) -> PrototypeNetwork:
-    """The network that :func:`save_network` wrote, in evaluation mode, on the CPU.
+    """Read the network that :func:`save_network` wrote, in evaluation mode, on the CPU.
 
     Raises:
         InputError: a file is missing, damaged, changed since it was written, or does not fit the other.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32 inside."""
+    """Switch autocast and TF32 off inside."""
     before = torch.get_float32_matmul_precision()
     if before != "highest":
         torch.set_float32_matmul_precision("highest")
@@ -24,5 +24,5 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def as_float(values: Tensor) -> Tensor:
-    """float64 stays, everything else becomes float32."""
+    """Cast to float32; float64 stays."""
     return values if values.dtype == torch.float64 else values.float()

@@ -17,7 +17,7 @@ from protomask.training.stages import TrainingSet
 
 
 class _Nearest(NamedTuple):
-    """The nearest patch found so far for each of P prototypes; distance infinite where none was seen."""
+    """Hold the nearest patch found so far for each of P prototypes; distance infinite where none was seen."""
 
     distances: Tensor
     """(P,)"""
@@ -31,7 +31,7 @@ class _Nearest(NamedTuple):
     def improve(
         self, index: Tensor, distances: Tensor, positions: Tensor, locations: Tensor, patches: Tensor
     ) -> _Nearest:
-        """The same with what was found for the prototypes ``index`` (N,); changes its tensors in place."""
+        """Take in what was found for the prototypes ``index`` (N,); changes its tensors in place."""
         kept = (
             self.patches if self.patches is not None else patches.new_zeros((len(self.distances), *patches.shape[1:]))
         )
@@ -44,7 +44,7 @@ class _Nearest(NamedTuple):
 
 @torch.no_grad()
 def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
-    """Moves every prototype onto the nearest patch of its own class's training images (Chen et al. 2019, known).
+    """Move every prototype onto the nearest patch of its own class's training images (Chen et al. 2019, known).
 
     With several findings per image: of the training images that have the prototype's finding.
 
@@ -77,7 +77,7 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
 
 
 def _search(network: PrototypeNetwork, setup: TrainingSet) -> _Nearest:
-    """The nearest patches in this process's share of the images, on the CPU."""
+    """Find the nearest patches in this process's share of the images, on the CPU."""
     data, classes = setup.plain, network.prototype_classes.cpu()
     share = distributed.shard(len(data), setup.batch_size)
     nearest = _nothing(len(classes))
@@ -110,7 +110,7 @@ def _nothing(count: int) -> _Nearest:
 
 
 def _merge(shares: list[_Nearest], count: int) -> _Nearest:
-    """The nearest of all shares; the first of equals, as the shares are in the order of the images."""
+    """Merge the nearest of all shares; the first of equals, as the shares are in the order of the images."""
     merged = _nothing(count)
     for share in shares:
         index = (share.distances < merged.distances).nonzero().flatten()

@@ -12,7 +12,7 @@ from protomask.errors import InputError
 
 
 class Prediction(NamedTuple):
-    """What a prototype network's forward pass gives, for B images, C classes and P prototypes."""
+    """Hold what a prototype network's forward pass gives, for B images, C classes and P prototypes."""
 
     logits: Tensor
     """(B, C)"""
@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Per image and prototype the best patch that projection could choose."""
+    """Hold the best patch that projection could choose, per image and prototype."""
 
     distances: Tensor
     """(B, P) distance of the image's nearest patch"""
@@ -34,7 +34,7 @@ class Candidates(NamedTuple):
 
 
 def class_of_each(classes: int, per_class: int, given: Sequence[int] | None = None) -> Tensor:
-    """The class of each prototype, (P,) long: ``j // per_class``, or what was ``given``.
+    """Compute the class of each prototype, (P,) long: ``j // per_class``, or what was ``given``.
 
     Raises:
         InputError: a given class that is not one of 0 to ``classes - 1``, or none given.
@@ -48,7 +48,7 @@ def class_of_each(classes: int, per_class: int, given: Sequence[int] | None = No
 
 
 class PrototypeNetwork(nn.Module):
-    """A classifier by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
+    """Classify by similarity to learned prototypes: logits = similarities @ last_layer.weight.T.
 
     Subclasses set ``classes``, ``image_size``, ``mean``, ``std``, ``scale``, call :meth:`declare_prototypes` and
     :meth:`declare_last_layer`, and implement the methods below; training, projection, localizers, metrics and the
@@ -78,31 +78,31 @@ class PrototypeNetwork(nn.Module):
     value, and its box is drawn around the 95th percentile."""
 
     def declare_prototypes(self, classes: Tensor) -> None:
-        """Registers the buffers that say whose (``classes``, (P,) long) and whence each prototype is."""
+        """Register buffers for each prototype's class (``classes``, (P,) long) and its source patch."""
         self.register_buffer("prototype_classes", classes)
         self.register_buffer("source_positions", torch.full((len(classes),), -1))
         self.register_buffer("source_locations", torch.full((len(classes), 2), -1))
 
     def uneven_classes(self, per_class: int) -> dict:
-        """For :meth:`settings`: the class of each prototype, where it is not ``j // per_class`` any more."""
+        """Give the prototypes' classes for :meth:`settings` where they are not ``j // per_class`` any more."""
         usual = class_of_each(len(self.classes), per_class).tolist()
         owners = self.prototype_classes.tolist()
         return {} if owners == usual else {"prototype_classes": owners}
 
     def own_class(self) -> Tensor:
-        """(C, P) bool: which prototype belongs to which class."""
+        """Tell which prototype belongs to which class: (C, P) bool."""
         classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
         return self.prototype_classes[None, :] == classes[:, None]
 
     def declare_last_layer(self, multi_label: bool = False) -> None:
-        """The linear layer from similarities to classes, fresh; with a bias for findings."""
+        """Add a fresh linear layer from similarities to classes; with a bias for findings."""
         self.multi_label = multi_label
         self.last_layer = nn.Linear(self.prototype_count, len(self.classes), bias=multi_label)
         self.reset_last_layer()
 
     @torch.no_grad()
     def reset_last_layer(self) -> None:
-        """One class per image: ``scale`` to the own class, -0.5 ``scale`` to the others (known, for a scale of 1).
+        """Reset the last layer: ``scale`` to a prototype's own class, -0.5 ``scale`` to the others (known, for scale 1).
 
         Findings (ours): ``scale`` to the own finding and nothing to the others, since one does not speak against
         another; the bias puts the probability of 0.5 where its prototypes' mean similarity is 0.5.
@@ -116,7 +116,7 @@ class PrototypeNetwork(nn.Module):
 
     @torch.no_grad()
     def keep(self, index: Tensor | Sequence[int]) -> None:
-        """Removes, in place, every prototype that is not in ``index``; those kept are numbered anew in ascending order.
+        """Remove, in place, every prototype that is not in ``index``; the others are numbered anew in ascending order.
 
         Similarities and last-layer weights of the kept ones do not change; logits lose the points of the others. A
         network with further tensors of one row per prototype overrides this, cuts them, too, and says in
@@ -138,7 +138,7 @@ class PrototypeNetwork(nn.Module):
         self.last_layer.in_features = len(chosen)
 
     def checked_selection(self, index: Tensor | Sequence[int]) -> Tensor:
-        """``index`` sorted, each number once, on the network's device; the errors of :meth:`keep`."""
+        """Sort ``index``, each number once, on the network's device; the errors of :meth:`keep`."""
         chosen = torch.as_tensor(index, dtype=torch.long, device=self.prototype_classes.device).reshape(-1).unique()
         unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
         if unknown:
@@ -157,21 +157,19 @@ class PrototypeNetwork(nn.Module):
         raise NotImplementedError
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
-        """Similarity of prototype ``index[b]`` in image b: the consistency that learned masks keep. Shape (B,)."""
+        """Compute the similarity (B,) of prototype ``index[b]`` in image b, which learned masks keep."""
         raise NotImplementedError
 
     def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
-        """What is upsampled everywhere: (B, P, h, w), or (B, h, w) of one prototype per image when ``index`` (B,) is
-        given."""
+        """Compute the maps that pictures enlarge: (B, P, h, w), or (B, h, w) where ``index`` (B,) is given."""
         raise NotImplementedError
 
     def candidates(self, images: Tensor) -> Candidates:
-        """The patches from which :func:`protomask.projection.project` chooses."""
+        """Find the patches from which :func:`protomask.projection.project` chooses."""
         raise NotImplementedError
 
     def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
-        """The candidates of N pairs of an image of the batch and a prototype (both (N,) long), as prototypes (N, D, k,
-        k)."""
+        """Cut the candidates of N pairs of an image and a prototype (both (N,) long): (N, D, k, k)."""
         raise NotImplementedError
 
     def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
@@ -179,10 +177,9 @@ class PrototypeNetwork(nn.Module):
         raise NotImplementedError
 
     def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Pixels (x0, y0, x1, y1), end-exclusive, that a patch of the feature map covers nominally (its cells, not the
-        receptive field)."""
+        """Draw the box x0, y0, x1, y1 (pixels, end-exclusive) of a patch's cells, not of its receptive field."""
         raise NotImplementedError
 
     def settings(self) -> dict:
-        """JSON-able arguments that rebuild this network without its weights."""
+        """Give the JSON-able arguments that rebuild this network without its weights."""
         raise NotImplementedError

@@ -12,14 +12,17 @@ LAYERS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 
 
 def usual_add_on(similarity: str, channels: int) -> tuple[str, ...]:
-    """One linear convolution for the cosine; conv, ReLU, conv, sigmoid for ``l2-log`` (official "regular", known)."""
+    """Name the usual layers: one linear convolution for the cosine; conv, ReLU, conv, sigmoid for ``l2-log``.
+
+    The latter are the official "regular" (known).
+    """
     return (
         (f"conv {channels}",) if similarity == "cosine" else (f"conv {channels}", "relu", f"conv {channels}", "sigmoid")
     )
 
 
 def bottleneck_add_on(features: int, channels: int) -> tuple[str, ...]:
-    """The official "bottleneck" (known): pairs of convolutions that halve the depth until it is ``channels``."""
+    """Name the official "bottleneck" (known): pairs of convolutions that halve the depth until it is ``channels``."""
     words: list[str] = []
     depth = features
     while depth > channels or not words:
@@ -30,7 +33,7 @@ def bottleneck_add_on(features: int, channels: int) -> tuple[str, ...]:
 
 
 def build_add_on(words: Sequence[str], features: int, channels: int) -> nn.Sequential:
-    """The layers that ``words`` name.
+    """Build the layers that ``words`` name.
 
     Args:
         words: ``"conv N"`` (a 1x1 convolution to N channels), ``"conv N unbiased"``, ``"relu"``, ``"sigmoid"``; may be

@@ -16,7 +16,7 @@ _SIMILARITIES = ("LegacyProtoPNetSimilarity", "ProtoPNetSimilarity")
 
 @dataclass(frozen=True)
 class Architecture:
-    """Nothing but None where there is no such file."""
+    """Hold what CaBRNet's ``model_arch.yml`` says; nothing but None where there is no such file."""
 
     name: str | None = None
     """torchvision's name of the backbone"""
@@ -28,7 +28,7 @@ class Architecture:
     """and their classes in torch.nn"""
 
     def features(self, state: Iterable[str]) -> str | None:
-        """The feature map as :func:`protomask.backbones.build_backbone` names it; None for the last.
+        """Name the feature map as :func:`protomask.backbones.build_backbone` does; None for the last.
 
         Raises:
             InputError: one that a backbone here does not give.
@@ -52,7 +52,7 @@ class Architecture:
 
 
 def read_architecture(state: Path, config: Path | None = None) -> Architecture:
-    """Reads ``config``, or the ``model_arch.yml`` beside the file ``state``; empty where there is none.
+    """Read ``config``, or the ``model_arch.yml`` beside the file ``state``; empty where there is none.
 
     Raises:
         InputError: unreadable, no ProtoPNet, or one with another similarity or changed strides.

@@ -31,7 +31,7 @@ CABRNET = ("extractor.convnet.", "extractor.add_on.", "classifier.prototypes", "
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The parts of a trained ProtoPNet, under common names."""
+    """Hold the parts of a trained ProtoPNet, under common names."""
 
     path: Path
     backbone: dict[str, Tensor]
@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
-    """Reads an official file, a CaBRNet ``model_state.pth``, or either as ``.safetensors``.
+    """Read an official file, a CaBRNet ``model_state.pth``, or either as ``.safetensors``.
 
     Args:
         path: the file.
@@ -103,7 +103,7 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
 
 
 def _tensors(path: Path) -> tuple[dict[str, Tensor], Inert | None, TorchFile | None]:
-    """Tensors by their names in the state dict, and the root module where the file is a whole model."""
+    """Read tensors by their names in the state dict, and the root module where the file is a whole model."""
     if path.suffix == ".safetensors":
         return read_tensors(path), None, None
     file = TorchFile(path)
@@ -148,7 +148,7 @@ def _mapping(value: Any) -> dict:
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors under a prefix, without it, in float32."""
+    """Take the tensors under a prefix, without it, in float32."""
     return {
         name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()

@@ -14,7 +14,9 @@ from protopnet.model import ProtoPNet
 
 @dataclass(frozen=True)
 class ProtoPNetLoss:
-    """classification + cluster * Clst - separation * Sep + l1 * |wrong-class weights| + coverage * Cov.
+    """Compute ProtoPNet's loss.
+
+    classification + cluster * Clst - separation * Sep + l1 * |wrong-class weights| + coverage * Cov.
 
     Classification is cross-entropy for one class per image (known) and, for findings, the balanced focal loss that
     XProtoNet has (ours). The defaults are the official coefficients (known). ``coverage`` and ``label_smoothing`` are
@@ -30,7 +32,7 @@ class ProtoPNetLoss:
     part: str = "all"
 
     def __call__(self, network: ProtoPNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
+        """Compute terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
         prediction = network(images)
         terms = classification_terms(prediction.logits, labels, self.label_smoothing)
         (loss,) = terms.values()

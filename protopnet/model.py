@@ -18,7 +18,7 @@ SIMILARITIES = ("cosine", "l2-log")
 
 
 class ProtoPNet(PrototypeNetwork):
-    """Chen et al., "This Looks Like That", NeurIPS 2019.
+    """Classify by similarity to prototypical patches (Chen et al., "This Looks Like That", NeurIPS 2019).
 
     features -> add-on layers (1x1 convolutions) -> distance of every patch to every prototype -> similarity of the
     nearest patch -> linear layer without bias, 1 to the prototype's own class and -0.5 to the others.
@@ -127,12 +127,12 @@ class ProtoPNet(PrototypeNetwork):
 
     @classmethod
     def from_settings(cls, settings: dict) -> ProtoPNet:
-        """Rebuilds a network from :meth:`settings`, with random weights."""
+        """Rebuild a network from :meth:`settings`, with random weights."""
         settings = dict(settings)
         return cls(build_backbone(**settings.pop("backbone")), settings.pop("classes"), **settings)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, D, h, w) after the add-on layers."""
+        """Compute the feature map after the add-on layers: (B, 3, H, W) -> (B, D, h, w)."""
         return self.add_on(self.backbone(images))
 
     def _distance_maps(self, features: Tensor, index: Tensor | None = None) -> Tensor:
@@ -142,7 +142,7 @@ class ProtoPNet(PrototypeNetwork):
         return 1 - cosines(features, prototypes, each=index is not None)
 
     def similarity(self, distances: Tensor) -> Tensor:
-        """Similarity of a distance, elementwise."""
+        """Turn distances into similarities, elementwise."""
         return log_similarity(distances) if self.similarity_kind == "l2-log" else F.relu(1 - distances)
 
     def forward(self, images: Tensor) -> Prediction:

@@ -17,7 +17,7 @@ EPSILON = 1e-4
 
 
 def _dot(features: Tensor, prototypes: Tensor, each: bool) -> Tensor:
-    """Dot products of every patch with every prototype: (B, D, H, W) x (P, D, k, l) -> (B, P, H-k+1, W-l+1).
+    """Compute dot products of patches and prototypes: (B, D, H, W) x (P, D, k, l) -> (B, P, H-k+1, W-l+1).
 
     With ``each``, prototypes (B, D, k, l) are one per image, and the result is (B, 1, ...). A sum of k*l matrix
     products: no unfolded copy of the features, and matrix products obey the float32 precision setting.
@@ -35,7 +35,7 @@ def _dot(features: Tensor, prototypes: Tensor, each: bool) -> Tensor:
 
 
 def _window_energy(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sum of squares over every patch: (B, 1, H-k+1, W-l+1)."""
+    """Sum the squares over every patch: (B, 1, H-k+1, W-l+1)."""
     energy = features.square().sum(1, keepdim=True)
     if size == (1, 1):
         return energy
@@ -43,7 +43,7 @@ def _window_energy(features: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def squared_distances(features: Tensor, prototypes: Tensor, each: bool = False) -> Tensor:
-    """Squared L2 distances, relu(sum z^2 - 2 z.p + sum p^2), as official ProtoPNet (known).
+    """Compute squared L2 distances, relu(sum z^2 - 2 z.p + sum p^2), as official ProtoPNet (known).
 
     Args:
         features: (B, D, H, W).
@@ -61,7 +61,7 @@ def squared_distances(features: Tensor, prototypes: Tensor, each: bool = False) 
 
 
 def cosines(features: Tensor, prototypes: Tensor, each: bool = False) -> Tensor:
-    """Cosine of every patch with every prototype, in [-1, 1]; shapes as :func:`squared_distances`."""
+    """Compute the cosine of every patch with every prototype, in [-1, 1]; shapes as :func:`squared_distances`."""
     with full_precision(features.device):
         features, prototypes = as_float(features), as_float(prototypes)
         energy = _window_energy(features, tuple(prototypes.shape[2:])).clamp_min(1e-12)
@@ -70,5 +70,5 @@ def cosines(features: Tensor, prototypes: Tensor, each: bool = False) -> Tensor:
 
 
 def log_similarity(distances: Tensor) -> Tensor:
-    """log((d + 1) / (d + 1e-4)): 9.21 at distance 0, towards 0 far away (known)."""
+    """Compute log((d + 1) / (d + 1e-4)): 9.21 at distance 0, towards 0 far away (known)."""
     return torch.log((distances + 1) / (distances + EPSILON))

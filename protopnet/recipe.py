@@ -15,7 +15,7 @@ from protopnet.start import start_from_data
 
 
 def defaults(options: Options) -> dict:
-    """Values for the options that are still None."""
+    """Give values for the options that are still None."""
     if options.recipe == "official":
         # The official settings say 1000 epochs, but the rates have fallen to nothing long before 31.
         return {"prototypes_per_class": 10, "batch_size": 80, "epochs": 31}
@@ -23,7 +23,7 @@ def defaults(options: Options) -> dict:
 
 
 def build(options: Options, classes: tuple[str, ...], multi_label: bool = False) -> ProtoPNet:
-    """A new network; its backbone has the weights that the options name."""
+    """Build a new network; its backbone has the weights that the options name."""
     return ProtoPNet(
         backbone_from(options),
         classes,
@@ -41,12 +41,12 @@ import_official = import_network
 
 
 def stages(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
-    """The stages of ``options.recipe``."""
+    """Make the stages of ``options.recipe``."""
     return (official if options.recipe == "official" else default)(network, options)
 
 
 def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
-    """Ours: joint, projection, settle, projection, last layer in closed loop.
+    """Make our stages: joint, projection, settle, projection, last layer in closed loop.
 
     Against the official schedule: AdamW with warm-up and a cosine instead of steps; label smoothing; with a pretrained
     backbone, an add-on that starts as principal components and prototypes that start as patches of their class; a
@@ -80,8 +80,10 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
 
 
 def official(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
-    """As cfchen-duke/ProtoPNet (known): 5 warm epochs; joint with the rates falling tenfold every 5 epochs; from epoch
-    10 on, every 10 epochs, a projection and 20 passes over the last layer.
+    """Make the stages of cfchen-duke/ProtoPNet (known).
+
+    5 warm epochs; joint with the rates falling tenfold every 5 epochs; from epoch 10 on, every 10 epochs, a
+    projection and 20 passes over the last layer.
 
     ``options.epochs`` counts warm and joint epochs, as in the official code.
     """

@@ -1,5 +1,4 @@
-"""With a pretrained backbone: an add-on that keeps what features say, and prototypes that are patches, instead of
-noise."""
+"""A start from data, with a pretrained backbone: principal components as add-on, patches as prototypes."""
 
 from __future__ import annotations
 
@@ -16,15 +15,17 @@ from protopnet.model import ProtoPNet
 
 @torch.no_grad()
 def start_from_data(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]:
-    """The add-on as principal components (cosine only), then the prototypes as patches. Ours; the paper starts from
-    noise."""
+    """Set the add-on to principal components (cosine only), then the prototypes to patches.
+
+    Ours; the paper starts from noise.
+    """
     row = principal_add_on(network, setup) if network.similarity_kind == "cosine" else {}
     return {**row, **start_from_patches(network, setup)}
 
 
 @torch.no_grad()
 def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]:
-    """Sets the linear add-on to the D first principal components of the backbone's features, mean taken out.
+    """Set the linear add-on to the D first principal components of the backbone's features, mean taken out.
 
     Cosines between centred features tell patches apart from the first step on; a random projection of features that are
     all positive makes every patch alike. One pass over ``setup.plain``, which several processes share;
@@ -60,7 +61,7 @@ def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]
 
 @torch.no_grad()
 def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
-    """Sets each prototype to a patch of a random training image of its class (ours; the paper starts from noise).
+    """Set each prototype to a patch of a random training image of its class (ours; the paper starts from noise).
 
     The patch is drawn from the quarter of positions where the backbone's features are strongest: elsewhere is
     background, whose patches look alike in all images, and prototypes that start there match everything. One forward

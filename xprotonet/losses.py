@@ -16,8 +16,10 @@ from xprotonet.occurrence import random_affines, size_cost, transform, transform
 
 @dataclass(frozen=True)
 class XProtoNetLoss:
-    """classification + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights| +
-    coverage * Cov.
+    """Compute XProtoNet's loss.
+
+    classification + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights|
+    + coverage * Cov.
 
     Classification is a balanced focal loss for findings (:func:`~protomask.training.classification.balanced_focal`) and
     cross-entropy for one class per image. Clst and Sep are the least distance, 1 - the greatest cosine, to the
@@ -47,7 +49,7 @@ class XProtoNetLoss:
     part: str = "all"
 
     def __call__(self, network: XProtoNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
+        """Compute terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
         maps = network.maps(images)
         prediction = network.predict(maps)
         terms = classification_terms(prediction.logits, labels, self.label_smoothing)

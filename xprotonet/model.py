@@ -20,7 +20,7 @@ READOUTS = ("relu", "shifted")
 
 
 class Maps(NamedTuple):
-    """What XProtoNet computes at each position of the feature map."""
+    """Hold what XProtoNet computes at each position of the feature map."""
 
     features: Tensor
     """(B, D, h, w)"""
@@ -29,7 +29,7 @@ class Maps(NamedTuple):
 
 
 class XProtoNet(PrototypeNetwork):
-    """Kim, Kim, Seo, Yoon, "XProtoNet", CVPR 2021.
+    """Classify by features pooled under learned occurrence maps (Kim, Kim, Seo, Yoon, CVPR 2021).
 
     On the backbone's map, a feature module gives F (B, D, h, w) and an occurrence module M (B, P, h, w) >= 0, both of
     1x1 convolutions; f_p = sum of M_p * F over all positions; similarity from cos(f_p, prototype_p); a linear layer
@@ -136,13 +136,15 @@ class XProtoNet(PrototypeNetwork):
 
     @classmethod
     def from_settings(cls, settings: dict) -> XProtoNet:
-        """Rebuilds a network from :meth:`settings`, with random weights."""
+        """Rebuild a network from :meth:`settings`, with random weights."""
         settings = dict(settings)
         return cls(build_backbone(**settings.pop("backbone")), settings.pop("classes"), **settings)
 
     def maps(self, images: Tensor, index: Tensor | None = None) -> Maps:
-        """Features and occurrence maps of images (B, 3, H, W); with ``index`` (B,) those of one prototype per image,
-        (B, 1, h, w)."""
+        """Compute features and occurrence maps of images (B, 3, H, W).
+
+        With ``index`` (B,) the maps of one prototype per image, (B, 1, h, w).
+        """
         grid = self.backbone(images)
         return Maps(self.add_on(grid), self._occurrences(grid, index))
 
@@ -158,11 +160,11 @@ class XProtoNet(PrototypeNetwork):
         return raw.abs() if self.activation == "abs" else raw.sigmoid()
 
     def similarity(self, distances: Tensor) -> Tensor:
-        """Similarity in [0, 1] of a distance 1 - cos, elementwise."""
+        """Compute the similarity in [0, 1] of a distance 1 - cos, elementwise."""
         return F.relu(1 - distances) if self.readout == "relu" else 1 - distances / 2
 
     def predict(self, maps: Maps) -> Prediction:
-        """The prediction from maps of all prototypes."""
+        """Predict from the maps of all prototypes."""
         distances = cosine_distances(pool(*maps), self.prototypes)
         similarities = self.similarity(distances)
         with torch.autocast(distances.device.type, enabled=False):
@@ -176,13 +178,15 @@ class XProtoNet(PrototypeNetwork):
         return self.similarity(cosine_distances(pooled, self.prototypes[index, None])).squeeze(1)
 
     def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
-        """The occurrence maps, as the paper shows them (known); they say where a prototype is looked for, not how
-        similar it is."""
+        """Give the occurrence maps, as the paper shows them (known).
+
+        They say where a prototype is looked for, not how similar it is.
+        """
         occurrences = as_float(self._occurrences(self.backbone(images), index))
         return occurrences if index is None else occurrences.squeeze(1)
 
     def candidates(self, images: Tensor) -> Candidates:
-        """The pooled features as unit vectors (B, P, D): their length depends on M's scale and no cosine sees it.
+        """Give the pooled features as unit vectors (B, P, D): their length depends on M's scale and no cosine sees it.
 
         A location is the first maximum of the prototype's occurrence map.
         """
@@ -197,7 +201,7 @@ class XProtoNet(PrototypeNetwork):
         )
 
     def cut(self, candidates: Candidates, images: Tensor, prototypes: Tensor) -> Tensor:
-        """The pooled features (N, D) that N prototypes become."""
+        """Take the pooled features (N, D) that N prototypes become."""
         return candidates.patches[images, prototypes]
 
     @torch.no_grad()
@@ -214,8 +218,10 @@ class XProtoNet(PrototypeNetwork):
         self.prototypes[index] = vectors.to(self.prototypes)
 
     def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Pixels of one cell: where the occurrence is greatest. The pooled feature itself may come from the whole
-        image."""
+        """Draw the box of one cell: where the occurrence is greatest.
+
+        The pooled feature itself may come from the whole image.
+        """
         row, column = location
         rows, columns = self.grid
         return (

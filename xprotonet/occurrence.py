@@ -1,4 +1,4 @@
-"""What occurrence maps ought to be: equivariant under affine maps of the image, and small."""
+"""The losses of occurrence maps: equivariant under affine maps of the image, and small."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protomask.precision import as_float
 def random_affines(
     count: int, rotation: float = 20.0, scales: tuple[float, float] = (0.6, 1.5), *, like: Tensor | None = None
 ) -> Tensor:
-    """Rotations about the centre by an angle in +-``rotation`` degrees with a zoom in ``scales``, both uniform (known).
+    """Draw rotations about the centre (+-``rotation`` degrees) with a zoom in ``scales``, both uniform (known).
 
     Drawn from torch's global generator on the CPU, one for each image (ours; ProtoASNet draws one for a batch).
 
@@ -34,15 +34,17 @@ def random_affines(
 
 
 def transform(maps: Tensor, affines: Tensor) -> Tensor:
-    """Bilinear resampling of (B, C, h, w) under ``affines`` (B, 2, 3); zero outside, which is the mean colour of a
-    normalised image."""
+    """Resample (B, C, h, w) bilinearly under ``affines`` (B, 2, 3).
+
+    Zero outside, which is the mean colour of a normalised image.
+    """
     maps = as_float(maps)
     grid = F.affine_grid(affines.to(maps), list(maps.shape), align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def transformation_cost(found: Tensor, expected: Tensor, relative: bool = False) -> Tensor:
-    """L1 distance of M(A(x)), ``found``, and A(M(x)), ``expected``, both (B, P, h, w) >= 0.
+    """Compute the L1 distance of M(A(x)), ``found``, and A(M(x)), ``expected``, both (B, P, h, w) >= 0.
 
     - published: the mean over all entries (known up to the reduction: mprotonet's; ProtoASNet's is h*w times as much);
     - ``relative`` (ours): the mean over maps of sum |found - expected| / sum (found + expected), in [0, 1]. A cosine
@@ -55,7 +57,7 @@ def transformation_cost(found: Tensor, expected: Tensor, relative: bool = False)
 
 
 def size_cost(occurrences: Tensor, relative: bool = False) -> Tensor:
-    """How much of the image the maps (B, P, h, w) >= 0 cover.
+    """Compute how much of the image the maps (B, P, h, w) >= 0 cover.
 
     - published: mean over maps of the L1 norm (known up to the reduction);
     - ``relative`` (ours): mean over maps of mean(M) / max(M), in [0, 1], 1 for a flat map, 1/(h*w) for a single cell;

@@ -9,7 +9,7 @@ from protomask.precision import as_float, full_precision
 
 
 def pool(features: Tensor, occurrences: Tensor) -> Tensor:
-    """f_p = sum over positions u of M_p(u) F(u) (known).
+    """Pool features under occurrence maps: f_p = sum over positions u of M_p(u) F(u) (known).
 
     One re-implementation sums, the other takes the mean; the two differ by the factor h*w, which no cosine sees.
 
@@ -25,7 +25,7 @@ def pool(features: Tensor, occurrences: Tensor) -> Tensor:
 
 
 def cosine_distances(pooled: Tensor, prototypes: Tensor) -> Tensor:
-    """1 - cos(f_p, prototype_p), in [0, 2]; 1 where an occurrence map is zero everywhere.
+    """Compute 1 - cos(f_p, prototype_p), in [0, 2]; 1 where an occurrence map is zero everywhere.
 
     Args:
         pooled: (B, P, D).

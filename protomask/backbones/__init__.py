@@ -33,7 +33,7 @@ def build_backbone(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
 ) -> Backbone:
-    """Builds a feature extractor without its classifier, and without the layers that its feature map does not need.
+    """Build a feature extractor without its classifier, and without the layers that its feature map does not need.
 
     Args:
         name: A timm name (``resnet50``, ``resnet50.a1_in1k``) or ``torchvision/NAME``. Arguments of the model may

@@ -90,7 +90,7 @@ class Backbone(nn.Module):
         }
 
     def choose(self, features: int | str | None, size: int) -> None:
-        """Settles the feature map, tried on an image of `size` pixels, and drops what it does not need; in eval mode.
+        """Settle the feature map, tried on an image of `size` pixels, and drop what it does not need; in eval mode.
 
         Raises:
             InputError: where the model has no such map; the message lists those it has.

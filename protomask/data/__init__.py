@@ -30,7 +30,7 @@ def load_data(
     image_size: int | None = None,
     **others,
 ) -> Splits:
-    """Opens a data set, without transforms: give each split its own with ``with_transform``.
+    """Open a data set, without transforms: give each split its own with ``with_transform``.
 
     >>> splits = load_data("cub", "CUB_200_2011", image_size=224)      # doctest: +SKIP
     >>> splits.train.with_transform(training_transform(224, mean, std))    # doctest: +SKIP

@@ -46,7 +46,7 @@ def load(
     validation: float = 0.1,
     test: float = 0.25,
 ) -> Splits:
-    """Opens the data set; ``root`` is the folder with the class folders, or the one that holds Dataset_BUSI_with_GT.
+    """Open the data set; ``root`` is the folder with the class folders, or the one that holds Dataset_BUSI_with_GT.
 
     Args:
         root: see the module's description.

@@ -39,7 +39,7 @@ class PixelCache:
         return self._pixels[start:end], shape >> 32, shape & 0xFFFFFFFF
 
     def put(self, index: int, planes: Sequence[np.ndarray], height: int, width: int) -> None:
-        """Keeps uint8 ``planes`` one after the other; does nothing where they do not fit their slot."""
+        """Keep uint8 ``planes`` one after the other; do nothing where they do not fit their slot."""
         start = int(self._starts[index])
         if sum(plane.size for plane in planes) > self._starts[index + 1] - start:
             return

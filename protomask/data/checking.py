@@ -32,7 +32,7 @@ def check_data(
     workers: int | None = None,
     progress: bool = False,
 ) -> tuple[list[str], int]:
-    """Opens a data set and decodes every image and mask in it.
+    """Open a data set and decode every image and mask in it.
 
     Args:
         name, root, crop: as :func:`protomask.data.load_data` takes them.

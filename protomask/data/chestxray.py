@@ -55,7 +55,7 @@ _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 def load(
     root: Path | None, *, image_size: int | None = None, cache: int = CAP, seed: int = 0, validation: float = 0.1
 ) -> Splits:
-    """Opens the data set; ``root`` is the folder that holds Data_Entry_2017.csv.
+    """Open the data set; ``root`` is the folder that holds Data_Entry_2017.csv.
 
     Args:
         root: see the module's description.

@@ -33,7 +33,7 @@ _MAJORITY = 127
 def load(
     root: Path | None, *, crop: bool = True, image_size: int | None = None, cache: int = CAP, seed: int = 0
 ) -> Splits:
-    """Opens the data set; ``validation`` is empty. ``root`` is the folder, or the one that holds CUB_200_2011.
+    """Open the data set; ``validation`` is empty. ``root`` is the folder, or the one that holds CUB_200_2011.
 
     Names are paths below images/, part names those of parts.txt (15 in the original). See :class:`FileImages` for
     ``crop``, ``image_size`` and ``cache``; ``seed`` has no effect, the split is the data set's own.
@@ -166,7 +166,7 @@ def _is_box(x: float, y: float, width: float, height: float) -> bool:
 
 
 def _rows(path: Path, form: str):
-    """Yields (line number, values) of a file with the columns ``form``; a last column of text may hold spaces."""
+    """Yield (line number, values) of a file with the columns ``form``; a last column of text may hold spaces."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -41,7 +41,7 @@ def load(
     seed: int = 0,
     test: float = 0.2,
 ) -> Splits:
-    """Opens a folder of pictures; ``validation`` is empty unless the folder has one.
+    """Open a folder of pictures; ``validation`` is empty unless the folder has one.
 
     Args:
         root: see the module's description.

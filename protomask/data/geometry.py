@@ -29,7 +29,7 @@ def move(coordinates: Tensor, origin: tuple[int, int], divisor: int = 1) -> Tens
 
 
 def settle(sample: dict) -> dict:
-    """Makes annotations agree with the frame of their image, after anything that moved them.
+    """Make annotations agree with the frame of their image, after anything that moved them.
 
     Boxes are clamped to the frame and those with less than a pixel left are dropped; a point outside the frame is no
     longer visible (its coordinates stay, so that it can be seen where it went). Returns a new dictionary.

@@ -138,7 +138,7 @@ class Splits:
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Stacks transformed samples into a batch of plain tensors; for ``DataLoader(collate_fn=collate)``.
+    """Stack transformed samples into a batch of plain tensors; for ``DataLoader(collate_fn=collate)``.
 
     Returns:
         ``images`` (B, 3, H, W), ``labels`` (B,) long or (B, C) float, ``positions`` (B,) long, ``boxes`` a list of B

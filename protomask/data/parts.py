@@ -33,7 +33,7 @@ def load_parts(
     cache: bool = True,
     progress: bool = False,
 ) -> Splits:
-    """Renders the embedded data set, or reads it from the cache.
+    """Render the embedded data set, or read it from the cache.
 
     Scenes are the same, to the bit, for the same arguments on every machine. Each has its own stream of random numbers,
     so that no scene depends on how many others are asked for, and training and test scenes never coincide.

@@ -120,7 +120,7 @@ def _load(path: Path, request: Request) -> Rendering | None:
 
 
 def _save(path: Path, stacked: Rendering) -> None:
-    """Writes beside the file and renames, so that nobody reads half of it; where that fails, only the cache is lost."""
+    """Write beside the file and rename, so that nobody reads half of it; where that fails, only the cache is lost."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

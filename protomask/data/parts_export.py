@@ -12,7 +12,7 @@ from protomask.errors import InputError
 
 
 def export_cub(splits: Splits, folder: str | PathLike, *, progress: bool = False) -> Path:
-    """Writes images (PNG), labels, split, boxes, part points and segmentations as CUB-200-2011 has them.
+    """Write images (PNG), labels, split, boxes, part points and segmentations as CUB-200-2011 has them.
 
     Training and validation images are marked as training images, as that format knows no validation. Nothing is lost:
     ``load_data("cub", folder, crop=False)`` reads back the same pixels, labels, boxes, points and masks.

@@ -17,7 +17,7 @@ _found: ContextVar[list[str] | None] = ContextVar("problems", default=None)
 
 @contextmanager
 def collecting() -> Iterator[list[str]]:
-    """Yields the list to which :func:`noted` adds the messages of this thread, in order."""
+    """Yield the list to which :func:`noted` adds the messages of this thread, in order."""
     token = _found.set([])
     try:
         yield _found.get()

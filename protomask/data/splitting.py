@@ -11,7 +11,7 @@ from protomask.labels import is_multi_label, positives
 
 
 def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Divides positions into kept and held-out ones, stratified by class; the same for the same labels and seed.
+    """Divide positions into kept and held-out ones, stratified by class; the same for the same labels and seed.
 
     Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all. With
     several findings per image every combination of findings counts as a class.
@@ -79,13 +79,13 @@ def hold_out_groups(
 
 
 def check_share(option: str, share: float) -> None:
-    """Raises InputError unless 0 <= share < 1."""
+    """Raise InputError unless 0 <= share < 1."""
     if not 0 <= share < 1:
         raise InputError(f"{option} {share}: must be a share of the training images, at least 0 and less than 1")
 
 
 def check_splits(splits: Splits, source: str) -> None:
-    """Raises InputError, naming ``source``, for fewer than two classes or a class that has no training image."""
+    """Raise InputError, naming ``source``, for fewer than two classes or a class that has no training image."""
     classes = splits.train.classes
     if len(classes) < (1 if splits.train.multi_label else 2):
         raise InputError(f"{source}: {_count(len(classes), 'class')}; a classifier needs two or more")

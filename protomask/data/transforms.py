@@ -61,7 +61,7 @@ def training_transform(
 
 
 def evaluation_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
-    """Resizes to (size, size), squashing, bilinear with antialias, and normalises to float32; nothing random."""
+    """Resize to (size, size), squashing, bilinear with antialias, and normalise to float32; nothing random."""
     return v2.Compose([v2.Resize((size, size), antialias=True), settle, *_normalise(mean, std)])
 
 

@@ -21,7 +21,7 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest: np.ndarray | None = None) -> None:
-    """Writes what :func:`read_pictures` and :func:`read_nearest_maps` read.
+    """Write what :func:`read_pictures` and :func:`read_nearest_maps` read.
 
     ``prototypes/0007.png`` is the source image of prototype 7, ``maps.npz`` holds each localizer's maps (P, H, W) in
     uint8 (255 is 1.0), ``nearest.npz`` the similarity maps on the nearest test images (P, K, h, w), likewise.
@@ -42,7 +42,7 @@ def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest:
 
 
 def read_pictures(run: RunFolder) -> list[PrototypePicture]:
-    """What :func:`save_pictures` wrote.
+    """Read what :func:`save_pictures` wrote.
 
     Raises:
         InputError: it never did, or files are missing or damaged.
@@ -88,7 +88,7 @@ def _rows(run: RunFolder, name: str, kind: type, mend: str) -> list[dict]:
 
 
 def _read_npz(path: Path, run: RunFolder) -> dict[str, np.ndarray]:
-    """Maps by name, float32 in [0, 1]."""
+    """Read maps by name, float32 in [0, 1]."""
     data = io.BytesIO(read_bytes(path, f"make it again with: protomask project {run.folder}"))
     try:
         with zipfile.ZipFile(data) as archive:  # numpy itself does not compare all checksums
@@ -110,7 +110,7 @@ def _damaged(path: Path, what: str, run: RunFolder) -> InputError:
 
 
 def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
-    """Similarity maps on the nearest test images, (P, K, h, w) in [0, 1]; None where there are none.
+    """Read similarity maps on the nearest test images, (P, K, h, w) in [0, 1]; None where there are none.
 
     Raises:
         InputError: the file is damaged.
@@ -130,7 +130,7 @@ def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
 def save_galleries(
     run: RunFolder, pictures: Sequence[PrototypePicture], localizer: str, kind: str = "png"
 ) -> list[Path]:
-    """``prototypes/gallery_CLASS.png`` (or another of ``FORMATS``): a class's prototypes, for a paper or a talk."""
+    """Write ``prototypes/gallery_CLASS.png`` (or another of ``FORMATS``): a class's prototypes."""
     from protomask.report import prototype_gallery, save_figure
 
     by_class: dict[str, list[PrototypePicture]] = {}

@@ -1,4 +1,4 @@
-"""Are the prototypes any good? Which other images each is found in, and which are duplicates or background.
+"""Inspection of prototypes: which other images each is found in, and which are duplicates or background.
 
 The definitions are this project's own, but for the purity, which is the usual one of ranked images.
 """
@@ -41,7 +41,7 @@ def inspect_prototypes(
     test: AnnotatedImages,
     setup: TrainingSet,
 ) -> list[Inspection]:
-    """One :class:`Inspection` per prototype, in order.
+    """Inspect every prototype: one :class:`Inspection` each, in order.
 
     ``background``: more than ``OUTSIDE`` of the first localizer's map on the source image lies outside the object,
     where a mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`. One
@@ -93,7 +93,7 @@ def inspect_prototypes(
 
 
 def similarities_to(network: PrototypeNetwork, data: AnnotatedImages, setup: TrainingSet) -> Tensor:
-    """(N, P) similarities of all images of ``data``, on the CPU."""
+    """Compute the (N, P) similarities of all images of ``data``, on the CPU."""
     found = [torch.zeros(0, network.prototype_count)]
     with frozen(network), torch.inference_mode(), setup.autocast():
         for batch in tqdm(setup.loader(data), desc="neighbours", leave=False, disable=not setup.progress):
@@ -103,7 +103,7 @@ def similarities_to(network: PrototypeNetwork, data: AnnotatedImages, setup: Tra
 
 
 def class_names(data: AnnotatedImages, position: int) -> str:
-    """The class of an image, or its findings."""
+    """Name the class of an image, or its findings."""
     truth = data.truth(position)
     return truth if isinstance(truth, str) else ", ".join(truth)
 
@@ -111,7 +111,7 @@ def class_names(data: AnnotatedImages, position: int) -> str:
 def shares_outside(
     pictures: Sequence[PrototypePicture], plain: AnnotatedImages, positions: Sequence[int]
 ) -> list[dict[str, float]]:
-    """Per prototype and localizer, the share of the map's sum outside the object; empty where the object is not known.
+    """Compute each map's share outside the object, per prototype and localizer; empty where it is not known.
 
     The object is the mask where the data have one, else the boxes; an empty mask and boxes that cover nearly all of the
     image (cropped data) tell nothing.
@@ -125,7 +125,7 @@ def shares_outside(
 
 
 def object_region(sample: Mapping) -> np.ndarray | None:
-    """(H, W) bool, the object of a transformed sample; None where it is not known."""
+    """Find the object of a transformed sample, (H, W) bool; None where it is not known."""
     height, width = sample["image"].shape[-2:]
     if "mask" in sample:
         region = sample["mask"].as_subclass(Tensor)[0].bool().numpy()
@@ -142,7 +142,7 @@ def _share(saliency: np.ndarray, region: np.ndarray) -> float:
 
 
 def twins(network: PrototypeNetwork) -> list[int | None]:
-    """For each prototype the one of the same class that makes it superfluous, or None.
+    """Find for each prototype the one of the same class that makes it superfluous, or None.
 
     Two are the same if their squared distance (of unit vectors, where the network compares by cosine) is at most
     ``SAME`` times its mean over all pairs; it is 0 if they were projected to the same patch. Of a group of them the one
@@ -169,7 +169,9 @@ def twins(network: PrototypeNetwork) -> list[int | None]:
 def nearest_maps(
     network: PrototypeNetwork, inspections: Sequence[Inspection], test: AnnotatedImages, setup: TrainingSet
 ) -> np.ndarray:
-    """Similarity maps of every prototype on its nearest test images, (P, K, h, w) float32, each divided by its maximum.
+    """Compute similarity maps of every prototype on its nearest test images, each divided by its maximum.
+
+    (P, K, h, w) float32.
 
     An image that several prototypes share goes through the network once.
     """

@@ -21,7 +21,7 @@ from protomask.prototype_network import PrototypeNetwork
 
 
 def as_pictures(images: Tensor, network: PrototypeNetwork) -> np.ndarray:
-    """Normalised images (B, 3, H, W) as (B, H, W, 3) uint8."""
+    """Turn normalised images (B, 3, H, W) into (B, H, W, 3) uint8."""
     return denormalize(images.cpu(), network.mean, network.std).permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -43,7 +43,7 @@ def picture_prototypes(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[PrototypePicture]:
-    """The source image of every prototype, with its maps.
+    """Localise every prototype in its source image.
 
     Args:
         network: projected.
@@ -108,7 +108,7 @@ def explain(
     counter: int = 1,
     progress: bool = False,
 ) -> list[Explanation]:
-    """Why the network classifies each image as it does.
+    """Explain why the network classifies each image as it does.
 
     Args:
         network: on the device of ``images``.
@@ -181,8 +181,7 @@ def explain(
 
 
 def _questions(logits: Tensor, multi_label: bool) -> tuple[Tensor, Tensor]:
-    """Which n questions are explained: the image of each (n,), and its classes (n, 2), the predicted one and the
-    runner-up.
+    """Choose which n questions are explained: images (n,), and classes (n, 2), predicted one and runner-up.
 
     With several findings per image (n, 1): each predicted finding, most probable first, at least one per image.
     """
@@ -196,7 +195,7 @@ def _questions(logits: Tensor, multi_label: bool) -> tuple[Tensor, Tensor]:
 
 
 def _answer(network: PrototypeNetwork, logits: Tensor, ranked: list[int], truth: str | Sequence[str] | None) -> dict:
-    """The fields of an :class:`Explanation` that say what was decided, and what the alternative was."""
+    """Fill the fields of an :class:`Explanation` about what was decided, and what the alternative was."""
     subject, second = ranked[0], ranked[-1]
     name, logit = network.classes[subject], logits[subject].item()
     chances = probabilities(logits[None], network.multi_label)[0]

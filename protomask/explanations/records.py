@@ -14,7 +14,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class PrototypeRecord:
-    """One prototype after projection, as ``prototypes.json`` keeps it."""
+    """Record one prototype after projection, as ``prototypes.json`` keeps it."""
 
     prototype: int
     class_name: str
@@ -46,7 +46,7 @@ class PrototypeRecord:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A test image that is among the most similar to a prototype."""
+    """Record a test image that is among the most similar to a prototype."""
 
     name: str
     position: int
@@ -59,7 +59,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What can be said against a prototype, and which other images it is found in; as ``inspection.json`` keeps it.
+    """Record what speaks against a prototype, and which other images it is found in, as in ``inspection.json``.
 
     :func:`protomask.explanations.inspection.inspect_prototypes` fills it.
     """
@@ -95,7 +95,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class PrototypePicture:
-    """A prototype's source image with the maps of its localizers."""
+    """Hold a prototype's source image with the maps of its localizers."""
 
     record: PrototypeRecord
     image: np.ndarray
@@ -107,7 +107,7 @@ class PrototypePicture:
 
 @dataclass(frozen=True)
 class Match:
-    """One line of "this looks like that": a prototype and its share of a class's logit."""
+    """Record one line of "this looks like that": a prototype and its share of a class's logit."""
 
     prototype: PrototypePicture
     similarity: float
@@ -138,7 +138,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the network gave an image its class; ``sum(points) + other_points == logit``.
+    """Record why the network gave an image its class; ``sum(points) + other_points == logit``.
 
     And what speaks against it: the same sum for the runner-up, ``sum(counter points) + counter_other_points ==
     runner_up_logit``. Logits have no zero of their own; what decides is which of the two is larger, and by how much.
@@ -173,11 +173,11 @@ class Explanation:
 
     @property
     def subject(self) -> str:
-        """The class or finding that the points speak for."""
+        """Name the class or finding that the points speak for."""
         return self.finding or self.predicted
 
     def text(self) -> str:
-        """The reasoning in words, one line per prototype."""
+        """Write the reasoning in words, one line per prototype."""
         of, truth = (f" of {self.finding}", "truly") if self.finding else ("", "true class")
         lines = [
             f"{self.name}: {self.predicted} (probability{of} {self.probability:.2f}"
@@ -196,7 +196,7 @@ class Explanation:
         return "\n".join(lines)
 
     def to_json(self) -> dict:
-        """Numbers and names, without pictures."""
+        """Give numbers and names, without pictures."""
         return {
             "name": self.name,
             "true_class": self.true_class,

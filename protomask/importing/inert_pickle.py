@@ -78,7 +78,7 @@ def load(
     makers: Mapping[Name, Callable[..., Any]] | None = None,
     persistent: Callable[[Any], Any] = lambda reference: Inert("persistent", (reference,)),
 ) -> Any:
-    """Reads one pickle and leaves ``file`` behind it.
+    """Read one pickle and leave ``file`` behind it.
 
     Args:
         file: of bytes, seekable.

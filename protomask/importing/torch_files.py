@@ -78,7 +78,7 @@ class TorchFile:
             raise self._unreadable(error) from None
 
     def tensor(self, stored: Stored) -> Tensor:
-        """Reads a tensor; it shares no memory with others.
+        """Read a tensor; it shares no memory with others.
 
         Raises:
             InputError: it reaches beyond its storage, or the storage is not whole.

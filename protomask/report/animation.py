@@ -174,7 +174,7 @@ def frame(
 def save_animation(
     path: str | Path, picture: np.ndarray, stages: Sequence[Stage], localizer: str, title: str, *, seconds: float = 0.5
 ) -> Path:
-    """Writes a GIF that loops: ``seconds`` for each frame, four times as long for the last."""
+    """Write a GIF that loops: ``seconds`` for each frame, four times as long for the last."""
     path = Path(path)
     if path.suffix.lower() != ".gif":
         raise InputError(f"{path}: an animation is a GIF; end its name in .gif")

@@ -113,7 +113,7 @@ def _draw(axes: Axes, line: Line, x) -> None:
 def _stages(
     figure: Figure, axes: Axes, stages: Sequence[Stage], events: Sequence[Stage], last: float, width: float
 ) -> None:
-    """Shades every other stage and names all of them above the panel, in as many rows as they need."""
+    """Shade every other stage and name all of them above the panel, in as many rows as they need."""
     labels = []
     for number, stage in enumerate(stages):
         if number % 2:

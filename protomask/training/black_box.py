@@ -18,7 +18,7 @@ from protomask.training.trainer import train
 
 
 class BlackBox(nn.Module):
-    """Backbone, mean over positions, one linear layer."""
+    """Classify by a backbone, the mean over positions and one linear layer."""
 
     def __init__(self, backbone: nn.Module, classes: int) -> None:
         super().__init__()
@@ -31,14 +31,14 @@ class BlackBox(nn.Module):
 
 
 def classification_loss(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The classification term alone, with label smoothing 0.1, as in the prototype networks' default recipe."""
+    """Compute the classification term alone, with label smoothing 0.1, as in the default recipe of the networks."""
     logits = network(images).logits
     (loss,) = classification_terms(logits, labels, 0.1).values()
     return {"loss": loss, "correct": right_answers(logits, labels).sum()}
 
 
 def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
-    """The prototype network's epochs with the same number, rates and schedules, for a backbone with a linear head."""
+    """Make the prototype network's epochs, same rates and schedules, for a backbone with a linear head."""
     plan = []
     for stage in stages:
         if isinstance(stage, Action) or not {"backbone", "add_on"} & set(stage.rates):
@@ -68,7 +68,7 @@ def train_black_box(
     checkpoint: Path | None = None,
     minutes: float = 10.0,
 ) -> dict:
-    """Trains a :class:`BlackBox` with the schedule of ``stages``.
+    """Train a :class:`BlackBox` with the schedule of ``stages``.
 
     Args:
         backbone: as the prototype network's *before* its training (a copy is trained).

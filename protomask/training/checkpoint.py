@@ -21,7 +21,7 @@ __all__ = ["Saver", "load_checkpoint", "save_checkpoint", "write_atomically"]
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """Writes a dictionary of tensors, numbers, strings, lists and dictionaries."""
+    """Write a dictionary of tensors, numbers, strings, lists and dictionaries."""
     # By way of memory: torch's own writer hides why it could not write.
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -39,7 +39,7 @@ def previous(path: Path) -> Path:
 
 
 def _keep_previous(path: Path) -> None:
-    """Gives the checkpoint a second name before it is replaced; a kill at any moment leaves one at ``path``."""
+    """Give the checkpoint a second name before it is replaced; a kill at any moment leaves one at ``path``."""
     path = Path(path)
     if not path.is_file() or path.is_symlink():
         return

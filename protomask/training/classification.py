@@ -1,5 +1,4 @@
-"""The classification term that every network learns by: cross-entropy for one class, a balanced focal loss for
-findings."""
+"""The classification term of every network: cross-entropy for one class, a balanced focal loss for findings."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from protomask.labels import is_multi_label
 
 
 def balanced_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal cross-entropy per finding, in which its positive images weigh together as much as its negative ones.
+    """Compute a focal cross-entropy per finding, in which positive images weigh together as much as negative ones.
 
     For finding c, with p the sigmoid of its logit, N+ images that have it and N- that do not:
     1/N+ * sum over the former of -(1-p)^gamma log p, plus 1/N- * sum over the latter of -p^gamma log(1-p); a side
@@ -34,8 +33,10 @@ def balanced_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor
 
 
 def classification_terms(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-    """One entry, named for the log: ``cross_entropy`` for labels (B,), ``focal`` for findings (B, C), which are not
-    smoothed."""
+    """Compute the classification term, under its name for the log.
+
+    ``cross_entropy`` for labels (B,), ``focal`` for findings (B, C), which are not smoothed.
+    """
     if is_multi_label(labels):
         return {"focal": balanced_focal(logits, labels)}
     return {"cross_entropy": F.cross_entropy(logits, labels, label_smoothing=label_smoothing)}

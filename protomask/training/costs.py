@@ -9,7 +9,7 @@ from protomask.labels import has_class, is_multi_label, positives
 
 
 def cluster_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -> Tensor:
-    """Mean over the batch of the least distance to a prototype of the image's own class (known; pulls).
+    """Average the least distance to a prototype of the image's own class over the batch (known; pulls).
 
     For findings: the mean over all pairs of an image and a finding that it has of the least distance to that finding's
     prototypes; 0 for a batch without any.
@@ -29,7 +29,7 @@ def cluster_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -
 
 
 def separation_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -> Tensor:
-    """Mean over the batch of the least distance to a prototype of another class (known; is subtracted: pushes).
+    """Average the least distance to a prototype of another class over the batch (known; subtracted: pushes).
 
     For findings: the mean over all pairs of an image and a finding that it does *not* have of the least distance to
     that finding's prototypes.
@@ -41,19 +41,19 @@ def separation_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor
 
 
 def _nearest(distances: Tensor, prototype_classes: Tensor, count: int) -> Tensor:
-    """(B, C) least distance to the prototypes of each class, infinite where it has none."""
+    """Compute the least distance (B, C) to the prototypes of each class, infinite where it has none."""
     start = distances.new_full((len(distances), count), torch.inf)
     return start.scatter_reduce(1, prototype_classes.expand(len(distances), -1), distances, "amin")
 
 
 def _mean(distances: Tensor) -> Tensor:
-    """The mean of what is not infinite, 0 (with a gradient of 0) where everything is."""
+    """Average what is not infinite; 0 (with a gradient of 0) where everything is."""
     there = distances[distances != torch.inf]
     return there.mean() if len(there) else there.sum()
 
 
 def coverage_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -> Tensor:
-    """Mean over prototypes of the least distance to an image of the prototype's own class in the batch (ours; pulls).
+    """Average, over prototypes, the least distance to an image of the own class in the batch (ours; pulls).
 
     The cluster cost pulls only the prototype that is nearest already. The others drift away from all data, and then the
     projection moves them far. This is the same pull from the prototypes' side; prototypes whose class is not in the
@@ -65,5 +65,5 @@ def coverage_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) 
 
 
 def wrong_class_weights(last_layer: Tensor, own_class: Tensor) -> Tensor:
-    """L1 norm of the last layer's (C, P) weights to classes that a prototype does not belong to (known)."""
+    """Compute the L1 norm of the last layer's (C, P) weights to classes a prototype does not belong to (known)."""
     return last_layer.masked_fill(own_class, 0).abs().sum()

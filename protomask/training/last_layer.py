@@ -18,8 +18,10 @@ from protomask.training.stages import TrainingSet
 def training_similarities(
     network: PrototypeNetwork, setup: TrainingSet, passes: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Similarities (passes * N, P) and labels, (passes * N,) or (passes * N, C), of the training images under the
-    training transform; several processes share the work."""
+    """Compute similarities (passes * N, P) and labels of the training images under the training transform.
+
+    The labels are (passes * N,) or (passes * N, C); several processes share the work.
+    """
     similarities, labels = [], []
     share = distributed.shard(len(setup.train), setup.batch_size)
     loader = setup.seeded_loader(setup.train)
@@ -41,7 +43,7 @@ def training_similarities(
 def fit_last_layer(
     network: PrototypeNetwork, setup: TrainingSet, *, l1: float, steps: int = 300, passes: int | None = None
 ) -> dict[str, float]:
-    """Minimises the classification term + l1 * |wrong-class weights| over the last layer alone, its bias included.
+    """Minimise the classification term + l1 * |wrong-class weights| over the last layer alone, its bias included.
 
     The official recipe makes 20 passes over the training images for this convex problem (known); the similarities do
     not change meanwhile, so here they are computed once (ours), and full-batch Adam with a falling rate does the rest

@@ -32,13 +32,14 @@ Drawn = tuple[int, int]
 
 
 def mix(seed: int, number: int) -> int:
-    """The seed of item ``number`` of what has the seed ``seed``; not negative."""
+    """Derive the seed of item ``number`` from ``seed``; not negative."""
     return (seed * 1_000_003 + number) % 2**63
 
 
 def shuffled_batches(count: int, batch_size: int, seed: int, weights: Tensor | None = None) -> list[list[Drawn]]:
-    """Positions 0..count - 1 in an order drawn from ``seed``, in batches; a last, partial batch is dropped unless it is
-    the only one.
+    """Draw positions 0..count - 1 in an order given by ``seed``, in batches.
+
+    A last, partial batch is dropped unless it is the only one.
 
     With ``weights`` (count,) as many positions are drawn in proportion to them, some of them again, each time with
     another seed.
@@ -54,19 +55,19 @@ def shuffled_batches(count: int, batch_size: int, seed: int, weights: Tensor | N
 
 
 def ordered_batches(positions: Sequence[int], batch_size: int, seed: int) -> list[list[Drawn]]:
-    """``positions`` in order, in batches."""
+    """Divide ``positions`` into batches, in order."""
     drawn = [(position, mix(seed, position)) for position in positions]
     return [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
 
 
 def own_part(batch: Sequence[Drawn]) -> Sequence[Drawn]:
-    """This process's part of a batch that all processes work on; parts differ by at most one sample."""
+    """Take this process's part of a batch that all processes work on; parts differ by at most one sample."""
     rank, size = distributed.rank(), distributed.size()
     return batch[len(batch) * rank // size : len(batch) * (rank + 1) // size]
 
 
 class SeededLoader:
-    """Loads batches of (position, seed). Its worker processes stay alive from one pass to the next.
+    """Load batches of (position, seed); worker processes stay alive from one pass to the next.
 
     Args:
         data: with a transform that draws from torch's global generator.
@@ -89,7 +90,7 @@ class SeededLoader:
         )
 
     def __call__(self, batches: Sequence[Sequence[Drawn]]) -> Iterator[dict[str, Any]]:
-        """One pass over ``batches``, collated; to be exhausted before the next one."""
+        """Make one pass over ``batches``, collated; to be exhausted before the next one."""
         self._batches[:] = batches
         return iter(self._loader)
 

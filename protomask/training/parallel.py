@@ -1,5 +1,4 @@
-"""Gradient steps by several processes, each on its part of a batch: torch's DistributedDataParallel, or nothing in one
-process.
+"""Gradient steps by several processes, each on its part of a batch, through torch's DistributedDataParallel.
 
 The loss of a batch is taken as the mean over its images: cross-entropy, cluster and separation costs are. A term that
 looks at the batch as a whole (the coverage cost's minimum over its images) is computed in each process over its own
@@ -38,7 +37,7 @@ class _Terms(nn.Module):
 
 
 def shared(network: nn.Module, objective: Objective):
-    """``(images, labels) -> terms``, whose gradients are averaged over the processes in the backward pass.
+    """Wrap ``(images, labels) -> terms`` so that gradients are averaged over the processes.
 
     The first process's weights go to all of them first. Which parameters learn must have been chosen before.
     """
@@ -49,7 +48,7 @@ def shared(network: nn.Module, objective: Objective):
 
 @torch.no_grad()
 def average_statistics(network: nn.Module) -> None:
-    """The running statistics of the BatchNorm layers that learn become their mean over the processes."""
+    """Average the running statistics of the BatchNorm layers that learn over the processes."""
     if not distributed.active():
         return
     found = [

@@ -19,8 +19,10 @@ from protomask.training.stages import TrainingSet
 def predict(
     network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "predict"
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and labels, (N,) or (N, C), on the CPU, in the order of ``data``; several processes share the work,
-    each has the result."""
+    """Compute logits (N, C) and labels on the CPU, in the order of ``data``.
+
+    Labels are (N,) or (N, C). Several processes share the work, each has the result.
+    """
     share = data.subset(distributed.shard(len(data), setup.batch_size))
     logits, labels = [torch.empty(0, len(data.classes))], [data.labels[:0]]
     with frozen(network), torch.inference_mode(), setup.autocast():
@@ -32,7 +34,7 @@ def predict(
 
 
 def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "test") -> dict:
-    """How good the answers on a whole data set are.
+    """Measure how good the answers on a whole data set are.
 
     Returns:
         ``accuracy``: see :func:`accuracy`; ``auroc`` and ``average_precision``: each class against the rest, by its
@@ -60,7 +62,7 @@ def _number(value: Tensor | float) -> float | None:
 
 
 def accuracy(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "accuracy") -> float:
-    """Share of right answers, in [0, 1], see :func:`protomask.labels.right_answers`; NaN for no images."""
+    """Compute the share of right answers, in [0, 1] (:func:`protomask.labels.right_answers`); NaN for no images."""
     if len(data) == 0:
         return float("nan")
     logits, labels = predict(network, data, setup, description)

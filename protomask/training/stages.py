@@ -1,4 +1,4 @@
-"""What a recipe is made of: epochs of gradient steps, and single actions such as the projection."""
+"""The stages of recipes: epochs of gradient steps, and single actions such as the projection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Objective = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The data and the machine that a recipe's stages work with.
+    """Hold the data and the machine that a recipe's stages work with.
 
     ``train`` carries the training transform; ``plain`` is the same images through the evaluation transform, which
     projection and the validation use. ``validation`` may be empty.
@@ -40,7 +40,7 @@ class TrainingSet:
     """draw training images so that every class is seen equally often, instead of each image once per epoch"""
 
     def loader(self, data: AnnotatedImages) -> DataLoader:
-        """Batches of ``data`` in order."""
+        """Load batches of ``data`` in order."""
         check_descriptors(self.workers)
         return DataLoader(
             data,
@@ -52,7 +52,7 @@ class TrainingSet:
         )
 
     def seeded_loader(self, data: AnnotatedImages) -> SeededLoader:
-        """Batches of chosen images of ``data``, each with a seed for its random transform."""
+        """Load batches of chosen images of ``data``, each with a seed for its random transform."""
         return SeededLoader(data, self.workers, pin_memory=self.device.type == "cuda")
 
     def autocast(self) -> torch.autocast:
@@ -61,7 +61,7 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Epochs:
-    """Passes over the training data with one objective and one set of learning rates.
+    """Pass over the training data with one objective and one set of learning rates.
 
     Stages of the same name share their optimizer and their learning-rate schedule, so that a schedule interrupted by
     projections goes on where it was.
@@ -89,7 +89,7 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Action:
-    """A stage that is one step: the projection, or a last layer fitted in closed loop.
+    """Do one step as a stage: the projection, or a last layer fitted in closed loop.
 
     ``run`` changes the network and returns what the log shall say of it.
     """
@@ -99,8 +99,7 @@ class Action:
 
 
 def bias_rate(network: nn.Module, rate: float = 3e-3) -> dict[str, float]:
-    """The entry of :attr:`Epochs.rates` by which the bias of a multi-label head learns with the prototypes; none
-    without a bias.
+    """Give the rate of a multi-label head's bias, as an entry of :attr:`Epochs.rates`; none without a bias.
 
     The weights wait for the end, as published; but how rare a finding is must be learned by something meanwhile.
     """
@@ -108,7 +107,7 @@ def bias_rate(network: nn.Module, rate: float = 3e-3) -> dict[str, float]:
 
 
 def warm_up_cosine(warm_up: float = 0.1, end: float = 0.01) -> Callable[[float, float], float]:
-    """Linear rise over the first ``warm_up`` share of the steps, then a cosine down to ``end``."""
+    """Rise linearly over the first ``warm_up`` share of the steps, then fall as a cosine to ``end``."""
 
     def factor(share: float, epochs_done: float) -> float:
         if share < warm_up:
@@ -120,6 +119,8 @@ def warm_up_cosine(warm_up: float = 0.1, end: float = 0.01) -> Callable[[float, 
 
 
 def steps(every: int, factor: float = 0.1, ahead: int = 0) -> Callable[[float, float], float]:
-    """The rate times ``factor`` after each ``every`` epochs; ``ahead=1`` as the official code, which steps before it
-    trains."""
+    """Multiply the rate by ``factor`` after each ``every`` epochs.
+
+    ``ahead=1`` as the official code, which steps before it trains.
+    """
     return lambda share, epochs_done: factor ** int((epochs_done + ahead) // every)
