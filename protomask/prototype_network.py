@@ -102,7 +102,7 @@ class PrototypeNetwork(nn.Module):
 
     @torch.no_grad()
     def reset_last_layer(self) -> None:
-        """Reset the last layer: ``scale`` to a prototype's own class, -0.5 ``scale`` to the others (known, for scale 1).
+        """Reset the last layer: ``scale`` to a prototype's own class, -0.5 ``scale`` to others (known, for scale 1).
 
         Findings (ours): ``scale`` to the own finding and nothing to the others, since one does not speak against
         another; the bias puts the probability of 0.5 where its prototypes' mean similarity is 0.5.
