@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from protomask.data.images import Splits
-from protomask.data.parts_cache import Request, rendered, user_cache
+from protomask.data.parts_cache import Request, render_scenes, user_cache
 from protomask.data.parts_images import PartsImages
 from protomask.data.parts_scene import CLASS_LIMIT
 from protomask.data.shortcut import TaggedParts
@@ -73,7 +73,7 @@ def load_parts(
     size = min(max(image_size, LEAST_SIZE), MOST_SIZE)
     images = PartsImages if shortcut is None else partial(TaggedParts, tagged=shortcut)
     train, test = (
-        images(request, rendered(request, folder, progress))
+        images(request, render_scenes(request, folder, progress))
         for request in (
             Request("train", classes, train_per_class, size, seed),
             Request("test", classes, test_per_class, size, seed),

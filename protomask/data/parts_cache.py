@@ -57,7 +57,7 @@ def user_cache() -> Path | None:
         return None
 
 
-def rendered(request: Request, folder: Path | None, progress: bool = False) -> Rendering:
+def render_scenes(request: Request, folder: Path | None, progress: bool = False) -> Rendering:
     """All scenes of a request, stacked: each field of :class:`Rendering` with a leading axis N.
 
     Taken from the cache file in ``folder`` if that holds just these scenes; otherwise rendered and, where the folder

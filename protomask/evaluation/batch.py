@@ -19,7 +19,7 @@ DECIDING_SHARE = 0.95
 """A truth that covers more of the image than this decides nothing (images cropped to their boxes): as if absent."""
 
 
-def deciding(region: Tensor) -> Tensor:
+def drop_full_regions(region: Tensor) -> Tensor:
     """Drop from ``region`` (B, H, W) those that cover so much of the image that they decide nothing."""
     return region & (region.float().mean((1, 2), keepdim=True) <= DECIDING_SHARE)
 
@@ -70,7 +70,7 @@ class Batch:
         self._points, self._visible = samples.get("points"), samples.get("visible")
         self.truth_names = truth_names(self.names, self._boxes, self._mask, self._points, self._visible)
 
-    def of(self, explained: Explainable) -> Batch:
+    def with_network(self, explained: Explainable) -> Batch:
         """Take the same pairs with another network."""
         other = copy.copy(self)
         for shared in ("whole", "importance", "_shown"):
@@ -108,7 +108,7 @@ class Batch:
     @cached_property
     def boxes(self) -> Tensor:
         """(B, H, W) bool, the union of the boxes"""
-        return deciding(localization.box_regions(self._boxes, *self.images.shape[2:]).to(self.images.device))
+        return drop_full_regions(localization.box_regions(self._boxes, *self.images.shape[2:]).to(self.images.device))
 
     @cached_property
     def truth_boxes(self) -> list[Tensor]:
@@ -118,7 +118,7 @@ class Batch:
     @cached_property
     def mask(self) -> Tensor:
         """(B, H, W) bool, the object"""
-        return deciding((self._mask[:, 0] > 0).to(self.images.device))
+        return drop_full_regions((self._mask[:, 0] > 0).to(self.images.device))
 
     @cached_property
     def points(self) -> Tensor:
@@ -153,9 +153,9 @@ class Batch:
         self.require_finite(importance.masked_fill(~self.visible, 0), "the score without a part")
         return importance
 
-    def shown(self, image: int, parts: frozenset[int]) -> float:
+    def score_with_parts(self, image: int, parts: frozenset[int]) -> float:
         """Score an image of the batch with these of its visible parts drawn, and no other visible one."""
-        known = self._shown
+        known = self._score_of_parts
         if (image, parts) not in known:
             left_out = [part for part in self.visible[image].nonzero().flatten().tolist() if part not in parts]
             sample = self.data.without_parts(self.positions[image], left_out)
@@ -165,5 +165,5 @@ class Batch:
         return known[image, parts]
 
     @cached_property
-    def _shown(self) -> dict[tuple[int, frozenset[int]], float]:
+    def _score_of_parts(self) -> dict[tuple[int, frozenset[int]], float]:
         return {}

@@ -79,7 +79,7 @@ class Case:
     @property
     def causal_insertion(self) -> Tensor:
         batch = self.batch
-        return causal.causal_insertion(batch.shown, self._part_mass, batch.visible, batch.whole)
+        return causal.causal_insertion(batch.score_with_parts, self._part_mass, batch.visible, batch.whole)
 
     @cached_property
     def _part_mass(self) -> Tensor:

@@ -19,13 +19,13 @@ from protomask.capabilities import HasSimilarityMaps
 from protomask.data import AnnotatedImages
 from protomask.data.removable import HasRemovableParts, HasRemovableSets
 from protomask.errors import InputError
-from protomask.evaluation.batch import Batch, Subject, deciding
+from protomask.evaluation.batch import Batch, Subject, drop_full_regions
 from protomask.evaluation.cases import Case
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.maps import Maps
 from protomask.evaluation.pairs import Pairs, device_of
 from protomask.evaluation.results import Evaluation
-from protomask.evaluation.store import Store, stores
+from protomask.evaluation.store import Store, open_stores
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.metrics.localization import box_regions
@@ -57,9 +57,12 @@ def available_metrics(
     for position in positions:
         sample = data[position]
         height, width = sample["image"].shape[-2:]
-        if "boxes" in missing and deciding(box_regions([sample["boxes"].as_subclass(Tensor)], height, width)).any():
+        if (
+            "boxes" in missing
+            and drop_full_regions(box_regions([sample["boxes"].as_subclass(Tensor)], height, width)).any()
+        ):
             held.add("boxes")
-        if "mask" in missing and "mask" in sample and deciding(sample["mask"].as_subclass(Tensor) > 0).any():
+        if "mask" in missing and "mask" in sample and drop_full_regions(sample["mask"].as_subclass(Tensor) > 0).any():
             held.add("mask")
         if "points" in sample and len(sample["points"]):
             held.add("part points")
@@ -121,7 +124,7 @@ def evaluate(
         False: (pairs, [name for name in chosen if not METRICS[name].of_prototypes]),
         True: (prototype_pairs or pairs, [name for name in chosen if METRICS[name].of_prototypes]),
     }
-    kept = {name: stores(cache, network, name, localizer) for name, localizer in localizers.items()}
+    kept = {name: open_stores(cache, network, name, localizer) for name, localizer in localizers.items()}
     maps = {name: Maps(name, localizer, kept[name][0]) for name, localizer in localizers.items()}
     raw: dict[str, dict[str, Tensor]] = {name: {} for name in localizers}
     count = len(localizers) * sum(

@@ -53,16 +53,16 @@ class Maps:
         if self._last[0] != batch.names:
             self._last = (batch.names, {})
         if kind not in self._last[1]:
-            self._last[1][kind] = self._made(batch, kind)
+            self._last[1][kind] = self._make(batch, kind)
         return self._last[1][kind]
 
-    def _made(self, batch: Batch, kind: str) -> Tensor:
+    def _make(self, batch: Batch, kind: str) -> Tensor:
         names = [f"{name}/{kind}" for name in batch.names]
         found = self.store.get(names)
         if found is not None:
             return torch.stack(found).to(batch.images.device)
         saliency, spent = self._localize(
-            batch.of(batch.subject.randomised) if kind == "randomised" else batch, self._images(batch, kind)
+            batch.with_network(batch.subject.randomised) if kind == "randomised" else batch, self._images(batch, kind)
         )
         entries = dict(zip(names, saliency))
         if kind == "image":
@@ -103,9 +103,9 @@ class Maps:
         else:
             saliency = self.localizer(batch.explained, images, batch.index)
         spent = now() - before
-        return self._checked(saliency.detach(), batch), spent
+        return self._check(saliency.detach(), batch), spent
 
-    def _checked(self, saliency: Tensor, batch: Batch) -> Tensor:
+    def _check(self, saliency: Tensor, batch: Batch) -> Tensor:
         expected = (len(batch.images), *batch.images.shape[2:])
         if saliency.shape != expected:
             raise InputError(f"localizer {self.name!r} gives maps of shape {tuple(saliency.shape)}, not {expected}")

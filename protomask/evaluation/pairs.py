@@ -33,7 +33,7 @@ class Pairs:
         return len(self.positions)
 
 
-def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
+def draw_stratified(labels: Tensor, count: int, seed: int) -> Tensor:
     """Draw ``count`` positions of ``labels`` (n,), sorted, the classes taking turns.
 
     Their order and members are drawn by ``seed``.
@@ -89,7 +89,7 @@ def choose_pairs(
     candidates, labels = candidates[kept], labels[kept]
     if not len(candidates):
         raise InputError("no image belongs to a class that has prototypes; there is nothing to evaluate")
-    drawn = stratified(labels, samples, seed)
+    drawn = draw_stratified(labels, samples, seed)
     positions, labels = candidates[drawn], labels[drawn]
     best = []
     with frozen(network), torch.no_grad():
@@ -122,7 +122,7 @@ def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, sam
     if not len(usable):
         raise InputError("no image belongs to a class that has prototypes; there is nothing to evaluate")
     each = max(IMAGES_PER_PROTOTYPE, samples // len(usable))
-    chosen = usable[stratified(owners[usable], max(1, samples // each), seed)]
+    chosen = usable[draw_stratified(owners[usable], max(1, samples // each), seed)]
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     positions, prototypes = [], []
     for prototype in chosen.tolist():
@@ -148,7 +148,7 @@ def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, sample
         raise InputError(
             "the prototypes have no source images here: they were not projected, or to other training images"
         )
-    chosen = stratified(network.prototype_classes.cpu(), samples, seed)
+    chosen = draw_stratified(network.prototype_classes.cpu(), samples, seed)
     return Pairs(sources[chosen], chosen)
 
 

@@ -86,7 +86,7 @@ class _Gone(Exception):
     """A file that was there is not, or cannot be read any more."""
 
 
-def stores(cache: Path | None, explained: object, name: str, localizer: object) -> tuple[Store, Store]:
+def open_stores(cache: Path | None, explained: object, name: str, localizer: object) -> tuple[Store, Store]:
     """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
 
     They are found again by the network's weights, by the localizer's repr and by the source code of localizers and

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from protomask.report.palette import Look, look
-from protomask.report.series import Line, curve_lines, extent, staggered, ticks, training_lines
+from protomask.report.series import Line, curve_lines, extent, stagger_labels, ticks, training_lines
 from protomask.report.wording import localizer_label, metric_label, number
 
 WIDTH, HEIGHT = 460, 250
@@ -112,7 +112,7 @@ def _chart(
     across = WIDTH - _LEFT - _RIGHT
     x_of = lambda value: round(_LEFT + (value - x0) / (x1 - x0) * across, 1)  # noqa: E731
     labels = labels if len(labels) <= 12 else []  # a schedule that alternates many times: the shading alone tells it
-    places = staggered([(x_of(at), _LETTER * len(name) + 8) for at, name in labels], _LEFT, WIDTH - _RIGHT)
+    places = stagger_labels([(x_of(at), _LETTER * len(name) + 8) for at, name in labels], _LEFT, WIDTH - _RIGHT)
     top = 10 + 13 * (max((row for _, row in places), default=-1) + 1)
     y0, y1 = y_range
     y_of = lambda value: round(HEIGHT - _BOTTOM - (value - y0) / (y1 - y0) * (HEIGHT - _BOTTOM - top), 1)  # noqa: E731

@@ -190,7 +190,7 @@ def _grid(
             top = header + 0.24 + number_of * (tile + _GAP)
             axes = style.place(figure, left, top, tile, tile)
             if name is None:
-                lines = label if "\n" in label else style.fitted(figure, label, 7, side - 0.08)
+                lines = label if "\n" in label else style.fit_text(figure, label, 7, side - 0.08)
                 options = {"va": "center", "fontsize": 7, "color": style.QUIET, "linespacing": 1.3}
                 style.write(figure, _MARGIN, top + tile / 2, lines, **options)
                 style.tile(axes, picture)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from protomask.errors import InputError
 from protomask.report import style
 from protomask.report.palette import look
-from protomask.report.series import Line, Stage, curve_lines, extent, staggered, training_lines
+from protomask.report.series import Line, Stage, curve_lines, extent, stagger_labels, training_lines
 from protomask.report.wording import localizer_label, metric_label
 
 _GOOD = {"insertion": "higher is better", "deletion": "lower is better"}
@@ -128,7 +128,7 @@ def _stages(
     per_epoch = width / last
     # In inches from the left edge of the panel, which stands for epoch 0.5.
     wanted = [((x - 0.5) * per_epoch, style.text_width(figure, text, 7) + 0.12) for x, text in labels]
-    for (_, text), (centre, row) in zip(labels, staggered(wanted, 0, width)):
+    for (_, text), (centre, row) in zip(labels, stagger_labels(wanted, 0, width)):
         x = centre / per_epoch + 0.5
         axes.annotate(
             text,

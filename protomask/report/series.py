@@ -132,7 +132,7 @@ def extent(lines: Sequence[Line], *, floor: float | None = None, ceiling: float 
     return low, high
 
 
-def staggered(labels: Sequence[tuple[float, float]], low: float, high: float) -> list[tuple[float, int]]:
+def stagger_labels(labels: Sequence[tuple[float, float]], low: float, high: float) -> list[tuple[float, int]]:
     """Places (centre, row) for labels of (centre, width), in order of their centres, so that none overlaps another.
 
     Centres are moved where a label would reach beyond ``low`` or ``high``.

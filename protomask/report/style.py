@@ -97,7 +97,7 @@ def write(
     if within is not None and whole:
         options["fontsize"] *= min(1.0, within / max(text_width(figure, text, options["fontsize"], weight), 1e-6))
     elif within is not None:
-        text = fitted(figure, text, options["fontsize"], within, weight)
+        text = fit_text(figure, text, options["fontsize"], within, weight)
     return figure.text(left / width, 1 - top / height, text, **options)
 
 
@@ -177,7 +177,7 @@ def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -
     return 1.06 * width  # hinting widens small letters by up to a twentieth at some resolutions
 
 
-def fitted(figure: Figure, text: str, size: float, width: float, weight: str = "normal") -> str:
+def fit_text(figure: Figure, text: str, size: float, width: float, weight: str = "normal") -> str:
     """``text`` shortened in its middle until it fits into ``width`` inches at ``size`` points."""
     length, short = len(text), text
     while length > 4 and (found := text_width(figure, short, size, weight)) > width:

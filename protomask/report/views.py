@@ -123,7 +123,7 @@ def neighbours(
             own = each.record.levels.get("similarity")
             drawn = {}
             if maps is not None:
-                grid = enlarged(maps[each.record.prototype, rank], height, width, own is None)
+                grid = enlarge_map(maps[each.record.prototype, rank], height, width, own is None)
                 drawn["path"] = svg_path(grid, level if own is None else own)
             of.setdefault(each.record.prototype, []).append(
                 {
@@ -143,7 +143,7 @@ def neighbours(
     return {"images": photos, "of": of} if of else {}
 
 
-def enlarged(grid: np.ndarray, height: int, width: int, by_range: bool = True) -> np.ndarray:
+def enlarge_map(grid: np.ndarray, height: int, width: int, by_range: bool = True) -> np.ndarray:
     """A similarity map (h, w) at (height, width) as the localizer ``similarity`` enlarges it; scaled by its range, or
     as it is."""
     grid = torch.from_numpy(np.ascontiguousarray(grid))[None, None]

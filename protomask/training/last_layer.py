@@ -11,7 +11,7 @@ from protomask.freezing import frozen
 from protomask.prototype_network import PrototypeNetwork
 from protomask.training.classification import classification_terms
 from protomask.training.costs import wrong_class_weights
-from protomask.training.loading import mix, ordered_batches
+from protomask.training.loading import derive_seed, ordered_batches
 from protomask.training.stages import TrainingSet
 
 
@@ -28,7 +28,7 @@ def training_similarities(
     with frozen(network), torch.inference_mode(), setup.autocast():
         for number in range(passes):
             mine = [torch.empty(0, network.prototype_count, device=setup.device)]
-            batches = ordered_batches(share, setup.batch_size, mix(setup.seed, number))
+            batches = ordered_batches(share, setup.batch_size, derive_seed(setup.seed, number))
             for batch in tqdm(
                 loader(batches), desc="last layer", leave=False, disable=not setup.progress, total=len(batches)
             ):

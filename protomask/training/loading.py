@@ -31,7 +31,7 @@ Drawn = tuple[int, int]
 """(position, seed) of one sample"""
 
 
-def mix(seed: int, number: int) -> int:
+def derive_seed(seed: int, number: int) -> int:
     """Derive the seed of item ``number`` from ``seed``; not negative."""
     return (seed * 1_000_003 + number) % 2**63
 
@@ -46,17 +46,19 @@ def shuffled_batches(count: int, batch_size: int, seed: int, weights: Tensor | N
     """
     generator = torch.Generator().manual_seed(seed)
     if weights is None:
-        drawn = [(position, mix(seed, position)) for position in torch.randperm(count, generator=generator).tolist()]
+        drawn = [
+            (position, derive_seed(seed, position)) for position in torch.randperm(count, generator=generator).tolist()
+        ]
     else:
         order = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
-        drawn = [(position, mix(seed, place)) for place, position in enumerate(order)]
+        drawn = [(position, derive_seed(seed, place)) for place, position in enumerate(order)]
     end = count - count % batch_size or count
     return [drawn[start : start + batch_size] for start in range(0, end, batch_size)]
 
 
 def ordered_batches(positions: Sequence[int], batch_size: int, seed: int) -> list[list[Drawn]]:
     """Divide ``positions`` into batches, in order."""
-    drawn = [(position, mix(seed, position)) for position in positions]
+    drawn = [(position, derive_seed(seed, position)) for position in positions]
     return [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
 
 

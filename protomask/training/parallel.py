@@ -36,7 +36,7 @@ class _Terms(nn.Module):
         return {name: term if name == "loss" else term.detach() for name, term in terms.items()}
 
 
-def shared(network: nn.Module, objective: Objective):
+def distribute(network: nn.Module, objective: Objective):
     """Wrap ``(images, labels) -> terms`` so that gradients are averaged over the processes.
 
     The first process's weights go to all of them first. Which parameters learn must have been chosen before.

@@ -17,8 +17,8 @@ from protomask.errors import InputError
 from protomask.interruption import HeldSignals
 from protomask.labels import balancing_weights
 from protomask.training.checkpoint import Saver
-from protomask.training.loading import SeededLoader, mix, own_part, shuffled_batches
-from protomask.training.parallel import average_statistics, shared
+from protomask.training.loading import SeededLoader, derive_seed, own_part, shuffled_batches
+from protomask.training.parallel import average_statistics, distribute
 from protomask.training.prediction import accuracy
 from protomask.training.stages import Action, Epochs, Objective, TrainingSet
 
@@ -94,7 +94,7 @@ def run_epoch(
     within = state["within"] or {"step": 0, "seen": 0, "sums": {}, "seconds": 0.0}
     begin = time.perf_counter() - within["seconds"]
     means = Means(within["seen"], within["sums"]) if distributed.is_first() else Means()
-    objective = shared(network, stage.objective)
+    objective = distribute(network, stage.objective)
     mine = loader([own_part(batch) for batch in batches[within["step"] :]])
 
     def so_far(step: int) -> dict:
@@ -117,7 +117,7 @@ def run_epoch(
             for group in optimizer.param_groups:
                 group["lr"] = group["base_rate"] * factor
             # What the network and the loss draw depends on the step alone, in each process on its own.
-            torch.manual_seed(mix(seed, -1 - step * distributed.size() - distributed.rank()))
+            torch.manual_seed(derive_seed(seed, -1 - step * distributed.size() - distributed.rank()))
             values = _step(
                 objective, optimizer, batch, len(batches[step]), setup, f"stage {stage.name}, epoch {epoch + 1}"
             )

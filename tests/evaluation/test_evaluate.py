@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
-from protomask.evaluation.pairs import stratified
+from protomask.evaluation.pairs import draw_stratified
 from protomask.prototype_network import Prediction, PrototypeNetwork
 
 SIZE, HALF = 12, 6
@@ -136,11 +136,13 @@ def row(found, localizer, metric):
 
 def test_stratified_choice_takes_turns():
     labels = torch.tensor([0] * 50 + [1] * 3 + [3] * 10)
-    chosen = stratified(labels, 20, seed=1)
+    chosen = draw_stratified(labels, 20, seed=1)
     assert labels[chosen].bincount().tolist() in ([9, 3, 0, 8], [8, 3, 0, 9])
     assert len(chosen.unique()) == 20 and (chosen.diff() > 0).all()
-    assert chosen.tolist() == stratified(labels, 20, seed=1).tolist() != stratified(labels, 20, seed=2).tolist()
-    assert stratified(labels, 1000, seed=0).tolist() == list(range(63))
+    assert (
+        chosen.tolist() == draw_stratified(labels, 20, seed=1).tolist() != draw_stratified(labels, 20, seed=2).tolist()
+    )
+    assert draw_stratified(labels, 1000, seed=0).tolist() == list(range(63))
 
 
 def test_pairs_are_the_own_class_prototypes_of_greatest_similarity(network):

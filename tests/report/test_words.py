@@ -4,7 +4,7 @@ import pytest
 from protomask.evaluation.catalogue import METRICS as KNOWN
 from protomask.report import wording
 from protomask.report.encoding import whereabouts
-from protomask.report.series import curve_line, staggered, ticks, training_lines
+from protomask.report.series import curve_line, stagger_labels, ticks, training_lines
 from protomask.report.summary import wilson
 from protomask.report.verdict import differences, which_to_trust
 
@@ -63,7 +63,7 @@ def test_ticks_are_round_and_inside():
 
 def test_staggered_labels_never_meet():
     labels = [(10, 30), (20, 30), (30, 30), (60, 30), (99, 30)]
-    places = staggered(labels, 0, 100)
+    places = stagger_labels(labels, 0, 100)
     rows = [row for _, row in places]
     for row in set(rows):
         spans = [(centre - 15, centre + 15) for centre, at in places if at == row]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from protomask import distributed
-from protomask.training.loading import SeededLoader, mix, ordered_batches, own_part, shuffled_batches
+from protomask.training.loading import SeededLoader, derive_seed, ordered_batches, own_part, shuffled_batches
 from tests.support.toy import ColourImages
 
 
@@ -69,7 +69,7 @@ def test_shuffled_batches(count, size):
     batches = shuffled_batches(count, size, 4)
     positions = [position for batch in batches for position, _ in batch]
     assert len(set(positions)) == len(positions) == (count - count % size or count)
-    assert all(seed == mix(4, position) for batch in batches for position, seed in batch)
+    assert all(seed == derive_seed(4, position) for batch in batches for position, seed in batch)
     assert batches == shuffled_batches(count, size, 4)
     assert count < 9 or batches != shuffled_batches(count, size, 5)
 
@@ -86,5 +86,5 @@ def test_processes_share_a_batch(monkeypatch, count, processes):
 
 
 def test_seeds_differ_between_epochs_samples_and_steps():
-    seeds = {mix(epoch, number) for epoch in range(50) for number in range(-100, 100)}
+    seeds = {derive_seed(epoch, number) for epoch in range(50) for number in range(-100, 100)}
     assert len(seeds) == 50 * 200 and min(seeds) >= 0
