@@ -36,6 +36,7 @@ from protomask.backbones.classifier import BuiltClassifier
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.explainable import Classifier
+from protomask.files import file_name
 from protomask.localizers import get_localizer
 from protomask.metrics import (
     average_drop,
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
     deadline = time.monotonic() + 60 * options.minutes
     measure_all(methods, built, data.subset(order), output, setting, options.batch_size, deadline, device)
     rows = {}
-    for name in SCORES:
+    for name in dict.fromkeys([*SCORES, *methods]):
         if kept := read(output, name, setting, None):
             rows[name] = {
                 data.names[place]: kept[data.names[place]] for place in order.tolist() if data.names[place] in kept
@@ -157,7 +158,7 @@ def measure_all(
                 if not positions or time.monotonic() > deadline:
                     continue
                 rows = measure(method, built, data, positions, device)
-                with open(output / f"{name}.jsonl", "a", encoding="utf-8") as file:
+                with open(output / f"{file_name(name)}.jsonl", "a", encoding="utf-8") as file:
                     for place, row in zip(positions, rows):
                         identity = {
                             "image": data.names[place],
@@ -218,7 +219,7 @@ def read(output: Path, name: str, setting: dict, method: Method | None) -> dict[
 
     Without ``method``, of several settings of it in the file the latest alone is given.
     """
-    path = output / f"{name}.jsonl"
+    path = output / f"{file_name(name)}.jsonl"
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:

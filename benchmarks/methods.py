@@ -11,6 +11,7 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import HDM, MDM, Localizer, NeuroMask, Order, get_localizer
 from protomask.localizers.base import ChoosesSettings
+from protomask.localizers.specs import name_of, settings_of, with_settings
 
 
 class Method(NamedTuple):
@@ -47,19 +48,20 @@ VARIANTS = {
 
 
 def get_method(name: str) -> Method:
-    """A method with its published settings; those of this project with their defaults.
+    """Make a method with its published settings, this project's with their defaults, but for those after its name.
 
     Raises:
         InputError: no method has that name.
     """
-    if name not in SCORES:
-        raise InputError(f"method {name!r} is unknown; choose from {', '.join(SCORES)}")
-    localizer = VARIANTS[name]() if name in VARIANTS else get_localizer(name)
+    base = name_of(name)
+    if base not in SCORES:
+        raise InputError(f"method {base!r} is unknown; choose from {', '.join(SCORES)}")
+    localizer = with_settings(VARIANTS[base](), settings_of(name), base) if base in VARIANTS else get_localizer(name)
     if isinstance(
         localizer, ChoosesSettings
     ):  # what it would choose itself, so that the settings written down are those of the figures
         localizer = localizer.for_model(Classifier(nn.Identity()))
-    return Method(localizer, SCORES[name])
+    return Method(localizer, SCORES[base])
 
 
 class Tally:

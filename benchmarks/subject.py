@@ -14,6 +14,7 @@ from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.data import AnnotatedImages, load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
+from protomask.localizers import split_specs
 
 
 def add_options(parser: argparse.ArgumentParser, *, methods: str, images: int, **root) -> None:
@@ -30,7 +31,11 @@ def add_options(parser: argparse.ArgumentParser, *, methods: str, images: int, *
     )
     parser.add_argument("--weights", help="its weights: .safetensors or weights-only .pth")
     parser.add_argument("--image-size", type=int, help="side in pixels; the model's own by default")
-    parser.add_argument("--methods", default=methods, help=f"separated by commas, of: {', '.join(SCORES)}")
+    parser.add_argument(
+        "--methods",
+        default=methods,
+        help=f"separated by commas, settings after a colon (mdm:damping=1), of: {', '.join(SCORES)}",
+    )
     parser.add_argument(
         "--images",
         type=int,
@@ -43,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser, *, methods: str, images: int, *
 
 def chosen_methods(options: argparse.Namespace) -> dict[str, Method]:
     """By name. InputError: one is unknown, none is named, or the numbers of images are impossible."""
-    methods = {name: get_method(name) for name in options.methods.split(",") if name}
+    methods = {name: get_method(name) for name in split_specs(options.methods)}
     if not methods:
         raise InputError(f"--methods {options.methods!r} names none; choose from {', '.join(SCORES)}")
     if options.images < 1 or options.batch_size < 1:
