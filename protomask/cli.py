@@ -23,6 +23,8 @@ COMMANDS = (
     "report",
 )
 """each is a module of :mod:`protomask.commands`"""
+LONGEST = 2000
+"""characters of a message: whoever gives a number of 5,000 digits need not read it again"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,7 +55,14 @@ def _one_line(error: InputError) -> str:
     text = str(error)
     if text.startswith("Caught "):  # from a loading process: torch puts that process's whole traceback in front
         text = text.strip().splitlines()[-1].split("InputError: ", 1)[-1]
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+
+
+def _refuse_empty(arguments: argparse.Namespace) -> None:
+    for name, value in vars(arguments).items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise InputError(f"--{name.replace('_', '-')} (or a word) is empty; give a value, or leave it out")
 
 
 def _terminate(number, frame):
@@ -64,12 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 another process of the job ended, 2 bad input (one line on standard error), 130
     interrupted."""
     module, before = None, signal.getsignal(signal.SIGTERM)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         parser = build_parser()
         arguments = parser.parse_args(argv)
         if arguments.command is None:
             parser.print_help()
             return 0
+        _refuse_empty(arguments)
         signal.signal(signal.SIGTERM, _terminate)
         module = find_command(arguments.command)
         return module.run(arguments)

@@ -19,6 +19,10 @@ except ImportError:  # Windows: nothing is locked
     fcntl = None
 
 
+LOCK = ".lock"
+"""the file in a folder that is locked"""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps the commands of other processes out of ``folder``, which is made where it is missing.
@@ -34,7 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _opened(folder / ".lock")
+        descriptor = _opened(folder / LOCK)
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}; make it writable, or choose another run folder"

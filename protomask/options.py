@@ -93,6 +93,8 @@ class Options:
             expected = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(field.type).split(" ")[0]]
             if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
                 raise InputError(f"{option} is {value!r}; it must be of type {str(field.type).split(' ')[0]}")
+            if isinstance(value, str) and not value.strip():
+                raise InputError(f"{option} is empty; give a value, or leave it out")
             if field.name in CHOICES and value not in CHOICES[field.name]:
                 raise InputError(f"{option} is {value!r}; choose one of {', '.join(CHOICES[field.name])}")
             if field.name in RANGES:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from protomask.errors import InputError
 from protomask.files import check_regular_file
 from protomask.json_files import read_json, write_json
-from protomask.lock import locked
+from protomask.lock import LOCK, locked
 from protomask.options import Options
 from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
@@ -137,12 +138,59 @@ def read_options(path: Path) -> Options:
 
 
 def free_folder(parent: Path, name: str) -> Path:
-    """``parent/name``, or with -2, -3, ... where a run stands there already."""
-    folder, number = parent / name, 1
-    while folder.exists():
-        number += 1
-        folder = parent / f"{name}-{number}"
-    return folder
+    """Make ``parent/name``, or with -2, -3, ... where something stands there already: nobody else gets the same one.
+
+    Raises:
+        InputError: nothing can be made in ``parent``.
+    """
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            if parent.exists() and not parent.is_dir():
+                raise InputError(f"{parent} is no folder; choose another --output") from None
+            number += 1
+        except OSError as error:
+            raise InputError(f"cannot make {folder}: {error.strerror}; choose another --output") from error
+
+
+@contextmanager
+def new_run(output: str | None, parent: Path, name: str, *, empty: bool = True) -> Iterator[RunFolder]:
+    """A new run's folder, made and locked before the work begins; gone again where the work fails and left nothing.
+
+    Args:
+        output: the folder that was asked for; None takes a free one, see :func:`free_folder`.
+        empty: whether nothing at all may be in it; otherwise no run may be.
+
+    Raises:
+        InputError: it holds something already, or another process makes a run there.
+    """
+    run = RunFolder(free_folder(parent, name) if output is None else output)
+    if run.folder.exists() and not run.folder.is_dir():
+        raise InputError(f"--output {output} is a file; give a folder")
+    with run.lock():
+        try:
+            if run.started:
+                raise InputError(f"{run.folder} holds a run already; give another --output")
+            if empty and any(each.name != LOCK for each in run.folder.iterdir()):
+                raise InputError(f"--output {run.folder} exists already; give a new folder")
+            yield run
+        finally:
+            remove_unused(run.folder)
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove a run's folder, ours alone or locked, in which nothing came to be."""
+    try:
+        if {each.name for each in folder.iterdir()} <= {LOCK}:
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
+    except OSError:
+        pass  # somebody else's, by now
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,6 @@
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from protomask.errors import InputError
 from protomask.options import Options
-from protomask.run_folder import RunFolder, free_folder, read_options
+from protomask.run_folder import RunFolder, free_folder, new_run, read_options
 
 
 @pytest.mark.parametrize(
@@ -92,5 +94,56 @@ def test_run_folder_errors(tmp_path):
 
 def test_free_folder(tmp_path):
     assert free_folder(tmp_path, "run").name == "run"
-    (tmp_path / "run").mkdir()
     assert free_folder(tmp_path, "run").name == "run-2"
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: free_folder(tmp_path / "many", "run"), range(24)))
+    assert len(set(made)) == 24 and all(folder.is_dir() for folder in made)
+
+
+def test_a_new_run_is_locked_before_the_work_and_gone_where_the_work_fails(tmp_path):
+    with new_run(None, tmp_path, "run") as first:
+        assert first.folder.is_dir()
+        with new_run(None, tmp_path, "run") as second:
+            assert second.folder != first.folder
+        first.write("config.json", {"options": {}})
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    for empty in (True, False):
+        with (
+            pytest.raises(InputError, match="holds a run already"),
+            new_run(str(tmp_path / "run"), tmp_path, "", empty=empty),
+        ):
+            raise AssertionError("entered")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("x")
+    with pytest.raises(InputError, match="exists already"), new_run(str(tmp_path / "notes"), tmp_path, ""):
+        raise AssertionError("entered")
+    with pytest.raises(ZeroDivisionError), new_run(str(tmp_path / "failed"), tmp_path, ""):
+        raise ZeroDivisionError
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "run"]
+    assert (tmp_path / "notes" / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["evaluation", "prototypes", "checkpoint"])
+def test_a_run_writes_into_no_folder_that_is_a_link(tmp_path, name):
+    run = RunFolder(tmp_path / "run")
+    run.write("config.json", {"options": {}})
+    (tmp_path / "elsewhere").mkdir()
+    (run / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"{name} is a link"), run.lock():
+        raise AssertionError("entered")
+    (run / name).unlink()
+    (run / name).mkdir()
+    (run / name / "deeper").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="deeper is a link"), run.lock():
+        raise AssertionError("entered")
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_a_lock_that_is_no_file_is_named(tmp_path, kind):
+    victim, lock = tmp_path / "victim", tmp_path / "run" / ".lock"
+    victim.write_text("mine")
+    lock.parent.mkdir()
+    {"link": lambda: lock.symlink_to(victim), "folder": lock.mkdir, "pipe": lambda: os.mkfifo(lock)}[kind]()
+    with pytest.raises(InputError, match=r"\.lock is .*; remove it"), RunFolder(lock.parent).lock():
+        raise AssertionError("entered")
+    assert victim.read_text() == "mine"

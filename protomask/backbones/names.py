@@ -78,7 +78,7 @@ def parse_features(features: int | str | None) -> int | str | None:
     """The stride as an int where it is written as text; None for an empty text."""
     if isinstance(features, str):
         features = features.strip()
-        return int(features) if features.isdecimal() else features or None
+        return int(features) if features.isdecimal() and len(features) < 10 else features or None
     return features
 
 

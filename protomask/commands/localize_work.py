@@ -119,7 +119,7 @@ def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[
     for part in parts:
         if part.casefold() in known:
             found.append(known[part.casefold()])
-        elif part.isdecimal() and int(part) < classes:
+        elif part.isdecimal() and len(part) < 20 and int(part) < classes:
             found.append(int(part))
         else:
             names = ", or a name in --labels" if labels else "; names need --labels FILE"

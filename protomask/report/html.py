@@ -67,7 +67,7 @@ def write_report(
         quality=quality,
         title=title,
     )
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8", errors="backslashreplace"))
     return path
 
 

@@ -128,7 +128,8 @@ def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:
         texts["_classes.csv"] = as_csv(per_class(evaluation), CLASS_ROWS)
     for ending, text in texts.items():
         write_atomically(
-            stem.with_name(stem.name + ending), lambda path, text=text: path.write_text(text, encoding="utf-8")
+            stem.with_name(stem.name + ending),
+            lambda path, text=text: path.write_text(text, encoding="utf-8", errors="backslashreplace"),
         )
 
 

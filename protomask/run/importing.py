@@ -14,7 +14,7 @@ from protomask.options import Options
 from protomask.projection import project as move_prototypes
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.setup import choose_device, complete, open_data, say, training_set
-from protomask.run_folder import RunFolder, versions
+from protomask.run_folder import RunFolder, new_run, versions
 from protomask.training import TrainingSet, accuracy
 
 
@@ -44,11 +44,24 @@ def import_command(
     Raises:
         InputError: the file, the data, or that they do not belong together.
     """
-    run = RunFolder(output)
-    if run.folder.exists() and not run.folder.is_dir():
-        raise InputError(f"--output {output} is a file; give a folder")
-    if run.started:
-        raise InputError(f"{output} holds a run already; give another --output")
+    with new_run(output, Path(), "", empty=False) as run:
+        return _import(
+            run, file, options, backbone, classes, prototype_classes, model_config, project=project, progress=progress
+        )
+
+
+def _import(
+    run: RunFolder,
+    file: str,
+    options: Options,
+    backbone: str | None,
+    classes: str | None,
+    prototype_classes: str | None,
+    model_config: str | None,
+    *,
+    project: bool,
+    progress: bool,
+) -> int:
     names = None if classes is None else read_names(Path(classes))
     owners = {} if prototype_classes is None else read_owners(Path(prototype_classes))
     if not Path(file).is_file():

@@ -17,7 +17,7 @@ from protomask.networks import get_network, save_network
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.setup import OpenRun, open_run, say
-from protomask.run_folder import RunFolder, free_folder, versions
+from protomask.run_folder import RunFolder, new_run, versions
 from protomask.training import Action, Epochs, performance, predict, train
 
 
@@ -37,11 +37,15 @@ def prune_command(
         flagged: of ``FLAGS``, separated by commas; by default all of them.
         output: the new run's folder; by default one beside ``folder``.
     """
-    begin = time.perf_counter()
     if prototypes is not None and flagged is not None:
         raise InputError("--prototypes and --flagged exclude each other; choose one")
-    target = _free(output, folder)
     opened = open_run(folder, device=device, root=root, progress=progress)
+    with new_run(output, Path(folder).parent, f"{Path(folder).resolve().name}-pruned") as new:
+        return _prune(opened, new, prototypes, flagged)
+
+
+def _prune(opened: OpenRun, new: RunFolder, prototypes: str | None, flagged: str | None) -> int:
+    begin, folder, target = time.perf_counter(), opened.run.folder, new.folder
     pictures = read_pictures(opened.run)
     removed = _numbers(prototypes) if prototypes is not None else _flagged(pictures, flagged, opened.run)
     if not removed:
@@ -62,7 +66,7 @@ def prune_command(
     rows = train(opened.network, after_projection(module.stages(opened.network, opened.options)), opened.setup)
     after = right(*predict(opened.network, opened.test, opened.setup, "test after"))
 
-    pruned = replace(opened, run=RunFolder(target))
+    pruned = replace(opened, run=new)
     outcome = {
         "from": str(folder),
         "prototypes": count,
@@ -124,7 +128,6 @@ def _write(opened: OpenRun, pruned: OpenRun, outcome: dict, rows: list[dict], me
         for name, value in measured.items()
         if name != "per_class"
     }
-    pruned.run.folder.mkdir(parents=True, exist_ok=True)
     save_network(pruned.network, pruned.options.network, pruned.run.folder)
     pruned.run.write(
         "metrics.json",
@@ -143,16 +146,6 @@ def _write(opened: OpenRun, pruned: OpenRun, outcome: dict, rows: list[dict], me
     pruned.run.write(
         "config.json", {**config, "versions": versions(), "pruned": {key: outcome[key] for key in ("from", "removed")}}
     )
-
-
-def _free(output: str | None, folder: str) -> Path:
-    """Where the new run goes."""
-    if output is None:
-        return free_folder(Path(folder).parent, f"{Path(folder).resolve().name}-pruned")
-    target = Path(output)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"--output {output} exists already; give a new folder")
-    return target
 
 
 def _numbers(words: str) -> list[int]:

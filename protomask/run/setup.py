@@ -51,9 +51,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name!r} cannot be used here ({str(error).splitlines()[0]}); use cpu") from error
+        torch.ones(1, device=device).item()  # the meta device has no numbers
+    except Exception as error:  # RuntimeError, AssertionError, NotImplementedError: each backend has its own
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--device {name[:80]!r} cannot be used here ({reason}); use cpu") from error
     return device
 
 

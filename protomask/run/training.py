@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import torch
 
 from protomask import distributed
 from protomask.errors import InputError
+from protomask.files import file_name
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.run.evaluation import evaluate_run
@@ -25,7 +27,7 @@ from protomask.run.setup import (
     say,
     training_set,
 )
-from protomask.run_folder import RunFolder, free_folder, versions
+from protomask.run_folder import RunFolder, free_folder, remove_unused, versions
 from protomask.training import Action, performance, train
 from protomask.training.black_box import train_black_box
 from protomask.training.board import Board
@@ -52,8 +54,11 @@ def train_command(
     run, options = _run_folder(options, output, resume)
     localizers_for_pictures(options.localizer)
     options = complete(options)
-    with distributed.job(choose_device(options.device)) as device:
-        run = RunFolder(distributed.from_first(run.folder))
+    with distributed.job(choose_device(options.device)) as device, ExitStack() as stack:
+        free = None if run is not None else distributed.only_first(lambda: free_folder(Path("runs"), _name(options)))
+        run = run or RunFolder(distributed.from_first(free))
+        if free:
+            stack.callback(remove_unused, free)
         say(f"protomask: run folder {run.folder}")
         splits = open_data(options)
         module = get_network(options.network)
@@ -131,12 +136,16 @@ def _finish(opened: OpenRun, metrics: dict) -> None:
         distributed.only_first(lambda: opened.run.write("metrics.json", metrics))
 
 
-def _run_folder(options: Options, output: str | None, resume: bool) -> tuple[RunFolder, Options]:
-    """The folder to work in, and the options: a resumed run's own."""
+def _name(options: Options) -> str:
+    return file_name(f"{options.network}-{options.data}")
+
+
+def _run_folder(options: Options, output: str | None, resume: bool) -> tuple[RunFolder | None, Options]:
+    """The folder to work in (None: a free one), and the options: a resumed run's own."""
     if output is None:
         if resume:
             raise InputError("--resume needs the run's folder: --output RUN")
-        return RunFolder(free_folder(Path("runs"), f"{options.network}-{options.data}")), options
+        return None, options
     run = RunFolder(output)
     if run.folder.exists() and not run.folder.is_dir():
         raise InputError(f"--output {output} is a file; give a folder")
@@ -182,7 +191,7 @@ def _keep_config(opened: OpenRun, resume: bool) -> None:
     run, splits = opened.run, opened.splits
     fingerprint = splits.train.fingerprint()
     if resume:
-        before = run.read("config.json")["data"]["fingerprint"]
+        before = run.read("config.json").get("data", {}).get("fingerprint")
         if before != fingerprint:
             raise InputError(
                 f"the data changed since {run.folder} was started (fingerprint {fingerprint}, not {before}); "

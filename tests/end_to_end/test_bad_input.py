@@ -17,6 +17,7 @@ def fails(capsys, words, *named):
     assert not any("Traceback" in line for line in lines)
     for name in named:
         assert name in message, message
+    assert len(message) < 3000
     return message
 
 
@@ -29,6 +30,15 @@ def fails(capsys, words, *named):
         (["--network", "protopnot"], ["protopnot", "protopnet"]),
         (["--data", "cup"], ["cup", "cub"]),
         (["--device", "cuda:77"], ["--device", "cpu"]),
+        (["--device", "meta"], ["--device", "meta", "cpu"]),
+        (["--device", ""], ["--device", "empty"]),
+        (["--backbone", ""], ["--backbone", "empty"]),
+        (["--weights", ""], ["--weights", "empty"]),
+        (["--output", ""], ["--output", "empty"]),
+        (["--seed", "9" * 5000], ["--seed", "invalid int"]),
+        (["--seed", "9" * 4000], ["--seed", "between"]),
+        (["--validation", "1e999"], ["--validation"]),
+        (["--validation", "nan"], ["--validation"]),
         (["--epochs", "many"], ["--epochs", "many"]),
         (["--epochs", "0"], ["--epochs"]),
         (["--similarity", "dot"], ["--similarity", "cosine"]),
