@@ -172,15 +172,20 @@ def new_run(output: str | None, parent: Path, name: str, *, empty: bool = True) 
     run = RunFolder(free_folder(parent, name) if output is None else output)
     if run.folder.exists() and not run.folder.is_dir():
         raise InputError(f"--output {output} is a file; give a folder")
+    _check_new(run, empty)  # before anything is made in somebody's folder, and again when nobody else can
     with run.lock():
         try:
-            if run.started:
-                raise InputError(f"{run.folder} holds a run already; give another --output")
-            if empty and any(each.name != LOCK for each in run.folder.iterdir()):
-                raise InputError(f"--output {run.folder} exists already; give a new folder")
+            _check_new(run, empty)
             yield run
         finally:
             remove_unused(run.folder)
+
+
+def _check_new(run: RunFolder, empty: bool) -> None:
+    if run.started:
+        raise InputError(f"{run.folder} holds a run already; give another --output")
+    if empty and run.folder.exists() and any(each.name != LOCK for each in run.folder.iterdir()):
+        raise InputError(f"--output {run.folder} exists already; give a new folder")
 
 
 def remove_unused(folder: Path) -> None:

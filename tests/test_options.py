@@ -120,7 +120,7 @@ def test_a_new_run_is_locked_before_the_work_and_gone_where_the_work_fails(tmp_p
     with pytest.raises(ZeroDivisionError), new_run(str(tmp_path / "failed"), tmp_path, ""):
         raise ZeroDivisionError
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "run"]
-    assert (tmp_path / "notes" / "mine.txt").exists()
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize("name", ["evaluation", "prototypes", "checkpoint"])
