@@ -20,6 +20,7 @@ _HOMES = {
     "Similarity": "protomask.localizers",
     "get_localizer": "protomask.localizers",
     "get_localizers": "protomask.localizers",
+    **dict.fromkeys(("from_pretrained", "push_to_hub"), "protomask.hub"),
     "from_datasets": "protomask.data",
     "load_data": "protomask.data",
     "load_network": "protomask.networks",

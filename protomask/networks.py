@@ -22,10 +22,9 @@ from types import ModuleType
 
 from protomask.backbones.names import one_line
 from protomask.errors import InputError
-from protomask.json_files import write_json
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run_folder import checked_json
-from protomask.tensor_files import load_tensors, save_tensors
+from protomask.tensor_files import load_tensors
 
 GROUP = "protomask.networks"
 
@@ -55,12 +54,11 @@ def get_network(name: str) -> ModuleType:
 
 def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:
     """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums."""
-    save_tensors(folder / "model.safetensors", network.state_dict())
-    write_json(folder / "model.json", {"network": kind, "settings": network.settings()})
+    network.save(folder, kind)
 
 
-def load_network(folder: Path) -> PrototypeNetwork:
-    """Read the network that :func:`save_network` wrote, in evaluation mode, on the CPU.
+def load_network(folder: str | Path) -> PrototypeNetwork:
+    """Read the network that ``network.save(folder)`` or a finished training wrote, in evaluation mode, on the CPU.
 
     Raises:
         InputError: a file is missing, damaged, changed since it was written, or does not fit the other.
@@ -69,7 +67,8 @@ def load_network(folder: Path) -> PrototypeNetwork:
     for name in ("model.json", "model.safetensors"):
         if not os.path.lexists(folder / name):
             raise InputError(
-                f"{folder} has no {name}: no training has finished there; finish it with: protomask train --output {folder} --resume"
+                f"{folder} has no {name}: neither did a training finish there nor was a network saved there; resume the training, "
+                "or give another folder"
             )
     mend = "restore it, or make the run again"
     description, weights = folder / "model.json", folder / "model.safetensors"
@@ -88,4 +87,5 @@ def load_network(folder: Path) -> PrototypeNetwork:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{weights} does not fit model.json beside it: {one_line(error)}; {mend}") from error
+    network.registered_as = content["network"]
     return network.eval()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from protomask.errors import InputError
+from protomask.json_files import write_json
+from protomask.tensor_files import save_tensors
 
 
 class Prediction(NamedTuple):
@@ -55,6 +58,8 @@ class PrototypeNetwork(nn.Module):
     report use nothing else.
     """
 
+    registered_as: str = ""
+    """name of its entry point in the group ``protomask.networks``, by which a saved network is rebuilt"""
     classes: tuple[str, ...]
     image_size: int
     mean: tuple[float, float, float]
@@ -179,6 +184,31 @@ class PrototypeNetwork(nn.Module):
     def patch_box(self, location: tuple[int, int]) -> tuple[int, int, int, int]:
         """Draw the box x0, y0, x1, y1 (pixels, end-exclusive) of a patch's cells, not of its receptive field."""
         raise NotImplementedError
+
+    def save(self, folder: str | Path, registered_as: str | None = None) -> None:
+        """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums.
+
+        :func:`protomask.load_network` reads them; in a run's folder they take the place of the run's own.
+
+        Args:
+            folder: made where it is missing.
+            registered_as: name of the network's entry point; its own by default.
+
+        Raises:
+            InputError: the network says no such name, or ``folder`` cannot be written to.
+        """
+        name = registered_as or self.registered_as
+        if not name:
+            kind = type(self).__name__
+            raise InputError(
+                f"{kind} has no registered_as; set it to the name of its entry point in protomask.networks"
+            )
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to {folder} ({error.strerror}); give a folder") from error
+        save_tensors(Path(folder) / "model.safetensors", self.state_dict())
+        write_json(Path(folder) / "model.json", {"network": name, "settings": self.settings()})
 
     def settings(self) -> dict:
         """Give the JSON-able arguments that rebuild this network without its weights."""

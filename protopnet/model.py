@@ -50,6 +50,8 @@ class ProtoPNet(PrototypeNetwork):
         InputError: an unknown similarity, no class, a patch larger than the feature map.
     """
 
+    registered_as = "protopnet"
+
     def __init__(
         self,
         backbone: Backbone,

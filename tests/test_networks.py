@@ -1,9 +1,72 @@
 """Networks by name."""
 
 import pytest
+import torch
 
+import protomask
 from protomask import networks
+from protomask.backbones import build_backbone
 from protomask.errors import InputError
+from protopnet import ProtoPNet
+from tests.support.toy import ToyBackbone
+from xprotonet import XProtoNet
+
+
+@pytest.fixture(params=[ProtoPNet, XProtoNet])
+def network(request):
+    torch.manual_seed(0)
+    backbone = build_backbone("test_resnet")
+    return request.param(backbone, ["cat", "dog"], image_size=64, prototypes_per_class=2, channels=4).eval()
+
+
+def same(one, other):
+    images = torch.randn(2, 3, 64, 64)
+    return type(one) is type(other) and torch.equal(one(images).logits, other(images).logits)
+
+
+def test_a_network_is_saved_and_loaded_by_itself(network, tmp_path):
+    network.save(tmp_path / "new" / "folder")
+    loaded = protomask.load_network(str(tmp_path / "new" / "folder"))
+    assert same(network, loaded) and not loaded.training and loaded.classes == ("cat", "dog")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write to"):
+        network.save(tmp_path / "file")
+
+
+def test_a_kind_without_a_name_cannot_be_saved(tmp_path):
+    network = type("Mine", (ProtoPNet,), {"registered_as": ""})(ToyBackbone(), ["cat", "dog"], image_size=16)
+    with pytest.raises(InputError, match="Mine has no registered_as"):
+        network.save(tmp_path)
+
+
+def test_the_hub_gets_what_a_folder_gets(network, tmp_path, monkeypatch):
+    hub = pytest.importorskip("protomask.hub")
+    uploads = []
+
+    class Api:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, **options):
+            return type("Repository", (), {"repo_id": repo_id})
+
+        def upload_folder(self, repo_id, folder_path, **options):
+            folder_path.rename(tmp_path / "there")
+            uploads.append((repo_id, options["commit_message"]))
+            return "https://there"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    assert protomask.push_to_hub(network, "me/birds", commit_message="first") == "https://there"
+    assert uploads == [("me/birds", "first")]
+    found = {path.name for path in (tmp_path / "there").iterdir()}
+    assert found >= {"model.json", "model.safetensors", "config.json", "README.md"}
+    assert same(network, protomask.from_pretrained(tmp_path / "there"))
+    # As from the Hub: the files asked for are brought into a folder.
+    monkeypatch.setattr(
+        "huggingface_hub.hub_mixin.hf_hub_download", lambda **options: tmp_path / "there" / "config.json"
+    )
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **options: tmp_path / "there")
+    assert same(network, protomask.from_pretrained("me/birds", revision="main"))
 
 
 def test_a_clone_that_is_not_installed_has_its_own_networks(monkeypatch):

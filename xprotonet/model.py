@@ -61,6 +61,7 @@ class XProtoNet(PrototypeNetwork):
         InputError: an unknown activation or read-out, a number below 1.
     """
 
+    registered_as = "xprotonet"
     outline_level = 0.3
     """of the upsampled occurrence map's maximum (known)"""
 

@@ -1,0 +1,73 @@
+"""Networks on the Hugging Face Hub, by its own mixin; needs the extra ``hub``: ``pip install protomask[hub]``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from protomask.errors import InputError
+from protomask.networks import load_network
+from protomask.prototype_network import PrototypeNetwork
+
+try:
+    from huggingface_hub import ModelHubMixin, snapshot_download
+except ImportError as error:
+    raise InputError("huggingface_hub is not installed; add it with: pip install protomask[hub]") from error
+
+_FILES = ["model.json", "model.safetensors"]
+
+
+class _OnHub(ModelHubMixin, library_name="protomask", pipeline_tag="image-classification", tags=["prototypes"]):
+    """A network with the mixin's methods; the network itself needs no hub, and its constructor no inspection."""
+
+    def __init__(self, wrapped: PrototypeNetwork):
+        self.wrapped = wrapped
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.wrapped.save(save_directory)
+        # The Hub counts downloads of this file.
+        about = {"library": "protomask", "network": self.wrapped.registered_as, "classes": len(self.wrapped.classes)}
+        (save_directory / "config.json").write_text(json.dumps(about), encoding="utf-8")
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **others
+    ) -> _OnHub:
+        folder = model_id
+        if not Path(model_id).is_dir():
+            folder = snapshot_download(
+                model_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+                allow_patterns=_FILES,
+            )
+        return cls(load_network(Path(folder)))
+
+
+def push_to_hub(network: PrototypeNetwork, name: str, **options) -> str:
+    """Upload a network to the Hub.
+
+    Args:
+        name: ``owner/name`` of the repository, made where it is missing.
+        options: of huggingface_hub's ``ModelHubMixin.push_to_hub``: ``private``, ``token``, ``commit_message``, ...
+
+    Returns:
+        The address of the commit.
+    """
+    return _OnHub(network).push_to_hub(name, **options)
+
+
+def from_pretrained(name: str | Path, **options) -> PrototypeNetwork:
+    """Load a network from the Hub, or from a folder of the same files, in evaluation mode, on the CPU.
+
+    Args:
+        name: ``owner/name`` of the repository, or a folder.
+        options: of huggingface_hub's ``ModelHubMixin.from_pretrained``: ``revision``, ``token``, ``cache_dir``, ...
+
+    Raises:
+        InputError: the files are none of a network.
+    """
+    return _OnHub.from_pretrained(str(name), **options).wrapped
