@@ -3,9 +3,9 @@
 >>> class Score(TypedDict):
 ...     mean: Annotated[float, Range(0, 1)]
 >>> check({"mean": 0.5}, Score)
->>> check({"mean": 2}, Score)
+>>> check({"mean": 2.0}, Score)
 Traceback (most recent call last):
-ValueError: mean is 2; it must be a number from 0 to 1
+ValueError: mean is 2.0; it must be a number from 0 to 1
 """
 
 from __future__ import annotations
