@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
+
+from protomask.prototype_network import PrototypeNetwork
 
 
 @runtime_checkable
@@ -36,6 +39,22 @@ class HasOutlineLevel(Protocol):
 
     outline_level: float | None
     """share of the maximum; None: there is no such rule (:class:`protomask.prototype_network.PrototypeNetwork`)"""
+
+
+@runtime_checkable
+class HasPrototypeClasses(Protocol):
+    """Knows the class of each prototype."""
+
+    prototype_classes: Tensor
+    """(P,) long"""
+
+
+def class_of_index(explained: object, classes: int) -> Tensor:
+    """Give the class of each index that ``explained`` is asked for, on the CPU: a prototype's, or the class itself."""
+    # A module's buffers are not seen by isinstance of a protocol in every Python.
+    if isinstance(explained, PrototypeNetwork | HasPrototypeClasses):
+        return explained.prototype_classes.cpu()
+    return torch.arange(classes)
 
 
 def score_kind(explained: object) -> str | None:

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from protomask.capabilities import class_of_index
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.evaluation.store import image_names, truth_names
@@ -63,7 +64,7 @@ class Batch:
         self.images, self.index = samples["images"].to(device), index.to(device)
         self._boxes, self._mask = samples["boxes"], samples.get("mask")
         if "box_labels" in samples:  # boxes of single findings: those of the prototype's own
-            own = getattr(self.explained, "prototype_classes", torch.arange(len(data.classes))).cpu()[index.cpu()]
+            own = class_of_index(self.explained, len(data.classes))[index.cpu()]
             self._boxes = [
                 boxes[labels == finding] for boxes, labels, finding in zip(self._boxes, samples["box_labels"], own)
             ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.capabilities import HasSimilarityMaps
+from protomask.capabilities import HasSimilarityMaps, class_of_index
 from protomask.data import AnnotatedImages
 from protomask.data.removable import HasRemovableParts, HasRemovableSets
 from protomask.errors import InputError
@@ -247,5 +247,5 @@ def _finish(metric: str, measured: Tensor, groups: dict[bool, tuple[Pairs, list[
 
 def _class_names(network: Explainable, data: AnnotatedImages, pairs: Pairs) -> list[str]:
     """Name the prototypes' classes; for a plain classifier the classes themselves."""
-    owners = getattr(network, "prototype_classes", torch.arange(len(data.classes))).cpu()
+    owners = class_of_index(network, len(data.classes))
     return [data.classes[label] for label in owners[pairs.prototypes].tolist()]
