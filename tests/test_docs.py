@@ -63,6 +63,18 @@ def test_the_localizer_of_the_document_works_by_its_name(tmp_path, monkeypatch):
         protomask.get_localizer("gradient:cel=3")
 
 
+def test_the_data_set_of_the_document_is_one():
+    source = next(block for block in code(ROOT / "docs" / "extending.md", "python") if "from_datasets" in block)
+    names = {}
+    exec(source, names)
+    splits = names["splits"]
+    assert (len(splits.train), len(splits.test), splits.train.classes) == (18, 6, ("upright", "level"))
+    image = splits.test[0]["image"]
+    assert image.shape == (3, 32, 32) and (image == image[0]).all()
+    upright = (image[0] == image[0, :1]).all().item()
+    assert upright == (splits.test.truth(0) == "upright")
+
+
 def test_options_that_documents_name_exist(capsys):
     from protomask.cli import COMMANDS, main
 
