@@ -69,12 +69,12 @@ def load_data(
 
 
 def data_names() -> tuple[str, ...]:
-    """The names that :func:`load_data` knows: built-in ones first."""
+    """List the names that :func:`load_data` knows: built-in ones first."""
     return (*_BUILT_IN, *sorted({point.name for point in entry_points(group=_GROUP)} - _BUILT_IN.keys()))
 
 
 def find_data(name: str) -> Callable[..., Splits]:
-    """The function that opens a data set.
+    """Find the function that opens a data set.
 
     Raises:
         InputError: an unknown name.

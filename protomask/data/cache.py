@@ -10,7 +10,7 @@ CAP = 1 << 30
 
 
 class PixelCache:
-    """One slot of bytes for each image, filled when an image is first decoded.
+    """Keep decoded images in memory: one slot of bytes each, filled when an image is first decoded.
 
     The slots are anonymous shared memory: workers that are forked fill and read the same ones, untouched slots cost no
     memory, and the size limit of /dev/shm does not apply. A worker that is started afresh (spawn, forkserver) gets an
@@ -31,7 +31,7 @@ class PixelCache:
         self._shapes = np.frombuffer(mmap.mmap(-1, max(8, 8 * count)), dtype=np.int64)
 
     def get(self, index: int) -> tuple[np.ndarray, int, int] | None:
-        """(bytes, height, width) of image ``index``, a view that must not be written to; None if not yet there."""
+        """Give (bytes, height, width) of image ``index``, a view that must not be written to; None if not yet there."""
         shape = int(self._shapes[index])
         if shape == 0:
             return None

@@ -67,7 +67,7 @@ def check_data(
 
 
 def _decode(parts: list[AnnotatedImages], workers: int, progress: bool) -> Iterator[list[str]]:
-    """The problems of each image, in order."""
+    """List the problems of each image, in order."""
     places = [(data, position) for data in parts for position in range(len(data))]
     pool = ThreadPoolExecutor(workers)
     try:

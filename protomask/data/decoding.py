@@ -29,7 +29,7 @@ MOST_PIXELS = 89_478_485
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the upright image, from the file's header alone."""
+    """Read (width, height) of the upright image, from the file's header alone."""
     try:
         with _opened(path) as image:
             return _upright_size(image)
@@ -40,7 +40,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def decode(path: Path, choose=None) -> tuple[np.ndarray, tuple[int, int]]:
-    """The pixels of an image file, or of a region of it.
+    """Read the pixels of an image file, or of a region of it.
 
     Greyscale, palette, CMYK and 16-bit images become RGB; transparent ones are laid on white; EXIF orientation is
     respected; of a file with several pictures (animations, TIFF pages) the first is taken.
@@ -79,7 +79,7 @@ def decode(path: Path, choose=None) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def decode_mask(path: Path, size: tuple[int, int], region: Region, divisor: int, above: int) -> np.ndarray:
-    """The region of a mask image as uint8 (h, w), 1 where its value is greater than ``above``.
+    """Read the region of a mask image as uint8 (h, w), 1 where its value is greater than ``above``.
 
     Raises:
         InputError: unreadable, or not as large as its image, whose (width, height) is ``size``.
@@ -105,7 +105,7 @@ def decode_mask(path: Path, size: tuple[int, int], region: Region, divisor: int,
 
 
 def mask_box(path: Path) -> Region | None:
-    """The tight box around all pixels of a mask image that are not 0; None where all are.
+    """Find the tight box around all pixels of a mask image that are not 0; None where all are.
 
     Raises:
         InputError: unreadable.
@@ -120,7 +120,7 @@ def mask_box(path: Path) -> Region | None:
 
 
 def thumbnail(path: Path, side: int) -> np.ndarray:
-    """The whole image as float32 (side, side) grey levels in 0..255, its shape not kept, its orientation ignored.
+    """Shrink the whole image to float32 (side, side) grey levels in 0..255; shape and orientation are not kept.
 
     Raises:
         InputError: unreadable.

@@ -12,7 +12,7 @@ from protomask.data.problems import noted
 
 
 def near_duplicate_groups(paths: Sequence[Path], *, side: int = 64, correlation: float = 0.95) -> Tensor:
-    """Numbers of the groups of images that are the same but for details.
+    """Number the groups of images that are the same but for details.
 
     Two images belong together when the grey levels of their thumbnails of ``side`` x ``side`` pixels correlate by more
     than ``correlation`` (Pearson), and so do chains of such images. Reads every image; memory (len)^2 floats.

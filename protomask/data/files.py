@@ -20,7 +20,7 @@ _SPARE = 1.5
 
 
 class FileImages(AnnotatedImages):
-    """A data set of image files.
+    """Read images in files, with the annotations that a reader found for them.
 
     Args:
         classes, labels, names, part_names: see :class:`AnnotatedImages`.
@@ -141,7 +141,7 @@ class FileImages(AnnotatedImages):
         return messages
 
     def problems(self, index: int) -> list[str]:
-        """What is wrong with stored image ``index``, its boxes and its masks: a message each. Decodes them all."""
+        """List what is wrong with stored image ``index``, its boxes and its masks; decodes them all."""
         found, size = [], None
         try:
             _, size = decode(self.paths[index], lambda size: ((0, 0, *size), self._divisor(*size)))

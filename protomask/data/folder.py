@@ -100,7 +100,7 @@ def _find_splits(root: Path) -> dict[str, Path]:
 
 
 def find_pictures(folder: Path) -> list[tuple[str, Path]]:
-    """(class, path) of every picture below the class folders of ``folder``, sorted."""
+    """List (class, path) of every picture below the class folders of ``folder``, sorted."""
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
         raise InputError(f"{folder}: no class folders in it; expected one folder of pictures for each class")
@@ -123,7 +123,7 @@ def find_pictures(folder: Path) -> list[tuple[str, Path]]:
 
 
 def find_masks(paths: list[Path]) -> list[list[Path]] | None:
-    """The mask files beside each picture, or None where no picture has one.
+    """Find the mask files beside each picture, or None where no picture has one.
 
     Raises:
         InputError: some pictures have masks and others have none.

@@ -1,4 +1,4 @@
-"""What happens to annotations when the frame of an image changes.
+"""Annotations of an image whose frame changes.
 
 Coordinates are continuous: the first pixel spans 0 to 1, so a frame W pixels wide ends at x = W, and mirroring maps
 x to W - x. A point is inside the frame when 0 <= x < W and 0 <= y < H.
@@ -13,17 +13,17 @@ LEAST_SIDE = 1.0
 
 
 def as_boxes(boxes: Tensor, canvas: tuple[int, int]) -> tv_tensors.BoundingBoxes:
-    """(K, 4) XYXY pixels as a box type that follows its image; ``canvas`` is (height, width), K may be 0."""
+    """Make boxes (K, 4) that follow their image, XYXY pixels; ``canvas`` is (height, width), K may be 0."""
     return tv_tensors.BoundingBoxes(boxes.reshape(-1, 4), format="XYXY", canvas_size=canvas)
 
 
 def as_points(points: Tensor, canvas: tuple[int, int]) -> tv_tensors.KeyPoints:
-    """(N, 2) x, y pixels as a point type that follows its image."""
+    """Make points (N, 2), x and y in pixels, that follow their image."""
     return tv_tensors.KeyPoints(points.reshape(-1, 2), canvas_size=canvas)
 
 
 def move(coordinates: Tensor, origin: tuple[int, int], divisor: int = 1) -> Tensor:
-    """(..., 2m) alternating x, y, seen from a crop that begins at ``origin`` (x, y) and is shrunk by ``divisor``."""
+    """Move (..., 2m) alternating x, y into a crop that begins at ``origin`` (x, y) and is shrunk by ``divisor``."""
     shift = torch.tensor(origin * (coordinates.shape[-1] // 2), dtype=coordinates.dtype)
     return (coordinates - shift) / divisor
 

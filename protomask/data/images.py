@@ -1,4 +1,4 @@
-"""The shape of every data set: images with labels and, where known, boxes, masks and part points."""
+"""The base of data sets: images with labels and, where known, boxes, masks and part points."""
 
 import copy
 import hashlib
@@ -16,7 +16,7 @@ Sample = dict[str, Any]
 
 
 class AnnotatedImages(Dataset):
-    """A data set whose samples are dictionaries, and whose annotations go through the same transform as the image.
+    """Give samples as dictionaries, whose annotations go through the same transform as the image.
 
     A sample holds
 
@@ -65,31 +65,31 @@ class AnnotatedImages(Dataset):
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image has any number of findings instead of one class."""
+        """Tell whether an image has any number of findings instead of one class."""
         return is_multi_label(self.labels)
 
     def truth(self, position: int) -> str | tuple[str, ...]:
-        """The name of the image's class, or the names of its findings."""
+        """Name the image's class, or its findings."""
         if self.multi_label:
             return tuple(self.classes[finding] for finding in self.labels[position].nonzero().flatten().tolist())
         return self.classes[int(self.labels[position])]
 
     def load(self, index: int) -> Sample:
-        """The stored image number ``index`` with its annotations, without ``label`` and ``position``."""
+        """Load stored image number ``index`` with its annotations, without ``label`` and ``position``."""
         raise NotImplementedError
 
     def identity(self, index: int) -> str:
-        """What, beside its name and label, tells stored image ``index`` from another (its size, its crop); cheap."""
+        """Describe what, beside name and label, tells stored image ``index`` from another (size, crop); cheap."""
         return ""
 
     def stored(self, position: int) -> int:
-        """The number of the stored image at ``position``; IndexError outside the data set."""
+        """Give the number of the stored image at ``position``; IndexError outside the data set."""
         if not -len(self) <= position < len(self):
             raise IndexError(f"position {position} of a data set of {len(self)} images")
         return int(self._stored[position])
 
     def read(self, position: int) -> Sample:
-        """The sample at ``position`` as stored, untransformed."""
+        """Read the sample at ``position`` as stored, untransformed."""
         sample = self.load(self.stored(position))
         sample["label"] = self.labels[position] if self.multi_label else int(self.labels[position])
         sample["position"] = position % len(self)
@@ -103,13 +103,13 @@ class AnnotatedImages(Dataset):
         return len(self.names)
 
     def with_transform(self, transform: Callable[[Sample], Sample] | None) -> "AnnotatedImages":
-        """The same images through another transform; a cheap copy, this object stays as it is."""
+        """Give the same images another transform; a cheap copy, this object stays as it is."""
         other = copy.copy(self)
         other.transform = transform
         return other
 
     def subset(self, positions: Iterable[int] | Tensor) -> "AnnotatedImages":
-        """The images at ``positions``, in that order; a cheap copy with the same classes and transform."""
+        """Take the images at ``positions``, in that order; a cheap copy with the same classes and transform."""
         positions = torch.as_tensor(positions if isinstance(positions, Tensor) else list(positions), dtype=torch.long)
         other = copy.copy(self)
         other._stored = self._stored[positions]
@@ -118,7 +118,7 @@ class AnnotatedImages(Dataset):
         return other
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change when the classes, names, labels, order or sizes of the images do."""
+        """Digest classes, names, labels, order and sizes of the images to 16 hexadecimal digits."""
         digest = hashlib.sha256(repr((self.classes, self.part_names)).encode())
         for stored, label, name in zip(self._stored.tolist(), self.labels.tolist(), self.names):
             digest.update(repr((name, label, self.identity(stored))).encode("utf-8", "surrogateescape"))
@@ -130,7 +130,10 @@ class AnnotatedImages(Dataset):
 
 @dataclass(frozen=True)
 class Splits:
-    """Three disjoint data sets with the same classes. ``validation`` may be empty; ``test`` never selects anything."""
+    """Hold three disjoint data sets with the same classes.
+
+    ``validation`` may be empty; ``test`` never selects anything.
+    """
 
     train: AnnotatedImages
     validation: AnnotatedImages

@@ -49,7 +49,7 @@ CLASS_NAMES = (
 
 
 class PartsImages(AnnotatedImages):
-    """Scenes of one stream, class after class.
+    """Render scenes of one stream, class after class.
 
     Beside what :class:`AnnotatedImages` offers, each scene can be asked for the pixels of its parts, and be rendered
     again without one of them. ``points`` and ``visible`` follow ``part_names``: a point is the middle of the visible
@@ -92,11 +92,11 @@ class PartsImages(AnnotatedImages):
         return f"size {self.request.size}, seed {self.request.seed}"
 
     def scene(self, position: int) -> Scene:
-        """The description of the scene at ``position``."""
+        """Describe the scene at ``position``."""
         return self.request.scene(self.stored(position))
 
     def part_masks(self, position: int) -> Tensor:
-        """The visible pixels of each part, bool (K, H, W).
+        """Draw the visible pixels of each part, bool (K, H, W).
 
         They go through the data set's transform, which must be deterministic.
         """
@@ -107,11 +107,11 @@ class PartsImages(AnnotatedImages):
         return self._transformed(sample)["mask"].as_subclass(Tensor).bool()
 
     def without_part(self, position: int, part: int) -> Sample:
-        """The sample at ``position``, rendered without part number ``part``, everything else equal; transformed."""
+        """Render the sample at ``position`` without part number ``part``, everything else equal; transformed."""
         return self.without_parts(position, (part,))
 
     def without_parts(self, position: int, parts: Collection[int]) -> Sample:
-        """The sample at ``position``, rendered without these parts, everything else equal; transformed."""
+        """Render the sample at ``position`` without these parts, everything else equal; transformed."""
         for part in parts:
             if not 0 <= part < len(PART_NAMES):
                 raise InputError(

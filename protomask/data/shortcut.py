@@ -1,5 +1,4 @@
-"""A planted shortcut: ``parts`` in which one class wears a tag, so that one knows what a network should not have looked
-at.
+"""A planted shortcut: ``parts`` in which one class wears a tag that a network should not look at.
 
 The tag is a small striped square in the background, at a place that chance draws for every scene anew. A network that
 learns the tag instead of the creature is right for the wrong reason; a map of its prototypes is worth something if it
@@ -43,7 +42,7 @@ class TaggedParts(PartsImages):
         return f"{super().identity(index)}, tag on class {self.tagged}"
 
     def tag_mask(self, position: int) -> Tensor:
-        """The pixels of the tag, bool (H, W), through the transform; none in other classes."""
+        """Draw the pixels of the tag, bool (H, W), through the transform; none in other classes."""
         sample = self.read(position)
         mask = np.zeros((1, *sample["image"].shape[1:]), np.uint8)
         if self._wears(self.stored(position)):
@@ -53,7 +52,7 @@ class TaggedParts(PartsImages):
         return self._transformed(sample)["mask"].as_subclass(Tensor)[0].bool()
 
     def without_tag(self, position: int) -> Sample:
-        """The sample at ``position`` as it is in ``parts``; transformed."""
+        """Give the sample at ``position`` as it is in ``parts``; transformed."""
         sample = super()._dressed(super()._bare(self.stored(position)), self.stored(position))
         sample["label"], sample["position"] = int(self.labels[position]), position % len(self)
         return self._transformed(sample)

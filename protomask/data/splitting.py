@@ -39,7 +39,7 @@ def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tup
 def hold_out_groups(
     labels: Sequence[int] | Tensor, groups: Sequence[int] | Tensor, share: float, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """:func:`hold_out` for images in groups (a patient's, or near-duplicates): a group is kept or held out as a whole.
+    """Hold out a share like :func:`hold_out`, with groups (a patient's, near-duplicates) as a whole.
 
     Groups are taken in random order while each class has room for all their images, so a class with enough small groups
     gets its exact share, any other a little less; but at least one group of a class that has one to spare. With several

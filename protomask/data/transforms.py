@@ -1,4 +1,4 @@
-"""What happens to a sample before the network sees it. Boxes, masks and points follow the image through all of it.
+"""Transforms of samples before the network sees them; boxes, masks and points follow the image.
 
 Images stay uint8 until the last step, which is faster and loses nothing: every step before it interpolates to 8 bits
 anyway. Random choices come from torch's global generator. A mirrored left eye keeps the name ``left eye``.
@@ -24,7 +24,7 @@ _OFFICIAL_ROTATION, _OFFICIAL_SHEAR, _OFFICIAL_SKEW = 15.0, 10.0, 0.2
 def training_transform(
     size: int, mean: Sequence[float], std: Sequence[float], strength: str = "default", *, erasing: float = 0.0
 ) -> v2.Compose:
-    """The random transform of training images, to (3, size, size) float32, normalised.
+    """Make the random transform of training images, to (3, size, size) float32, normalised.
 
     ``official`` does online what the official ProtoPNet (Chen et al., 2019, ``img_aug.py``) does beforehand: each image
     is rotated by up to 15 degrees, or tilted in perspective by up to a fifth of a side, or sheared by up to 10 degrees,
@@ -66,7 +66,7 @@ def evaluation_transform(size: int, mean: Sequence[float], std: Sequence[float])
 
 
 def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalised images (..., 3, H, W) back as uint8, rounded and clipped."""
+    """Turn normalised images (..., 3, H, W) back into uint8, rounded and clipped."""
     images = images.detach().as_subclass(Tensor).float()
     mean, std = (torch.tensor(values, device=images.device).reshape(3, 1, 1) for values in (mean, std))
     return (images * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
@@ -77,7 +77,7 @@ def _normalise(mean: Sequence[float], std: Sequence[float]) -> list[v2.Transform
 
 
 class Mirror(v2.RandomHorizontalFlip):
-    """A horizontal flip that maps a point at x to W - x, as it does a box (torchvision: W - 1 - x)."""
+    """Flip horizontally; a point at x goes to W - x, as a box does (torchvision: W - 1 - x)."""
 
     def transform(self, inpt: Any, params: dict) -> Any:
         flipped = super().transform(inpt, params)
@@ -88,7 +88,7 @@ class Mirror(v2.RandomHorizontalFlip):
 
 
 class ShareCrop(v2.RandomResizedCrop):
-    """A random crop with a share of the image's area, squashed to a square.
+    """Crop at random a share of the image's area, squashed to a square.
 
     Unlike in ``RandomResizedCrop``, ``ratio`` is the aspect of the crop relative to that of the image, so that things
     look as squashed as in evaluation, where the whole image becomes a square.
@@ -105,7 +105,7 @@ class ShareCrop(v2.RandomResizedCrop):
 
 
 class InnerWarp(v2.Transform):
-    """A rotation, or a horizontal or vertical shear, by up to so many degrees, enlarged until no border shows."""
+    """Rotate or shear by up to so many degrees, enlarged until no border shows."""
 
     def __init__(self, rotation: float = 0.0, shear: float = 0.0, fill: Any = 0):
         super().__init__()
@@ -129,7 +129,7 @@ class InnerWarp(v2.Transform):
 
 
 class InnerTilt(v2.Transform):
-    """Perspective: one side of the frame, chosen at random, comes nearer by up to the share ``magnitude`` of it.
+    """Tilt in perspective: one random side comes nearer by up to the share ``magnitude`` of the frame.
 
     The smaller trapezoid of the image is stretched over the frame, so that no border shows.
     """
@@ -158,7 +158,7 @@ class InnerTilt(v2.Transform):
 
 
 class Tone(v2.Transform):
-    """Contrast, then saturation, then brightness, each by a factor within 1 +- its argument.
+    """Change contrast, then saturation, then brightness, each by a factor within 1 +- its argument.
 
     The three are linear, so that one 3 x 3 matrix does them at once, five times as fast as ``ColorJitter``, which also
     rounds in between.
@@ -187,7 +187,7 @@ class Tone(v2.Transform):
 
 
 class Erase:
-    """``RandomErasing`` of the image alone, whose annotations it would pass on only with a warning."""
+    """Erase a random part of the image alone; ``RandomErasing`` passes annotations on only with a warning."""
 
     def __init__(self, probability: float):
         self.erasing = v2.RandomErasing(probability)

@@ -1,4 +1,4 @@
-"""A mask as it grows: the same localizer stopped after more and more steps, for teaching."""
+"""A mask as it grows: the same localizer stopped after more and more steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Stage(NamedTuple):
-    """A mask after some steps."""
+    """Hold a mask after some steps."""
 
     steps: int
     saliency: np.ndarray
@@ -38,8 +38,7 @@ class Stage(NamedTuple):
 
 
 def stopped_after(localizer: Localizer, steps: int) -> Localizer:
-    """The same localizer with at most ``steps`` steps in each of its optimisations: its field ``steps``, and those of the
-    parts of its settings.
+    """Limit each optimisation of a localizer to ``steps`` steps: its fields ``steps``, also in parts of its settings.
 
     Raises:
         InputError: it has none, so its maps do not grow.
@@ -80,7 +79,7 @@ def _steps(part: object) -> Iterator[int]:
 def grow(
     localizer: Localizer, explained: Explainable, image: Tensor, index: int, *, frames: int = 10, progress: bool = False
 ) -> list[Stage]:
-    """The map of one image after 1, ..., all steps; closer together at first, where more changes.
+    """Compute the map of one image after 1, ..., all steps; closer together at first, where more changes.
 
     Every frame starts anew and is what the localizer gives with that many steps, so that ``frames`` frames cost up to
     ``frames / 2`` times as much as the map itself.
@@ -119,7 +118,7 @@ def grow(
 def frame(
     picture: np.ndarray, stages: Sequence[Stage], place: int, localizer: str, title: str, *, level: float = LEVEL
 ) -> np.ndarray:
-    """One frame, (h, w, 3) uint8: the image under the mask, the map over it, and the course so far.
+    """Draw one frame, (h, w, 3) uint8: the image under the mask, the map over it, and the course so far.
 
     Args:
         picture: (H, W, 3) uint8.

@@ -27,7 +27,7 @@ _TRAINING = {
 
 
 def curve_charts(curves: Mapping[str, Mapping[str, object]]) -> list[dict]:
-    """One chart per metric of ``Evaluation.curves``."""
+    """Make one chart per metric of ``Evaluation.curves``."""
     charts = []
     for metric, lines in curve_lines(curves).items():
         verb = {"insertion": "restored", "deletion": "removed"}.get(metric, "changed")
@@ -52,7 +52,7 @@ def curve_charts(curves: Mapping[str, Mapping[str, object]]) -> list[dict]:
 
 
 def training_charts(log: Sequence[Mapping]) -> list[dict]:
-    """Accuracy and loss over all epochs; empty without a row that has either."""
+    """Chart accuracy and loss over all epochs; empty without a row that has either."""
     charts = []
     for keys, title in ((("train_accuracy", "validation_accuracy"), "Accuracy"), (("loss",), "Training loss")):
         lines, stages, events = training_lines(log, keys)
@@ -84,7 +84,7 @@ def training_charts(log: Sequence[Mapping]) -> list[dict]:
 def interval_mark(
     difference: float, low: float | None, high: float | None, width: float = 240, height: float = 20
 ) -> dict:
-    """A dot with its interval about zero, each row on a scale of its own; positions in pixels."""
+    """Place a dot with its interval about zero, each row on a scale of its own; positions in pixels."""
     reach = max(abs(value) for value in (difference, low, high) if value is not None) * 1.12 or 1.0
     place = {
         key: None if value is None else round(width / 2 + value / reach * (width / 2 - 4), 1)

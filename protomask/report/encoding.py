@@ -34,7 +34,7 @@ def picture(
     quality: int = QUALITY,
     levels: Mapping[str, float] | None = None,
 ) -> dict:
-    """What the template needs to draw an image with the maps of its localizers.
+    """Collect what the template needs to draw an image with the maps of its localizers.
 
     Args:
         image: (H, W, 3) uint8.
@@ -78,14 +78,14 @@ def photo_uri(image: np.ndarray, quality: int = QUALITY) -> str:
 
 
 def small(image: np.ndarray, side: int = SMALL_SIDE) -> np.ndarray:
-    """(H, W, 3) uint8 with no side longer than ``side``; what is smaller stays."""
+    """Shrink (H, W, 3) uint8 until no side is longer than ``side``; what is smaller stays."""
     photo = Image.fromarray(np.ascontiguousarray(image))
     photo.thumbnail((side, side), Image.Resampling.LANCZOS)
     return np.asarray(photo)
 
 
 def map_uri(saliency: np.ndarray, quality: int = 72) -> str:
-    """The map in the report's colours, small."""
+    """Encode the map in the report's colours, small."""
     top = float(np.max(saliency))
     grey = Image.fromarray(np.uint8(np.clip(saliency / top if top > 0 else saliency, 0, 1) * 255 + 0.5))
     grey.thumbnail((MAP_SIDE, MAP_SIDE), Image.Resampling.BILINEAR)
@@ -93,12 +93,12 @@ def map_uri(saliency: np.ndarray, quality: int = 72) -> str:
 
 
 def svg_path(saliency: np.ndarray, level: float = LEVEL) -> str:
-    """The map's outlines as the ``d`` of an SVG path in pixels of the image; empty where there is none."""
+    """Write the map's outlines as the ``d`` of an SVG path in pixels of the image; empty where there is none."""
     return "".join("M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in path[:-1]) + "Z" for path in outlines(saliency, level))
 
 
 def whereabouts(saliency: np.ndarray, level: float = LEVEL) -> str:
-    """Where a map's outlined region lies, in words: "6 % of the image, upper left"."""
+    """Say where a map's outlined region lies: "6 % of the image, upper left"."""
     inside = region(saliency, level)
     if not inside.any():
         return "nothing"

@@ -26,7 +26,7 @@ def prototype_gallery(
     tile: float = 1.05,
     title: str | None = None,
 ) -> Figure:
-    """Every prototype by class: its source image with outline and box, the map over it, and the crop of the box.
+    """Draw every prototype by class: source image with outline and box, the map over it, the crop of the box.
 
     Args:
         pictures: of any number of classes; classes keep the order of their first picture.
@@ -123,7 +123,7 @@ def localizer_comparison(
     tile: float = 1.5,
     title: str | None = None,
 ) -> Figure:
-    """What several localizers show for the same image and prototype, side by side.
+    """Draw what several localizers show for the same image and prototype, side by side.
 
     Args:
         image: (H, W, 3) uint8, the test image.
@@ -152,7 +152,7 @@ def localizer_grid(
     tile: float = 1.2,
     title: str | None = None,
 ) -> Figure:
-    """Many images under each other, what every localizer shows of them beside each other.
+    """Draw many images under each other, what every localizer shows of them beside each other.
 
     Args:
         rows: label, (H, W, 3) uint8 image, and localizer name to (H, W) map in [0, 1]; columns keep the order in which

@@ -23,7 +23,7 @@ _MARGIN, _GAP = 0.15, 0.06
 
 
 def official_overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """0.5 * image + 0.3 * jet(map scaled to [0, 1]), as (H, W, 3) uint8.
+    """Compute 0.5 * image + 0.3 * jet(map scaled to [0, 1]), as (H, W, 3) uint8.
 
     Args:
         image: (H, W, 3) uint8.
@@ -44,8 +44,9 @@ def beside_official(
     tile: float = 1.05,
     title: str | None = None,
 ) -> Figure:
-    """Prototypes as the official code draws them, and by a learned mask: overlay, box and crop beside outline, map and
-    crop.
+    """Draw prototypes as the official code does, and by a learned mask beside it.
+
+    Overlay, box and crop beside outline, map and crop.
 
     Args:
         pictures: with maps of ``similarity`` and of ``localizer``.

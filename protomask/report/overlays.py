@@ -17,7 +17,7 @@ SPECK = 0.002
 
 
 def region(saliency: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Pixels of at least ``level`` times the maximum, (H, W) bool; empty for a map without a positive value."""
+    """Select the pixels of at least ``level`` times the maximum, (H, W) bool; empty without a positive value."""
     saliency = _check_map(saliency)
     top = saliency.max()
     return saliency >= level * top if top > 0 else np.zeros(saliency.shape, bool)
@@ -26,7 +26,7 @@ def region(saliency: np.ndarray, level: float = LEVEL) -> np.ndarray:
 def outlines(
     saliency: np.ndarray, level: float = LEVEL, tolerance: float | None = None, speck: float = SPECK
 ) -> list[np.ndarray]:
-    """Closed outlines of the region where the map reaches ``level`` times its maximum, but for specks.
+    """Trace closed outlines of the region where the map reaches ``level`` times its maximum, but for specks.
 
     Interpolated between pixel centres and simplified to within ``tolerance`` pixels (by default a 560th
     of the longer side, which no eye sees); a region that touches the border
@@ -64,7 +64,7 @@ def _area(path: np.ndarray) -> float:
 
 
 def disagreement(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> float:
-    """1 - intersection over union of two maps' outlined regions: 0 = the same pixels, 1 = none in common."""
+    """Compute 1 - intersection over union of two maps' outlined regions: 0 = the same pixels, 1 = none in common."""
     a, b = region(first, level), region(second, level)
     if a.shape != b.shape:
         raise InputError(f"maps of {a.shape} and {b.shape} pixels cannot be compared; bring them to one size")
@@ -73,7 +73,7 @@ def disagreement(first: np.ndarray, second: np.ndarray, level: float = LEVEL) ->
 
 
 def crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """The pixels of ``image`` (H, W, ...) inside an end-exclusive box x0, y0, x1, y1, at least one pixel."""
+    """Cut the pixels of ``image`` (H, W, ...) inside an end-exclusive box x0, y0, x1, y1, at least one pixel."""
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (int(round(value)) for value in box)
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)

@@ -13,7 +13,7 @@ COLORMAP = "magma"
 
 
 class Look(NamedTuple):
-    """How a localizer is drawn."""
+    """Say how a localizer is drawn."""
 
     line: str
     """on white"""
@@ -39,5 +39,5 @@ _SPARE = [
 
 
 def look(localizer: str) -> Look:
-    """Stable for a name; names beyond the built-in ones share three spare looks."""
+    """Choose a look, stable for a name; names beyond the built-in ones share three spare looks."""
     return _LOOKS.get(localizer) or _SPARE[sum(localizer.encode()) % len(_SPARE)]

@@ -19,7 +19,7 @@ _KEYS = {"train_accuracy": ("training", "#0067a5", "-"), "validation_accuracy": 
 
 @style.styled
 def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % interval of the mean") -> Figure:
-    """Insertion and deletion curves (or others over the share of changed pixels), one panel each.
+    """Draw insertion and deletion curves (or others over the share of changed pixels), one panel each.
 
     Args:
         curves: localizer to metric to curve, as ``Evaluation.curves`` holds them; see
@@ -61,7 +61,7 @@ def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % inte
 
 @style.styled
 def training_curves(log: Sequence[Mapping]) -> Figure:
-    """Accuracy and loss over the epochs of all stages, stage by stage; projections as vertical lines."""
+    """Draw accuracy and loss over the epochs of all stages, stage by stage; projections as vertical lines."""
     panels = []
     for keys, title in ((("train_accuracy", "validation_accuracy"), "Accuracy"), (("loss",), "Training loss")):
         lines, stages, events = training_lines(log, keys)

@@ -1,4 +1,4 @@
-"""Numbers for line charts, before they are drawn: for the matplotlib figures and for the charts of the HTML report."""
+"""Numbers for line charts before they are drawn, by matplotlib or in the HTML report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES = {"warm": "warm-up", "joint": "joint training", "last": "last layer", "l
 
 
 class Line(NamedTuple):
-    """A line of a chart with its band; ``low`` and ``high`` may be None or hold NaN."""
+    """Hold a line of a chart with its band; ``low`` and ``high`` may be None or hold NaN."""
 
     name: str
     x: np.ndarray
@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A stretch of training: epochs ``first`` to ``last`` of the whole run, inclusive, counted from 1."""
+    """Hold a stretch of training: epochs ``first`` to ``last`` of the whole run, inclusive, counted from 1."""
 
     name: str
     first: float
@@ -32,7 +32,7 @@ class Stage(NamedTuple):
 
 
 def curve_line(name: str, curve) -> Line:
-    """A line over the share of changed pixels, 0 to 1.
+    """Make a line over the share of changed pixels, 0 to 1.
 
     Args:
         curve: a mapping with ``mean`` and, where known, ``ci_low`` and ``ci_high`` (or ``low``, ``high``), each of
@@ -61,7 +61,7 @@ def curve_line(name: str, curve) -> Line:
 
 
 def curve_lines(curves: Mapping[str, Mapping[str, object]]) -> dict[str, list[Line]]:
-    """``Evaluation.curves`` (localizer to metric to curve) turned about: metric to the lines of all localizers."""
+    """Turn ``Evaluation.curves`` (localizer to metric to curve) into metric to the lines of all localizers."""
     panels: dict[str, list[Line]] = {}
     for localizer, by_metric in curves.items():
         for metric, curve in by_metric.items():
@@ -70,7 +70,7 @@ def curve_lines(curves: Mapping[str, Mapping[str, object]]) -> dict[str, list[Li
 
 
 def training_lines(log: Sequence[Mapping], keys: Sequence[str]) -> tuple[list[Line], list[Stage], list[Stage]]:
-    """Lines over all epochs of a run, in the order of the log.
+    """Make lines over all epochs of a run, in the order of the log.
 
     Returns:
         lines: one per key that occurs in the log, NaN where a row lacks it.
@@ -110,7 +110,7 @@ def stage_label(name: str) -> str:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers within [low, high], about ``wanted`` of them."""
+    """Choose round numbers within [low, high], about ``wanted`` of them."""
     if not high > low:
         return [low]
     raw = (high - low) / max(wanted - 1, 1)
@@ -121,7 +121,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def extent(lines: Sequence[Line], *, floor: float | None = None, ceiling: float | None = None) -> tuple[float, float]:
-    """Least and greatest value of lines and bands with some air, widened to ``floor`` and ``ceiling`` where given."""
+    """Find the least and greatest value of lines and bands with some air, widened to ``floor`` and ``ceiling``."""
     values = [bound for line in lines for bound in (line.y, line.low, line.high) if bound is not None]
     flat = np.concatenate(values) if values else np.array([0.0, 1.0])
     flat = flat[np.isfinite(flat)]
@@ -133,7 +133,7 @@ def extent(lines: Sequence[Line], *, floor: float | None = None, ceiling: float 
 
 
 def stagger_labels(labels: Sequence[tuple[float, float]], low: float, high: float) -> list[tuple[float, int]]:
-    """Places (centre, row) for labels of (centre, width), in order of their centres, so that none overlaps another.
+    """Place labels of (centre, width) at (centre, row), in order of their centres, so that none overlaps another.
 
     Centres are moved where a label would reach beyond ``low`` or ``high``.
     """

@@ -57,7 +57,7 @@ def styled(function):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of inches that belongs to no pyplot state."""
+    """Make a figure of inches that belongs to no pyplot state."""
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -77,7 +77,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
 
 
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at inches from the upper left corner of the figure."""
+    """Add axes at inches from the upper left corner of the figure."""
     total_width, total_height = figure.get_size_inches()
     return figure.add_axes(
         (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
@@ -87,7 +87,7 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 def write(
     figure: Figure, left: float, top: float, text: str, *, within: float | None = None, whole: bool = False, **options
 ):
-    """Text whose upper left corner (or another, by ``ha`` and ``va``) is at inches from the figure's.
+    """Write text whose upper left corner (or another, by ``ha`` and ``va``) is at inches from the figure's.
 
     Text wider than ``within`` inches is shortened in its middle; with ``whole`` it is drawn smaller instead.
     """
@@ -170,7 +170,7 @@ def _measure() -> RendererAgg:
 
 
 def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
-    """Greatest width in inches that ``text`` takes at ``size`` points, whatever the resolution it is drawn at."""
+    """Measure the width in inches that ``text`` takes at ``size`` points at most, at any resolution."""
     artist = figure.text(0, 0, text, fontsize=size, fontweight=weight)
     width = artist.get_window_extent(_measure(), dpi=300).width / 300
     artist.remove()
@@ -178,7 +178,7 @@ def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -
 
 
 def fit_text(figure: Figure, text: str, size: float, width: float, weight: str = "normal") -> str:
-    """``text`` shortened in its middle until it fits into ``width`` inches at ``size`` points."""
+    """Shorten ``text`` in its middle until it fits into ``width`` inches at ``size`` points."""
     length, short = len(text), text
     while length > 4 and (found := text_width(figure, short, size, weight)) > width:
         length = min(length - 1, int(length * max(0.5, width / found)) + 1)

@@ -20,7 +20,7 @@ from protomask.report.wording import localizer_label, number, percent, readable,
 
 
 def localizers_of(pictures: Sequence[PrototypePicture], explanations: Sequence[Explanation]) -> list[str]:
-    """Every localizer that any map is of, in the order of first appearance."""
+    """List every localizer that any map is of, in the order of first appearance."""
     sets = [each.maps for each in pictures] + [match.maps for each in explanations for match in each.matches]
     return list(dict.fromkeys(name for maps in sets for name in maps))
 
@@ -32,7 +32,7 @@ def gallery(
     level: float = LEVEL,
     quality: int = QUALITY,
 ) -> list[dict]:
-    """One card per prototype; ``used`` says which explained images rest on it."""
+    """Make one card per prototype; ``used`` says which explained images rest on it."""
     used: dict[int, list[dict]] = {}
     for place, explanation in enumerate(explanations):
         for match in explanation.matches:
@@ -108,7 +108,7 @@ def neighbours(
     maps: np.ndarray | None,
     level: float = LEVEL,
 ) -> dict:
-    """The nearest test images of every prototype, each photograph once, with the outline of the similarity map.
+    """List the nearest test images of every prototype, each photograph once, with the similarity map's outline.
 
     Args:
         images: position in the test images to (H, W, 3) uint8, small.
@@ -144,21 +144,20 @@ def neighbours(
 
 
 def enlarge_map(grid: np.ndarray, height: int, width: int, by_range: bool = True) -> np.ndarray:
-    """A similarity map (h, w) at (height, width) as the localizer ``similarity`` enlarges it; scaled by its range, or
-    as it is."""
+    """Enlarge a similarity map (h, w) as the localizer ``similarity`` does; scaled by its range, or as it is."""
     grid = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
     large = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)[0, 0]
     return (min_max(large) if by_range else large.clamp_min(0)).numpy()
 
 
 def class_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
-    """Classes in the order of the prototypes, with how many each has."""
+    """List classes in the order of the prototypes, with how many each has."""
     counts = Counter(each.record.class_name for each in pictures)
     return [{"id": name, "name": readable(name), "count": count} for name, count in counts.items()]
 
 
 def flag_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
-    """The choices of the gallery's filter by flags; empty where nothing was inspected."""
+    """List the choices of the gallery's filter by flags; empty where nothing was inspected."""
     found = [each.inspection.flags for each in pictures if each.inspection is not None]
     if not found:
         return []
@@ -174,7 +173,7 @@ def panels(
     level: float = LEVEL,
     quality: int = QUALITY,
 ) -> list[dict]:
-    """One "this looks like that" panel per explanation; the rows and the rest sum to the logit.
+    """Make one "this looks like that" panel per explanation; the rows and the rest sum to the logit.
 
     ``cards`` are those of :func:`gallery`, whose pictures are used again.
     """

@@ -1,4 +1,4 @@
-"""The words of figures and report: labels, one-sentence explanations, and how names and numbers are written."""
+"""Labels, one-sentence explanations, and how names and numbers are written, for figures and report."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ _NUMBER_PREFIX = re.compile(r"^\d+\.(?=[^\d\s])")
 
 
 def localizer_label(name: str) -> str:
-    """A localizer's name for readers; settings in brackets.
+    """Label a localizer for readers; settings in brackets.
 
     >>> localizer_label("mdm:damping=1,seed=3")
     'MDM (damping=1, seed=3)'
@@ -213,7 +213,7 @@ def localizer_label(name: str) -> str:
 
 
 def spoken(name: str) -> str:
-    """A localizer's name within a sentence."""
+    """Name a localizer within a sentence."""
     return {"similarity": "the similarity map", "center": "a blob in the centre", "random": "a random map"}.get(
         name, localizer_label(name)
     )
@@ -232,7 +232,7 @@ def metric_sentence(name: str) -> str:
 
 
 def readable(class_name: str | None) -> str:
-    """A folder's name as a person would write it: ``001.Black_footed_Albatross`` becomes ``Black footed Albatross``."""
+    """Write a folder's name as a person would: ``001.Black_footed_Albatross`` becomes ``Black footed Albatross``."""
     if class_name is None:
         return ""
     text = _NUMBER_PREFIX.sub("", class_name).replace("_", " ").strip()
@@ -240,7 +240,7 @@ def readable(class_name: str | None) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Fixed digits, a true minus sign, an en dash for what was not measured; never "-0.00"."""
+    """Write fixed digits, a true minus sign, an en dash for what was not measured; never "-0.00"."""
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value:.{digits}f}"
@@ -254,7 +254,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``0.04`` -> "40 ms", ``95`` -> "1 min 35 s", ``7300`` -> "2 h 2 min"."""
+    """Write seconds: ``0.04`` -> "40 ms", ``95`` -> "1 min 35 s", ``7300`` -> "2 h 2 min"."""
     if seconds is None:
         return "–"
     if seconds < 0.1:
@@ -274,12 +274,12 @@ def count(number_of: int, one: str, many: str | None = None) -> str:
 
 
 def listed(words: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """Join words: ``a``, ``a and b``, ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "nothing"
 
 
 def shorten(text: str, length: int) -> str:
-    """``text`` within ``length`` characters, an ellipsis in its middle, because names often differ at both ends."""
+    """Shorten ``text`` to ``length`` characters by an ellipsis in its middle; names often differ at both ends."""
     if len(text) <= length:
         return text
     head = length // 2
