@@ -24,7 +24,7 @@ from protomask.explanations.predictions import as_pictures
 from protomask.freezing import frozen
 from protomask.localizers import get_localizer
 from protomask.report import style
-from protomask.run.setup import open_run
+from protomask.run import open_run
 
 TILE, GAP, LINE = 1.3, 0.08, 0.3
 """inches: a picture's side, what is between two, a line of text"""
@@ -52,7 +52,7 @@ def draw(run: str, picture: Path, name: str, count: int, least: float) -> None:
     if count < 1:
         raise InputError(f"--count is {count}; draw at least 1")
     opened = open_run(run, device="cpu", progress=False)
-    evaluated = opened.run.read("evaluation.json") or {}
+    evaluated = opened.files.read("evaluation.json") or {}
     overlap = evaluated.get("values", {}).get(name, {}).get("causal_overlap")
     if overlap is None:
         raise InputError(

@@ -29,6 +29,10 @@ _HOMES = {
     "explain": "protomask.explanations.predictions",
     "picture_prototypes": "protomask.explanations.predictions",
     "project": "protomask.projection",
+    "Run": "protomask.run",
+    "open_run": "protomask.run",
+    "import_official": "protomask.run",
+    "train": "protomask.run",
 }
 __all__ = sorted(_HOMES)
 

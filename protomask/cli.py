@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
+from protomask.commands.messages import one_line, told
 from protomask.errors import InputError, PeerLost
 
 COMMANDS = (
@@ -23,8 +24,12 @@ COMMANDS = (
     "report",
 )
 """each is a module of :mod:`protomask.commands`"""
-LONGEST = 2000
-"""characters of a message: whoever gives a number of 5,000 digits need not read it again"""
+
+
+def _refuse_empty(arguments: argparse.Namespace) -> None:
+    for name, value in vars(arguments).items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise InputError(f"--{name.replace('_', '-')} (or a word) is empty; give a value, or leave it out")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,22 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name in COMMANDS:
         module = find_command(name)
-        module.add_arguments(commands.add_parser(name, help=module.HELP, description=module.DESCRIPTION))
+        words = commands.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
+        module.add_arguments(words)
+        words.set_defaults(options={each.dest for each in words._actions if each.option_strings})
     return parser
-
-
-def _one_line(error: InputError) -> str:
-    text = str(error)
-    if text.startswith("Caught "):  # from a loading process: torch puts that process's whole traceback in front
-        text = text.strip().splitlines()[-1].split("InputError: ", 1)[-1]
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
-
-
-def _refuse_empty(arguments: argparse.Namespace) -> None:
-    for name, value in vars(arguments).items():
-        if value == "" or (isinstance(value, list) and "" in value):
-            raise InputError(f"--{name.replace('_', '-')} (or a word) is empty; give a value, or leave it out")
 
 
 def _terminate(number, frame):
@@ -72,7 +65,7 @@ def _terminate(number, frame):
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 another process of the job ended, 2 bad input (one line on standard error), 130
     interrupted."""
-    module, before = None, signal.getsignal(signal.SIGTERM)
+    module, options, before = None, (), signal.getsignal(signal.SIGTERM)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
@@ -83,10 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         _refuse_empty(arguments)
         signal.signal(signal.SIGTERM, _terminate)
-        module = find_command(arguments.command)
-        return module.run(arguments)
+        module, options = find_command(arguments.command), arguments.options
+        with told():
+            return module.run(arguments)
     except InputError as error:
-        print(f"protomask: error: {_one_line(error)}", file=sys.stderr)
+        print(f"protomask: error: {one_line(error, options)}", file=sys.stderr)
         return 2
     except PeerLost as error:
         print(f"protomask: {error}", file=sys.stderr)

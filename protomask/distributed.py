@@ -94,7 +94,7 @@ def job(device: torch.device) -> Iterator[torch.device]:
         if device.index is None and world.local_rank >= torch.cuda.device_count():
             raise InputError(
                 f"torchrun started more processes than this machine has CUDA devices ({torch.cuda.device_count()}); "
-                "lower --nproc-per-node, or use --device cpu"
+                "lower --nproc-per-node, or use device=cpu"
             )
         device = torch.device("cuda", world.local_rank if device.index is None else device.index)
         torch.cuda.set_device(device)

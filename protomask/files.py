@@ -122,7 +122,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             raise
         _flush_folder(path.parent)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {_reason(error)}; free space or choose another --output") from error
+        raise InputError(f"cannot write {path}: {_reason(error)}; free space or choose another output=") from error
 
 
 def remove_partial(folder: Path) -> None:

@@ -85,7 +85,7 @@ class Options:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            option = "--" + field.name.replace("_", "-")
+            option = field.name
             if value is None:
                 if "None" not in str(field.type):
                     raise InputError(f"{option} needs a value")
@@ -102,7 +102,7 @@ class Options:
                 if not low <= value <= high:
                     raise InputError(f"{option} is {value}; it must be between {low} and {high}")
         if self.weights and self.pretrained:
-            raise InputError("--weights and --pretrained exclude each other; choose one")
+            raise InputError("weights and pretrained exclude each other; choose one")
 
     @classmethod
     def from_mapping(cls, values: Mapping, source: str) -> Options:
@@ -136,7 +136,7 @@ class Options:
             numbers = ()
         if len(numbers) != 6 or not all(map(math.isfinite, numbers)) or min(numbers[3:]) <= 0:
             raise InputError(
-                f"--normalization is {self.normalization!r}; give imagenet, half, or three means and three "
+                f"normalization is {self.normalization!r}; give imagenet, half, or three means and three "
                 "positive standard deviations separated by commas"
             )
         return numbers[:3], numbers[3:]

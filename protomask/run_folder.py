@@ -152,10 +152,10 @@ def free_folder(parent: Path, name: str) -> Path:
             return folder
         except FileExistsError:
             if parent.exists() and not parent.is_dir():
-                raise InputError(f"{parent} is no folder; choose another --output") from None
+                raise InputError(f"{parent} is no folder; choose another output=") from None
             number += 1
         except OSError as error:
-            raise InputError(f"cannot make {folder}: {error.strerror}; choose another --output") from error
+            raise InputError(f"cannot make {folder}: {error.strerror}; choose another output=") from error
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def new_run(output: str | None, parent: Path, name: str, *, empty: bool = True) 
     """
     run = RunFolder(free_folder(parent, name) if output is None else output)
     if run.folder.exists() and not run.folder.is_dir():
-        raise InputError(f"--output {output} is a file; give a folder")
+        raise InputError(f"output={output} is a file; give a folder")
     _check_new(run, empty)  # before anything is made in somebody's folder, and again when nobody else can
     with run.lock():
         try:
@@ -183,9 +183,9 @@ def new_run(output: str | None, parent: Path, name: str, *, empty: bool = True) 
 
 def _check_new(run: RunFolder, empty: bool) -> None:
     if run.started:
-        raise InputError(f"{run.folder} holds a run already; give another --output")
+        raise InputError(f"{run.folder} holds a run already; give another output=")
     if empty and run.folder.exists() and any(each.name != LOCK for each in run.folder.iterdir()):
-        raise InputError(f"--output {run.folder} exists already; give a new folder")
+        raise InputError(f"output={run.folder} exists already; give a new folder")
 
 
 def remove_unused(folder: Path) -> None:

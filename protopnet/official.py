@@ -165,7 +165,7 @@ def prototype_owners(checkpoint: Checkpoint, given: Sequence[int] | None = None)
     if (weight > 0).all():
         return strongest, "from the last layer's positive weights"
     raise InputError(
-        f"{checkpoint.path} does not tell the class of each of its {count} prototypes (it was pruned); give --prototype-classes"
+        f"{checkpoint.path} does not tell the class of each of its {count} prototypes (it was pruned); give prototype_classes="
     )
 
 
@@ -216,5 +216,5 @@ def recognise(state: Mapping[str, Tensor], source: str) -> str:
         if own == found:
             return name
     raise InputError(
-        f"{source}: its backbone is none of {', '.join((*RESNETS, *DENSENETS, *VGGS))}; name it with --backbone"
+        f"{source}: its backbone is none of {', '.join((*RESNETS, *DENSENETS, *VGGS))}; name it by backbone="
     )

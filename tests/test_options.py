@@ -14,15 +14,15 @@ from protomask.run_folder import RunFolder, free_folder, new_run, read_options
 @pytest.mark.parametrize(
     "field, value, named",
     [
-        ("epochs", 0, "--epochs"),
-        ("epochs", "3", "--epochs"),
-        ("image_size", 8, "--image-size"),
-        ("precision", "fp16", "--precision"),
+        ("epochs", 0, "epochs"),
+        ("epochs", "3", "epochs"),
+        ("image_size", 8, "image_size"),
+        ("precision", "fp16", "precision"),
         ("similarity", "dot", "cosine"),
-        ("validation", 1.5, "--validation"),
-        ("seed", True, "--seed"),
-        ("network", None, "--network"),
-        ("batch_size", 1, "--batch-size"),
+        ("validation", 1.5, "validation"),
+        ("seed", True, "seed"),
+        ("network", None, "network"),
+        ("batch_size", 1, "batch_size"),
     ],
 )
 def test_wrong_values_name_the_option(field, value, named):
@@ -31,7 +31,7 @@ def test_wrong_values_name_the_option(field, value, named):
 
 
 def test_weights_and_pretrained_exclude_each_other():
-    with pytest.raises(InputError, match="--pretrained"):
+    with pytest.raises(InputError, match="pretrained"):
         Options(weights="file.pth", pretrained=True)
 
 
@@ -45,7 +45,7 @@ def test_normalization(text, expected):
 
 @pytest.mark.parametrize("text", ["grey", "1,2,3", "0,0,0,1,1,0", "a,b,c,d,e,f", "nan,0,0,1,1,1", "0,0,0,1,1,inf"])
 def test_wrong_normalization(text):
-    with pytest.raises(InputError, match="--normalization"):
+    with pytest.raises(InputError, match="normalization"):
         Options(normalization=text).mean_and_std()
 
 

@@ -20,14 +20,14 @@ def defaults(options: Options) -> dict:
         InputError: an option that XProtoNet does not have is set.
     """
     if options.recipe != "default":
-        raise InputError(f"--recipe {options.recipe}: XProtoNet's authors published no code; use --recipe default")
+        raise InputError(f"recipe is {options.recipe}: XProtoNet's authors published no code; use recipe=default")
     if options.similarity != "cosine":
         raise InputError(
-            f"--similarity {options.similarity}: XProtoNet compares by cosine alone; use --similarity cosine"
+            f"similarity is {options.similarity}: XProtoNet compares by cosine alone; use similarity=cosine"
         )
     if options.prototype_size != 1:
         raise InputError(
-            f"--prototype-size {options.prototype_size}: XProtoNet's prototypes are pooled vectors without a size; "
+            f"prototype_size is {options.prototype_size}: XProtoNet's prototypes are pooled vectors without a size; "
             "leave the option out"
         )
     return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}

@@ -49,7 +49,7 @@ def build_classifier(
     if pretrained and weights is not None:
         raise InputError(f"model {name}: pretrained weights and the file {weights} exclude each other; give one")
     if image_size is not None and image_size < 1:
-        raise InputError(f"--image-size is {image_size}; give at least 1 pixel")
+        raise InputError(f"image_size is {image_size}; give at least 1 pixel")
     library, base, arguments = parse_name(name)
     check_arguments(f"model {base}", arguments)
     mean, std = arguments.pop("mean", None), arguments.pop("std", None)
@@ -72,7 +72,7 @@ def build_classifier(
         logits = trial(model, (size, size), next(model.parameters()).device)
     except Exception as error:  # each model refuses a size in its own way
         raise InputError(
-            f"model {name} cannot take images of {size} x {size} pixels ({one_line(error)}); choose another --image-size"
+            f"model {name} cannot take images of {size} x {size} pixels ({one_line(error)}); choose another image_size="
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InputError(f"model {name} gives no logits (B, C), so it is no classifier; name another")

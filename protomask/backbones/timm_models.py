@@ -119,6 +119,6 @@ def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "
     except Exception as error:  # of the hub's client, of the operating system, of the model's own checks
         if pretrained:
             raise InputError(
-                f"pretrained weights of {name} could not be fetched ({one_line(error)}); give a file with --weights"
+                f"pretrained weights of {name} could not be fetched ({one_line(error)}); give a file by weights="
             ) from error
         raise InputError(f"{kind} {name} cannot be built with {arguments}: {one_line(error)}") from error

@@ -48,7 +48,7 @@ def load_tensors(backbone: Backbone, state: Mapping[str, Tensor], source: str) -
         state,
         backbone.dropped,
         f"weights {source} do not fit {backbone.name}{features}",
-        "name the --backbone (and the features) that they were made for",
+        "name by backbone= the one (and the features) that they were made for",
     )
 
 

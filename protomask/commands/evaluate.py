@@ -8,6 +8,8 @@ from protomask.commands.arguments import add_run, common, localizers
 
 HELP = "measure localizers on a run's images"
 DESCRIPTION = HELP
+PRINTED = 30
+"""classes whose means are printed; those of more are in the file only"""
 INTERRUPTED = "the same command goes on where it was"
 
 
@@ -37,18 +39,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it; exit code 0."""
-    from protomask.run.evaluation import evaluate_command
+    """Measure, and print the table; exit code 0."""
+    from protomask import distributed
+    from protomask.evaluation.tables import class_table
+    from protomask.run.evaluation import STEMS, evaluate_run
+    from protomask.run.opened import open_run
+    from protomask.run.setup import choose_device, say
     from protomask.run_folder import RunFolder
 
-    with RunFolder.open(arguments.run).lock():
-        return evaluate_command(
-            arguments.run,
-            localizers(arguments.localizers, "--localizers"),
-            arguments.metrics,
-            arguments.samples,
-            arguments.on,
-            arguments.per_class,
-            arguments.seed,
-            **common(arguments),
+    chosen, files = localizers(arguments.localizers, "--localizers"), RunFolder.open(arguments.run)
+    device = arguments.device or files.options().device
+    with files.lock(), distributed.job(choose_device(device)) as own:  # before the network is loaded
+        run = open_run(arguments.run, **common(arguments) | {"device": str(own)})
+        evaluation = evaluate_run(
+            run,
+            chosen,
+            metrics=arguments.metrics,
+            samples=arguments.samples,
+            on=arguments.on,
+            per_class=arguments.per_class,
+            seed=arguments.seed,
         )
+        if not distributed.is_first():
+            return 0
+    print(evaluation.table())
+    count = len(set(evaluation.classes)) if arguments.per_class else 0
+    if count > PRINTED:
+        say(f"the means of the {count} classes are in {files / (STEMS[arguments.on] + '_classes.csv')}")
+    elif arguments.per_class:
+        for metric in next(iter(evaluation.values.values())):
+            print(f"\n{class_table(evaluation, metric)}")
+    return 0

@@ -13,7 +13,7 @@ DESCRIPTION = HELP
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
     parser.add_argument(
         "--localizer",
         metavar="NAMES",
@@ -32,18 +32,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it; exit code 0."""
-    from protomask.run.explanation import explain_command
+    """Print the reasoning and write one panel per image, or per image and predicted finding; exit code 0."""
+    import json
 
-    return explain_command(
-        arguments.run,
-        arguments.images,
-        localizers(arguments.localizer, "--localizer"),
-        arguments.output,
-        arguments.top,
-        arguments.counter,
-        arguments.format,
-        arguments.animate,
-        arguments.json,
-        **common(arguments),
-    )
+    from protomask.run.explanation import check_images, explain_each, name_images, save_mask_growth
+    from protomask.run.opened import open_run
+    from protomask.run.results import NameGiver, save_panel, writable_folder
+    from protomask.run.setup import say
+    from protomask.run_folder import RunFolder
+
+    chosen, files = localizers(arguments.localizer, "--localizer"), RunFolder.open(arguments.run)
+    images = name_images(arguments.images)
+    check_images(images)  # before the network is loaded
+    run = open_run(arguments.run, **common(arguments))
+    target = writable_folder(arguments.output or files / "explanations")
+    names = NameGiver()
+    for explanation, batch in explain_each(run, images, localizer=chosen, top=arguments.top, counter=arguments.counter):
+        print(json.dumps(explanation.to_json()) if arguments.json else explanation.text(), flush=True)
+        name = names.name(explanation)
+        save_panel(explanation, target / f"{name}.{arguments.format}")
+        if arguments.animate:
+            save_mask_growth(run, explanation, batch, target / f"{name}.gif", chosen)
+    say(f"panels in {target}")
+    return 0

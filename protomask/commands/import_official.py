@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from protomask.commands.arguments import add_quiet
-from protomask.options import Options
 
 HELP = "a run from a ProtoPNet that others trained"
 DESCRIPTION = (
@@ -54,20 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the run; exit code 0."""
-    from protomask.run.importing import import_command
+    from protomask.run.importing import import_official
 
-    words = vars(arguments)
-    own = {name: words[name] for name in ("backbone", "classes", "prototype_classes", "model_config", "project")}
-    options = Options(
-        data=arguments.data,
-        root=arguments.root,
-        crop=arguments.crop,
-        image_size=arguments.image_size,
-        device=arguments.device,
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
-        validation=0.0,
-        similarity="l2-log",
-        recipe="official",
-    )
-    return import_command(arguments.file, options, arguments.output, **own, progress=not arguments.quiet)
+    own = ("data", "root", "crop", "backbone", "image_size", "classes", "prototype_classes", "model_config", "project")
+    machine = ("batch_size", "workers", "device")
+    words = {name: getattr(arguments, name) for name in own + machine}
+    import_official(arguments.file, arguments.output, **words, progress=not arguments.quiet)
+    return 0

@@ -22,11 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it; exit code 0."""
-    from protomask.run.pictures import project_command
+    """Write the pictures; exit code 0."""
+    from protomask.run.opened import open_run
+    from protomask.run.pictures import write_pictures
+    from protomask.run.setup import say
     from protomask.run_folder import RunFolder
 
-    with RunFolder.open(arguments.run).lock():
-        return project_command(
-            arguments.run, localizers(arguments.localizer, "--localizer"), arguments.format, **common(arguments)
-        )
+    chosen = localizers(arguments.localizer, "--localizer")
+    with RunFolder.open(arguments.run).lock():  # before the network is loaded
+        run = open_run(arguments.run, **common(arguments))
+        pictures = write_pictures(run, chosen, arguments.format)
+    say(f"pictures in {run.files / 'prototypes'}")
+    say(pictures.text())
+    return 0

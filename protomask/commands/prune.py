@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from protomask.commands.arguments import add_run, common
+from protomask.errors import InputError
 
 HELP = "a run without some of its prototypes"
 DESCRIPTION = (
@@ -25,7 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it; exit code 0."""
-    from protomask.run.pruning import prune_command
+    """Write the new run; exit code 0."""
+    from protomask.run.opened import open_run
+    from protomask.run.pruning import check_choice
 
-    return prune_command(arguments.run, arguments.prototypes, arguments.flagged, arguments.output, **common(arguments))
+    numbers = None if arguments.prototypes is None else _numbers(arguments.prototypes)
+    check_choice(numbers, arguments.flagged)  # before the network is loaded
+    open_run(arguments.run, **common(arguments)).prune(numbers, flagged=arguments.flagged, output=arguments.output)
+    return 0
+
+
+def _numbers(words: str) -> list[int]:
+    numbers = [word.strip() for word in words.split(",") if word.strip()]
+    if not numbers or not all(word.lstrip("-").isdecimal() for word in numbers):
+        raise InputError(f"--prototypes is {words!r}; give numbers of prototypes separated by commas, for example 3,7")
+    return [int(word) for word in numbers]

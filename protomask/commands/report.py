@@ -25,11 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it; exit code 0."""
-    from protomask.run.page import report_command
+    """Write the page; exit code 0."""
+    from protomask.run.opened import open_run
+    from protomask.run.page import report_run
     from protomask.run_folder import RunFolder
 
-    with RunFolder.open(arguments.run).lock():
-        return report_command(
-            arguments.run, arguments.quality, arguments.explained, arguments.figures, **common(arguments)
+    with RunFolder.open(arguments.run).lock():  # before the network is loaded
+        report_run(
+            open_run(arguments.run, **common(arguments)),
+            quality=arguments.quality,
+            explained=arguments.explained,
+            figures=arguments.figures,
         )
+    return 0

@@ -62,8 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     }
     options = read_options(arguments.config).replace(**given) if arguments.config else Options(**given)
 
-    from protomask.run.training import train_command
+    from protomask.run.training import train_run
 
-    return train_command(
-        options, arguments.output, arguments.resume, progress=not arguments.quiet, tensorboard=arguments.tensorboard
+    train_run(
+        options,
+        arguments.output,
+        resume=arguments.resume,
+        progress=not arguments.quiet,
+        tensorboard=arguments.tensorboard,
     )
+    return 0

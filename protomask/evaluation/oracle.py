@@ -37,7 +37,7 @@ class Oracle:
         """
         if not isinstance(batch.data, HasRemovableParts):
             raise InputError(
-                "localizer 'oracle' needs data with parts that can be removed (--data parts); leave it out here"
+                "localizer 'oracle' needs data with parts that can be removed (data=parts); leave it out here"
             )
         least = torch.where(batch.visible, batch.importance, torch.inf).amin(1, keepdim=True).clamp(max=0)
         importance = torch.where(batch.visible, batch.importance - least, 0.0)

@@ -1,1 +1,7 @@
-"""Runs: train one, open one, and ask it; what the commands do, in Python."""
+"""Runs: train one, open one, and ask it; all that the commands do, in Python."""
+
+from protomask.run.importing import import_official
+from protomask.run.opened import Run, open_run
+from protomask.run.training import train
+
+__all__ = ["Run", "import_official", "open_run", "train"]

@@ -1,101 +1,78 @@
-"""``protomask evaluate``: localizers x metrics on a run's images, one table with confidence intervals."""
+"""Localizers x metrics on a run's images: one table with confidence intervals."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from protomask import distributed
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation, Oracle, choose_pairs, choose_prototype_pairs, choose_source_pairs, evaluate
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.evaluate import choose_metrics
-from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown, class_table, per_class
-from protomask.localizers import get_localizers
-from protomask.run.setup import OpenRun, choose_device, open_run, say
-from protomask.run_folder import RunFolder
+from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
+from protomask.evaluation.tables import per_class as class_means
+from protomask.run.setup import Localizers, as_localizers, say
 from protomask.training.checkpoint import write_atomically
 
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
+
 BASELINES = ("similarity", "center", "random")
-PRINTED = 30
-"""classes whose means are printed; those of more are in the file only"""
 STEMS = {"test": "evaluation", "sources": "evaluation_sources"}
 CACHE = "evaluation"
 """folder of a run that keeps maps and values; it may be deleted at any time"""
 
 
-def evaluate_command(
-    folder: str,
-    localizers: str | None,
-    metrics: str | None,
-    samples: int | None,
-    on: str = "test",
-    classes: bool = False,
-    seed: int | None = None,
-    device: str | None = None,
-    root: str | None = None,
-    progress: bool = True,
-) -> int:
-    if samples is not None and samples < 1:
-        raise InputError(f"--samples is {samples}; evaluate at least 1 image")
-    if seed is not None and not 0 <= seed < 2**31:
-        raise InputError(f"--seed is {seed}; give a number from 0 to 2147483647")
-    with distributed.job(choose_device(device or RunFolder.open(folder).options().device)) as own:
-        opened = open_run(folder, device=str(own), root=root, progress=progress)
-        evaluation = evaluate_run(
-            opened,
-            localizers,
-            metrics,
-            opened.options.samples if samples is None else samples,
-            on=on,
-            classes=classes,
-            seed=seed,
-        )
-        if distributed.is_first():
-            print(evaluation.table())
-            count = len(set(evaluation.classes)) if classes else 0
-            if count > PRINTED:
-                say(f"protomask: the means of the {count} classes are in {opened.run / (STEMS[on] + '_classes.csv')}")
-            elif classes:
-                for metric in next(iter(evaluation.values.values())):
-                    print(f"\n{class_table(evaluation, metric)}")
-    return 0
-
-
 def evaluate_run(
-    opened: OpenRun,
-    localizers: str | None,
-    metrics: str | None,
-    samples: int,
+    run: Run,
+    localizers: Localizers | None = None,
     *,
+    metrics: str | Sequence[str] | None = None,
+    samples: int | None = None,
     on: str = "test",
-    classes: bool = False,
+    per_class: bool = False,
     seed: int | None = None,
 ) -> Evaluation:
-    """Evaluates and writes ``evaluation.json``, ``.csv`` and ``.md`` (``evaluation_sources.*`` for the prototypes' own
-    images).
+    """Measure localizers on a run's images, and write ``evaluation.json``, ``.csv`` and ``.md``.
+
+    For the prototypes' own images the files are called ``evaluation_sources``. Of several processes each does its
+    share, and the first writes.
 
     Args:
-        opened: the run.
-        localizers: separated by commas, with settings where wanted (``mdm:damping=1,similarity``); by default the run's
-            own, the similarity map, centre and random. ``oracle`` is the map that the truth of ``parts`` draws.
-        metrics: names separated by commas, or ``all``; by default the usual ones that the data allow.
-        samples: images; each with its own class's most similar prototype.
+        run: its data are needed.
+        localizers: names separated by commas, several of them, or localizers by name; by default the run's own, the
+            similarity map, centre and random. ``oracle`` is the map that the truth of ``parts`` draws.
+        metrics: names, separated by commas or several, or ``all``; by default the usual ones that the data allow.
+        samples: images; each with its own class's most similar prototype. The run's own number by default.
         on: ``"test"``: test images; ``"sources"``: the training images that the prototypes were projected to.
-        classes: also write the means of each class.
+        per_class: also write the means of each class.
         seed: of the choice of images; by default the run's.
+
+    Raises:
+        InputError: an unknown name, a metric that the data do not allow, a number out of range, data not found.
     """
-    chosen = get_localizers(
-        [opened.options.localizer, *BASELINES] if localizers is None else localizers, {"oracle": Oracle}
+    samples = run.options.samples if samples is None else samples
+    seed = run.options.seed if seed is None else seed
+    if samples < 1:
+        raise InputError(f"samples is {samples}; evaluate at least 1 image")
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed is {seed}; give a number from 0 to 2147483647")
+    if on not in STEMS:
+        raise InputError(f"on is {on!r}; choose from {', '.join(STEMS)}")
+    chosen = as_localizers(
+        [run.options.localizer, *BASELINES] if localizers is None else localizers, {"oracle": Oracle}
     )
-    network, setup = opened.network, opened.setup
-    seed = opened.options.seed if seed is None else seed
+    names = _names(metrics)
+    network, setup = run.network, run.setup
     if on == "sources":
         data = setup.plain
         pairs = choose_source_pairs(network, data, samples, seed)
     else:
-        data = opened.test
+        data = run.test
         pairs = choose_pairs(network, data, min(samples, len(data)), seed, setup.device)
-    wanted = choose_metrics(_names(metrics, "--metrics") or None, data, pairs, network)
+    wanted = choose_metrics(names, data, pairs, network)
     several = (
         choose_prototype_pairs(network, data, samples, seed)
         if any(METRICS[name].of_prototypes for name in wanted)
@@ -111,13 +88,13 @@ def evaluate_run(
         seed=seed,
         batch_size=setup.batch_size,
         device=setup.device,
-        cache=opened.run / CACHE,
+        cache=run.files / CACHE,
         progress=setup.progress,
     )
-    distributed.only_first(lambda: _write(evaluation, opened.run / STEMS[on], classes))
+    distributed.only_first(lambda: _write(evaluation, run.files / STEMS[on], per_class))
     if "similarity" in chosen and len(chosen) > 1 and distributed.is_first():
         first = next(name for name in chosen if name != "similarity")
-        say("protomask: " + evaluation.verdict(first, "similarity"))
+        say(evaluation.verdict(first, "similarity"))
     return evaluation
 
 
@@ -125,7 +102,7 @@ def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:
     evaluation.save(stem.with_suffix(".json"))
     texts = {".csv": as_csv(evaluation.rows), ".md": as_markdown(evaluation, classes=classes)}
     if classes:
-        texts["_classes.csv"] = as_csv(per_class(evaluation), CLASS_ROWS)
+        texts["_classes.csv"] = as_csv(class_means(evaluation), CLASS_ROWS)
     for ending, text in texts.items():
         write_atomically(
             stem.with_name(stem.name + ending),
@@ -133,10 +110,11 @@ def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:
         )
 
 
-def _names(words: str | None, option: str) -> list[str]:
-    if words is None:
-        return []
-    names = [word.strip() for word in words.split(",") if word.strip()]
+def _names(metrics: str | Sequence[str] | None) -> list[str] | None:
+    if metrics is None:
+        return None
+    words = metrics.split(",") if isinstance(metrics, str) else list(metrics)
+    names = [word.strip() for word in words if word.strip()]
     if not names:
-        raise InputError(f"{option} names nothing; give names separated by commas")
+        raise InputError("metrics names nothing; give names separated by commas")
     return names

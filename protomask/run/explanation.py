@@ -1,109 +1,161 @@
-"""``protomask explain``: "this looks like that" for new images."""
+""" "This looks like that" for new images, by a run's prototypes."""
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from protomask.data.decoding import decode
+from protomask.data.folder import SUFFIXES
+from protomask.data.pictures import as_picture
 from protomask.errors import InputError
-from protomask.explanations.files import read_pictures
 from protomask.explanations.predictions import explain
-from protomask.files import file_name
-from protomask.run.setup import localizers_for_pictures, open_run, say
+from protomask.explanations.records import Explanation
+from protomask.run.results import Explanations
+from protomask.run.setup import Localizers, pictures_localizers
+
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
 
 
-def explain_command(
-    folder: str,
-    images: list[str],
-    localizer: str | None,
-    output: str | None,
-    top: int,
-    counter: int,
-    kind: str,
-    animate: bool,
-    as_json: bool,
-    device: str | None,
-    root: str | None,
-    progress: bool = True,
-) -> int:
-    """Writes one panel per image (per image and predicted finding), in the format ``kind``, and prints the reasoning
-    (as JSON lines with ``as_json``).
+def explain_images(run: Run, images: Any, **settings) -> Explanations:
+    """Explain all of some images, which are checked before any work; see :meth:`protomask.run.Run.explain`."""
+    named = name_images(images)
+    check_images(named)
+    return Explanations(explanation for explanation, _ in explain_each(run, named, **settings))
 
-    With ``animate`` also ``NAME.gif``: how the first localizer learns the mask of the strongest prototype.
+
+def explain_each(
+    run: Run,
+    named: Sequence[tuple[str, Any]],
+    *,
+    localizer: Localizers | None = None,
+    top: int = 3,
+    counter: int = 1,
+) -> Iterator[tuple[Explanation, Tensor]]:
+    """Explain images one after the other, as they are asked for.
+
+    Args:
+        run: with pictures of its prototypes.
+        named: from :func:`name_images`.
+        localizer, top, counter: see :meth:`protomask.run.Run.explain`.
+
+    Yields:
+        The explanation, and the network's input (1, 3, H, W). With several findings per image there may be several
+        explanations of one input.
+
+    Raises:
+        InputError: see :meth:`protomask.run.Run.explain`.
     """
-    for option, value, least in (("--top", top, 1), ("--counter", counter, 0)):
+    for name, value, least in (("top", top, 1), ("counter", counter, 0)):
         if value < least:
-            raise InputError(f"{option} is {value}; give at least {least}")
-    from protomask.report import grow, save_animation, save_figure, this_looks_like_that
-
-    opened = open_run(folder, device=device, root=root, progress=progress)
-    localizers = localizers_for_pictures(localizer or opened.options.localizer)
-    pictures = read_pictures(opened.run)
+            raise InputError(f"{name} is {value}; give at least {least}")
+    localizers = pictures_localizers(run.options.localizer if localizer is None else localizer)
+    pictures = run.pictures
     missing = [name for name in localizers if name not in pictures[0].maps]
     if missing:
         raise InputError(
-            f"the prototypes of {folder} have no maps of {', '.join(missing)} to show beside the image's; make them with: "
-            f"protomask project {folder} --localizer {','.join(localizers)}"
+            f"the prototypes of {run.folder} have no maps of {', '.join(missing)} to show beside the image's; "
+            f"make them with: protomask project {run.folder} --localizer {','.join(localizers)}"
         )
-    target = Path(output) if output else opened.run / "explanations"
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {target}: {error.strerror}; choose another --output") from error
-    transform = opened.setup.plain.transform
-    used: set[str] = set()
-    for path in images:
-        batch = as_batch(path, transform).to(opened.setup.device)
+    for name, image in named:
+        batch = pixels_as_batch(_pixels(name, image), run.transform).to(run.device)
         for explanation in explain(
-            opened.network, batch, [path], pictures, localizers, top=top, counter=counter, progress=progress
+            run.network, batch, [name], pictures, localizers, top=top, counter=counter, progress=run.progress
         ):
-            print(json.dumps(explanation.to_json()) if as_json else explanation.text(), flush=True)
-            finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
-            name = next(name for name in _names(file_name(Path(path).stem) + finding) if name not in used)
-            used.add(name)
-            save_figure(this_looks_like_that(explanation, next(iter(localizers))), target / f"{name}.{kind}", dpi=120)
-            if animate:
-                first, record = next(iter(localizers)), explanation.matches[0].prototype.record
-                stages = grow(localizers[first], opened.network, batch[0], record.prototype, progress=progress)
-                save_animation(
-                    target / f"{name}.gif",
-                    explanation.image,
-                    stages,
-                    first,
-                    f"Prototype {record.prototype}, {record.class_name}",
-                )
-    say(f"protomask: panels in {target}")
-    return 0
+            yield explanation, batch
 
 
-def as_batch(path: str, transform) -> torch.Tensor:
+def save_mask_growth(
+    run: Run, explanation: Explanation, batch: Tensor, path: Path, localizer: Localizers | None = None
+) -> None:
+    """Write a GIF of how the first localizer learns the mask of the explanation's strongest prototype.
+
+    Args:
+        batch: the network's input (1, 3, H, W) that was explained.
+        path: of the file.
+    """
+    from protomask.report import grow, save_animation
+
+    localizers = pictures_localizers(run.options.localizer if localizer is None else localizer)
+    name, record = next(iter(localizers)), explanation.matches[0].prototype.record
+    stages = grow(localizers[name], run.network, batch[0], record.prototype, progress=run.progress)
+    save_animation(path, explanation.image, stages, name, f"Prototype {record.prototype}, {record.class_name}")
+
+
+def name_images(images: Any) -> list[tuple[str, Any]]:
+    """Each image with a name: its path, or "image" and its number. Folders are searched through and through.
+
+    Raises:
+        InputError: no image; a file or folder is missing, or a folder has no pictures.
+    """
+    single = isinstance(images, str | os.PathLike) or hasattr(images, "convert") or _is_picture(images)
+    found: list[tuple[str, Any]] = []
+    for number, each in enumerate([images] if single else list(images)):
+        if isinstance(each, str | os.PathLike):
+            found += [(str(path), path) for path in find_pictures(Path(each))]
+        else:
+            found.append((f"image {number}", each))
+    if not found:
+        raise InputError("there is no image to explain; give a path, a picture, or a list of them")
+    return found
+
+
+def _is_picture(images: Any) -> bool:
+    return getattr(images, "ndim", 0) in (2, 3)
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """The file itself, or the pictures below a folder, sorted.
+
+    Raises:
+        InputError: nothing is there, or no picture.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"{path}: no such picture or folder")
+        return [path]
+    found = sorted(
+        each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and not each.name.startswith(".")
+    )
+    if not found:
+        raise InputError(f"{path} holds no pictures ({', '.join(SUFFIXES)}); give files, or a folder that has some")
+    return found
+
+
+def check_images(named: list[tuple[str, Any]]) -> None:
+    """InputError for the first image that cannot be read."""
+    for name, image in named:
+        _pixels(name, image)
+
+
+def _pixels(name: str, image: Any) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    if isinstance(image, Path):
+        return decode(image)[0]
+    return as_picture(image, name).permute(1, 2, 0).contiguous().numpy()
+
+
+def as_batch(path: str | os.PathLike, transform) -> Tensor:
     """An image file as (1, 3, H, W), normalised.
 
     Raises:
         InputError: it cannot be read.
     """
-    pixels, _ = decode(Path(path))
-    return pixels_as_batch(pixels, transform)
+    return pixels_as_batch(decode(Path(path))[0], transform)
 
 
-def pixels_as_batch(pixels: np.ndarray, transform) -> torch.Tensor:
+def pixels_as_batch(pixels: np.ndarray, transform) -> Tensor:
     """An image (H, W, 3) uint8 as (1, 3, H', W'), through the transform of a data set."""
     from torchvision import tv_tensors
 
     image = tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1))
     boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=tuple(image.shape[-2:]))
-    return transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"].as_subclass(torch.Tensor)[
-        None
-    ]
-
-
-def _names(stem: str):
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
+    sample = transform({"image": image, "boxes": boxes, "label": 0, "position": 0})
+    return sample["image"].as_subclass(Tensor)[None]

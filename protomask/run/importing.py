@@ -1,10 +1,13 @@
-"""``protomask import-official``: a run out of a network that somebody else trained."""
+"""Import: a run out of a network that somebody else trained."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,62 +16,104 @@ from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.projection import project as move_prototypes
 from protomask.prototype_network import PrototypeNetwork
-from protomask.run.setup import choose_device, complete, open_data, say, training_set
+from protomask.run.opened import Run
+from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, say, training_set
+from protomask.run.start import absolute_paths, named_options
 from protomask.run_folder import RunFolder, new_run, versions
 from protomask.training import TrainingSet, accuracy
 
 
-def import_command(
-    file: str,
-    options: Options,
-    output: str,
+def import_official(
+    file: str | os.PathLike,
+    output: str | os.PathLike,
     *,
-    backbone: str | None,
-    classes: str | None,
-    prototype_classes: str | None,
-    model_config: str | None,
-    project: bool,
+    data: Any = "cub",
+    root: str | os.PathLike | None = None,
+    crop: bool | None = None,
+    backbone: str | None = None,
+    image_size: int | None = None,
+    classes: str | os.PathLike | Sequence[str] | None = None,
+    prototype_classes: str | os.PathLike | Sequence[int] | None = None,
+    model_config: str | os.PathLike | None = None,
+    project: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
     progress: bool = True,
-) -> int:
-    """Writes ``config.json``, the network and ``metrics.json`` with its accuracy on the test images.
+) -> Run:
+    """Make a run out of a ProtoPNet that others trained.
+
+    Writes ``config.json``, the network and ``metrics.json`` with its accuracy on the test images.
 
     The source image and place of every prototype are searched in the training images; its vector stays as it is, unless
     ``project`` moves it there.
 
     Args:
         file: of cfchen-duke/ProtoPNet or CaBRNet.
-        options: of the data and the machine; the network's are filled in.
-        classes: file with the names of the network's classes, in its order.
-        prototype_classes: file with the class of each prototype; see :func:`read_owners`.
+        output: the run's folder, new.
+        data, root, crop: what it was trained on: a name and its folder, or Datasets, as :func:`protomask.train` takes.
+        backbone, image_size: told from the file by default.
+        classes: names of the network's classes in its order, or a file of them.
+        prototype_classes: the class of each prototype, or a file; see :func:`read_owners`.
+        model_config: CaBRNet's ``model_arch.yml``; the one beside ``file`` by default.
+        project: move every prototype onto its nearest training patch.
+        batch_size, workers, device, progress: of the machine.
 
     Raises:
         InputError: the file, the data, or that they do not belong together.
     """
-    with new_run(output, Path(), "", empty=False) as run:
+    options = absolute_paths(
+        named_options(
+            data=data if isinstance(data, str) else IN_MEMORY,
+            root=root,
+            crop=crop,
+            image_size=image_size,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            validation=0.0,
+            similarity="l2-log",
+            recipe="official",
+        )
+    )
+    given = None if isinstance(data, str) else data
+    with new_run(output, Path(), "", empty=False) as files:
         return _import(
-            run, file, options, backbone, classes, prototype_classes, model_config, project=project, progress=progress
+            files,
+            Path(file),
+            options,
+            given,
+            backbone=backbone,
+            classes=classes,
+            prototype_classes=prototype_classes,
+            model_config=model_config,
+            project=project,
+            progress=progress,
         )
 
 
 def _import(
     run: RunFolder,
-    file: str,
+    file: Path,
     options: Options,
-    backbone: str | None,
-    classes: str | None,
-    prototype_classes: str | None,
-    model_config: str | None,
+    given: Any,
     *,
+    backbone: str | None,
+    classes: str | os.PathLike | Sequence[str] | None,
+    prototype_classes: str | os.PathLike | Sequence[int] | None,
+    model_config: str | os.PathLike | None,
     project: bool,
     progress: bool,
-) -> int:
-    names = None if classes is None else read_names(Path(classes))
-    owners = {} if prototype_classes is None else read_owners(Path(prototype_classes))
+) -> Run:
+    names = read_names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
+    owners = {} if prototype_classes is None else {"owners": prototype_classes}
+    if isinstance(prototype_classes, str | os.PathLike):
+        owners = read_owners(Path(prototype_classes))
     if not Path(file).is_file():
         raise InputError(f"{file}: no such file; give a ProtoPNet's .pth or .safetensors file")
-    device = choose_device(options.device)
+    where = choose_device(options.device)
     size = options.image_size or 224  # until the file has said its own
-    splits = open_data(options.replace(image_size=size))
+    splits = open_data(options.replace(image_size=size), given)
     network, how = get_network(options.network).import_official(
         Path(file),
         splits.train.classes,
@@ -88,13 +133,13 @@ def _import(
         )
     )
     if network.image_size != size:
-        splits = open_data(options)
+        splits = open_data(options, given)
     say(
         f"protomask: {network.prototype_count} prototypes of {len(network.classes)} classes ({how}) on {network.backbone.name} "
         f"at {network.image_size} px"
     )
-    network.to(device)
-    setup = training_set(options, splits, network, device, progress)
+    network.to(where)
+    setup = training_set(options, splits, network, where, progress)
     test = splits.test.with_transform(setup.plain.transform)
     begin = time.perf_counter()
     score = accuracy(network, test, setup, "test")
@@ -137,7 +182,7 @@ def _import(
         + ("" if project else " (vectors unchanged)")
     )
     say(f"protomask: run folder {run.folder}; go on with: protomask project {run.folder}")
-    return 0
+    return Run(run, options, network.eval(), where, splits, progress=progress)
 
 
 def find_sources(network: PrototypeNetwork, setup: TrainingSet, keep: bool) -> dict[str, float]:
@@ -159,9 +204,9 @@ def read_names(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--classes {path}: cannot be read as UTF-8 text ({error})") from None
+        raise InputError(f"classes {path}: cannot be read as UTF-8 text ({error})") from None
     if not lines:
-        raise InputError(f"--classes {path}: no names in it; write one a line, in the order of the network's classes")
+        raise InputError(f"classes {path}: no names in it; write one a line, in the order of the network's classes")
     words = [line.split(maxsplit=1) for line in lines]
     numbered = all(len(word) == 2 and word[0].isdecimal() for word in words)
     return [word[1] for word in words] if numbered else lines
@@ -178,7 +223,7 @@ def read_owners(path: Path) -> dict[str, list]:
     Raises:
         InputError: unreadable, or something else in it.
     """
-    option = f"--prototype-classes {path}"
+    option = f"prototype_classes {path}"
     try:
         if path.suffix != ".npy":
             text = path.read_text(encoding="utf-8-sig")

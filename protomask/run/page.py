@@ -1,70 +1,68 @@
-"""``protomask report``: one self-contained page of everything a run knows."""
+"""The report: one self-contained page of everything a run knows."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from protomask.data import collate
+from protomask.errors import InputError
 from protomask.evaluation import Evaluation
-from protomask.explanations.files import read_nearest_maps, read_pictures
+from protomask.explanations.files import read_nearest_maps
 from protomask.explanations.predictions import as_pictures, explain
 from protomask.explanations.records import Explanation
 from protomask.labels import right_answers
 from protomask.report.encoding import QUALITY, small
-from protomask.run.setup import OpenRun, localizers_for_pictures, open_run, say
+from protomask.run.results import Report
+from protomask.run.setup import pictures_localizers, say
 from protomask.training import predict
+
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
 
 EXPLAINED = 8
 """test images that the report explains"""
 
 
-def report_command(
-    folder: str,
-    quality: int,
-    explained: int,
-    figures: str | None,
-    device: str | None,
-    root: str | None,
-    progress: bool = True,
-) -> int:
-    report_run(open_run(folder, device=device, root=root, progress=progress), quality, explained, figures)
-    return 0
-
-
-def report_run(opened: OpenRun, quality: int = QUALITY, explained: int = EXPLAINED, figures: str | None = None) -> None:
-    """Writes ``report.html``; sections whose files are missing are left out.
+def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, figures: str | None = None) -> Report:
+    """Write ``report.html``; sections whose files are missing are left out.
 
     Args:
+        run: with pictures of its prototypes. Its data are needed for explained images alone; where these are not to be
+            had, the prototypes' nearest test images are left out.
         quality: of the photographs, 1 to 100.
-        explained: test images that it explains.
-        figures: format in which its figures are written one by one, too; None does not.
+        explained: test images that it explains, up to half of them wrong ones.
+        figures: format in which its figures are written one by one, too (png, pdf, svg); None does not.
     """
     from protomask.report import write_report
 
-    run = opened.run
-    pictures = read_pictures(run)
-    evaluation = Evaluation.load(run / "evaluation.json") if run.has("evaluation.json") else None
-    explanations = explain_test_images(opened, pictures, explained)
-    path, log = run / "report.html", run.read("log.jsonl") or []
+    if explained < 0:
+        raise InputError(f"explained is {explained}; give at least 0")
+    files, pictures = run.files, run.pictures
+    evaluation = Evaluation.load(files / "evaluation.json") if files.has("evaluation.json") else None
+    explanations = explain_test_images(run, pictures, explained)
+    path, log = files / "report.html", files.read("log.jsonl") or []
     write_report(
         path,
-        config=run.read("config.json"),
-        metrics=run.read("metrics.json") or {},
+        config=files.read("config.json"),
+        metrics=files.read("metrics.json") or {},
         log=log,
         pictures=pictures,
         explanations=explanations,
         evaluation=evaluation,
-        test_images=small_test_images(opened, pictures),
-        nearest_maps=read_nearest_maps(run),
+        test_images=small_test_images(run, pictures, needed=explained > 0),
+        nearest_maps=read_nearest_maps(files),
         quality=quality,
     )
-    say(f"protomask: report {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    written = write_figures(files / "figures", figures, pictures, explanations, evaluation, log) if figures else []
+    report = Report(path, tuple(written))
+    say(report.text())
     if figures:
-        written = write_figures(run / "figures", figures, pictures, explanations, evaluation, log)
-        say(f"protomask: {len(written)} figures in {run / 'figures'}")
+        say(f"{len(written)} figures in {files / 'figures'}")
+    return report
 
 
 def write_figures(
@@ -106,26 +104,36 @@ def write_figures(
     return [save_figure(figure, folder / f"{name}.{kind}") for name, figure in figures.items()]
 
 
-def small_test_images(opened: OpenRun, pictures: list) -> dict[int, np.ndarray]:
-    """The prototypes' nearest test images, by position in the test images."""
+def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int, np.ndarray]:
+    """The prototypes' nearest test images, by position in the test images; none where the data are not to be had,
+    unless they are ``needed``."""
     inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
     positions = sorted({near.position for each in inspections for near in each.nearest})
+    if not positions:
+        return {}
+    try:
+        data, setup = run.test.subset(positions), run.setup
+    except InputError as error:
+        if needed:
+            raise
+        say(f"without the prototypes' nearest test images: {error}")
+        return {}
     found = {}
-    for batch in opened.setup.loader(opened.test.subset(positions)) if positions else ():
-        for position, image in zip(batch["positions"].tolist(), as_pictures(batch["images"], opened.network)):
+    for batch in setup.loader(data):
+        for position, image in zip(batch["positions"].tolist(), as_pictures(batch["images"], run.network)):
             found[positions[position]] = small(image)
     return found
 
 
-def explain_test_images(opened: OpenRun, pictures: list, count: int = EXPLAINED) -> list[Explanation]:
+def explain_test_images(run: Run, pictures: list, count: int = EXPLAINED) -> list[Explanation]:
     """Test images chosen by the run's seed alone: wrong ones first to half the number, then right ones of different
     classes."""
     if count < 1:
         return []
-    test, setup = opened.test, opened.setup
-    logits, labels = predict(opened.network, test, setup, "test images")
+    test, setup = run.test, run.setup
+    logits, labels = predict(run.network, test, setup, "test images")
     right = right_answers(logits, labels) == 1
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(opened.options.seed)).tolist()
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(run.options.seed)).tolist()
     wrong = [place for place in order if not right[place]][: count // 2]
     seen, correct = set(), []
     for place in order:
@@ -135,10 +143,10 @@ def explain_test_images(opened: OpenRun, pictures: list, count: int = EXPLAINED)
     chosen = correct[: count - len(wrong)] + wrong
     if not chosen:
         return []
-    localizers = localizers_for_pictures(",".join(pictures[0].maps))
+    localizers = pictures_localizers(list(pictures[0].maps))
     images = collate([test[place] for place in chosen])["images"].to(setup.device)
     return explain(
-        opened.network,
+        run.network,
         images,
         [test.names[place] for place in chosen],
         pictures,

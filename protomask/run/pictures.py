@@ -1,56 +1,48 @@
-"""``protomask project``: pictures of all prototypes, localised by learned masks and by the similarity map."""
+"""Pictures of all prototypes of a run, localised by learned masks and by the similarity map."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from protomask.explanations.files import save_galleries, save_pictures
 from protomask.explanations.inspection import inspect_prototypes, nearest_maps
 from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.records import PrototypePicture
-from protomask.run.setup import OpenRun, localizers_for_pictures, open_run, say
+from protomask.run.results import Prototypes
+from protomask.run.setup import Localizers, pictures_localizers
+
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
 
 
-def project_command(
-    folder: str, localizer: str | None, kind: str, device: str | None, root: str | None, progress: bool = True
-) -> int:
-    """Writes the pictures; ``kind`` is the format of the galleries."""
-    opened = open_run(folder, device=device, root=root, progress=progress)
-    pictures = write_pictures(opened, localizer or opened.options.localizer, kind)
-    say(f"protomask: pictures in {opened.run / 'prototypes'}")
-    say(f"protomask: {flags_in_words(pictures)}")
-    return 0
+def write_pictures(run: Run, localizer: Localizers | None = None, format: str = "png") -> Prototypes:
+    """Localise every prototype in its source image and inspect it; write ``prototypes.json``, ``inspection.json`` and
+    ``prototypes/``, with a gallery of each class.
 
-
-def write_pictures(opened: OpenRun, words: str, kind: str = "png") -> list[PrototypePicture]:
-    """Localises every prototype in its source image and inspects it; writes ``prototypes.json``, ``inspection.json``
-    and ``prototypes/``, with a gallery of each class."""
-    localizers = localizers_for_pictures(words)
-    setup = opened.setup
+    Args:
+        run: projected; its data are needed.
+        localizer: the run's own by default; the similarity map is always beside it.
+        format: of the galleries: png, pdf or svg.
+    """
+    localizers = pictures_localizers(run.options.localizer if localizer is None else localizer)
+    setup = run.setup
     pictures = picture_prototypes(
-        opened.network,
+        run.network,
         setup.plain,
         localizers,
         device=setup.device,
         batch_size=setup.batch_size,
         progress=setup.progress,
     )
-    return save_inspected(opened, pictures, kind)
+    return save_inspected(run, pictures, format)
 
 
-def save_inspected(opened: OpenRun, pictures: list[PrototypePicture], kind: str = "png") -> list[PrototypePicture]:
-    """Inspects localised prototypes, writes them all, and gives them back with what was found."""
-    inspections = inspect_prototypes(opened.network, pictures, opened.setup.plain, opened.test, opened.setup)
+def save_inspected(run: Run, pictures: Sequence[PrototypePicture], format: str = "png") -> Prototypes:
+    """Inspect localised prototypes, write them all, and give them back with what was found."""
+    inspections = inspect_prototypes(run.network, pictures, run.setup.plain, run.test, run.setup)
     pictures = [replace(picture, inspection=inspection) for picture, inspection in zip(pictures, inspections)]
-    save_pictures(opened.run, pictures, nearest_maps(opened.network, inspections, opened.test, opened.setup))
-    save_galleries(opened.run, pictures, next(iter(pictures[0].maps)), kind)
-    return pictures
-
-
-def flags_in_words(pictures: list[PrototypePicture]) -> str:
-    """How many prototypes are flagged, and what to do about it."""
-    flags = [flag for picture in pictures for flag in picture.inspection.flags]
-    if not flags:
-        return f"no background and no duplicates among {len(pictures)} prototypes"
-    found = " and ".join(f"{flags.count(flag)} {flag}" for flag in dict.fromkeys(flags))
-    return f"{found} of {len(pictures)} prototypes are flagged; protomask prune removes them"
+    save_pictures(run.files, pictures, nearest_maps(run.network, inspections, run.test, run.setup))
+    save_galleries(run.files, pictures, next(iter(pictures[0].maps)), format)
+    return Prototypes(pictures)

@@ -1,89 +1,109 @@
-"""``protomask prune``: a run without some of its prototypes, and what that cost in accuracy."""
+"""Pruning: a run without some of its prototypes, and what that cost in accuracy."""
 
 from __future__ import annotations
 
+import copy
+import operator
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from protomask.errors import InputError
-from protomask.explanations.files import read_pictures
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.labels import right_answers
 from protomask.networks import get_network, save_network
+from protomask.prototype_network import PrototypeNetwork
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
-from protomask.run.setup import OpenRun, open_run, say
+from protomask.run.setup import say
 from protomask.run_folder import RunFolder, new_run, versions
 from protomask.training import Action, Epochs, performance, predict, train
 
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
 
-def prune_command(
-    folder: str,
-    prototypes: str | None,
-    flagged: str | None,
-    output: str | None,
-    device: str | None,
-    root: str | None,
-    progress: bool = True,
-) -> int:
-    """Writes a new run; the one in ``folder`` stays as it is.
+
+def prune_run(
+    run: Run,
+    prototypes: Sequence[int] | None = None,
+    *,
+    flagged: str | Sequence[str] | None = None,
+    output: str | os.PathLike | None = None,
+) -> Run:
+    """Make a run without some of the prototypes, with the last layer re-fitted, pictures and report; ``run`` stays as
+    it is.
 
     Args:
-        prototypes: numbers separated by commas. Without them the flagged ones.
-        flagged: of ``FLAGS``, separated by commas; by default all of them.
-        output: the new run's folder; by default one beside ``folder``.
+        run: its data are needed.
+        prototypes: numbers of those that go. Without them the flagged ones.
+        flagged: of ``FLAGS``; by default all of them.
+        output: the new run's folder; by default one beside ``run``'s.
+
+    Returns:
+        The new run; ``run`` itself where no prototype is flagged, and nothing is written.
+
+    Raises:
+        InputError: no such prototype, a class that would lose its last one, a folder that is in use.
     """
-    if prototypes is not None and flagged is not None:
-        raise InputError("--prototypes and --flagged exclude each other; choose one")
-    opened = open_run(folder, device=device, root=root, progress=progress)
-    with new_run(output, Path(folder).parent, f"{Path(folder).resolve().name}-pruned") as new:
-        return _prune(opened, new, prototypes, flagged)
+    check_choice(prototypes, flagged)
+    with new_run(output, run.folder.parent, f"{run.folder.resolve().name}-pruned") as files:
+        return _prune(run, files, prototypes, flagged)
 
 
-def _prune(opened: OpenRun, new: RunFolder, prototypes: str | None, flagged: str | None) -> int:
-    begin, folder, target = time.perf_counter(), opened.run.folder, new.folder
-    pictures = read_pictures(opened.run)
-    removed = _numbers(prototypes) if prototypes is not None else _flagged(pictures, flagged, opened.run)
+def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged: str | Sequence[str] | None) -> Run:
+    from protomask.run.opened import Run
+
+    begin, pictures = time.perf_counter(), run.pictures
+    removed = _flagged(pictures, flagged, run) if prototypes is None else _numbers(prototypes)
     if not removed:
-        say("protomask: no prototype is flagged; nothing to remove, nothing written")
-        return 0
-    removed = sorted(set(removed))
-    count = opened.network.prototype_count
+        say("no prototype is flagged; nothing to remove, nothing written")
+        return run
+    count = run.network.prototype_count
     unknown = [number for number in removed if not 0 <= number < count]
     if unknown:
-        raise InputError(f"--prototypes: there is no prototype {unknown[0]}; they are numbered 0 to {count - 1}")
-    kept = opened.network.checked_selection([number for number in range(count) if number not in removed]).tolist()
+        raise InputError(f"prototypes: there is no prototype {unknown[0]}; they are numbered 0 to {count - 1}")
+    kept = run.network.checked_selection([number for number in range(count) if number not in removed]).tolist()
 
-    logits, labels = predict(opened.network, opened.test, opened.setup, "test before")
+    setup, network = run.setup, copy.deepcopy(run.network)
+    logits, labels = predict(network, run.test, setup, "test before")
     before = right(logits, labels)
-    opened.network.keep(kept)
-    without = right(*predict(opened.network, opened.test, opened.setup, "test without"))
-    module = get_network(opened.options.network)
-    rows = train(opened.network, after_projection(module.stages(opened.network, opened.options)), opened.setup)
-    after = right(*predict(opened.network, opened.test, opened.setup, "test after"))
+    network.keep(kept)
+    without = right(*predict(network, run.test, setup, "test without"))
+    module = get_network(run.options.network)
+    rows = train(network, after_projection(module.stages(network, run.options)), setup)
+    after = right(*predict(network, run.test, setup, "test after"))
 
-    pruned = replace(opened, run=new)
+    pruned = Run(files, run.options, network, run.device, run.splits, progress=run.progress)
     outcome = {
-        "from": str(folder),
+        "from": str(run.folder),
         "prototypes": count,
         "removed": removed,
         "test_accuracy": {"before": _mean(before), "without_refitting": _mean(without), "after": _mean(after)},
         "right_to_wrong": int((before & ~after).sum()),
         "wrong_to_right": int((~before & after).sum()),
     }
-    _write(opened, pruned, outcome, rows, performance(opened.network, opened.test, opened.setup, "test measures"))
-    save_inspected(pruned, select(pictures, kept, pruned))
+    _write(run, pruned, outcome, rows, performance(network, run.test, setup, "test measures"))
+    save_inspected(pruned, select(pictures, kept, network))
     report_run(pruned)
-    metrics = pruned.run.read("metrics.json")
+    metrics = pruned.metrics
     metrics["seconds"]["pruning"] = time.perf_counter() - begin
-    pruned.run.write("metrics.json", metrics)
-    say(f"protomask: {in_words(outcome)}")
-    say(f"protomask: the pruned run is in {target}; {folder} is as it was")
-    return 0
+    pruned.files.write("metrics.json", metrics)
+    say(in_words(outcome))
+    say(f"the pruned run is in {files.folder}; {run.folder} is as it was")
+    return pruned
+
+
+def check_choice(prototypes: Sequence[int] | None, flagged: str | Sequence[str] | None) -> None:
+    """InputError unless one of the two at most says which prototypes go, in known words."""
+    if prototypes is not None and flagged is not None:
+        raise InputError("prototypes and flagged exclude each other; choose one")
+    if flagged is not None:
+        _kinds(flagged)
 
 
 def right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -97,10 +117,10 @@ def after_projection(stages: list[Epochs | Action]) -> list[Epochs | Action]:
     return stages[last + 1 :]
 
 
-def select(pictures: list[PrototypePicture], kept: list[int], opened: OpenRun) -> list[PrototypePicture]:
+def select(pictures: list[PrototypePicture], kept: list[int], network: PrototypeNetwork) -> list[PrototypePicture]:
     """The pictures of the kept prototypes under their new numbers, with the weights of the new last layer."""
-    weights = opened.network.last_layer.weight.detach().cpu()
-    classes = opened.network.prototype_classes.tolist()
+    weights = network.last_layer.weight.detach().cpu()
+    classes = network.prototype_classes.tolist()
     return [
         replace(
             pictures[old],
@@ -120,16 +140,16 @@ def in_words(outcome: dict) -> str:
     )
 
 
-def _write(opened: OpenRun, pruned: OpenRun, outcome: dict, rows: list[dict], measured: dict) -> None:
-    config = opened.run.read("config.json")
-    metrics = opened.run.read("metrics.json") or {}
+def _write(run: Run, pruned: Run, outcome: dict, rows: list[dict], measured: dict) -> None:
+    config = run.files.read("config.json")
+    metrics = run.files.read("metrics.json") or {}
     scores = {
         f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": value}
         for name, value in measured.items()
         if name != "per_class"
     }
-    save_network(pruned.network, pruned.options.network, pruned.run.folder)
-    pruned.run.write(
+    save_network(pruned.network, pruned.options.network, pruned.folder)
+    pruned.files.write(
         "metrics.json",
         {
             **metrics,
@@ -139,32 +159,29 @@ def _write(opened: OpenRun, pruned: OpenRun, outcome: dict, rows: list[dict], me
             "seconds": metrics.get("seconds", {}),
         },
     )
-    pruned.run.write(
+    pruned.files.write(
         "log.jsonl",
-        (opened.run.read("log.jsonl") or []) + [{**row, "stage": f"{row['stage']}, pruned"} for row in rows],
+        (run.files.read("log.jsonl") or []) + [{**row, "stage": f"{row['stage']}, pruned"} for row in rows],
     )
-    pruned.run.write(
+    pruned.files.write(
         "config.json", {**config, "versions": versions(), "pruned": {key: outcome[key] for key in ("from", "removed")}}
     )
 
 
-def _numbers(words: str) -> list[int]:
+def _numbers(prototypes: Sequence[int]) -> list[int]:
+    """Sorted, each once."""
     try:
-        return [int(word) for word in words.split(",") if word.strip()] or _fail(words)
-    except ValueError:
-        return _fail(words)
+        numbers = sorted({operator.index(number) for number in prototypes})
+    except TypeError:
+        numbers = []
+    if not numbers:
+        raise InputError(f"prototypes is {prototypes!r}; give numbers of prototypes, for example [3, 7]")
+    return numbers
 
 
-def _fail(words: str) -> list[int]:
-    raise InputError(f"--prototypes is {words!r}; give numbers of prototypes separated by commas, for example 3,7")
-
-
-def _flagged(pictures: list[PrototypePicture], words: str | None, run: RunFolder) -> list[int]:
+def _flagged(pictures: Sequence[PrototypePicture], given: str | Sequence[str] | None, run: Run) -> list[int]:
     """Numbers of the flagged prototypes; of a class whose prototypes are all flagged the best one stays."""
-    chosen = FLAGS if words is None else tuple(word.strip() for word in words.split(",") if word.strip())
-    unknown = [word for word in chosen if word not in FLAGS]
-    if unknown or not chosen:
-        raise InputError(f"--flagged is {words!r}; choose from {', '.join(FLAGS)}")
+    chosen = FLAGS if given is None else _kinds(given)
     if any(picture.inspection is None for picture in pictures):
         raise InputError(
             f"{run.folder} has no inspection.json, so nothing is flagged yet; make it with: protomask project {run.folder}"
@@ -176,9 +193,17 @@ def _flagged(pictures: list[PrototypePicture], words: str | None, run: RunFolder
             best = min(members, key=lambda picture: _share_outside(picture.inspection))
             numbers.remove(best.record.prototype)
             say(
-                f"protomask: every prototype of class {name} is flagged; {best.record.prototype}, the one most on the object, stays"
+                f"every prototype of class {name} is flagged; {best.record.prototype}, the one most on the object, stays"
             )
-    return numbers
+    return sorted(numbers)
+
+
+def _kinds(given: str | Sequence[str]) -> tuple[str, ...]:
+    words = given.split(",") if isinstance(given, str) else given
+    chosen = tuple(word.strip() for word in words if word.strip())
+    if not chosen or any(word not in FLAGS for word in chosen):
+        raise InputError(f"flagged is {given!r}; choose from {', '.join(FLAGS)}")
+    return chosen
 
 
 def _share_outside(inspection: Inspection) -> float:

@@ -1,25 +1,29 @@
-"""From options to data, network and device: what every command starts with."""
+"""From options to data and device: what every run starts with."""
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from protomask import distributed
-from protomask.data import Splits, load_data
+from protomask.data import Splits, from_datasets, load_data
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.errors import InputError
 from protomask.localizers import Localizer, get_localizers
-from protomask.networks import get_network, load_network
+from protomask.networks import get_network
 from protomask.options import Options
 from protomask.prototype_network import PrototypeNetwork
-from protomask.run_folder import RunFolder
 from protomask.training import TrainingSet
 
+_LOG = logging.getLogger("protomask")
+Localizers = str | Localizer | Iterable[str | Localizer] | Mapping[str, Localizer]
+"""what :func:`as_localizers` takes"""
+IN_MEMORY = "datasets"
+"""the word for data that were given as Datasets, in the options of a run"""
 DATA_DEFAULTS = {
     "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "epochs": 8, "workers": 1},
     None: {
@@ -54,12 +58,24 @@ def choose_device(name: str) -> torch.device:
         torch.ones(1, device=device).item()  # the meta device has no numbers
     except Exception as error:  # RuntimeError, AssertionError, NotImplementedError: each backend has its own
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"--device {name[:80]!r} cannot be used here ({reason}); use cpu") from error
+        raise InputError(f"device {name[:80]!r} cannot be used here ({reason}); use cpu") from error
     return device
 
 
-def open_data(options: Options) -> Splits:
-    """The data set. Of several processes the first one opens it before the others, who then find its cache."""
+def open_data(options: Options, data: Any = None, classes: Sequence[str] | None = None) -> Splits:
+    """The data set. Of several processes the first one opens it before the others, who then find its cache.
+
+    Args:
+        data: torch Datasets (train, test), one to take test images from, or splits; None: the options name the data.
+        classes: their names, for Datasets that do not know them.
+
+    Raises:
+        InputError: as :func:`protomask.data.load_data` and ``from_datasets``; Datasets are needed but not given.
+    """
+    if data is not None:
+        return _splits(data, classes, options)
+    if options.data == IN_MEMORY:
+        raise InputError("the data of this run were Datasets in memory; give them again: data=(train, test)")
 
     def load() -> Splits:
         return load_data(
@@ -72,6 +88,16 @@ def open_data(options: Options) -> Splits:
         )
 
     return distributed.only_first(load) or load()
+
+
+def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Splits:
+    if isinstance(data, Splits):
+        return data
+    given = tuple(data) if isinstance(data, tuple | list) else (data,)
+    if not 1 <= len(given) <= 3:
+        raise InputError(f"data is a tuple of {len(given)}; give (train, test) or (train, test, validation)")
+    others = {"validation": given[2]} if len(given) == 3 else {"validation": options.validation}
+    return from_datasets(*given[:2], classes=classes, seed=0, **others)
 
 
 def training_set(
@@ -96,63 +122,50 @@ def training_set(
     )
 
 
-def localizers_for_pictures(words: str) -> dict[str, Localizer]:
+def pictures_localizers(given: Localizers) -> dict[str, Localizer]:
     """The localizers named, and the similarity map beside them.
 
     Raises:
         InputError: an unknown name, or none.
     """
-    return {**get_localizers(words), **get_localizers("similarity")}
+    return {**as_localizers(given), **get_localizers("similarity")}
 
 
-@dataclass(frozen=True)
-class OpenRun:
-    """A finished run, ready to be asked."""
-
-    run: RunFolder
-    options: Options
-    network: PrototypeNetwork
-    splits: Splits
-    setup: TrainingSet
-
-    @property
-    def test(self):
-        """Test images through the evaluation transform."""
-        return self.splits.test.with_transform(self.setup.plain.transform)
-
-
-def open_run(
-    folder: str | Path, *, device: str | None = None, root: str | None = None, progress: bool = True
-) -> OpenRun:
-    """A run's network, on its device, and its data.
+def as_localizers(
+    given: Localizers, beside: Mapping[str, Callable[[], Localizer]] | None = None
+) -> dict[str, Localizer]:
+    """Localizers by name, from names separated by commas, several of them, or localizers by name.
 
     Args:
-        folder: that ``protomask train`` wrote.
-        device, root: in place of the run's own (it may have moved to another machine).
+        given: ``"mdm,similarity"``, ``["mdm", "similarity"]``, ``MDM(...)``, ``[MDM(...), "similarity"]`` or
+            ``{"mine": MDM(...)}``; a localizer without a name is called by its class, in small letters.
+        beside: further names, and what makes the localizer of each.
 
     Raises:
-        InputError: half written, damaged, or the data are not those it was trained on.
+        InputError: an unknown name, or none.
     """
-    run = RunFolder.open(folder)
-    options = run.options()
-    options = options.replace(
-        **{name: value for name, value in {"device": device, "root": root}.items() if value is not None}
-    )
-    network = load_network(run.folder)
-    where = choose_device(options.device)
-    network.to(where, memory_format=torch.channels_last)
-    splits = open_data(options)
-    expected = (run.read("config.json") or {}).get("data", {}).get("fingerprint")
-    found = splits.train.fingerprint()
-    if expected is not None and expected != found:
-        raise InputError(
-            f"the data at {options.root or options.data} are not those of {run.folder} (fingerprint {found}, not {expected}); "
-            "give the folder it was trained on with --root"
-        )
-    return OpenRun(run, options, network, splits, training_set(options, splits, network, where, progress))
+    if isinstance(given, Mapping):
+        if not given:
+            raise InputError("localizer names none; give names separated by commas, for example mdm,similarity")
+        found = {}
+        for name, each in given.items():
+            found[str(name)] = each if callable(each) else get_localizers(each, beside)[each]
+        return found
+    if isinstance(given, str):
+        return get_localizers(given, beside)
+    found = {}
+    for each in [given] if callable(given) else list(given):
+        if not isinstance(each, str):
+            name = type(each).__name__.lower()
+            if not callable(each) or isinstance(each, type):
+                raise InputError(f"{each!r} is no localizer; give its name, or one such as MDM()")
+            if name in found:
+                raise InputError(f"two localizers are called {name}; name them: {{'one': ..., 'other': ...}}")
+        found |= get_localizers(each, beside) if isinstance(each, str) else {name: each}
+    return found or get_localizers("", beside)
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal, once; standard error, so that standard output stays data."""
+    """Log a line for the person at the terminal, once of several processes; the command line shows it."""
     if distributed.is_first():
-        print(text, file=sys.stderr, flush=True)
+        _LOG.info(text.removeprefix("protomask: "))

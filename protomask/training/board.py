@@ -27,7 +27,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError(
-                "--tensorboard needs TensorBoard; install it with: pip install protomask[tensorboard]"
+                "tensorboard needs TensorBoard; install it with: pip install protomask[tensorboard]"
             ) from error
         self._writer = SummaryWriter(str(folder))
         self._written = 0

@@ -193,7 +193,7 @@ def _check(what: str, value: float, batch: dict, setup: TrainingSet, place: str)
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         raise Diverged(
             f"the {what} is {value} in {place}, at the batch of {', '.join(names[:8])}{more}; "
-            "look at these images, or use --precision fp32; the last checkpoint is from before this batch"
+            "look at these images, or use precision=fp32; the last checkpoint is from before this batch"
         )
 
 

@@ -49,7 +49,7 @@ def train(
     if smallest < distributed.size():
         raise InputError(
             f"a batch of {smallest} images cannot be shared by {distributed.size()} processes; "
-            "raise --batch-size or lower --nproc-per-node"
+            "raise batch_size= or lower --nproc-per-node"
         )
     network.to(setup.device, memory_format=torch.channels_last)
     plan = [[stage.name, getattr(stage, "epochs", 1)] for stage in stages]
@@ -90,7 +90,7 @@ def _restore(network: nn.Module, saved: dict, plan: list, path: Path) -> None:
         raise InputError(f"{path} is no checkpoint of a training; delete it to train from the start")
     if saved["plan"] != plan:
         raise InputError(
-            f"{path} belongs to another recipe; resume with the options it was started with, or choose another --output"
+            f"{path} belongs to another recipe; resume with the options it was started with, or choose another output="
         )
     try:
         network.load_state_dict(saved.pop("network"))

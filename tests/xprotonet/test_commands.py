@@ -67,7 +67,7 @@ def test_options_that_xprotonet_lacks_end_in_one_line(tmp_path, capsys):
         )
         == 2
     )
-    assert "--similarity l2-log: XProtoNet" in capsys.readouterr().err
+    assert "--similarity is l2-log: XProtoNet" in capsys.readouterr().err
 
 
 def test_a_run_can_be_pruned(run, tmp_path):

@@ -1,0 +1,58 @@
+"""What the commands say on standard error: errors in the words of the command line, and what the library tells."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+LONGEST = 2000
+"""characters of a message: whoever gives a number of 5,000 digits need not read it again"""
+
+
+def one_line(error: Exception, options: Collection[str] = ()) -> str:
+    """The message on one line, with the library's names of arguments as the command's options.
+
+    >>> one_line(ValueError("image_size is 3; see output=x"), {"image_size", "output"})
+    '--image-size is 3; see --output x'
+
+    Args:
+        error: speaks of arguments as ``name is ...`` at its start, or as ``name=``.
+        options: names of the command's options, as Python writes them.
+    """
+    text = str(error)
+    if text.startswith("Caught "):  # from a loading process: torch puts that process's whole traceback in front
+        text = text.strip().splitlines()[-1].split("InputError: ", 1)[-1]
+
+    def as_option(found: re.Match) -> str:
+        if found["name"] not in options:
+            return found[0]
+        return " ".join(filter(None, ("--" + found["name"].replace("_", "-"), found["rest"])))
+
+    text = " ".join(text.split())
+    text = re.sub(r"^(?P<name>\w+)(?P<rest>)(?= (?:is|are|names|needs|and|exclude|cannot|'))", as_option, text)
+    text = re.sub(r"(?<![\w:-])(?P<name>\w+)=(?P<rest>[^\s;,)]*)", as_option, text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Show what the library logs, on standard error, so that standard output stays data."""
+    log, shown = logging.getLogger("protomask"), _Shown()
+    level, propagate = log.level, log.propagate
+    log.addHandler(shown)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(shown)
+        log.setLevel(level)
+        log.propagate = propagate
+
+
+class _Shown(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"protomask: {record.getMessage()}", file=sys.stderr, flush=True)

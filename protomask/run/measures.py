@@ -1,0 +1,56 @@
+"""What a training measures on its test images, and what of it ``metrics.json`` keeps."""
+
+from __future__ import annotations
+
+from protomask.data import AnnotatedImages
+from protomask.training import Action, performance
+
+MEASURES = ("accuracy", "auroc", "average_precision")
+"""what ``metrics.json`` holds of each stage; see :func:`protomask.training.performance`"""
+
+
+def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
+    """Measure on the test images before and after the last projection and at the end; nothing is chosen by it."""
+
+    def measure(name: str) -> Action:
+        return Action(
+            name,
+            lambda network, setup: {
+                key if key == "per_class" else f"test_{key}": value
+                for key, value in performance(network, test, setup).items()
+            },
+        )
+
+    last = max(place for place, stage in enumerate(stages) if stage.name == "projection")
+    return [
+        *stages[:last],
+        measure("test before projection"),
+        stages[last],
+        measure("test after projection"),
+        *stages[last + 1 :],
+        measure("test at the end"),
+    ]
+
+
+def training_metrics(rows: list[dict]) -> dict:
+    """The content of ``metrics.json``, from the rows of the log."""
+    measured = {row["stage"]: row for row in rows if "test_accuracy" in row}
+    when = {
+        "before_projection": "test before projection",
+        "after_projection": "test after projection",
+        "final": "test at the end",
+    }
+    scores = {
+        f"test_{name}": {key: measured[stage][f"test_{name}"] for key, stage in when.items()} for name in MEASURES
+    }
+    seconds: dict[str, float] = {}
+    for row in rows:
+        seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
+    validation = [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
+    return {
+        **scores,
+        "per_class": measured["test at the end"]["per_class"],
+        "validation_accuracy": validation[-1] if validation else None,
+        **{f"black_box_{name}": None for name in MEASURES},
+        "seconds": seconds,
+    }

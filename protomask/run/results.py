@@ -1,0 +1,195 @@
+"""What a run answers: lists that say, draw and save themselves."""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protomask.errors import InputError
+from protomask.explanations.records import Explanation, PrototypePicture
+from protomask.files import file_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class _Drawn(list):
+    """A list whose first figure is what a notebook shows."""
+
+    def figure(self) -> Figure:
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes | None:
+        if not self:
+            return None
+        file = io.BytesIO()
+        self.figure().savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+class Explanations(_Drawn):
+    """One :class:`protomask.explanations.records.Explanation` per image, or per image and finding."""
+
+    def text(self) -> str:
+        """The reasoning in words."""
+        return "\n".join(each.text() for each in self)
+
+    def figure(self, number: int = 0) -> Figure:
+        """The panel "this looks like that" of explanation ``number``."""
+        return panel(self[number])
+
+    def save(self, folder: str | os.PathLike, format: str = "png") -> list[Path]:
+        """Write one panel per explanation into ``folder``, named by its image; return the files.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        target, names = writable_folder(folder), NameGiver()
+        return [save_panel(each, target / f"{names.name(each)}.{format}") for each in self]
+
+    def to_json(self) -> list[dict]:
+        """Numbers and names, without pictures."""
+        return [each.to_json() for each in self]
+
+    def table(self) -> str:
+        """One line per explanation: image, answer, probability, strongest prototype."""
+        return _aligned(
+            ["image", "predicted", "probability", "most like"],
+            [
+                [
+                    each.name,
+                    each.predicted,
+                    f"{each.probability:.3f}",
+                    "prototype {0.prototype} ({0.class_name})".format(each.matches[0].prototype.record),
+                ]
+                for each in self
+            ],
+        )
+
+
+class Prototypes(_Drawn):
+    """One :class:`protomask.explanations.records.PrototypePicture` per prototype, in order."""
+
+    def text(self) -> str:
+        """How many prototypes are flagged, and what to do about it."""
+        if any(picture.inspection is None for picture in self):
+            return f"{len(self)} prototypes, not inspected"
+        flags = [flag for picture in self for flag in picture.inspection.flags]
+        if not flags:
+            return f"no background and no duplicates among {len(self)} prototypes"
+        found = " and ".join(f"{flags.count(flag)} {flag}" for flag in dict.fromkeys(flags))
+        return f"{found} of {len(self)} prototypes are flagged; protomask prune removes them"
+
+    def figure(self, class_name: str | None = None, localizer: str | None = None) -> Figure:
+        """The gallery of a class's prototypes, by default of the first class's.
+
+        Raises:
+            InputError: no prototype is of that class.
+        """
+        from protomask.report import prototype_gallery
+
+        names = list(dict.fromkeys(picture.record.class_name for picture in self))
+        chosen = names[0] if class_name is None else class_name
+        if chosen not in names:
+            raise InputError(f"no prototype is of class {chosen!r}; choose from {', '.join(names)}")
+        members = [picture for picture in self if picture.record.class_name == chosen]
+        return prototype_gallery(members, localizer or next(iter(self[0].maps)))
+
+    def save(self, folder: str | os.PathLike, format: str = "png") -> list[Path]:
+        """Write a gallery of each class into ``folder``; return the files."""
+        from protomask.report import save_figure
+
+        target = writable_folder(folder)
+        names = dict.fromkeys(picture.record.class_name for picture in self)
+        return [
+            save_figure(self.figure(name), target / f"gallery_{file_name(name)}.{format}", dpi=110) for name in names
+        ]
+
+    def table(self) -> str:
+        """One line per prototype: class, source image, similarity to it, weight, flags."""
+        return _aligned(
+            ["prototype", "class", "source", "similarity", "weight", "flags"],
+            [_prototype_row(picture) for picture in self],
+        )
+
+
+@dataclass(frozen=True)
+class Report(os.PathLike):
+    """The page that was written, and the figures beside it."""
+
+    path: Path
+    figures: tuple[Path, ...] = ()
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def text(self) -> str:
+        """Where the page is, and how large."""
+        return f"report {self.path} ({self.path.stat().st_size / 1e6:.1f} MB)"
+
+    def _repr_html_(self) -> str:
+        return f'<a href="{html.escape(str(self.path))}">{html.escape(self.text())}</a>'
+
+
+def panel(explanation: Explanation) -> Figure:
+    """The panel "this looks like that", by the first localizer."""
+    from protomask.report import this_looks_like_that
+
+    return this_looks_like_that(explanation, next(iter(explanation.matches[0].maps)))
+
+
+def save_panel(explanation: Explanation, path: Path) -> Path:
+    """Write the panel of one explanation; the ending decides the format."""
+    from protomask.report import save_figure
+
+    return save_figure(panel(explanation), path, dpi=120)
+
+
+class NameGiver:
+    """Gives each explanation a file name of its own, without ending: its image's, with -2, -3, ... where it is taken."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def name(self, explanation: Explanation) -> str:
+        """The name of one explanation."""
+        finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
+        stem = file_name(Path(explanation.name).stem) + finding
+        name, number = stem, 1
+        while name in self._used:
+            number += 1
+            name = f"{stem}-{number}"
+        self._used.add(name)
+        return name
+
+
+def writable_folder(folder: str | os.PathLike) -> Path:
+    """The folder, made where it is missing; InputError where that cannot be."""
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {target}: {error.strerror}; choose another output=") from error
+    return target
+
+
+def _prototype_row(picture: PrototypePicture) -> list[str]:
+    record, found = picture.record, picture.inspection
+    flags = ", ".join(found.flags) if found else ""
+    return [
+        str(record.prototype),
+        record.class_name,
+        record.source,
+        f"{record.similarity:.3f}",
+        f"{record.weight:.3f}",
+        flags,
+    ]
+
+
+def _aligned(head: list[str], rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows])

@@ -1,0 +1,118 @@
+"""How a run starts, or starts again: its options, its folder, its ``config.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from typing import TYPE_CHECKING
+
+from protomask.errors import InputError
+from protomask.options import Options
+from protomask.run_folder import RunFolder, versions
+
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
+
+MACHINE = ("root", "device", "workers", "checkpoint_minutes")
+"""Options that may change when a run is resumed"""
+
+
+def named_options(**given) -> Options:
+    """Options from Python's keywords.
+
+    Raises:
+        InputError: there is no such option, or its value is wrong.
+    """
+    known = [field.name for field in dataclasses.fields(Options)]
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+            raise InputError(f"there is no option {name!r}; {mend}")
+    for name in ("root", "weights"):
+        if isinstance(given.get(name), os.PathLike):
+            given[name] = os.fspath(given[name])
+    if isinstance(given.get("localizer"), list | tuple):
+        given["localizer"] = ",".join(given["localizer"])
+    return Options(**given)
+
+
+def absolute_paths(options: Options) -> Options:
+    """The same options with paths that hold in any working folder."""
+    paths = {name: getattr(options, name) for name in ("root", "weights")}
+    return options.replace(**{name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if path})
+
+
+def starting_folder(options: Options, output: str | None, resume: bool) -> tuple[RunFolder | None, Options]:
+    """The folder to work in (None: a free one), and the options: a resumed run's own."""
+    if output is None:
+        if resume:
+            raise InputError("resume needs the run's folder; give it by output=")
+        return None, options
+    run = RunFolder(output)
+    if run.folder.exists() and not run.folder.is_dir():
+        raise InputError(f"output={output} is a file; give a folder")
+    if run.started:
+        if not resume:
+            raise InputError(f"{output} holds a run already; go on with it by resume=, or give another output=")
+        config = run.read("config.json")
+        if config.get("pruned"):
+            raise InputError(
+                f"{output} was made by protomask prune, so there is no training to resume; go on with the run that it came from"
+            )
+        if config.get("imported"):
+            raise InputError(
+                f"{output} was made by protomask import-official, so there is no training to resume; start one with another output="
+            )
+        return run, _resumed(run.options(), options, output)
+    if resume:
+        raise InputError(f"{output} holds no run to resume (no config.json); leave out resume= to start one")
+    return run, options
+
+
+def _resumed(own: Options, given: Options, output: str) -> Options:
+    """The run's own options, with what another machine needs differently.
+
+    Raises:
+        InputError: an option was given that would make another run of it.
+    """
+    default, changes = Options(), {}
+    for field in dataclasses.fields(Options):
+        value = getattr(given, field.name)
+        if value == getattr(default, field.name) or value == getattr(own, field.name):
+            continue
+        if field.name not in MACHINE:
+            raise InputError(
+                f"{output} was started with {getattr(own, field.name)!r} for {field.name}=, not {value!r}; "
+                "leave the option out to resume it, or start another run with another output="
+            )
+        changes[field.name] = value
+    return own.replace(**changes)
+
+
+def keep_config(run: Run, resume: bool, given_root: str | None) -> None:
+    """Write ``config.json``; of a resumed run check that the data are the same."""
+    files, splits = run.files, run.splits
+    fingerprint = splits.train.fingerprint()
+    if resume:
+        before = files.read("config.json").get("data", {}).get("fingerprint")
+        if before != fingerprint:
+            raise InputError(
+                f"the data changed since {run.folder} was started (fingerprint {fingerprint}, not {before}); "
+                "restore them, or start a new run with another output="
+            )
+        return
+    if files.started:  # by another process, meanwhile
+        raise InputError(f"{run.folder} holds a run already; give another output=")
+    data = {
+        "fingerprint": fingerprint,
+        "multi_label": splits.train.multi_label,
+        "classes": len(splits.train.classes),
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+    }
+    if given_root is not None and given_root != run.options.root:
+        data["root_as_given"] = given_root
+    files.write("config.json", {"options": run.options.to_mapping(), "versions": versions(), "data": data})

@@ -1,0 +1,191 @@
+"""A run in Python: trained, opened, asked; the same as the commands."""
+
+import hashlib
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import protomask
+from protomask.cli import main
+from protomask.errors import InputError
+from protomask.run_folder import RunFolder
+from tests.end_to_end.conftest import write_folder
+from tests.run.conftest import SMALL, Tensors
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on a folder of pictures that is named relative to the working folder of its training."""
+    place = tmp_path_factory.mktemp("place")
+    write_folder(place / "pictures", per_class=6)
+    before = os.getcwd()
+    os.chdir(place)
+    try:
+        return protomask.train(data="folder", root="pictures", output=place / "run", **SMALL)
+    finally:
+        os.chdir(before)
+
+
+def words(options):
+    """Python's keywords as words of the command line."""
+    found = []
+    for name, value in options.items():
+        found += ["--quiet"] if name == "progress" else ["--" + name.replace("_", "-"), str(value)]
+    return found
+
+
+def test_the_command_and_python_write_the_same_weights(run, tmp_path):
+    root = run.folder.parent / "pictures"
+    assert (
+        main(["train", "--data", "folder", "--root", str(root), "--output", str(tmp_path / "run"), *words(SMALL)]) == 0
+    )
+    one, other = (folder / "model.safetensors" for folder in (run.folder, tmp_path / "run"))
+    assert one.read_bytes() == other.read_bytes()
+    ours, theirs = run.metrics, RunFolder(tmp_path / "run").read("metrics.json")
+    assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+    assert run.files.read("prototypes.json") == RunFolder(tmp_path / "run").read("prototypes.json")
+
+
+def test_explanations_of_whatever_people_have_are_the_same(run):
+    path = next((run.folder.parent / "pictures" / "test").rglob("*.png"))
+    image = Image.open(path)
+    array = np.array(image)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 255
+    first = run.explain(path)
+    for given in (str(path), image, array, tensor, [array], [path, tensor]):
+        for explanation in run.explain(given):
+            assert explanation.logit == pytest.approx(first[0].logit, abs=1e-5)
+    assert len(run.explain([path, tensor])) == 2 and [each.name for each in run.explain([path, image])][1] == "image 1"
+    sums = sum(match.points for match in first[0].matches) + first[0].other_points
+    assert sums == pytest.approx(first[0].logit, abs=1e-4)
+    assert first[0].predicted in first.text() and first[0].predicted in first.table()
+    assert first._repr_png_().startswith(b"\x89PNG") and first.figure().axes
+
+
+def test_folders_are_explained_and_saved(run, tmp_path):
+    folder = run.folder.parent / "pictures" / "test"
+    found = run.explain(folder)
+    assert [each.name for each in found] == sorted(map(str, folder.rglob("*.png")))
+    files = found.save(tmp_path / "panels", format="svg")
+    assert len(set(files)) == len(found) == 12 and all(file.stat().st_size > 1000 for file in files)
+
+
+def test_a_run_is_carried_to_a_colleague_without_the_data(run, tmp_path, monkeypatch, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    picture = tmp_path / "new.png"
+    shutil.copy(next((run.folder.parent / "pictures" / "test").rglob("*.png")), picture)
+    config = RunFolder(copy).read("config.json")
+    assert (
+        config["options"]["root"] == str(run.folder.parent / "pictures")
+        and config["data"]["root_as_given"] == "pictures"
+    )
+    config["options"]["root"] = str(tmp_path / "gone")
+    RunFolder(copy).write("config.json", config)
+    monkeypatch.chdir(tmp_path)
+    carried = protomask.open_run(copy, progress=False)
+    assert carried.explain(picture)[0].logit == pytest.approx(run.explain(picture)[0].logit, abs=1e-5)
+    page = carried.report(explained=0)
+    assert "prototype-0" in page.path.read_text()
+    with pytest.raises(InputError, match="gone.*root="):
+        carried.evaluate("center")
+    with pytest.raises(InputError, match="gone.*root="):
+        carried.report()
+    assert main(["evaluate", str(copy), "--localizers", "center", "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "give their folder by --root" in error and "root=" not in error
+    root = run.folder.parent / "pictures"
+    assert protomask.open_run(copy, root=root, progress=False).evaluate("center", metrics="deletion").metrics == [
+        "deletion"
+    ]
+
+
+def test_a_relative_root_is_found_from_another_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opened = protomask.open_run(run.folder, progress=False)
+    assert len(opened.splits.test) == 12
+
+
+def test_images_are_checked_before_anything_is_loaded(run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "text.png").write_text("not an image")
+    monkeypatch.setattr("protomask.run.opened.load_network", lambda folder: pytest.fail("the network was loaded"))
+    for name, told in (("no.png", "no.png"), ("text.png", "text.png")):
+        assert main(["explain", str(run.folder), str(tmp_path / name), "--quiet"]) == 2
+        assert told in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["explain", str(run.folder), str(tmp_path / "empty"), "--quiet"]) == 2
+    assert "holds no pictures" in capsys.readouterr().err
+
+
+def test_pruning_gives_a_new_run_and_leaves_this_one(run, tmp_path):
+    before = hashlib.sha256((run.folder / "model.safetensors").read_bytes()).hexdigest()
+    pruned = run.prune([0, 3], output=tmp_path / "pruned")
+    assert pruned.network.prototype_count == 4 and run.network.prototype_count == 6
+    assert hashlib.sha256((run.folder / "model.safetensors").read_bytes()).hexdigest() == before
+    again = protomask.open_run(tmp_path / "pruned", progress=False)
+    assert torch.equal(again.network.prototypes, pruned.network.prototypes.cpu())
+    assert "4 prototypes of 3 classes" in pruned.text()
+    with pytest.raises(InputError, match="no prototype 9"):
+        run.prune([9], output=tmp_path / "other")
+    with pytest.raises(InputError, match="prototypes and flagged exclude each other"):
+        run.prune([1], flagged=["background"])
+
+
+def test_projecting_again_and_localizers_as_objects(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    opened = protomask.open_run(copy, progress=False)
+    found = opened.project(protomask.Similarity())
+    assert list(found[0].maps) == ["similarity"] and len(found.table().splitlines()) == 7
+    assert found.text() == opened.pictures.text() and found._repr_png_().startswith(b"\x89PNG")
+    evaluation = opened.evaluate({"mine": protomask.Similarity()}, metrics=["deletion"], samples=3)
+    assert evaluation.localizers == ["mine"] and len(evaluation.pairs) == 3
+    with pytest.raises(InputError, match="made with: protomask project|make them with"):
+        opened.explain(np.zeros((32, 32, 3), np.uint8), localizer="center")
+
+
+def test_a_run_on_datasets_in_memory(in_memory):
+    run, (train, test) = in_memory
+    assert run.network.classes == ("red", "green", "blue") or list(run.network.classes) == ["red", "green", "blue"]
+    opened = protomask.open_run(run.folder, progress=False)
+    assert opened.explain(test[0][0])[0].logit == pytest.approx(run.explain(test[0][0])[0].logit, abs=1e-5)
+    assert opened.report(explained=0).path.stat().st_size > 10_000
+    with pytest.raises(InputError, match=r"Datasets in memory.*data=\(train, test\)"):
+        opened.evaluate("center")
+    with_data = protomask.open_run(run.folder, data=(train, test), progress=False)
+    assert with_data.evaluate("center", metrics="deletion", samples=2).metrics == ["deletion"]
+    with pytest.raises(InputError, match="are not those of"):
+        protomask.open_run(run.folder, data=(Tensors(5), test), progress=False).evaluate("center")
+
+
+def test_training_goes_on_where_it_was(in_memory):
+    run, data = in_memory
+    again = protomask.train(data=data, classes=["red", "green", "blue"], output=run.folder, resume=True, progress=False)
+    assert again.metrics == run.metrics and again.options == run.options
+    with pytest.raises(InputError, match="Datasets in memory"):
+        protomask.train(output=run.folder, resume=True, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epoch": 3}, "no option 'epoch'; did you mean epochs"),
+        ({"epochs": 0}, "^epochs is 0"),
+        ({"classes": ["a", "b"]}, "leave out classes="),
+        ({"network": "protopnot"}, "protopnet"),
+        ({"localizer": "mdn"}, "mdm"),
+        ({"device": "cuda:77"}, "^device 'cuda:77'"),
+        ({"resume": True}, "output="),
+        ({"data": 3}, "data set"),
+    ],
+)
+def test_mistakes_are_one_line_in_python_words(given, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said) as caught:
+        protomask.train(**given, progress=False)
+    assert "\n" not in str(caught.value) and "--" not in str(caught.value)
+    assert not list(tmp_path.rglob("config.json"))

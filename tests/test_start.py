@@ -1,0 +1,55 @@
+"""How quickly the package and its commands answer."""
+
+import subprocess
+import sys
+
+import pytest
+
+from protomask.cli import COMMANDS, find_command
+from protomask.commands.messages import one_line
+from protomask.errors import InputError
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_importing_protomask_imports_no_torch():
+    assert python("import sys, protomask; print('torch' in sys.modules)").strip() == "False"
+    code = "import sys, protomask.cli; protomask.cli.build_parser(); print({'torch', 'numpy'} & set(sys.modules))"
+    assert python(code).strip() == "set()"
+
+
+def test_help_answers_at_once():
+    """In the processor's time, of which a busy machine has as much as a quiet one."""
+    code = (
+        "import contextlib, io, time; from protomask.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as said:\n"
+        "    code = main([])\n"
+        "print(code, 'evaluate' in said.getvalue(), time.process_time())"
+    )
+    code, listed, seconds = python(code).split()
+    assert code == "0" and listed == "True" and float(seconds) < 0.3
+
+
+def test_every_command_has_its_words():
+    for name in COMMANDS:
+        module = find_command(name)
+        assert module.HELP and module.DESCRIPTION and callable(module.add_arguments) and callable(module.run)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image_size is 3; it must be larger", "--image-size is 3; it must be larger"),
+        ("/a/b holds a run already; give another output=", "/a/b holds a run already; give another --output"),
+        ("use precision=fp32; mdm:damping=1 is known", "use --precision fp32; mdm:damping=1 is known"),
+        ("config.json: epochs is 0", "config.json: epochs is 0"),
+        ("data set 'x' is unknown", "data set 'x' is unknown"),
+        ("weights and pretrained exclude each other", "--weights and pretrained exclude each other"),
+        ("two\nlines", "two lines"),
+    ],
+)
+def test_messages_speak_the_words_of_the_command_line(text, said):
+    options = {"image_size", "output", "precision", "epochs", "data", "weights", "pretrained", "damping"}
+    assert one_line(InputError(text), options) == said
