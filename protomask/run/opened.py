@@ -247,6 +247,12 @@ def open_run(
     options = options.replace(**{name: value for name, value in changes.items() if value is not None})
     if root is None:
         options = options.replace(root=_present_root(files, options.root))
+    for name in ("model.json", "model.safetensors"):
+        if not files.has(name):
+            raise InputError(
+                f"{files.folder} has no {name}: no training has finished there; "
+                f"finish it with: protomask train --output {files.folder} --resume"
+            )
     network = load_network(files.folder)
     where = choose_device(options.device)
     network.to(where, memory_format=torch.channels_last)
