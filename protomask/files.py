@@ -94,9 +94,9 @@ def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
         text = text.decode() if isinstance(text, bytes) else text
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:
-        raise InputError(f"{path} is damaged (nested too deeply); {mend}") from None
+        raise InputError(f"{path} is not JSON (nested too deeply); {mend}") from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); {mend}") from error
+        raise InputError(f"{path} is not JSON ({error}); {mend}") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -105,7 +105,7 @@ class RunFolder:
 
     def options(self) -> Options:
         """The options the run was started with."""
-        return read_options(self / "config.json")
+        return read_options(self / "config.json", MEND)
 
 
 def checked_json(path: Path, mend: str):
@@ -122,13 +122,13 @@ def checked_json(path: Path, mend: str):
     return content
 
 
-def read_options(path: Path) -> Options:
+def read_options(path: Path, mend: str = "give a JSON file of options") -> Options:
     """Options from a JSON file: a flat mapping of options, or a run's ``config.json``.
 
     Raises:
         InputError: no such file, not JSON, unknown or wrong options.
     """
-    values = read_json(path, "give a JSON file of options")
+    values = read_json(path, mend)
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object of options")
     values = values.get("options", values)

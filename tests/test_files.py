@@ -66,7 +66,7 @@ def test_a_link_to_a_file_is_read(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "NaN", '{"a": [Infinity]}', "[1e999]", "1" * 5000, b"\xff"])
 def test_json_is_read_strictly(text):
-    with pytest.raises(InputError, match="x.json is damaged .*; make it again"):
+    with pytest.raises(InputError, match="x.json is not JSON .*; make it again"):
         parse_json(text, "x.json", "make it again")
 
 

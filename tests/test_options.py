@@ -85,7 +85,7 @@ def test_run_folder_errors(tmp_path):
     run.write("log.jsonl", [{"a": 1}, {"a": 2}])
     assert run.read("log.jsonl") == [{"a": 1}, {"a": 2}]
     (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(InputError, match="metrics.json is damaged"):
+    with pytest.raises(InputError, match="metrics.json is not JSON"):
         run.read("metrics.json")
     with pytest.raises(InputError, match="protomask project"):
         run.read("prototypes.json", needed_by="protomask project")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 
+from protomask.run_folder import RunFolder
 from tests.bad_input.sets import SIZE, edit, mask, picture
 
 BIRD = "train/red kites/bird 0.png"
@@ -445,8 +446,48 @@ def _(root):
     return ["train", "--config", root / "options.json"]
 
 
+@kind("an option that is empty", None)
+def _(root):
+    return ["train", "--output", ""]
+
+
+@kind("a device without numbers", "folder")
+def _(root):
+    return ["train", "--device", "meta", "--data", "folder", "--root", root, "--output", root / "run"]
+
+
 @kind("no run folder", None)
 def _(root):
+    return ["evaluate", root]
+
+
+@kind("a folder where a file belongs", None)
+def _(root):
+    (root / "config.json").mkdir()
+    return ["evaluate", root]
+
+
+@kind("a pipe where a file belongs", None)
+def _(root):
+    os.mkfifo(root / "config.json")
+    return ["evaluate", root]
+
+
+@kind("a file that changed after it was written", None)
+def _(root):
+    RunFolder(root).write("config.json", {"options": {"seed": 1}})
+    (root / "config.json").write_text((root / "config.json").read_text().replace("1", "2", 1))
+    return ["evaluate", root]
+
+
+@kind("a run that names files to unpickle", None)
+def _(root):
+    backbone = {"name": "test_resnet", "arguments": {"checkpoint_path": "x.pth"}}
+    RunFolder(root).write("config.json", {"options": {}})
+    RunFolder(root).write(
+        "model.json", {"network": "protopnet", "settings": {"backbone": backbone, "classes": ["a", "b"]}}
+    )
+    (root / "model.safetensors").write_bytes(b"")
     return ["evaluate", root]
 
 
