@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,23 +38,27 @@ SCORES = ("log-probability", "probability", "logit")
 
 
 class Classifier:
-    """Any torch classifier as an :class:`Explainable`; the index is a class.
+    """Adapt any torch classifier to :class:`Explainable`; the index is a class.
+
+    The model may return logits (B, C), or an object or mapping with ``logits``. Models in half or bfloat16 get images of
+    their type, and their scores are taken in float32. A model that refuses images in channels-last order gets contiguous
+    ones. TorchScript modules work.
 
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5)), score="probability")
     >>> classifier.score(torch.zeros(2, 3, 4, 4), torch.tensor([0, 4])).shape
     torch.Size([2])
 
     Args:
-        model: maps (B, 3, H, W) to logits (B, C).
+        model: maps (B, C, H, W) to logits.
         score: ``"log-probability"`` (the default: its drop is comparable between classes and images), ``"probability"``
             or ``"logit"``.
         multi_label: each class is a question of its own: probabilities by sigmoid instead of softmax.
-        mean, std: three numbers each, the normalisation that ``model`` expects of RGB in [0, 1]. By default what timm
-            says of the model (``model.pretrained_cfg``); give it for weights that want another. Only methods that hide
-            in black need it (NeuroMask).
+        mean, std: one number per channel each, the normalisation that ``model`` expects of values in [0, 1]. By default
+            what timm says of the model (``model.pretrained_cfg``); give it for weights that want another. Methods that
+            hide in black need it (NeuroMask), and so does the check that images are normalised.
 
     Attributes:
-        mean, std: tuples of three, or None where nothing says so.
+        mean, std: tuples, or None where nothing says so.
 
     Raises:
         InputError: ``score`` is none of these, or mean and std are no normalisation.
@@ -70,32 +75,102 @@ class Classifier:
     ) -> None:
         if score not in SCORES:
             raise InputError(f"score {score!r} is unknown; choose one of {', '.join(SCORES)}")
+        if not callable(model):
+            raise InputError(f"a classifier is called with images, but {type(model).__name__} cannot be called")
         self.model = model
         self.kind = score
         self.multi_label = multi_label
         self.mean, self.std = _normalisation(model, mean, std)
+        self._contiguous = False
 
     def __repr__(self) -> str:
         labels = ", multi_label=True" if self.multi_label else ""
         return f"Classifier({type(self.model).__name__}, score={self.kind!r}{labels})"
 
-    def score(self, images: Tensor, index: Tensor) -> Tensor:
-        logits = self.model(images)
-        if not isinstance(logits, Tensor) or logits.ndim != 2:
-            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the model's logits (B, C) in float32 (float64 stays).
+
+        Raises:
+            InputError: the model gives something else.
+        """
+        found = self._call(images.to(_dtype_of(self.model, images)))
+        logits = _unwrapped(found)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(found).__name__
             raise InputError(
-                f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got}; "
+                f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got} for {len(images)} images; "
                 "wrap it so that it returns the logits alone"
             )
-        logits = as_float(logits)
+        return as_float(logits)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the probabilities (B, C) of all classes."""
+        logits = self.logits(images)
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """Return the scores (B,) of one class per image; see :class:`Explainable`.
+
+        Raises:
+            InputError: the model gives no logits, or has no such class.
+        """
+        logits = self.logits(images)
+        if logits.shape[1] == 1 and not self.multi_label and self.kind != "logit":
+            raise InputError(
+                f"{type(self.model).__name__} gives one logit per image, whose softmax is always 1; "
+                'use Classifier(model, multi_label=True) for a yes-or-no model, or score="logit"'
+            )
+        # On an accelerator a look at the numbers would wait for it in every step: once, before the learning, is enough.
+        if index.device.type == "cpu" or not torch.is_grad_enabled():
+            _check_classes(index, logits.shape[1])
         if self.kind == "log-probability":
             logits = F.logsigmoid(logits) if self.multi_label else F.log_softmax(logits, dim=1)
         elif self.kind == "probability":
             logits = logits.sigmoid() if self.multi_label else F.softmax(logits, dim=1)
-        return logits.gather(1, index[:, None]).squeeze(1)
+        return logits.gather(1, index.long()[:, None]).squeeze(1)
+
+    def _call(self, images: Tensor) -> object:
+        if self._contiguous:
+            return self.model(images.contiguous())
+        try:
+            return self.model(images)
+        except RuntimeError as error:
+            # A model that flattens by .view takes images in the usual order only.
+            if "view size is not compatible" not in str(error) or images.is_contiguous():
+                raise
+            found = self.model(images.contiguous())
+            self._contiguous = True
+            return found
 
 
-def _normalisation(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None):
+def _check_classes(index: Tensor, classes: int) -> None:
+    if index.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < classes:
+        wrong = int(index.max()) if int(index.max()) >= classes else int(index.min())
+        raise InputError(f"there is no class {wrong}; the model has {classes}, numbered 0 to {classes - 1}")
+
+
+def _dtype_of(model: object, images: Tensor) -> torch.dtype:
+    """The type of the model's numbers where it is a half one; the images' own elsewhere."""
+    if not isinstance(model, nn.Module) or torch.is_autocast_enabled(images.device.type):
+        return images.dtype
+    own = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), images.dtype)
+    return (
+        own
+        if own in (torch.float16, torch.bfloat16) or images.dtype in (torch.float16, torch.bfloat16)
+        else images.dtype
+    )
+
+
+def _unwrapped(found: object) -> object:
+    """The logits within an output object or mapping."""
+    if isinstance(found, Mapping):
+        return found.get("logits", found)
+    return found if isinstance(found, Tensor) else getattr(found, "logits", found)
+
+
+def _normalisation(model: object, mean: Sequence[float] | None, std: Sequence[float] | None):
     """What is given, else what timm knows of the model, else (None, None)."""
     if (mean is None) != (std is None):
         raise InputError("Classifier: mean and std go together; give both or none")
@@ -105,7 +180,10 @@ def _normalisation(model: nn.Module, mean: Sequence[float] | None, std: Sequence
         mean, std = known.get("mean"), known.get("std")
         if mean is None or std is None:
             return None, None
-    mean, std = (tuple(float(value) for value in values) for values in (mean, std))
-    if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
-        raise InputError(f"Classifier: mean {mean} and std {std}; give three numbers each, std positive")
+    try:
+        mean, std = (tuple(float(value) for value in values) for values in (mean, std))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Classifier: mean {mean!r} and std {std!r}; give one number per channel each") from error
+    if not mean or len(mean) != len(std) or not min(std) > 0:
+        raise InputError(f"Classifier: mean {mean} and std {std}; give one number per channel each, std positive")
     return mean, std

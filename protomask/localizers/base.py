@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -28,15 +30,15 @@ class Localizer(Protocol):
 
         Args:
             explained: the model; only its ``score`` is used, unless the localizer says otherwise.
-            images: (B, 3, H, W), normalised as the model expects, on the model's device.
-            index: (B,) long; the class or the prototype to explain in each image.
+            images: (B, C, H, W), normalised as the model expects, on the model's device.
+            index: (B,) integers, or one for all: the class or the prototype to explain in each image.
             progress: show a progress bar on standard error.
 
         Returns:
             (B, H, W) float32 in [0, 1], detached; larger is more important. All zero where nothing stands out.
 
         Raises:
-            InputError: images or index have the wrong shape or type.
+            InputError: images or index have the wrong shape or type, or images values that no normalised image has.
         """
         ...
 
@@ -59,18 +61,82 @@ class ChoosesOutline(Protocol):
         ...
 
 
-def check_pairs(images: Tensor, index: Tensor) -> None:
-    """Raise InputError unless ``images`` is (B, 3, H, W) floating point and ``index`` (B,) of integers on the same device."""
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise InputError(f"images have the shape {tuple(images.shape)}; give (B, 3, H, W)")
+def check_pairs(images: Tensor, index: object, explained: object = None) -> Tensor:
+    """Check what a localizer is given, and return the index as a tensor (B,) of integers on the images' device.
+
+    Args:
+        images: (B, C, H, W) floating point, finite, normalised as the model expects.
+        index: one integer per image: a tensor, an array or a list; one number alone stands for all images.
+        explained: where it knows its normalisation (``mean``, ``std``), images that cannot have it are found.
+
+    Raises:
+        InputError: wrong shape or type, or values that no normalised image has.
+    """
+    if not isinstance(images, Tensor):
+        raise InputError(
+            f"images are of type {type(images).__name__}; give a tensor (B, C, H, W), or use protomask.look, which takes "
+            "photographs as they are"
+        )
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise InputError(f"images have the shape {tuple(images.shape)}; give (B, C, H, W), C = 3 for colour")
     if not images.is_floating_point():
         raise InputError(f"images are {images.dtype}; give floating point, normalised as the model expects")
+    _check_values(images, explained)
+    index = as_index(index, images)
     if index.shape != images.shape[:1] or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise InputError(
             f"index is {index.dtype} of shape {tuple(index.shape)}; give one integer per image, here ({len(images)},)"
         )
     if index.device != images.device:
         raise InputError(f"images are on {images.device} and index on {index.device}; put both on the model's device")
+    return index
+
+
+def as_index(index: object, images: Tensor) -> Tensor:
+    """Return ``index`` as a tensor; lists, arrays and plain numbers become one on the device of ``images``.
+
+    Raises:
+        InputError: no numbers.
+    """
+    if isinstance(index, Tensor):
+        return index.expand(len(images)) if index.ndim == 0 else index
+    try:
+        found = torch.as_tensor(index, device=images.device)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"index {shorten_repr(index)} is no list of integers; give one integer per image") from error
+    return found.expand(len(images)) if found.ndim == 0 else found
+
+
+def shorten_repr(value: object, most: int = 80) -> str:
+    """Return the repr of a value, cut after ``most`` letters."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+LARGEST = 30.0
+"""no normalised image has larger values: (1 - 0.406) / 0.225 is 2.6, and 255 stands for pixels as they are stored"""
+
+
+def _check_values(images: Tensor, explained: object) -> None:
+    if not images.numel():
+        return
+    low, high = (value.item() for value in images.detach().float().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError("images hold values that are infinite or no numbers (NaN); give finite ones")
+    mean = getattr(explained, "mean", None)
+    if mean is None:
+        return
+    if max(abs(low), abs(high)) > LARGEST:
+        raise InputError(
+            f"images have values from {low:.3g} to {high:.3g}, but the model expects them normalised; divide by 255, "
+            f"subtract the mean {tuple(mean)} and divide by the standard deviation, or use protomask.look"
+        )
+    if low >= 0 and high <= 1 and high - low > 0.5 and min(mean) > 0:
+        warnings.warn(
+            f"all values of the images lie in [0, 1], as if they were not normalised; the model expects the mean "
+            f"{tuple(mean)} subtracted and a division by the standard deviation",
+            stacklevel=3,
+        )
 
 
 def fitting_batch_size(batch_size: int | None, images: Tensor) -> int:

@@ -20,7 +20,7 @@ class RandomMap:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; the model is not used."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         height, width = images.shape[-2:]
         return min_max(seeded_noise(images, index, height * width, self.seed).view(-1, height, width))
 
@@ -36,7 +36,7 @@ class CenterMap:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; neither the model nor the image is used."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         rows, columns = (_bell(side, self.width, images.device) for side in images.shape[-2:])
         return min_max((rows[:, None] * columns).expand(len(images), -1, -1))
 

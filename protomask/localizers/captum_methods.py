@@ -141,7 +141,7 @@ class Occlusion:
         """See :class:`protomask.localizers.Localizer`."""
         from captum import attr
 
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         shorter = min(images.shape[-2:])
         window, stride = (min(math.ceil(side * shorter / 224), shorter) for side in (self.window, self.stride))
 
@@ -168,7 +168,7 @@ def _each(
     progress: bool,
 ) -> Tensor:
     """Call ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair; min-max of the maps."""
-    check_pairs(images, index)
+    index = check_pairs(images, index, explained)
     explained = accelerate(explained, images, index)
 
     def score(perturbed: Tensor, numbers: Tensor) -> Tensor:

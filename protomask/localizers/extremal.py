@@ -77,7 +77,7 @@ class ExtremalPerturbation:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         explained = accelerate(explained, images, index, self.precision)
         masks = [
             learn_masks(

@@ -43,7 +43,7 @@ class GradCAM:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; needs a feature map inside the model."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         if not len(images):
             raise InputError("there are no images to explain; give at least one")
         maps, size = [], tuple(images.shape[-2:])

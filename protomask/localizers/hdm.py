@@ -93,7 +93,7 @@ class HDM(Settings):
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
         return settings._learn(Stages(quick, settings.background, settings.runtime), images, index, progress)

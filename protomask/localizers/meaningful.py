@@ -62,7 +62,7 @@ class MeaningfulPerturbation:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         scale = min(images.shape[-2:]) / 224
         reach = round(self.jitter * scale)
         generator = torch.Generator().manual_seed(self.seed)

@@ -95,7 +95,7 @@ class NeuroMask:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError where the normalisation is not known."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         hidden = black_pixel(explained, images)
         explained = accelerate(explained, images, index, self.precision)
         return min_max(

@@ -53,7 +53,7 @@ class RISE:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         if not len(images):
             raise InputError("there are no images to explain; give at least one")
         count, height, width = len(images), *images.shape[-2:]

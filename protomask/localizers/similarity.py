@@ -33,7 +33,7 @@ class Similarity:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
-        check_pairs(images, index)
+        index = check_pairs(images, index, explained)
         if not isinstance(explained, HasSimilarityMaps):
             raise InputError(
                 f"{type(explained).__name__} has no similarity maps, so localizer 'similarity' cannot explain it; "

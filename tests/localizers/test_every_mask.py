@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 
+from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import (
     HDM,
@@ -94,7 +95,16 @@ def test_constant_images(method, value):
 
 
 @every_method
-@pytest.mark.parametrize("value", [0.0, -2.0, float("nan"), float("-inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_score_that_is_not_finite_is_an_error(method, value):
+    constant = Constant(value)
+    constant.mean, constant.std = PLAIN["mean"], PLAIN["std"]
+    with pytest.raises(InputError, match=f"score of Constant is {value}"):
+        method(constant, torch.ones(1, 3, 12, 18), torch.tensor([0]))
+
+
+@every_method
+@pytest.mark.parametrize("value", [0.0, -2.0])
 def test_scores_without_use_give_no_nan(method, value):
     constant = Constant(value)
     constant.mean, constant.std = PLAIN["mean"], PLAIN["std"]

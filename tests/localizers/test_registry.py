@@ -56,8 +56,10 @@ def test_min_max_of_constant_and_broken_maps():
 @pytest.mark.parametrize(
     "images, index, says",
     [
-        (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.long), r"give \(B, 3, H, W\)"),
-        (torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), r"give \(B, 3, H, W\)"),
+        (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.long), r"give \(B, C, H, W\)"),
+        (torch.zeros(2, 0, 8, 8), torch.zeros(2, dtype=torch.long), r"give \(B, C, H, W\)"),
+        (torch.full((2, 3, 8, 8), torch.nan), torch.zeros(2, dtype=torch.long), "NaN"),
+        (torch.zeros(2, 3, 8, 8), ["a", "b"], "no list of integers"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), "floating point"),
         (torch.zeros(2, 3, 8, 8), torch.zeros(3, dtype=torch.long), "one integer per image"),
         (torch.zeros(2, 3, 8, 8), torch.zeros(2), "one integer per image"),

@@ -36,7 +36,7 @@ class MaskState:
     index: Tensor
     """(B,) long"""
     score: Tensor
-    """(B,) score of the whole image; 0 where it is not finite"""
+    """(B,) score of the whole image"""
     position: Tensor
     """(B,) long: each pair's place in the call, to look up what the method holds per pair"""
     step: Tensor
@@ -153,7 +153,7 @@ def learn_masks(
         InputError: images, index or scores of the wrong shape, or a score that does not depend on the image
             differentiably.
     """
-    check_pairs(images, index)
+    index = check_pairs(images, index)
     batch_size = fitting_batch_size(batch_size, images)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
@@ -219,7 +219,7 @@ def _enter(
     position = torch.arange(part.start, part.stop, device=images.device)
     with torch.no_grad():
         index = index[part].detach().clone().long()
-        score = _check_scores(explained.score(chosen, index), explained, index).detach().nan_to_num(0.0, 0.0, 0.0)
+        score = _check_finite(_check_scores(explained.score(chosen, index), explained, index).detach(), explained, position)
         state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
         problem.begin(state)
         state.moments = {
@@ -295,5 +295,15 @@ def _check_scores(scores: Tensor, explained: Explainable, index: Tensor) -> Tens
         raise InputError(
             f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
             f"it must give one score per image, ({len(index)},)"
+        )
+    return scores
+
+
+def _check_finite(scores: Tensor, explained: Explainable, position: Tensor) -> Tensor:
+    wrong = (~scores.isfinite()).nonzero().flatten()
+    if len(wrong):
+        raise InputError(
+            f"the score of {type(explained).__name__} is {scores[wrong[0]].item()} for image {position[wrong[0]].item()}; "
+            "a score that is not finite cannot be explained: check the weights and the image"
         )
     return scores

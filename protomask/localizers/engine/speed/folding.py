@@ -73,17 +73,22 @@ def _fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> 
         # Two pictures to try it on: the image, and one with less contrast the other way round.
         image = images[:1].detach().clone(memory_format=torch.channels_last)
         trial, of = torch.cat([image, image.flip(3) * 0.5]), index[:1].long().repeat(2)
-        before = explained.score(trial, of)
+        before = _one_by_one(explained, trial, of)
         try:
             private = copy.deepcopy(explained)
-            pairs = _norms_after_convolutions(private, trial, of)
+            pairs = _norms_after_convolutions(private, trial[:1], of[:1])
             for convolution, norm in pairs:
                 _fold(private, convolution, norm)
-            after = private.score(trial, of)
+            after = _one_by_one(private, trial, of)
         except (RuntimeError, TypeError, AttributeError, ValueError, NotImplementedError, copy.Error):
             return explained
         tolerance = 1e-3 * before.abs().max().clamp_min(1e-3)
         return private if pairs and ((after - before).abs() <= tolerance).all() else explained
+
+
+def _one_by_one(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
+    """The scores, one image at a time: there are models that take no more."""
+    return torch.cat([explained.score(images[i : i + 1], index[i : i + 1]) for i in range(len(images))])
 
 
 def _has_hooks(module: nn.Module) -> bool:
