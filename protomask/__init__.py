@@ -33,6 +33,8 @@ _HOMES = {
     "open_run": "protomask.run",
     "import_official": "protomask.run",
     "train": "protomask.run",
+    "Look": "protomask.localization.look",
+    "look": "protomask.localization.look",
 }
 __all__ = sorted(_HOMES)
 

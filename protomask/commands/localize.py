@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Localise the pictures; exit code 0."""
     import dataclasses
 
-    from protomask.commands.localize_work import LocalizeOptions, localize_command
+    from protomask.localization.folder import LocalizeOptions, localize_command
 
     options = LocalizeOptions(
         **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(LocalizeOptions)}

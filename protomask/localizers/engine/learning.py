@@ -219,7 +219,9 @@ def _enter(
     position = torch.arange(part.start, part.stop, device=images.device)
     with torch.no_grad():
         index = index[part].detach().clone().long()
-        score = _check_finite(_check_scores(explained.score(chosen, index), explained, index).detach(), explained, position)
+        score = _check_finite(
+            _check_scores(explained.score(chosen, index), explained, index).detach(), explained, position
+        )
         state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
         problem.begin(state)
         state.moments = {

@@ -1,4 +1,4 @@
-"""Which pictures ``protomask localize`` has to do, where their maps go, and which of them are done."""
+"""Which pictures are to be localised, where their maps go, and which of them are done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``protomask localize``: where in pictures a plain classifier finds its classes."""
+"""Localise a plain classifier's classes in folders of pictures, into a folder of maps and overlays that can be resumed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.commands.arguments import localizers as named
-from protomask.commands.localize_files import Job, plan
 from protomask.data.decoding import decode
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.files import file_name
 from protomask.freezing import frozen
+from protomask.inputs import as_batch
+from protomask.localization.jobs import Job, plan
 from protomask.localizers import Localizer, get_localizers
-from protomask.report.overlays import LEVEL, outlines
-from protomask.run.explanation import pixels_as_batch
+from protomask.report.class_overlay import outlined_box, overlay_png
 from protomask.run.setup import choose_device, say
 from protomask.training.checkpoint import write_atomically
 
@@ -166,10 +165,9 @@ class _Work:
     def localize(self, jobs: Sequence[Job]) -> Iterator[str]:
         """Writes the maps of some pictures; yields what there is to say of each class."""
         pictures = [decode(job.image)[0] for job in jobs]
-        images = torch.cat([pixels_as_batch(pixels, self.transform) for pixels in pictures]).to(self.device)
+        images = torch.cat([as_batch(pixels, self.transform) for pixels in pictures]).to(self.device)
         with torch.no_grad(), frozen(self.explained):
-            logits = self.explained.model(images.contiguous(memory_format=torch.channels_last)).float()
-        probabilities = logits.sigmoid() if self.multi_label else logits.softmax(1)
+            probabilities = self.explained.probabilities(images.contiguous(memory_format=torch.channels_last))
         chosen = (
             torch.tensor(self.indices, device=self.device).expand(len(jobs), -1)
             if self.indices is not None
@@ -199,48 +197,14 @@ class _Work:
             stem = f"{number:0{len(str(self.classes - 1))}d}-{file_name(name)}"
             array = saliency.numpy()
             write_atomically(job.folder / f"{stem}.npy", lambda path, array=array: _save(path, array))
-            write_atomically(
-                job.folder / f"{stem}.png", lambda path, name=name, array=array: draw_overlay(path, pixels, array, name)
-            )
+            png = overlay_png(pixels, array, name, longest=SIDE)
+            write_atomically(job.folder / f"{stem}.png", lambda path, png=png: path.write_bytes(png))
             row["maps"][name] = {
                 "map": f"{stem}.npy",
                 "overlay": f"{stem}.png",
                 "box": outlined_box(array, pixels.shape[:2]),
             }
         return row
-
-
-def outlined_box(saliency: np.ndarray, size: tuple[int, int]) -> list[int] | None:
-    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines; None: nothing.
-
-    Specks are not outlined, so that one in a corner does not make the box the whole picture.
-    """
-    found = outlines(saliency, tolerance=0.0)
-    if not found:
-        return None
-    corners = np.concatenate(found)
-    down, right = size[0] / saliency.shape[0], size[1] / saliency.shape[1]
-    (left, top), (far, bottom) = corners.min(0), corners.max(0)
-    return [int(left * right), int(top * down), int(np.ceil(far * right)), int(np.ceil(bottom * down))]
-
-
-def draw_overlay(path: Path, pixels: np.ndarray, saliency: np.ndarray, localizer: str) -> None:
-    """The map and its outline over the picture, at most :data:`SIDE` pixels long, as PNG."""
-    from PIL import Image
-
-    from protomask.report import style
-
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((SIDE, SIDE))
-    width, height = picture.size
-    large = F.interpolate(
-        torch.from_numpy(saliency)[None, None], (height, width), mode="bilinear", align_corners=False
-    )[0, 0].numpy()
-    figure = style.new_figure(width / 100, height / 100)
-    axes = style.place(figure, 0, 0, width / 100, height / 100)
-    style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=LEVEL)
-    with open(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=100)
 
 
 def _save(path: Path, array: np.ndarray) -> None:

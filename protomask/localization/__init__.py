@@ -1,0 +1,1 @@
+"""Where a plain classifier looks: one picture at a time (look), or folders of them (folder)."""

@@ -1,0 +1,251 @@
+"""Look where a plain classifier looks: from a photograph to an overlay in one call."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from protomask.errors import InputError
+from protomask.explainable import Classifier
+from protomask.files import write_atomically
+from protomask.freezing import frozen
+from protomask.inputs import Picture, read_pictures
+from protomask.localization.preprocessing import preprocessing_of
+from protomask.localizers import Localizer, get_localizer
+from protomask.localizers.base import shorten_repr
+
+NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Where a classifier looked in one photograph."""
+
+    name: str
+    pixels: np.ndarray
+    """(H, W, 3) uint8, the photograph as it was given"""
+    class_index: int
+    class_name: str
+    probability: float
+    saliency: np.ndarray
+    """(h, w) float32 in [0, 1] at the model's input size"""
+    localizer: str
+    warning: str | None = None
+    """what speaks against trusting the map"""
+
+    def overlay(self, longest: int | None = 1024) -> np.ndarray:
+        """Draw the map and its outline over the photograph, in its own proportions.
+
+        Args:
+            longest: pixels of the longer side at most; None: as large as the photograph.
+
+        Returns:
+            (h, w, 3) uint8.
+        """
+        from PIL import Image
+
+        return np.asarray(Image.open(io.BytesIO(self._png(longest)), formats=["PNG"]).convert("RGB"))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the overlay (``.png``), or the map as numbers (``.npy``).
+
+        Raises:
+            InputError: another suffix, or the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".npy":
+            content = io.BytesIO()
+            np.save(content, self.saliency)
+            data = content.getvalue()
+        elif path.suffix.lower() == ".png":
+            data = self._png(None)
+        else:
+            raise InputError(f"{path}: give a name that ends in .png (the overlay) or .npy (the map)")
+        write_atomically(path, lambda partial: partial.write_bytes(data))
+        return path
+
+    def text(self) -> str:
+        """Say in one line what was found."""
+        found = f"{self.name}: {self.class_name}, probability {self.probability:.3f}, localised by {self.localizer}"
+        return found if self.warning is None else f"{found} (careful: {self.warning})"
+
+    def __repr__(self) -> str:
+        return f"<Look {self.text()}>"
+
+    def _repr_png_(self) -> bytes:
+        return self._png(512)
+
+    def _png(self, longest: int | None) -> bytes:
+        from protomask.report.class_overlay import overlay_png
+
+        caption = f"{self.class_name} {self.probability:.0%}" + (
+            "" if self.warning is None else " \N{EM DASH} no evidence"
+        )
+        return overlay_png(self.pixels, self.saliency, self.localizer, longest=longest, caption=caption)
+
+
+def look(
+    model: nn.Module | Classifier,
+    pictures: object,
+    *,
+    index: object = None,
+    localizer: str | Localizer = "mdm",
+    labels: Sequence[str] | None = None,
+    preprocessing: object = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    multi_label: bool = False,
+    score: str = "log-probability",
+    device: str | torch.device | None = None,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> Look | list[Look]:
+    """Find where a classifier looks in photographs.
+
+    >>> found = protomask.look(model, "bird.jpg")                               # doctest: +SKIP
+    >>> found.class_name, found.probability, found.save("overlay.png")          # doctest: +SKIP
+
+    Args:
+        model: any classifier: an ``nn.Module`` that gives logits, or a :class:`protomask.Classifier`. Left as it was.
+        pictures: one photograph or many, see :func:`protomask.inputs.read_pictures`.
+        index: the class to explain: its number, or its name where ``labels`` are known; one for all or one per picture.
+            By default the most probable one of each picture.
+        localizer: a name with settings (``"mdm:damping=1"``) or a localizer.
+        labels: the classes' names; Hugging Face models bring their own.
+        preprocessing, mean, std, image_size: see :func:`protomask.localization.preprocessing.preprocessing_of`.
+        multi_label, score: see :class:`protomask.Classifier`.
+        device: by default where the model is.
+        batch_size: photographs localised together; 1 for a model that takes one image at a time.
+        progress: show a bar.
+
+    Returns:
+        A :class:`Look`, or a list of them where several pictures were given (a list, a batch, a folder).
+
+    Raises:
+        InputError: pictures that cannot be read, a class that does not exist, an unknown normalisation, a model that gives
+            no logits.
+    """
+    found = read_pictures(pictures)
+    if isinstance(model, Classifier):
+        explained, mean, std = model, mean or model.mean, std or model.std
+    else:
+        explained = Classifier(model, score, multi_label=multi_label)
+    prepare = preprocessing_of(explained.model, preprocessing, mean=mean, std=std, image_size=image_size)
+    explained = _with_normalisation(explained, prepare.mean, prepare.std)
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give at least 1")
+    method = get_localizer(localizer) if isinstance(localizer, str) else localizer
+    if batch_size == 1:
+        method = _one_at_a_time(method)
+    names = _labels_of(explained.model, labels)
+    wanted = _wanted(index, len(found), names)
+    where = _device_of(explained.model) if device is None else torch.device(device)
+    looks: list[Look] = []
+    for start in range(0, len(found), batch_size):
+        part = found[start : start + batch_size]
+        images = prepare([picture.pixels for picture in part]).to(where)
+        chosen = None if wanted is None else torch.tensor(wanted[start : start + batch_size], device=where)
+        title = localizer if isinstance(localizer, str) else type(localizer).__name__.lower()
+        looks += _look_at(explained, part, images, chosen, method, title, names, progress)
+    return looks if _are_several(pictures) else looks[0]
+
+
+def _look_at(
+    explained: Classifier,
+    part: Sequence[Picture],
+    images: Tensor,
+    chosen: Tensor | None,
+    method: Localizer,
+    title: str,
+    names: Mapping[int, str],
+    progress: bool,
+) -> list[Look]:
+    with torch.no_grad(), frozen(explained):
+        chances = explained.probabilities(images)
+        if not chances.isfinite().all():
+            raise InputError(
+                f"{type(explained.model).__name__} gives probabilities that are no numbers; check its weights"
+            )
+        index = chances.argmax(1) if chosen is None else chosen
+        whole = explained.score(images, index)
+        empty = explained.score(torch.zeros_like(images), index)
+    maps = method(explained, images, index, progress=progress).float().cpu().numpy()
+    looks = []
+    for place, picture in enumerate(part):
+        number = int(index[place])
+        warning = NOTHING_TO_KEEP if whole[place] <= empty[place] else None
+        name = names.get(number, f"class {number}")
+        if warning is not None:
+            warnings.warn(f"{picture.name}, {name}: {warning}", stacklevel=3)
+        looks.append(
+            Look(picture.name, picture.pixels, number, name, chances[place, number].item(), maps[place], title, warning)
+        )
+    return looks
+
+
+def _with_normalisation(explained: Classifier, mean: tuple[float, ...], std: tuple[float, ...]) -> Classifier:
+    if (explained.mean, explained.std) == (mean, std):
+        return explained
+    return Classifier(explained.model, explained.kind, multi_label=explained.multi_label, mean=mean, std=std)
+
+
+def _one_at_a_time(method: Localizer) -> Localizer:
+    from protomask.localizers.specs import with_batch_size
+
+    return with_batch_size(method, 1)
+
+
+def _labels_of(model: object, labels: Sequence[str] | None) -> dict[int, str]:
+    if labels is None:
+        own = getattr(getattr(model, "config", None), "id2label", None)
+        return {int(number): str(name) for number, name in own.items()} if isinstance(own, Mapping) else {}
+    if isinstance(labels, str):
+        raise InputError("labels is one word; give a list of names, one per class")
+    return {number: str(name) for number, name in enumerate(labels)}
+
+
+def _wanted(index: object, count: int, names: Mapping[int, str]) -> list[int] | None:
+    if index is None:
+        return None
+    several = index.tolist() if isinstance(index, (Tensor, np.ndarray)) else index
+    several = list(several) if isinstance(several, Sequence) and not isinstance(several, str) else [several] * count
+    if len(several) != count:
+        raise InputError(f"index has {len(several)} classes for {count} pictures; give one for each, or one for all")
+    return [_class_number(each, names) for each in several]
+
+
+def _class_number(one: object, names: Mapping[int, str]) -> int:
+    if isinstance(one, str):
+        for number, name in names.items():
+            if name.casefold() == one.strip().casefold():
+                return number
+        known = f"; known are {shorten_repr(list(names.values()))}" if names else "; names need labels="
+        raise InputError(f"there is no class {one!r}{known}")
+    try:
+        number = int(one)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"index {shorten_repr(one)} is no class; give its number or its name") from error
+    if number != one or isinstance(one, bool):
+        raise InputError(f"index {one!r} is no class; give a whole number")
+    return number
+
+
+def _device_of(model: object) -> torch.device:
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
+
+def _are_several(pictures: object) -> bool:
+    if isinstance(pictures, (str, Path)):
+        return Path(pictures).is_dir()
+    if isinstance(pictures, (Tensor, np.ndarray)):
+        return pictures.ndim == 4
+    return isinstance(pictures, Sequence) or (hasattr(pictures, "__next__"))

@@ -1,0 +1,66 @@
+"""A photograph with a class's map over it, as a picture of its own."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from protomask.report import style
+from protomask.report.overlays import LEVEL, outlines
+
+
+def outlined_box(saliency: np.ndarray, size: tuple[int, int]) -> list[int] | None:
+    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines; None: nothing.
+
+    Specks are not outlined, so that one in a corner does not make the box the whole picture.
+    """
+    found = outlines(saliency, tolerance=0.0)
+    if not found:
+        return None
+    corners = np.concatenate(found)
+    down, right = size[0] / saliency.shape[0], size[1] / saliency.shape[1]
+    (left, top), (far, bottom) = corners.min(0), corners.max(0)
+    return [int(left * right), int(top * down), int(np.ceil(far * right)), int(np.ceil(bottom * down))]
+
+
+@style.styled
+def overlay_png(
+    pixels: np.ndarray, saliency: np.ndarray, localizer: str, *, longest: int | None = 1024, caption: str | None = None
+) -> bytes:
+    """Draw a map and its outline over a photograph; the bytes of a PNG.
+
+    Args:
+        pixels: (H, W, 3) uint8, or floats in [0, 1].
+        saliency: (h, w) in [0, 1], stretched over the photograph.
+        localizer: whose colour the outline has.
+        longest: pixels of the longer side at most; None: as large as the photograph.
+        caption: written along the lower edge.
+    """
+    from PIL import Image
+
+    from protomask.inputs import as_pixels
+
+    picture = Image.fromarray(as_pixels(pixels))
+    if longest is not None:
+        picture.thumbnail((longest, longest))
+    width, height = picture.size
+    large = F.interpolate(
+        torch.from_numpy(np.ascontiguousarray(saliency, dtype=np.float32))[None, None],
+        (height, width),
+        mode="bilinear",
+        align_corners=False,
+    )[0, 0].numpy()
+    figure = style.new_figure(width / 100, height / 100)
+    axes = style.place(figure, 0, 0, width / 100, height / 100)
+    style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=LEVEL)
+    if caption:
+        size = max(6.0, min(width, height) / 100 * 72 * 0.04)
+        text = style.fit_text(figure, caption, size, 0.94 * width / 100)
+        box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
+        figure.text(0.02, 0.02, text, fontsize=size, color="white", va="bottom", bbox=box)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
