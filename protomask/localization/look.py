@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 from collections.abc import Mapping, Sequence
@@ -198,9 +199,17 @@ def _with_normalisation(explained: Classifier, mean: tuple[float, ...], std: tup
 
 
 def _one_at_a_time(method: Localizer) -> Localizer:
-    from protomask.localizers.specs import with_batch_size
-
-    return with_batch_size(method, 1)
+    """The method with a batch size of 1 wherever it has one."""
+    if not dataclasses.is_dataclass(method):
+        return method
+    changes = {}
+    for field in dataclasses.fields(method):
+        value = getattr(method, field.name)
+        if field.name == "batch_size":
+            changes[field.name] = 1
+        elif field.name == "runtime":
+            changes[field.name] = dataclasses.replace(value, batch_size=1)
+    return dataclasses.replace(method, **changes)
 
 
 def _labels_of(model: object, labels: Sequence[str] | None) -> dict[int, str]:

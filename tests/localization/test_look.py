@@ -1,0 +1,227 @@
+"""From a photograph to an overlay, with models as people have them."""
+
+import warnings
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import models
+
+import protomask
+from protomask import Classifier, InputError, look
+from protomask.localization.look import NOTHING_TO_KEEP
+from protomask.localization.preprocessing import preprocessing_of
+from protomask.localizers import get_localizer
+
+QUICK = "mdm:keep.steps=3,order.steps=2"
+PLAIN = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "image_size": 32}
+
+
+class Small(nn.Module):
+    """Three classes from mean colours; ``flatten`` is where people differ."""
+
+    def __init__(self, channels=3, classes=3):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(channels, 4, 3, stride=4, padding=1), nn.ReLU())
+        self.head = nn.Linear(4 * 8 * 8, classes)
+
+    def forward(self, images):
+        return self.head(self.features(images).flatten(1))
+
+
+class Viewing(Small):
+    def forward(self, images):
+        return self.head(self.features(images.view(len(images), 3, 32, 32).contiguous()).view(len(images), -1))
+
+
+class Wrapped(Small):
+    def forward(self, images):
+        return type("Output", (), {"logits": super().forward(images)})()
+
+
+class Mapped(Small):
+    def forward(self, images):
+        return {"logits": super().forward(images)}
+
+
+class OneAtATime(Small):
+    def forward(self, images):
+        if len(images) != 1:
+            raise RuntimeError("one image, please")
+        return super().forward(images)
+
+
+class Strange(Small):
+    def forward(self, images):
+        return self.features(images)
+
+
+def made(kind, **settings):
+    torch.manual_seed(0)
+    return kind(**settings).eval()
+
+
+def photograph(height=40, width=60):
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def by_hand(model, picture, index, **settings):
+    images = preprocessing_of(model, **settings)([picture])
+    mean, std = settings.get("mean"), settings.get("std")
+    return get_localizer(QUICK)(Classifier(model, mean=mean, std=std), images, torch.tensor([index]))[0].numpy()
+
+
+@pytest.mark.parametrize("kind", [Small, Wrapped, Mapped, Viewing, OneAtATime])
+def test_models_as_people_have_them_give_the_map_made_by_hand(kind):
+    model = made(kind)
+    batch = 1 if kind is OneAtATime else 8
+    found = look(model, photograph(), localizer=QUICK, batch_size=batch, **PLAIN)
+    plain = made(Small)
+    assert found.class_index == plain(preprocessing_of(plain, **PLAIN)([photograph()])).argmax().item()
+    np.testing.assert_allclose(found.saliency, by_hand(plain, photograph(), found.class_index, **PLAIN), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "test_convnext"])
+def test_models_of_timm_know_their_normalisation(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5).eval()
+    size = model.pretrained_cfg["input_size"][-1]
+    found = look(model, photograph(), localizer=QUICK, index=3)
+    assert found.class_index == 3 and found.saliency.shape == (size, size)
+    np.testing.assert_allclose(found.saliency, by_hand(model, photograph(), 3), atol=1e-4)
+
+
+def test_a_model_of_torchvision_wants_the_statistics_of_imagenet():
+    torch.manual_seed(0)
+    model = models.squeezenet1_1(num_classes=4).eval()
+    assert preprocessing_of(model) == (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    found = look(model, photograph(), localizer="gradcam", image_size=64)
+    assert found.saliency.shape == (64, 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_models_are_explained_in_float32(dtype):
+    model = made(Small).to(dtype)
+    found = look(model, photograph(), localizer=QUICK, index=1, **PLAIN)
+    assert found.saliency.dtype == np.float32 and found.saliency.max() == 1
+    assert next(model.parameters()).dtype == dtype
+
+
+def test_a_model_of_one_channel_sees_grey():
+    model = made(Small, channels=1)
+    found = look(model, photograph(), localizer=QUICK, index=1, **PLAIN)
+    assert found.saliency.shape == (32, 32)
+    given = {"mean": (0.5,), "std": (0.25,), "image_size": 32}
+    np.testing.assert_allclose(found.saliency, by_hand(model, photograph(), 1, **given), atol=1e-5)
+
+
+def test_torchscript_is_explained():
+    scripted = torch.jit.trace(made(Small), torch.zeros(1, 3, 32, 32))
+    found = look(scripted, photograph(), localizer=QUICK, index=1, **PLAIN)
+    np.testing.assert_allclose(found.saliency, by_hand(made(Small), photograph(), 1, **PLAIN), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model, settings, says",
+    [
+        (made(Small, classes=1), {}, "multi_label=True"),
+        (made(Small), {"index": 3}, "there is no class 3; the model has 3"),
+        (made(Small), {"index": -1}, "there is no class -1"),
+        (made(Small), {"index": "bird"}, "names need labels="),
+        (made(Small), {"index": "bird", "labels": ["cat", "dog", "fox"]}, "no class 'bird'; known are"),
+        (made(Small), {"index": [0, 1]}, "2 classes for 1 pictures"),
+        (made(Small), {"index": 1.5}, "give a whole number"),
+        (made(Small), {"mean": None, "std": None}, "give mean= and std="),
+        (made(Small, channels=5), {}, "takes 5 channels"),
+        (made(Strange), {}, r"logits \(B, C\)"),
+        (made(Small), {"batch_size": 0}, "batch_size is 0"),
+        (made(Small), {"localizer": "mmd"}, "mdm"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(model, settings, says):
+    with pytest.raises(InputError, match=says) as caught:
+        look(model, photograph(), **{"localizer": QUICK, **PLAIN, **settings})
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_an_error():
+    model = made(Small)
+    nn.init.constant_(model.head.bias, float("nan"))
+    with pytest.raises(InputError, match="no numbers"):
+        look(model, photograph(), localizer=QUICK, **PLAIN)
+
+
+def test_pictures_in_every_form(tmp_path):
+    model, pixels = made(Small), photograph()
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    forms = [
+        tmp_path / "one.png",
+        str(tmp_path / "one.png"),
+        Image.fromarray(pixels),
+        pixels,
+        pixels.astype(np.float32) / 255,
+        torch.from_numpy(pixels).permute(2, 0, 1),
+        torch.from_numpy(pixels).permute(2, 0, 1).double() / 255,
+    ]
+    first = look(model, forms[0], localizer="center", **PLAIN)
+    for form in forms[1:]:
+        found = look(model, form, localizer="center", **PLAIN)
+        assert found.probability == pytest.approx(first.probability, abs=1e-5)
+        np.testing.assert_array_equal(found.pixels, pixels)
+    several = look(model, forms, localizer="center", batch_size=3, **PLAIN)
+    assert [each.class_index for each in several] == [first.class_index] * len(forms)
+    assert [each.name for each in look(model, tmp_path, localizer="center", **PLAIN)] == [str(tmp_path / "one.png")]
+
+
+def test_the_overlay_keeps_the_photographs_proportions(tmp_path):
+    found = look(made(Small), photograph(90, 160), labels=["cat", "dog", "fox"], index="DOG", localizer=QUICK, **PLAIN)
+    assert found.class_name == "dog" and "dog, probability" in found.text()
+    assert found.overlay().shape == (90, 160, 3) and found.overlay(80).shape == (45, 80, 3)
+    assert Image.open(found.save(tmp_path / "overlay.png")).size == (160, 90)
+    np.testing.assert_array_equal(np.load(found.save(tmp_path / "map.npy")), found.saliency)
+    assert found._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match=r"\.png"):
+        found.save(tmp_path / "overlay.jpg")
+
+
+def test_a_class_without_evidence_is_said():
+    model = made(Small)
+    nn.init.zeros_(model.head.weight)
+    with pytest.warns(UserWarning, match="no evidence"):
+        found = look(model, photograph(), localizer="center", **PLAIN)
+    assert found.warning == NOTHING_TO_KEEP and "careful" in found.text()
+
+
+def test_the_model_is_left_as_it_was():
+    model = made(Small).train()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    look(model, photograph(), localizer=QUICK, **PLAIN)
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_images_that_are_not_normalised_are_noticed():
+    explained = Classifier(made(Small), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    with pytest.raises(InputError, match="divide by 255"):
+        get_localizer("center")(explained, torch.rand(1, 3, 32, 32) * 255, [0])
+    with pytest.warns(UserWarning, match="as if they were not normalised"):
+        get_localizer("center")(explained, torch.rand(1, 3, 32, 32), 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        get_localizer("center")(explained, torch.randn(1, 3, 32, 32), np.array([0]))
+
+
+def test_a_processor_of_hugging_face_tells_the_normalisation():
+    processor = type("Processor", (), {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3], "size": {"height": 48}})()
+    assert preprocessing_of(made(Small), processor) == (48, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    preset = models.SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms()
+    assert preprocessing_of(made(Small), preset) == (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with pytest.raises(InputError, match="tells no mean"):
+        preprocessing_of(made(Small), object())
+
+
+def test_look_is_a_function_of_the_package():
+    assert protomask.look is look
