@@ -78,7 +78,7 @@ def _channels_first(value: Tensor | np.ndarray, what: str) -> Tensor:
     if isinstance(value, np.ndarray):
         last = True
         try:
-            pixels = torch.from_numpy(np.ascontiguousarray(value))
+            pixels = torch.from_numpy(np.array(value))  # a copy: the array may be read-only
         except TypeError:
             raise InputError(
                 f"{what}: the picture is an array of {value.dtype}; give uint8, or floats in 0..1"
