@@ -66,7 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Localise the pictures; exit code 0."""
     import dataclasses
 
+    from protomask.commands.arguments import localizers
     from protomask.localization.folder import LocalizeOptions, localize_command
+
+    localizers(arguments.localizer, "--localizer")
 
     options = LocalizeOptions(
         **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(LocalizeOptions)}

@@ -13,7 +13,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask.backbones.classifier import BuiltClassifier, build_classifier
-from protomask.commands.arguments import localizers as named
 from protomask.data.decoding import decode
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
@@ -33,7 +32,7 @@ SIDE = 1024
 
 @dataclass(frozen=True)
 class LocalizeOptions:
-    """The words of the command line."""
+    """What to localise, and how."""
 
     images: Sequence[str]
     model: str
@@ -55,8 +54,8 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
     """Writes a map (``.npy``) and an overlay (``.png``) per picture, class and localizer, and ``localize.json``."""
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least 1")
-    localizers = get_localizers(named(options.localizer, "--localizer"))
+            raise InputError(f"{name} is {getattr(options, name)}; give at least 1")
+    localizers = get_localizers(options.localizer)
     labels = read_labels(options.labels)
     jobs, done = plan(options.images, Path(options.output), _settings(options, localizers))
     device = choose_device(options.device)
@@ -65,7 +64,7 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
             options.model, pretrained=options.pretrained, weights=options.weights, image_size=options.image_size
         )
         if options.weights is None and not options.pretrained:
-            say("protomask: note: the model has random weights; give --weights FILE or --pretrained")
+            say("protomask: note: the model has random weights; give weights or pretrained")
         work = _Work(options, built, labels, localizers, _indices(options.index, labels, built.classes), device)
         with tqdm(total=len(jobs), desc="pictures", unit="picture", disable=not progress) as bar:
             for start in range(0, len(jobs), options.batch_size):
@@ -92,19 +91,19 @@ def read_labels(path: str | None) -> list[str] | None:
         names = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"--labels {path} cannot be read as UTF-8 text ({error}); give a file with one class name per line"
+            f"labels {path} cannot be read as UTF-8 text ({error}); give a file with one class name per line"
         ) from None
     while names and not names[-1]:
         names.pop()
     if not names:
-        raise InputError(f"--labels {path} holds no names; give one class name per line, in the order of the classes")
+        raise InputError(f"labels {path} holds no names; give one class name per line, in the order of the classes")
     return names
 
 
 def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[int] | None:
-    """The classes of ``--index``: numbers, or names of the labels, separated by commas."""
+    """The classes of ``index``: numbers, or names of the labels, separated by commas."""
     if labels is not None and len(labels) != classes:
-        raise InputError(f"--labels names {len(labels)} classes, but the model has {classes}; give one line per class")
+        raise InputError(f"labels names {len(labels)} classes, but the model has {classes}; give one line per class")
     if words is None:
         return None
     known = {name.casefold(): number for number, name in reversed(list(enumerate(labels or ())))}
@@ -121,10 +120,10 @@ def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[
         elif part.isdecimal() and len(part) < 20 and int(part) < classes:
             found.append(int(part))
         else:
-            names = ", or a name in --labels" if labels else "; names need --labels FILE"
-            raise InputError(f"--index {part!r} is no class of the model; give a number from 0 to {classes - 1}{names}")
+            names = ", or a name in labels" if labels else "; names need labels"
+            raise InputError(f"index {part!r} is no class of the model; give a number from 0 to {classes - 1}{names}")
     if not found:
-        raise InputError("--index names no class; give a number, or leave it out for the most probable class")
+        raise InputError("index names no class; give a number, or leave it out for the most probable class")
     return list(dict.fromkeys(found))
 
 
