@@ -149,7 +149,10 @@ def as_localizers(
             raise InputError("localizer names none; give names separated by commas, for example mdm,similarity")
         found = {}
         for name, each in given.items():
-            found[str(name)] = each if callable(each) else get_localizers(each, beside)[each]
+            made = [each] if callable(each) else list(get_localizers(each, beside).values())
+            if len(made) != 1:
+                raise InputError(f"{name!r} stands for {len(made)} localizers ({each}); give one for each name")
+            found[str(name)] = made[0]
         return found
     if isinstance(given, str):
         return get_localizers(given, beside)

@@ -9,6 +9,7 @@ import protomask.localizers as localizers
 from protomask.errors import InputError
 from protomask.localizers import HDM, MDM, RISE, Cascade, GradCAM, Keep, Order, Runtime, get_localizer, get_localizers
 from protomask.localizers.specs import settings_of, split_specs, with_settings
+from protomask.run.setup import as_localizers
 
 
 @pytest.mark.parametrize(
@@ -125,3 +126,9 @@ class Own:
 
 def plain(explained, images, index, *, progress=False):
     return images.mean(1)
+
+
+def test_a_name_of_one_s_own_stands_for_one_localizer():
+    assert as_localizers({"steady": "mdm: damping = 1"}) == {"steady": MDM(order=Order(damping=1.0))}
+    with pytest.raises(InputError, match="'both' stands for 2 localizers"):
+        as_localizers({"both": "mdm,hdm"})
