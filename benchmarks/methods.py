@@ -25,6 +25,8 @@ SCORES = {
     "hdm": "log-probability",
     "mdm-damped": "log-probability",
     "hdm-damped": "log-probability",
+    "mdm-published": "log-probability",
+    "hdm-published": "log-probability",
     "neuromask": "log-probability",
     "neuromask-published": "log-probability",
     "meaningful": "probability",

@@ -25,6 +25,8 @@ BUILT_IN = {
     "hdm": "hdm:HDM",
     "neuromask": "neuromask:NeuroMask",
     "similarity": "similarity:Similarity",
+    "mdm-published": "published:published_mdm",
+    "hdm-published": "published:PublishedHDM",
     "meaningful": "meaningful:MeaningfulPerturbation",
     "extremal": "extremal:ExtremalPerturbation",
     "random": "baselines:RandomMap",
@@ -39,7 +41,7 @@ BUILT_IN = {
 }
 """name -> module:class within this package; ours first, then baselines, then the methods to compare with"""
 
-_SETTINGS = ("Cascade", "Destroy", "Fusion", "Keep", "Order", "Runtime")
+_SETTINGS = ("Cascade", "Destroy", "Fusion", "Keep", "Order", "Runtime", "Views")
 _HOMES = {
     "Localizer": "base",
     **dict.fromkeys(_SETTINGS, "settings"),

@@ -12,10 +12,10 @@ from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, run_in_chunks
 from protomask.localizers.engine.learning import MaskState
-from protomask.localizers.engine.objective import ALTERNATING, begin_objective, masked_images, score_drop
+from protomask.localizers.engine.objective import ALTERNATING, begin_objective, masked_images, score_drop, score_range
 from protomask.localizers.engine.optimisers import Adam
 from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.settings import Cascade, Fusion, Keep, Order, Runtime, Settings, check_background
+from protomask.localizers.settings import Cascade, Fusion, Keep, Order, Runtime, Settings, Views, check_background
 from protomask.localizers.stages import Stages
 
 
@@ -32,15 +32,15 @@ class HDM(Settings):
     - benchmark: the mean B of the upsampled vectors of ``keep.sizes``, all-ones at the start, minimises
       keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the
       later steps;
-    - auxiliary: vectors of ``order.sizes``, down to single pixels, start as B, scaled to [0, 1]; A, their mean,
+    - auxiliary: vectors of ``order.sizes`` start as B, scaled to [0, 1]; A, their mean,
       learns which pixels come first at every area (:class:`protomask.localizers.engine.order.OrderProblem`): cut softly
       at a share of the pixels it keeps the score, and its complement destroys it. A (B^guide + leeway), both scaled to
-      [0, 1], is the order of the pixels: the fine mask counts where the rough one looks, and less elsewhere; S_k shows
-      as many of them as the score needs (:func:`protomask.localizers.engine.order.sufficient_mask`);
+      [0, 1], is the order of the pixels: the fine mask counts where the rough one looks, and less elsewhere; in S_k
+      they take the values of B in that order, or, for prototypes, as many are shown as the score needs;
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
-      (s(x_k) - s(r)) / R_1 <= ``cascade.rest``;
+      (s(x_k) - s(r)) / R_1 <= ``cascade.rest``, and S_k counts wholly from twice as much on, in a ramp between;
     - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of
-      ``keep.size_weights``; the order is that of sum_k w_k S_k, and as many pixels of it are shown as the score needs.
+      ``keep.size_weights``; the map is sum_k w_k S_k, or, for prototypes, as many of its pixels are shown as the score needs.
 
     Settings that are not given are chosen by what is explained: those of :meth:`for_classes` for a
     :class:`protomask.Classifier`, those of :meth:`for_prototypes` for everything else.
@@ -54,6 +54,7 @@ class HDM(Settings):
         order: how each module's auxiliary vectors are learned.
         cascade: how the modules follow each other.
         fusion: how their weights are learned.
+        views: how what the network sees is varied at each step.
         background: as of :class:`protomask.localizers.MDM`.
         runtime: batch size, precision, seed.
 
@@ -65,6 +66,7 @@ class HDM(Settings):
     order: Order = Order()
     cascade: Cascade = Cascade()
     fusion: Fusion = Fusion()
+    views: Views = Views()
     background: str | None = None
     runtime: Runtime = Runtime()
 
@@ -76,7 +78,8 @@ class HDM(Settings):
     def for_classes(cls) -> HDM:
         """Make the settings for the classes of a classifier."""
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        return cls(keep, Order(steps=36, damping=0.0, area_weight=2.0), background=ALTERNATING)
+        order = Order(sizes=(7, 14, 28), steps=36, damping=1.0, values="mask", area_weight=2.0)
+        return cls(keep, order, views=Views(noise=0.25, shift=1 / 14), background=ALTERNATING)
 
     @classmethod
     def for_prototypes(cls) -> HDM:
@@ -85,7 +88,8 @@ class HDM(Settings):
         The order deletes better on the mean colour alone, and damping makes maps steady at little loss.
         """
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        return cls(keep, Order(steps=36, damping=0.3, area_weight=2.0), background="zero")
+        order = Order(sizes=(28, 112, 224), steps=36, damping=0.3, values="sufficient", area_weight=2.0)
+        return cls(keep, order, views=Views(noise=0.0, shift=0.0), background="zero")
 
     def for_model(self, explained: Explainable) -> HDM:
         """Fill in every setting, as it is used for this model."""
@@ -96,19 +100,20 @@ class HDM(Settings):
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
-        return settings._learn(Stages(quick, settings.background, settings.runtime), images, index, progress)
+        return settings._learn(Stages(quick, settings.background, settings.runtime, settings.views), images, index, progress)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         modules = self.cascade.modules
         found = images.new_zeros(len(images), modules, *images.shape[-2:])
         with tqdm(total=modules + 1, desc="hdm", unit="module", disable=not progress) as bar:
-            left = images.detach()
-            going = torch.ones_like(index, dtype=torch.bool)
+            left, worth = images.detach(), torch.ones_like(index, dtype=images.dtype)
             for number in range(modules):
-                found[going, number] = self._learn_module(stages, left[going], index[going])
+                going = worth > 0
+                found[going, number] = self._learn_module(stages, left[going], index[going]) * worth[going, None, None]
                 bar.update()
                 if number + 1 < modules:
-                    left, going = self._remove_found(stages.explained, images, index, left, found[:, number], going)
+                    left, worth = self._remove_found(stages.explained, images, index, left, found[:, number], worth)
+                    going = worth > 0
                 if not going.any():
                     break
             found = found[:, : number + 1]
@@ -123,12 +128,16 @@ class HDM(Settings):
         rough = min_max(stages.keep(images, index, self.keep)).to(images)
         fine = stages.order(images, index, rough, self.order).to(images)
         guided = fine * (rough**self.cascade.guide + self.cascade.leeway)
-        return stages.show(images, index, guided, self.order).to(images)
+        return stages.show(images, index, guided, rough, self.order).to(images)
 
     def _remove_found(
-        self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor, going: Tensor
+        self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor, worth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Hide what was found: x_{k+1}, and which pairs have something left to find there."""
+        """Hide what was found: x_{k+1}, and what a module is worth there, (B,).
+
+        From 0, nothing is left to find, to 1 in a ramp, so that no map jumps where the score left is hardly more or
+        less than ``cascade.rest``.
+        """
 
         def part_of(rows: slice) -> tuple[Tensor, Tensor]:
             hidden = torch.zeros_like(images[rows])
@@ -136,12 +145,13 @@ class HDM(Settings):
             whole, now, empty = (
                 explained.score(x.contiguous(), index[rows].long()) for x in (images[rows], rest, hidden)
             )
-            return rest, now - empty > self.cascade.rest * (whole - empty)
+            left_over = (now - empty) / score_range(whole, empty) - self.cascade.rest
+            return rest, (left_over / max(self.cascade.rest, 1e-6)).clamp(0, 1)
 
         with torch.no_grad(), frozen(explained):
             parts = run_in_chunks(len(images), fitting_batch_size(self.runtime.batch_size, images), part_of)
         rest, more = (torch.cat(column) for column in zip(*parts))
-        return rest, going & more
+        return rest, worth.minimum(more.to(worth))
 
     def _fuse(self, stages: Stages, images: Tensor, index: Tensor, found: Tensor) -> Tensor:
         """Fuse the modules' masks ``found`` (B, K, H, W) to (B, H, W)."""
@@ -151,7 +161,8 @@ class HDM(Settings):
                 stages.explained, found, self.keep.size_weights[1], stages.background, stages.runtime.seed
             )
             weights = stages.learn(images, index, problem, self.fusion.steps, Adam(self.fusion.rate), "fusion")
-        return stages.show(images, index, _weighted_sum(weights, found), self.order).to(found)
+        fused = _weighted_sum(weights, found)
+        return stages.show(images, index, fused, fused, self.order).to(found)
 
 
 def _weighted_sum(weights: Tensor, masks: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Settings, check_background
+from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Settings, Views, check_background
 from protomask.localizers.stages import Stages
 
 
@@ -33,8 +33,10 @@ class MDM(Settings):
       could rest on;
     - *ordering*, ours: further vectors, of ``order.sizes``, start as the mask found so far and learn which pixels come
       first at every area (:class:`protomask.localizers.engine.order.OrderProblem`): A. Pixels come in the order of
-      A (M + 1/2), both scaled to [0, 1], and as many of them are shown as the score needs
-      (:func:`protomask.localizers.engine.order.sufficient_mask`);
+      A (M + 1/2), both scaled to [0, 1], and take the values of M in that order, the greatest first;
+    - *varying*, ours: at each step the network sees the masked image shifted and with noise
+      (:class:`protomask.localizers.engine.variation.Variation`), so that a map rests on what stays: neither on what
+      rounding or an invisible change decides, nor on what only this network sees;
     - saliency = min-max of what the last of these stages gives.
 
     Settings that are not given are chosen by what is explained: those of :meth:`for_classes` for a
@@ -43,22 +45,24 @@ class MDM(Settings):
 
     >>> from protomask import Classifier                                        # doctest: +SKIP
     >>> saliency = MDM()(Classifier(model), images, classes)                    # doctest: +SKIP
-    >>> steady = MDM(order=Order(damping=1), runtime=Runtime(seed=3))           # or get_localizer("mdm:damping=1,seed=3")
+    >>> other = MDM(views=Views(noise=0.1), runtime=Runtime(seed=3))            # or get_localizer("mdm:noise=0.1,seed=3")
 
     Args:
         keep: how the mask that keeps the score is learned.
         destroy: how the masks that destroy it are learned; ``Destroy(steps=0)`` leaves them out.
         order: how the pixels are ordered; ``Order(steps=0)`` leaves it out.
+        views: how what the network sees is varied at each step.
         background: ``"zero"`` (the mean colour), ``"blur"``, ``"noise"``, or ``"alternating"`` between zero and blur.
         runtime: batch size, precision, seed.
 
     Cost: keep.steps + len(destroy.sizes) * destroy.steps + 2 order.steps forward-backward passes per pair: 52 for
-    classes (and 12 forward), 44 for prototypes.
+    classes, 44 for prototypes.
     """
 
     keep: Keep = Keep()
     destroy: Destroy = Destroy()
     order: Order = Order()
+    views: Views = Views()
     background: str | None = None
     runtime: Runtime = Runtime()
 
@@ -75,7 +79,8 @@ class MDM(Settings):
         return cls(
             Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed"),
             Destroy(steps=0),
-            Order(steps=14, damping=0.0, area_weight=1.5),
+            Order(sizes=(7, 14, 28), steps=14, damping=1.0, values="mask", area_weight=1.5),
+            Views(noise=0.25, shift=1 / 14),
             ALTERNATING,
         )
 
@@ -85,7 +90,8 @@ class MDM(Settings):
         return cls(
             Keep(sizes=(28,), size_weights=(1.0, 1.0), steps=14, settle=1.0, consistency="one-sided"),
             Destroy(steps=10),
-            Order(steps=0, damping=0.0, area_weight=1.5),
+            Order(sizes=(28, 112, 224), steps=0, damping=0.0, values="sufficient", area_weight=1.5),
+            Views(noise=0.0, shift=0.0),
             "zero",
         )
 
@@ -98,7 +104,7 @@ class MDM(Settings):
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
-        stages = Stages(quick, settings.background, settings.runtime, progress, "mdm")
+        stages = Stages(quick, settings.background, settings.runtime, settings.views, progress, "mdm")
         return settings._learn(stages, images, index)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
@@ -110,4 +116,4 @@ class MDM(Settings):
             return rough
         # Where both masks agree, pixels come first.
         ordered = stages.order(images, index, rough.to(images), self.order) * (0.5 + rough)
-        return stages.show(images, index, ordered, self.order)
+        return stages.show(images, index, ordered, rough, self.order)

@@ -19,6 +19,7 @@ from protomask.errors import InputError
 from protomask.localizers.engine.objective import CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.engine.speed.folding import PRECISIONS
 
+ORDER_VALUES = ("mask", "sufficient")
 T = TypeVar("T", bound="Settings")
 
 
@@ -157,18 +158,21 @@ class Order(Settings):
             that change less with what cannot be seen and lie better on the object, but whose pixels bring the score back
             later.
         areas, softness: shares of the image at which the mask is cut, and how softly, in units of the mask.
-        area_weight: price of a larger share of the image when it is chosen how much is shown.
+        values: what the ordered pixels are shown with: ``"mask"``, the shades of the mask that keeps the score, or
+            ``"sufficient"``, as many pixels as the score needs, fading out.
+        area_weight: price of a larger share of the image when it is chosen how many suffice.
 
     Raises:
         InputError: a value that is impossible; the message names the field.
     """
 
-    sizes: tuple[int, ...] = (28, 112, 224)
+    sizes: tuple[int, ...] | None = None
     steps: int | None = None
     rate: float = 0.1
     damping: float | None = None
     areas: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
     softness: float = 0.05
+    values: str | None = None
     area_weight: float | None = None
 
     def __post_init__(self) -> None:
@@ -176,12 +180,33 @@ class Order(Settings):
         self.require_steps(0)
         self.require_positive("rate", "softness")
         self.require_not_negative("damping", "area_weight")
+        self.require_known("values", ORDER_VALUES)
         valid = (
             isinstance(self.areas, tuple)
             and self.areas
             and all(_within(area, 0, 1, above=True) and area < 1 for area in self.areas)
         )
         self.require(bool(valid), "areas", "a tuple of shares between 0 and 1")
+
+
+@dataclass(frozen=True, repr=False)
+class Views(Settings):
+    """How what the network sees is varied at each step (:class:`protomask.localizers.engine.variation.Variation`).
+
+    Args:
+        noise: standard deviation of Gaussian noise, as a share of that of the image's values.
+        shift: greatest shift in each direction, as a share of the image's shorter side.
+
+    Raises:
+        InputError: a value that is impossible; the message names the field.
+    """
+
+    noise: float | None = None
+    shift: float | None = None
+
+    def __post_init__(self) -> None:
+        self.require_not_negative("noise")
+        self.require(_within(self.shift, 0, 0.5), "shift", "a share from 0 to 0.5")
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,9 +11,10 @@ from protomask.localizers.base import min_max
 from protomask.localizers.engine.learning import MaskProblem, learn_masks
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.optimisers import Adam, Optimiser
-from protomask.localizers.engine.order import OrderProblem, sufficient_mask
+from protomask.localizers.engine.order import OrderProblem, sufficient_mask, with_values_of
 from protomask.localizers.engine.stack import StackProblem
-from protomask.localizers.settings import Destroy, Keep, Order, Runtime
+from protomask.localizers.engine.variation import Variation
+from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Stages:
     explained: Explainable
     background: str
     runtime: Runtime
+    views: Views
     progress: bool = False
     name: str = "masks"
     """of the localizer, for progress bars"""
@@ -39,6 +41,7 @@ class Stages:
             steps=steps,
             optimiser=optimiser,
             batch_size=self.runtime.batch_size,
+            variation=Variation(self.views.noise, self.views.shift, self.runtime.seed),
             progress=self.progress,
             description=f"{self.name} {stage}",
         ).result
@@ -99,7 +102,12 @@ class Stages:
         optimiser = Adam(order.rate, damping=order.damping)
         return min_max(self.learn(images, index, problem, order.steps, optimiser, "order"))
 
-    def show(self, images: Tensor, index: Tensor, saliency: Tensor, order: Order) -> Tensor:
-        """Show as many pixels, in the order of ``saliency`` (B, H, W), as the score needs."""
+    def show(self, images: Tensor, index: Tensor, saliency: Tensor, mask: Tensor, order: Order) -> Tensor:
+        """Give the pixels, in the order of ``saliency`` (B, H, W), the values that ``order.values`` asks for.
+
+        Those of ``mask`` (B, H, W), the greatest first; or as many of them shown as the score needs.
+        """
+        if order.values == "mask":
+            return with_values_of(saliency, mask)
         batch_size = self.runtime.batch_size
         return sufficient_mask(self.explained, images, index, saliency, order.area_weight, batch_size)

@@ -8,6 +8,8 @@ import re
 LOCALIZERS = {
     "mdm": "MDM",
     "hdm": "HDM",
+    "mdm-published": "MDM as published",
+    "hdm-published": "HDM as published",
     "neuromask": "NeuroMask",
     "similarity": "Similarity map",
     "random": "Random",

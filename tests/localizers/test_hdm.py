@@ -139,7 +139,7 @@ def test_one_module_follows_its_equation():
 def test_what_is_explained_chooses_the_background_and_the_damping():
     network = Network().eval()
     images, index = pairs(1)
-    for explained, background, damping in ((Classifier(network), "alternating", 0.0), (network, "zero", 0.3)):
+    for explained, background, damping in ((Classifier(network), "alternating", 1.0), (network, "zero", 0.3)):
         few = HDM(keep=Keep(steps=2), order=Order(steps=2), cascade=Cascade(modules=1))
         found = few.for_model(explained)
         assert found.background == background and found.order.damping == damping and found.order.steps == 2

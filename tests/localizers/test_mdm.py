@@ -5,7 +5,7 @@ import torch
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import HDM, MDM, Cascade, Destroy, Fusion, Keep, Order, Runtime
+from protomask.localizers import HDM, MDM, Cascade, Destroy, Fusion, Keep, Order, Runtime, Views
 from protomask.localizers.engine.masks import background
 from tests.support.scores import Linear, Network, Region, pairs
 
@@ -135,6 +135,9 @@ def test_what_is_explained_chooses_what_is_left_open():
         (Order, {"damping": -0.1}),
         (Order, {"damping": float("nan")}),
         (Order, {"area_weight": -1.0}),
+        (Order, {"values": "grey"}),
+        (Views, {"noise": -0.1}),
+        (Views, {"shift": 0.6}),
         (Cascade, {"modules": 0}),
         (Cascade, {"guide": -1.0}),
         (Cascade, {"leeway": -0.1}),

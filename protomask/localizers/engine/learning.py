@@ -23,6 +23,7 @@ from protomask.localizers.base import check_pairs, fitting_batch_size
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
 from protomask.localizers.engine.speed.heap import keep_freed_memory
+from protomask.localizers.engine.variation import Variation
 
 Tensors = dict[str, Tensor]
 
@@ -125,6 +126,7 @@ def learn_masks(
     batch_size: int | None = None,
     tolerance: float | None = None,
     patience: int = 5,
+    variation: Variation = Variation(),
     progress: bool = False,
     description: str = "masks",
 ) -> Learned:
@@ -146,6 +148,7 @@ def learn_masks(
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
         patience: see ``tolerance``.
+        variation: how the views are varied before the network sees them.
         progress: a bar on standard error.
         description: of the bar.
 
@@ -179,7 +182,7 @@ def learn_masks(
                     stays = torch.arange(len(active)) < batch_size
                     waiting.append(active.select(~stays))
                     active = active.select(stays)
-                _step(explained, problem, optimiser, active, tolerance, batch_size)
+                _step(explained, problem, optimiser, active, tolerance, batch_size, variation)
             except torch.OutOfMemoryError:
                 # Nothing has changed yet: a step changes its pairs only once their gradients are there.
                 if batch_size == 1:
@@ -241,12 +244,14 @@ def _step(
     state: MaskState,
     tolerance: float | None,
     batch_size: int,
+    variation: Variation,
 ) -> None:
     """Make one step of every pair, in place."""
     learned = {name: value.detach().requires_grad_() for name, value in state.learned.items()}
     state.learned = learned
     mask = problem.mask(state)
     views = problem.views(state, mask)
+    views = [variation(view, state.images, state.step, number) for number, view in enumerate(views)]
     scores = _ScoresOfViews.apply(explained, state.index, batch_size, *views)
     loss = problem.loss(state, mask, scores)
     gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)

@@ -93,6 +93,27 @@ def rank_share(values: Tensor) -> Tensor:
     return ((first + last - 1).to(values) / (2 * flat.shape[1])).view(values.shape)
 
 
+def with_values_of(order: Tensor, mask: Tensor) -> Tensor:
+    """Show the pixels in the order of one map with the values of another, the greatest value at the first pixel; ours.
+
+    The shades of a mask that was learned to keep the score say how much to show, and nothing in it jumps.
+
+    Args:
+        order, mask: (B, H, W); of the former only the order counts. A constant map has none, and stays so.
+
+    Returns:
+        (B, H, W) in [0, 1]; beyond the mask lies the order of the rest, at a thousandth of the height.
+
+    >>> with_values_of(torch.tensor([[[3.0, 1.0, 2.0]]]), torch.tensor([[[0.0, 1.0, 0.5]]]))[0, 0, :2]
+    tensor([1., 0.])
+    """
+    place = rank_share(order)
+    values = min_max(mask).flatten(1).sort(1, descending=True).values
+    # Equal pixels share the value at the mean of their places.
+    at = (place.flatten(1) * values.shape[1]).long()
+    return min_max((1 - REST) * values.gather(1, at).view_as(place) + REST * (1 - place))
+
+
 def sufficient_mask(
     explained: Explainable,
     images: Tensor,

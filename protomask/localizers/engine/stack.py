@@ -94,3 +94,22 @@ def mask_vectors(mask: Tensor, sizes: tuple[int, ...]) -> dict[str, Tensor]:
 def mean_of_vectors(vectors: dict[str, Tensor], image_size: tuple[int, int]) -> Tensor:
     """Average the upsampled vectors: (B, 1, H, W)."""
     return sum(upsample(vector, image_size) for vector in vectors.values()) / len(vectors)
+
+
+@dataclass(frozen=True)
+class GuidedProblem(StackProblem):
+    """Learn finer vectors beside a mask that stays as it is: M is the mean of ``guide`` and of the vectors' mask."""
+
+    guide: Tensor | None = None
+    """(N, H, W), one mask for every pair of the call; also what the vectors start as"""
+
+    def begin(self, state: MaskState) -> None:
+        begin_objective(self.explained, state, self.background, self.seed)
+        state.buffers["guide"] = self.guide[state.position][:, None]
+        self.start(state, state.buffers["guide"])
+
+    def mask(self, state: MaskState) -> Tensor:
+        return (state.buffers["guide"] + super().mask(state)) / 2
+
+    def result(self, state: MaskState) -> Tensor:
+        return (state.buffers["guide"][:, 0] + super().result(state)) / 2

@@ -3,7 +3,7 @@ import torch
 
 from protomask.localizers.engine.learning import learn_masks
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.order import SUFFICIENT, OrderProblem, rank_share, sufficient_mask
+from protomask.localizers.engine.order import SUFFICIENT, OrderProblem, rank_share, sufficient_mask, with_values_of
 from tests.support.scores import Constant, Network, Region, pairs
 
 
@@ -72,3 +72,22 @@ def test_ordering_puts_the_evidence_first():
     images = torch.ones(1, 3, 24, 24)
     order = learn_masks(region, images, torch.tensor([0]), problem, steps=20, optimiser=Adam(0.1)).result
     assert rank_share(order)[0, :6, :6].mean() < 0.1 < rank_share(rough)[0, :6, :6].mean()
+
+
+def test_ordered_pixels_take_the_values_of_a_mask():
+    order = torch.tensor([[[5.0, 1.0], [3.0, 1.0]]])
+    mask = torch.tensor([[[0.0, 0.0], [1.0, 0.6]]])
+    found = with_values_of(order, mask)[0]
+    assert found[0, 0] == 1 and found[0, 1] == found[1, 1] < 1e-3  # equal pixels share a value
+    torch.testing.assert_close(found[1, 0].item(), 0.6, atol=2e-3, rtol=0)
+    assert (with_values_of(torch.ones(1, 3, 3), torch.rand(1, 3, 3)) == 0).all()
+
+
+def test_the_order_survives_where_the_mask_is_empty():
+    torch.manual_seed(0)
+    order, mask = torch.rand(1, 8, 8), torch.zeros(1, 8, 8)
+    mask[0, :2] = 1.0
+    found = with_values_of(order, mask)
+    inside = order >= order.flatten().sort(descending=True).values[15]
+    assert (found[inside] > 0.99).all() and (found[~inside] < 2e-3).all()
+    assert torch.equal(found[~inside].argsort(), order[~inside].argsort())
