@@ -100,7 +100,9 @@ class HDM(Settings):
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
-        return settings._learn(Stages(quick, settings.background, settings.runtime, settings.views), images, index, progress)
+        return settings._learn(
+            Stages(quick, settings.background, settings.runtime, settings.views), images, index, progress
+        )
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         modules = self.cascade.modules

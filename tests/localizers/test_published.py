@@ -48,5 +48,7 @@ def test_auxiliary_vectors_add_to_the_benchmark_which_stays():
 
 
 def test_nothing_is_chosen_by_what_is_explained():
-    localizer = PublishedHDM(keep=Keep(sizes=(4,), size_weights=(1.0, 1.0), steps=2, settle=1.0, consistency="absolute"))
+    localizer = PublishedHDM(
+        keep=Keep(sizes=(4,), size_weights=(1.0, 1.0), steps=2, settle=1.0, consistency="absolute")
+    )
     assert localizer.for_model(Network()) is localizer and localizer.background == "zero"

@@ -14,7 +14,16 @@ def test_every_name_gives_a_localizer_whose_repr_holds_its_settings():
     for name in localizers.BUILT_IN:
         localizer = get_localizer(name)
         assert isinstance(localizer, Localizer)
-        assert eval(repr(localizer), {type(localizer).__name__: type(localizer), **{each: getattr(localizers, each) for each in localizers.__all__}}) == localizer
+        assert (
+            eval(
+                repr(localizer),
+                {
+                    type(localizer).__name__: type(localizer),
+                    **{each: getattr(localizers, each) for each in localizers.__all__},
+                },
+            )
+            == localizer
+        )
         hash(localizer)
 
 

@@ -10,7 +10,10 @@ def test_images_see_what_they_would_see_alone_at_every_step():
     variation = Variation(noise=0.3, shift=0.2, seed=5)
     whole = variation(images, images, steps, 1)
     for place in range(4):
-        assert torch.equal(whole[place], variation(images[place : place + 1], images[place : place + 1], steps[place : place + 1], 1)[0])
+        assert torch.equal(
+            whole[place],
+            variation(images[place : place + 1], images[place : place + 1], steps[place : place + 1], 1)[0],
+        )
 
 
 def test_steps_views_and_seeds_differ_and_repeat():
@@ -33,7 +36,9 @@ def test_shifts_repeat_the_edges_and_stay_within_their_share():
     assert shifted(image, 1, 0)[0, 0].tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]
     assert shifted(image, 0, -2)[0, 0, 0].tolist() == [2, 3, 3, 3]
     columns = torch.arange(40.0).expand(1, 3, 40, 40)
-    moved = {Variation(shift=0.1)(columns, columns, torch.tensor([step]), 0)[0, 0, 20, 20].item() - 20 for step in range(60)}
+    moved = {
+        Variation(shift=0.1)(columns, columns, torch.tensor([step]), 0)[0, 0, 20, 20].item() - 20 for step in range(60)
+    }
     assert min(moved) == -4 and max(moved) == 4
 
 
