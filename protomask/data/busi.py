@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from protomask.data.cache import CAP
-from protomask.data.decoding import mask_box
+from protomask.data.masks import mask_box
 from protomask.data.duplicates import near_duplicate_groups
 from protomask.data.files import FileImages
 from protomask.data.folder import find_masks, find_pictures

@@ -1,6 +1,7 @@
 """Images in files, with whatever annotations a reader (``cub``, ``folder``) found for them."""
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import torch
 from torchvision import tv_tensors
 
 from protomask.data.cache import CAP, PixelCache
-from protomask.data.decoding import Region, decode, decode_mask, image_size
+from protomask.data.decoding import decode, image_size
+from protomask.data.depth import IntensityRange, check_range
 from protomask.data.geometry import as_boxes, as_points, move, settle
 from protomask.data.images import AnnotatedImages, Sample
+from protomask.data.masks import Region, decode_mask
 from protomask.data.problems import noted
+from protomask.data.raster import MEND, MISSING
 from protomask.errors import InputError
+from protomask.files import check_regular_file
 
 # An image is decoded at half, a quarter... of its size while its shorter side stays this many times the network's.
 _SPARE = 1.5
@@ -37,6 +42,7 @@ class FileImages(AnnotatedImages):
         cache: bytes of memory that decoded pixels may take; a data set that needs more is decoded anew each time, and
             one that needs less is kept. 0 keeps nothing.
         boxes_from, box_lines: the file that boxes come from, and (len,) K lines of it for each image, named in errors.
+        intensity_range: (low, high), the values of grey images of more than 8 bits that become 0 and 255.
 
     Raises:
         InputError: a file is missing or empty; a box lies outside its image; an image cannot be read. The last two are
@@ -62,12 +68,14 @@ class FileImages(AnnotatedImages):
         cache: int = CAP,
         boxes_from: str = "the boxes",
         box_lines: Sequence[Sequence[int]] | None = None,
+        intensity_range: IntensityRange | None = None,
     ):
         super().__init__(classes, labels, names, part_names)
         self.paths = tuple(Path(path) for path in paths)
         self._all_names = self.names  # a subset has other names than what is stored
         self.crop = crop
         self.image_size = image_size
+        self.intensity_range = check_range(intensity_range)
         self._masks = masks
         self._mask_above = mask_above
         self._boxes_from = boxes_from
@@ -104,7 +112,8 @@ class FileImages(AnnotatedImages):
         return settle(sample)
 
     def identity(self, index: int) -> str:
-        return repr((self._bytes[index], self.crop, self._boxes_of(index).tolist()))
+        told = (self._bytes[index], self.crop, self._boxes_of(index).tolist())
+        return repr(told if self.intensity_range is None else (*told, self.intensity_range))
 
     def _boxes_of(self, index: int) -> np.ndarray:
         return self._boxes[self._first_box[index] : self._first_box[index + 1]]
@@ -144,12 +153,12 @@ class FileImages(AnnotatedImages):
         """List what is wrong with stored image ``index``, its boxes and its masks; decodes them all."""
         found, size = [], None
         try:
-            _, size = decode(self.paths[index], lambda size: ((0, 0, *size), self._divisor(*size)))
+            _, size = decode(self.paths[index], lambda size: ((0, 0, *size), self._divisor(*size)), self.intensity_range)
             found += self._outside(index, size)
         except InputError as error:
             found.append(str(error))
         for path in self._masks[index] if self._masks is not None else ():
-            if not path.is_file():
+            if not os.path.lexists(path):
                 continue  # its reader has said so
             try:
                 whole = size or image_size(path)
@@ -173,7 +182,7 @@ class FileImages(AnnotatedImages):
             area = height * width
             mask = None if self._masks is None else flat[3 * area : 4 * area].reshape(height, width)
             return flat[: 3 * area].reshape(height, width, 3), mask, *self._choose(index, self._sizes[index])
-        pixels, size = decode(self.paths[index], lambda size: self._choose(index, size))
+        pixels, size = decode(self.paths[index], lambda size: self._choose(index, size), self.intensity_range)
         region, divisor = self._choose(index, size)
         mask = None
         if self._masks is not None:
@@ -204,10 +213,7 @@ class FileImages(AnnotatedImages):
 def _file_bytes(path: Path) -> int:
     count = 0
     with noted():
-        try:
-            count = path.stat().st_size
-        except (OSError, ValueError):
-            raise InputError(f"{path}: no such image file") from None
+        count = check_regular_file(path, MEND, MISSING).st_size
         if count == 0:
             raise InputError(f"{path}: the image file is empty (0 bytes); restore or remove it")
     return count

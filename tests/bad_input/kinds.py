@@ -114,6 +114,23 @@ def _(root):
     (root / BIRD).with_name("link.png").symlink_to(root / "nowhere.png")
 
 
+@kind("PostScript under a picture's name")
+def _(root):
+    (root / BIRD).with_suffix(".jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 24 16\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+
+
+@kind("pixels outside 16 bits")
+def _(root):
+    Image.fromarray(np.array([[-1000, 0, 1000]], dtype=np.int32)).save((root / BIRD).with_suffix(".tif"))
+
+
+@kind("a pipe for a picture")
+def _(root):
+    os.mkfifo((root / BIRD).with_name("pipe.png"))
+
+
 @kind("CMYK, 16-bit, palette, grey, transparent")
 def _(root):
     folder = (root / BIRD).parent
@@ -185,6 +202,21 @@ def _(root):
 def _(root):
     _masks(root)
     (root / "train" / "red kites" / "bird 0_mask.png").write_text("mask")
+
+
+@kind("mask in its transparency")
+def _(root):
+    _masks(root)
+    alpha = np.asarray(mask())
+    Image.fromarray(np.dstack([alpha * 0, alpha])).save(root / "train" / "red kites" / "bird 0_mask.png")
+
+
+@kind("a pipe for a mask")
+def _(root):
+    _masks(root)
+    path = root / "train" / "red kites" / "bird 0_mask.png"
+    path.unlink()
+    os.mkfifo(path)
 
 
 # Boxes of a folder

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from protomask.data.decoding import decode, decode_mask, image_size
+from protomask.data.decoding import decode, image_size
+from protomask.data.masks import decode_mask, mask_box
 from protomask.errors import InputError
 
 
@@ -111,3 +112,101 @@ def test_masks_of_labels_or_greys(tmp_path):
     assert decode_mask(tmp_path / "labels.png", (3, 2), whole, 1, above=0).sum() == 2
     with pytest.raises(InputError, match="the mask is 3 x 2 pixels, its image 3 x 3"):
         decode_mask(tmp_path / "grey.png", (3, 3), whole, 1, above=0)
+
+
+@pytest.fixture
+def drawn():
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[10:20, 15:40] = 255
+    return mask
+
+
+def _as(mask, mode, path):
+    if mode == "I;16":
+        Image.fromarray(mask.astype(np.uint16) * 257).save(path)
+    elif mode == "quantized":  # its palette begins with white
+        image = Image.fromarray((mask == 0).astype(np.uint8), "P")
+        image.putpalette([255, 255, 255, 0, 0, 0])
+        image.save(path)
+    elif mode == "own alpha":
+        Image.fromarray(np.dstack([mask] * 4)).save(path)
+    elif mode == "dark blue":
+        Image.fromarray(np.dstack([mask * 0, mask * 0, mask // 255])).save(path)
+    else:
+        Image.fromarray(mask).convert(mode).save(path)
+
+
+MASK_MODES = ["L", "RGB", "RGBA", "LA", "P", "1", "I;16", "quantized", "own alpha", "dark blue"]
+
+
+@pytest.mark.parametrize("mode", MASK_MODES)
+def test_the_mask_and_the_box_around_it_are_the_same_in_every_mode(tmp_path, drawn, mode):
+    _as(drawn, mode, tmp_path / "mask.png")
+    assert mask_box(tmp_path / "mask.png") == (15, 10, 40, 20)
+    assert (decode_mask(tmp_path / "mask.png", (60, 40), (0, 0, 60, 40), 1, 0) == (drawn > 0)).all()
+    if mode != "dark blue":
+        assert (decode_mask(tmp_path / "mask.png", (60, 40), (0, 0, 60, 40), 1, 127) == (drawn > 0)).all()
+    if mode != "quantized":
+        _as(drawn * 0, mode, tmp_path / "empty.png")
+        assert mask_box(tmp_path / "empty.png") is None
+
+
+def test_a_mask_that_only_its_transparency_draws_is_not_guessed(tmp_path, drawn):
+    for colour in (0, 255):
+        Image.fromarray(np.dstack([drawn * 0 + colour, drawn])).save(tmp_path / f"{colour}.png")
+    assert mask_box(tmp_path / "255.png") == (15, 10, 40, 20)  # a transparent background
+    with pytest.raises(InputError, match="transparency only"):
+        mask_box(tmp_path / "0.png")
+
+
+def test_a_mask_stands_upright_like_its_image(tmp_path, drawn):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(drawn).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "mask.png", exif=exif)
+    assert mask_box(tmp_path / "mask.png") == (15, 10, 40, 20)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_postscript_is_never_handed_to_anybody(tmp_path, suffix, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **named: pytest.fail("Ghostscript was started"))
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 24 16\n%%EndComments\nshowpage\n%%EOF\n")
+    Image.open(path)  # Pillow itself would take it
+    for read in (decode, image_size, mask_box):
+        with pytest.raises(InputError, match="of no known format"):
+            read(path)
+
+
+def _write(path, values):
+    Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_range_of_intensities_becomes_black_to_white(tmp_path, suffix):
+    path = _write(tmp_path / f"deep.{suffix}", np.array([[0, 1365, 2730, 4095]], dtype=np.uint16))
+    assert decode(path)[0][0, :, 0].tolist() == [0, 5, 10, 15]
+    assert decode(path, intensity_range=(0, 4095))[0][0].tolist() == [[value] * 3 for value in (0, 85, 170, 255)]
+    assert decode(path, intensity_range=(1365, 2730))[0][0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_numbers_outside_16_bits_need_a_range(tmp_path):
+    path = _write(tmp_path / "signed.tif", np.array([[-1000, 0, 500, 1000]], dtype=np.int32))
+    with pytest.raises(InputError, match="pixels from -1000 to 1000, outside the 0 to 65535"):
+        decode(path)
+    assert decode(path, intensity_range=(-1000, 1000))[0][0, :, 0].tolist() == [0, 128, 191, 255]
+    high = _write(tmp_path / "high.tif", np.array([[0, 70_000]], dtype=np.int32))
+    with pytest.raises(InputError, match="70000"):
+        decode(high)
+    real = _write(tmp_path / "real.tif", np.array([[0, 0.5, 1]], dtype=np.float32))
+    with pytest.raises(InputError, match="type float"):
+        decode(real)
+    assert decode(real, intensity_range=(0, 1))[0][0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_sixteen_bits_where_white_is_zero(tmp_path):
+    values = np.array([[0, 65535 // 2, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "white.tif", tiffinfo={262: 0})
+    assert decode(tmp_path / "white.tif")[0][0, :, 0].tolist() == [255, 128, 0]

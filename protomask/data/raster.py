@@ -1,0 +1,111 @@
+"""Raster images in files, opened with care: known formats of regular files only, of bounded size."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from protomask.errors import InputError
+from protomask.files import check_regular_file, open_regular
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of what is read. Others are not even tried: a PostScript file would be handed to Ghostscript."""
+
+# More pixels than this (Pillow's own limit for a warning) would take gigabytes: a small file can claim any number.
+MOST_PIXELS = 89_478_485
+MISSING, MEND = "no such image file", "restore or remove it"
+
+_ORIENTATION = 0x0112  # EXIF tag; values 2 to 8 say how the stored pixels must be turned to stand upright
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow's readers raise all of these for damaged files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[Image.Image]:
+    """Open the first picture of a file, whose pixels are not read yet; what goes wrong within is told in one line.
+
+    Raises:
+        InputError: the file is missing, empty, damaged, no regular file, of another format than ``FORMATS``, or has
+            more than ``MOST_PIXELS``; names it.
+    """
+    try:
+        with open_regular(path, MEND, MISSING) as file, Image.open(file, formats=FORMATS) as image:
+            check_pixels(path, *image.size)
+            yield image
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise _too_large(path) from None
+    except _DAMAGE as error:
+        raise unreadable(path, error) from None
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Raise InputError for a picture of more than ``MOST_PIXELS``."""
+    if width * height > MOST_PIXELS:
+        raise _too_large(path)
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """Make the error for a file whose content ``error`` complains about."""
+    if check_regular_file(path, MEND, MISSING).st_size == 0:
+        return InputError(f"{path}: the image file is empty (0 bytes); {MEND}")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "of no known format"
+    return InputError(f"{path}: cannot be read as an image ({reason[:200]}); {MEND}")
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Tell (width, height) once the image stands upright."""
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def turn_upright(image: Image.Image) -> Image.Transpose | None:
+    """Tell how the stored pixels must be turned to stand upright; None where they do."""
+    return _UPRIGHT.get(_orientation(image))
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Tell whether pixels may be transparent."""
+    return image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # asking Pillow would decode the whole file
+    return image.getexif().get(_ORIENTATION, 1)
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(f"{path}: more than {MOST_PIXELS // 10**6} million pixels; make the image smaller")
