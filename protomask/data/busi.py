@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 
 from protomask.data.cache import CAP
-from protomask.data.masks import mask_box
 from protomask.data.duplicates import near_duplicate_groups
 from protomask.data.files import FileImages
 from protomask.data.folder import find_masks, find_pictures
 from protomask.data.images import Splits
+from protomask.data.masks import mask_box
 from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out_groups
 from protomask.errors import InputError

@@ -153,7 +153,9 @@ class FileImages(AnnotatedImages):
         """List what is wrong with stored image ``index``, its boxes and its masks; decodes them all."""
         found, size = [], None
         try:
-            _, size = decode(self.paths[index], lambda size: ((0, 0, *size), self._divisor(*size)), self.intensity_range)
+            _, size = decode(
+                self.paths[index], lambda size: ((0, 0, *size), self._divisor(*size)), self.intensity_range
+            )
             found += self._outside(index, size)
         except InputError as error:
             found.append(str(error))
