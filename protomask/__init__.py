@@ -33,6 +33,7 @@ _HOMES = {
     "open_run": "protomask.run",
     "import_official": "protomask.run",
     "train": "protomask.run",
+    "compare": "protomask.localization.compare",
     "Look": "protomask.localization.look",
     "look": "protomask.localization.look",
 }

@@ -42,6 +42,15 @@ class HasOutlineLevel(Protocol):
 
 
 @runtime_checkable
+class HasJudge(Protocol):
+    """Has a second network of the same classes beside it, which judges maps made for the first."""
+
+    def judge_score(self, images: Tensor, index: Tensor) -> Tensor:
+        """(B,) the second network's probability of one class per image; images as the first one takes them."""
+        ...
+
+
+@runtime_checkable
 class HasPrototypeClasses(Protocol):
     """Knows the class of each prototype."""
 

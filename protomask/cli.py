@@ -21,6 +21,7 @@ COMMANDS = (
     "check",
     "import-official",
     "localize",
+    "compare",
     "report",
 )
 """each is a module of :mod:`protomask.commands`"""

@@ -87,6 +87,10 @@ class Classifier:
         labels = ", multi_label=True" if self.multi_label else ""
         return f"Classifier({type(self.model).__name__}, score={self.kind!r}{labels})"
 
+    def with_score(self, kind: str) -> Classifier:
+        """Ask the same model for another kind of score."""
+        return Classifier(self.model, kind, multi_label=self.multi_label, mean=self.mean, std=self.std)
+
     def logits(self, images: Tensor) -> Tensor:
         """Return the model's logits (B, C) in float32 (float64 stays).
 

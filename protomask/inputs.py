@@ -85,6 +85,8 @@ def _each(given: object) -> Iterator[tuple[str | None, object]]:
         path = Path(given)
         for each in find_pictures(path) if path.is_dir() else [path]:
             yield str(each), each
+    elif isinstance(given, Picture):
+        yield given.name, given.pixels
     elif isinstance(given, (Tensor, np.ndarray)) and given.ndim == 4:
         yield from ((None, one) for one in given)
     elif isinstance(given, Sequence) or (

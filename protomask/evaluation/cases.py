@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from protomask.capabilities import score_kind
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.maps import Maps
 from protomask.metrics import causal, faithfulness, localization, part_points, prototypes
@@ -35,6 +36,31 @@ class Case:
     @cached_property
     def deletion(self) -> faithfulness.Curve:
         return self._curve(faithfulness.deletion)
+
+    @property
+    def gain(self) -> Tensor:
+        """Compute the gain: Opti-CAM's for probabilities, its counterpart for similarities."""
+        kind = faithfulness.average_gain if self._are_probabilities else faithfulness.relative_gain
+        return kind(self.batch.whole, self.kept)
+
+    @property
+    def judge_insertion(self) -> Tensor:
+        return self._judged(faithfulness.insertion, start=self.batch.blurred).auc
+
+    @property
+    def judge_deletion(self) -> Tensor:
+        return self._judged(faithfulness.deletion).auc
+
+    @property
+    def judge_kept(self) -> Tensor:
+        return self._judged(faithfulness.kept_by_first)
+
+    @property
+    def kept_first(self) -> Tensor:
+        batch = self.batch
+        return faithfulness.kept_by_first(
+            batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size
+        )
 
     @property
     def relevance_ordering(self) -> Tensor:
@@ -112,4 +138,21 @@ class Case:
         batch = self.batch
         curve = change(batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size, **options)
         batch.require_finite(curve.scores, f"the {change.__name__} curve by localizer {self.localizer!r}")
+        if self._are_probabilities:  # they have a scale of their own, as published
+            return curve
         return faithfulness.Curve(*(faithfulness.relative_to_whole(each, batch.whole) for each in curve))
+
+    @property
+    def _are_probabilities(self) -> bool:
+        return score_kind(self.batch.explained) == "probability"
+
+    def _judged(self, measure: Callable, **options: object):
+        batch = self.batch
+        return measure(
+            batch.explained.judge_score,
+            batch.images,
+            batch.index,
+            self.saliency,
+            batch_size=batch.batch_size,
+            **options,
+        )

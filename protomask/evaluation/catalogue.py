@@ -38,7 +38,11 @@ METRICS: dict[str, Metric] = {
     "deletion": Metric(lambda case: case.deletion.auc, False),
     "average_drop": Metric(lambda case: case.drop, False),
     "increase": Metric(lambda case: faithfulness.increase_in_confidence(case.batch.whole, case.kept), True),
-    "gain": Metric(lambda case: faithfulness.relative_gain(case.batch.whole, case.kept), True),
+    "gain": Metric(lambda case: case.gain, True),
+    "kept_first": Metric(lambda case: case.kept_first, True, usual=False),
+    "judge_insertion": Metric(lambda case: case.judge_insertion, True, "judge"),
+    "judge_deletion": Metric(lambda case: case.judge_deletion, False, "judge"),
+    "judge_kept": Metric(lambda case: case.judge_kept, True, "judge"),
     "adcc": Metric(
         lambda case: harmonic.adcc(
             case.drop / 100, harmonic.coherency(case.saliency, case.maps("kept")), harmonic.complexity(case.saliency)

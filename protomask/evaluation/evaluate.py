@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.capabilities import HasSimilarityMaps, class_of_index
+from protomask.capabilities import HasJudge, HasSimilarityMaps, class_of_index
 from protomask.data import AnnotatedImages
 from protomask.data.removable import HasRemovableParts, HasRemovableSets
 from protomask.errors import InputError
@@ -38,6 +38,7 @@ NEEDS = {
     "part points": "part locations",
     "similarity maps": "a network with similarity maps",
     "parameters": "a network that is a torch module",
+    "judge": "a second network of the same classes (judge)",
 }
 """what a metric may need, in words"""
 CURVES = ("insertion", "deletion")
@@ -73,6 +74,8 @@ def available_metrics(
         held |= {"parts", "sets of parts"} if isinstance(data, HasRemovableSets) else {"parts"}
     if explained is None or isinstance(explained, HasSimilarityMaps):
         held.add("similarity maps")
+    if isinstance(explained, HasJudge):
+        held.add("judge")
     if explained is None or isinstance(explained, torch.nn.Module):
         held.add("parameters")
     return [name for name, metric in METRICS.items() if metric.needs is None or metric.needs in held]

@@ -146,8 +146,8 @@ def look(
     method = get_localizer(localizer) if isinstance(localizer, str) else localizer
     if batch_size == 1:
         method = _one_at_a_time(method)
-    names = _labels_of(explained.model, labels)
-    wanted = _wanted(index, len(found), names)
+    names = labels_of(explained.model, labels)
+    wanted = class_numbers(index, len(found), names)
     where = _device_of(explained.model) if device is None else torch.device(device)
     looks: list[Look] = []
     for start in range(0, len(found), batch_size):
@@ -212,7 +212,8 @@ def _one_at_a_time(method: Localizer) -> Localizer:
     return dataclasses.replace(method, **changes)
 
 
-def _labels_of(model: object, labels: Sequence[str] | None) -> dict[int, str]:
+def labels_of(model: object, labels: Sequence[str] | None) -> dict[int, str]:
+    """Find the classes' names: those given, or those that a Hugging Face model brings."""
     if labels is None:
         own = getattr(getattr(model, "config", None), "id2label", None)
         return {int(number): str(name) for number, name in own.items()} if isinstance(own, Mapping) else {}
@@ -221,7 +222,12 @@ def _labels_of(model: object, labels: Sequence[str] | None) -> dict[int, str]:
     return {number: str(name) for number, name in enumerate(labels)}
 
 
-def _wanted(index: object, count: int, names: Mapping[int, str]) -> list[int] | None:
+def class_numbers(index: object, count: int, names: Mapping[int, str]) -> list[int] | None:
+    """Turn what a user names (numbers or names, one for all or one per picture) into numbers; None stays None.
+
+    Raises:
+        InputError: no such class, or another number of them.
+    """
     if index is None:
         return None
     several = index.tolist() if isinstance(index, (Tensor, np.ndarray)) else index

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
@@ -23,16 +24,18 @@ class Preprocessing(NamedTuple):
     """side in pixels of the square input"""
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    """of values in [0, 1], one per channel; one channel is the mean of red, green and blue"""
+    """of values in [0, 1], one per channel; one channel is the grey of red, green and blue"""
+
+    def transform(self) -> v2.Compose:
+        """Give the transform of a data set that does the same."""
+        plain = evaluation_transform(self.image_size, (0.0,) * 3, (1.0,) * 3)
+        grey = [v2.Grayscale()] if len(self.mean) == 1 else []
+        return v2.Compose([plain, *grey, v2.Normalize(list(self.mean), list(self.std))])
 
     def __call__(self, pixels: Sequence[Any]) -> Tensor:
         """Turn photographs (H, W, 3) uint8 into images (B, C, H, W), normalised."""
-        plain = evaluation_transform(self.image_size, (0.0,) * 3, (1.0,) * 3)
-        images = torch.cat([as_batch(each, plain) for each in pixels])
-        if len(self.mean) == 1:
-            images = images.mean(1, keepdim=True)
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return (images - mean) / std
+        transform = self.transform()
+        return torch.cat([as_batch(each, transform) for each in pixels])
 
 
 def preprocessing_of(

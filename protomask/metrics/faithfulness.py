@@ -190,6 +190,30 @@ def kept_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor, *
     return _at_least_float(torch.cat(scores))
 
 
+def kept_by_first(
+    score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, share: float = 0.15, batch_size: int = 16
+) -> Tensor:
+    """Share of the score that the first pixels of a map keep alone, at most 1; higher is better. Ours.
+
+    The first ``share`` of the pixels in the map's order are shown, and behind them the image without detail
+    (:func:`rise_blur`). A score above that of the whole image counts as 1: more than the evidence is no evidence.
+
+    Args:
+        saliency: (B, H, W); only its order counts.
+
+    Returns:
+        (B,) in [0, 1]; NaN where the score of the whole image is zero or negative.
+    """
+    order = saliency.flatten(1).argsort(dim=1, descending=True, stable=True)
+    first = torch.zeros_like(order, dtype=torch.bool)
+    first.scatter_(1, order[:, : max(round(share * order.shape[1]), 1)], True)
+    shown = torch.where(first.view(saliency.shape)[:, None], images, rise_blur(images))
+    parts = torch.arange(len(images), device=images.device).split(batch_size)
+    with torch.no_grad():
+        kept, whole = (torch.cat([score(each[part], index[part]) for part in parts]) for each in (shown, images))
+    return relative_to_whole(_at_least_float(kept), _at_least_float(whole)).clamp(0, 1)
+
+
 def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
     """Average drop of Chattopadhay et al. (Grad-CAM++, WACV 2018) in percent, per pair; lower is better.
 

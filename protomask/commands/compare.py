@@ -1,0 +1,83 @@
+"""``protomask compare``: localizers of a plain classifier against each other."""
+
+from __future__ import annotations
+
+import argparse
+
+from protomask.commands.arguments import add_quiet, localizers, split_names
+
+HELP = "measure localizers of a plain classifier against each other"
+DESCRIPTION = (
+    "Insertion, deletion, drop, increase and gain of several localizers on the same pictures, with intervals and verdicts; "
+    "with --judge also on a second network of the same classes."
+)
+INTERRUPTED = "the same command goes on where it was, if --output is given"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the words of this command."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
+    parser.add_argument("--model", required=True, metavar="NAME", help="as for protomask localize")
+    parser.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
+    parser.add_argument("--pretrained", action="store_true", help="download the models' pretrained weights")
+    parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input in pixels")
+    parser.add_argument("--judge", metavar="NAME", help="a second model of the same classes that judges the maps")
+    parser.add_argument("--judge-weights", metavar="FILE", help="its weights")
+    parser.add_argument(
+        "--localizers",
+        default="mdm,gradcam,center,random",
+        metavar="NAMES",
+        help="separated by commas, settings after a colon (mdm,gradcam,center,random)",
+    )
+    parser.add_argument("--metrics", metavar="NAMES", help="separated by commas, or all; by default the usual ones")
+    parser.add_argument("--index", type=int, metavar="N", help="class to explain; the most probable of each by default")
+    parser.add_argument("--multi-label", action="store_true", help="sigmoid instead of softmax")
+    parser.add_argument("--output", metavar="DIR", help="folder for compare.json and for maps, so that it can go on")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals (0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
+    add_quiet(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, and print the table; exit code 0."""
+    from pathlib import Path
+
+    from protomask.backbones.classifier import build_classifier
+    from protomask.inputs import read_pictures
+    from protomask.localization.compare import compare
+    from protomask.run.setup import choose_device
+
+    names, metrics = localizers(arguments.localizers, "--localizers"), split_names(arguments.metrics, "--metrics")
+    pictures = read_pictures(arguments.images)  # before any weights are loaded
+    device = choose_device(arguments.device)
+    built = build_classifier(
+        arguments.model, pretrained=arguments.pretrained, weights=arguments.weights, image_size=arguments.image_size
+    )
+    judge = None
+    if arguments.judge:
+        judge = build_classifier(arguments.judge, pretrained=arguments.pretrained, weights=arguments.judge_weights)
+        judge.model.to(device)
+    built.model.to(device)
+    output = None if arguments.output is None else Path(arguments.output)
+    found = compare(
+        built.model,
+        pictures,
+        names,
+        index=arguments.index,
+        metrics=metrics,
+        judge=None if judge is None else judge.model,
+        judge_preprocessing=None if judge is None else {"mean": judge.mean, "std": judge.std, "size": judge.image_size},
+        mean=built.mean,
+        std=built.std,
+        image_size=built.image_size,
+        multi_label=arguments.multi_label,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        cache=None if output is None else output / "maps",
+        progress=not arguments.quiet,
+    )
+    print(found.table())
+    if output is not None:
+        found.save(output / "compare.json")
+    return 0

@@ -1,0 +1,221 @@
+"""Compare localizers of a plain classifier: the same images, classes and statistics for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from protomask.data import AnnotatedImages
+from protomask.data.datasets import from_datasets
+from protomask.data.images import Sample
+from protomask.errors import InputError
+from protomask.evaluation.evaluate import evaluate
+from protomask.evaluation.pairs import Pairs, device_of
+from protomask.evaluation.results import Evaluation
+from protomask.explainable import Classifier, Explainable
+from protomask.freezing import frozen
+from protomask.inputs import read_pictures
+from protomask.localization.look import class_numbers, labels_of
+from protomask.localization.preprocessing import Preprocessing, preprocessing_of
+from protomask.localizers import Localizer, get_localizers
+
+DEFAULT = ("mdm", "gradcam", "center", "random")
+SCORES = {
+    "extremal": "logit",
+    "gradcam": "logit",
+    "score-cam": "logit",
+    "smoothgrad": "logit",
+    "meaningful": "probability",
+    "integrated-gradients": "probability",
+    "occlusion": "probability",
+    "rise": "probability",
+}
+"""the score that a method was published for, by name; the others explain log-probabilities"""
+
+
+class JudgedClassifier(Classifier):
+    """A classifier by its probabilities, and a second one of the same classes that judges maps made for the first.
+
+    Args:
+        prepare, judge_prepare: how the first and the second want their images.
+    """
+
+    def __init__(
+        self, model: nn.Module, prepare: Preprocessing, judge: nn.Module, judge_prepare: Preprocessing, **options
+    ):
+        super().__init__(model, "probability", mean=prepare.mean, std=prepare.std, **options)
+        self.judge = Classifier(judge, "probability", mean=judge_prepare.mean, std=judge_prepare.std, **options)
+        self._size = judge_prepare.image_size
+
+    def judge_score(self, images: Tensor, index: Tensor) -> Tensor:
+        """Return the judge's probabilities (B,) of one class per image, normalised for the first network."""
+        mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
+        own_mean, own_std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.judge.mean, self.judge.std))
+        pixels = images * std + mean
+        if pixels.shape[-1] != self._size:
+            pixels = nn.functional.interpolate(pixels, (self._size, self._size), mode="bilinear", antialias=True)
+        return self.judge.score((pixels - own_mean) / own_std, index)
+
+
+@dataclass(frozen=True)
+class PublishedScore:
+    """A localizer that explains the kind of score that it was published for, whatever it is measured by."""
+
+    localizer: Localizer
+    kind: str
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`."""
+        if isinstance(explained, Classifier):
+            explained = explained.with_score(self.kind)
+        return self.localizer(explained, images, index, progress=progress)
+
+
+class Photographs(AnnotatedImages):
+    """Pictures in memory as a data set; their labels are the classes to explain."""
+
+    def __init__(
+        self, names: Sequence[str], pixels: Sequence[np.ndarray], classes: Sequence[str], transform: Any
+    ) -> None:
+        super().__init__(classes, torch.zeros(len(names), dtype=torch.long), names, transform=transform)
+        self._pixels = list(pixels)
+
+    def load(self, index: int) -> Sample:
+        """Load a picture; it has no boxes."""
+        image = tv_tensors.Image(torch.from_numpy(self._pixels[index]).permute(2, 0, 1))
+        size = tuple(image.shape[-2:])
+        return {"image": image, "boxes": tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=size)}
+
+
+def compare(
+    model: nn.Module | Classifier,
+    images: object,
+    localizers: str | Iterable[str] = DEFAULT,
+    *,
+    index: object = None,
+    metrics: Sequence[str] | None = None,
+    judge: nn.Module | None = None,
+    labels: Sequence[str] | None = None,
+    preprocessing: object = None,
+    judge_preprocessing: object = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    multi_label: bool = False,
+    device: str | torch.device | None = None,
+    batch_size: int = 8,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure which localizer of a plain classifier to trust.
+
+    >>> found = protomask.compare(model, "photographs/", ["mdm", "gradcam", "rise"])     # doctest: +SKIP
+    >>> print(found.table())                                                             # doctest: +SKIP
+
+    Insertion, deletion, average drop, increase and gain are measured in probabilities, as published; with boxes or masks in
+    the data their metrics, too. Intervals and verdicts are those of :func:`protomask.evaluate`.
+
+    Args:
+        model: any classifier, see :func:`protomask.look`.
+        images: photographs (:func:`protomask.inputs.read_pictures`), a torch Dataset of (image, label), or one of our data
+            sets, whose boxes and masks are used.
+        localizers: names, settings after a colon.
+        index: the classes to explain, one for all or one per image; by default the most probable one of each.
+        metrics: names out of the evaluation's catalogue; by default the usual ones.
+        judge: a second network of the same classes. Maps made for ``model`` are measured on it as well: judge_insertion,
+            judge_deletion, and judge_kept, the share of its probability that the first 15 % of the pixels keep. What a
+            second network confirms is evidence; what only the first one sees may be a pattern of its own.
+        labels, preprocessing, mean, std, image_size, multi_label, device, batch_size: as for :func:`protomask.look`.
+        judge_preprocessing: the judge's, in the same forms.
+        seed: of the bootstrap.
+        cache: folder that keeps maps and values; the same call goes on where it was stopped.
+        progress: show a bar.
+
+    Raises:
+        InputError: no images, unknown names, a judge of other classes, and what :func:`protomask.look` refuses.
+    """
+    plain = model.model if isinstance(model, Classifier) else model
+    if isinstance(model, Classifier):
+        mean, std, multi_label = mean or model.mean, std or model.std, multi_label or model.multi_label
+    prepare = preprocessing_of(plain, preprocessing, mean=mean, std=std, image_size=image_size)
+    found = get_localizers(localizers)
+    methods = {
+        name: PublishedScore(each, SCORES.get(name.partition(":")[0], "log-probability"))
+        for name, each in found.items()
+    }
+    if judge is None:
+        explained = Classifier(plain, "probability", multi_label=multi_label, mean=prepare.mean, std=prepare.std)
+    else:
+        other = preprocessing_of(judge, judge_preprocessing)
+        explained = JudgedClassifier(plain, prepare, judge, other, multi_label=multi_label)
+    where = device_of(plain) if device is None else torch.device(device)
+    names = labels_of(plain, labels)
+    data = _as_data(images, prepare)
+    classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
+    if judge is not None:
+        _check_judge(explained, data, classes, where)
+    data.classes = tuple(names.get(number, f"class {number}") for number in range(classes))
+    data.labels = chosen
+    pairs = Pairs(torch.arange(len(data)), chosen)
+    return evaluate(
+        explained,
+        data,
+        methods,
+        pairs,
+        metrics=metrics,
+        seed=seed,
+        batch_size=batch_size,
+        device=where,
+        cache=None if cache is None else Path(cache),
+        progress=progress,
+    )
+
+
+def _as_data(images: object, prepare: Preprocessing) -> AnnotatedImages:
+    if isinstance(images, AnnotatedImages):
+        return images.with_transform(prepare.transform())
+    if isinstance(images, Dataset):
+        return from_datasets(images, images, validation=0.0, progress=False).test.with_transform(prepare.transform())
+    pictures = read_pictures(images)
+    names = [picture.name for picture in pictures]
+    return Photographs(names, [picture.pixels for picture in pictures], [""], prepare.transform())
+
+
+def _classes(
+    explained: Classifier, data: AnnotatedImages, wanted: list[int] | None, device: torch.device, batch_size: int
+) -> tuple[int, Tensor]:
+    """How many classes there are, and the class of each image (n,)."""
+    found: list[Tensor] = []
+    with torch.no_grad(), frozen(explained):
+        for part in torch.arange(len(data)).split(batch_size):
+            images = torch.stack([data[place]["image"].as_subclass(Tensor) for place in part.tolist()]).to(device)
+            probabilities = explained.probabilities(images)
+            found.append(probabilities.argmax(1).cpu())
+            if wanted is not None:
+                break
+    classes = probabilities.shape[1]
+    if wanted is None:
+        return classes, torch.cat(found)
+    wrong = [number for number in wanted if not 0 <= number < classes]
+    if wrong:
+        raise InputError(f"there is no class {wrong[0]}; the model has {classes}, numbered 0 to {classes - 1}")
+    return classes, torch.tensor(wanted)
+
+
+def _check_judge(explained: JudgedClassifier, data: AnnotatedImages, classes: int, device: torch.device) -> None:
+    image = data[0]["image"].as_subclass(Tensor)[None].to(device)
+    with torch.no_grad(), frozen(explained):
+        pixels = torch.zeros(1, len(explained.judge.mean), explained._size, explained._size, device=device)
+        count = explained.judge.logits(pixels).shape[1]
+        explained.judge_score(image, torch.zeros(1, dtype=torch.long, device=device))
+    if count != classes:
+        raise InputError(f"the judge has {count} classes and the model {classes}; a judge needs the same classes")

@@ -1,0 +1,167 @@
+"""Localizers of a plain classifier against each other, and judged by a second network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from protomask import InputError, compare
+from protomask.cli import main
+from protomask.explainable import Classifier
+from protomask.localization.compare import JudgedClassifier
+from protomask.localization.preprocessing import Preprocessing
+from protomask.metrics import insertion, kept_by_first
+
+PLAIN = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "image_size": 32}
+
+
+class Corner(nn.Module):
+    """Class 1 is a bright upper left corner (or, mirrored, a right one), class 0 its lack."""
+
+    def __init__(self, mirrored=False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+        self.mirrored = mirrored
+
+    def forward(self, images):
+        images = images.flip(3) if self.mirrored else images
+        evidence = self.weight * images[:, :, :8, :8].mean((1, 2, 3))
+        return torch.stack([-evidence, evidence], 1)
+
+
+class Left:
+    """A map of the upper left corner."""
+
+    def __call__(self, explained, images, index, *, progress=False):
+        maps = torch.zeros(len(images), *images.shape[-2:])
+        maps[:, :8, :8] = 1
+        return maps
+
+
+def photographs(count=4):
+    pictures = np.random.default_rng(0).integers(60, 120, (count, 32, 32, 3), dtype=np.uint8)
+    pictures[:, :8, :8] = 250
+    return list(pictures)
+
+
+def means(found):
+    return {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
+
+
+def test_the_map_of_the_evidence_wins_and_probabilities_stay_as_they_are():
+    found = compare(Corner(), photographs(), ["occlusion", "random"], **PLAIN)
+    mean = means(found)
+    assert mean["occlusion", "insertion"] > mean["random", "insertion"]
+    assert mean["occlusion", "deletion"] < mean["random", "deletion"]
+    # insertion is RISE's area under probabilities, not divided by the image's own
+    images = (torch.from_numpy(np.stack(photographs())).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    classifier = Classifier(Corner(), "probability")
+    index = torch.ones(4, dtype=torch.long)
+    by_hand = insertion(classifier.score, images, index, Left()(None, images, index)).auc.mean().item()
+    assert mean["occlusion", "insertion"] == pytest.approx(by_hand, abs=0.05)
+    assert found.classes == ["class 1"] * 4
+
+
+def test_a_judge_confirms_only_what_it_sees_too():
+    bright = [pixels.copy() for pixels in photographs()]
+    for pixels in bright:
+        pixels[:8, -8:] = 250
+    same = compare(Corner(), bright, "occlusion", judge=Corner(), judge_preprocessing=_words(), **PLAIN)
+    other = compare(Corner(), bright, "occlusion", judge=Corner(True), judge_preprocessing=_words(), **PLAIN)
+    assert means(same)["occlusion", "judge_kept"] > 0.9
+    assert means(other)["occlusion", "judge_kept"] < means(same)["occlusion", "judge_kept"]
+    assert means(same)["occlusion", "judge_insertion"] == pytest.approx(means(same)["occlusion", "insertion"], abs=1e-6)
+
+
+def test_the_judge_gets_its_own_normalisation_and_size():
+    class Mean(nn.Module):
+        def forward(self, images):
+            self.seen = images
+            return torch.stack([images.mean((1, 2, 3)), images.new_zeros(len(images))], 1)
+
+    judge = Mean()
+    first, second = Preprocessing(32, (0.5,) * 3, (0.25,) * 3), Preprocessing(16, (0.0,) * 3, (1.0,) * 3)
+    explained = JudgedClassifier(Corner(), first, judge, second)
+    pixels = torch.rand(2, 3, 32, 32)
+    explained.judge_score((pixels - 0.5) / 0.25, torch.zeros(2, dtype=torch.long))
+    assert judge.seen.shape == (2, 3, 16, 16)
+    torch.testing.assert_close(judge.seen.mean(), pixels.mean(), atol=1e-3, rtol=0)
+
+
+def test_what_the_first_pixels_keep_by_hand():
+    torch.manual_seed(0)
+    images, maps = torch.rand(2, 3, 16, 16), torch.rand(2, 16, 16)
+    index = torch.zeros(2, dtype=torch.long)
+
+    def score(images, index):
+        return images.mean((1, 2, 3)) + images[:, 0, 0, 0]
+
+    from protomask.metrics import rise_blur
+
+    found = kept_by_first(score, images, index, maps, share=0.25, batch_size=1)
+    for place in range(2):
+        level = maps[place].flatten().sort(descending=True).values[63]
+        shown = torch.where(maps[place] >= level, images[place], rise_blur(images)[place])
+        expected = min(score(shown[None], index[:1]).item() / score(images[place][None], index[:1]).item(), 1)
+        assert found[place].item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "images, settings, says",
+    [
+        ([], {}, "no pictures"),
+        (None, {"index": 5}, "there is no class 5; the model has 2"),
+        (None, {"metrics": ["judge_kept"]}, "second network"),
+        (
+            None,
+            {"judge": nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)), "judge_preprocessing": {**PLAIN}},
+            "3 classes",
+        ),
+        (None, {"localizers": "mmd"}, "mdm"),
+    ],
+)
+def test_what_cannot_be_is_said(images, settings, says):
+    settings = {"localizers": "random", **PLAIN, **settings}
+    with pytest.raises(InputError, match=says):
+        compare(Corner(), photographs() if images is None else images, **settings)
+
+
+def test_a_torch_dataset_is_compared():
+    data = TensorDataset(torch.from_numpy(np.stack(photographs())).permute(0, 3, 1, 2), torch.tensor([0, 1, 0, 1]))
+    found = compare(Corner(), data, "center,random", metrics=["insertion"], **PLAIN)
+    assert found.localizers == ["center", "random"] and len(found.pairs) == 4
+
+
+def test_the_command_measures_and_writes(tmp_path, capsys):
+    import timm
+
+    torch.manual_seed(0)
+    weights = timm.create_model("test_resnet", num_classes=3).state_dict()
+    save_file(weights, tmp_path / "weights.safetensors")
+    for place, pixels in enumerate(photographs(3)):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{place}.png")
+    words = [
+        "compare",
+        str(tmp_path / "pictures"),
+        "--model",
+        "test_resnet",
+        "--weights",
+        str(tmp_path / "weights.safetensors"),
+    ]
+    words += ["--localizers", "gradcam,random", "--image-size", "32", "--output", str(tmp_path / "found"), "--quiet"]
+    judge = ["--judge", "test_resnet", "--judge-weights", str(tmp_path / "weights.safetensors")]
+    assert main([*words, *judge]) == 0
+    assert "judge_kept" in capsys.readouterr().out
+    content = json.loads((tmp_path / "found" / "compare.json").read_text())
+    assert {row["localizer"] for row in content["rows"]} == {"gradcam", "random"}
+    assert main(["compare", str(tmp_path / "nothing"), "--model", "test_resnet"]) == 2
+
+
+def _words():
+    return {"mean": PLAIN["mean"], "std": PLAIN["std"], "size": 32}
