@@ -98,10 +98,14 @@ def _read(given: object) -> dict:
             f"preprocessing {type(given).__name__} tells no mean and std; give an image processor, the transforms() of "
             "torchvision weights, or mean= and std="
         )
-    return {"mean": mean, "std": std, "image_size": _side(found.get("crop_size") or found.get("size"))}
+    return {
+        "mean": mean,
+        "std": std,
+        "image_size": _side(found.get("image_size") or found.get("crop_size") or found.get("size")),
+    }
 
 
-_NAMES = ("image_mean", "image_std", "mean", "std", "crop_size", "size")
+_NAMES = ("image_mean", "image_std", "mean", "std", "image_size", "crop_size", "size")
 
 
 def _side(size: object) -> int | None:
