@@ -115,7 +115,7 @@ def opposite(explained, images, index):
     return 1 - oracle(explained, images, index)
 
 
-USUAL = [name for name, metric in METRICS.items() if metric.usual]
+USUAL = [name for name, metric in METRICS.items() if metric.usual and metric.needs != "judge"]
 LOCALIZERS = {"oracle": oracle, "noise": noise, "opposite": opposite}
 
 
