@@ -308,7 +308,7 @@ def test_metrics_follow_the_data(network):
     parts = {"part_correlation", "top_part", "causal_overlap", "causal_insertion"}
     assert not parts & set(available_metrics(Tiles(), [0])) and "iou_best" in available_metrics(Tiles(), [0])
     without_truth = {"insertion", "deletion", "average_drop", "increase", "gain"}
-    beside = {"adcc", "relevance_ordering", "misalignment"}
+    beside = {"adcc", "kept_first", "misalignment", "relevance_ordering"}
     assert set(available_metrics(NoTruth(), [0, 1], network)) == without_truth | beside | {"fidelity", "randomisation"}
     assert set(available_metrics(NoTruth(), [0, 1], ScoreOnly())) == without_truth | beside
     data = NoTruth()
