@@ -30,6 +30,21 @@ RANGES = {
 }
 
 
+def parse_range(words: str) -> tuple[float, float]:
+    """LOW,HIGH as two numbers.
+
+    Raises:
+        InputError: they are not two finite numbers in rising order.
+    """
+    try:
+        low, high = (float(number) for number in words.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"intensity_range is {words!r}; give two numbers LOW,HIGH, low less than high")
+    return low, high
+
+
 @dataclass(frozen=True)
 class Options:
     """Everything that decides a run. ``None`` means: decided by the data set or the recipe, and then written down.
@@ -44,6 +59,10 @@ class Options:
     data: str = _text("parts", "data set: parts (embedded), cub, busi, chestxray, folder")
     root: str | None = _text(None, "folder of the data set; for parts, the folder of its cache")
     crop: bool | None = _text(None, "crop images to their boxes; the data set's own way by default (cub crops)")
+    intensity_range: str | None = _text(
+        None,
+        "LOW,HIGH: values of grey images of more than 8 bits (16-bit PNG and TIFF, DICOM) that become black and white",
+    )
     balance: bool | None = _text(None, "draw every class equally often in training; the data set's own way by default")
     validation: float = _text(0.1, "share of the training images held out for validation")
     backbone: str | None = _text(
@@ -101,6 +120,7 @@ class Options:
                 low, high = RANGES[field.name]
                 if not low <= value <= high:
                     raise InputError(f"{option} is {value}; it must be between {low} and {high}")
+        self.levels()
         if self.weights and self.pretrained:
             raise InputError("weights and pretrained exclude each other; choose one")
 
@@ -121,6 +141,10 @@ class Options:
 
     def to_mapping(self) -> dict:
         return dataclasses.asdict(self)
+
+    def levels(self) -> tuple[float, float] | None:
+        """The intensity range asked for, as (low, high), or None."""
+        return None if self.intensity_range is None else parse_range(self.intensity_range)
 
     def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
         """The normalisation asked for, as (mean, std) of three channels each, or (None, None)."""

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="as for protomask train; cub needs boxes to crop",
     )
+    parser.add_argument("--intensity-range", metavar="LOW,HIGH", help="as for protomask train")
     parser.add_argument("--workers", type=int, metavar="N", help="threads that decode; all processors by default")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -35,15 +36,23 @@ def run(arguments: argparse.Namespace) -> int:
         InputError: there are problems; the message is their number.
     """
     from protomask.data.checking import check_data
+    from protomask.options import parse_range
     from protomask.run.setup import DATA_DEFAULTS, say
 
     data, root, workers = arguments.data, arguments.root, arguments.workers
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}; check with at least 1 thread")
+    levels = None if arguments.intensity_range is None else parse_range(arguments.intensity_range)
     begin = time.perf_counter()
     size = DATA_DEFAULTS.get(data, {}).get("image_size")
     problems, images = check_data(
-        data, root, crop=arguments.crop, image_size=size, workers=workers, progress=not arguments.quiet
+        data,
+        root,
+        crop=arguments.crop,
+        image_size=size,
+        intensity_range=levels,
+        workers=workers,
+        progress=not arguments.quiet,
     )
     for problem in problems:
         print(problem.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)

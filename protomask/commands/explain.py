@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     chosen, files = localizers(arguments.localizer, "--localizer"), RunFolder.open(arguments.run)
     images = name_images(arguments.images)
-    check_images(images)  # before the network is loaded
+    check_images(images, files.options().levels())  # before the network is loaded
     run = open_run(arguments.run, **common(arguments))
     target = writable_folder(arguments.output or files / "explanations")
     names = NameGiver()

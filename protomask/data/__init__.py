@@ -4,6 +4,7 @@
 import importlib
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def load_data(
         check_splits(splits, str(root) if root is not None else f"data set {name!r}")
     if validation > 0 and len(splits.validation) == 0 and not holds_out:
         kept, held = hold_out(splits.train.labels, validation, seed)
-        splits = Splits(splits.train.subset(kept), splits.train.subset(held), splits.test)
+        splits = replace(splits, train=splits.train.subset(kept), validation=splits.train.subset(held))
     return splits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from protomask.errors import InputError
 
 # Photographs are decoded as small as JPEG allows: that reads the whole file all the same.
 _SIDE = 16
+_LOG = logging.getLogger("protomask")
 
 
 def check_data(
@@ -29,13 +31,14 @@ def check_data(
     *,
     crop: bool | None = None,
     image_size: int | None = None,
+    intensity_range: tuple[float, float] | None = None,
     workers: int | None = None,
     progress: bool = False,
 ) -> tuple[list[str], int]:
-    """Open a data set and decode every image and mask in it.
+    """Open a data set and decode every image and mask in it; remarks on the data are logged.
 
     Args:
-        name, root, crop: as :func:`protomask.data.load_data` takes them.
+        name, root, crop, intensity_range: as :func:`protomask.data.load_data` takes them.
         image_size: for data that are rendered; files are decoded as small as possible.
         workers: threads that decode; all processors by default.
         progress: shows a bar.
@@ -51,6 +54,8 @@ def check_data(
     cache = inspect.signature(find_data(name)).parameters.get("cache")
     # Nothing has to be kept in memory (for parts, the option says whether to keep files).
     others = {"cache": 0} if cache is not None and cache.default == CAP else {}
+    if intensity_range is not None:
+        others["intensity_range"] = intensity_range
     checked = 0
     with collecting() as found, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it will be one of the problems
@@ -58,6 +63,8 @@ def check_data(
             splits = load_data(name, root, crop=crop, validation=0, image_size=image_size or _SIDE, **others)
         except InputError as error:
             return list(dict.fromkeys([*found, " ".join(str(error).split())])), 0
+        for remark in splits.remarks:
+            _LOG.info(remark)
         for problems in _decode(
             [splits.train, splits.validation, splits.test], workers or os.cpu_count() or 1, progress
         ):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from protomask.data.depth import IntensityRange, deep_to_bytes, deep_values, is_deep
+from protomask.data.dicom import dicom_size, is_dicom, read_dicom
 from protomask.data.masks import Region
 from protomask.data.raster import has_alpha, open_raster, turn_upright, upright_size
 from protomask.errors import InputError
@@ -18,6 +19,8 @@ Choose = Callable[[tuple[int, int]], tuple[Region, int]]
 
 def image_size(path: Path) -> tuple[int, int]:
     """Read (width, height) of the upright image, from the file's header alone."""
+    if is_dicom(path):
+        return dicom_size(path)
     with open_raster(path) as image:
         return upright_size(image)
 
@@ -28,14 +31,16 @@ def decode(
     """Read the pixels of an image file, or of a region of it.
 
     Greyscale, palette, CMYK and 16-bit images become RGB; transparent ones are laid on white; EXIF orientation is
-    respected; of a file with several pictures (animations, TIFF pages) the first is taken.
+    respected; of a file with several pictures (animations, TIFF pages) the first is taken. DICOM files are read as
+    :func:`protomask.data.dicom.read_dicom` says.
 
     Args:
         path: the file.
         choose: called with the upright (width, height), returns ``(region, divisor)``: which pixels are wanted, and by
             which power of two the result is shrunk (JPEG files are then decoded at that size, which is much faster).
             The region must begin at multiples of the divisor. ``None``: everything.
-        intensity_range: of grey images of more than 8 bits the values that become 0 and 255; ``None``: 0 and 65535.
+        intensity_range: of grey images of more than 8 bits the values that become 0 and 255; ``None``: 0 and 65535, of
+            DICOM files their window.
 
     Returns:
         uint8 (h, w, 3), h = ceil(height of the region / divisor), and the upright (width, height) of the whole image.
@@ -44,6 +49,10 @@ def decode(
         InputError: the file is missing, empty, truncated, no image, has more than ``raster.MOST_PIXELS``, or has pixels
             of more than 8 bits outside 0..65535 and no range; names it.
     """
+    if is_dicom(path):
+        image = Image.fromarray(read_dicom(path, intensity_range))
+        region, divisor = choose(image.size) if choose else ((0, 0, *image.size), 1)
+        return np.asarray(_crop(image, region, 1).convert("RGB").reduce(divisor)), image.size
     with open_raster(path) as image:
         size = upright_size(image)
         region, divisor = choose(size) if choose else ((0, 0, *size), 1)
@@ -65,6 +74,9 @@ def thumbnail(path: Path, side: int) -> np.ndarray:
     Raises:
         InputError: unreadable.
     """
+    if is_dicom(path):
+        grey = Image.fromarray(read_dicom(path)).convert("L")
+        return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
     with open_raster(path) as image:
         image.draft("L", (side, side))
         grey = image if image.mode == "L" else _rgb(_eight_bits(image, path, None)).convert("L")

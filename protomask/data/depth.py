@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from protomask.data.raster import open_raster
 from protomask.errors import InputError
 
 IntensityRange = tuple[float, float]
@@ -16,6 +18,8 @@ IntensityRange = tuple[float, float]
 _MOST = 65_535
 _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 _PHOTOMETRIC = 262
+_DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".ppm")
+_LOOKED_AT = 16
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -83,9 +87,33 @@ def check_range(given: object) -> IntensityRange | None:
     return low, high
 
 
-def used_share(values: np.ndarray) -> tuple[int, int, float] | None:
-    """Give least, greatest, and the share of 0..65535 between them; None for floats and values outside."""
-    if not np.issubdtype(values.dtype, np.integer) or not values.size:
+def depth_remark(paths: Sequence[Path]) -> str | None:
+    """Say what share of 16 bits the pictures use, where it is less than half; None otherwise.
+
+    Looks at the headers of a few pictures, evenly spread, and decodes those of 16 bits. Files that cannot be read are
+    left to whoever reads them all.
+    """
+    places = sorted({round(place) for place in np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT))})
+    ends = [found for found in (_ends(paths[place]) for place in places) if found is not None]
+    if not ends:
         return None
-    least, most = int(values.min()), int(values.max())
-    return None if least < 0 or most > _MOST else (least, most, (most - least) / _MOST)
+    least, most = min(low for low, _ in ends), max(high for _, high in ends)
+    share = (most - least) / _MOST
+    if share >= 0.5 or most == least:
+        return None
+    return (
+        f"the pictures of 16 bits use {share:.0%} of their range ({least} to {most}, in {len(ends)} looked at), so the "
+        f"network sees little contrast; intensity_range=({least}, {most}) would use all of it"
+    )
+
+
+def _ends(path: Path) -> tuple[int, int] | None:
+    """Least and greatest value of a picture of 16 bits without a window of its own."""
+    if path.suffix.lower() not in _DEEP_SUFFIXES:
+        return None
+    try:
+        with open_raster(path) as image:
+            values = deep_values(image) if is_deep(image) and image.mode != "F" else np.empty(0, dtype=int)
+    except InputError:
+        return None
+    return (int(values.min()), int(values.max())) if values.size else None

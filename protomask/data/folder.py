@@ -19,14 +19,16 @@ import math
 import re
 from pathlib import Path
 
+from protomask.data import dicom
 from protomask.data.cache import CAP
+from protomask.data.depth import IntensityRange, depth_remark
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
 from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out
 from protomask.errors import InputError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
 _MASK = re.compile(r"(?P<name>.+)_mask(_\d+)?\.png", re.IGNORECASE)
 _SPLITS = ("train", "validation", "test")
 _HEADER = ("file", "x0", "y0", "x1", "y1")
@@ -40,13 +42,14 @@ def load(
     cache: int = CAP,
     seed: int = 0,
     test: float = 0.2,
+    intensity_range: IntensityRange | None = None,
 ) -> Splits:
     """Open a folder of pictures; ``validation`` is empty unless the folder has one.
 
     Args:
         root: see the module's description.
         crop: cut each image that has boxes to the box around them; images without a box stay whole.
-        image_size, cache: see :class:`FileImages`.
+        image_size, cache, intensity_range: see :class:`FileImages`.
         seed, test: which share of each class is the test set, where the folder has no split of its own.
 
     Raises:
@@ -76,13 +79,20 @@ def load(
         cache=cache,
         boxes_from=str(root / "boxes.csv"),
         box_lines=lines,
+        intensity_range=intensity_range,
     )
+    remarks = _remarks(every)
     if parts.keys() == {""}:
         check_share("test", test)
         training, held = hold_out(labels, test, seed)
-        return Splits(every.subset(training), every.subset([]), every.subset(held))
+        return Splits(every.subset(training), every.subset([]), every.subset(held), remarks)
     members = {key: [at for at, (part, _, _) in enumerate(found) if part == key] for key in _SPLITS}
-    return Splits(**{key: every.subset(positions) for key, positions in members.items()})
+    return Splits(**{key: every.subset(positions) for key, positions in members.items()}, remarks=remarks)
+
+
+def _remarks(every: FileImages) -> tuple[str, ...]:
+    found = [depth_remark(every.paths) if every.intensity_range is None else None]
+    return tuple(remark for remark in found if remark)
 
 
 def _find_splits(root: Path) -> dict[str, Path]:

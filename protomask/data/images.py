@@ -132,12 +132,14 @@ class AnnotatedImages(Dataset):
 class Splits:
     """Hold three disjoint data sets with the same classes.
 
-    ``validation`` may be empty; ``test`` never selects anything.
+    ``validation`` may be empty; ``test`` never selects anything. ``remarks`` are lines that a user should read: what was
+    found in the data that is no mistake for sure, and what was done about it.
     """
 
     train: AnnotatedImages
     validation: AnnotatedImages
     test: AnnotatedImages
+    remarks: tuple[str, ...] = ()
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:

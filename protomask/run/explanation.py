@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def explain_images(run: Run, images: Any, **settings) -> Explanations:
     """Explain all of some images, which are checked before any work; see :meth:`protomask.run.Run.explain`."""
     named = name_images(images)
-    check_images(named)
+    check_images(named, run.options.levels())
     return Explanations(explanation for explanation, _ in explain_each(run, named, **settings))
 
 
@@ -65,7 +65,7 @@ def explain_each(
             f"make them with: protomask project {run.folder} --localizer {','.join(localizers)}"
         )
     for name, image in named:
-        batch = pixels_as_batch(_pixels(name, image), run.transform).to(run.device)
+        batch = pixels_as_batch(_pixels(name, image, run.options.levels()), run.transform).to(run.device)
         for explanation in explain(
             run.network, batch, [name], pictures, localizers, top=top, counter=counter, progress=run.progress
         ):
@@ -129,16 +129,16 @@ def find_pictures(path: Path) -> list[Path]:
     return found
 
 
-def check_images(named: list[tuple[str, Any]]) -> None:
+def check_images(named: list[tuple[str, Any]], intensity_range: tuple[float, float] | None = None) -> None:
     """InputError for the first image that cannot be read."""
     for name, image in named:
-        _pixels(name, image)
+        _pixels(name, image, intensity_range)
 
 
-def _pixels(name: str, image: Any) -> np.ndarray:
+def _pixels(name: str, image: Any, intensity_range: tuple[float, float] | None) -> np.ndarray:
     """(H, W, 3) uint8."""
     if isinstance(image, Path):
-        return decode(image)[0]
+        return decode(image, intensity_range=intensity_range)[0]
     return as_picture(image, name).permute(1, 2, 0).contiguous().numpy()
 
 

@@ -77,6 +77,8 @@ def open_data(options: Options, data: Any = None, classes: Sequence[str] | None 
     if options.data == IN_MEMORY:
         raise InputError("the data of this run were Datasets in memory; give them again: data=(train, test)")
 
+    levels = options.levels()
+
     def load() -> Splits:
         return load_data(
             options.data,
@@ -85,6 +87,7 @@ def open_data(options: Options, data: Any = None, classes: Sequence[str] | None 
             validation=options.validation,
             seed=0,
             image_size=options.image_size,
+            **({} if levels is None else {"intensity_range": levels}),
         )
 
     return distributed.only_first(load) or load()

@@ -145,3 +145,17 @@ def test_large_photographs_are_read_smaller_with_their_annotations(folder_root, 
             assert sample["mask"][0].sum() == pytest.approx((x1 - x0) * (y1 - y0), rel=0.03)
             x, y = x0 + (x1 - x0) // 4, y0 + (y1 - y0) * 12 // 44
             assert np.abs(sample["image"][:, y, x].int().numpy() - DOT).max() < 40
+
+
+def test_pictures_of_12_bits_in_16_are_remarked_on_once(tmp_path, caplog):
+    for part, name in [(part, name) for part in ("train", "test") for name in ("ill", "well")]:
+        (tmp_path / part / name).mkdir(parents=True)
+        values = np.arange(0, 4096, 65, dtype=np.uint16).reshape(8, 8)
+        Image.fromarray(values).save(tmp_path / part / name / "x.png")
+    (remark,) = load_data("folder", tmp_path, validation=0).remarks
+    assert "use 6% of their range (0 to 4095, in 4 looked at)" in remark and "intensity_range=(0, 4095)" in remark
+    splits = load_data("folder", tmp_path, validation=0, intensity_range=(0, 4095))
+    assert splits.remarks == () and int(splits.train.read(0)["image"].max()) == 255
+    assert splits.train.fingerprint() != load_data("folder", tmp_path, validation=0).train.fingerprint()
+    with pytest.raises(InputError, match="low less than high"):
+        load_data("folder", tmp_path, intensity_range=(9, 3))
