@@ -9,5 +9,9 @@ class InputError(ValueError):
     """
 
 
+class NothingToKeepWarning(UserWarning):
+    """A score is no higher than that of the empty image: no part of the image holds it up, and the map means little."""
+
+
 class PeerLost(RuntimeError):
     """Another process of a job of several ended, so that this one cannot go on; that one's own message says why."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from protomask.capabilities import score_kind
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.maps import Maps
-from protomask.metrics import causal, faithfulness, localization, part_points, prototypes
+from protomask.metrics import causal, faithfulness, localization, part_points, prototypes, steadiness
 from protomask.metrics.attack import misalignment, outside_top
 
 
@@ -91,6 +91,11 @@ class Case:
         return misalignment(
             batch.score, batch.images, batch.index, outside_top(self.saliency), batch_size=batch.batch_size
         )
+
+    @property
+    def max_sensitivity(self) -> Tensor:
+        others = [self.maps(f"nearby {sample}") for sample in range(steadiness.SAMPLES)]
+        return steadiness.max_sensitivity(self.saliency, others)
 
     def over_parts(self, agreement: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Compute how the parts' true importance agrees with the saliency on them."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from protomask.metrics import boxes, causal, faithfulness, harmonic, localization, part_points, sanity, segmentation
+from protomask.metrics import boxes, causal, faithfulness, harmonic, localization, part_points, sanity, segmentation, steadiness
 
 
 class Metric(NamedTuple):
@@ -113,6 +113,13 @@ METRICS: dict[str, Metric] = {
         True,
         False,
     ),
+    "steadiness": Metric(
+        lambda case: sanity.map_correlation(case.saliency, case.maps("unseen noise")), True, usual=False
+    ),
+    "steady_tenth": Metric(
+        lambda case: steadiness.shared_first(case.saliency, case.maps("unseen noise")), True, usual=False
+    ),
+    "max_sensitivity": Metric(lambda case: case.max_sensitivity, False, usual=False),
     "randomisation": Metric(
         lambda case: sanity.map_correlation(case.saliency, case.maps("randomised")), False, "parameters", usual=False
     ),

@@ -12,7 +12,7 @@ from torch import Tensor
 from protomask.errors import InputError
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.store import Store
-from protomask.metrics import faithfulness, part_points
+from protomask.metrics import faithfulness, part_points, steadiness
 
 
 @runtime_checkable
@@ -44,7 +44,8 @@ class Maps:
         Args:
             batch: the pairs.
             kind: ``"image"``; ``"kept"``, of what the map leaves of the image; ``"noisy"``, of the image under the
-                noise of the stability metric; ``"randomised"``, by the network with its parameters shuffled.
+                noise of the stability metric; ``"unseen noise"``, of the image with noise below half a grey level;
+                ``"nearby 0"``, ``"nearby 1"``, ..., of the images of max-sensitivity; ``"randomised"``, by the network with its parameters shuffled.
 
         Raises:
             InputError: the localizer gives maps of a wrong shape, not finite or negative; the message names it and the
@@ -87,6 +88,12 @@ class Maps:
             return batch.images * faithfulness.minmax(self(batch))[:, None]
         if kind == "noisy":
             return part_points.noisy(batch.images, [int(name.partition("-")[0], 16) >> 1 for name in batch.names])
+        seeds = [int(name.partition("-")[0], 16) >> 1 for name in batch.names]
+        if kind == "unseen noise":
+            return steadiness.nearby(batch.images, seeds)
+        if kind.startswith("nearby "):
+            again = [(seed + 1 + int(kind.split()[1])) % 2**63 for seed in seeds]
+            return steadiness.nearby(batch.images, again, steadiness.RADIUS)
         return batch.images
 
     def _localize(self, batch: Batch, images: Tensor) -> tuple[Tensor, float]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from protomask.errors import InputError
+from protomask.errors import InputError, NothingToKeepWarning
 from protomask.explainable import Classifier
 from protomask.files import write_atomically
 from protomask.freezing import frozen
@@ -178,7 +178,9 @@ def _look_at(
         index = chances.argmax(1) if chosen is None else chosen
         whole = explained.score(images, index)
         empty = explained.score(torch.zeros_like(images), index)
-    maps = method(explained, images, index, progress=progress).float().cpu().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingToKeepWarning)  # said below, with the pictures' names
+        maps = method(explained, images, index, progress=progress).float().cpu().numpy()
     looks = []
     for place, picture in enumerate(part):
         number = int(index[place])

@@ -78,7 +78,7 @@ class HDM(Settings):
     def for_classes(cls) -> HDM:
         """Make the settings for the classes of a classifier."""
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        order = Order(sizes=(7, 14, 28), steps=36, damping=1.0, values="mask", area_weight=2.0)
+        order = Order(sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", area_weight=2.0)
         return cls(keep, order, views=Views(noise=0.25, shift=1 / 14), background=ALTERNATING)
 
     @classmethod
@@ -88,7 +88,7 @@ class HDM(Settings):
         The order deletes better on the mean colour alone, and damping makes maps steady at little loss.
         """
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        order = Order(sizes=(28, 112, 224), steps=36, damping=0.3, values="sufficient", area_weight=2.0)
+        order = Order(sizes=(28, 112, 224), steps=36, rate=0.1, damping=0.3, values="sufficient", area_weight=2.0)
         return cls(keep, order, views=Views(noise=0.0, shift=0.0), background="zero")
 
     def for_model(self, explained: Explainable) -> HDM:
@@ -111,7 +111,7 @@ class HDM(Settings):
             left, worth = images.detach(), torch.ones_like(index, dtype=images.dtype)
             for number in range(modules):
                 going = worth > 0
-                found[going, number] = self._learn_module(stages, left[going], index[going]) * worth[going, None, None]
+                found[going, number] = self._learn_module(stages, left[going], index[going], warn=number == 0) * worth[going, None, None]
                 bar.update()
                 if number + 1 < modules:
                     left, worth = self._remove_found(stages.explained, images, index, left, found[:, number], worth)
@@ -125,9 +125,9 @@ class HDM(Settings):
             bar.update(modules - number)
         return min_max(saliency)
 
-    def _learn_module(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
+    def _learn_module(self, stages: Stages, images: Tensor, index: Tensor, warn: bool) -> Tensor:
         """Learn the mask S_k, (B, H, W), of one module."""
-        rough = min_max(stages.keep(images, index, self.keep)).to(images)
+        rough = min_max(stages.keep(images, index, self.keep, warn=warn)).to(images)
         fine = stages.order(images, index, rough, self.order).to(images)
         guided = fine * (rough**self.cascade.guide + self.cascade.leeway)
         return stages.show(images, index, guided, rough, self.order).to(images)

@@ -79,7 +79,7 @@ class MDM(Settings):
         return cls(
             Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed"),
             Destroy(steps=0),
-            Order(sizes=(7, 14, 28), steps=14, damping=1.0, values="mask", area_weight=1.5),
+            Order(sizes=(7, 14, 28), steps=14, rate=0.03, damping=1.0, values="mask", area_weight=1.5),
             Views(noise=0.25, shift=1 / 14),
             ALTERNATING,
         )
@@ -90,7 +90,7 @@ class MDM(Settings):
         return cls(
             Keep(sizes=(28,), size_weights=(1.0, 1.0), steps=14, settle=1.0, consistency="one-sided"),
             Destroy(steps=10),
-            Order(sizes=(28, 112, 224), steps=0, damping=0.0, values="sufficient", area_weight=1.5),
+            Order(sizes=(28, 112, 224), steps=0, rate=0.1, damping=0.0, values="sufficient", area_weight=1.5),
             Views(noise=0.0, shift=0.0),
             "zero",
         )
@@ -108,7 +108,7 @@ class MDM(Settings):
         return settings._learn(stages, images, index)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
-        mask = stages.keep(images, index, self.keep)
+        mask = stages.keep(images, index, self.keep, warn=True)
         if self.destroy.steps:
             mask = mask + stages.destroy(images, index, self.destroy)
         rough = min_max(mask)

@@ -168,7 +168,7 @@ class Order(Settings):
 
     sizes: tuple[int, ...] | None = None
     steps: int | None = None
-    rate: float = 0.1
+    rate: float | None = None
     damping: float | None = None
     areas: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
     softness: float = 0.05

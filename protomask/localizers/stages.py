@@ -46,7 +46,7 @@ class Stages:
             description=f"{self.name} {stage}",
         ).result
 
-    def keep(self, images: Tensor, index: Tensor, keep: Keep) -> Tensor:
+    def keep(self, images: Tensor, index: Tensor, keep: Keep, *, warn: bool = False) -> Tensor:
         """Learn masks (B, H, W) that keep the score with little of the image."""
         groups = [keep.sizes] if keep.joint else [(size,) for size in keep.sizes]
         masks = []
@@ -60,6 +60,7 @@ class Stages:
                 keep.consistency,
                 self.background,
                 self.runtime.seed,
+                warn=warn and sizes == groups[0],
             )
             stage = f"keep {'+'.join(map(str, sizes))}"
             masks.append(self.learn(images, index, problem, keep.steps, Adam(keep.rate), stage))

@@ -40,6 +40,7 @@ from protomask.metrics.prototypes import fidelity, relevance_ordering
 from protomask.metrics.sanity import map_correlation, randomised
 from protomask.metrics.segmentation import at_best_threshold, dice, dice_curves, iou, iou_curves
 from protomask.metrics.statistics import Interval, bootstrap_band, bootstrap_difference, bootstrap_mean
+from protomask.metrics.steadiness import max_sensitivity, nearby, shared_first
 
 __all__ = [
     "Curve",
@@ -75,10 +76,12 @@ __all__ = [
     "kept_scores",
     "map_correlation",
     "max_box_accuracy",
+    "max_sensitivity",
     "mean_per_class",
     "merge_sides",
     "minmax",
     "misalignment",
+    "nearby",
     "noisy",
     "outside_box",
     "outside_inside_ratio",
@@ -94,6 +97,7 @@ __all__ = [
     "relative_to_whole",
     "relevance_ordering",
     "rise_blur",
+    "shared_first",
     "stability",
     "top_part_hit",
     "top_share_on_object",

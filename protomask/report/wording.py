@@ -162,6 +162,21 @@ METRICS = {
         "",
         "Of a prototype's ten most similar images, how many have its best part within a small patch at the peak; one value per prototype.",
     ),
+    "steadiness": (
+        "Steadiness",
+        "",
+        "Rank correlation with the map of the same image under noise below half a grey level, which nobody can see.",
+    ),
+    "steady_tenth": (
+        "Steady first tenth",
+        "",
+        "What the most salient tenth of the map shares with that of the same image under noise that nobody can see.",
+    ),
+    "max_sensitivity": (
+        "Max-sensitivity",
+        "",
+        "How far the map moves at most, beside its own size, when the image is changed a little.",
+    ),
     "randomisation": (
         "Parameter randomisation",
         "",

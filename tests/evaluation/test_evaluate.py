@@ -11,6 +11,7 @@ from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
 from protomask.evaluation.pairs import draw_stratified
+from protomask.localizers import get_localizer
 from protomask.prototype_network import Prediction, PrototypeNetwork
 
 SIZE, HALF = 12, 6
@@ -309,6 +310,7 @@ def test_metrics_follow_the_data(network):
     assert not parts & set(available_metrics(Tiles(), [0])) and "iou_best" in available_metrics(Tiles(), [0])
     without_truth = {"insertion", "deletion", "average_drop", "increase", "gain"}
     beside = {"adcc", "kept_first", "misalignment", "relevance_ordering"}
+    beside |= {"steadiness", "steady_tenth", "max_sensitivity"}
     assert set(available_metrics(NoTruth(), [0, 1], network)) == without_truth | beside | {"fidelity", "randomisation"}
     assert set(available_metrics(NoTruth(), [0, 1], ScoreOnly())) == without_truth | beside
     data = NoTruth()
@@ -374,3 +376,20 @@ def test_untransformed_data_is_refused(network):
 
     with pytest.raises(InputError, match="transform"):
         evaluate(network, Raw(), LOCALIZERS, Pairs(torch.tensor([0]), torch.tensor([0])))
+
+
+def test_steadiness_is_that_of_the_maps(network):
+    class Changing:
+        """A map that another image changes wholly."""
+
+        def __call__(self, explained, images, index, *, progress=False):
+            noise = (images.sum(1) * 1e4).frac().abs()
+            return noise / noise.amax((1, 2), keepdim=True)
+
+    data = Tiles()
+    names = ["steadiness", "steady_tenth", "max_sensitivity"]
+    localizers = {"blind": get_localizer("center"), "changing": Changing()}
+    found = evaluate(network, data, localizers, choose_pairs(network, data, 8), metrics=names)
+    mean = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
+    assert mean["blind", "steadiness"] == 1 and mean["blind", "steady_tenth"] == 1 and mean["blind", "max_sensitivity"] == 0
+    assert mean["changing", "steadiness"] < 0.5 and mean["changing", "max_sensitivity"] > 0.5

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from protomask.capabilities import score_kind
+from protomask.errors import NothingToKeepWarning
 from protomask.explainable import Explainable
 from protomask.localizers.engine.learning import MaskState
 from protomask.localizers.engine.masks import BACKGROUNDS, background
@@ -34,6 +37,25 @@ def begin_objective(explained: Explainable, state: MaskState, kind: str, seed: i
     state.buffers["range"] = score_range(state.score, empty)
     if kind == ALTERNATING:
         state.buffers["blurred"] = background(state.images, state.index, "blur")
+
+
+def warn_of_nothing_to_keep(state: MaskState) -> None:
+    """Warn (:class:`protomask.errors.NothingToKeepWarning`) where no score is lost with the whole image.
+
+    The map then shows what speaks least against the score, not what speaks for it.
+    """
+    without = (state.score <= state.buffers["empty"]).nonzero()[:, 0]
+    if len(without):
+        places = ", ".join(
+            f"{state.position[row].item()} (index {state.index[row].item()}: {state.score[row].item():.3g}, empty "
+            f"{state.buffers['empty'][row].item():.3g})"
+            for row in without.tolist()
+        )
+        warnings.warn(
+            f"the score is no higher than that of an empty image, so there is no evidence to show, in image {places}",
+            NothingToKeepWarning,
+            stacklevel=2,
+        )
 
 
 def score_range(whole: Tensor, empty: Tensor) -> Tensor:

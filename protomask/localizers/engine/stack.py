@@ -18,6 +18,7 @@ from protomask.localizers.engine.objective import (
     geometric_schedule,
     keep_loss,
     masked_images,
+    warn_of_nothing_to_keep,
 )
 
 
@@ -69,9 +70,13 @@ class StackProblem(StackedVectors):
     seed: int = 0
     destroy: bool = False
     """M hides the image instead of showing it, and is to destroy the score"""
+    warn: bool = False
+    """say where there is nothing to keep"""
 
     def begin(self, state: MaskState) -> None:
         begin_objective(self.explained, state, self.background, self.seed)
+        if self.warn:
+            warn_of_nothing_to_keep(state)
         self.start(state, state.images.new_ones(len(state), 1, *state.image_size))
 
     def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:

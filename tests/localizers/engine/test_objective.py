@@ -1,7 +1,11 @@
 import math
+import warnings
 
+import pytest
 import torch
 
+from protomask.errors import NothingToKeepWarning
+from protomask.localizers import get_localizer
 from protomask.localizers.engine.learning import MaskState
 from protomask.localizers.engine.objective import (
     begin_objective,
@@ -51,3 +55,16 @@ def test_probabilities_are_those_of_a_classifier():
     assert torch.equal(probability(Kind("log-probability"), scores), scores.exp())
     assert torch.equal(probability(Kind("probability"), scores), scores)
     assert probability(Kind("logit"), scores) is None and probability(object(), scores) is None
+
+
+@pytest.mark.parametrize("method", ["mdm", "hdm"])
+def test_a_warning_where_there_is_nothing_to_keep(method):
+    """Image 1 is darker than the empty image, where the score is the brightness."""
+    localizer = get_localizer(f"{method}:keep.steps=2,order.steps=1")
+    images = torch.ones(2, 3, 24, 24) * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+    with pytest.warns(NothingToKeepWarning, match=r"no evidence to show, in image 1 \(index 3: -1, empty 0\)$") as seen:
+        localizer(Region(slice(0, 12), slice(0, 12)), images, torch.tensor([2, 3]))
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        localizer(Region(slice(0, 12), slice(0, 12)), images[:1], torch.tensor([2]))
