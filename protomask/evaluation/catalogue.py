@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from protomask.metrics import boxes, causal, faithfulness, harmonic, localization, part_points, sanity, segmentation, steadiness
+from protomask.metrics import (
+    boxes,
+    causal,
+    faithfulness,
+    harmonic,
+    localization,
+    part_points,
+    sanity,
+    segmentation,
+    steadiness,
+)
 
 
 class Metric(NamedTuple):

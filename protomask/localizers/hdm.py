@@ -111,7 +111,9 @@ class HDM(Settings):
             left, worth = images.detach(), torch.ones_like(index, dtype=images.dtype)
             for number in range(modules):
                 going = worth > 0
-                found[going, number] = self._learn_module(stages, left[going], index[going], warn=number == 0) * worth[going, None, None]
+                found[going, number] = (
+                    self._learn_module(stages, left[going], index[going], warn=number == 0) * worth[going, None, None]
+                )
                 bar.update()
                 if number + 1 < modules:
                     left, worth = self._remove_found(stages.explained, images, index, left, found[:, number], worth)

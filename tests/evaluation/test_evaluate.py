@@ -391,5 +391,9 @@ def test_steadiness_is_that_of_the_maps(network):
     localizers = {"blind": get_localizer("center"), "changing": Changing()}
     found = evaluate(network, data, localizers, choose_pairs(network, data, 8), metrics=names)
     mean = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
-    assert mean["blind", "steadiness"] == 1 and mean["blind", "steady_tenth"] == 1 and mean["blind", "max_sensitivity"] == 0
+    assert (
+        mean["blind", "steadiness"] == 1
+        and mean["blind", "steady_tenth"] == 1
+        and mean["blind", "max_sensitivity"] == 0
+    )
     assert mean["changing", "steadiness"] < 0.5 and mean["changing", "max_sensitivity"] > 0.5
