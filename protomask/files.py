@@ -84,6 +84,22 @@ def read_bytes(path: str | Path, mend: str = "restore it", missing: str = "no su
             raise InputError(f"{path}: cannot be read ({_reason(error)}); {mend}") from error
 
 
+def content_digest(path: str | Path, mend: str = "restore it", missing: str = "no such file") -> bytes:
+    """Digest a regular file's content to 16 bytes, in pieces.
+
+    Raises:
+        InputError: as :func:`open_regular`, or it cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with open_regular(path, mend, missing) as file:
+        try:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({_reason(error)}); {mend}") from error
+    return digest.digest()
+
+
 def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
     """The content of JSON text, read strictly: UTF-8, finite numbers only, of bounded depth and size.
 

@@ -63,7 +63,7 @@ def check_data(
             splits = load_data(name, root, crop=crop, validation=0, image_size=image_size or _SIDE, **others)
         except InputError as error:
             return list(dict.fromkeys([*found, " ".join(str(error).split())])), 0
-        for remark in splits.remarks:
+        for remark in splits.remarks():
             _LOG.info(remark)
         for problems in _decode(
             [splits.train, splits.validation, splits.test], workers or os.cpu_count() or 1, progress

@@ -2,9 +2,10 @@
 
 ::
 
-    ROOT/train/CLASS/*.jpg    ROOT/test/CLASS/*.jpg    and, if you like, ROOT/validation/CLASS/*.jpg (or val/)
+    ROOT/train/CLASS/*.jpg    ROOT/test/CLASS/*.jpg    and, if you like, ROOT/validation/CLASS/*.jpg
 
-or, without a split of its own, ``ROOT/CLASS/*.jpg``: then a share of each class, chosen by the seed, is the test set.
+(or ``training``, ``testing``, ``val``, ``valid``, in any case) or, without a split of its own, ``ROOT/CLASS/*.jpg``: then a
+share of each class is the test set, always the same. Hidden files and folders do not count.
 
 Boxes: ``ROOT/boxes.csv`` with the header ``file,x0,y0,x1,y1``; ``file`` is the path below ROOT, the box is in pixels of
 the upright image, end-exclusive; several rows for an image are several boxes; other columns (``label``) are ignored.
@@ -17,15 +18,22 @@ is no object), or none.
 import csv
 import math
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from protomask.data import dicom
 from protomask.data.cache import CAP
-from protomask.data.depth import IntensityRange, depth_remark
+from protomask.data.depth import IntensityRange
+from protomask.data.duplicates import copy_groups
 from protomask.data.files import FileImages
+from protomask.data.folder_remarks import find_remarks
+from protomask.data.folder_splits import find_splits, is_hidden
 from protomask.data.images import Splits
 from protomask.data.problems import noted
-from protomask.data.splitting import check_share, hold_out
+from protomask.data.splitting import check_share, hold_out, keep_together
 from protomask.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
@@ -42,15 +50,21 @@ def load(
     cache: int = CAP,
     seed: int = 0,
     test: float = 0.2,
+    validation: float = 0.1,
     intensity_range: IntensityRange | None = None,
 ) -> Splits:
-    """Open a folder of pictures; ``validation`` is empty unless the folder has one.
+    """Open a folder of pictures.
+
+    Where a share is taken out, copies of a picture (see :func:`protomask.data.duplicates.copy_groups`) stay together,
+    on the training side.
 
     Args:
         root: see the module's description.
         crop: cut each image that has boxes to the box around them; images without a box stay whole.
         image_size, cache, intensity_range: see :class:`FileImages`.
-        seed, test: which share of each class is the test set, where the folder has no split of its own.
+        seed: of the choice of validation images; the test set does not depend on it.
+        test: which share of each class is the test set, where the folder has no split of its own.
+        validation: which share of each class's training images is held out, unless the folder has validation images.
 
     Raises:
         InputError: the folder is missing or empty, a class has no image, or a row of boxes.csv is wrong.
@@ -58,9 +72,11 @@ def load(
     if root is None:
         raise InputError("data set 'folder' needs a root: a folder with train/CLASS/ and test/CLASS/, or with CLASS/")
     root = Path(root)
+    check_share("test", test)
+    check_share("validation", validation)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; root must hold train/CLASS/ and test/CLASS/, or CLASS/ folders")
-    parts = _find_splits(root)
+    parts = find_splits(root)
     found = [(part, name, path) for part, folder in parts.items() for name, path in find_pictures(folder)]
     classes = sorted({name for _, name, _ in found})
     paths = [path for _, _, path in found]
@@ -81,55 +97,56 @@ def load(
         box_lines=lines,
         intensity_range=intensity_range,
     )
-    remarks = _remarks(every)
-    if parts.keys() == {""}:
-        check_share("test", test)
-        training, held = hold_out(labels, test, seed)
-        return Splits(every.subset(training), every.subset([]), every.subset(held), remarks)
     members = {key: [at for at, (part, _, _) in enumerate(found) if part == key] for key in _SPLITS}
-    return Splits(**{key: every.subset(positions) for key, positions in members.items()}, remarks=remarks)
-
-
-def _remarks(every: FileImages) -> tuple[str, ...]:
-    found = [depth_remark(every.paths) if every.intensity_range is None else None]
-    return tuple(remark for remark in found if remark)
-
-
-def _find_splits(root: Path) -> dict[str, Path]:
-    """Split name -> its folder; a single split "" where the class folders lie in root itself."""
-    if not (root / "train").is_dir():
-        if (root / "test").is_dir():
-            raise InputError(f"{root}: has test/ but no train/; add it, or put the class folders straight into root")
-        return {"": root}
-    if not (root / "test").is_dir():
-        raise InputError(f"{root}: has train/ but no test/; add it, or put the class folders straight into root")
-    validation = [folder for folder in (root / "validation", root / "val") if folder.is_dir()]
-    if len(validation) > 1:
-        raise InputError(f"{root}: has both validation/ and val/; keep one of them")
-    return {"train": root / "train", "test": root / "test"} | ({"validation": validation[0]} if validation else {})
+    groups = None
+    if parts.keys() == {""}:
+        groups = copy_groups(paths)
+        kept, held = hold_out(labels, test)
+        members["train"], members["test"] = keep_together(kept, held, groups)
+        if len(held) and not members["test"]:
+            raise InputError(f"{root}: its pictures are copies of each other, so no test images are left; add others")
+    if validation > 0 and not members["validation"]:
+        at = torch.tensor(members["train"], dtype=torch.long)
+        kept, held = hold_out(torch.tensor(labels, dtype=torch.long)[at], validation, seed)
+        groups = copy_groups(paths) if groups is None else groups
+        members["train"], members["validation"] = keep_together(at[kept], at[held], groups)
+    splits = Splits(**{key: every.subset(members[key]) for key in _SPLITS})
+    return replace(splits, find_remarks=partial(find_remarks, splits, list(parts.values()), root))
 
 
 def find_pictures(folder: Path) -> list[tuple[str, Path]]:
     """List (class, path) of every picture below the class folders of ``folder``, sorted."""
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
     if not classes:
         raise InputError(f"{folder}: no class folders in it; expected one folder of pictures for each class")
     pictures = []
     for entry in classes:
-        found = [
-            path
-            for path in sorted(entry.rglob("*"))
-            if path.suffix.lower() in SUFFIXES
-            and not _MASK.fullmatch(path.name)
-            and not path.name.startswith(".")
-            and not path.is_dir()
-        ]
+        found = [path for path in files_below(entry) if is_picture(path)]
         with noted():
             if not found:
                 known = ", ".join(SUFFIXES)
                 raise InputError(f"{entry}: no pictures ({known}) in this class folder; add some or remove it")
         pictures += [(entry.name, path) for path in found]
     return pictures
+
+
+def files_below(folder: Path) -> list[Path]:
+    """List everything below ``folder`` that is no folder, sorted, without what is hidden or in a hidden folder."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not path.is_dir() and not any(is_hidden(part) for part in path.relative_to(folder).parts)
+    ]
+
+
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture to learn from, not a mask."""
+    return path.suffix.lower() in SUFFIXES and not is_mask(path)
+
+
+def is_mask(path: Path) -> bool:
+    """Tell by its name whether a file is a mask."""
+    return _MASK.fullmatch(path.name) is not None
 
 
 def find_masks(paths: list[Path]) -> list[list[Path]] | None:

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -132,14 +132,20 @@ class AnnotatedImages(Dataset):
 class Splits:
     """Hold three disjoint data sets with the same classes.
 
-    ``validation`` may be empty; ``test`` never selects anything. ``remarks`` are lines that a user should read: what was
-    found in the data that is no mistake for sure, and what was done about it.
+    ``validation`` may be empty; ``test`` never selects anything.
     """
 
     train: AnnotatedImages
     validation: AnnotatedImages
     test: AnnotatedImages
-    remarks: tuple[str, ...] = ()
+    find_remarks: Callable[[], Sequence[str]] | None = field(default=None, compare=False, repr=False)
+
+    def remarks(self) -> list[str]:
+        """Tell, in lines, what a user should know of the data though it need not be wrong: unread files, copies...
+
+        May read every file.
+        """
+        return [] if self.find_remarks is None else list(self.find_remarks())
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:

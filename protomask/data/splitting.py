@@ -78,6 +78,17 @@ def hold_out_groups(
     return (~held[members]).nonzero().flatten(), held[members].nonzero().flatten()
 
 
+def keep_together(kept: Tensor, held: Tensor, groups: Tensor) -> tuple[list[int], list[int]]:
+    """Move those held-out positions that have a copy among the kept ones to these; both stay sorted.
+
+    Args:
+        kept, held: positions.
+        groups: (len,) of all positions; equal numbers belong together.
+    """
+    torn = torch.isin(groups[held], groups[kept])
+    return torch.cat([kept, held[torn]]).sort().values.tolist(), held[~torn].tolist()
+
+
 def check_share(option: str, share: float) -> None:
     """Raise InputError unless 0 <= share < 1."""
     if not 0 <= share < 1:

@@ -105,7 +105,7 @@ def train_run(
             stack.callback(remove_unused, free)
         say(f"run folder {files.folder}")
         splits = open_data(options, data, classes)
-        for remark in splits.remarks:
+        for remark in splits.remarks():
             say(remark)
         module = get_network(options.network)
         torch.manual_seed(options.seed)

@@ -314,6 +314,45 @@ def _(root):
     (root / "validation").mkdir()
 
 
+@kind("a folder like a split")
+def _(root):
+    (root / "test").rename(root / "Test images")
+
+
+@kind("splits within classes")
+def _(root):
+    for name in ("red kites", "Bussärde"):
+        for part in ("train", "test"):
+            (root / name).mkdir(exist_ok=True)
+            (root / part / name).rename(root / name / part)
+    for part in ("train", "test"):
+        (root / part).rmdir()
+    (root / "boxes.csv").unlink()
+
+
+@kind("hidden files and folders")
+def _(root):
+    for name in (".thumbnails", "__MACOSX"):
+        (root / "train" / "red kites" / name).mkdir()
+        (root / "train" / "red kites" / name / "x.png").write_bytes(b"")
+    (root / BIRD).with_name("._x.png").write_bytes(b"")
+
+
+@kind("files that are not read")
+def _(root):
+    (root / BIRD).with_suffix(".heic").write_bytes(b"heic")
+
+
+@kind("a copy in another class")
+def _(root):
+    shutil.copy(root / "train" / "Bussärde" / "bird 0.png", root / "train" / "red kites" / "copy.png")
+
+
+@kind("a copy in training and test")
+def _(root):
+    shutil.copy(root / BIRD, root / "test" / "red kites" / "copy.png")
+
+
 # CUB
 
 

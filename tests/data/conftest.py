@@ -59,10 +59,13 @@ def cub_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder_root(tmp_path: Path) -> Path:
-    """ROOT/CLASS/*.png with two classes of ten pictures."""
+    """ROOT/CLASS/*.png with two classes of ten pictures: ``scene()`` with noise of its own below the object."""
     root = tmp_path / "my pictures"
+    noise = np.random.default_rng(0)
     for name in ("Äpfel", "pears"):
         (root / name).mkdir(parents=True)
         for number in range(10):
-            Image.fromarray(scene()).save(root / name / f"{number:02d}.png")
+            pixels = scene()
+            pixels[31:] = noise.integers(0, 256, (2, 5, 3), dtype=np.uint8).repeat(5, 0)[:9].repeat(12, 1)
+            Image.fromarray(pixels).save(root / name / f"{number:02d}.png")
     return root

@@ -20,7 +20,7 @@ def split_root(folder_root):
     return folder_root
 
 
-def test_class_folders_alone_are_split_by_seed_and_class(folder_root):
+def test_class_folders_alone_are_split_by_class_and_always_alike(folder_root):
     splits = load_data("folder", folder_root, seed=1)
     assert splits.train.classes == ("pears", "Äpfel")
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [14, 2, 4]
@@ -28,7 +28,9 @@ def test_class_folders_alone_are_split_by_seed_and_class(folder_root):
     assert len(set.union(*names)) == 20 and all("/" in name for name in names[0])
     assert splits.test.labels.bincount().tolist() == [2, 2]
     assert load_data("folder", folder_root, seed=1).test.names == splits.test.names
-    assert load_data("folder", folder_root, seed=2).test.names != splits.test.names
+    others = [load_data("folder", folder_root, seed=seed) for seed in (2, 3, 4)]
+    assert all(other.test.names == splits.test.names for other in others)
+    assert any(other.validation.names != splits.validation.names for other in others)
     assert len(load_data("folder", folder_root, test=0.5).test) == 10
 
 
@@ -148,14 +150,137 @@ def test_large_photographs_are_read_smaller_with_their_annotations(folder_root, 
 
 
 def test_pictures_of_12_bits_in_16_are_remarked_on_once(tmp_path, caplog):
-    for part, name in [(part, name) for part in ("train", "test") for name in ("ill", "well")]:
+    for seed, (part, name) in enumerate((part, name) for part in ("train", "test") for name in ("ill", "well")):
         (tmp_path / part / name).mkdir(parents=True)
-        values = np.arange(0, 4096, 65, dtype=np.uint16).reshape(8, 8)
+        values = np.random.default_rng(seed).permutation(np.arange(64, dtype=np.uint16) * 65).reshape(8, 8)
         Image.fromarray(values).save(tmp_path / part / name / "x.png")
-    (remark,) = load_data("folder", tmp_path, validation=0).remarks
+    (remark,) = load_data("folder", tmp_path, validation=0).remarks()
     assert "use 6% of their range (0 to 4095, in 4 looked at)" in remark and "intensity_range=(0, 4095)" in remark
     splits = load_data("folder", tmp_path, validation=0, intensity_range=(0, 4095))
-    assert splits.remarks == () and int(splits.train.read(0)["image"].max()) == 255
+    assert splits.remarks() == [] and int(splits.train.read(0)["image"].max()) == 255
     assert splits.train.fingerprint() != load_data("folder", tmp_path, validation=0).train.fingerprint()
     with pytest.raises(InputError, match="low less than high"):
         load_data("folder", tmp_path, intensity_range=(9, 3))
+
+
+def _noise(path, seed, size=(96, 96), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path, **options)
+
+
+@pytest.fixture
+def spread(tmp_path):
+    for seed, (part, name, number) in enumerate(
+        (part, name, number) for part in ("train", "test") for name in ("a", "b") for number in range(3)
+    ):
+        _noise(tmp_path / part / name / f"{number}.png", seed)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "train, test, validation",
+    [
+        ("Training", "Testing", None),
+        ("TRAIN", "TEST", "Valid"),
+        ("Train", "Test", "val"),
+        ("training", "test", "Validation"),
+    ],
+)
+def test_the_usual_names_of_splits_are_known(spread, train, test, validation):
+    for old, new in (("train", "x"), ("x", train), ("test", "y"), ("y", test)):
+        (spread / old).rename(spread / new)
+    if validation:
+        _noise(spread / validation / "a" / "0.png", 90)
+    splits = load_data("folder", spread, validation=0)
+    assert splits.train.classes == ("a", "b") and splits.train.names[0] == f"{train}/a/0.png"
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [6, int(validation is not None), 6]
+
+
+@pytest.mark.parametrize("name", ["train1", "test_images", "Training-Set", "valset", "Test Data", "dev", "fold2"])
+def test_what_looks_like_a_split_is_no_class_and_not_ignored(spread, name):
+    _noise(spread / name / "a" / "0.png", 90)
+    with pytest.raises(InputError, match=f"{name}/ looks like a split"):
+        load_data("folder", spread)
+
+
+def test_splits_of_other_names_alone_are_not_learned_as_classes(tmp_path):
+    for name in ("fold1", "fold2"):
+        _noise(tmp_path / name / "a.png", len(name))
+    with pytest.raises(InputError, match="fold1/ looks like a split, not like a class"):
+        load_data("folder", tmp_path)
+
+
+def test_classes_that_only_begin_like_splits_are_classes(tmp_path):
+    for seed, name in enumerate(("testis", "valve", "trainer", "evaluated")):
+        for number in range(3):
+            _noise(tmp_path / name / f"{number}.png", 10 * seed + number)
+    assert load_data("folder", tmp_path, validation=0).train.classes == ("evaluated", "testis", "trainer", "valve")
+
+
+def test_splits_within_classes_are_refused(tmp_path):
+    for name in ("cat", "dog"):
+        for part in ("Train", "Test"):
+            _noise(tmp_path / name / part / "0.png", len(name + part))
+    with pytest.raises(InputError, match="splits within a class"):
+        load_data("folder", tmp_path)
+
+
+def test_hidden_files_and_folders_do_not_count(spread):
+    for hidden in (".thumbnails/0.png", "__MACOSX/0.png", "inner/.cache/0.png", "._0.png"):
+        _noise(spread / "train" / "a" / hidden, 91)
+    _noise(spread / "train" / ".hidden" / "0.png", 92)
+    splits = load_data("folder", spread, validation=0)
+    assert len(splits.train) == 6 and splits.train.classes == ("a", "b") and splits.remarks() == []
+
+
+def test_what_is_not_read_is_said(spread):
+    (spread / "train" / "a" / "0.heic").write_bytes(b"x")
+    (spread / "train" / "b" / "1.HEIC").write_bytes(b"x")
+    (spread / "test" / "b" / "9.avif").write_bytes(b"x")
+    (spread / "notes.txt").write_text("no picture")
+    for part in ("train", "test"):
+        for path in list((spread / part).rglob("*.png")):
+            Image.new("L", (96, 96)).save(path.with_name(f"{path.stem}_mask.png"))
+    Image.new("L", (96, 96)).save(spread / "train" / "a" / "77_mask.png")
+    _noise(spread / "train" / "loose.png", 93)
+    remarks = load_data("folder", spread, validation=0).remarks()
+    assert [remark.removeprefix(f"{spread}: ").split(";")[0] for remark in remarks] == [
+        "1 mask without a picture of that name (first: train/a/77_mask.png)",
+        "1 picture in no class folder of a split, so unread (first: train/loose.png)",
+        "3 files of a kind that is not read (2 .heic, 1 .avif)",
+    ]
+
+
+def test_copies_in_two_classes_and_in_two_splits_are_said(spread):
+    (spread / "train" / "b" / "copy.png").write_bytes((spread / "train" / "a" / "0.png").read_bytes())
+    near = Image.open(spread / "train" / "a" / "1.png").resize((64, 64), Image.Resampling.BICUBIC)
+    near.save(spread / "test" / "a" / "near.jpg", quality=80)
+    remarks = load_data("folder", spread, validation=0).remarks()
+    assert len(remarks) == 2
+    assert "1 picture in two classes at once (first: train/a/0.png and train/b/copy.png are copies)" in remarks[0]
+    assert "1 test picture with a copy among those of train" in remarks[1] and "test/a/near.jpg" in remarks[1]
+
+
+def test_the_split_keeps_copies_on_one_side(tmp_path):
+    for seed in range(12):
+        _noise(tmp_path / "ab"[seed % 2] / f"{seed}.png", seed)
+    for copy, seed in enumerate((0, 1, 4, 5)):
+        source = tmp_path / "ab"[seed % 2] / f"{seed}.png"
+        Image.open(source).save(source.with_name(f"{seed} again.jpg"), quality=85)
+    splits = load_data("folder", tmp_path, test=0.4, validation=0.4)
+    sides = [
+        {name.split("/")[1].split(" ")[0].split(".")[0] for name in part.names}
+        for part in (splits.train, splits.validation, splits.test)
+    ]
+    assert all(sides) and not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert sum(map(len, (splits.train, splits.validation, splits.test))) == 16
+    assert splits.remarks() == []
+
+
+def test_a_folder_of_nothing_but_copies_is_refused(tmp_path):
+    for name in ("a", "b"):
+        for number in range(4):
+            _noise(tmp_path / name / f"{number}.png", ord(name))
+    with pytest.raises(InputError, match="copies of each other"):
+        load_data("folder", tmp_path)

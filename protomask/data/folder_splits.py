@@ -1,0 +1,80 @@
+"""Which folders are the splits of a data set in folders: the usual names, and those that only look like one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from protomask.errors import InputError
+
+NAMES = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("validation", "val", "valid"),
+}
+"""Split -> its folder's name, in any case."""
+
+_PART_OF = {name: part for part, names in NAMES.items() for name in names}
+# What is left of "Train-Set 2", "test_images", "TrainData" without these is a split's name.
+_FILLERS = "sets?|data|dataset|images?|imgs?|pictures?|split|folder|part"
+# Alone these may be classes; where all folders are called so, they are not.
+_OTHER_WORDS = {"dev", "eval", "evaluation", "holdout", "fold", "split", "tr", "ts", "te", "trn", "tst"}
+_LAYOUT = "call the splits train/, test/ and, if you like, validation/"
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of this name is none of the user's: hidden, or an archive's leftovers."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def find_splits(root: Path) -> dict[str, Path]:
+    """Find split -> its folder; a single split "" where the class folders lie in root itself.
+
+    Raises:
+        InputError: a split is missing or there twice; a folder looks like one but is called otherwise, so that it would
+            be learned as a class or ignored; there are splits within classes.
+    """
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    found: dict[str, list[Path]] = {part: [] for part in NAMES}
+    for folder in folders:
+        if part := _PART_OF.get(folder.name.casefold()):
+            found[part].append(folder)
+    for part, named in found.items():
+        # The plainest name first.
+        named.sort(key=lambda folder: (NAMES[part].index(folder.name.casefold()), folder.name))
+        if len(named) > 1:
+            raise InputError(f"{root}: has both {named[0].name}/ and {named[1].name}/; keep one of them")
+    _refuse_likenesses(root, folders)
+    if not any(found.values()):
+        _refuse_splits_within(folders)
+        return {"": root}
+    for part, other in (("train", "test"), ("test", "train")):
+        if not found[part]:
+            has = next(iter(found[other] or found["validation"])).name
+            raise InputError(f"{root}: has {has}/ but no {part}/; add it, or put the class folders straight into root")
+    return {part: named[0] for part, named in found.items() if named}
+
+
+def _refuse_likenesses(root: Path, folders: list[Path]) -> None:
+    unknown = [folder for folder in folders if folder.name.casefold() not in _PART_OF]
+    like = [folder for folder in unknown if _plain(folder.name) in _PART_OF]
+    others = [folder for folder in unknown if _plain(folder.name) in _OTHER_WORDS]
+    if not like and others and (len(others) == len(folders) or len(unknown) < len(folders)):
+        like = others  # all of them, or beside a split
+    if like:
+        raise InputError(f"{root}: {like[0].name}/ looks like a split, not like a class; {_LAYOUT}, or move it away")
+
+
+def _refuse_splits_within(classes: list[Path]) -> None:
+    for folder in classes:
+        parts = {_PART_OF.get(entry.name.casefold()) for entry in folder.iterdir() if entry.is_dir()}
+        if {"train", "test"} <= parts or {"train", "validation"} <= parts:
+            raise InputError(
+                f"{folder}: has splits within a class, which would be mixed; put the classes into them: "
+                f"train/{folder.name}/, test/{folder.name}/"
+            )
+
+
+def _plain(name: str) -> str:
+    words = [word for word in re.findall(r"[^\W\d_]+", name.casefold()) if not re.fullmatch(_FILLERS, word)]
+    return re.sub(f"(?<=.)({_FILLERS})$", "", "".join(words))
