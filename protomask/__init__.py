@@ -37,10 +37,22 @@ _HOMES = {
     "Look": "protomask.localization.look",
     "look": "protomask.localization.look",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def _version() -> str:
+    """Return the installed package's version; "unknown" where the code runs from a folder that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version  # takes as long as all else here together
+
+    try:
+        return version("protomask")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'protomask' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

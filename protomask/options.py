@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from protomask.errors import InputError
 
@@ -52,7 +53,7 @@ class Options:
     The help texts are the command line's.
     """
 
-    def _text(default, text):
+    def _text(default: object, text: str) -> Any:  # dataclasses.field's own type, that of the default, fits no method
         return dataclasses.field(default=default, metadata={"help": text})
 
     network: str = _text("protopnet", "kind of prototype network")

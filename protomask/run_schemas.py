@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Required
+from typing import Any
 
-from protomask.schema import Annotated, Range, TypedDict
+from protomask.schema import Annotated, Range, Required, TypedDict
 
 Share = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(0, 2**53)]

@@ -1,4 +1,4 @@
-"""Is this what the file should hold? Content of JSON files against plain types, with a message that says where it differs.
+"""Check the content of JSON files against plain types, with a message that says where it differs.
 
 >>> class Score(TypedDict):
 ...     mean: Annotated[float, Range(0, 1)]
@@ -13,20 +13,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from typing import (
-    Annotated,
-    Any,
-    NamedTuple,
-    Required,
-    TypedDict,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-__all__ = ["Annotated", "Range", "TypedDict", "check"]
+from typing_extensions import Required, TypedDict, get_type_hints, is_typeddict  # Required is not in Python 3.10
+
+__all__ = ["Annotated", "Range", "Required", "TypedDict", "check"]
 
 
 class Range(NamedTuple):

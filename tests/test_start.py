@@ -53,3 +53,18 @@ def test_every_command_has_its_words():
 def test_messages_speak_the_words_of_the_command_line(text, said):
     options = {"image_size", "output", "precision", "epochs", "data", "weights", "pretrained", "damping"}
     assert one_line(InputError(text), options) == said
+
+
+def test_the_version_is_the_installed_package_s_and_known_without_one():
+    import importlib.metadata
+
+    import protomask
+
+    assert protomask.__version__ == importlib.metadata.version("protomask")
+    code = (
+        "import importlib.metadata as m\n"
+        "def missing(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = missing\n"
+        "import protomask; print(protomask.__version__)"
+    )
+    assert python(code).strip() == "unknown"
