@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from protomask.data.decoding import decode
+from protomask.data.decoding import IntensityRange, decode
 from protomask.data.folder import SUFFIXES
 from protomask.data.pictures import as_picture
 from protomask.errors import InputError
@@ -37,10 +37,18 @@ def read_pictures(given: object) -> list[Picture]:
     Raises:
         InputError: what cannot be read, and why; nothing to read.
     """
-    named = [(name or f"image {place}", one) for place, (name, one) in enumerate(_each(given))]
-    found = [Picture(name, as_pixels(one, name)) for name, one in named]
+    return [Picture(name, as_pixels(one, name)) for name, one in name_pictures(given)]
+
+
+def name_pictures(given: object) -> list[tuple[str, object]]:
+    """Name each picture, and open none: its path, or "image" and its number. Folders are searched through and through.
+
+    Raises:
+        InputError: no picture; a file or folder is missing, or a folder has none.
+    """
+    found = [(name or f"image {place}", one) for place, (name, one) in enumerate(_each(given))]
     if not found:
-        raise InputError("there are no pictures to look at; give at least one")
+        raise InputError("there are no pictures to look at; give a path, a picture, or a list of them")
     return found
 
 
@@ -60,18 +68,19 @@ def find_pictures(folder: Path) -> list[Path]:
     return found
 
 
-def as_pixels(one: object, what: str = "the picture") -> np.ndarray:
+def as_pixels(one: object, what: str = "the picture", intensity_range: IntensityRange | None = None) -> np.ndarray:
     """Turn one picture into (H, W, 3) uint8.
 
     Args:
         one: a path, or anything that :func:`protomask.data.pictures.as_picture` takes.
         what: names the picture in errors.
+        intensity_range: of deep greys in files, see :func:`protomask.data.decoding.decode`.
 
     Raises:
         InputError: it is none of these, empty, or its values have another range.
     """
     if isinstance(one, (str, os.PathLike)):
-        return decode(Path(one))[0]
+        return decode(Path(one), intensity_range=intensity_range)[0]
     if isinstance(one, Image.Image):
         try:
             one = ImageOps.exif_transpose(one)
@@ -83,6 +92,8 @@ def as_pixels(one: object, what: str = "the picture") -> np.ndarray:
 def _each(given: object) -> Iterator[tuple[str | None, object]]:
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
+        if not path.exists():
+            raise InputError(f"{path}: no such picture or folder")
         for each in find_pictures(path) if path.is_dir() else [path]:
             yield str(each), each
     elif isinstance(given, Picture):

@@ -35,14 +35,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the reasoning and write one panel per image, or per image and predicted finding; exit code 0."""
     import json
 
-    from protomask.run.explanation import check_images, explain_each, name_images, save_mask_growth
+    from protomask.inputs import name_pictures
+    from protomask.run.explanation import check_images, explain_each, save_mask_growth
     from protomask.run.opened import open_run
     from protomask.run.results import NameGiver, save_panel, writable_folder
     from protomask.run.setup import say
     from protomask.run_folder import RunFolder
 
     chosen, files = localizers(arguments.localizer, "--localizer"), RunFolder.open(arguments.run)
-    images = name_images(arguments.images)
+    images = name_pictures(arguments.images)
     check_images(images, files.options().levels())  # before the network is loaded
     run = open_run(arguments.run, **common(arguments))
     target = writable_folder(arguments.output or files / "explanations")

@@ -14,8 +14,8 @@ from protomask.backbones.classifier import build_classifier
 from protomask.cli import main
 from protomask.data.transforms import evaluation_transform
 from protomask.explainable import Classifier
+from protomask.inputs import as_batch, as_pixels
 from protomask.localizers import GradCAM
-from protomask.run.explanation import as_batch
 from tests.end_to_end.test_bad_input import fails
 
 
@@ -90,7 +90,7 @@ def test_a_folder_of_pictures(weights, pictures, labels, tmp_path, capsys):
     for row in rows:
         with Image.open(row["image"]) as image:
             assert (row["width"], row["height"]) == image.size
-        batch = as_batch(row["image"], evaluation_transform(32, built.mean, built.std))
+        batch = as_batch(as_pixels(row["image"]), evaluation_transform(32, built.mean, built.std))
         probabilities = built.model(batch).softmax(1)[0]
         expected = probabilities.topk(2)
         assert [one["index"] for one in row["classes"]] == expected.indices.tolist()
@@ -172,7 +172,7 @@ def test_classes_by_name_and_multi_label_probabilities(weights, pictures, labels
     (row,) = json.loads((target / "localize.json").read_text())
     assert [one["index"] for one in row["classes"]] == [7, 2]
     built = build_classifier("test_resnet", weights=weights, image_size=32)
-    batch = as_batch(row["image"], evaluation_transform(32, built.mean, built.std))
+    batch = as_batch(as_pixels(row["image"]), evaluation_transform(32, built.mean, built.std))
     assert row["classes"][0]["probability"] == pytest.approx(built.model(batch).sigmoid()[0, 7].item(), rel=1e-4)
 
 
