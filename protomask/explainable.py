@@ -34,6 +34,8 @@ class Explainable(Protocol):
         ...
 
 
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""mean and standard deviation that the models of torchvision, and most others, expect of RGB in [0, 1]"""
 SCORES = ("log-probability", "probability", "logit")
 
 
@@ -54,7 +56,7 @@ class Classifier:
             or ``"logit"``.
         multi_label: each class is a question of its own: probabilities by sigmoid instead of softmax.
         mean, std: one number per channel each, the normalisation that ``model`` expects of values in [0, 1]. By default
-            what timm says of the model (``model.pretrained_cfg``); give it for weights that want another. Methods that
+            what timm says of the model (``model.pretrained_cfg``), or ImageNet's for models of torchvision; give it for weights that want another. Methods that
             hide in black need it (NeuroMask), and so does the check that images are normalised.
 
     Attributes:
@@ -175,9 +177,11 @@ def _unwrapped(found: object) -> object:
 
 
 def _normalisation(model: object, mean: Sequence[float] | None, std: Sequence[float] | None):
-    """What is given, else what timm knows of the model, else (None, None)."""
+    """What is given, else what timm or torchvision say of the model, else (None, None)."""
     if (mean is None) != (std is None):
         raise InputError("Classifier: mean and std go together; give both or none")
+    if mean is None and type(model).__module__.startswith("torchvision.models"):
+        mean, std = IMAGENET
     if mean is None:
         known = getattr(model, "pretrained_cfg", None)
         known = known if isinstance(known, Mapping) else vars(known) if known is not None else {}

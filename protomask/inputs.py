@@ -106,7 +106,7 @@ def _each(given: object) -> Iterator[tuple[str | None, object]]:
         for one in given:
             yield from _each(one)
     else:
-        yield getattr(given, "filename", None) or None, given
+        yield None, given
 
 
 def as_batch(pixels: np.ndarray, transform) -> Tensor:

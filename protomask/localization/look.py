@@ -41,7 +41,7 @@ class Look:
     warning: str | None = None
     """what speaks against trusting the map"""
 
-    def overlay(self, longest: int | None = 1024) -> np.ndarray:
+    def overlay(self, longest: int | None = None) -> np.ndarray:
         """Draw the map and its outline over the photograph, in its own proportions.
 
         Args:
@@ -136,6 +136,10 @@ def look(
     """
     found = read_pictures(pictures)
     if isinstance(model, Classifier):
+        if multi_label or score != "log-probability":
+            raise InputError(
+                "multi_label and score are the Classifier's own; give them to it, or give look the bare model"
+            )
         explained, mean, std = model, mean or model.mean, std or model.std
     else:
         explained = Classifier(model, score, multi_label=multi_label)

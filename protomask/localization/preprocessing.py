@@ -11,9 +11,9 @@ from torchvision.transforms import v2
 
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
+from protomask.explainable import IMAGENET
 from protomask.inputs import as_batch
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 224
 
 

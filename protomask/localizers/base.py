@@ -92,6 +92,21 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     return index
 
 
+def require_finite(scores: Tensor, explained: object) -> Tensor:
+    """Return ``scores`` (B,); a score that is not finite is an error, never a blank map.
+
+    Raises:
+        InputError: names the first image whose score is infinite or no number.
+    """
+    wrong = (~scores.detach().isfinite()).nonzero().flatten()
+    if len(wrong):
+        raise InputError(
+            f"the score of {type(explained).__name__} is {scores[wrong[0]].item()} for image {wrong[0].item()}; "
+            "a score that is not finite cannot be explained: check the weights and the image"
+        )
+    return scores
+
+
 def as_index(index: object, images: Tensor) -> Tensor:
     """Return ``index`` as a tensor; lists, arrays and plain numbers become one on the device of ``images``.
 

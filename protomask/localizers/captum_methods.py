@@ -18,7 +18,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, require_finite
 from protomask.localizers.engine.speed.folding import accelerate
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -149,8 +149,8 @@ class Occlusion:
             with torch.no_grad():
                 found = attr.Occlusion(score).attribute(
                     image,
-                    sliding_window_shapes=(3, window, window),
-                    strides=(3, stride, stride),
+                    sliding_window_shapes=(image.shape[1], window, window),
+                    strides=(image.shape[1], stride, stride),
                     additional_forward_args=number,
                     perturbations_per_eval=fitting_batch_size(self.batch_size, image),
                 )
@@ -182,7 +182,7 @@ def _each(
             raise InputError(
                 f"the score of {type(explained).__name__} has no gradient with respect to the images; {name} needs one"
             )
-        return scores
+        return require_finite(scores, explained)
 
     with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
         # Clones, because tensors made under inference mode cannot take part in a backward pass.

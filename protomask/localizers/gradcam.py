@@ -12,7 +12,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, min_max
+from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.layers import find_layer
 
 
@@ -52,7 +52,7 @@ class GradCAM:
             layer = find_layer(explained, images[:1], index[:1], self.layer, "Grad-CAM")
             with layer.record(), tqdm(total=len(images), desc="grad-cam", unit="map", disable=not progress) as bar:
                 for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
-                    score = explained.score(part.requires_grad_(), chosen)
+                    score = require_finite(explained.score(part.requires_grad_(), chosen), explained)
                     features = layer.as_map(layer.output, size)
                     if not (score.requires_grad and features.requires_grad):
                         raise InputError(f"the score of {type(explained).__name__} has no gradient; Grad-CAM needs one")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, require_finite
 from protomask.localizers.engine.masks import grid_shape
 from protomask.localizers.engine.speed.folding import accelerate
 
@@ -71,7 +71,7 @@ class RISE:
                 shown += flat.sum(0)
                 for place in range(count):
                     masked = (images[place] * masks[:, None].to(images)).contiguous(memory_format=torch.channels_last)
-                    scores = explained.score(masked, index[place].expand(len(masks)))
+                    scores = require_finite(explained.score(masked, index[place].expand(len(masks))), explained)
                     total[place] += scores.double() @ flat
                     bar.update(len(masks))
         # A pixel that no mask shows (few masks) has no mean; it gets the least.

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, require_finite
 from protomask.localizers.layers import find_layer
 
 
@@ -50,7 +50,7 @@ class ScoreCAM:
             for place in tqdm(range(len(images)), desc="score-cam", unit="map", disable=not progress):
                 image, number = images[place : place + 1], index[place : place + 1]
                 with layer.record():
-                    explained.score(image, number)
+                    require_finite(explained.score(image, number), explained)
                     features = layer.as_map(layer.output, tuple(image.shape[-2:])).float()
                 maps.append(self._combine(explained, image, number, features[0]))
         return min_max(torch.stack(maps))

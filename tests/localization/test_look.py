@@ -225,3 +225,26 @@ def test_a_processor_of_hugging_face_tells_the_normalisation():
 
 def test_look_is_a_function_of_the_package():
     assert protomask.look is look
+
+
+@pytest.mark.parametrize(
+    "name", ["gradcam", "rise:masks=8", "occlusion", "smoothgrad", "integrated-gradients", "score-cam"]
+)
+def test_a_score_that_is_not_finite_is_an_error_for_every_peer(name):
+    model = made(Small)
+    nn.init.constant_(model.head.bias, float("inf"))
+    with pytest.raises(InputError, match="not finite"):
+        get_localizer(name)(Classifier(model), torch.randn(1, 3, 32, 32), 1)
+
+
+@pytest.mark.parametrize("name", ["neuromask", "occlusion:window=60,stride=60", "mdm:keep.steps=2,order.steps=0"])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_any_number_of_channels(name, channels):
+    explained = Classifier(made(Small, channels=channels), mean=(0.5,) * channels, std=(0.2,) * channels)
+    found = get_localizer(name)(explained, torch.randn(1, channels, 32, 32), 1)
+    assert found.shape == (1, 32, 32) and found.max() == 1
+
+
+def test_what_belongs_to_the_classifier_is_not_overruled():
+    with pytest.raises(InputError, match="the Classifier's own"):
+        look(Classifier(made(Small), mean=(0.5,) * 3, std=(0.2,) * 3), photograph(), multi_label=True, image_size=32)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, fitting_batch_size
+from protomask.localizers.base import check_pairs, fitting_batch_size, require_finite
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
 from protomask.localizers.engine.speed.heap import keep_freed_memory
@@ -222,9 +222,7 @@ def _enter(
     position = torch.arange(part.start, part.stop, device=images.device)
     with torch.no_grad():
         index = index[part].detach().clone().long()
-        score = _check_finite(
-            _check_scores(explained.score(chosen, index), explained, index).detach(), explained, position
-        )
+        score = require_finite(_check_scores(explained.score(chosen, index), explained, index).detach(), explained)
         state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
         problem.begin(state)
         state.moments = {
@@ -302,15 +300,5 @@ def _check_scores(scores: Tensor, explained: Explainable, index: Tensor) -> Tens
         raise InputError(
             f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
             f"it must give one score per image, ({len(index)},)"
-        )
-    return scores
-
-
-def _check_finite(scores: Tensor, explained: Explainable, position: Tensor) -> Tensor:
-    wrong = (~scores.isfinite()).nonzero().flatten()
-    if len(wrong):
-        raise InputError(
-            f"the score of {type(explained).__name__} is {scores[wrong[0]].item()} for image {position[wrong[0]].item()}; "
-            "a score that is not finite cannot be explained: check the weights and the image"
         )
     return scores

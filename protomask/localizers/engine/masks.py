@@ -67,10 +67,10 @@ def background(images: Tensor, index: Tensor, kind: str, *, seed: int = 0) -> Te
 
 
 def black_pixel(explained: Explainable, images: Tensor) -> Tensor:
-    """Compute a black pixel after the normalisation that ``explained`` expects: -mean / std, (1, 3, 1, 1).
+    """Compute a black pixel after the normalisation that ``explained`` expects: -mean / std, (1, C, 1, 1).
 
     Raises:
-        InputError: ``explained`` has no ``mean`` and ``std`` of three numbers each.
+        InputError: ``explained`` has no ``mean`` and ``std`` of one number per channel each.
     """
     mean, std = getattr(explained, "mean", None), getattr(explained, "std", None)
     if mean is None or std is None:
@@ -78,8 +78,12 @@ def black_pixel(explained: Explainable, images: Tensor) -> Tensor:
             f"hiding in black needs the normalisation, which {type(explained).__name__} does not know; give it, "
             "for example Classifier(model, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))"
         )
+    if len(mean) != images.shape[1]:
+        raise InputError(
+            f"the images have {images.shape[1]} channels, but mean and std {len(mean)}; give one per channel"
+        )
     mean, std = (
-        torch.as_tensor(value, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) for value in (mean, std)
+        torch.as_tensor(value, dtype=images.dtype, device=images.device).view(1, -1, 1, 1) for value in (mean, std)
     )
     return -mean / std
 
