@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 
@@ -9,7 +12,7 @@ def as_map(features: object, model: nn.Module, size: tuple[int, int]) -> Tensor 
     """A map from maps of either layout or from a Transformer's tokens.
 
     Args:
-        features: (B, C, h, w); (B, h, w, C) where `model.output_fmt` says so; or tokens (B, N, C), of which the first
+        features: (B, C, h, w) or (B, h, w, C), see :func:`is_channels_last`; or tokens (B, N, C), of which the first
             `model.num_prefix_tokens` (class and register tokens) are no places in the image and are dropped.
         model: The timm model they come from.
         size: (H, W) of the images in pixels.
@@ -20,7 +23,7 @@ def as_map(features: object, model: nn.Module, size: tuple[int, int]) -> Tensor 
     if not isinstance(features, Tensor):
         return None
     if features.ndim == 4:
-        return features.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else features
+        return features.permute(0, 3, 1, 2) if is_channels_last(features.shape, model, size) else features
     if features.ndim != 3:
         return None
     known = getattr(model, "num_prefix_tokens", None)
@@ -30,6 +33,30 @@ def as_map(features: object, model: nn.Module, size: tuple[int, int]) -> Tensor 
         if grid and (known is not None or grid[0] * grid[1] > 2):
             return features[:, prefix:].transpose(1, 2).unflatten(2, grid)
     return None
+
+
+def is_channels_last(shape: Sequence[int], model: nn.Module, size: tuple[int, int]) -> bool:
+    """Tell whether a map's four sizes are (B, h, w, C): those two whose ratio is nearer to the image's are its sides.
+
+    Where both are as near, `model.output_fmt` decides. That alone is not enough: within one model blocks differ
+    (ConvNeXt's hold their layers' outputs channels last, Swin's all but the patch embedding).
+
+    Args:
+        shape: (B, C, h, w) or (B, h, w, C).
+        size: (H, W) of the images in pixels.
+    """
+    first, last = (_stretch(shape[at : at + 2], size) for at in (2, 1))
+    if abs(first - last) < 1e-9:
+        return getattr(model, "output_fmt", "NCHW") == "NHWC"
+    return last < first
+
+
+def _stretch(sides: Sequence[int], size: tuple[int, int]) -> float:
+    """By which factor a map is stretched against its image, as a logarithm; 0 where rounding up explains it."""
+    height, width = max(sides[0], 1), max(sides[1], 1)
+    stride = min(size[0] / height, size[1] / width)
+    rounded = all(side - 1 < pixels / stride <= side + 1e-6 for side, pixels in zip((height, width), size))
+    return 0.0 if rounded and stride >= 1 else abs(math.log(height / width * size[1] / size[0]))
 
 
 def _grid(tokens: int, model: nn.Module, size: tuple[int, int]) -> tuple[int, int] | None:

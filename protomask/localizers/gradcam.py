@@ -13,7 +13,7 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max, require_finite
-from protomask.localizers.layers import find_layer
+from protomask.localizers.layers import check_reaches_score, find_layer
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class GradCAM:
         with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
             images, index = images.detach().clone(), index.detach().clone().long()
             layer = find_layer(explained, images[:1], index[:1], self.layer, "Grad-CAM")
+            if self.layer is not None:
+                check_reaches_score(explained, layer, images[:1], index[:1])
             with layer.record(), tqdm(total=len(images), desc="grad-cam", unit="map", disable=not progress) as bar:
                 for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
                     score = require_finite(explained.score(part.requires_grad_(), chosen), explained)

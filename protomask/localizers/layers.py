@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from protomask.backbones.tokens import as_map
+from protomask.backbones.tokens import as_map, is_channels_last
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import held_modules
+from protomask.freezing import frozen, held_modules
 from protomask.prototype_network import PrototypeNetwork
 
 
@@ -112,7 +112,8 @@ def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, ind
     finally:
         for handle in handles:
             handle.remove()
-    maps = [place for place, (layer, shape) in enumerate(found) if _is_map(shape, layer.root)]
+    size = tuple(image.shape[-2:])
+    maps = [place for place, (layer, shape) in enumerate(found) if _is_map(shape, layer.root, size)]
     tokens = [layer.name for layer, shape in found if len(shape) == 3 and shape[1] > 2]
     # Attention has four dimensions, too (heads): what comes after the last of them decides.
     if any(layer.name in tokens for layer, _ in found[maps[-1] if maps else 0 :]):
@@ -129,6 +130,33 @@ def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, ind
     return found[maps[-1]][0]
 
 
-def _is_map(shape: torch.Size, root: nn.Module) -> bool:
-    sides = shape[1:3] if getattr(root, "output_fmt", "NCHW") == "NHWC" else shape[2:]
-    return len(shape) == 4 and min(sides) > 1
+def _is_map(shape: torch.Size, root: nn.Module, size: tuple[int, int]) -> bool:
+    if len(shape) != 4:
+        return False
+    return min(shape[1:3] if is_channels_last(shape, root, size) else shape[2:]) > 1
+
+
+def check_reaches_score(explained: Explainable, layer: Layer, image: Tensor, index: Tensor) -> None:
+    """Raise InputError where the places of a layer's map have no influence on the score, so that a map would mean nothing.
+
+    Those of a Transformer's last block have none where a class token alone is read. Scores without a gradient are let
+    through.
+
+    Args:
+        image, index: (1, 3, H, W) and (1,), tried once.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), layer.record():
+        score = explained.score(image.detach().clone().requires_grad_(), index.detach().clone())
+        output = layer.output
+        features = layer.as_map(output, tuple(image.shape[-2:]))
+        if not score.requires_grad or not features.requires_grad:
+            return
+        (slope,) = torch.autograd.grad(score.sum(), output, allow_unused=True)
+        if slope is None:
+            raise InputError(f"layer {layer.name!r} does not reach the score; name another")
+        # Zero everywhere may be a score that is flat here; zero on the map alone is not.
+        if slope.any() and not layer.as_map(slope, tuple(image.shape[-2:])).any():
+            raise InputError(
+                f"the places of layer {layer.name!r} do not reach the score, only its class token does; name one before "
+                "the last mixing of tokens, such as the last block's norm1"
+            )

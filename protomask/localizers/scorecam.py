@@ -13,7 +13,7 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, require_finite
-from protomask.localizers.layers import find_layer
+from protomask.localizers.layers import check_reaches_score, find_layer
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class ScoreCAM:
         index, maps = index.long(), []
         with torch.no_grad(), frozen(explained):
             layer = find_layer(explained, images[:1], index[:1], self.layer, "Score-CAM")
+            if self.layer is not None:
+                check_reaches_score(explained, layer, images[:1], index[:1])
             for place in tqdm(range(len(images)), desc="score-cam", unit="map", disable=not progress):
                 image, number = images[place : place + 1], index[place : place + 1]
                 with layer.record():

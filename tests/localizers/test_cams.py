@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import GradCAM, ScoreCAM
@@ -172,3 +173,81 @@ def test_what_has_no_feature_map_is_refused_with_the_mend():
         GradCAM(layer="1")(Classifier(flat), images, index)
     with pytest.raises(InputError, match="batch_size is 0"):
         ScoreCAM(batch_size=0)
+
+
+@pytest.mark.parametrize(
+    "shape, size, expected",
+    [
+        ((1, 6, 9, 32), (96, 144), (1, 32, 6, 9)),
+        ((1, 32, 6, 9), (96, 144), (1, 32, 6, 9)),
+        ((2, 7, 7, 7), (224, 224), (2, 7, 7, 7)),
+        ((1, 3, 5, 64), (96, 144), (1, 64, 3, 5)),  # rounded up
+        ((1, 64, 3, 5), (96, 144), (1, 64, 3, 5)),
+        ((1, 1, 1, 8), (32, 64), (1, 8, 1, 1)),
+        ((1, 8, 1, 1), (32, 64), (1, 8, 1, 1)),
+    ],
+)
+def test_the_layout_is_decided_for_each_map(shape, size, expected):
+    features = torch.arange(torch.Size(shape).numel()).reshape(shape)
+    found = as_map(features, nn.Identity(), size)
+    assert found.shape == expected
+    if shape != expected:
+        assert torch.equal(found, features.permute(0, 3, 1, 2))
+
+
+LAYOUTS = [
+    ("convnext_atto", "stages.2.blocks.1", (6, 9)),
+    ("convnext_atto", "stages.2.blocks.1.mlp.fc1", (6, 9)),
+    ("swin_tiny_patch4_window7_224", "layers.1.blocks.0", (12, 18)),
+    ("swin_tiny_patch4_window7_224", "layers.2.blocks.1", (6, 9)),
+]
+
+
+@pytest.mark.parametrize("name, layer, grid", LAYOUTS)
+def test_blocks_named_by_hand_are_read_in_their_own_layout(name, layer, grid):
+    """The map's cell at a place depends on the image there: a change in one corner is seen in that corner alone."""
+    options = {"img_size": (96, 144), "embed_dim": 24, "num_heads": (1, 2, 3, 3)} if "swin" in name else {}
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=4, **options).eval()
+    explained = Classifier(model, score="logit")
+    image, index = torch.rand(1, 3, 96, 144), torch.tensor([1])
+    found = find_layer(explained, image, index, layer, "Grad-CAM")
+    with torch.no_grad(), found.record():
+        explained.score(image, index)
+        before = found.as_map(found.output, (96, 144))
+        changed = image.clone()
+        changed[..., :8, :8] = 0
+        explained.score(changed, index)
+        moved = (found.as_map(found.output, (96, 144)) - before).abs().sum(1)[0]
+    assert before.shape[2:] == grid
+    assert divmod(int(moved.argmax()), grid[1])[0] <= 1 and divmod(int(moved.argmax()), grid[1])[1] <= 1
+    cam = GradCAM(layer=layer)(explained, image, index)
+    assert cam.shape == (1, 96, 144) and cam.isfinite().all()
+
+
+class _Aside(nn.Module):
+    """A branch that is computed and thrown away, beside one that makes the score."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.aside = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+    def forward(self, images):
+        self.aside(images)
+        return self.used(images).mean((2, 3))
+
+
+@pytest.mark.parametrize("method", [GradCAM, ScoreCAM])
+def test_a_layer_that_does_not_reach_the_score_is_an_error(method):
+    images, index = torch.rand(2, 3, 16, 20), torch.tensor([0, 1])
+    explained = Classifier(_Aside().eval(), score="logit")
+    with pytest.raises(InputError, match="layer 'aside' does not reach the score"):
+        method(layer="aside")(explained, images, index)
+    assert method(layer="used")(explained, images, index).shape == (2, 16, 20)
+    model = timm.create_model("vit_tiny_patch16_224", img_size=(32, 48), num_classes=4, depth=2, embed_dim=12).eval()
+    nn.init.normal_(model.head.weight)
+    explained = Classifier(model, score="logit")
+    images = torch.rand(2, 3, 32, 48)
+    with pytest.raises(InputError, match="places of layer 'blocks.1' do not reach the score"):
+        method(layer="blocks.1")(explained, images, index)
+    assert method(layer="blocks.1.norm1")(explained, images, index).shape == (2, 32, 48)
