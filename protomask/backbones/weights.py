@@ -60,10 +60,10 @@ def fit_weights(body: nn.Module, state: Mapping[str, Tensor], dropped: Iterable[
         misfit, mend: The beginning and the end of the error.
 
     Raises:
-        InputError: where they do not fit.
+        InputError: where they do not fit, fit under two prefixes of the names, or hold NaN or infinite values.
     """
     wanted = body.state_dict()
-    fitted = renamed(state, wanted)
+    fitted = _renamed(state, wanted, misfit)
     problems = _problems(fitted, wanted, dropped)
     if problems:
         converted = _converted(state, body)
@@ -71,6 +71,11 @@ def fit_weights(body: nn.Module, state: Mapping[str, Tensor], dropped: Iterable[
             fitted, problems = converted, ""
     if problems:
         raise InputError(f"{misfit}: {problems}; {mend}")
+    wrong = not_finite({name: fitted[name] for name in wanted if name in fitted}, body)
+    if wrong:
+        raise InputError(
+            f"{misfit}: {len(wrong)} with NaN or infinite values: {_first(wrong)}; their training diverged, give others"
+        )
     # Not strict: counters of batches are the one thing that may be missing, and dropped parts are not there to load.
     body.load_state_dict({name: fitted[name] for name in wanted if name in fitted}, strict=False)
 
@@ -111,14 +116,46 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def not_finite(state: Mapping[str, Tensor], body: nn.Module) -> list[str]:
+    """Names of the tensors that hold NaN, and of parameters that hold infinite values (a buffer may mask by them)."""
+    parameters = {name for name, _ in body.named_parameters()}
+    return [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and (tensor.isnan().any() or (name in parameters and tensor.isinf().any()))
+    ]
+
+
 def renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under the names that are wanted, as far as they can be told."""
+    return _renamed(state, wanted, None)
+
+
+def _renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], misfit: str | None) -> dict[str, Tensor]:
+    """As :func:`renamed`; where two prefixes fit equally well and nothing tells them apart, an error with ``misfit``."""
     state = {OLD_DENSENET.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
     whole = {f"features.{name}": tensor for name, tensor in state.items()}
     if sum(name in whole for name in wanted) > len(wanted) // 2:
         return whole
-    prefix = max(_prefixes(state, wanted), key=lambda p: (sum(p + name in state for name in wanted), -len(p)))
-    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+    counts = {prefix: sum(prefix + name in state for name in wanted) for prefix in _prefixes(state, wanted)}
+    order = sorted(counts, key=lambda prefix: (-counts[prefix], len(prefix), prefix))
+    best = order[0]
+    for other in order[1:] if misfit is not None else ():
+        if counts[other] < counts[best] or counts[best] <= len(wanted) // 2:
+            break
+        if not _same(state, wanted, best, other):
+            one, two = (f"{prefix}*" if prefix else "names without a prefix" for prefix in (best, other))
+            raise InputError(
+                f"{misfit} in one way only: {one} and {two} fit equally well and differ; save a file that holds the one "
+                "you mean"
+            )
+    return {name[len(best) :]: tensor for name, tensor in state.items() if name.startswith(best)}
+
+
+def _same(state: Mapping[str, Tensor], wanted: Iterable[str], one: str, other: str) -> bool:
+    """Whether the wanted tensors are equal under both prefixes."""
+    pairs = [(state.get(one + name), state.get(other + name)) for name in wanted]
+    return all((a is None and b is None) or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
 
 def _prefixes(state: Iterable[str], wanted: Iterable[str]) -> list[str]:

@@ -73,7 +73,9 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
                 bar.update(len(jobs[start : start + options.batch_size]))
     everything = [job.read() for job in (*jobs, *done)]
     target = Path(options.output) / "localize.json"
-    write_atomically(target, lambda path: path.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8"))
+    write_atomically(
+        target, lambda path: path.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    )
     already = f" ({len(done)} of them were there already)" if done else ""
     say(f"protomask: {len(everything)} pictures{already} in {target}")
     return 0
@@ -167,6 +169,9 @@ class _Work:
         images = torch.cat([as_batch(pixels, self.transform) for pixels in pictures]).to(self.device)
         with torch.no_grad(), frozen(self.explained):
             probabilities = self.explained.probabilities(images.contiguous(memory_format=torch.channels_last))
+        for job, row in zip(jobs, probabilities):
+            if not row.isfinite().all():
+                raise InputError(f"{job.image}: the model answers NaN for it; its weights or the picture overflow")
         chosen = (
             torch.tensor(self.indices, device=self.device).expand(len(jobs), -1)
             if self.indices is not None
