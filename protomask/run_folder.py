@@ -58,6 +58,16 @@ class RunFolder:
         """Whether anything stands under this name, also what cannot be read (a folder, a link that leads nowhere)."""
         return os.path.lexists(self / name)
 
+    def is_whole(self, name: str) -> bool:
+        """Whether a file is there, and undamaged as far as its kind can tell."""
+        try:
+            check_regular_file(self / name)
+            if Path(name).suffix in (".json", ".jsonl"):
+                checked_json(self / name, MEND)
+        except InputError:
+            return False
+        return True
+
     def lock(self) -> AbstractContextManager[None]:
         """Keeps other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one
         holds it.

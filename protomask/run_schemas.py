@@ -86,7 +86,7 @@ class Model(TypedDict):
 SCHEMAS: dict[str, Any] = {
     "config.json": Config,
     "metrics.json": Metrics,
-    "log.jsonl": list[LogRow],
+    "log.jsonl": Annotated[list[LogRow], Range(1)],
     "model.json": Model,
     "prototypes.json": Annotated[list[dict[str, Any]], Range(1)],
     "inspection.json": list[dict[str, Any]],

@@ -31,15 +31,8 @@ def test_one_changed_bit_is_an_error_or_changes_nothing(tmp_path, name):
                 assert str(path) in str(error) and "\n" not in str(error)
                 refused += 1
             else:
-                assert _without(found) == _without(content)
+                assert found == content
     assert refused > 6 * len(whole)
-
-
-def _without(content):
-    """Where the very name of the checksum changed, its own value stands beside what was written."""
-    if isinstance(content, list):
-        return [_without(row) for row in content if row]
-    return {key: value for key, value in content.items() if key in CONTENT}
 
 
 def test_numbers_that_json_does_not_know_become_null(tmp_path):

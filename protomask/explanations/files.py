@@ -13,7 +13,7 @@ from PIL import Image
 from protomask.data.decoding import decode
 from protomask.errors import InputError
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
-from protomask.files import file_name, read_bytes, write_atomically
+from protomask.files import check_regular_file, file_name, read_bytes, write_atomically
 from protomask.run_folder import RunFolder
 from protomask.schema import check
 
@@ -57,6 +57,7 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
     images = []
     for record in records:
         path = run / "prototypes" / f"{record.prototype:04d}.png"
+        check_regular_file(path, f"make it again with: {mend}")
         try:
             images.append(decode(path)[0])
         except InputError as error:
@@ -115,7 +116,7 @@ def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
     Raises:
         InputError: the file is damaged.
     """
-    if not run.has("prototypes/nearest.npz"):
+    if not run.has("prototypes/nearest.npz") or not run.has("inspection.json"):
         return None
     path = run / "prototypes" / "nearest.npz"
     rows = _rows(run, "inspection.json", Inspection, f"protomask project {run.folder}")

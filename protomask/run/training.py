@@ -157,7 +157,7 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
         metrics |= {f"black_box_{name}": black_box[name] for name in MEASURES}
         metrics["seconds"]["black box"] = black_box["seconds"]
     metrics["seconds"].update(
-        {title: before[title] for title, file in PARTS.items() if title in before and (files / file).is_file()}
+        {title: before[title] for title, file in PARTS.items() if title in before and files.is_whole(file)}
     )
     distributed.only_first(lambda: files.write("metrics.json", metrics))
     for name in MEASURES[:2]:

@@ -122,6 +122,10 @@ SAMPLE = [
     ("prototypes/nearest.npz", "of another shape", "report"),
     ("prototypes/0001.png", "a device", "explain"),
     ("checkpoint/state.pt", "flipped", "resume"),
+    ("prototypes.json", "truncated", "resume"),
+    ("prototypes/0001.png", "a pipe", "report"),
+    ("log.jsonl", "empty", "report"),
+    ("inspection.json", "missing", "report"),
     ("evaluation/*/center-*/maps/*", "flipped", "evaluate"),
     (".lock", "a link", "evaluate"),
 ]
@@ -205,7 +209,9 @@ def figures(command: str, run: RunFolder, folder: Path, said: str) -> object:
         metrics["pruned"].pop("from")
         return {name: value for name, value in metrics.items() if name != "seconds"}, new.read("prototypes.json")
     metrics = run.read("metrics.json")
-    return {name: value for name, value in metrics.items() if name != "seconds"}, run.read("prototypes.json")
+    # Pictures that are made anew are those of the run's own localizer, whose boxes are others.
+    rows = [{**row, "boxes": None, "levels": None} for row in run.read("prototypes.json")]
+    return {name: value for name, value in metrics.items() if name != "seconds"}, rows
 
 
 def judge(case: tuple, found: tuple, right: tuple) -> str | None:
