@@ -5,6 +5,7 @@ from typing import Any, Required
 
 import pytest
 
+from protomask import run_schemas
 from protomask.schema import Annotated, Range, TypedDict, check
 
 
@@ -55,3 +56,12 @@ def test_what_is_no_object_at_all():
         check(3, Shape)
     with pytest.raises(ValueError, match="points is missing"):
         check({}, Shape)
+
+
+def test_what_a_run_s_files_must_hold_is_missed():
+    """Their types are written in modules whose annotations are strings."""
+    with pytest.raises(ValueError, match="options is missing"):
+        check({"versions": {}}, run_schemas.Config)
+    with pytest.raises(ValueError, match="stage is missing"):
+        check({"epoch": 1}, run_schemas.LogRow)
+    check({"stage": "joint"}, run_schemas.LogRow)
