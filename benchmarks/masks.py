@@ -9,7 +9,7 @@ OUTPUT/masks.json.
 
 The class is the one the classifier finds most probable. Insertion and deletion are RISE's, in softmax probabilities;
 average drop and gain in percent; energy pointing and the pointing game against the boxes, in whole images squashed to a
-square. Intervals are 95 % bootstraps over images, differences are paired. Seconds are those of the whole call per
+square. Intervals are 95 %, over images; differences are paired, verdicts corrected for all metrics. Seconds are those of the whole call per
 image, with ``--batch-size`` images in a call, on the clock and (of all threads together) on the processor, which a busy
 machine does not lengthen; passes are counted per image.
 """
@@ -50,6 +50,7 @@ from protomask.metrics import (
 )
 from protomask.run.setup import choose_device
 from protomask.run_folder import versions
+from protomask.statistics import Comparison, Interval
 
 FULL = 0.95
 """A box that covers more of the image than this decides nothing."""
@@ -243,7 +244,13 @@ def _wait(device: torch.device) -> None:
 
 
 def _named(table: dict) -> dict:
-    return {name: {key: interval._asdict() for key, interval in columns.items()} for name, columns in table.items()}
+    return {name: {key: _plain(each) for key, each in columns.items()} for name, columns in table.items()}
+
+
+def _plain(found: Interval | Comparison) -> dict:
+    if isinstance(found, Interval):
+        return found._asdict()
+    return found.interval._asdict() | {"p": found.p, "p_corrected": found.p_corrected, "needed": found.needed}
 
 
 if __name__ == "__main__":

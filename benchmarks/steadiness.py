@@ -6,7 +6,7 @@ Noise uniform within half of one of 256 grey levels is added to each image: in 8
 classifier's own
 top class the map of the one is compared with that of the other: Spearman's rank correlation of all pixels, that of
 their means over a grid of 14 x 14 cells, and what the tenths of the pixels that come first share (intersection over
-union). 95 % bootstraps over images.
+union). 95 % intervals over images.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from protomask.data import collate
 from protomask.explainable import Classifier
-from protomask.metrics import bootstrap_mean, map_correlation
+from protomask.metrics import map_correlation
 from protomask.run.setup import choose_device
+from protomask.statistics import bootstrap_mean
 
 COLUMNS = ("rank correlation", "of 14 x 14 cells", "IoU of the first tenth")
 
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"| method | images | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     for name, parts in values.items():
         cells = [
-            f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high, _ in map(bootstrap_mean, torch.cat(parts).T)
+            f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high, *_ in map(bootstrap_mean, torch.cat(parts).T)
         ]
         print(f"| {name} | {len(order)} | {' | '.join(cells)} |")
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from protomask.metrics import Interval, bootstrap_difference, bootstrap_mean
+from protomask.statistics import Comparison, Interval, bootstrap_mean, compare_values, share_interval
 
 QUALITY = {
     "insertion": True,
@@ -18,8 +18,8 @@ QUALITY = {
 }
 """metric -> whether higher is better"""
 COST = ("seconds", "cpu_seconds", "forward", "backward")
-FEW = 10
-"""Images below which an interval by bootstrap is too narrow to decide anything."""
+HITS = {"pointing": 1.0}
+"""metrics of 0 or this"""
 Rows = dict[str, dict[str, dict]]
 """method -> image -> what was measured"""
 
@@ -27,31 +27,27 @@ Rows = dict[str, dict[str, dict]]
 def means(rows: Rows) -> dict[str, dict[str, Interval]]:
     """Mean and 95 % interval of every quantity, over the images of each method."""
     return {
-        method: {key: bootstrap_mean(_values(images, key, list(images))) for key in (*QUALITY, *COST)}
+        method: {key: _mean(_values(images, key, list(images)), key) for key in (*QUALITY, *COST)}
         for method, images in rows.items()
     }
 
 
-def differences(rows: Rows, ours: list[str]) -> dict[str, dict[str, dict[str, Interval]]]:
-    """Paired differences ``one - other`` over the images that both have: one -> other -> metric -> interval."""
-    found: dict[str, dict[str, dict[str, Interval]]] = {}
+def differences(rows: Rows, ours: list[str]) -> dict[str, dict[str, dict[str, Comparison]]]:
+    """Paired differences ``one - other`` over the images that both have: one -> other -> metric -> what was found."""
+    found: dict[str, dict[str, dict[str, Comparison]]] = {}
     for one in ours:
         for other in rows:
             common = [image for image in rows.get(one, {}) if image in rows[other]]
             if other != one and common:
-                found.setdefault(one, {})[other] = {
-                    key: bootstrap_difference(_values(rows[one], key, common), _values(rows[other], key, common))
-                    for key in QUALITY
-                }
+                both = ({key: _values(rows[name], key, common) for key in QUALITY} for name in (one, other))
+                found.setdefault(one, {})[other] = compare_values(*both, hits=HITS)
     return found
 
 
-def verdict(metric: str, interval: Interval) -> str:
-    """Whether the first of a pair is ``ahead`` or ``behind``, or it is ``open``: the interval holds zero, or images are
-    few."""
-    if not interval.excludes_zero or interval.n < FEW:
-        return "open"
-    return "ahead" if (interval.mean > 0) == QUALITY[metric] else "behind"
+def verdict(metric: str, sign: int) -> str:
+    """Whether the first of a pair is ``ahead`` or ``behind``, or it is ``open``, given the sign of the difference by
+    the corrected verdict (0: undecided)."""
+    return "open" if not sign else "ahead" if (sign > 0) == QUALITY[metric] else "behind"
 
 
 def table(rows: Rows) -> str:
@@ -82,12 +78,17 @@ def difference_table(rows: Rows, ours: list[str]) -> str:
     for one, others in differences(rows, ours).items():
         for other, found in others.items():
             cells = [
-                f"{_cell(interval, 1 if key in ('average_drop', 'average_gain') else 3, sign=True)} {verdict(key, interval)}"
-                for key, interval in found.items()
+                f"{_cell(each.interval, 1 if key in ('average_drop', 'average_gain') else 3, sign=True)} "
+                f"{verdict(key, each.sign)}"
+                for key, each in found.items()
             ]
             count = sum(image in rows[other] for image in rows[one])
             lines.append(f"| {one} - {other} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _mean(values: torch.Tensor, key: str) -> Interval:
+    return share_interval(values, HITS[key]) if key in HITS else bootstrap_mean(values)
 
 
 def _values(images: dict[str, dict], key: str, names: list[str]) -> torch.Tensor:

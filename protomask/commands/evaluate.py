@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not distributed.is_first():
             return 0
     print(evaluation.table())
+    if len(evaluation.localizers) > 1:
+        print("\n" + evaluation.contest(*evaluation.localizers[:2]))
     count = len(set(evaluation.classes)) if arguments.per_class else 0
     if count > PRINTED:
         say(f"the means of the {count} classes are in {files / (STEMS[arguments.on] + '_classes.csv')}")

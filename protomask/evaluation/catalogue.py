@@ -40,6 +40,8 @@ class Metric(NamedTuple):
     usual: bool = True
     """measured unless metrics are named; the others cost further maps or gradients, or say again what a usual one
     says"""
+    hit: float | None = None
+    """every value is 0 or this (1 or 100), which asks for intervals of shares; None: anything"""
 
 
 METRICS: dict[str, Metric] = {
@@ -47,7 +49,7 @@ METRICS: dict[str, Metric] = {
     "insertion": Metric(lambda case: case.insertion.auc, True),
     "deletion": Metric(lambda case: case.deletion.auc, False),
     "average_drop": Metric(lambda case: case.drop, False),
-    "increase": Metric(lambda case: faithfulness.increase_in_confidence(case.batch.whole, case.kept), True),
+    "increase": Metric(lambda case: faithfulness.increase_in_confidence(case.batch.whole, case.kept), True, hit=100),
     "gain": Metric(lambda case: case.gain, True),
     "kept_first": Metric(lambda case: case.kept_first, True, usual=False),
     "judge_insertion": Metric(lambda case: case.judge_insertion, True, "judge"),
@@ -63,8 +65,8 @@ METRICS: dict[str, Metric] = {
     "relevance_ordering": Metric(lambda case: case.relevance_ordering, True, usual=False),
     "fidelity": Metric(lambda case: case.fidelity, False, "similarity maps", usual=False),
     "misalignment": Metric(lambda case: case.misalignment, False, usual=False),
-    "pointing_box": Metric(lambda case: case.pointing(case.batch.boxes), True, "boxes"),
-    "pointing_mask": Metric(lambda case: case.pointing(case.batch.mask), True, "mask"),
+    "pointing_box": Metric(lambda case: case.pointing(case.batch.boxes), True, "boxes", hit=1),
+    "pointing_mask": Metric(lambda case: case.pointing(case.batch.mask), True, "mask", hit=1),
     "energy_box": Metric(lambda case: localization.energy_pointing(case.saliency, case.batch.boxes), True, "boxes"),
     "energy_mask": Metric(lambda case: localization.energy_pointing(case.saliency, case.batch.mask), True, "mask"),
     "top_tenth": Metric(
@@ -96,7 +98,7 @@ METRICS: dict[str, Metric] = {
         usual=False,
     ),
     "part_correlation": Metric(lambda case: case.over_parts(causal.rank_correlation), True, "parts"),
-    "top_part": Metric(lambda case: case.over_parts(causal.top_part_hit), True, "parts"),
+    "top_part": Metric(lambda case: case.over_parts(causal.top_part_hit), True, "parts", hit=1),
     "causal_overlap": Metric(lambda case: case.causal_overlap, True, "parts"),
     "causal_insertion": Metric(lambda case: case.causal_insertion, True, "sets of parts", usual=False),
     "consistency": Metric(
@@ -106,6 +108,7 @@ METRICS: dict[str, Metric] = {
         lambda found, prototypes: part_points.consistency(*_bools(found), prototypes),
         True,
         False,
+        hit=100,
     ),
     "stability": Metric(
         lambda case: case.at_parts_twice(),

@@ -15,7 +15,11 @@ class PairsRow(TypedDict):
     prototypes: list[Count]
 
 
-class MeanRow(TypedDict):
+class _MeanRowLater(TypedDict, total=False):
+    images: Count | None
+
+
+class MeanRow(_MeanRowLater):
     localizer: str
     metric: str
     mean: Number
@@ -25,7 +29,15 @@ class MeanRow(TypedDict):
     seconds_per_map: Number
 
 
-class Comparison(TypedDict):
+class _ComparisonLater(TypedDict, total=False):
+    better_alone: str
+    p: Number
+    p_corrected: Number
+    images: Count | None
+    images_needed: Count | None
+
+
+class Comparison(_ComparisonLater):
     metric: str
     a: str
     b: str

@@ -23,8 +23,8 @@ from protomask.errors import InputError
 from protomask.evaluation.pairs import Pairs, device_of
 from protomask.freezing import frozen
 from protomask.metrics.localization import TOLERANCE, energy_pointing, pointing_game
-from protomask.metrics.statistics import bootstrap_mean, wilson
 from protomask.prototype_network import PrototypeNetwork
+from protomask.statistics import bootstrap_mean, wilson
 
 LEAST = 0.05
 """Of its similarity a prototype must lose so much without the tag to look at it; one that changes by less does not

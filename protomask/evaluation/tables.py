@@ -8,9 +8,10 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from protomask.evaluation.catalogue import HIGHER_IS_BETTER
-from protomask.evaluation.results import Evaluation, short
+from protomask.evaluation.results import Evaluation
+from protomask.evaluation.texts import rounded, short
 
-ROWS = ("localizer", "metric", "mean", "ci_low", "ci_high", "n", "seconds_per_map")
+ROWS = ("localizer", "metric", "mean", "ci_low", "ci_high", "n", "images", "seconds_per_map")
 CLASS_ROWS = ("class", "localizer", "metric", "mean", "n")
 
 
@@ -57,13 +58,35 @@ def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
     parts = [
         "# Evaluation",
         "\n".join(lines),
-        "Mean and bootstrapped 95 % interval; an arrow says which way is better; bold: the best mean.",
+        "Mean and its own 95 % interval, not corrected; an arrow says which way is better; bold: the best mean.",
     ]
     if verdicts:
-        parts.append("Paired differences whose 95 % interval excludes zero:\n\n" + "\n".join(verdicts))
+        parts.append("Paired differences, corrected for all metrics of a comparison (Holm):\n\n" + "\n".join(verdicts))
+        parts.append(_differences(evaluation))
     if classes:
         parts.append("## Per class\n\n" + _class_tables(evaluation))
     return "\n\n".join(parts) + "\n"
+
+
+def _differences(evaluation: Evaluation) -> str:
+    """Every comparison: the difference with its own interval, the corrected p-value, the verdict, images needed."""
+    lines = [["metric", "difference", "by itself", "p (Holm)", "ahead", "images", "images needed"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in evaluation.comparisons:
+        interval = "-" if row["ci_low"] is None else f"[{row['ci_low']:+.3g}, {row['ci_high']:+.3g}]"
+        chance, needed = row.get("p_corrected"), row.get("images_needed")
+        lines.append(
+            [
+                f"{row['metric']} {_arrow(row['metric'])}",
+                f"{row['a']} - {row['b']}: " + ("-" if row["difference"] is None else f"{row['difference']:+.3g}"),
+                interval,
+                "-" if chance is None else f"{chance:.3g}",
+                row["better"],
+                str(row.get("images", row["n"])),
+                "-" if needed is None else str(rounded(needed)),
+            ]
+        )
+    return "\n".join(map(_line, lines))
 
 
 def class_table(evaluation: Evaluation, metric: str) -> str:

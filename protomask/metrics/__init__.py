@@ -39,12 +39,10 @@ from protomask.metrics.part_points import at_maximum, consistency, in_patch, mer
 from protomask.metrics.prototypes import fidelity, relevance_ordering
 from protomask.metrics.sanity import map_correlation, randomised
 from protomask.metrics.segmentation import at_best_threshold, dice, dice_curves, iou, iou_curves
-from protomask.metrics.statistics import Interval, bootstrap_band, bootstrap_difference, bootstrap_mean
 from protomask.metrics.steadiness import max_sensitivity, nearby, shared_first
 
 __all__ = [
     "Curve",
-    "Interval",
     "adcc",
     "at_best_threshold",
     "at_maximum",
@@ -52,9 +50,6 @@ __all__ = [
     "average_drop",
     "average_gain",
     "average_precision",
-    "bootstrap_band",
-    "bootstrap_difference",
-    "bootstrap_mean",
     "box_iou_curves",
     "box_regions",
     "causal_insertion",

@@ -1,7 +1,7 @@
 """Does the score follow the map? Insertion, deletion, average drop, increase in confidence, gain.
 
 Every function takes the explained score as a callable ``score(images (N, 3, H, W), index (N,)) -> (N,)`` and gives one
-value per (image, index) pair, not yet averaged, so that intervals can be bootstrapped over pairs. At most
+value per (image, index) pair, not yet averaged, so that intervals can be had. At most
 ``batch_size`` perturbed images exist at a time. Nothing is random.
 
 The published definitions take the score to be a class *probability*. The similarity of a prototype is none: divide it

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from protomask.explanations.records import PrototypePicture
-from protomask.metrics.statistics import wilson
 from protomask.report.wording import count, duration, number, percent, readable
+from protomask.statistics import wilson
 
 NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
 DATA = {

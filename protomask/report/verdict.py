@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protomask.evaluation.texts import rounded
 from protomask.report.charts import interval_mark
 from protomask.report.palette import look
 from protomask.report.wording import (
@@ -18,7 +19,7 @@ from protomask.report.wording import (
 )
 
 FEW = 20
-"""pairs below which a bootstrap interval is too narrow to lean on"""
+"""pairs below which only large differences can be told"""
 
 
 def which_to_trust(evaluation, a: str, b: str) -> dict | None:
@@ -52,31 +53,36 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
         headline = f"{names[a]} and {names[b]} cannot be told apart"
         sentence = f"No paired difference is clear in {_metrics(ahead['undecided'])}"
     if any(ahead[name] for name in (a, b)):
-        sentence += ": the 95 % interval of " + ("each" if sum(len(ahead[name]) for name in (a, b)) > 1 else "the")
-        sentence += " paired difference excludes zero"
+        several = sum(len(ahead[name]) for name in (a, b)) > 1
+        sentence += (
+            f": {'these differences stand' if several else 'this difference stands'} after a correction for all metrics"
+        )
         if ahead["undecided"]:
             sentence += f". Undecided: {_metrics(ahead['undecided'])}"
     cases = max(row["n"] for row in contests)
     sentences = [f"{sentence} ({cases} pairs of a test image and a prototype)."]
     if cases < FEW:
-        sentences.append(
-            "With so few pairs the intervals are too narrow and the verdict is weak; evaluate more samples."
-        )
+        sentences.append("With so few pairs only large differences can be told; evaluate more samples.")
     if winner:
         sentences += _against_baselines(evaluation, winner)
     return {"headline": headline, "sentences": sentences, "winner": winner}
 
 
 def _against_baselines(evaluation, winner: str) -> list[str]:
-    doubts: dict[str, list[str]] = {}
+    behind: dict[str, list[str]] = {}
+    undecided: dict[str, list[str]] = {}
     for row in evaluation.comparisons:
         rival = ({row["a"], row["b"]} - {winner}).pop() if winner in (row["a"], row["b"]) else None
         if rival in BASELINES and row["metric"] in FAITHFUL and row["better"] != winner:
-            doubts.setdefault(rival, []).append(row["metric"])
-    return [
-        f"But it is not clearly ahead of {spoken(rival)}, which knows nothing of the network, in {_metrics(metrics)}."
-        for rival, metrics in doubts.items()
-    ]
+            (behind if row["better"] == rival else undecided).setdefault(rival, []).append(row["metric"])
+    doubts = []
+    for rival in BASELINES:
+        whom = f"{spoken(rival)}, which knows nothing of the network"
+        if rival in behind:
+            doubts.append(f"But it is behind {whom}, in {_metrics(behind[rival])}.")
+        if rival in undecided:
+            doubts.append(f"Against {whom}, it is not clearly ahead in {_metrics(undecided[rival])}: undecided.")
+    return doubts
 
 
 def metric_table(evaluation) -> dict:
@@ -147,12 +153,20 @@ def differences(evaluation, a: str, b: str) -> list[dict]:
                 if bounds[0] is None
                 else f"{_signed(bounds[0], row['metric'])} to {_signed(bounds[1], row['metric'])}",
                 "n": row["n"],
-                "says": "undecided" if better == "undecided" else f"{localizer_label(better)} better",
+                "says": _says(row),
+                "needed": "–" if not row.get("images_needed") else f"{rounded(row['images_needed']):,}",
                 "better": None if better == "undecided" else look(better),
                 "mark": interval_mark(sign * row["difference"], *bounds),
             }
         )
     return found
+
+
+def _says(row: dict) -> str:
+    if row["better"] != "undecided":
+        return f"{localizer_label(row['better'])} better"
+    alone = row.get("better_alone", "undecided")
+    return "undecided" if alone == "undecided" else f"undecided (alone: {localizer_label(alone)} better)"
 
 
 def contest_tables(evaluation, a: str, b: str) -> list[dict]:

@@ -95,6 +95,8 @@ def evaluate_run(
     if "similarity" in chosen and len(chosen) > 1 and distributed.is_first():
         first = next(name for name in chosen if name != "similarity")
         say(evaluation.verdict(first, "similarity"))
+        if needed := evaluation.power(first, "similarity"):
+            say(needed)
     return evaluation
 
 

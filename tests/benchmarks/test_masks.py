@@ -148,14 +148,21 @@ def test_other_settings_are_never_mixed(script, tmp_path):
 
 
 def test_verdicts_follow_the_direction_of_the_metric(script):
-    from protomask.metrics import Interval
-
     tables = sys.modules["tables"]
-    assert tables.verdict("insertion", Interval(0.1, 0.05, 0.2, 20)) == "ahead"
-    assert tables.verdict("deletion", Interval(-0.1, -0.2, -0.05, 20)) == "ahead"
-    assert tables.verdict("average_drop", Interval(0.1, 0.05, 0.2, 20)) == "behind"
-    assert tables.verdict("energy", Interval(0.1, -0.05, 0.2, 20)) == "open"
-    assert tables.verdict("energy", Interval(0.1, 0.05, 0.2, 4)) == "open"
+    assert tables.verdict("insertion", 1) == "ahead"
+    assert tables.verdict("deletion", -1) == "ahead"
+    assert tables.verdict("average_drop", 1) == "behind"
+    assert tables.verdict("energy", 0) == "open"
+
+
+def test_four_images_decide_nothing(script):
+    tables = sys.modules["tables"]
+    rows = {
+        name: {str(i): dict.fromkeys((*tables.QUALITY, *tables.COST), value + i / 100) for i in range(4)}
+        for name, value in (("mdm", 1.0), ("random", 0.0))
+    }
+    found = tables.differences(rows, ["mdm"])["mdm"]["random"]
+    assert {tables.verdict(key, each.sign) for key, each in found.items()} == {"open"}
 
 
 def test_throughput_on_any_device(script):

@@ -206,15 +206,17 @@ def test_the_oracle_is_ahead_of_noise_and_noise_of_the_opposite(found):
     for contest in found.comparisons:
         if contest["metric"] in ("insertion", "deletion", "average_drop", "part_correlation"):
             assert contest["better"] == contest["a"], contest
-        if contest["better"] == "undecided":
+        assert contest["better"] in ("undecided", contest["better_alone"])
+        if contest["better_alone"] == "undecided":
             assert contest["ci_low"] is None or contest["ci_low"] <= 0 <= contest["ci_high"]
 
 
 def test_rows_hold_what_the_file_promises(found):
-    assert set(found.rows[0]) == {"localizer", "metric", "mean", "ci_low", "ci_high", "n", "seconds_per_map"}
+    assert set(found.rows[0]) == {"localizer", "metric", "mean", "ci_low", "ci_high", "n", "images", "seconds_per_map"}
     assert len(found.rows) == 3 * len(USUAL) and len(found.comparisons) == 3 * len(USUAL)
     for each in found.rows:
-        assert each["ci_low"] <= each["mean"] <= each["ci_high"] and each["seconds_per_map"] > 0
+        assert each["ci_low"] is None or each["ci_low"] <= each["mean"] <= each["ci_high"]
+        assert each["seconds_per_map"] > 0
 
 
 def test_batch_size_and_repetition_change_nothing(network, found):
@@ -258,7 +260,11 @@ def test_table_is_aligned_and_says_which_way_is_better(found):
     assert re.match(r"metric\s+oracle\s+noise\s+opposite\s+n$", lines[0])
     insertion = next(line for line in lines if line.startswith("insertion"))
     assert "↑" in insertion and re.search(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\] \*", insertion)
-    assert "deletion ↓" in found.table() and "seconds per map" in lines[-1]
+    assert (
+        "deletion ↓" in found.table()
+        and "not corrected" in found.table()
+        and any("seconds per map" in line for line in lines)
+    )
     assert insertion.index("*") == next(line for line in lines if line.startswith("deletion")).index("*")
     narrow = found.table(width=60)
     assert narrow.count("insertion ↑") > 1 and all(len(line) <= 60 for line in narrow.splitlines())
@@ -285,8 +291,10 @@ def made(**metrics):
 
 
 def test_verdict_sentence_in_full():
-    up, down, level = [0.9, 0.8, 0.7, 0.9], [0.1, 0.2, 0.1, 0.3], [0.9, 0.1, 0.1, 0.2]
-    found = made(insertion=(up, down), deletion=(down, up), average_drop=(up, down), gain=(level, [0.1, 0.9, 0.2, 0.1]))
+    up, down, level = [0.9, 0.8, 0.7, 0.9] * 4, [0.1, 0.2, 0.1, 0.3] * 4, [0.9, 0.1, 0.1, 0.2] * 4
+    found = made(
+        insertion=(up, down), deletion=(down, up), average_drop=(up, down), gain=(level, [0.1, 0.9, 0.2, 0.1] * 4)
+    )
     assert found.verdict("a", "b") == "a ahead of b in 2 of 4 metrics, behind in average_drop; gain undecided"
     assert found.verdict("b", "a") == "b ahead of a in 1 of 4 metrics, behind in insertion, deletion; gain undecided"
 

@@ -7,8 +7,8 @@ from protomask.data import load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.evaluation.shortcut import detect, tag_pairs
-from protomask.metrics.statistics import wilson
 from protomask.prototype_network import Prediction, PrototypeNetwork
+from protomask.statistics import wilson
 
 OPTIONS = {"classes": 2, "train_per_class": 1, "test_per_class": 6, "image_size": 48, "validation": 0, "cache": False}
 

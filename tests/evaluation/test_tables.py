@@ -11,15 +11,16 @@ from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown, class_t
 NAN = float("nan")
 
 
-def made():
+def made(times=1):
+    """Two localizers on ``times`` x four images."""
     values = {
         "mdm": {"insertion": torch.tensor([0.9, 0.8, 0.7, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])},
         "a|b": {"insertion": torch.tensor([0.5, 0.4, NAN, NAN]), "deletion": torch.tensor([0.1, 0.2, 0.1, 0.2])},
     }
-    pairs = Pairs(torch.arange(4), torch.arange(4))
-    return Evaluation.summarise(
-        pairs, list("wxyz"), values, {"mdm": 0.1, "a|b": 0.2}, classes=["owl", "owl", "auk", "auk"]
-    )
+    values = {name: {metric: each.repeat(times) for metric, each in found.items()} for name, found in values.items()}
+    pairs = Pairs(torch.arange(4 * times), torch.arange(4 * times))
+    classes = ["owl", "owl", "auk", "auk"] * times
+    return Evaluation.summarise(pairs, list("wxyz") * times, values, {"mdm": 0.1, "a|b": 0.2}, classes=classes)
 
 
 def test_class_means_leave_out_what_is_undefined():
@@ -39,16 +40,25 @@ def test_csv_reads_back():
 
 
 def test_markdown_is_a_table():
-    text = as_markdown(made(), classes=True)
+    text = as_markdown(made(times=6), classes=True)
     lines = text.splitlines()
     head = next(line for line in lines if line.startswith("| metric"))
     assert head == "| metric | mdm | a\\|b | n |"
     insertion = next(line for line in lines if line.startswith("| insertion ↑"))
-    assert "**0.800 [" in insertion and insertion.endswith("| 2-3 |")
+    assert "**0.800 [" in insertion and insertion.endswith("| 12-18 |")
     deletion = next(line for line in lines if line.startswith("| deletion ↓"))
     assert "**" not in deletion  # a draw
     assert "- mdm ahead of a|b in 1 of 2 metrics; deletion undecided." in text
-    assert "| auk | 0.700 | - | 1 |" in text and "## Per class" not in as_markdown(made())
+    assert (
+        "| insertion ↑ | mdm - a\\|b: +0.4 | - | 0.000977 | mdm | 12 | 10 |" in text
+    )  # the sign test's 2 / 2^12, for two metrics
+    assert "| auk | 0.700 | - | 6 |" in text and "## Per class" not in as_markdown(made())
+
+
+def test_four_images_have_means_and_no_verdict():
+    text = as_markdown(made())
+    assert "**0.800** |" in text and "[" not in text
+    assert "- mdm ahead of a|b in 0 of 2 metrics; insertion, deletion undecided." in text
 
 
 def test_class_table_is_aligned():

@@ -217,7 +217,7 @@ def test_summary_in_plain_words(page):
     assert "cost 2.0 percentage points; re-fitting the last layer then gained 1.0 percentage point." in words
     assert "more accurate by 2.0 percentage points: the price of the prototypes" in words
     assert "Which picture to trust: MDM, more than the similarity map" in words
-    assert "insertion and deletion: the 95 % interval of each paired difference excludes zero (24 pairs" in words
+    assert "insertion and deletion: these differences stand after a correction for all metrics (24 pairs" in words
 
 
 def test_provenance_is_complete(page):

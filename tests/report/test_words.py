@@ -104,8 +104,25 @@ def test_verdict_names_the_winner_whichever_way_round():
 
 def test_verdict_warns_of_a_winner_that_a_blob_beats():
     said = which_to_trust(scenes.evaluation(localizers=("center", "mdm", "similarity")), "mdm", "similarity")
-    assert said["winner"] == "mdm" and "ahead of a blob in the centre, which knows" in said["sentences"][1]
-    assert "insertion and deletion" in said["sentences"][1]
+    assert said["winner"] == "mdm" and "behind a blob in the centre, which knows" in said["sentences"][1]
+    assert "insertion and deletion" in said["sentences"][1] and len(said["sentences"]) == 2
+
+
+def test_what_is_undecided_against_a_blob_is_not_called_behind():
+    found = scenes.evaluation(localizers=("center", "mdm", "similarity"))
+    for row in found.comparisons:
+        if (row["a"], row["metric"]) == ("center", "deletion"):
+            row["better"] = "undecided"
+    _, behind, undecided = which_to_trust(found, "mdm", "similarity")["sentences"]
+    assert "behind a blob" in behind and behind.endswith("in insertion.")
+    assert undecided.endswith("deletion: undecided.")
+
+
+def test_a_row_that_only_its_own_interval_would_decide_says_so():
+    found = scenes.evaluation(localizers=("mdm", "similarity"))
+    found.comparisons[0].update(better="undecided", better_alone="mdm", images_needed=1234)
+    row = differences(found, "mdm", "similarity")[0]
+    assert row["says"] == "undecided (alone: MDM better)" and row["needed"] == "1,200"
 
 
 def test_verdict_is_careful_with_little_evidence():

@@ -1,0 +1,111 @@
+"""From raw values to means with intervals, and to paired differences with corrected verdicts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from protomask.evaluation.catalogue import HIGHER_IS_BETTER, METRICS
+from protomask.statistics import Comparison, Interval, bootstrap_band, bootstrap_means, compare_values, share_interval
+
+Number = float | None
+"""None is an undefined value: a pair that a metric does not count, a mean of none, an interval of too few."""
+Values = Mapping[str, Mapping[str, Tensor]]
+"""localizer -> metric -> (n,) values, NaN where undefined"""
+
+
+def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Mapping[str, float], seed: int) -> list:
+    """A row per metric and localizer; ``groups`` (metric -> (n,)) says which values come from one image."""
+    found: dict[tuple[str, str], Interval] = {}
+    metrics = list(next(iter(values.values())))
+    for localizer, columns in values.items():
+        for metric in metrics:
+            if hit_of(metric):
+                found[localizer, metric] = share_interval(columns[metric].cpu(), hit_of(metric), groups.get(metric))
+    for kind in _of_one_length([metric for metric in metrics if not hit_of(metric)], values, groups):
+        keys = [(localizer, metric) for localizer in values for metric in kind]
+        columns = torch.stack([values[localizer][metric].double().cpu() for localizer, metric in keys], 1)
+        found |= dict(zip(keys, bootstrap_means(columns, groups.get(kind[0]), seed=seed)))
+    return [
+        {
+            "localizer": localizer,
+            "metric": metric,
+            "mean": number(found[localizer, metric].mean),
+            "ci_low": number(found[localizer, metric].low),
+            "ci_high": number(found[localizer, metric].high),
+            "n": found[localizer, metric].n,
+            "images": found[localizer, metric].units,
+            "seconds_per_map": number(seconds_per_map[localizer]),
+        }
+        for localizer in values
+        for metric in metrics
+    ]
+
+
+def comparison_rows(values: Values, groups: Mapping[str, Tensor], seed: int) -> list[dict]:
+    """A row per metric and two localizers; verdicts are corrected over the metrics of each two."""
+    metrics = list(next(iter(values.values())))
+    hits = {metric: hit_of(metric) for metric in metrics if hit_of(metric)}
+    found: dict[tuple[str, str], dict[str, Comparison]] = {
+        (a, b): compare_values(values[a], values[b], hits=hits, groups=groups, seed=seed)
+        for a, b in itertools.combinations(values, 2)
+    }
+    return [_comparison_row(metric, a, b, found[a, b][metric]) for metric in metrics for a, b in found]
+
+
+def band(curves: Tensor, groups: Tensor | None, seed: int) -> dict[str, list[Number]]:
+    """Of curves (n, T); 2000 resamples are enough for a picture."""
+    found = bootstrap_band(curves, groups, resamples=2000, seed=seed)
+    return dict(zip(("mean", "ci_low", "ci_high"), map(numbers, found)))
+
+
+def higher_is_better(metric: str) -> bool:
+    """Also of a metric that somebody else registered: yes."""
+    return HIGHER_IS_BETTER.get(metric, True)
+
+
+def hit_of(metric: str) -> float | None:
+    """The value of a hit (1 or 100), for metrics whose values are 0 or that."""
+    return METRICS[metric].hit if metric in METRICS else None
+
+
+def number(value: float) -> Number:
+    """Seven digits are more than float32 holds; None for NaN, which JSON does not know."""
+    return None if math.isnan(value) else float(f"{value:.7g}")
+
+
+def numbers(values: Tensor) -> list[Number]:
+    return [number(value) for value in values.tolist()]
+
+
+def _comparison_row(metric: str, a: str, b: str, found: Comparison) -> dict:
+    def name(sign: int) -> str:
+        return "undecided" if not sign else a if (sign > 0) == higher_is_better(metric) else b
+
+    return {
+        "metric": metric,
+        "a": a,
+        "b": b,
+        "difference": number(found.interval.mean),
+        "ci_low": number(found.interval.low),
+        "ci_high": number(found.interval.high),
+        "better": name(found.sign),
+        "better_alone": name(found.raw_sign),
+        "p": number(found.p),
+        "p_corrected": number(found.p_corrected),
+        "n": found.interval.n,
+        "images": found.interval.units,
+        "images_needed": found.needed,
+    }
+
+
+def _of_one_length(metrics: list[str], values: Values, groups: Mapping[str, Tensor]) -> list[list[str]]:
+    """Metrics whose values belong to the same cases, together."""
+    first, found = next(iter(values.values())), {}
+    for metric in metrics:
+        found.setdefault((len(first[metric]), metric in groups), []).append(metric)
+    return list(found.values())

@@ -1,0 +1,101 @@
+"""An evaluation as lines for a terminal: means, paired differences, verdicts, and what would decide the undecided."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from protomask.evaluation.summaries import Number, higher_is_better
+
+NOTE = (
+    "[low, high]: 95 % interval of each mean by itself, not corrected. Who is ahead is judged by paired differences, "
+    "corrected for all metrics together (Holm)."
+)
+
+
+def mean_table(evaluation, width: int) -> str:
+    """Metrics down, localizers across; localizers that do not fit in ``width`` characters continue below."""
+    found = {(row["localizer"], row["metric"]): row for row in evaluation.rows}
+    metrics, localizers = evaluation.metrics, evaluation.localizers
+    head = ["metric"] + [f"{metric} {'↑' if higher_is_better(metric) else '↓'}" for metric in metrics]
+    columns = []
+    for localizer in localizers:
+        cells = [_cell(found[localizer, metric], evaluation.best(metric)) for metric in metrics]
+        seconds = found[localizer, metrics[0]]["seconds_per_map"]
+        columns.append(_pad([localizer, *cells, f"{seconds:.3g}  "]))
+    counts = [[found[localizer, metric]["n"] for localizer in localizers] for metric in metrics]
+    first = _pad([*head, "seconds per map"], left=True)
+    ranges = [f"{min(each)}-{max(each)}" if min(each) < max(each) else str(each[0]) for each in counts]
+    last = _pad(["n", *ranges, ""])
+    room = max(1, width - len(first[0]) - len(last[0]) - 2)
+    fitting = max(1, room // (max(len(column[0]) for column in columns) + 2))
+    blocks = [zip(first, *columns[start : start + fitting], last) for start in range(0, len(columns), fitting)]
+    texts = ["\n".join("  ".join(line).rstrip() for line in block) for block in blocks]
+    return "\n\n".join([*texts, *([textwrap.fill(NOTE, width)] if len(localizers) > 1 else [])])
+
+
+def contest_table(contests: Sequence[dict], a: str, b: str) -> str:
+    """A line per metric: mean(a) - mean(b), its own interval, the corrected p-value, the verdict, images needed."""
+    lines = [["metric", f"{a} - {b}", "95 % by itself", "p (Holm)", "verdict", "images", "images needed"]]
+    for row in contests:
+        sign = 1 if row["a"] == a else -1
+        bounds = sorted(sign * each for each in (row["ci_low"], row["ci_high"]) if each is not None)
+        verdict = {a: "ahead", b: "behind"}.get(row["better"], "undecided")
+        if verdict == "undecided" and row.get("better_alone", "undecided") != "undecided":
+            verdict += f" ({'ahead' if row['better_alone'] == a else 'behind'} by itself)"
+        chance, needed = row.get("p_corrected"), row.get("images_needed")
+        lines.append(
+            [
+                f"{row['metric']} {'↑' if higher_is_better(row['metric']) else '↓'}",
+                "-" if row["difference"] is None else f"{sign * row['difference']:+.3g}",
+                f"[{bounds[0]:+.3g}, {bounds[1]:+.3g}]" if bounds else "-",
+                "-" if chance is None else "< .001" if chance < 0.001 else f"{chance:.3f}".lstrip("0"),
+                verdict,
+                str(row.get("images", row["n"])),
+                "-" if needed is None else f"{rounded(needed):,}",
+            ]
+        )
+    columns = [_pad(list(column), left=place in (0, 4)) for place, column in enumerate(zip(*lines))]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns))
+
+
+def verdict_sentence(contests: Sequence[dict], a: str, b: str) -> str:
+    """ "a ahead of b in 5 of 6 metrics, behind in deletion; pointing_box undecided"."""
+    better = {name: [each["metric"] for each in contests if each["better"] == name] for name in (a, b, "undecided")}
+    sentence = f"{a} ahead of {b} in {len(better[a])} of {len(contests)} metrics"
+    if better[b]:
+        sentence += f", behind in {', '.join(better[b])}"
+    if better["undecided"]:
+        sentence += f"; {', '.join(better['undecided'])} undecided"
+    return sentence
+
+
+def power_sentence(contests: Sequence[dict]) -> str:
+    """About how many images would decide what is undecided, if its differences are as large as those just seen."""
+    open_ = [row for row in contests if row["better"] == "undecided" and row.get("images_needed")]
+    if not open_:
+        return ""
+    needed = ", ".join(f"{row['metric']} about {rounded(row['images_needed']):,}" for row in open_)
+    return f"images that a difference of the size just seen would need: {needed}"
+
+
+def rounded(count: int) -> int:
+    """Two digits: no more is known."""
+    return int(float(f"{count:.2g}"))
+
+
+def short(value: float) -> str:
+    """A number as tables have it: one digit after the point from 10 on, else three."""
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _pad(cells: list[str], left: bool = False) -> list[str]:
+    width = max(map(len, cells))
+    return [cell.ljust(width) if left else cell.rjust(width) for cell in cells]
+
+
+def _cell(row: dict, best: Number) -> str:
+    if row["mean"] is None:
+        return "-  "
+    interval = "" if row["ci_low"] is None else f" [{short(row['ci_low'])}, {short(row['ci_high'])}]"
+    return short(row["mean"]) + interval + (" *" if row["mean"] == best else "  ")
