@@ -66,6 +66,26 @@ METRICS = {
         "%",
         "By how much the score rises, on average, when only what the map marks is kept; falls count as zero.",
     ),
+    "kept_first": (
+        "Kept by the first 15 %",
+        "",
+        "Share of the score, at most 1, that the first 15 % of the pixels keep alone, in front of the blurred image.",
+    ),
+    "judge_insertion": (
+        "Insertion, second network",
+        "",
+        "The same on a second network: does it, too, find the class early while the image appears?",
+    ),
+    "judge_deletion": (
+        "Deletion, second network",
+        "",
+        "The same on a second network: does it, too, lose the class early while the image disappears?",
+    ),
+    "judge_kept": (
+        "Kept, second network",
+        "",
+        "Share of a second network's probability, at most 1, that the first 15 % of the pixels keep alone.",
+    ),
     "adcc": (
         "ADCC",
         "",
@@ -202,6 +222,10 @@ FAITHFUL = (
     "average_drop",
     "gain",
     "increase",
+    "kept_first",
+    "judge_insertion",
+    "judge_deletion",
+    "judge_kept",
     "adcc",
     "relevance_ordering",
     "fidelity",

@@ -25,6 +25,8 @@ FEW = 10
 """Images below which values other than 0/1 have no interval: none was found to hold the truth often enough."""
 CAUTION = 15
 """The tails of n images are shortened by n / (n + CAUTION)."""
+ROUNDING = 1e-13
+"""Variances of less than this share of the squares are rounding of float32: such values are equal."""
 
 
 class Interval(NamedTuple):
@@ -175,7 +177,7 @@ def _studentised(sums: Tensor, sizes: Tensor, resamples: int, confidence: float,
     ratios = torch.cat(ratios).sort(0).values
     tail = int((1 - confidence) / 2 * images / (images + CAUTION) * resamples)
     low, high = mean - ratios[resamples - 1 - tail] * error, mean - ratios[tail] * error
-    given = low.isfinite() & high.isfinite() & (spread > 1e-18 * sums.square().sum(0))
+    given = low.isfinite() & high.isfinite() & (spread > ROUNDING * sums.square().sum(0))
     return torch.where(given, low.minimum(mean), torch.nan), torch.where(given, high.maximum(mean), torch.nan)
 
 
