@@ -56,7 +56,8 @@ def draw(run: str, picture: Path, name: str, count: int, least: float) -> None:
     overlap = evaluated.get("values", {}).get(name, {}).get("causal_overlap")
     if overlap is None:
         raise InputError(
-            f"{run} has no causal_overlap of {name}; run: protomask evaluate {run} --localizers {name} --metrics causal_overlap"
+            f"{run} has no causal_overlap of {name}; run: protomask evaluate {run} --localizers {name} --metrics "
+            "causal_overlap"
         )
     network, data, subject = opened.network, opened.test, Subject(opened.network)
 
@@ -73,7 +74,8 @@ def draw(run: str, picture: Path, name: str, count: int, least: float) -> None:
         worst = sorted(places, key=overlap.__getitem__)[:count]
         if len(worst) < count:
             raise InputError(
-                f"only {len(worst)} pairs of {run} rest on a part by {least} of their similarity; lower --count or --least"
+                f"only {len(worst)} pairs of {run} rest on a part by {least} of their similarity; lower --count or "
+                "--least"
             )
         batch = pairs(worst)
         maps = get_localizer(name)(network, batch.images, batch.index).numpy()

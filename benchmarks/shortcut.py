@@ -82,8 +82,10 @@ def run(given: argparse.Namespace) -> None:
     pairs = tag_pairs(network.eval(), test, device=device)
     rows = detect(network, test, localizers, pairs, device=device, progress=not given.quiet)
     print(
-        f"class {splits.test.classes[given.tagged]}: {pairs.images} tagged test images, accuracy {pairs.accuracy[0]:.3f}, "
-        f"{pairs.accuracy[1]:.3f} with the tag taken off; a prototype looks at the tag in {len(pairs.looking)} of them\n"
+        f"class {splits.test.classes[given.tagged]}: {pairs.images} tagged test images, accuracy "
+        f"{pairs.accuracy[0]:.3f}, "
+        f"{pairs.accuracy[1]:.3f} with the tag taken off; a prototype looks at the tag in {len(pairs.looking)} of "
+        "them\n"
     )
     print(table(rows))
     given.output.mkdir(parents=True, exist_ok=True)

@@ -42,9 +42,9 @@ SCORES = ("log-probability", "probability", "logit")
 class Classifier:
     """Adapt any torch classifier to :class:`Explainable`; the index is a class.
 
-    The model may return logits (B, C), or an object or mapping with ``logits``. Models in half or bfloat16 get images of
-    their type, and their scores are taken in float32. A model that refuses images in channels-last order gets contiguous
-    ones. TorchScript modules work.
+    The model may return logits (B, C), or an object or mapping with ``logits``. Models in half or bfloat16 get images
+    of their type, and their scores are taken in float32. A model that refuses images in channels-last order gets
+    contiguous ones. TorchScript modules work.
 
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5)), score="probability")
     >>> classifier.score(torch.zeros(2, 3, 4, 4), torch.tensor([0, 4])).shape
@@ -56,8 +56,9 @@ class Classifier:
             or ``"logit"``.
         multi_label: each class is a question of its own: probabilities by sigmoid instead of softmax.
         mean, std: one number per channel each, the normalisation that ``model`` expects of values in [0, 1]. By default
-            what timm says of the model (``model.pretrained_cfg``), or ImageNet's for models of torchvision; give it for weights that want another. Methods that
-            hide in black need it (NeuroMask), and so does the check that images are normalised.
+            what timm says of the model (``model.pretrained_cfg``), or ImageNet's for models of torchvision; give it for
+            weights that want another. Methods that hide in black need it (NeuroMask), and so does the check that images
+            are normalised.
 
     Attributes:
         mean, std: tuples, or None where nothing says so.
@@ -104,8 +105,8 @@ class Classifier:
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(found).__name__
             raise InputError(
-                f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got} for {len(images)} images; "
-                "wrap it so that it returns the logits alone"
+                f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got} for {len(images)} "
+                "images; wrap it so that it returns the logits alone"
             )
         return as_float(logits)
 

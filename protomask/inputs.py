@@ -31,8 +31,8 @@ def read_pictures(given: object) -> list[Picture]:
     """Read one picture or many.
 
     Args:
-        given: a path, a folder (all its pictures, sorted), a PIL image, an array (H, W), (H, W, 3) or (H, W, 4) of uint8
-            or of floats in [0, 1], a tensor (C, H, W), a batch of either, or a list of any of these.
+        given: a path, a folder (all its pictures, sorted), a PIL image, an array (H, W), (H, W, 3) or (H, W, 4) of
+            uint8 or of floats in [0, 1], a tensor (C, H, W), a batch of either, or a list of any of these.
 
     Raises:
         InputError: what cannot be read, and why; nothing to read.

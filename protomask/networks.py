@@ -67,8 +67,8 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
     for name in ("model.json", "model.safetensors"):
         if not os.path.lexists(folder / name):
             raise InputError(
-                f"{folder} has no {name}: neither did a training finish there nor was a network saved there; resume the training, "
-                "or give another folder"
+                f"{folder} has no {name}: neither did a training finish there nor was a network saved there; resume "
+                "the training, or give another folder"
             )
     mend = "restore it, or make the run again"
     description, weights = folder / "model.json", folder / "model.safetensors"

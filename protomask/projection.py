@@ -66,7 +66,8 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
     missing = [network.classes[index] for index in sorted(set(classes.tolist())) if not present[index]]
     if missing:
         raise InputError(
-            f"no training image of class {', '.join(missing)}: its prototypes cannot be projected; add images or leave the class out"
+            f"no training image of class {', '.join(missing)}: its prototypes cannot be projected; add images or leave "
+            "the class out"
         )
     nearest = _merge(distributed.gather(_search(network, setup)), len(classes))
     index = torch.arange(len(classes), device=setup.device)

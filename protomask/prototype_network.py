@@ -1,4 +1,5 @@
-"""The base of prototype networks: a classifier by similarity to learned prototypes, whose prototypes can be explained."""
+"""The base of prototype networks: a classifier by similarity to learned prototypes, whose prototypes can be
+explained."""
 
 from __future__ import annotations
 

@@ -113,7 +113,8 @@ def _check_fields(value: Any, kind: Any, where: str) -> None:
         if unknown:
             raise ValueError(f"{_below(where, unknown[0])} is unknown here")
     else:
-        # Annotations that are strings, as after `from __future__ import annotations`, hide Required from TypedDict itself.
+        # Annotations that are strings, as after `from __future__ import annotations`, hide Required from TypedDict
+        # itself.
         needed = kind.__required_keys__ | {name for name, hint in hints.items() if get_origin(hint) is Required}
     missing = sorted(needed - value.keys())
     if missing:

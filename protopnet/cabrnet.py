@@ -46,8 +46,8 @@ class Architecture:
         if re.fullmatch(r"layer\d", source) and blocks:
             return f"{source}.{max(blocks)}"
         raise InputError(
-            f"the feature map {source!r} of {name} in CaBRNet's model_arch.yml is not supported; supported are layer1 to layer4 "
-            "of ResNets, features and features.N of VGGs, relu of DenseNets"
+            f"the feature map {source!r} of {name} in CaBRNet's model_arch.yml is not supported; supported are layer1 "
+            "to layer4 of ResNets, features and features.N of VGGs, relu of DenseNets"
         )
 
 
@@ -77,15 +77,16 @@ def read_architecture(state: Path, config: Path | None = None) -> Architecture:
     epsilon = _part(similarity, "params", path, optional=True).get("stability_factor", EPSILON)
     if similarity.get("name", _SIMILARITIES[0]) not in _SIMILARITIES or epsilon != EPSILON:
         raise InputError(
-            f"{path}: similarity {similarity.get('name')} with stability factor {epsilon}; only {' and '.join(_SIMILARITIES)} "
-            f"with {EPSILON:g} can be imported"
+            f"{path}: similarity {similarity.get('name')} with stability factor {epsilon}; only "
+            f"{' and '.join(_SIMILARITIES)} with {EPSILON:g} can be imported"
         )
     if backbone.get("postprocess"):
         raise InputError(f"{path}: the backbone's postprocess (changed strides) is not supported")
     pipelines = {name: part for name, part in extractor.items() if name not in ("backbone", "add_on")}
     if len(pipelines) > 1:
         raise InputError(
-            f"{path}: {len(pipelines)} feature maps ({', '.join(map(str, pipelines))}); only models with one can be imported"
+            f"{path}: {len(pipelines)} feature maps ({', '.join(map(str, pipelines))}); only models with one can be "
+            "imported"
         )
     pipeline = _part(pipelines, next(iter(pipelines)), path) if pipelines else {"add_on": extractor.get("add_on")}
     source = pipeline.get("source_layer", backbone.get("layer"))

@@ -66,18 +66,21 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
     if names[2] not in tensors or names[3] not in tensors:
         missing = names[2] if names[2] not in tensors else names[3]
         raise InputError(
-            f"{path}: no ProtoPNet in it (no {missing}); give a file of cfchen-duke/ProtoPNet or CaBRNet's model_state.pth"
+            f"{path}: no ProtoPNet in it (no {missing}); give a file of cfchen-duke/ProtoPNet or CaBRNet's "
+            "model_state.pth"
         )
     backbone, add_on = (_below(tensors, prefix) for prefix in names[:2])
     prototypes, last_layer = (tensors[name].float() for name in names[2:])
     if prototypes.ndim != 4 or not len(prototypes) or last_layer.ndim != 2 or last_layer.shape[1] != len(prototypes):
         raise InputError(
-            f"{path}: prototypes {tuple(prototypes.shape)} and last layer {tuple(last_layer.shape)} do not fit each other"
+            f"{path}: prototypes {tuple(prototypes.shape)} and last layer {tuple(last_layer.shape)} do not fit each "
+            "other"
         )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise InputError(
-                f"{path}: {name} has numbers that are infinite or none; the training has diverged, take another checkpoint"
+                f"{path}: {name} has numbers that are infinite or none; the training has diverged, take another "
+                "checkpoint"
             )
     identity, architecture, image_size, kinds = None, Architecture(), None, None
     if names is CABRNET:
@@ -166,7 +169,8 @@ def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None
     function = plain.get("prototype_activation_function", "log")
     if function != "log":
         raise InputError(
-            f"{path}: similarities by {function!r}; only models with prototype_activation_function 'log' can be imported"
+            f"{path}: similarities by {function!r}; only models with prototype_activation_function 'log' can be "
+            "imported"
         )
     epsilon = plain.get("epsilon", EPSILON)
     if epsilon != EPSILON:
@@ -238,7 +242,7 @@ def _active(
 def _owners(path: Path, identity: Tensor, prototypes: int, classes: int) -> Tensor:
     if identity.shape != (prototypes, classes) or not ((identity != 0).sum(1) == 1).all():
         raise InputError(
-            f"{path}: its table of prototypes and classes {tuple(identity.shape)} does not give each of {prototypes} prototypes "
-            f"one of {classes} classes"
+            f"{path}: its table of prototypes and classes {tuple(identity.shape)} does not give each of {prototypes} "
+            f"prototypes one of {classes} classes"
         )
     return identity.argmax(1)

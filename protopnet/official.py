@@ -68,7 +68,8 @@ def import_network(
         if sorted(names) != sorted(classes):
             strange = next(iter(sorted(set(names) ^ set(classes))), None)
             raise InputError(
-                f"the given class names are not those of the data ({strange!r} is only in one of them, or one occurs twice)"
+                f"the given class names are not those of the data ({strange!r} is only in one of them, or one occurs "
+                "twice)"
             )
         order = torch.tensor([list(names).index(name) for name in classes])
         checkpoint = replace(checkpoint, last_layer=checkpoint.last_layer[order])
@@ -151,8 +152,8 @@ def prototype_owners(checkpoint: Checkpoint, given: Sequence[int] | None = None)
     if given is not None:
         if len(given) != count or min(given) < 0 or max(given) >= number:
             raise InputError(
-                f"the given classes of prototypes do not fit {checkpoint.path}: it has {count} prototypes of {number} classes, "
-                f"numbered from 0"
+                f"the given classes of prototypes do not fit {checkpoint.path}: it has {count} prototypes of {number} "
+                f"classes, numbered from 0"
             )
         return torch.tensor(list(given), dtype=torch.long), "as given"
     if checkpoint.owners is not None:
@@ -165,7 +166,8 @@ def prototype_owners(checkpoint: Checkpoint, given: Sequence[int] | None = None)
     if (weight > 0).all():
         return strongest, "from the last layer's positive weights"
     raise InputError(
-        f"{checkpoint.path} does not tell the class of each of its {count} prototypes (it was pruned); give prototype_classes="
+        f"{checkpoint.path} does not tell the class of each of its {count} prototypes (it was pruned); give "
+        "prototype_classes="
     )
 
 
@@ -183,8 +185,8 @@ def owners_before_pruning(checkpoint: Checkpoint, removed: Sequence[tuple[int, i
         not 0 <= prototype < total or prototype // per_class != owner for prototype, owner in gone.items()
     ):
         raise InputError(
-            f"the removed prototypes do not fit {checkpoint.path}: {len(gone)} of them and its {count} are no equal number for "
-            f"each of {number} classes in order"
+            f"the removed prototypes do not fit {checkpoint.path}: {len(gone)} of them and its {count} are no equal "
+            f"number for each of {number} classes in order"
         )
     return [prototype // per_class for prototype in range(total) if prototype not in gone]
 

@@ -41,7 +41,8 @@ class XProtoNet(PrototypeNetwork):
     - ``readout``: ``"relu"``, similarity relu(cos), the same as our ProtoPNet's; or ``"shifted"``, (cos + 1) / 2, as
       ProtoASNet, whose gradient does not vanish for negative cosines, while unrelated images have 0.5.
     - The feature module ends linear (as ProtoASNet), so that cosines use the whole range.
-    - The last layer starts as our ProtoPNet's, see :meth:`~protomask.prototype_network.PrototypeNetwork.reset_last_layer`.
+    - The last layer starts as our ProtoPNet's, see
+    :meth:`~protomask.prototype_network.PrototypeNetwork.reset_last_layer`.
 
     Args:
         backbone: gives (B, C, h, w).

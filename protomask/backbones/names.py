@@ -57,12 +57,13 @@ def check_arguments(model: str, arguments: Mapping[str, object]) -> None:
             raise InputError(f"{model}: {str(name)[:80]!r} is no name of an argument; leave it out")
         if name not in _SHAPING and _FILES.search(name.lower()):
             raise InputError(
-                f"{model}: argument {name} names files or where weights come from, not a network's shape; leave it out, "
-                "and give weights as such"
+                f"{model}: argument {name} names files or where weights come from, not a network's shape; leave it "
+                "out, and give weights as such"
             )
         if not _plain(value):
             raise InputError(
-                f"{model}: argument {name} is {str(value)[:80]!r}; it must be a number, a plain word, or a list of these"
+                f"{model}: argument {name} is {str(value)[:80]!r}; it must be a number, a plain word, or a list of "
+                "these"
             )
 
 

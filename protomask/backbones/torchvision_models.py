@@ -89,7 +89,8 @@ def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "
     except Exception as error:  # of the download, or of the model's own checks
         if pretrained and not isinstance(error, TypeError):
             raise InputError(
-                f"pretrained weights of torchvision/{name} could not be fetched ({one_line(error)}); give a file by weights="
+                f"pretrained weights of torchvision/{name} could not be fetched ({one_line(error)}); give a file by "
+                "weights="
             ) from error
         raise InputError(f"{kind} torchvision/{name}: {one_line(error)}; give other arguments") from error
 

@@ -132,7 +132,8 @@ def renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[s
 
 
 def _renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], misfit: str | None) -> dict[str, Tensor]:
-    """As :func:`renamed`; where two prefixes fit equally well and nothing tells them apart, an error with ``misfit``."""
+    """As :func:`renamed`; where two prefixes fit equally well and nothing tells them apart, an error with
+    ``misfit``."""
     state = {OLD_DENSENET.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
     whole = {f"features.{name}": tensor for name, tensor in state.items()}
     if sum(name in whole for name in wanted) > len(wanted) // 2:
@@ -146,8 +147,8 @@ def _renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], misfit: 
         if not _same(state, wanted, best, other):
             one, two = (f"{prefix}*" if prefix else "names without a prefix" for prefix in (best, other))
             raise InputError(
-                f"{misfit} in one way only: {one} and {two} fit equally well and differ; save a file that holds the one "
-                "you mean"
+                f"{misfit} in one way only: {one} and {two} fit equally well and differ; save a file that holds the "
+                "one you mean"
             )
     return {name[len(best) :]: tensor for name, tensor in state.items() if name.startswith(best)}
 

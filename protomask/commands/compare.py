@@ -8,8 +8,8 @@ from protomask.commands.arguments import add_quiet, localizers, split_names
 
 HELP = "measure localizers of a plain classifier against each other"
 DESCRIPTION = (
-    "Insertion, deletion, drop, increase and gain of several localizers on the same pictures, with intervals and verdicts; "
-    "with --judge also on a second network of the same classes."
+    "Insertion, deletion, drop, increase and gain of several localizers on the same pictures, with intervals and "
+    "verdicts; with --judge also on a second network of the same classes."
 )
 INTERRUPTED = "the same command goes on where it was, if --output is given"
 

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--localizers",
         metavar="NAMES",
         help=(
-            "separated by commas, settings after a colon (mdm:damping=1); by default the run's own, similarity, center, "
-            "random; oracle: what the truth of parts draws"
+            "separated by commas, settings after a colon (mdm:damping=1); by default the run's own, similarity, "
+            "center, random; oracle: what the truth of parts draws"
         ),
     )
     parser.add_argument(

@@ -8,8 +8,8 @@ from protomask.commands.arguments import add_quiet
 
 HELP = "a run from a ProtoPNet that others trained"
 DESCRIPTION = (
-    "Reads a file of cfchen-duke/ProtoPNet (state dict or whole model) or CaBRNet's model_state.pth, without running any "
-    "code in it, measures it on your data and writes a run, on which project, explain, evaluate and report work."
+    "Reads a file of cfchen-duke/ProtoPNet (state dict or whole model) or CaBRNet's model_state.pth, without running "
+    "any code in it, measures it on your data and writes a run, on which project, explain, evaluate and report work."
 )
 
 
@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prototype-classes",
         metavar="FILE",
         help=(
-            "numbers (from 0) of each prototype's class, or the official prune_info.npy; needed only for a pruned model that does not tell"
+            "numbers (from 0) of each prototype's class, or the official prune_info.npy; needed only for a pruned "
+            "model that does not tell"
         ),
     )
     parser.add_argument(

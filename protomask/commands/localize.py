@@ -8,8 +8,8 @@ from protomask.commands.arguments import add_quiet
 
 HELP = "where a plain classifier looks in pictures"
 DESCRIPTION = (
-    "Maps of the most probable class, or of --index, for any classifier of timm or torchvision. The same command goes on "
-    "where it was stopped."
+    "Maps of the most probable class, or of --index, for any classifier of timm or torchvision. The same command goes "
+    "on where it was stopped."
 )
 INTERRUPTED = "the same command goes on"
 
@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="NAME",
-        help="timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
+        help="timm model, or torchvision/NAME; arguments follow a colon: "
+        "mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
     )
     parser.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
     parser.add_argument(

@@ -39,7 +39,8 @@ def load_data(
     Args:
         name: a built-in data set (``parts``, ``cub``, ``busi``, ``chestxray``, ``folder``), or the name of an entry
             point in the group ``protomask.datasets``: a function ``load(root, *, crop, seed, image_size, validation,
-            ...) -> Splits``, which may leave out those of the four that mean nothing to it. Without ``validation`` it leaves that split empty.
+            ...) -> Splits``, which may leave out those of the four that mean nothing to it. Without ``validation`` it
+            leaves that split empty.
         root: where its files are; ``parts`` needs none.
         crop: cut images to their boxes; None leaves it to the data set (``cub`` crops, ``folder`` does not).
         validation: share of the training images, class by class, that becomes ``validation``; 0 for none. A data set

@@ -208,7 +208,8 @@ def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
         with noted():
             if missing:
                 raise InputError(
-                    f"{root / _LISTS[part]}: {len(missing)} of its {len(names)} images are in none of the image folders, first "
+                    f"{root / _LISTS[part]}: {len(missing)} of its {len(names)} images are in none of the image "
+                    "folders, first "
                     f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list"
                 )
     return places

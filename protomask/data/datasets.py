@@ -274,8 +274,8 @@ class _Reading:
             if not torch.equal(other, sample["image"]) and not warned:
                 warned = True
                 warnings.warn(
-                    f"{self._what(index)} is another picture each time it is read; leave random transforms out of the data "
-                    "set: training has its own, and prototypes are projected to pictures as they are",
+                    f"{self._what(index)} is another picture each time it is read; leave random transforms out of the "
+                    "data set: training has its own, and prototypes are projected to pictures as they are",
                     stacklevel=5,
                 )
             if not torch.equal(same, sample["image"]):

@@ -53,8 +53,9 @@ def copy_groups(paths: Sequence[Path]) -> Tensor:
 
     Stricter than :func:`near_duplicate_groups`, so that pictures that only look alike (two chest X-rays) stay apart:
     thumbnails of 32 x 32 pixels whose signs of brightness from column to column differ in no more than 6 of 64 places,
-    and whose grey levels differ by 4 of 255 on average (less in pictures of little contrast) and nowhere by more than 24. Pictures of one colour are copies only where their bytes are.
-    Files that cannot be read are left to whoever reads them all. Time grows with the square of ``len``, slowly.
+    and whose grey levels differ by 4 of 255 on average (less in pictures of little contrast) and nowhere by more than
+    24. Pictures of one colour are copies only where their bytes are. Files that cannot be read are left to whoever
+    reads them all. Time grows with the square of ``len``, slowly.
 
     Returns:
         (len,) long: the position of the first picture of each one's group.

@@ -144,8 +144,8 @@ class FileImages(AnnotatedImages):
             line = "" if self._box_lines is None else f":{self._box_lines[first + place]}"
             box = ", ".join(f"{side:g}" for side in boxes[place])
             messages.append(
-                f"{self._boxes_from}{line}: the box ({box}) of {self._all_names[index]} lies outside its image, which is "
-                f"{width} x {height} pixels; mend or remove it"
+                f"{self._boxes_from}{line}: the box ({box}) of {self._all_names[index]} lies outside its image, which "
+                f"is {width} x {height} pixels; mend or remove it"
             )
         return messages
 

@@ -4,8 +4,8 @@
 
     ROOT/train/CLASS/*.jpg    ROOT/test/CLASS/*.jpg    and, if you like, ROOT/validation/CLASS/*.jpg
 
-(or ``training``, ``testing``, ``val``, ``valid``, in any case) or, without a split of its own, ``ROOT/CLASS/*.jpg``: then a
-share of each class is the test set, always the same. Hidden files and folders do not count.
+(or ``training``, ``testing``, ``val``, ``valid``, in any case) or, without a split of its own, ``ROOT/CLASS/*.jpg``:
+then a share of each class is the test set, always the same. Hidden files and folders do not count.
 
 Boxes: ``ROOT/boxes.csv`` with the header ``file,x0,y0,x1,y1``; ``file`` is the path below ROOT, the box is in pixels of
 the upright image, end-exclusive; several rows for an image are several boxes; other columns (``label``) are ignored.
@@ -168,7 +168,8 @@ def find_masks(paths: list[Path]) -> list[list[Path]] | None:
         with noted():
             if not found:
                 raise InputError(
-                    f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no object)"
+                    f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no "
+                    "object)"
                 )
     return masks
 

@@ -64,7 +64,8 @@ def known_classes(data: Any) -> tuple[str, ...] | None:
 
 
 def short_names(files: Sequence[str]) -> list[str]:
-    """Paths below the folder above the one that holds them all: ``train/cat/1.jpg``; the same wherever that folder is."""
+    """Paths below the folder above the one that holds them all: ``train/cat/1.jpg``; the same wherever that folder
+    is."""
     files = [path.abspath(file) for file in files]
     above = path.dirname(path.commonpath([path.dirname(file) for file in files]))
     return [path.relpath(file, above).replace(path.sep, "/") for file in files]

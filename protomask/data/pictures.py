@@ -114,8 +114,8 @@ def _to_bytes(pixels: Tensor, what: str) -> Tensor:
     least, most = pixels.min().item(), pixels.max().item()
     if least < -_SLACK:
         raise InputError(
-            f"{what}: values from {least:.3g} to {most:.3g}, so it is normalised already; leave Normalize out of the data "
-            "set's transform: training normalises as the backbone wants it"
+            f"{what}: values from {least:.3g} to {most:.3g}, so it is normalised already; leave Normalize out of the "
+            "data set's transform: training normalises as the backbone wants it"
         )
     if most > 1 + _SLACK:
         raise InputError(f"{what}: floats from {least:.3g} to {most:.3g}; give floats in 0..1, or 0..255 as uint8")

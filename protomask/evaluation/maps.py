@@ -45,7 +45,8 @@ class Maps:
             batch: the pairs.
             kind: ``"image"``; ``"kept"``, of what the map leaves of the image; ``"noisy"``, of the image under the
                 noise of the stability metric; ``"unseen noise"``, of the image with noise below half a grey level;
-                ``"nearby 0"``, ``"nearby 1"``, ..., of the images of max-sensitivity; ``"randomised"``, by the network with its parameters shuffled.
+                ``"nearby 0"``, ``"nearby 1"``, ..., of the images of max-sensitivity; ``"randomised"``, by the network
+                with its parameters shuffled.
 
         Raises:
             InputError: the localizer gives maps of a wrong shape, not finite or negative; the message names it and the

@@ -117,11 +117,11 @@ def fingerprint(explained: object) -> str | None:
 
 def image_names(images: Tensor, index: Tensor) -> list[str]:
     """Name each pair by the image's content and the index."""
-    content = images.detach().cpu().contiguous()
-    return [
-        f"{hashlib.blake2b(image.numpy().tobytes() + str(tuple(image.shape)).encode(), digest_size=8).hexdigest()}-{number}"
-        for image, number in zip(content, index.tolist())
+    content = [
+        image.numpy().tobytes() + str(tuple(image.shape)).encode() for image in images.detach().cpu().contiguous()
     ]
+    digests = [hashlib.blake2b(each, digest_size=8).hexdigest() for each in content]
+    return [f"{digest}-{number}" for digest, number in zip(digests, index.tolist())]
 
 
 def truth_names(names: Iterable[str], *truths: Iterable[Tensor] | None) -> list[str]:

@@ -58,7 +58,8 @@ def picture_prototypes(
         raise InputError("the network was not projected yet, so its prototypes have no source image; project it first")
     if max(sources) >= len(plain):
         raise InputError(
-            "the network was projected on another data set: its sources lie outside this one; use the data it was trained on"
+            "the network was projected on another data set: its sources lie outside this one; use the data it was "
+            "trained on"
         )
     own = network.last_layer.weight.detach().cpu()[network.prototype_classes.cpu(), torch.arange(len(sources))].tolist()
     levels = {

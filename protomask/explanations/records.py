@@ -186,7 +186,8 @@ class Explanation:
         ]
         lines += [f"  looks like {match.text()}" for match in self.matches]
         lines.append(
-            f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from those of {self.subject}"
+            f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from "
+            f"those of {self.subject}"
         )
         if self.finding:
             lines.append(f"  {self.finding} starts with: {self.bias:.3f} points")

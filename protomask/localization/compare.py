@@ -121,19 +121,20 @@ def compare(
     >>> found = protomask.compare(model, "photographs/", ["mdm", "gradcam", "rise"])     # doctest: +SKIP
     >>> print(found.table())                                                             # doctest: +SKIP
 
-    Insertion, deletion, average drop, increase and gain are measured in probabilities, as published; with boxes or masks in
-    the data their metrics, too. Intervals and verdicts are those of :func:`protomask.evaluate`.
+    Insertion, deletion, average drop, increase and gain are measured in probabilities, as published; with boxes or
+    masks in the data their metrics, too. Intervals and verdicts are those of :func:`protomask.evaluate`.
 
     Args:
         model: any classifier, see :func:`protomask.look`.
-        images: photographs (:func:`protomask.inputs.read_pictures`), a torch Dataset of (image, label), or one of our data
-            sets, whose boxes and masks are used.
+        images: photographs (:func:`protomask.inputs.read_pictures`), a torch Dataset of (image, label), or one of our
+            data sets, whose boxes and masks are used.
         localizers: names, settings after a colon.
         index: the classes to explain, one for all or one per image; by default the most probable one of each.
         metrics: names out of the evaluation's catalogue; by default the usual ones.
-        judge: a second network of the same classes. Maps made for ``model`` are measured on it as well: judge_insertion,
-            judge_deletion, and judge_kept, the share of its probability that the first 15 % of the pixels keep. What a
-            second network confirms is evidence; what only the first one sees may be a pattern of its own.
+        judge: a second network of the same classes. Maps made for ``model`` are measured on it as well:
+            judge_insertion, judge_deletion, and judge_kept, the share of its probability that the first 15 % of the
+            pixels keep. What a second network confirms is evidence; what only the first one sees may be a pattern of
+            its own.
         labels, preprocessing, mean, std, image_size, multi_label, device, batch_size: as for :func:`protomask.look`.
         judge_preprocessing: the judge's, in the same forms.
         seed: of the bootstrap.

@@ -1,4 +1,5 @@
-"""Localise a plain classifier's classes in folders of pictures, into a folder of maps and overlays that can be resumed."""
+"""Localise a plain classifier's classes in folders of pictures, into a folder of maps and overlays that can be
+resumed."""
 
 from __future__ import annotations
 

@@ -131,8 +131,8 @@ def look(
         A :class:`Look`, or a list of them where several pictures were given (a list, a batch, a folder).
 
     Raises:
-        InputError: pictures that cannot be read, a class that does not exist, an unknown normalisation, a model that gives
-            no logits.
+        InputError: pictures that cannot be read, a class that does not exist, an unknown normalisation, a model that
+            gives no logits.
     """
     found = read_pictures(pictures)
     if isinstance(model, Classifier):

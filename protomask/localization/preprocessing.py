@@ -50,8 +50,8 @@ def preprocessing_of(
 
     Args:
         model: what timm knows of it (``pretrained_cfg``) is used; models of torchvision want ImageNet's statistics.
-        given: a Hugging Face image processor (``image_mean``, ``image_std``), the ``transforms()`` of torchvision weights,
-            or a mapping with ``mean`` and ``std``; goes before what the model says.
+        given: a Hugging Face image processor (``image_mean``, ``image_std``), the ``transforms()`` of torchvision
+            weights, or a mapping with ``mean`` and ``std``; goes before what the model says.
         mean, std, image_size: go before all.
 
     Raises:

@@ -74,8 +74,8 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     """
     if not isinstance(images, Tensor):
         raise InputError(
-            f"images are of type {type(images).__name__}; give a tensor (B, C, H, W), or use protomask.look, which takes "
-            "photographs as they are"
+            f"images are of type {type(images).__name__}; give a tensor (B, C, H, W), or use protomask.look, which "
+            "takes photographs as they are"
         )
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise InputError(f"images have the shape {tuple(images.shape)}; give (B, C, H, W), C = 3 for colour")
@@ -155,10 +155,11 @@ def _check_values(images: Tensor, explained: object) -> None:
 
 
 def fitting_batch_size(batch_size: int | None, images: Tensor) -> int:
-    """Choose how many of ``images`` (..., H, W) go through the model at once: ``batch_size``, or what fits if it is None.
+    """Choose how many of ``images`` (..., H, W) go through the model at once: ``batch_size``, or what fits if it is
+    None.
 
-    What fits is 64 on an accelerator, and on a processor 8 of 224 x 224, of smaller images as many more, up to 32, of larger
-    ones fewer: with more, the features leave the processor's cache.
+    What fits is 64 on an accelerator, and on a processor 8 of 224 x 224, of smaller images as many more, up to 32, of
+    larger ones fewer: with more, the features leave the processor's cache.
     """
     fitting = round(8 * 224 * 224 / images.shape[-2:].numel())
     return batch_size or (64 if images.device.type != "cpu" else min(max(fitting, 1), 32))

@@ -40,7 +40,8 @@ class HDM(Settings):
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``cascade.rest``, and S_k counts wholly from twice as much on, in a ramp between;
     - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of
-      ``keep.size_weights``; the map is sum_k w_k S_k, or, for prototypes, as many of its pixels are shown as the score needs.
+      ``keep.size_weights``; the map is sum_k w_k S_k, or, for prototypes, as many of its pixels are shown as the score
+      needs.
 
     Settings that are not given are chosen by what is explained: those of :meth:`for_classes` for a
     :class:`protomask.Classifier`, those of :meth:`for_prototypes` for everything else.

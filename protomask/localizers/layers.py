@@ -137,7 +137,8 @@ def _is_map(shape: torch.Size, root: nn.Module, size: tuple[int, int]) -> bool:
 
 
 def check_reaches_score(explained: Explainable, layer: Layer, image: Tensor, index: Tensor) -> None:
-    """Raise InputError where the places of a layer's map have no influence on the score, so that a map would mean nothing.
+    """Raise InputError where the places of a layer's map have no influence on the score, so that a map would mean
+    nothing.
 
     Those of a Transformer's last block have none where a class token alone is read. Scores without a gradient are let
     through.
@@ -157,6 +158,6 @@ def check_reaches_score(explained: Explainable, layer: Layer, image: Tensor, ind
         # Zero everywhere may be a score that is flat here; zero on the map alone is not.
         if slope.any() and not layer.as_map(slope, tuple(image.shape[-2:])).any():
             raise InputError(
-                f"the places of layer {layer.name!r} do not reach the score, only its class token does; name one before "
-                "the last mixing of tokens, such as the last block's norm1"
+                f"the places of layer {layer.name!r} do not reach the score, only its class token does; name one "
+                "before the last mixing of tokens, such as the last block's norm1"
             )

@@ -45,7 +45,7 @@ class MDM(Settings):
 
     >>> from protomask import Classifier                                        # doctest: +SKIP
     >>> saliency = MDM()(Classifier(model), images, classes)                    # doctest: +SKIP
-    >>> other = MDM(views=Views(noise=0.1), runtime=Runtime(seed=3))            # or get_localizer("mdm:noise=0.1,seed=3")
+    >>> other = MDM(views=Views(noise=0.1), runtime=Runtime(seed=3))          # or get_localizer("mdm:noise=0.1,seed=3")
 
     Args:
         keep: how the mask that keeps the score is learned.

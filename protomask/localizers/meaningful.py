@@ -57,7 +57,8 @@ class MeaningfulPerturbation:
             raise InputError(f"MeaningfulPerturbation: cells={self.cells}, steps={self.steps}; give at least 1 of each")
         if self.precision not in PRECISIONS:
             raise InputError(
-                f"MeaningfulPerturbation: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}"
+                f"MeaningfulPerturbation: precision {self.precision!r} is unknown; choose one of "
+                f"{', '.join(PRECISIONS)}"
             )
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:

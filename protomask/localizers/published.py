@@ -22,10 +22,10 @@ def published_mdm() -> MDM:
     """Make MDM as published (arXiv 2207.08046), as far as that is known.
 
     Known: mask vectors of different sizes, all ones at the start, each trained by itself to keep the activation
-    consistent, |s(x) - s(x M)|, at a small mean of the vector; the masks of all sizes stacked. Reconstruction: the sizes
-    7, 14 and 28, the score's range as the unit of the consistency, lambda 1, 40 steps of Adam at 0.1, the mean colour
-    where the mask hides, the stack as the mean. Not there: what this project adds (a rising price, averaged steps, two
-    backgrounds, varied views, the order of the pixels).
+    consistent, |s(x) - s(x M)|, at a small mean of the vector; the masks of all sizes stacked. Reconstruction: the
+    sizes 7, 14 and 28, the score's range as the unit of the consistency, lambda 1, 40 steps of Adam at 0.1, the mean
+    colour where the mask hides, the stack as the mean. Not there: what this project adds (a rising price, averaged
+    steps, two backgrounds, varied views, the order of the pixels).
 
     Cost: 120 forward-backward passes per pair.
     """
@@ -46,8 +46,8 @@ class PublishedHDM(HDM):
     so that the superimposed mask is fine-grained; each next module works on the image without the regions found so far;
     all are fused in a learning-based way. Reconstruction: the superimposed mask is S = (B + A) / 2, B the mean of the
     benchmark masks as they were found, A the mean of the auxiliary ones, which start as B and minimise
-    |s(x) - s(x S)| / R + lambda mean(A); sizes, lambda 1, 40 steps of Adam at 0.1 for each, the mean colour where a mask
-    hides; two modules, the fusion of :class:`protomask.localizers.HDM`. Not there: what this project adds.
+    |s(x) - s(x S)| / R + lambda mean(A); sizes, lambda 1, 40 steps of Adam at 0.1 for each, the mean colour where a
+    mask hides; two modules, the fusion of :class:`protomask.localizers.HDM`. Not there: what this project adds.
 
     Args:
         auxiliary: how the auxiliary vectors are learned.

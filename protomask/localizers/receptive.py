@@ -87,7 +87,8 @@ def _spread(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
 
 
 def _gaussian(mass: Tensor) -> Tensor:
-    """Fit to each map of ``mass`` (B, H, W) >= 0 the Gaussian of its centre and covariance, of sum 1 (0 for no mass)."""
+    """Fit to each map of ``mass`` (B, H, W) >= 0 the Gaussian of its centre and covariance, of sum 1 (0 for no
+    mass)."""
     mass = mass.double().nan_to_num(0.0, 0.0, 0.0)
     weight = mass.sum((1, 2), keepdim=True)
     share = mass / weight.clamp_min(1e-300)

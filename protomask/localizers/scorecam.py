@@ -27,7 +27,8 @@ class ScoreCAM:
 
     Args:
         layer: see :class:`protomask.localizers.GradCAM`.
-        batch_size: masked images computed together; None: as fits (:func:`protomask.localizers.base.fitting_batch_size`).
+        batch_size: masked images computed together; None: as fits
+            (:func:`protomask.localizers.base.fitting_batch_size`).
 
     Cost: one forward pass per channel of the feature map (1280 for a MobileNetV2, 2048 for a ResNet-50), and two.
     """

@@ -1,8 +1,8 @@
 """The settings of learned masks, in parts that MDM, HDM and others share.
 
 A field that is not given (None) is chosen by what is explained, a class or a prototype: see ``for_classes`` and
-``for_prototypes`` of each localizer. Each part checks what it is given. Its repr names only what was given and builds the
-same part again.
+``for_prototypes`` of each localizer. Each part checks what it is given. Its repr names only what was given and builds
+the same part again.
 
 >>> Order(damping=1.0)
 Order(damping=1.0)
@@ -154,9 +154,9 @@ class Order(Settings):
     Args:
         sizes: cells along the image's shorter side; those up to the image's own give single pixels a say.
         steps, rate: Adam's steps and learning rate; of MDM, 0 steps leave it out.
-        damping: of its Adam (:class:`protomask.localizers.engine.optimisers.Adam`). More of it, up to 1 or so, gives maps
-            that change less with what cannot be seen and lie better on the object, but whose pixels bring the score back
-            later.
+        damping: of its Adam (:class:`protomask.localizers.engine.optimisers.Adam`). More of it, up to 1 or so, gives
+            maps that change less with what cannot be seen and lie better on the object, but whose pixels bring the
+            score back later.
         areas, softness: shares of the image at which the mask is cut, and how softly, in units of the mask.
         values: what the ordered pixels are shown with: ``"mask"``, the shades of the mask that keeps the score, or
             ``"sufficient"``, as many pixels as the score needs, fading out.

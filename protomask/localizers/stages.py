@@ -1,4 +1,5 @@
-"""The stages that MDM and HDM are made of: masks that keep the score, masks that destroy it, the order of the pixels."""
+"""The stages that MDM and HDM are made of: masks that keep the score, masks that destroy it, the order of the
+pixels."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
 
     The sum over the distinct scores, falling, of (recall gained) * (precision down to that score).
 
-    >>> average_precision(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[False], [True], [False], [True]])).tolist()
+    >>> scores = torch.tensor([[0.1], [0.4], [0.4], [0.8]])
+    >>> average_precision(scores, torch.tensor([[False], [True], [False], [True]])).tolist()
     [0.8333333333333333]
 
     Args:

@@ -132,8 +132,8 @@ def frame(
     width = 2 * tile + 0.18
     style.write(figure, 0.15, 0.12, title, within=width, fontsize=10, fontweight="bold")
     facts = (
-        f"{localizer_label(localizer)} after {stage.steps} step{'' if stage.steps == 1 else 's'}: shows {percent(stage.shown, 0)} of the image, "
-        f"keeps {percent(stage.kept, 0)} of the similarity"
+        f"{localizer_label(localizer)} after {stage.steps} step{'' if stage.steps == 1 else 's'}: shows "
+        f"{percent(stage.shown, 0)} of the image, keeps {percent(stage.kept, 0)} of the similarity"
     )
     style.write(figure, 0.15, 0.36, facts, within=width, fontsize=8, color=style.QUIET)
     masked = np.uint8(picture * stage.saliency[..., None] + 127 * (1 - stage.saliency[..., None]))

@@ -63,7 +63,8 @@ def beside_official(
         for name in ("similarity", localizer):
             if name not in picture.maps:
                 raise InputError(
-                    f"no map of localizer {name!r} for prototype {picture.record.prototype}; there are: {', '.join(picture.maps)}"
+                    f"no map of localizer {name!r} for prototype {picture.record.prototype}; there are: "
+                    f"{', '.join(picture.maps)}"
                 )
     half, header, row = 3 * tile + 2 * _GAP, 0.85 if title else 0.6, tile + 0.28
     figure = style.new_figure(2 * _MARGIN + 2 * half + 0.3, header + row * len(pictures) + 0.1)

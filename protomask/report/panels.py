@@ -123,7 +123,8 @@ def _header(figure: Figure, explanation: Explanation, width: float) -> None:
         color=color,
     )
     facts = (
-        f"probability{f' of {readable(explanation.finding)}' if explanation.finding else ''} {percent(explanation.probability)} · next: {readable(explanation.runner_up)} "
+        f"probability{f' of {readable(explanation.finding)}' if explanation.finding else ''} "
+        f"{percent(explanation.probability)} · next: {readable(explanation.runner_up)} "
         f"with {number(explanation.runner_up_logit)} points"
     )
     for top, text in ((0.62, explanation.name), (0.78, facts)):

@@ -96,14 +96,16 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     background = sum("background" in each.flags for each in found)
     if known and background:
         sentences.append(
-            f"{background} of {count(len(known), 'prototype')} {'is' if background == 1 else 'are'} background: more than half of the "
+            f"{background} of {count(len(known), 'prototype')} {'is' if background == 1 else 'are'} background: more "
+            "than half of the "
             "learned mask lies outside the object in the training image that the prototype was taken from."
         )
     elif known:
         sentences.append("No prototype's mask lies mostly outside the object.")
     else:
         sentences.append(
-            "Whether prototypes are background is not known: these data have no masks, and no boxes smaller than the image."
+            "Whether prototypes are background is not known: these data have no masks, and no boxes smaller than the "
+            "image."
         )
     twins = sum("duplicate" in each.flags for each in found)
     if twins:
@@ -133,9 +135,11 @@ def _pruning(outcome: Mapping) -> str:
     scores = outcome["test_accuracy"]
     removed = len(outcome["removed"])
     return (
-        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: test accuracy was {percent(scores['before'])} "
-        f"with them, {percent(scores['without_refitting'])} without, and {percent(scores['after'])} once the last layer was re-fitted "
-        f"({count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right)."
+        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: test accuracy was "
+        f"{percent(scores['before'])} "
+        f"with them, {percent(scores['without_refitting'])} without, and {percent(scores['after'])} once the last "
+        "layer "
+        f"was re-fitted ({count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right)."
     )
 
 

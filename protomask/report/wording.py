@@ -32,10 +32,12 @@ SHOWS = {
     "similarity": "The similarity map is the prototype's similarity to each cell of the network's last feature map, "
     "enlarged to the image. A cell has seen far more of the image than the square it is drawn on, so the map can lie "
     "beside the evidence.",
-    "hdm": "Coarse masks find what keeps the similarity, fine ones refine them; what was found is hidden and the search goes on with "
+    "hdm": "Coarse masks find what keeps the similarity, fine ones refine them; what was found is hidden and the "
+    "search goes on with "
     "the rest, until little similarity is left. The map joins all that was found, the most important first.",
     "neuromask": "One learned mask of full resolution that keeps the similarity, held small and smooth by penalties.",
-    "meaningful": "The smallest smooth region whose blurring makes the similarity fall: what the network could not do without.",
+    "meaningful": "The smallest smooth region whose blurring makes the similarity fall: what the network could not do "
+    "without.",
     "extremal": "Smooth masks of fixed areas that keep the similarity as high as these areas allow, added up.",
     "random": "A random map: what a method that knows nothing scores.",
     "center": "A blob in the middle of the image: what a method that knows only where photographers aim scores.",
@@ -89,8 +91,8 @@ METRICS = {
     "adcc": (
         "ADCC",
         "",
-        "Harmonic mean of three wishes: little of the score is lost when only what the map marks is kept, the map marks little, "
-        "and asked about what it marked the method marks the same again.",
+        "Harmonic mean of three wishes: little of the score is lost when only what the map marks is kept, the map "
+        "marks little, and asked about what it marked the method marks the same again.",
     ),
     "relevance_ordering": (
         "Relevance ordering",
@@ -135,7 +137,8 @@ METRICS = {
     "outside_inside": (
         "Outside against inside",
         "",
-        "How dense the map is outside the object, as a share of outside and inside together; 0.5 is a map that knows nothing.",
+        "How dense the map is outside the object, as a share of outside and inside together; 0.5 is a map that knows "
+        "nothing.",
     ),
     "iou": ("IoU, half maximum", "", "Overlap of the object with what exceeds half of the map's maximum."),
     "iou_best": (
@@ -152,35 +155,38 @@ METRICS = {
     "max_box": (
         "MaxBoxAccV2",
         "",
-        "Share of images in which a box around the map's outline meets the object's, mean over overlaps of 0.3, 0.5 and 0.7, each "
-        "at its best threshold.",
+        "Share of images in which a box around the map's outline meets the object's, mean over overlaps of 0.3, 0.5 "
+        "and 0.7, each at its best threshold.",
     ),
     "causal_overlap": (
         "Causal overlap",
         "",
-        "How much of the map lies on the parts whose removal lowers the similarity, each in proportion to how much it does.",
+        "How much of the map lies on the parts whose removal lowers the similarity, each in proportion to how much it "
+        "does.",
     ),
     "causal_insertion": (
         "Causal insertion",
         "",
-        "Parts are drawn into the scene in the order of the map; the area under the similarity is large if the first parts already "
-        "restore it.",
+        "Parts are drawn into the scene in the order of the map; the area under the similarity is large if the first "
+        "parts already restore it.",
     ),
     "consistency": (
         "Consistency",
         "%",
-        "Share of prototypes whose map peaks at the same part in at least 80 % of the images that show it; one value per prototype.",
+        "Share of prototypes whose map peaks at the same part in at least 80 % of the images that show it; one value "
+        "per prototype.",
     ),
     "stability": (
         "Stability",
         "%",
-        "Share of images in which faint noise does not move the peak to other parts; one value per prototype. A map that ignores the "
-        "image is stable.",
+        "Share of images in which faint noise does not move the peak to other parts; one value per prototype. A map "
+        "that ignores the image is stable.",
     ),
     "purity": (
         "Purity",
         "",
-        "Of a prototype's ten most similar images, how many have its best part within a small patch at the peak; one value per prototype.",
+        "Of a prototype's ten most similar images, how many have its best part within a small patch at the peak; one "
+        "value per prototype.",
     ),
     "steadiness": (
         "Steadiness",
@@ -200,8 +206,8 @@ METRICS = {
     "randomisation": (
         "Parameter randomisation",
         "",
-        "Rank correlation with the map of the same network with shuffled parameters; a map that stays the same shows the image, not "
-        "the network.",
+        "Rank correlation with the map of the same network with shuffled parameters; a map that stays the same shows "
+        "the image, not the network.",
     ),
     "part_correlation": (
         "Causal part agreement",

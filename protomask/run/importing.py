@@ -135,8 +135,8 @@ def _import(
     if network.image_size != size:
         splits = open_data(options, given)
     say(
-        f"protomask: {network.prototype_count} prototypes of {len(network.classes)} classes ({how}) on {network.backbone.name} "
-        f"at {network.image_size} px"
+        f"protomask: {network.prototype_count} prototypes of {len(network.classes)} classes ({how}) on "
+        f"{network.backbone.name} at {network.image_size} px"
     )
     network.to(where)
     setup = training_set(options, splits, network, where, progress)
@@ -177,8 +177,8 @@ def _import(
         },
     )
     say(
-        f"protomask: test accuracy {scores['final']:.3f}; squared distance of a prototype to its nearest training patch: "
-        f"mean {moved['mean_distance']:.2g}, at most {moved['max_distance']:.2g}"
+        f"protomask: test accuracy {scores['final']:.3f}; squared distance of a prototype to its nearest training "
+        f"patch: mean {moved['mean_distance']:.2g}, at most {moved['max_distance']:.2g}"
         + ("" if project else " (vectors unchanged)")
     )
     say(f"protomask: run folder {run.folder}; go on with: protomask project {run.folder}")

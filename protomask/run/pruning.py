@@ -134,8 +134,9 @@ def select(pictures: list[PrototypePicture], kept: list[int], network: Prototype
 def in_words(outcome: dict) -> str:
     scores = outcome["test_accuracy"]
     return (
-        f"removed {len(outcome['removed'])} of {outcome['prototypes']} prototypes; test accuracy {scores['before']:.3f} before, "
-        f"{scores['without_refitting']:.3f} without them, {scores['after']:.3f} with the last layer re-fitted "
+        f"removed {len(outcome['removed'])} of {outcome['prototypes']} prototypes; test accuracy "
+        f"{scores['before']:.3f} "
+        f"before, {scores['without_refitting']:.3f} without them, {scores['after']:.3f} with the last layer re-fitted "
         f"({outcome['right_to_wrong']} images became wrong, {outcome['wrong_to_right']} right)"
     )
 
@@ -184,7 +185,8 @@ def _flagged(pictures: Sequence[PrototypePicture], given: str | Sequence[str] | 
     chosen = FLAGS if given is None else _kinds(given)
     if any(picture.inspection is None for picture in pictures):
         raise InputError(
-            f"{run.folder} has no inspection.json, so nothing is flagged yet; make it with: protomask project {run.folder}"
+            f"{run.folder} has no inspection.json, so nothing is flagged yet; make it with: protomask project "
+            f"{run.folder}"
         )
     numbers = [picture.record.prototype for picture in pictures if set(picture.inspection.flags) & set(chosen)]
     for name in dict.fromkeys(picture.record.class_name for picture in pictures):
@@ -193,7 +195,8 @@ def _flagged(pictures: Sequence[PrototypePicture], given: str | Sequence[str] | 
             best = min(members, key=lambda picture: _share_outside(picture.inspection))
             numbers.remove(best.record.prototype)
             say(
-                f"every prototype of class {name} is flagged; {best.record.prototype}, the one most on the object, stays"
+                f"every prototype of class {name} is flagged; {best.record.prototype}, the one most on the object, "
+                "stays"
             )
     return sorted(numbers)
 

@@ -150,7 +150,8 @@ def save_panel(explanation: Explanation, path: Path) -> Path:
 
 
 class NameGiver:
-    """Gives each explanation a file name of its own, without ending: its image's, with -2, -3, ... where it is taken."""
+    """Gives each explanation a file name of its own, without ending: its image's, with -2, -3, ... where it is
+    taken."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()

@@ -59,11 +59,13 @@ def starting_folder(options: Options, output: str | None, resume: bool) -> tuple
         config = run.read("config.json")
         if config.get("pruned"):
             raise InputError(
-                f"{output} was made by protomask prune, so there is no training to resume; go on with the run that it came from"
+                f"{output} was made by protomask prune, so there is no training to resume; go on with the run that it "
+                "came from"
             )
         if config.get("imported"):
             raise InputError(
-                f"{output} was made by protomask import-official, so there is no training to resume; start one with another output="
+                f"{output} was made by protomask import-official, so there is no training to resume; start one with "
+                "another output="
             )
         return run, _resumed(run.options(), options, output)
     if resume:

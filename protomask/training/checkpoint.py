@@ -112,8 +112,8 @@ class Saver:
         self._last = time.monotonic()
 
     def due(self, interrupted: bool = False) -> bool:
-        """Whether the last checkpoint is old enough for another, or the work ends here; as the first process has it, the
-        same in all."""
+        """Whether the last checkpoint is old enough for another, or the work ends here; as the first process has it,
+        the same in all."""
         if self.path is None and distributed.size() == 1:
             return interrupted
         old = self.path is not None and time.monotonic() - self._last >= 60 * self.minutes

@@ -60,7 +60,8 @@ def train(
         state = {**state, **saved}
     if len(set(distributed.gather((state["stage"], state["epoch"])))) > 1:
         raise InputError(
-            f"the processes do not see the same checkpoint {checkpoint}; put the run's folder where all of them can read it"
+            f"the processes do not see the same checkpoint {checkpoint}; put the run's folder where all of them can "
+            "read it"
         )
     if state["log"] and distributed.is_first():
         log(state["log"])  # a kill may have come between the checkpoint and the log

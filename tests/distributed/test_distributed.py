@@ -18,10 +18,13 @@ with distributed.job(torch.device("cpu")) as device:
     rows = torch.full((3 - 2 * rank, 2), float(rank))
     found = {
         "first": distributed.is_first(), "size": distributed.size(), "device": str(device),
-        "shard": list(distributed.shard(7)), "multiple": list(distributed.shard(7, 3)), "small": list(distributed.shard(1)),
+        "shard": list(distributed.shard(7)), "multiple": list(distributed.shard(7, 3)),
+        "small": list(distributed.shard(1)),
         "gathered": distributed.gather({"rank": rank}), "rows": distributed.gather_rows(rows).tolist(),
         "empty": list(distributed.gather_rows(torch.zeros(0, 4)).shape),
-        "written": distributed.only_first(lambda: ("by the first", distributed.size(), distributed.gather("nobody else"))),
+        "written": distributed.only_first(
+            lambda: ("by the first", distributed.size(), distributed.gather("nobody else"))
+        ),
     }
     distributed.barrier()
     Path(sys.argv[1], f"{rank}.json").write_text(json.dumps(found))

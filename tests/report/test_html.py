@@ -142,7 +142,8 @@ def test_what_pruning_cost_is_said():
     }
     metrics = {**scenes.METRICS, "pruned": {**outcome, "right_to_wrong": 3, "wrong_to_right": 1}}
     assert (
-        "2 of 50 prototypes were removed from runs/a: test accuracy was 90.0 % with them, 70.0 % without, and 89.0 % once the "
+        "2 of 50 prototypes were removed from runs/a: test accuracy was 90.0 % with them, 70.0 % without, and 89.0 % "
+        "once the "
         "last layer was re-fitted (3 images became wrong, 1 right)." in Page(whole(metrics=metrics)).words
     )
 

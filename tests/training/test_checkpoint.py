@@ -27,7 +27,8 @@ save_checkpoint(folder / "state.pt", {"step": 1, "weights": torch.ones(10)})
 save_network(network, "protopnet", folder)
 run.write("metrics.json", {"seconds": 1})
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-for name, write in (("state.pt", lambda: save_checkpoint(folder / "state.pt", {"step": 2, "weights": torch.ones(10_000)})),
+large = {"step": 2, "weights": torch.ones(10_000)}
+for name, write in (("state.pt", lambda: save_checkpoint(folder / "state.pt", large)),
                     ("model.safetensors", lambda: save_network(network, "other", folder)),
                     ("metrics.json", lambda: run.write("metrics.json", {"seconds": [0.5] * 10_000}))):
     before = (folder / name).read_bytes()

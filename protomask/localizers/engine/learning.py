@@ -143,8 +143,8 @@ def learn_masks(
         steps: at most this many for each pair.
         optimiser: how a gradient becomes a step.
         batch_size: pairs optimised together, and images in the network at once, at most; None: as fits
-            (:func:`protomask.localizers.base.fitting_batch_size`). Halved, and halved again, while an accelerator has not enough
-            memory. Does not change the result, but for rounding.
+            (:func:`protomask.localizers.base.fitting_batch_size`). Halved, and halved again, while an accelerator has
+            not enough memory. Does not change the result, but for rounding.
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
         patience: see ``tolerance``.

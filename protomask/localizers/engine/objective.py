@@ -28,8 +28,8 @@ def begin_objective(explained: Explainable, state: MaskState, kind: str, seed: i
     ``blurred``, the second background, where they alternate.
 
     Args:
-        kind, seed: see :func:`protomask.localizers.engine.masks.background`; or ``"alternating"``: zero in the first step,
-            blur in the second, and so on, so that a mask does not depend on one background. R is that of zero.
+        kind, seed: see :func:`protomask.localizers.engine.masks.background`; or ``"alternating"``: zero in the first
+            step, blur in the second, and so on, so that a mask does not depend on one background. R is that of zero.
     """
     hidden = background(state.images, state.index, "zero" if kind == ALTERNATING else kind, seed=seed)
     empty = explained.score(hidden.expand_as(state.images).contiguous(), state.index).detach().nan_to_num(0.0, 0.0, 0.0)
@@ -116,7 +116,8 @@ def destroy_loss(state: MaskState, scores: Tensor, consistency: str) -> Tensor:
 
 
 def score_drop(state: MaskState, scores: Tensor) -> Tensor:
-    """Compute the share of its range that the score has lost, (s(x) - scores) / R, (B,); negative where it has risen."""
+    """Compute the share of its range that the score has lost, (s(x) - scores) / R, (B,); negative where it has
+    risen."""
     return (state.score - scores) / state.buffers["range"]
 
 
@@ -130,12 +131,14 @@ def _ignore_rounding(loss: Tensor) -> Tensor:
 
 
 def geometric_schedule(first: float, last: float, step: Tensor, steps: int) -> Tensor:
-    """Grow geometrically from ``first`` at step 0 to ``last`` at step ``steps`` - 1: (B,), on the CPU as ``step`` is."""
+    """Grow geometrically from ``first`` at step 0 to ``last`` at step ``steps`` - 1: (B,), on the CPU as ``step``
+    is."""
     return first * (last / first) ** (step / max(steps - 1, 1))
 
 
 def accumulate_average(state: MaskState, values: dict[str, Tensor], steps: int, settle: float) -> None:
-    """Average ``values`` over the later steps, into ``state.buffers`` under the same names; to be called after each step.
+    """Average ``values`` over the later steps, into ``state.buffers`` under the same names; to be called after each
+    step.
 
     Args:
         state: the pairs; ``state.step`` counts from 1 here.

@@ -1,4 +1,5 @@
-"""Small variations of what the network sees while a mask is learned, so that the mask owes nothing to one exact image."""
+"""Small variations of what the network sees while a mask is learned, so that the mask owes nothing to one exact
+image."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Variation:
     """
 
     noise: float = 0.0
-    """standard deviation of the Gaussian noise, as a share of that of the image's values: the same for every normalisation"""
+    """standard deviation of the Gaussian noise, as a share of that of the image's values: the same for every
+    normalisation"""
     shift: float = 0.0
     """greatest shift up, down, left or right, as a share of the image's shorter side; whole pixels, edges repeated"""
     seed: int = 0
