@@ -9,9 +9,9 @@ OUTPUT/masks.json.
 
 The class is the one the classifier finds most probable. Insertion and deletion are RISE's, in softmax probabilities;
 average drop and gain in percent; energy pointing and the pointing game against the boxes, in whole images squashed to a
-square. Intervals are 95 %, over images; differences are paired, verdicts corrected for all metrics. Seconds are those of the whole call per
-image, with ``--batch-size`` images in a call, on the clock and (of all threads together) on the processor, which a busy
-machine does not lengthen; passes are counted per image.
+square. Intervals are 95 %, over images; differences are paired, verdicts corrected for all metrics. Seconds are those
+of the whole call per image, with ``--batch-size`` images in a call, on the clock and (of all threads together) on the
+processor, which a busy machine does not lengthen; passes are counted per image.
 """
 
 from __future__ import annotations
