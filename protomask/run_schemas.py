@@ -13,6 +13,7 @@ Seconds = Annotated[float, Range(0)]
 
 class Data(TypedDict, total=False):
     fingerprint: Any
+    contents: dict[str, str]
     multi_label: bool
     classes: Count
     train: Count

@@ -8,6 +8,7 @@ import random
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,15 @@ class DatasetImages(AnnotatedImages):
 
     def identity(self, index: int) -> str:
         return self._identities[index]
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        known = self._files()
+        return () if known is None else (Path(known[index]),)
+
+    def _files(self) -> list[str] | None:
+        if not hasattr(self, "_known_files"):
+            self._known_files = known_paths(self.data)
+        return self._known_files
 
 
 def read_item(data: Any, index: int, what: str) -> Item:

@@ -115,6 +115,15 @@ class FileImages(AnnotatedImages):
         told = (self._bytes[index], self.crop, self._boxes_of(index).tolist())
         return repr(told if self.intensity_range is None else (*told, self.intensity_range))
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        return (self.paths[index], *(self._masks[index] if self._masks is not None else ()))
+
+    def annotations(self, index: int) -> str:
+        points = None if self._points is None else (self._points[index].tolist(), self._visible[index].tolist())
+        first, end = self._first_box[index], self._first_box[index + 1]
+        labels = None if self._box_labels is None else self._box_labels[first:end].tolist()
+        return "" if points is None and labels is None else repr((points, labels))
+
     def _boxes_of(self, index: int) -> np.ndarray:
         return self._boxes[self._first_box[index] : self._first_box[index + 1]]
 

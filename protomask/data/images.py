@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,6 +81,14 @@ class AnnotatedImages(Dataset):
 
     def identity(self, index: int) -> str:
         """Describe what, beside name and label, tells stored image ``index`` from another (size, crop); cheap."""
+        return ""
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """List the files that stored image ``index`` and its masks are read from; none where they are not files."""
+        return ()
+
+    def annotations(self, index: int) -> str:
+        """Describe the points and labels of boxes of stored image ``index``, which :meth:`identity` does not; cheap."""
         return ""
 
     def stored(self, position: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from protomask.data.contents import split_contents
 from protomask.errors import InputError
 from protomask.networks import get_network, save_network
 from protomask.options import Options
@@ -244,6 +245,7 @@ def read_owners(path: Path) -> dict[str, list]:
 def _data(splits) -> dict:
     return {
         "fingerprint": splits.train.fingerprint(),
+        "contents": split_contents(splits),
         "classes": len(splits.train.classes),
         "train": len(splits.train),
         "validation": len(splits.validation),

@@ -13,6 +13,7 @@ import torch
 
 from protomask import distributed
 from protomask.data import AnnotatedImages, Splits
+from protomask.data.contents import data_change
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation
@@ -105,16 +106,13 @@ class Run:
             mend = "" if self._data is not None else "; if the data have moved, give their folder by root="
             raise InputError(f"the data of {self.folder} cannot be opened: {error}{mend}") from error
         config = self.files.read("config.json") or {}
-        expected, found = config.get("data", {}).get("fingerprint"), splits.train.fingerprint()
-        if expected is not None and expected != found:
+        changed = data_change(config.get("data", {}), splits)
+        if changed:
             where = (
                 "the data given" if self._data is not None else f"the data at {self.options.root or self.options.data}"
             )
             mend = "those" if self._data is not None else "by root= the folder of those"
-            raise InputError(
-                f"{where} are not those of {self.folder} (fingerprint {found}, not {expected}); "
-                f"give {mend} that it was trained on"
-            )
+            raise InputError(f"{where} are not those of {self.folder} ({changed}); give {mend} that it was trained on")
         return splits
 
     @cached_property

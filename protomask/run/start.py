@@ -7,6 +7,7 @@ import difflib
 import os
 from typing import TYPE_CHECKING
 
+from protomask.data.contents import data_change, split_contents
 from protomask.errors import InputError
 from protomask.options import Options
 from protomask.run_folder import RunFolder, versions
@@ -96,19 +97,19 @@ def _resumed(own: Options, given: Options, output: str) -> Options:
 def keep_config(run: Run, resume: bool, given_root: str | None) -> None:
     """Write ``config.json``; of a resumed run check that the data are the same."""
     files, splits = run.files, run.splits
-    fingerprint = splits.train.fingerprint()
     if resume:
-        before = files.read("config.json").get("data", {}).get("fingerprint")
-        if before != fingerprint:
+        changed = data_change(files.read("config.json").get("data", {}), splits)
+        if changed:
             raise InputError(
-                f"the data changed since {run.folder} was started (fingerprint {fingerprint}, not {before}); "
+                f"the data changed since {run.folder} was started ({changed}); "
                 "restore them, or start a new run with another output="
             )
         return
     if files.started:  # by another process, meanwhile
         raise InputError(f"{run.folder} holds a run already; give another output=")
     data = {
-        "fingerprint": fingerprint,
+        "fingerprint": splits.train.fingerprint(),
+        "contents": split_contents(splits),
         "multi_label": splits.train.multi_label,
         "classes": len(splits.train.classes),
         "train": len(splits.train),

@@ -1,0 +1,103 @@
+"""What a run knows of its data: every split, every byte, fast the second time."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from protomask.data import contents, load_data
+from protomask.data.contents import data_change, file_digests, split_contents
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def known(root, name="cub"):
+    splits = load_data(name, root)
+    return {"fingerprint": splits.train.fingerprint(), "contents": split_contents(splits)}
+
+
+def change(before, root, name="cub"):
+    return data_change(before, load_data(name, root))
+
+
+def flip(path):
+    """The same size, the same length: one pixel of a BMP-like PNG changed and saved without compression."""
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[0, 0] ^= 1
+    size = path.stat().st_size
+    Image.fromarray(pixels).save(path)
+    with path.open("ab") as file:
+        file.write(bytes(max(0, size - path.stat().st_size)))
+
+
+@pytest.mark.parametrize(
+    "image, part",
+    [("003.Blue_Bird/bird 2.png", "test"), ("007.Löffler/bird 3.png", "test"), ("003.Blue_Bird/bird 0.png", "train")],
+)
+def test_a_flipped_pixel_is_noticed_wherever_it_is(cub_root, image, part):
+    before = known(cub_root)
+    assert change(before, cub_root) == ""
+    flip(cub_root / "images" / image)
+    after = known(cub_root)["contents"]
+    assert [name for name in after if after[name] != before["contents"][name]] in ([part], ["validation"])
+    assert change(before, cub_root) != ""
+
+
+def test_a_flipped_pixel_of_a_mask_and_a_moved_part_are_noticed(cub_root):
+    before = known(cub_root)
+    flip(cub_root / "segmentations" / "003.Blue_Bird" / "bird 3.png")
+    assert change(before, cub_root) == "images or annotations for test differ"
+    before = known(cub_root)
+    table = cub_root / "parts" / "part_locs.txt"
+    table.write_text(table.read_text().replace("19 2 20.5", "19 2 21.5"))
+    assert change(before, cub_root) == "images or annotations for test differ"
+
+
+def test_swapped_labels_and_a_removed_image_of_the_test_split_are_noticed(cub_root):
+    before, labels = known(cub_root), cub_root / "image_class_labels.txt"
+    text = labels.read_text()
+    labels.write_text(text.replace("19 3", "19 7").replace("119 7", "119 3"))
+    assert change(before, cub_root) == "images or annotations for test differ"
+    labels.write_text(text)
+    assert change(before, cub_root) == ""
+    for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes", "parts/part_locs"):
+        table = cub_root / f"{name}.txt"
+        table.write_text("".join(line for line in table.read_text().splitlines(True) if not line.startswith("226 ")))
+    assert change(before, cub_root) == "images or annotations for test differ"
+
+
+def test_a_moved_folder_is_the_same_data(cub_root):
+    before = known(cub_root)
+    moved = cub_root.with_name("elsewhere")
+    cub_root.rename(moved)
+    assert change(before, moved) == ""
+
+
+def test_runs_of_older_versions_open_as_they_did(cub_root):
+    before = known(cub_root)
+    flip(cub_root / "images" / "003.Blue_Bird" / "bird 2.png")
+    assert change({"fingerprint": before["fingerprint"]}, cub_root) == "" == change({}, cub_root)
+
+
+def test_files_are_read_once_while_size_and_time_are_the_same(cub_root, tmp_path, monkeypatch):
+    paths = sorted((cub_root / "images").rglob("*.png"))
+    read, real = [], contents.content_digest
+    monkeypatch.setattr(contents, "content_digest", lambda path, *given: read.append(path) or real(path, *given))
+    first = file_digests(paths, tmp_path)
+    assert sorted(read) == paths
+    read.clear()
+    assert file_digests(paths, tmp_path) == first and sorted(read) == paths  # too young to be sure
+    monkeypatch.setattr(contents, "_SETTLED_NS", -(10**12))
+    file_digests(paths, tmp_path)
+    read.clear()
+    assert file_digests(paths, tmp_path) == first and read == []
+    os.utime(paths[3], ns=(1, 1))
+    assert file_digests(paths, tmp_path) == first and read == [paths[3]]
+    (cache,) = (tmp_path / "contents").iterdir()
+    cache.write_text("{damaged")
+    assert file_digests(paths, tmp_path) == first
+    assert file_digests(paths, paths[0]) == first  # a cache that cannot be written
