@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import HDM, MDM, Localizer, NeuroMask, Order, get_localizer
+from protomask.localizers import HDM, MDM, Localizer, NeuroMask, Order, Views, get_localizer
 from protomask.localizers.base import ChoosesSettings
 from protomask.localizers.specs import name_of, settings_of, with_settings
 
@@ -23,8 +23,8 @@ class Method(NamedTuple):
 SCORES = {
     "mdm": "log-probability",
     "hdm": "log-probability",
-    "mdm-damped": "log-probability",
-    "hdm-damped": "log-probability",
+    "mdm-fine": "log-probability",
+    "hdm-fine": "log-probability",
     "mdm-published": "log-probability",
     "hdm-published": "log-probability",
     "neuromask": "log-probability",
@@ -41,9 +41,12 @@ SCORES = {
     "random": "logit",
 }
 """every method by name; the learned masks of this project first"""
+FINE = Order(sizes=(28, 112, 224), rate=0.1, damping=0.0, values="sufficient")
+STILL = Views(noise=0.0, shift=0.0)
+"""The order of single pixels on views as they are: the first of the networks' own insertion, and not steady."""
 VARIANTS = {
-    "mdm-damped": lambda: MDM(order=Order(damping=1.0)),
-    "hdm-damped": lambda: HDM(order=Order(damping=1.0)),
+    "mdm-fine": lambda: MDM(order=FINE, views=STILL),
+    "hdm-fine": lambda: HDM(order=FINE, views=STILL),
     "neuromask-published": NeuroMask.imagenet,
 }
 """those that are another's with other settings"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ class HDM(Settings):
     def for_classes(cls) -> HDM:
         """Make the settings for the classes of a classifier."""
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        order = Order(sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", area_weight=2.0)
+        order = Order(sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", contrast=2.0, area_weight=2.0)
         return cls(keep, order, views=Views(noise=0.25, shift=1 / 14), background=ALTERNATING)
 
     @classmethod
@@ -89,7 +89,7 @@ class HDM(Settings):
         The order deletes better on the mean colour alone, and damping makes maps steady at little loss.
         """
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        order = Order(sizes=(28, 112, 224), steps=36, rate=0.1, damping=0.3, values="sufficient", area_weight=2.0)
+        order = Order(sizes=(28, 112, 224), steps=36, rate=0.1, damping=0.3, values="sufficient", contrast=1.0, area_weight=2.0)
         return cls(keep, order, views=Views(noise=0.0, shift=0.0), background="zero")
 
     def for_model(self, explained: Explainable) -> HDM:
@@ -126,14 +126,18 @@ class HDM(Settings):
             if several.any():
                 saliency[several] = self._fuse(stages, images[several], index[several], found[several])
             bar.update(modules - number)
-        return min_max(saliency)
+        return min_max(saliency).pow(self.order.contrast)
 
     def _learn_module(self, stages: Stages, images: Tensor, index: Tensor, warn: bool) -> Tensor:
         """Learn the mask S_k, (B, H, W), of one module."""
         rough = min_max(stages.keep(images, index, self.keep, warn=warn)).to(images)
         fine = stages.order(images, index, rough, self.order).to(images)
         guided = fine * (rough**self.cascade.guide + self.cascade.leeway)
-        return stages.show(images, index, guided, rough, self.order).to(images)
+        return stages.show(images, index, guided, rough, self._plain_order()).to(images)
+
+    def _plain_order(self) -> Order:
+        """The order without contrast, which the map gets when all modules have been found and fused."""
+        return replace(self.order, contrast=1.0)
 
     def _remove_found(
         self, explained: Explainable, images: Tensor, index: Tensor, left: Tensor, mask: Tensor, worth: Tensor
@@ -167,7 +171,7 @@ class HDM(Settings):
             )
             weights = stages.learn(images, index, problem, self.fusion.steps, Adam(self.fusion.rate), "fusion")
         fused = _weighted_sum(weights, found)
-        return stages.show(images, index, fused, fused, self.order).to(found)
+        return stages.show(images, index, fused, fused, self._plain_order()).to(found)
 
 
 def _weighted_sum(weights: Tensor, masks: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class MDM(Settings):
       could rest on;
     - *ordering*, ours: further vectors, of ``order.sizes``, start as the mask found so far and learn which pixels come
       first at every area (:class:`protomask.localizers.engine.order.OrderProblem`): A. Pixels come in the order of
-      A (M + 1/2), both scaled to [0, 1], and take the values of M in that order, the greatest first;
+      A (M + 1/2), both scaled to [0, 1], and take the values of M, to the power ``order.contrast``, in that order, the greatest first;
     - *varying*, ours: at each step the network sees the masked image shifted and with noise
       (:class:`protomask.localizers.engine.variation.Variation`), so that a map rests on what stays: neither on what
       rounding or an invisible change decides, nor on what only this network sees;
@@ -79,7 +79,7 @@ class MDM(Settings):
         return cls(
             Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed"),
             Destroy(steps=0),
-            Order(sizes=(7, 14, 28), steps=14, rate=0.03, damping=1.0, values="mask", area_weight=1.5),
+            Order(sizes=(7, 14, 28), steps=14, rate=0.03, damping=1.0, values="mask", contrast=1.5, area_weight=1.5),
             Views(noise=0.25, shift=1 / 14),
             ALTERNATING,
         )
@@ -90,7 +90,7 @@ class MDM(Settings):
         return cls(
             Keep(sizes=(28,), size_weights=(1.0, 1.0), steps=14, settle=1.0, consistency="one-sided"),
             Destroy(steps=10),
-            Order(sizes=(28, 112, 224), steps=0, rate=0.1, damping=0.0, values="sufficient", area_weight=1.5),
+            Order(sizes=(28, 112, 224), steps=0, rate=0.1, damping=0.0, values="sufficient", contrast=1.0, area_weight=1.5),
             Views(noise=0.0, shift=0.0),
             "zero",
         )

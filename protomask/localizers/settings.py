@@ -160,6 +160,7 @@ class Order(Settings):
         areas, softness: shares of the image at which the mask is cut, and how softly, in units of the mask.
         values: what the ordered pixels are shown with: ``"mask"``, the shades of the mask that keeps the score, or
             ``"sufficient"``, as many pixels as the score needs, fading out.
+        contrast: power to which the shades of the mask are raised; more than 1 darkens what is shown faintly.
         area_weight: price of a larger share of the image when it is chosen how many suffice.
 
     Raises:
@@ -173,12 +174,13 @@ class Order(Settings):
     areas: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)
     softness: float = 0.05
     values: str | None = None
+    contrast: float | None = None
     area_weight: float | None = None
 
     def __post_init__(self) -> None:
         self.require_sizes()
         self.require_steps(0)
-        self.require_positive("rate", "softness")
+        self.require_positive("rate", "softness", "contrast")
         self.require_not_negative("damping", "area_weight")
         self.require_known("values", ORDER_VALUES)
         valid = (

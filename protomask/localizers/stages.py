@@ -110,6 +110,6 @@ class Stages:
         Those of ``mask`` (B, H, W), the greatest first; or as many of them shown as the score needs.
         """
         if order.values == "mask":
-            return with_values_of(saliency, mask)
+            return with_values_of(saliency, mask, order.contrast)
         batch_size = self.runtime.batch_size
         return sufficient_mask(self.explained, images, index, saliency, order.area_weight, batch_size)

@@ -124,7 +124,7 @@ def test_settings_follow_a_method_and_name_its_file(script, material, tmp_path, 
     assert "| center:width=0.1 | 2 |" in capsys.readouterr().out
     files = sorted(path.name for path in tmp_path.glob("*.jsonl"))
     assert len(files) == 3 and files[1].startswith("center_width_0.1-") and not any(":" in name for name in files)
-    assert sys.modules["methods"].get_method("mdm-damped:keep.steps=3").localizer.keep.steps == 3
+    assert sys.modules["methods"].get_method("mdm-fine:keep.steps=3").localizer.keep.steps == 3
 
 
 def test_other_settings_are_never_mixed(script, tmp_path):

@@ -136,6 +136,7 @@ def test_what_is_explained_chooses_what_is_left_open():
         (Order, {"damping": float("nan")}),
         (Order, {"area_weight": -1.0}),
         (Order, {"values": "grey"}),
+        (Order, {"contrast": 0.0}),
         (Views, {"noise": -0.1}),
         (Views, {"shift": 0.6}),
         (Cascade, {"modules": 0}),

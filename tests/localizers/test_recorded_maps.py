@@ -9,7 +9,7 @@ from tests.support.scores import Network, pairs
 
 SEVERAL = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
 ONE = Keep(sizes=(28,), size_weights=(1.0, 1.0), steps=14, settle=1.0, consistency="one-sided")
-FINE = {"sizes": (28, 112, 224), "rate": 0.1, "values": "sufficient"}
+FINE = {"sizes": (28, 112, 224), "rate": 0.1, "values": "sufficient", "contrast": 1.0}
 STILL = Views(noise=0.0, shift=0.0)
 LOGIT, PROTOTYPE = (lambda network: Classifier(network, "logit")), (lambda network: network)
 RECORDED = {

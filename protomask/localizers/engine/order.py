@@ -93,13 +93,14 @@ def rank_share(values: Tensor) -> Tensor:
     return ((first + last - 1).to(values) / (2 * flat.shape[1])).view(values.shape)
 
 
-def with_values_of(order: Tensor, mask: Tensor) -> Tensor:
+def with_values_of(order: Tensor, mask: Tensor, contrast: float = 1.0) -> Tensor:
     """Show the pixels in the order of one map with the values of another, the greatest value at the first pixel; ours.
 
     The shades of a mask that was learned to keep the score say how much to show, and nothing in it jumps.
 
     Args:
         order, mask: (B, H, W); of the former only the order counts. A constant map has none, and stays so.
+        contrast: power of the values; more than 1 darkens what the mask shows faintly.
 
     Returns:
         (B, H, W) in [0, 1]; beyond the mask lies the order of the rest, at a thousandth of the height.
@@ -108,7 +109,7 @@ def with_values_of(order: Tensor, mask: Tensor) -> Tensor:
     tensor([1., 0.])
     """
     place = rank_share(order)
-    values = min_max(mask).flatten(1).sort(1, descending=True).values
+    values = min_max(mask).pow(contrast).flatten(1).sort(1, descending=True).values
     # Equal pixels share the value at the mean of their places.
     at = (place.flatten(1) * values.shape[1]).long()
     return min_max((1 - REST) * values.gather(1, at).view_as(place) + REST * (1 - place))

@@ -91,3 +91,9 @@ def test_the_order_survives_where_the_mask_is_empty():
     inside = order >= order.flatten().sort(descending=True).values[15]
     assert (found[inside] > 0.99).all() and (found[~inside] < 2e-3).all()
     assert torch.equal(found[~inside].argsort(), order[~inside].argsort())
+
+
+def test_contrast_is_a_power_of_the_values():
+    order, mask = torch.tensor([[[4.0, 3.0, 2.0, 1.0]]]), torch.tensor([[[1.0, 0.5, 0.2, 0.0]]])
+    found = with_values_of(order, mask, 2.0)
+    torch.testing.assert_close(found[0, 0], torch.tensor([1.0, 0.25, 0.04, 0.0]), atol=2e-3, rtol=0)

@@ -1,0 +1,65 @@
+"""Maps of real networks in float32: what rounding, the batch and noise that nobody sees may change."""
+
+import pytest
+import torch
+
+from protomask.backbones.classifier import build_classifier
+from protomask.data import load_data
+from protomask.data.transforms import evaluation_transform
+from protomask.explainable import Classifier
+from protomask.localizers import get_localizer
+from protomask.metrics import map_correlation, nearby, shared_first
+
+NETWORKS = {
+    "squeezenet": ("torchvision/squeezenet1_1", "squeezenet1_1"),
+    "mobilenet": (
+        "mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
+        "mobilenetv2_100_samepad_imagenet_from_int8",
+    ),
+    "transformer": ("deit_tiny_patch16_224", "deit_tiny_patch16_224_refit"),
+}
+slow = pytest.mark.slow
+
+
+def photographs(real_data, name, count):
+    """A classifier, ``count`` training photographs of birds and the classes it finds."""
+    model, weights = NETWORKS[name]
+    built = build_classifier(model, weights=real_data / "weights" / f"{weights}.safetensors")
+    data = load_data("cub", real_data / "cub20", crop=False, validation=0, image_size=built.image_size).train
+    data = data.with_transform(evaluation_transform(built.image_size, built.mean, built.std))
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in range(0, 150 * count, 150)])
+    with torch.no_grad():
+        return Classifier(built.model.eval()), images, built.model(images).argmax(1)
+
+
+@pytest.mark.parametrize("name", ["squeezenet", pytest.param("mobilenet", marks=slow), pytest.param("transformer", marks=slow)])
+def test_a_batch_gives_what_each_image_alone_gives(real_data, name):
+    explained, images, index = photographs(real_data, name, 2 if name == "squeezenet" else 4)
+    localizer = get_localizer("mdm")
+    whole = localizer(explained, images, index)
+    each = torch.cat([localizer(explained, images[place, None], index[place, None]) for place in range(len(images))])
+    assert map_correlation(whole, each).mean() >= 0.99
+    assert shared_first(whole, each).mean() >= 0.95
+    areas = [(maps > 0.01).float().mean((1, 2)) for maps in (whole, each)]
+    torch.testing.assert_close(*areas, atol=0.01, rtol=0)
+
+
+@slow
+def test_threads_do_not_move_a_map(real_data):
+    explained, images, index = photographs(real_data, "mobilenet", 2)
+    one = get_localizer("mdm")(explained, images, index)
+    torch.set_num_threads(2)
+    try:
+        two = get_localizer("mdm")(explained, images, index)
+    finally:
+        torch.set_num_threads(1)
+    assert map_correlation(one, two).mean() >= 0.99 and shared_first(one, two).mean() >= 0.95
+
+
+@slow
+@pytest.mark.parametrize("localizer", ["mdm", "hdm"])
+def test_noise_that_nobody_sees_moves_maps_little(real_data, localizer):
+    explained, images, index = photographs(real_data, "mobilenet", 4)
+    alike = nearby(images, range(4), 0.5 / 255 / 0.5)
+    one, other = (get_localizer(localizer)(explained, each, index) for each in (images, alike))
+    assert map_correlation(one, other).mean() >= 0.9 and shared_first(one, other).mean() >= 0.75
