@@ -79,7 +79,9 @@ class HDM(Settings):
     def for_classes(cls) -> HDM:
         """Make the settings for the classes of a classifier."""
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        order = Order(sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", contrast=2.0, area_weight=2.0)
+        order = Order(
+            sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", contrast=2.0, area_weight=2.0
+        )
         return cls(keep, order, views=Views(noise=0.25, shift=1 / 14), background=ALTERNATING)
 
     @classmethod
@@ -89,7 +91,9 @@ class HDM(Settings):
         The order deletes better on the mean colour alone, and damping makes maps steady at little loss.
         """
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
-        order = Order(sizes=(28, 112, 224), steps=36, rate=0.1, damping=0.3, values="sufficient", contrast=1.0, area_weight=2.0)
+        order = Order(
+            sizes=(28, 112, 224), steps=36, rate=0.1, damping=0.3, values="sufficient", contrast=1.0, area_weight=2.0
+        )
         return cls(keep, order, views=Views(noise=0.0, shift=0.0), background="zero")
 
     def for_model(self, explained: Explainable) -> HDM:

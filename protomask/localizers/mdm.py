@@ -90,7 +90,9 @@ class MDM(Settings):
         return cls(
             Keep(sizes=(28,), size_weights=(1.0, 1.0), steps=14, settle=1.0, consistency="one-sided"),
             Destroy(steps=10),
-            Order(sizes=(28, 112, 224), steps=0, rate=0.1, damping=0.0, values="sufficient", contrast=1.0, area_weight=1.5),
+            Order(
+                sizes=(28, 112, 224), steps=0, rate=0.1, damping=0.0, values="sufficient", contrast=1.0, area_weight=1.5
+            ),
             Views(noise=0.0, shift=0.0),
             "zero",
         )

@@ -58,7 +58,9 @@ class PublishedHDM(HDM):
     """
 
     keep: Keep = Keep(sizes=(7, 14), **_PLAIN)
-    order: Order = field(default=Order(sizes=(28,), steps=1, rate=0.1, damping=0.0, values="mask", contrast=1.0, area_weight=0.0))
+    order: Order = field(
+        default=Order(sizes=(28,), steps=1, rate=0.1, damping=0.0, values="mask", contrast=1.0, area_weight=0.0)
+    )
     cascade: Cascade = Cascade()
     fusion: Fusion = Fusion()
     views: Views = Views(noise=0.0, shift=0.0)

@@ -32,7 +32,9 @@ def photographs(real_data, name, count):
         return Classifier(built.model.eval()), images, built.model(images).argmax(1)
 
 
-@pytest.mark.parametrize("name", ["squeezenet", pytest.param("mobilenet", marks=slow), pytest.param("transformer", marks=slow)])
+@pytest.mark.parametrize(
+    "name", ["squeezenet", pytest.param("mobilenet", marks=slow), pytest.param("transformer", marks=slow)]
+)
 def test_a_batch_gives_what_each_image_alone_gives(real_data, name):
     explained, images, index = photographs(real_data, name, 2 if name == "squeezenet" else 4)
     localizer = get_localizer("mdm")
