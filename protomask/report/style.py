@@ -93,6 +93,7 @@ def write(
     """
     width, height = figure.get_size_inches()
     options = {"ha": "left", "va": "top", "fontsize": 8, **options}
+    text = drawable(text)
     weight = options.get("fontweight", "normal")
     if within is not None and whole:
         options["fontsize"] *= min(1.0, within / max(text_width(figure, text, options["fontsize"], weight), 1e-6))
@@ -169,9 +170,14 @@ def _measure() -> RendererAgg:
     return RendererAgg(1, 1, 300)
 
 
+def drawable(text: str) -> str:
+    """``text`` with a question mark for every byte of a file's name that is no UTF-8: no font has a letter for it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
     """Measure the width in inches that ``text`` takes at ``size`` points at most, at any resolution."""
-    artist = figure.text(0, 0, text, fontsize=size, fontweight=weight)
+    artist = figure.text(0, 0, drawable(text), fontsize=size, fontweight=weight)
     width = artist.get_window_extent(_measure(), dpi=300).width / 300
     artist.remove()
     return 1.06 * width  # hinting widens small letters by up to a twentieth at some resolutions

@@ -282,6 +282,7 @@ def readable(class_name: str | None) -> str:
     """Write a folder's name as a person would: ``001.Black_footed_Albatross`` becomes ``Black footed Albatross``."""
     if class_name is None:
         return ""
+    class_name = class_name.encode("utf-8", "replace").decode("utf-8")  # names of folders may be no UTF-8
     text = _NUMBER_PREFIX.sub("", class_name).replace("_", " ").strip()
     return text or class_name
 
