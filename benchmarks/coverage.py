@@ -5,9 +5,9 @@
 
 First table: the share of 95 % intervals that hold the true mean, for five shapes of values, and the share of samples
 that get an interval at all (where too few values differ there is none, and no verdict). Normal, skewed (lognormal) and
-mostly zero (80 %, the rest exponential) values have studentised bootstrap intervals, 0/1 values Wilson's. Then pairs
-that share images, and differences of 0/1 values (Newcombe). Second table: two methods that differ by noise, compared in
-28 metrics of all kinds; in how many runs is one of them "ahead" or "behind" anywhere?
+mostly zero (80 %, the rest exponential) values have studentised bootstrap intervals, 0/1 values exact ones
+(Clopper-Pearson). Then pairs that share images, and differences of 0/1 values (Newcombe). Second table: two methods
+that differ by noise, compared in 28 metrics of all kinds; in how many runs is one of them "ahead" or "behind" anywhere?
 """
 
 from __future__ import annotations

@@ -24,12 +24,17 @@ def wilson(share: float, count: float, z: float = Z) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def clopper_pearson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval (1934) of ``hits`` among ``count``: it holds the truth at least as often as it says."""
-    from scipy.stats import binomtest
+def clopper_pearson(hits: float, count: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Find the exact interval (1934) of ``hits`` among ``count``: it holds the truth at least as often as it says.
 
-    found = binomtest(hits, count).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)
+    Neither need be whole: the quantiles are those of beta distributions.
+    """
+    from scipy.stats import beta
+
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
+    return low, high
 
 
 def newcombe(both: float, first: float, second: float, neither: float) -> tuple[float, float, float]:
@@ -62,7 +67,9 @@ def newcombe(both: float, first: float, second: float, neither: float) -> tuple[
 
 
 def share_interval(values: Tensor, hit: float = 1.0, groups: Tensor | None = None) -> Interval:
-    """Mean of values (n,) that are 0 or ``hit``, with Wilson's interval; NaNs are left out.
+    """Find the mean of values (n,) that are 0 or ``hit``, and its Clopper-Pearson interval; NaNs are left out.
+
+    Wilson's is shorter, but of 50 images with a true share of .98 it holds the truth in 92 % of samples.
 
     >>> share_interval(torch.ones(18)).low > 0.8
     True
@@ -72,7 +79,7 @@ def share_interval(values: Tensor, hit: float = 1.0, groups: Tensor | None = Non
     if not count:
         return Interval(math.nan, math.nan, math.nan, 0, 0)
     share = float(found.mean()) / hit
-    low, high = wilson(share, worth)
+    low, high = clopper_pearson(share * worth, worth)
     return Interval(hit * share, hit * low, hit * high, count, images)
 
 

@@ -28,8 +28,23 @@ def test_newcombes_published_example():
 
 def test_shares_have_a_width_at_one():
     found = share_interval(torch.full((18,), 100.0), 100)
-    assert found.mean == found.high == 100 and found.low == pytest.approx(100 * 18 / (18 + 1.959964**2))
-    assert clopper_pearson(18, 18)[0] == pytest.approx(0.025 ** (1 / 18))
+    assert found.mean == found.high == 100 and found.low == pytest.approx(100 * 0.025 ** (1 / 18))
+    exact = stats.binomtest(13, 18).proportion_ci(method="exact")
+    assert clopper_pearson(13, 18) == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize("share", [0.9, 0.98])
+def test_shares_are_covered_whatever_the_luck(share):
+    """By the binomial distribution itself: no simulation. Wilson's interval has .92 at 50 images and .98."""
+    for count in (10, 18, 50):
+        held = 0.0
+        for hits in range(count + 1):
+            found = share_interval((torch.arange(count) < hits).double())
+            held += stats.binom.pmf(hits, count, share) * (found.low <= share <= found.high)
+        assert held >= 0.95
+
+
+def test_equal_shares_differ_by_nothing():
     same = paired_share_interval(torch.ones(18), torch.ones(18))
     assert same.low < 0 < same.high and same.mean == 0
 
