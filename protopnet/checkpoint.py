@@ -20,7 +20,7 @@ from torch import Tensor
 
 from protomask.backbones.weights import WRAPPERS, read_tensors
 from protomask.errors import InputError
-from protomask.importing.inert_pickle import Inert
+from protomask.importing.inert_pickle import Inert, Name
 from protomask.importing.torch_files import Stored, TorchFile
 from protopnet.cabrnet import Architecture, read_architecture
 from protopnet.prototypes import EPSILON
@@ -105,6 +105,13 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
     )
 
 
+def _in_words(value: object) -> str:
+    """A value of the file for a message: tuples within tuples may unfold to more text than there is memory."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return str(value)[:120] if isinstance(value, (Name, float)) else "something else"
+
+
 def _tensors(path: Path) -> tuple[dict[str, Tensor], Inert | None, TorchFile | None]:
     """Read tensors by their names in the state dict, and the root module where the file is a whole model."""
     if path.suffix == ".safetensors":
@@ -118,7 +125,7 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], Inert | None, TorchFile | N
         root, stored = content, _module_tensors(content)
     else:
         stored = (
-            {name: value for name, value in content.items() if isinstance(value, Stored)}
+            {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Stored)}
             if isinstance(content, dict)
             else {}
         )
@@ -169,13 +176,14 @@ def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None
     function = plain.get("prototype_activation_function", "log")
     if function != "log":
         raise InputError(
-            f"{path}: similarities by {function!r}; only models with prototype_activation_function 'log' can be "
-            "imported"
+            f"{path}: similarities by {_in_words(function)}; only models with prototype_activation_function "
+            "'log' can be imported"
         )
     epsilon = plain.get("epsilon", EPSILON)
     if epsilon != EPSILON:
         raise InputError(
-            f"{path}: similarities with epsilon {epsilon}; only models with the official {EPSILON:g} can be imported"
+            f"{path}: similarities with epsilon {_in_words(epsilon)}; only models with the official {EPSILON:g} "
+            "can be imported"
         )
     identity = plain.get("prototype_class_identity")
     identity = file.tensor(identity) if isinstance(identity, Stored) else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,22 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+# What zip files and torch raise for sizes and names that lie.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,7 @@ class TorchFile:
         self._zipped = zipfile.is_zipfile(self.path)
         try:
             self.content = self._read_zip() if self._zipped else self._read_legacy()
-        except (UnreadablePickle, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (*_DAMAGE, UnreadablePickle) as error:
             raise self._unreadable(error) from None
 
     def tensor(self, stored: Stored) -> Tensor:
@@ -96,11 +113,11 @@ class TorchFile:
                 return torch.zeros(stored.size, dtype=storage.dtype)
             numbers = torch.frombuffer(self._bytes(storage), dtype=storage.dtype)
             return numbers.as_strided(stored.size, stored.stride, stored.offset).clone()
-        except (UnreadablePickle, zipfile.BadZipFile, EOFError, OSError, KeyError, RuntimeError) as error:
+        except (*_DAMAGE, UnreadablePickle) as error:
             raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> InputError:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:200].encode("utf-8", "backslashreplace").decode() or type(error).__name__
         return InputError(f"{self.path}: not a readable file of torch.save ({reason}); restore it, or save it again")
 
     def _read_zip(self) -> Any:
@@ -137,6 +154,7 @@ class TorchFile:
             if isinstance(system, dict) and system.get("little_endian") is False:
                 raise UnreadablePickle("numbers of a big-endian machine; save it again on a usual one")
             storages: dict[str, Storage] = {}
+            size = self.path.stat().st_size
 
             def remember(reference: Any) -> Any:
                 found = _persistent(reference)
@@ -148,9 +166,12 @@ class TorchFile:
             keys = load(file)
             for key in keys if isinstance(keys, list) else []:
                 count = int.from_bytes(file.read(8), "little")
-                if key not in storages:
+                # Only text is looked up: the hash of a tuple of tuples may take for ever.
+                if not isinstance(key, str) or key not in storages:
                     raise UnreadablePickle("a storage that no tensor names")
                 length = count * storages[key].dtype.itemsize
+                if file.tell() + length > size:
+                    raise UnreadablePickle(f"storage {key[:40]} is not whole")
                 self._places[key] = file.tell(), length
                 file.seek(length, io.SEEK_CUR)
             return content

@@ -234,7 +234,7 @@ def read_owners(path: Path) -> dict[str, list]:
         rows = np.load(path, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{option}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, MemoryError, ArithmeticError, SyntaxError, TypeError, RecursionError, LookupError):
         kind = "an array of numbers" if path.suffix == ".npy" else "whole numbers, one for each prototype"
         raise InputError(f"{option}: something else in it than {kind}") from None
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":

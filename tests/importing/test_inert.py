@@ -213,3 +213,71 @@ def test_tensors_cannot_reach_beyond_their_storage(tmp_path, size, stride, offse
     with pytest.raises(InputError, match="x.pth"):
         file = TorchFile(tmp_path / "x.pth")
         file.tensor(file.content["a"])
+
+
+FOLDED = b")" + b"2\x86" * 60  # a pair of a pair ...: 2^60 items in 120 bytes
+DEEP = b")" + b"\x85" * 10**6
+HUGE = b"\x8a\x10" + (10**30).to_bytes(16, "little")
+
+
+def _zip(path, pickled, **stored):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02" + pickled + b".")
+        for name, content in stored.items():
+            archive.writestr(f"x/data/{name[1:]}", content)
+
+
+def _rebuilt(size, count=b"K\xc8", key=b"X\x01\x00\x00\x000"):
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" + key + b"X\x03\x00\x00\x00cpu" + count + b"tQ"
+    return b"}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + size + b"K\x01\x85tRs"
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        FOLDED,
+        DEEP,
+        b"}" + FOLDED + b"K\x01s",  # as a key
+        b"}X\x01\x00\x00\x00a" + FOLDED + b"s",
+        b"cproto\nPPNet\n)\x81}X\x1d\x00\x00\x00prototype_activation_function" + FOLDED + b"sb",
+        b"cproto\nPPNet\n)\x81}X\x07\x00\x00\x00epsilon" + FOLDED + b"sb",
+        _rebuilt(HUGE + b"\x85"),
+        _rebuilt(b"K\x00\x85", HUGE),
+        _rebuilt(b"K\x05\x85", HUGE),
+        _rebuilt(b"K\x05\x85", key=FOLDED),
+        _rebuilt(FOLDED),
+        b"}X\x04\x00\x00\x00\xed\xa0\x80aK\x01s",  # half a character
+        b"FOLDED",
+    ],
+)
+def test_hostile_sizes_are_one_line_in_bounded_time(tmp_path, pickled):
+    path = tmp_path / "x.pth"
+    _zip(path, pickled, _0=bytes(800))
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_a_legacy_file_whose_storages_have_no_names_or_no_end(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.rand(4)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    place = len(whole) - 16 - 8
+    path.write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+    with pytest.raises(InputError, match="is not whole"):
+        TorchFile(path)
+    keys = whole.rindex(b"\x80\x02]")
+    path.write_bytes(whole[:keys] + b"\x80\x02](" + FOLDED + b"e." + bytes(24))
+    with pytest.raises(InputError, match="no tensor names"):
+        TorchFile(path)
+
+
+def test_a_npy_file_that_lies_about_its_size_is_one_line(tmp_path):
+    from protomask.run.importing import read_owners
+
+    path = tmp_path / "prune_info.npy"
+    for shape in (f"({10**30}, 2)", f"({2**40}, 2)", "(-1, 2)", "(" * 500 + ")" * 500):
+        text = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(1100).encode() + b"\n"
+        path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(32))
+        with pytest.raises(InputError, match="prune_info.npy"):
+            read_owners(path)
