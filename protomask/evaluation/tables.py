@@ -32,12 +32,23 @@ def per_class(evaluation: Evaluation) -> list[dict]:
 
 
 def as_csv(rows: Iterable[dict], columns: Sequence[str] = ROWS) -> str:
-    """Comma-separated text with a header; what is undefined is empty."""
+    """Comma-separated text with a header; what is undefined is empty.
+
+    Text that a spreadsheet would take for a formula (``=1+1`` as a class's name) begins with an apostrophe.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """Names only: numbers stay numbers, also negative ones. A carriage return, which would end a row, is a blank."""
+    if not isinstance(value, str):
+        return value
+    marked = f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return marked.replace("\r", " ")
 
 
 def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:

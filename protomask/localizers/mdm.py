@@ -33,7 +33,8 @@ class MDM(Settings):
       could rest on;
     - *ordering*, ours: further vectors, of ``order.sizes``, start as the mask found so far and learn which pixels come
       first at every area (:class:`protomask.localizers.engine.order.OrderProblem`): A. Pixels come in the order of
-      A (M + 1/2), both scaled to [0, 1], and take the values of M, to the power ``order.contrast``, in that order, the greatest first;
+      A (M + 1/2), both scaled to [0, 1], and take the values of M, to the power ``order.contrast``, in that order, the
+      greatest first;
     - *varying*, ours: at each step the network sees the masked image shifted and with noise
       (:class:`protomask.localizers.engine.variation.Variation`), so that a map rests on what stays: neither on what
       rounding or an invisible change decides, nor on what only this network sees;

@@ -65,3 +65,16 @@ def test_class_table_is_aligned():
     lines = class_table(made(), "insertion").splitlines()
     assert lines[0].split() == ["insertion", "↑", "mdm", "a|b", "n"] and lines[1].split() == ["auk", "0.700", "-", "1"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_names_that_a_spreadsheet_would_compute_are_harmless():
+    import csv
+    import io
+
+    from protomask.evaluation.tables import as_csv
+
+    names = ["=1+1", "+1", "-1", "@A1", "\tx", "\rx", "plain", "a=b"]
+    text = as_csv([{"name": name, "value": -0.5} for name in names], ["name", "value"])
+    found = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["name"] for row in found] == [f"'{name}" for name in names[:5]] + ["' x", *names[6:]]
+    assert {row["value"] for row in found} == {"-0.5"}
