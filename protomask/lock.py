@@ -16,7 +16,7 @@ from protomask.files import remove_partial
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 LOCK = ".lock"

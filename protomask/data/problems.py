@@ -18,9 +18,10 @@ _found: ContextVar[list[str] | None] = ContextVar("problems", default=None)
 @contextmanager
 def collecting() -> Iterator[list[str]]:
     """Yield the list to which :func:`noted` adds the messages of this thread, in order."""
-    token = _found.set([])
+    found: list[str] = []
+    token = _found.set(found)
     try:
-        yield _found.get()
+        yield found
     finally:
         _found.reset(token)
 

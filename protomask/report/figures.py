@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -184,7 +185,7 @@ def _grid(
     for column, name in enumerate([None, *names]):
         left = _MARGIN + side + column * (tile + _GAP)
         words = "Image" if name is None else localizer_label(name)
-        options = {"ha": "center", "fontsize": 8.5, "fontweight": "bold"}
+        options: dict[str, Any] = {"ha": "center", "fontsize": 8.5, "fontweight": "bold"}
         style.write(figure, left + tile / 2, header, words, within=tile, **options)
         for number_of, (label, picture, maps) in enumerate(rows):
             top = header + 0.24 + number_of * (tile + _GAP)

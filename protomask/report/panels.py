@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -133,7 +134,7 @@ def _header(figure: Figure, explanation: Explanation, width: float) -> None:
 
 
 def _column_names(figure: Figure, columns: dict[str, float], top: float, tile: float) -> None:
-    options = {"fontsize": 7.5, "color": style.QUIET}
+    options: dict[str, Any] = {"fontsize": 7.5, "color": style.QUIET}
     style.write(figure, columns["image"], top, "This part of the image", **options)
     style.write(figure, columns["source"], top, "That training image", **options)
     for name in ("similarity", "weight", "points"):
@@ -218,7 +219,7 @@ def _sum(
 ) -> float:
     """The points that are not shown, a rule, and the logit of ``class_name``; returns where they end."""
     room = columns["equals"] - columns["source"]
-    options = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
+    options: dict[str, Any] = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
     for label, points in terms:
         style.write(
             figure, columns["equals"], top + 0.02, label, within=room, ha="right", fontsize=9, color=style.QUIET
