@@ -56,7 +56,7 @@ def load_data(
     """
     load = find_data(name)
     check_share("validation", validation)
-    usual: dict[str, object] = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
+    usual = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
     # A data set that has the option holds out its validation images itself.
     holds_out = "validation" in inspect.signature(load).parameters
     if holds_out:
