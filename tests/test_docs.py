@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import protomask
 from protomask.localizers import localizer_names
+from protomask.run import setup
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,6 +31,42 @@ def test_names_that_documents_import_exist():
         for line in re.findall(r"^from protomask import (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
             for name in line.split(","):
                 assert getattr(protomask, name.strip()), name
+
+
+RUN_AS_PRINTED = ["README.md", "docs/any-classifier.md", "docs/python.md"]
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Make what the pages take for granted, small: pictures of their names, models without downloads, one epoch."""
+    import timm
+
+    create = timm.create_model
+
+    def without_download(name, pretrained=False, **options):
+        return create("test_resnet", num_classes=5, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_download)
+    defaults = {"backbone": "test_resnet", "image_size": 64, "epochs": 1, "samples": 12, "workers": 0}
+    monkeypatch.setitem(setup.DATA_DEFAULTS, None, {**setup.DATA_DEFAULTS[None], **defaults})
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for place in range(36):
+        colour = np.eye(3)[place % 3] * 200
+        pixels = (generator.random((64, 64, 3)) * 50 + colour).astype(np.uint8)
+        folder = tmp_path / "PICTURES" / ("red", "green", "blue")[place % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+    Image.fromarray(pixels).save("bird.jpg")
+
+
+@pytest.mark.parametrize("page", RUN_AS_PRINTED)
+@pytest.mark.filterwarnings("ignore:.*no higher than that of an empty image", "ignore:.*nothing to keep")
+def test_python_runs_as_printed(page, small):
+    """The blocks of a page, in order, in one namespace."""
+    names: dict = {}
+    for block in code(ROOT / page, "python"):
+        exec(compile(block, page, "exec"), names)
 
 
 class Corner(torch.nn.Module):
