@@ -51,7 +51,7 @@ def test_transformers_take_another_size():
         ("torchvision/resnet1O1", {}, "unknown model 'torchvision/resnet1O1'.*torchvision/resnet101"),
         ("test_resnet:colour=red", {}, "colour.*other arguments"),
         ("test_resnet:num_classes=0,global_pool=''", {}, "gives no logits"),
-        ("torchvision/squeezenet1_1", {"image_size": 4}, "4 x 4.*--image-size"),
+        ("torchvision/squeezenet1_1", {"image_size": 4}, "4 x 4.*image_size="),
         ("test_resnet", {"weights": "/no/file.safetensors"}, "/no/file.safetensors"),
         ("test_resnet", {"weights": "x", "pretrained": True}, "exclude each other"),
         ("test_resnet:std=0", {}, "std 0.*positive"),

@@ -235,7 +235,7 @@ def test_a_pruned_model_that_does_not_tell_is_refused(tmp_path):
     plain.last_layer.weight.data[:, 1] = -0.1
     torch.save(plain.state_dict(), tmp_path / "state.pth")
     checkpoint = read_checkpoint(tmp_path / "state.pth")
-    with pytest.raises(InputError, match="--prototype-classes"):
+    with pytest.raises(InputError, match="prototype_classes="):
         build_official(checkpoint, NAMES)
     owners, how = prototype_owners(checkpoint, [0, 0, 1, 2])
     assert how == "as given" and build_official(checkpoint, NAMES, owners=owners).prototype_classes.tolist() == [
