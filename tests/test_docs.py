@@ -45,7 +45,7 @@ def small(monkeypatch, tmp_path):
     create = timm.create_model
 
     def without_download(name, pretrained=False, **options):
-        return create("test_resnet", num_classes=5, **options)
+        return create("test_resnet", num_classes=5, pretrained_cfg_overlay={"input_size": (3, 64, 64)}, **options)
 
     monkeypatch.setattr(timm, "create_model", without_download)
     defaults = {"backbone": "test_resnet", "image_size": 64, "epochs": 1, "samples": 3, "workers": 0}

@@ -90,7 +90,7 @@ class Photographs(AnnotatedImages):
 
     def load(self, index: int) -> Sample:
         """Load a picture; it has no boxes."""
-        image = tv_tensors.Image(torch.from_numpy(self._pixels[index]).permute(2, 0, 1))
+        image = tv_tensors.Image(torch.tensor(self._pixels[index]).permute(2, 0, 1))
         size = tuple(image.shape[-2:])
         return {"image": image, "boxes": tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=size)}
 
