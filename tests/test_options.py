@@ -82,8 +82,8 @@ def test_run_folder_errors(tmp_path):
     with pytest.raises(InputError, match="config.json"):
         RunFolder.open(tmp_path)
     run = RunFolder(tmp_path)
-    run.write("log.jsonl", [{"a": 1}, {"a": 2}])
-    assert run.read("log.jsonl") == [{"a": 1}, {"a": 2}]
+    run.write("log.jsonl", [{"stage": "joint", "a": 1}, {"stage": "joint", "a": 2}])
+    assert run.read("log.jsonl") == [{"stage": "joint", "a": 1}, {"stage": "joint", "a": 2}]
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(InputError, match="metrics.json is not JSON"):
         run.read("metrics.json")
