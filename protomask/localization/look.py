@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from protomask.errors import InputError, NothingToKeepWarning
+from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier
 from protomask.files import write_atomically
 from protomask.freezing import frozen
@@ -152,7 +153,7 @@ def look(
         method = _one_at_a_time(method)
     names = labels_of(explained.model, labels)
     wanted = class_numbers(index, len(found), names)
-    where = _device_of(explained.model) if device is None else torch.device(device)
+    where = device_of(explained.model) if device is None else torch.device(device)
     looks: list[Look] = []
     for start in range(0, len(found), batch_size):
         part = found[start : start + batch_size]
@@ -257,11 +258,6 @@ def _class_number(one: object, names: Mapping[int, str]) -> int:
     if number != one or isinstance(one, bool):
         raise InputError(f"index {one!r} is no class; give a whole number")
     return number
-
-
-def _device_of(model: object) -> torch.device:
-    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
-    return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
 def _are_several(pictures: object) -> bool:
