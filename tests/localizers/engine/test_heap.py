@@ -42,7 +42,7 @@ def test_large_tensors_come_from_memory_that_is_kept():
         pytest.skip("another C library, or limits set in the environment")
     if not hasattr(ctypes.CDLL(None), "mallinfo2"):
         pytest.skip("glibc before 2.33 cannot tell")
-    # A process of its own: a long one may have come to an arena that glibc serves by single requests whatever the limits.
+    # A process of its own: a long one may have come to an arena whose large requests glibc always sends to the system.
     printed = subprocess.run(
         [sys.executable, "-c", INSIDE_AND_OUTSIDE], capture_output=True, text=True, check=True
     ).stdout.split()
