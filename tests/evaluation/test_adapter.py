@@ -4,37 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from protomask.data.transforms import evaluation_transform
 from protomask.evaluation import choose_pairs, choose_prototype_pairs, evaluate
 from protomask.localizers import MDM, Destroy, Keep, RandomMap, Similarity
-from tests.support.toy import ColourImages
+from tests.support.toy import ColourImages, ForeignPPNet
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
-
-
-class ForeignPPNet(nn.Module):
-    """In the style of the official code: squared distances of prototypes (P, D, 1, 1) to every cell, a logarithm, a
-    linear layer."""
-
-    def __init__(self, classes=3, each=2):
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.Sigmoid())
-        self.prototype_vectors = nn.Parameter(torch.rand(classes * each, 6, 1, 1))
-        self.prototype_class_identity = torch.eye(classes).repeat_interleave(each, 0)
-        self.last_layer = nn.Linear(classes * each, classes, bias=False)
-
-    def push_forward(self, x):
-        z = self.features(x)
-        return z, (z[:, None] - self.prototype_vectors[None]).square().sum(2)
-
-    def distance_2_similarity(self, distances):
-        return torch.log((distances + 1) / (distances + 1e-4))
-
-    def forward(self, x):
-        least = self.push_forward(x)[1].flatten(2).amin(2)
-        return self.last_layer(self.distance_2_similarity(least)), least
 
 
 @pytest.fixture(scope="module")

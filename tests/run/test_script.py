@@ -11,9 +11,15 @@ from tests.run.conftest import write_image_folder
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = (ROOT / "docs" / "python.md").read_text(encoding="utf-8").split("```python\n")[1:]
+RUNS = ["folder", "tensors"]
+"""the folders under runs/ that the scripts name, one each"""
 
 
-@pytest.mark.parametrize(("number", "run"), [(0, "folder"), (1, "tensors")])
+def test_every_script_of_the_page_is_run():
+    assert len(SCRIPTS) == len(RUNS)
+
+
+@pytest.mark.parametrize(("number", "run"), list(enumerate(RUNS)))
 def test_a_script_of_twelve_lines_does_everything(number, run, tmp_path):
     script = SCRIPTS[number].split("```")[0]
     assert sum(bool(line.strip()) for line in script.splitlines()) <= 12

@@ -53,3 +53,26 @@ class ColourImages(AnnotatedImages):
             [[column, row, column + 8, row + 8]], format="XYXY", canvas_size=(16, 16), dtype=torch.float32
         )
         return {"image": tv_tensors.Image(self.pixels[index]), "boxes": boxes}
+
+
+class ForeignPPNet(nn.Module):
+    """In the style of the official code: squared distances of prototypes (P, D, 1, 1) to every cell, a logarithm, a
+    linear layer."""
+
+    def __init__(self, classes=3, each=2):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.Sigmoid())
+        self.prototype_vectors = nn.Parameter(torch.rand(classes * each, 6, 1, 1))
+        self.prototype_class_identity = torch.eye(classes).repeat_interleave(each, 0)
+        self.last_layer = nn.Linear(classes * each, classes, bias=False)
+
+    def push_forward(self, x):
+        z = self.features(x)
+        return z, (z[:, None] - self.prototype_vectors[None]).square().sum(2)
+
+    def distance_2_similarity(self, distances):
+        return torch.log((distances + 1) / (distances + 1e-4))
+
+    def forward(self, x):
+        least = self.push_forward(x)[1].flatten(2).amin(2)
+        return self.last_layer(self.distance_2_similarity(least)), least
