@@ -32,6 +32,7 @@ _HOMES = {
     "Run": "protomask.run",
     "open_run": "protomask.run",
     "import_official": "protomask.run",
+    "save_run": "protomask.run",
     "train": "protomask.run",
     "compare": "protomask.localization.compare",
     "Look": "protomask.localization.look",

@@ -1,0 +1,117 @@
+"""A network of one's own loop becomes a run, of which everything can be asked that a trained run answers."""
+
+import pytest
+import torch
+
+import protomask
+from protomask.errors import InputError
+from protopnet import ProtoPNet
+from tests.run.conftest import Tensors
+from tests.support.toy import ToyBackbone
+
+CLASSES = ["red", "green", "blue"]
+QUIET = {"progress": False, "device": "cpu", "workers": 0, "localizer": "center"}
+
+
+def own_network(**changes):
+    torch.manual_seed(0)
+    settings = {"image_size": 64, "prototypes_per_class": 2, "channels": 4, **changes}
+    return ProtoPNet(protomask.backbones.build_backbone("test_resnet"), CLASSES, **settings)
+
+
+@pytest.fixture(scope="module")
+def data():
+    splits = protomask.from_datasets(Tensors(4), Tensors(2, seed=1), classes=CLASSES, validation=0)
+    return splits
+
+
+@pytest.fixture(scope="module")
+def saved(data, tmp_path_factory):
+    network = own_network(similarity="l2-log")
+    vectors = network.prototypes.detach().clone()
+    run = protomask.save_run(network, data, tmp_path_factory.mktemp("saved") / "run", samples=3, **QUIET)
+    assert torch.equal(run.network.prototypes, vectors)
+    return run
+
+
+def test_prototypes_know_their_nearest_training_patches(saved, data):
+    network, positions = saved.network, saved.network.source_positions
+    assert torch.equal(data.train.labels[positions], network.prototype_classes)
+    distances = torch.cat(
+        [network.candidates(batch["images"]).distances for batch in saved.setup.loader(saved.setup.plain)]
+    )
+    others = data.train.labels[:, None] != network.prototype_classes
+    assert torch.equal(distances.masked_fill(others, torch.inf).argmin(0), positions)
+
+
+def test_the_run_says_what_the_network_is(saved):
+    options = saved.files.options()
+    assert (options.network, options.backbone, options.similarity) == ("protopnet", "test_resnet", "l2-log")
+    assert (options.image_size, options.prototypes_per_class, options.prototype_channels) == (64, 2, 4)
+    assert saved.metrics["test_accuracy"]["before_projection"] is None
+    assert 0 <= saved.metrics["test_accuracy"]["final"] <= 1 and set(saved.metrics["per_class"]) == set(CLASSES)
+
+
+def test_everything_can_be_asked_of_it(saved, data):
+    run = protomask.open_run(saved.folder, data=data, progress=False)
+    assert len(run.project().table().splitlines()) == 7
+    picture = data.test[0]["image"].as_subclass(torch.Tensor)
+    carried = protomask.open_run(saved.folder, progress=False)
+    assert carried.explain(picture)[0].logit == pytest.approx(saved.explain(picture)[0].logit, abs=1e-5)
+    found = run.evaluate(["similarity", "center"], metrics=["deletion"])
+    assert found.localizers == ["similarity", "center"] and len(found.pairs) == 3
+    assert "prototype-0" in run.report(explained=1).path.read_text()
+
+
+def test_projecting_moves_prototypes_onto_patches(data, tmp_path):
+    run = protomask.save_run(own_network(), data, tmp_path / "run", project=True, **QUIET)
+    distances = torch.cat(
+        [run.network.candidates(batch["images"]).distances for batch in run.setup.loader(run.setup.plain)]
+    )
+    assert distances[run.network.source_positions, range(6)].abs().max() < 1e-5
+    scores = run.metrics["test_accuracy"]
+    assert scores["final"] == scores["after_projection"] and scores["before_projection"] is not None
+    again = protomask.open_run(run.folder, data=data, progress=False)
+    assert torch.equal(again.network.prototypes, run.network.prototypes)
+
+
+def test_data_by_name_are_found_again(pictures, tmp_path):
+    torch.manual_seed(0)
+    backbone = protomask.backbones.build_backbone("test_resnet")
+    network = ProtoPNet(
+        backbone, sorted(each.name for each in pictures.iterdir()), image_size=64, prototypes_per_class=1
+    )
+    run = protomask.save_run(network, "folder", tmp_path / "run", root=pictures, **QUIET)
+    opened = protomask.open_run(run.folder, progress=False)
+    assert opened.splits.test.names == run.splits.test.names and opened.options.root == str(pictures)
+
+
+class Nameless(ProtoPNet):
+    registered_as = ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": torch.nn.Linear(1, 1)}, "network is a Linear; give the PrototypeNetwork inside it"),
+        ({"network": Nameless(ToyBackbone(), CLASSES, image_size=64)}, "Nameless has no registered_as"),
+        ({"network": ProtoPNet(ToyBackbone(), ["a", "b"], image_size=64)}, "the network has 2 .a, b."),
+        (
+            {"network": ProtoPNet(ToyBackbone(), CLASSES, image_size=64, multi_label=True)},
+            "one class per image; the net",
+        ),
+        ({"backbone": "resnet18"}, "backbone is decided by the network; leave it out"),
+        ({"sample": 3}, "no option 'sample'; did you mean samples"),
+        ({"data": 3}, "data set"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(changes, said, data, tmp_path):
+    given = {"network": own_network(), "data": data, "output": tmp_path / "run", **QUIET, **changes}
+    with pytest.raises(InputError, match=said) as caught:
+        protomask.save_run(**given)
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_something_is_left_alone(saved, data):
+    with pytest.raises(InputError, match="holds a run already"):
+        protomask.save_run(own_network(), data, saved.folder, **QUIET)
