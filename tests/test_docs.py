@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import protomask
+from protomask.cli import COMMANDS, main
 from protomask.localizers import localizer_names
 from protomask.run import setup
 from tests.support.toy import ForeignPPNet
@@ -71,6 +72,8 @@ def own_network():
 
 
 TAKEN_FOR_GRANTED = {"evaluation.md": own_network}
+INSTALLED = {"extending.md"}
+"""whose blocks are files of a package"""
 
 
 @pytest.mark.parametrize(
@@ -79,8 +82,10 @@ TAKEN_FOR_GRANTED = {"evaluation.md": own_network}
     ids=lambda page: page.name,
 )
 @pytest.mark.filterwarnings("ignore:.*no higher than that of an empty image", "ignore:.*nothing to keep")
-def test_python_runs_as_printed(page, small, monkeypatch):
+def test_python_runs_as_printed(page, small, monkeypatch, request):
     """The blocks of a page, in order, in one module, as classes of dataclasses and pickles need one."""
+    if page.name in INSTALLED:
+        request.getfixturevalue("newcomer")
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
     vars(module).update(TAKEN_FOR_GRANTED.get(page.name, dict)())
@@ -95,19 +100,34 @@ class Corner(torch.nn.Module):
         return images[:, :1, :2, :2].sum((1, 2, 3))[:, None] * torch.tensor([1.0, 0.5, 0.25, 0.0])
 
 
-def test_the_localizer_of_the_document_works_by_its_name(tmp_path, monkeypatch):
-    """Installed as the document says: a package with an entry point on Python's path."""
-    source = next(block for block in code(ROOT / "docs" / "extending.md", "python") if "class InputGradient" in block)
-    assert len([line for line in source.splitlines() if line.strip()]) <= 17
-    (tmp_path / "my_package.py").write_text(source, encoding="utf-8")
-    registration = next(block for block in code(ROOT / "docs" / "extending.md", "ini") if "localizers" in block)
-    name, place = re.search(r"(\w+) = (my_package:\w+)", registration).groups()
-    about = tmp_path / "my_package-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[protomask.localizers]\n{name} = {place}\n")
-    monkeypatch.syspath_prepend(tmp_path)
+EXTENDING = ROOT / "docs" / "extending.md"
 
+
+@pytest.fixture
+def newcomer(tmp_path, monkeypatch):
+    """Install the package of docs/extending.md as the page says: its files, and their entry points."""
+    site = tmp_path / "site"
+    about = site / "my_package-1.0.dist-info"
+    about.mkdir(parents=True)
+    for block in code(EXTENDING, "python"):
+        file = re.match("# (my_package/.+)\n", block).group(1)
+        (site / file).parent.mkdir(exist_ok=True)
+        (site / file).write_text(block, encoding="utf-8")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    points = ""
+    for block in code(EXTENDING, "ini"):
+        group, point = re.fullmatch(r"\[options.entry_points\]\n(\S+) =\n +(\S+ = \S+)\n", block).groups()
+        points += f"[{group}]\n{point}\n"
+    (about / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(site)
+    yield site / "my_package"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
+        del sys.modules[name]
+
+
+def test_the_localizer_of_the_document_works_by_its_name(newcomer):
+    lines = (newcomer / "localizer.py").read_text(encoding="utf-8").splitlines()[1:]
+    assert sum(bool(line.strip()) for line in lines) == 15
     found = protomask.get_localizer("gradient:cell=3")
     assert repr(found) == "InputGradient(cell=3)" and "gradient" in localizer_names()
     images, index = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
@@ -121,11 +141,8 @@ def test_the_localizer_of_the_document_works_by_its_name(tmp_path, monkeypatch):
         protomask.get_localizer("gradient:cel=3")
 
 
-def test_the_data_set_of_the_document_is_one():
-    source = next(block for block in code(ROOT / "docs" / "extending.md", "python") if "from_datasets" in block)
-    names = {}
-    exec(source, names)
-    splits = names["splits"]
+def test_the_data_set_of_the_document_is_known_by_its_name(newcomer):
+    splits = protomask.load_data("stripes", validation=0)
     assert (len(splits.train), len(splits.test), splits.train.classes) == (18, 6, ("upright", "level"))
     image = splits.test[0]["image"]
     assert image.shape == (3, 32, 32) and (image == image[0]).all()
@@ -133,9 +150,28 @@ def test_the_data_set_of_the_document_is_one():
     assert upright == (splits.test.truth(0) == "upright")
 
 
-def test_options_that_documents_name_exist(capsys):
-    from protomask.cli import COMMANDS, main
+def test_the_network_of_the_document_does_the_whole_job_by_its_name(newcomer, small):
+    """Trained by the command on the page's own data set, with the page's localizer; then asked in Python."""
+    words = "--network gaussian --data stripes --localizer gradient --validation 0 --epochs 6 --output run --quiet"
+    assert main(["train", *words.split()]) == 0
+    run = protomask.open_run("run", progress=False)
+    network = run.network
+    assert type(network).__module__ == "my_package.model" and network.prototype_count == 4
+    assert run.metrics["test_accuracy"]["final"] == 1
+    batch = torch.stack([run.setup.plain[place]["image"] for place in range(18)])
+    found = network.candidates(batch).distances[network.source_positions, range(4)]
+    assert found.abs().max() < 1e-5, "prototypes are patches of their source images"
+    assert "gradient" in run.evaluate(metrics=["deletion"]).localizers
+    explained = run.explain(run.splits.test[0]["image"])
+    assert explained[0].predicted == run.splits.test.truth(0)
+    network.keep([1, 2, 3])
+    network.save("pruned")
+    pruned = protomask.load_network("pruned")
+    assert pruned.prototype_classes.tolist() == [0, 1, 1] and torch.equal(pruned.prototypes, network.prototypes)
+    assert (run.folder / "report.html").stat().st_size > 10_000
 
+
+def test_options_that_documents_name_exist(capsys):
     for command in COMMANDS:
         with pytest.raises(SystemExit):
             main([command, "--help"])
