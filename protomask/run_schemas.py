@@ -47,6 +47,11 @@ class Accuracies(TypedDict):
     after: Share
 
 
+class Changes(TypedDict):
+    right_to_wrong: Count
+    wrong_to_right: Count
+
+
 class Pruned(TypedDict):
     # "from" stands beside them: the folder that it came from
     prototypes: Count
@@ -66,6 +71,7 @@ class Metrics(TypedDict, total=False):
     black_box_auroc: Share | None
     black_box_average_precision: Share | None
     seconds: dict[str, Seconds]
+    changes: dict[str, Changes]
     pruned: Pruned
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import write_atomically
-from protomask.report import summary, verdict, views
+from protomask.report import accuracies, summary, verdict, views
 from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY
 from protomask.report.overlays import LEVEL
@@ -66,6 +67,7 @@ def write_report(
         level=level,
         quality=quality,
         title=title,
+        folder=path.parent,
     )
     write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8", errors="backslashreplace"))
     return path
@@ -84,8 +86,9 @@ def render(
     level: float = LEVEL,
     quality: int = QUALITY,
     title: str | None = None,
+    folder: str | Path = "RUN",
 ) -> str:
-    """The page as text; arguments as for :func:`write_report`."""
+    """The page as text; arguments as for :func:`write_report`, and the run's ``folder`` for the commands it names."""
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
     environment = Environment(
@@ -105,7 +108,7 @@ def render(
             for name, own in (pictures[0].record.levels if pictures else {}).items()
         ],
         similarity_kind=options.get("similarity"),
-        accuracy=summary.accuracy(metrics, config),
+        accuracy=accuracies.accuracy(metrics, config),
         localizers=views.localizer_switch(localizers),
         gallery=cards,
         classes=views.class_filter(pictures),
@@ -114,6 +117,7 @@ def render(
         flags=views.flag_filter(pictures),
         inspected=summary.inspected(pictures),
         panels=views.panels(explanations, localizers, cards, level, quality),
+        evaluate=f"protomask evaluate {shlex.quote(str(folder))} --localizers {shlex.quote(','.join(localizers))}",
         trust=verdict.which_to_trust(evaluation, *rivals) if rivals else None,
         table=verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
         contests=verdict.contest_tables(evaluation, *rivals) if rivals else [],

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from protomask.explanations.records import PrototypePicture
-from protomask.report.wording import count, duration, number, percent, readable
-from protomask.statistics import wilson
+from protomask.report.wording import count, duration
 
 NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
 DATA = {
@@ -24,66 +23,6 @@ def title(config: Mapping) -> str:
     network, data = options.get("network"), options.get("data")
     name = NETWORKS.get(network, network or "Prototype network")
     return f"{name} on {DATA.get(data, data)}" if data else str(name)
-
-
-def accuracy(metrics: Mapping, config: Mapping) -> dict:
-    """Figures, sentences and a table of classes about accuracy: before and after projection, at the end, and without
-    prototypes.
-
-    An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the
-    test set, not that of training.
-    """
-    scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
-    areas = {name: value for name, value in (metrics.get("test_auroc") or {}).items() if value is not None}
-    findings = bool(isinstance(config.get("data"), Mapping) and config["data"].get("multi_label"))
-    black_box = metrics.get("black_box_accuracy")
-    images = (config.get("data") or {}).get("test") if isinstance(config.get("data"), Mapping) else None
-    head = next((name for name in ("final", "after_projection", "before_projection") if name in scores), None)
-    figures, sentences = [], []
-    if head:
-        # Answers about the findings of one image are not independent.
-        interval = wilson(scores[head], images) if images and not findings else None
-        note = (
-            f"95\N{NO-BREAK SPACE}% interval {percent(interval[0])} to {percent(interval[1])}, {count(images, 'image')}"
-            if interval
-            else ""
-        )
-        label = "right answers on test images, over all findings" if findings else "test accuracy"
-        figures.append({"value": percent(scores[head]), "label": label, "note": note})
-        if head in areas:
-            kind = "findings" if findings else "classes"
-            figures.append(
-                {"value": number(areas[head]), "label": "AUROC", "note": f"mean over {kind}, each against the rest"}
-            )
-        sentences.append(_course(scores, head))
-    for name, label, note in (
-        ("before_projection", "before projection", "prototypes still free vectors"),
-        ("after_projection", "after projection", "prototypes are training patches"),
-    ):
-        if name in scores and name != head:
-            figures.append({"value": percent(scores[name]), "label": label, "note": note})
-    if black_box is not None:
-        figures.append(
-            {"value": percent(black_box), "label": "plain classifier", "note": "same backbone, no prototypes"}
-        )
-        if head:
-            sentences.append(_price(scores[head], black_box))
-    elif head:
-        sentences.append(
-            "What the prototypes cost in accuracy against the same backbone as a plain classifier was not measured."
-        )
-    if metrics.get("pruned"):
-        sentences.append(_pruning(metrics["pruned"]))
-    rows = [
-        (
-            readable(name),
-            f"AUROC {number(row['auroc'])}, average precision {number(row['average_precision'])}, "
-            f"{count(row['images'], 'test image')}",
-        )
-        for name, row in (metrics.get("per_class") or {}).items()
-    ]
-    table = {"title": f"Each {'finding' if findings else 'class'} against the rest", "rows": rows} if rows else None
-    return {"figures": figures, "sentences": [text for text in sentences if text], "table": table}
 
 
 def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
@@ -115,50 +54,6 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     if background or twins:
         sentences.append("protomask prune removes flagged prototypes and says what that costs in accuracy.")
     return sentences
-
-
-def _course(scores: Mapping, head: str) -> str:
-    if "before_projection" not in scores or "after_projection" not in scores:
-        return ""
-    change = 100 * (scores["after_projection"] - scores["before_projection"])
-    if abs(change) < 0.05:
-        text = "Tying every prototype to a real training patch (projection) left the accuracy as it was"
-    else:
-        verb = "cost" if change < 0 else "gained"
-        text = f"Tying every prototype to a real training patch (projection) {verb} {_points(change)}"
-    if head == "final":
-        text += f"; re-fitting the last layer then {_moved(100 * (scores['final'] - scores['after_projection']))}"
-    return text + "."
-
-
-def _pruning(outcome: Mapping) -> str:
-    scores = outcome["test_accuracy"]
-    removed = len(outcome["removed"])
-    return (
-        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: test accuracy was "
-        f"{percent(scores['before'])} "
-        f"with them, {percent(scores['without_refitting'])} without, and {percent(scores['after'])} once the last "
-        "layer "
-        f"was re-fitted ({count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right)."
-    )
-
-
-def _moved(change: float) -> str:
-    return "changed nothing" if abs(change) < 0.05 else f"{'gained' if change > 0 else 'cost'} {_points(change)}"
-
-
-def _price(own: float, black_box: float) -> str:
-    change = 100 * (own - black_box)
-    if abs(change) < 0.05:
-        return "The same backbone as a plain classifier is as accurate: the prototypes cost nothing here."
-    return (
-        f"The same backbone as a plain classifier is {'more' if change < 0 else 'less'} accurate by {_points(change)}: "
-        + ("the price of the prototypes." if change < 0 else "here the prototypes help.")
-    )
-
-
-def _points(change: float) -> str:
-    return f"{abs(change):.1f} percentage point{'' if f'{abs(change):.1f}' == '1.0' else 's'}"
 
 
 def provenance(config: Mapping, metrics: Mapping) -> list[dict]:

@@ -38,51 +38,76 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
     ahead = {name: [row["metric"] for row in contests if row["better"] == name] for name in (a, b, "undecided")}
     winner = a if ahead[a] and not ahead[b] else b if ahead[b] and not ahead[a] else None
     first, second = (a, b) if winner != b else (b, a)
-    names = {name: spoken(name) for name in (a, b)}
-    if winner:
-        headline = f"{names[winner]}, more than {names[second]}"
-        if 2 * len(ahead[winner]) < len(contests):
-            headline = f"mostly undecided; what can be told favours {names[winner]}"
-        sentence = f"The score follows {names[first]} more closely than {names[second]} in {_metrics(ahead[first])}"
-    elif ahead[a]:
-        headline = f"neither {names[a]} nor {names[b]} is ahead throughout"
-        sentence = (
-            f"The score follows {names[a]} more closely in {_metrics(ahead[a])}, {names[b]} in {_metrics(ahead[b])}"
-        )
-    else:
-        headline = f"{names[a]} and {names[b]} cannot be told apart"
-        sentence = f"No paired difference is clear in {_metrics(ahead['undecided'])}"
-    if any(ahead[name] for name in (a, b)):
-        several = sum(len(ahead[name]) for name in (a, b)) > 1
-        sentence += (
-            f": {'these differences stand' if several else 'this difference stands'} after a correction for all metrics"
-        )
-        if ahead["undecided"]:
-            sentence += f". Undecided: {_metrics(ahead['undecided'])}"
     cases = max(row["n"] for row in contests)
-    sentences = [f"{sentence} ({cases} pairs of a test image and a prototype)."]
+    sentences = [f"{_course(ahead, first, second)} ({cases} pairs of a test image and a prototype)."]
     if cases < FEW:
         sentences.append("With so few pairs only large differences can be told; evaluate more samples.")
-    if winner:
-        sentences += _against_baselines(evaluation, winner)
+    behind, undecided = _against_baselines(evaluation, winner) if winner else ({}, {})
+    for rival in BASELINES:
+        whom = f"{spoken(rival)}, which knows nothing of the network"
+        if rival in behind:
+            sentences.append(f"But it is behind {whom}, in {_metrics(behind[rival])}.")
+        if rival in undecided:
+            sentences.append(f"Against {whom}, it is not clearly ahead in {_metrics(undecided[rival])}: undecided.")
+    sentences += _location(evaluation, first, second)
+    headline = _headline(ahead, winner, first, second, len(contests))
+    if behind:
+        headline += f", but behind {listed([spoken(rival) for rival in behind])} in part"
     return {"headline": headline, "sentences": sentences, "winner": winner}
 
 
-def _against_baselines(evaluation, winner: str) -> list[str]:
+def _headline(ahead: dict[str, list[str]], winner: str | None, first: str, second: str, contests: int) -> str:
+    names = spoken(first), spoken(second)
+    if winner:
+        if 2 * len(ahead[winner]) < contests:
+            return f"mostly undecided; what can be told favours {names[0]}"
+        return f"{names[0]}, more than {names[1]}"
+    if not ahead[first]:
+        return f"{names[0]} and {names[1]} cannot be told apart"
+    return (
+        f"neither {names[0]} nor {names[1]} throughout; {names[0]} is ahead in {_metrics(ahead[first])}, behind in "
+        f"{_metrics(ahead[second])}"
+    )
+
+
+def _course(ahead: dict[str, list[str]], first: str, second: str) -> str:
+    """One sentence: in what ``first`` is ahead of ``second``, behind it, and undecided."""
+    if not ahead[first] and not ahead[second]:
+        return f"No paired difference is clear in {_metrics(ahead['undecided'])}"
+    sentence = f"The score follows {spoken(first)} more closely than {spoken(second)} in {_metrics(ahead[first])}"
+    if ahead[second]:
+        sentence += f"; {spoken(first)} is behind in {_metrics(ahead[second])}"
+    several = len(ahead[first]) + len(ahead[second]) > 1
+    sentence += (
+        f": {'these differences stand' if several else 'this difference stands'} after a correction for all metrics"
+    )
+    return sentence + (f". Undecided: {_metrics(ahead['undecided'])}" if ahead["undecided"] else "")
+
+
+def _location(evaluation, first: str, second: str) -> list[str]:
+    """Where the maps lie, and how steady they are: it decides nothing here, but who is behind is said."""
+    rows = [
+        row
+        for row in evaluation.comparisons
+        if {row["a"], row["b"]} == {first, second} and row["metric"] not in FAITHFUL and row["better"] != "undecided"
+    ]
+    ahead = [row["metric"] for row in rows if row["better"] == first]
+    behind = [row["metric"] for row in rows if row["better"] == second]
+    said = [f"{word} in {_metrics(names)}" for word, names in (("ahead", ahead), ("behind", behind)) if names]
+    if not said:
+        return []
+    return [f"In other respects, which do not decide this, {spoken(first)} is {', '.join(said)}."]
+
+
+def _against_baselines(evaluation, winner: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The metrics in which ``winner`` is behind each baseline, and those in which it is not told apart from it."""
     behind: dict[str, list[str]] = {}
     undecided: dict[str, list[str]] = {}
     for row in evaluation.comparisons:
         rival = ({row["a"], row["b"]} - {winner}).pop() if winner in (row["a"], row["b"]) else None
         if rival in BASELINES and row["metric"] in FAITHFUL and row["better"] != winner:
             (behind if row["better"] == rival else undecided).setdefault(rival, []).append(row["metric"])
-    doubts = []
-    for rival in BASELINES:
-        whom = f"{spoken(rival)}, which knows nothing of the network"
-        if rival in behind:
-            doubts.append(f"But it is behind {whom}, in {_metrics(behind[rival])}.")
-        if rival in undecided:
-            doubts.append(f"Against {whom}, it is not clearly ahead in {_metrics(undecided[rival])}: undecided.")
-    return doubts
+    return behind, undecided
 
 
 def metric_table(evaluation) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protomask.data import AnnotatedImages
-from protomask.training import Action, performance
+from protomask.training import Action, changed_answers, performance
 
 MEASURES = ("accuracy", "auroc", "average_precision")
 """what ``metrics.json`` holds of each stage; see :func:`protomask.training.performance`"""
@@ -18,6 +18,7 @@ def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
             lambda network, setup: {
                 key if key == "per_class" else f"test_{key}": value
                 for key, value in performance(network, test, setup).items()
+                if value is not None or key != "right"
             },
         )
 
@@ -43,6 +44,7 @@ def training_metrics(rows: list[dict]) -> dict:
     scores = {
         f"test_{name}": {key: measured[stage][f"test_{name}"] for key, stage in when.items()} for name in MEASURES
     }
+    answers = {key: measured[stage]["test_right"] for key, stage in when.items() if "test_right" in measured[stage]}
     seconds: dict[str, float] = {}
     for row in rows:
         seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
@@ -50,7 +52,27 @@ def training_metrics(rows: list[dict]) -> dict:
     return {
         **scores,
         "per_class": measured["test at the end"]["per_class"],
+        **({"changes": changes(answers)} if len(answers) > 1 else {}),
         "validation_accuracy": validation[-1] if validation else None,
         **{f"black_box_{name}": None for name in MEASURES},
         "seconds": seconds,
+    }
+
+
+def changes(answers: dict[str, str]) -> dict[str, dict[str, int]]:
+    """Count the test images whose answer changed at each step, from the packed answers after it; a difference of two
+    accuracies can only be judged by these.
+
+    >>> changes({"before_projection": "90", "after_projection": "c0", "final": "c0", "black_box": "c0"})["projection"]
+    {'right_to_wrong': 1, 'wrong_to_right': 1}
+    """
+    steps = {
+        "projection": ("before_projection", "after_projection"),
+        "refitting": ("after_projection", "final"),
+        "prototypes": ("black_box", "final"),
+    }
+    return {
+        name: changed_answers(answers[first], answers[second])
+        for name, (first, second) in steps.items()
+        if first in answers and second in answers
     }

@@ -18,6 +18,7 @@ from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.labels import right_answers
 from protomask.networks import get_network, save_network
 from protomask.prototype_network import PrototypeNetwork
+from protomask.run.measures import MEASURES
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.setup import say
@@ -147,7 +148,7 @@ def _write(run: Run, pruned: Run, outcome: dict, rows: list[dict], measured: dic
     scores = {
         f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": value}
         for name, value in measured.items()
-        if name != "per_class"
+        if name in MEASURES
     }
     save_network(pruned.network, pruned.options.network, pruned.folder)
     pruned.files.write(

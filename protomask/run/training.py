@@ -18,7 +18,7 @@ from protomask.files import file_name
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.run.evaluation import evaluate_run
-from protomask.run.measures import MEASURES, training_metrics, with_test_accuracy
+from protomask.run.measures import MEASURES, changes, training_metrics, with_test_accuracy
 from protomask.run.opened import Run
 from protomask.run.page import report_run
 from protomask.run.pictures import write_pictures
@@ -156,6 +156,12 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
         )
         metrics |= {f"black_box_{name}": black_box[name] for name in MEASURES}
         metrics["seconds"]["black box"] = black_box["seconds"]
+        final = next((row.get("test_right") for row in reversed(rows) if "test_accuracy" in row), None)
+        if final and black_box.get("right"):
+            metrics["changes"] = {
+                **metrics.get("changes", {}),
+                **changes({"black_box": black_box["right"], "final": final}),
+            }
     metrics["seconds"].update(
         {title: before[title] for title, file in PARTS.items() if title in before and files.is_whole(file)}
     )

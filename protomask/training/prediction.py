@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -39,7 +40,8 @@ def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, d
     Returns:
         ``accuracy``: see :func:`accuracy`; ``auroc`` and ``average_precision``: each class against the rest, by its
         probability, the mean over the classes for which they are defined (macro); ``per_class``: name -> both and the
-        number of ``images`` that have it. None where undefined.
+        number of ``images`` that have it. None where undefined. ``right``: which images are answered right, as
+        :func:`pack_answers` writes it; None where images have findings.
     """
     logits, labels = predict(network, data, setup, description)
     has = positives(labels, logits.shape[1])
@@ -50,11 +52,33 @@ def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, d
         "accuracy": _number(right_answers(logits, labels).mean()),
         "auroc": _number(areas.nanmean()),
         "average_precision": _number(precisions.nanmean()),
+        "right": None if is_multi_label(labels) else pack_answers(right_answers(logits, labels) == 1),
         "per_class": {
             name: {"auroc": _number(area), "average_precision": _number(precision), "images": images}
             for name, area, precision, images in rows
         },
     }
+
+
+def pack_answers(right: Tensor) -> str:
+    """Write (N,) bool as hexadecimal digits, four images each, so that a log can hold them.
+
+    >>> pack_answers(torch.tensor([True, False, False, True]))
+    '90'
+    """
+    return np.packbits(right.numpy()).tobytes().hex()
+
+
+def changed_answers(before: str, after: str) -> dict[str, int]:
+    """Count the images that became wrong and right between two packed answers about the same images.
+
+    >>> changed_answers("90", "c0")
+    {'right_to_wrong': 1, 'wrong_to_right': 1}
+    """
+    first, second = (
+        np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8)).astype(bool) for text in (before, after)
+    )
+    return {"right_to_wrong": int((first & ~second).sum()), "wrong_to_right": int((~first & second).sum())}
 
 
 def _number(value: Tensor | float) -> float | None:

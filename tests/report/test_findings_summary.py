@@ -1,7 +1,7 @@
 """What the page says of findings: AUROC beside the share of right answers, no interval that does not hold, each finding
 on its own."""
 
-from protomask.report import summary
+from protomask.report import accuracies
 
 METRICS = {
     "test_accuracy": {"before_projection": 0.7, "after_projection": 0.8, "final": 0.9},
@@ -14,7 +14,7 @@ METRICS = {
 
 
 def said(multi_label):
-    return summary.accuracy(METRICS, {"data": {"test": 50, "multi_label": multi_label}})
+    return accuracies.accuracy(METRICS, {"data": {"test": 50, "multi_label": multi_label}})
 
 
 def test_findings_have_their_own_words_and_no_interval():
@@ -35,5 +35,5 @@ def test_each_finding_has_a_row_also_where_nothing_is_defined():
 
 
 def test_a_run_of_an_older_version_has_neither():
-    old = summary.accuracy({"test_accuracy": METRICS["test_accuracy"]}, {})
+    old = accuracies.accuracy({"test_accuracy": METRICS["test_accuracy"]}, {})
     assert old["table"] is None and all(each["label"] != "AUROC" for each in old["figures"])

@@ -142,10 +142,10 @@ def test_what_pruning_cost_is_said():
     }
     metrics = {**scenes.METRICS, "pruned": {**outcome, "right_to_wrong": 3, "wrong_to_right": 1}}
     assert (
-        "2 of 50 prototypes were removed from runs/a: test accuracy was 90.0 % with them, 70.0 % without, and 89.0 % "
-        "once the "
-        "last layer was re-fitted (3 images became wrong, 1 right)." in Page(whole(metrics=metrics)).words
-    )
+        "2 of 50 prototypes were removed from runs/a: test accuracy was 90.0 % with all of them, 70.0 % without these, "
+        "and 89.0 % once the last layer was re-fitted (3 images became wrong, 1 right: within chance)."
+    ) in Page(whole(metrics=metrics)).words
+    assert "protomask evaluate RUN --localizers mdm,similarity" in Page(whole(evaluation=None)).words
 
 
 @pytest.mark.parametrize("quality", [0, 101])
@@ -215,8 +215,11 @@ def test_pictures_are_the_given_ones(text):
 def test_summary_in_plain_words(page):
     words = page.words
     assert "95.0 % test accuracy 95 % interval 91.0 % to 97.3 %, 200 images" in words
-    assert "cost 2.0 percentage points; re-fitting the last layer then gained 1.0 percentage point." in words
-    assert "more accurate by 2.0 percentage points: the price of the prototypes" in words
+    assert (
+        "cost 2.0 percentage points (4 of 200 images on balance: within chance); re-fitting the last layer then gained "
+        "1.0 percentage point (2 of 200 images on balance: within chance)."
+    ) in words
+    assert "more accurate by 2.0 percentage points (4 of 200 images on balance: within chance)." in words
     assert "Which picture to trust: MDM, more than the similarity map" in words
     assert "insertion and deletion: these differences stand after a correction for all metrics (24 pairs" in words
 

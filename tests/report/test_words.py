@@ -5,8 +5,8 @@ from protomask.evaluation.catalogue import METRICS as KNOWN
 from protomask.report import wording
 from protomask.report.encoding import whereabouts
 from protomask.report.series import curve_line, stagger_labels, ticks, training_lines
-from protomask.report.summary import wilson
 from protomask.report.verdict import differences, which_to_trust
+from protomask.statistics import wilson
 
 from . import scenes
 
@@ -106,6 +106,7 @@ def test_verdict_warns_of_a_winner_that_a_blob_beats():
     said = which_to_trust(scenes.evaluation(localizers=("center", "mdm", "similarity")), "mdm", "similarity")
     assert said["winner"] == "mdm" and "behind a blob in the centre, which knows" in said["sentences"][1]
     assert "insertion and deletion" in said["sentences"][1] and len(said["sentences"]) == 2
+    assert said["headline"] == "MDM, more than the similarity map, but behind a blob in the centre in part"
 
 
 def test_what_is_undecided_against_a_blob_is_not_called_behind():
@@ -139,12 +140,23 @@ def test_verdict_is_open_where_the_metrics_disagree_or_say_nothing():
     for row in found.comparisons:
         row["better"] = "mdm" if row["metric"] == "insertion" else "similarity"
     said = which_to_trust(found, "mdm", "similarity")
-    assert said["winner"] is None and said["headline"] == "neither MDM nor the similarity map is ahead throughout"
-    assert "more closely in insertion, the similarity map in deletion" in said["sentences"][0]
+    assert said["winner"] is None and said["headline"] == (
+        "neither MDM nor the similarity map throughout; MDM is ahead in insertion, behind in deletion"
+    )
+    assert "than the similarity map in insertion; MDM is behind in deletion: these" in said["sentences"][0]
     for row in found.comparisons:
         row["better"] = "undecided"
     assert which_to_trust(found, "mdm", "similarity")["headline"] == "MDM and the similarity map cannot be told apart"
     assert which_to_trust(found, "mdm", "hdm") is None
+
+
+def test_where_a_winner_is_behind_in_another_respect_the_box_says_so():
+    found = scenes.evaluation(localizers=("mdm", "similarity"), metrics=("insertion", "energy_box", "steadiness"))
+    for row in found.comparisons:
+        row["better"] = {"insertion": "mdm", "energy_box": "similarity", "steadiness": "undecided"}[row["metric"]]
+    assert which_to_trust(found, "mdm", "similarity")["sentences"][1:] == [
+        "In other respects, which do not decide this, MDM is behind in energy in the box."
+    ]
 
 
 def test_differences_are_turned_in_favour_of_the_first():

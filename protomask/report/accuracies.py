@@ -1,0 +1,194 @@
+"""How accurate the network is, and what projection, pruning and prototypes changed, in figures and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protomask.report.wording import count, number, percent, readable
+from protomask.statistics import newcombe, wilson
+
+
+def accuracy(metrics: Mapping, config: Mapping) -> dict:
+    """Figures, sentences and a table of classes about accuracy: before and after projection, at the end, and without
+    prototypes.
+
+    An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the
+    test set, not that of training. A difference has the interval of its pairs, :func:`difference`. Of a pruned run the
+    figures are those of the network as it is now and as it was with all its prototypes; what projection did is said of
+    the latter.
+    """
+    scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
+    areas = {name: value for name, value in (metrics.get("test_auroc") or {}).items() if value is not None}
+    given = config.get("data")
+    data = given if isinstance(given, Mapping) else {}
+    findings, images = bool(data.get("multi_label")), data.get("test")
+    changes, pruned = metrics.get("changes") or {}, metrics.get("pruned")
+    head = next((name for name in ("final", "after_projection", "before_projection") if name in scores), None)
+    figures, sentences = [], []
+    if head:
+        figures += _head(scores[head], areas.get(head), images, findings)
+    if pruned:
+        figures += _before_pruning(pruned)
+        sentences.append(_pruning(pruned, images, findings))
+        whole = {**scores, "final": pruned["test_accuracy"]["before"]}
+    else:
+        whole = scores
+        figures += [
+            {"value": percent(scores[name]), "label": label, "note": note}
+            for name, label, note in (
+                ("before_projection", "before projection", "prototypes still free vectors"),
+                ("after_projection", "after projection", "prototypes are training patches"),
+            )
+            if name in scores and name != head
+        ]
+    told = {} if findings else changes
+    known = None if findings else images
+    if head:
+        sentences.append(_course(whole, "final" if pruned else head, told, known, bool(pruned)))
+    black_box = metrics.get("black_box_accuracy")
+    if black_box is not None:
+        figures.append(
+            {"value": percent(black_box), "label": "plain classifier", "note": "same backbone, no prototypes"}
+        )
+        if head:
+            sentences.append(_price(whole["final" if pruned else head], black_box, told.get("prototypes"), known))
+    elif head:
+        sentences.append(
+            "What the prototypes cost in accuracy against the same backbone as a plain classifier is not measured; "
+            "protomask train with --black-box measures it."
+        )
+    return {
+        "figures": figures,
+        "sentences": [text for text in sentences if text],
+        "table": _classes(metrics.get("per_class") or {}, findings),
+    }
+
+
+def difference(
+    before: float,
+    after: float,
+    images: int | None,
+    changed: Mapping | None = None,
+    words: tuple[str, str] = ("became wrong", "right"),
+) -> str:
+    """Say how sure a difference of two accuracies is: "3 images became wrong, 5 right: within chance", or an interval.
+
+    Args:
+        before, after: accuracies, in [0, 1].
+        images: test images; None where the number is not known, or the answers of one image are several.
+        changed: ``right_to_wrong`` and ``wrong_to_right``, of the same images. Without them the interval is that of
+            two independent samples, wider than the truth where both are right about the same images.
+        words: what is said of the images that only the first answers right, and of those that only the second does.
+    """
+    if not images:
+        return "how much of that is chance is not known"
+    if changed is not None:
+        lost, won = changed["right_to_wrong"], changed["wrong_to_right"]
+        _, low, high = newcombe(0, won, lost, images - won - lost)
+        swaps = f"{count(lost, 'image')} {words[0]}, {won} {words[1]}"
+    else:
+        both = after * before * images
+        _, low, high = newcombe(
+            both, after * images - both, before * images - both, (1 - after) * (1 - before) * images
+        )
+        swaps = f"{abs(round((after - before) * images))} of {count(images, 'image')} on balance"
+    if low <= 0 <= high:
+        return f"{swaps}: within chance"
+    return f"{swaps}; 95\N{NO-BREAK SPACE}% interval {_signed(low)} to {_signed(high)} points"
+
+
+def _signed(share: float) -> str:
+    text = number(100 * share, 1)
+    return text if text.startswith("−") or float(text) == 0 else f"+{text}"
+
+
+def _head(score: float, area: float | None, images: int | None, findings: bool) -> list[dict]:
+    # Answers about the findings of one image are not independent.
+    interval = wilson(score, images) if images and not findings else None
+    note = ""
+    if interval:
+        reach = f"{percent(interval[0])} to {percent(interval[1])}"
+        note = f"95\N{NO-BREAK SPACE}% interval {reach}, {count(images or 0, 'image')}"
+    label = "right answers on test images, over all findings" if findings else "test accuracy"
+    figures = [{"value": percent(score), "label": label, "note": note}]
+    if area is not None:
+        kind = "findings" if findings else "classes"
+        figures.append({"value": number(area), "label": "AUROC", "note": f"mean over {kind}, each against the rest"})
+    return figures
+
+
+def _before_pruning(outcome: Mapping) -> list[dict]:
+    left = outcome["prototypes"] - len(outcome["removed"])
+    return [
+        {
+            "value": percent(outcome["test_accuracy"]["before"]),
+            "label": "before pruning",
+            "note": f"with all {outcome['prototypes']} prototypes; now {left}",
+        }
+    ]
+
+
+def _course(scores: Mapping, head: str, changes: Mapping, images: int | None, pruned: bool) -> str:
+    if "before_projection" not in scores or "after_projection" not in scores:
+        return ""
+    begin = "Before pruning, tying" if pruned else "Tying"
+    text = f"{begin} every prototype to a real training patch (projection) " + _moved(
+        scores["before_projection"], scores["after_projection"], images, changes.get("projection")
+    )
+    if head == "final":
+        text += "; re-fitting the last layer then " + _moved(
+            scores["after_projection"], scores["final"], images, changes.get("refitting")
+        )
+    return text + "."
+
+
+def _moved(before: float, after: float, images: int | None, changed: Mapping | None) -> str:
+    change = 100 * (after - before)
+    if abs(change) < 0.05:
+        same = "left the accuracy as it was"
+        return f"{same} ({difference(before, after, images, changed)})" if changed and any(changed.values()) else same
+    verb = "gained" if change > 0 else "cost"
+    return f"{verb} {_points(change)} ({difference(before, after, images, changed)})"
+
+
+def _pruning(outcome: Mapping, images: int | None, findings: bool) -> str:
+    scores, removed = outcome["test_accuracy"], len(outcome["removed"])
+    if findings:
+        swaps = f"{count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right"
+    else:
+        swaps = difference(scores["before"], scores["after"], images, outcome)
+    return (
+        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: test accuracy was "
+        f"{percent(scores['before'])} with all of them, {percent(scores['without_refitting'])} without these, and "
+        f"{percent(scores['after'])} once the last layer was re-fitted ({swaps})."
+    )
+
+
+def _price(own: float, black_box: float, changed: Mapping | None, images: int | None) -> str:
+    change = 100 * (own - black_box)
+    how = difference(black_box, own, images, changed, ("right only without prototypes", "only with them"))
+    if abs(change) < 0.05:
+        return "The same backbone as a plain classifier is as accurate: the prototypes cost nothing here."
+    text = (
+        f"The same backbone as a plain classifier is {'more' if change < 0 else 'less'} accurate by {_points(change)} "
+        f"({how})"
+    )
+    if how.endswith("chance") or not images:
+        return f"{text}."
+    return f"{text}: " + ("the price of the prototypes." if change < 0 else "here the prototypes help.")
+
+
+def _points(change: float) -> str:
+    return f"{abs(change):.1f} percentage point{'' if f'{abs(change):.1f}' == '1.0' else 's'}"
+
+
+def _classes(found: Mapping, findings: bool) -> dict | None:
+    rows = [
+        (
+            readable(name),
+            f"AUROC {number(row['auroc'])}, average precision {number(row['average_precision'])}, "
+            f"{count(row['images'], 'test image')}",
+        )
+        for name, row in found.items()
+    ]
+    return {"title": f"Each {'finding' if findings else 'class'} against the rest", "rows": rows} if rows else None
