@@ -5,24 +5,19 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from protomask.report import style
-from protomask.report.overlays import LEVEL, outlines
+from protomask.report.evidence import find_evidence, fit_map
+from protomask.report.overlays import LEVEL
 
 
 def outlined_box(saliency: np.ndarray, size: tuple[int, int]) -> list[int] | None:
-    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines; None: nothing.
-
-    Specks are not outlined, so that one in a corner does not make the box the whole picture.
-    """
-    found = outlines(saliency, tolerance=0.0)
-    if not found:
+    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines, or None."""
+    box = find_evidence(saliency).box
+    if box is None:
         return None
-    corners = np.concatenate(found)
     down, right = size[0] / saliency.shape[0], size[1] / saliency.shape[1]
-    (left, top), (far, bottom) = corners.min(0), corners.max(0)
+    left, top, far, bottom = box
     return [int(left * right), int(top * down), int(np.ceil(far * right)), int(np.ceil(bottom * down))]
 
 
@@ -47,15 +42,10 @@ def overlay_png(
     if longest is not None:
         picture.thumbnail((longest, longest))
     width, height = picture.size
-    large = F.interpolate(
-        torch.from_numpy(np.ascontiguousarray(saliency, dtype=np.float32))[None, None],
-        (height, width),
-        mode="bilinear",
-        align_corners=False,
-    )[0, 0].numpy()
+    large = fit_map(saliency, (height, width))
     figure = style.new_figure(width / 100, height / 100)
     axes = style.place(figure, 0, 0, width / 100, height / 100)
-    style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=LEVEL)
+    style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=LEVEL, dim=True)
     if caption:
         size = max(6.0, min(width, height) / 100 * 72 * 0.04)
         text = style.fit_text(figure, caption, size, 0.94 * width / 100)

@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from protomask.report.overlays import LEVEL, outlines, region
+from protomask.report.evidence import NOT_COMPACT, Evidence, find_evidence
+from protomask.report.overlays import LEVEL
 from protomask.report.palette import COLORMAP
 from protomask.report.wording import localizer_label
 
@@ -28,7 +29,6 @@ def picture(
     localizers: Sequence[str],
     subject: str,
     *,
-    boxes: Mapping | None = None,
     cell=None,
     level: float = LEVEL,
     quality: int = QUALITY,
@@ -41,7 +41,6 @@ def picture(
         maps: localizer name to (H, W) in [0, 1].
         localizers: names in the order of the page's switch; one without a map here has no layer.
         subject: what the image is, the beginning of the alternative text.
-        boxes: localizer name to box.
         cell: box of the feature map's cells that a prototype came from.
         level: share of a map's maximum at which it is outlined.
         quality: of the photograph.
@@ -49,20 +48,19 @@ def picture(
     """
     levels = {name: (levels or {}).get(name, level) for name in localizers}
     height, width = image.shape[:2]
+    found = {name: find_evidence(maps[name], levels[name], (height, width)) for name in localizers if name in maps}
     layers = [
         {
             "slot": slot,
             "name": name,
             "map": map_uri(maps[name]),
-            "path": svg_path(maps[name], levels[name]),
-            "box": (boxes or {}).get(name),
+            "path": svg_path(found[name]),
+            "box": found[name].box,
         }
         for slot, name in enumerate(localizers)
         if name in maps
     ]
-    marks = "; ".join(
-        f"{localizer_label(name)} marks {whereabouts(maps[name], levels[name])}" for name in localizers if name in maps
-    )
+    marks = "; ".join(f"{localizer_label(name)} marks {whereabouts(each)}" for name, each in found.items())
     return {
         "width": width,
         "height": height,
@@ -86,22 +84,23 @@ def small(image: np.ndarray, side: int = SMALL_SIDE) -> np.ndarray:
 
 def map_uri(saliency: np.ndarray, quality: int = 72) -> str:
     """Encode the map in the report's colours, small."""
+    saliency = np.nan_to_num(saliency)
     top = float(np.max(saliency))
     grey = Image.fromarray(np.uint8(np.clip(saliency / top if top > 0 else saliency, 0, 1) * 255 + 0.5))
     grey.thumbnail((MAP_SIDE, MAP_SIDE), Image.Resampling.BILINEAR)
     return _uri(Image.fromarray(_colors()[np.asarray(grey)]), quality)
 
 
-def svg_path(saliency: np.ndarray, level: float = LEVEL) -> str:
-    """Write the map's outlines as the ``d`` of an SVG path in pixels of the image; empty where there is none."""
-    return "".join("M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in path[:-1]) + "Z" for path in outlines(saliency, level))
+def svg_path(evidence: Evidence) -> str:
+    """Write outlines as the ``d`` of an SVG path in pixels of the image; empty where there is none."""
+    return "".join("M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in path[:-1]) + "Z" for path in evidence.outlines)
 
 
-def whereabouts(saliency: np.ndarray, level: float = LEVEL) -> str:
-    """Say where a map's outlined region lies: "6 % of the image, upper left"."""
-    inside = region(saliency, level)
-    if not inside.any():
-        return "nothing"
+def whereabouts(evidence: Evidence) -> str:
+    """Say where what is outlined lies: "6 % of the image, upper left"."""
+    inside = evidence.region
+    if not evidence.compact:
+        return f"nothing ({NOT_COMPACT})"
     rows, columns = np.nonzero(inside)
     height, width = inside.shape
     vertical = ("upper", "middle", "lower")[min(int(3 * rows.mean() / height), 2)]

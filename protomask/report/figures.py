@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypePicture
 from protomask.report import style
+from protomask.report.evidence import find_evidence
 from protomask.report.overlays import LEVEL, crop
 from protomask.report.wording import localizer_label, number, percent, readable
 
@@ -69,7 +70,7 @@ def prototype_gallery(
 def _gallery_header(figure: Figure, title: str, localizer: str, level: float, width: float) -> None:
     style.write(figure, _MARGIN, 0.12, title, fontsize=12, fontweight="bold")
     legend = (
-        f"{localizer_label(localizer)}: outline at {100 * level:.0f} % of the map's maximum; dashed: box. "
+        f"{localizer_label(localizer)}: outline at {100 * level:.0f} % of the smoothed map's maximum; dashed: its box. "
         "Each: source image · map · crop of the box."
     )
     style.write(figure, _MARGIN, 0.37, legend, within=width - 2 * _MARGIN, fontsize=7.5, color=style.QUIET)
@@ -79,18 +80,18 @@ def _gallery_cell(
     figure: Figure, left: float, top: float, tile: float, picture: PrototypePicture, localizer: str, level: float
 ) -> None:
     record, saliency = picture.record, picture.maps[localizer]
-    box = record.boxes.get(localizer)
+    box = find_evidence(saliency, level, picture.image.shape[:2]).box
     for column in range(3):
         axes = style.place(figure, left + column * (tile + _GAP), top, tile, tile)
         if column == 0:
-            style.tile(axes, picture.image, saliency=saliency, localizer=localizer, level=level, box=box)
+            style.tile(axes, picture.image, saliency=saliency, localizer=localizer, level=level, box=box, dim=True)
         elif column == 1:
             style.tile(axes, picture.image, saliency=saliency, localizer=localizer, overlay=0.6)
         elif box is not None:
             style.tile(axes, crop(picture.image, box))
         else:
             axes.set_axis_off()
-    caption = f"prototype {record.prototype} · similarity {number(record.similarity)}"
+    caption = f"prototype {record.prototype} · weight {number(record.weight)}"
     style.write(figure, left, top + tile + 0.04, caption, fontsize=7.5)
     words = _inspected(picture)
     room = 3 * tile + 2 * _GAP
@@ -203,7 +204,10 @@ def _grid(
                 axes.text(0.5, 0.5, "no map", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)
     bottom = header + 0.24 + len(rows) * (tile + _GAP) + 0.03
     others = "".join(f" ({localizer_label(name)}: {100 * own:.0f} %)" for name, own in levels.items() if name in names)
-    note = f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the map's maximum{others}."
+    note = (
+        f"Map over the image (dark: low, light: high); outline at {100 * level:.0f} % of the smoothed map's "
+        f"maximum{others}."
+    )
     style.write(figure, _MARGIN, bottom, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
     return figure
 

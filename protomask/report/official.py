@@ -16,6 +16,7 @@ from protomask.errors import InputError
 from protomask.explanations.records import PrototypePicture
 from protomask.localizers.similarity import percentile_box
 from protomask.report import style
+from protomask.report.evidence import find_evidence
 from protomask.report.overlays import LEVEL, crop
 from protomask.report.wording import localizer_label, readable
 
@@ -73,23 +74,22 @@ def beside_official(
     right = _MARGIN + half + 0.3
     for left, name, words in (
         (_MARGIN, "As the official ProtoPNet draws it", "0.5 image + 0.3 jet · box of the 95th percentile · crop"),
-        (right, localizer_label(localizer), f"outline at {100 * level:.0f} % of the maximum · map · crop"),
+        (right, localizer_label(localizer), f"outline at {100 * level:.0f} % of the smoothed maximum · map · crop"),
     ):
         style.write(figure, left, header - 0.43, name, within=half, fontsize=9, fontweight="bold")
         style.write(figure, left, header - 0.23, words, within=half, fontsize=7, color=style.QUIET)
     for number, picture in enumerate(pictures):
         top = header + number * row
         _official(figure, _MARGIN, top, tile, picture)
-        saliency, box = (
-            picture.maps[localizer],
-            picture.record.boxes.get(localizer) or percentile_box(picture.maps[localizer]),
-        )
+        saliency = picture.maps[localizer]
+        box = find_evidence(saliency, level, picture.image.shape[:2]).box
         style.tile(
             style.place(figure, right, top, tile, tile),
             picture.image,
             saliency=saliency,
             localizer=localizer,
             level=level,
+            dim=True,
         )
         style.tile(
             style.place(figure, right + tile + _GAP, top, tile, tile),
@@ -98,7 +98,11 @@ def beside_official(
             localizer=localizer,
             overlay=0.6,
         )
-        style.tile(style.place(figure, right + 2 * (tile + _GAP), top, tile, tile), crop(picture.image, box))
+        last = style.place(figure, right + 2 * (tile + _GAP), top, tile, tile)
+        if box is None:
+            last.set_axis_off()
+        else:
+            style.tile(last, crop(picture.image, box))
         words = f"prototype {picture.record.prototype}, {readable(picture.record.class_name)}"
         style.write(figure, _MARGIN, top + tile + 0.03, words, within=2 * half, fontsize=7, color=style.QUIET)
     return figure

@@ -18,7 +18,7 @@ SPECK = 0.002
 
 def region(saliency: np.ndarray, level: float = LEVEL) -> np.ndarray:
     """Select the pixels of at least ``level`` times the maximum, (H, W) bool; empty without a positive value."""
-    saliency = _check_map(saliency)
+    saliency = check_map(saliency)
     top = saliency.max()
     return saliency >= level * top if top > 0 else np.zeros(saliency.shape, bool)
 
@@ -36,7 +36,7 @@ def outlines(
     """
     from skimage.measure import approximate_polygon, find_contours
 
-    saliency = _check_map(saliency)
+    saliency = check_map(saliency)
     top = saliency.max()
     if top <= 0:
         return []
@@ -80,7 +80,7 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     return image[y0 : max(min(y1, height), y0 + 1), x0 : max(min(x1, width), x0 + 1)]
 
 
-def _check_map(saliency: np.ndarray) -> np.ndarray:
+def check_map(saliency: np.ndarray) -> np.ndarray:
     saliency = np.asarray(saliency, dtype=np.float32)
     if saliency.ndim != 2 or not saliency.size:
         raise InputError(f"a map has two dimensions (H, W), not the shape {saliency.shape}")

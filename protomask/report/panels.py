@@ -74,8 +74,8 @@ def this_looks_like_that(
         terms = [("all other prototypes", explanation.counter_other_points)]
         _sum(figure, terms, explanation.runner_up, explanation.runner_up_logit, columns, top_of_row, width)
     note = (
-        f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its maximum. Similarity × weight = points; "
-        "numbers are rounded."
+        f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its smoothed maximum. Similarity × weight = "
+        "points; numbers are rounded."
     )
     bottom = figure.get_size_inches()[1] - 0.25
     style.write(figure, _MARGIN, bottom, note, within=width - 2 * _MARGIN, fontsize=7, color=style.QUIET)
@@ -158,6 +158,7 @@ def _row(
         saliency=match.maps[localizer],
         localizer=localizer,
         level=level,
+        dim=True,
     )
     style.tile(
         style.place(figure, columns["source"], top, tile, tile),
@@ -165,6 +166,7 @@ def _row(
         saliency=match.prototype.maps[localizer],
         localizer=localizer,
         level=level,
+        dim=True,
     )
     middle = top + tile / 2
     style.write(

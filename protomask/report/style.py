@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from protomask.errors import InputError
 from protomask.files import write_atomically
-from protomask.report.overlays import outlines
+from protomask.report.evidence import NOT_COMPACT, dimmed, find_evidence
 from protomask.report.palette import COLORMAP, look
 from protomask.report.wording import shorten
 
@@ -111,14 +111,20 @@ def tile(
     box=None,
     overlay: float = 0.0,
     level: float | None = None,
+    dim: bool = False,
     border: str = RULE,
 ) -> None:
-    """Draw an image; over it a map with opacity ``overlay``, its outline at ``level`` of its maximum, and a box.
+    """Draw an image; over it a map with opacity ``overlay``, the outline of its evidence at ``level``, and a box.
+
+    With ``dim`` what is not outlined is darker. A map without compact evidence says so in place of an outline.
 
     Coordinates are corners, so that outlines and end-exclusive boxes lie on the pixels that they mean.
     """
     height, width = image.shape[:2]
     extent = (0, width, height, 0)
+    found = None if saliency is None or level is None else find_evidence(saliency, level, (height, width))
+    if dim and found is not None:
+        image = dimmed(image, found)
     axes.imshow(image, extent=extent, interpolation="lanczos" if height > 64 else "nearest")
     if saliency is not None and overlay > 0:
         axes.imshow(
@@ -131,8 +137,10 @@ def tile(
             interpolation="bilinear",
         )
     color = look(localizer).bright
-    if saliency is not None and level is not None:
-        for number, path in enumerate(outlines(saliency, level)):
+    if found is not None:
+        if not found.compact:
+            _say_not_compact(axes)
+        for number, path in enumerate(found.outlines):
             (line,) = axes.plot(
                 path[:, 0],
                 path[:, 1],
@@ -163,6 +171,20 @@ def tile(
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
     for spine in axes.spines.values():
         spine.set(visible=True, color=border, linewidth=0.6)
+
+
+def _say_not_compact(axes: Axes) -> None:
+    axes.text(
+        0.5,
+        0.03,
+        NOT_COMPACT,
+        transform=axes.transAxes,
+        ha="center",
+        va="bottom",
+        fontsize=5.5,
+        color="white",
+        bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.2},
+    )
 
 
 @cache

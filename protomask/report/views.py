@@ -15,7 +15,8 @@ from protomask.explanations.records import Explanation, Inspection, Match, Proto
 from protomask.localizers.base import min_max
 from protomask.localizers.specs import name_of
 from protomask.report.encoding import QUALITY, photo_uri, picture, svg_path
-from protomask.report.overlays import LEVEL, disagreement
+from protomask.report.evidence import common_share, find_evidence
+from protomask.report.overlays import LEVEL
 from protomask.report.wording import localizer_label, number, percent, readable, shorten
 
 
@@ -42,8 +43,8 @@ def gallery(
     cards = []
     for each in pictures:
         record, name = each.record, readable(each.record.class_name)
-        apart = (
-            disagreement(*(each.maps[key] for key in localizers[:2]), level)
+        common = (
+            common_share(*(find_evidence(each.maps[key], record.levels.get(key, level)) for key in localizers[:2]))
             if all(key in each.maps for key in localizers[:2]) and len(localizers) > 1
             else None
         )
@@ -56,13 +57,13 @@ def gallery(
                 "short_source": shorten(record.source.rsplit("/", 1)[-1], 28),
                 "similarity": number(record.similarity),
                 "weight": number(record.weight),
-                "overlap": None if apart is None else percent(1 - apart, 0),
+                "overlap": None if common is None else percent(common, 0),
                 "used": used.get(record.prototype, []),
                 **_inspected(each.inspection),
                 "sort": {
                     "similarity": record.similarity,
                     "weight": record.weight,
-                    "apart": 0.0 if apart is None else round(apart, 4),
+                    "apart": 0.0 if common is None else round(1 - common, 4),
                     **_sort_keys(each.inspection),
                 },
                 "search": f"{record.prototype} {record.class_name} {name} {record.source}".lower(),
@@ -71,7 +72,6 @@ def gallery(
                     each.maps,
                     localizers,
                     f"Training image {record.source} of class {name}, source of prototype {record.prototype}",
-                    boxes=record.boxes,
                     cell=record.patch_box,
                     level=level,
                     quality=quality,
@@ -124,7 +124,7 @@ def neighbours(
             drawn = {}
             if maps is not None:
                 grid = enlarge_map(maps[each.record.prototype, rank], height, width, own is None)
-                drawn["path"] = svg_path(grid, level if own is None else own)
+                drawn["path"] = svg_path(find_evidence(grid, level if own is None else own))
             of.setdefault(each.record.prototype, []).append(
                 {
                     "image": near.position,
@@ -254,7 +254,6 @@ def _row(
             match.prototype.maps,
             localizers,
             f"Training image {record.source} of class {name}, source of prototype {record.prototype}",
-            boxes=record.boxes,
             cell=record.patch_box,
             level=level,
             quality=quality,

@@ -64,7 +64,7 @@ def test_gallery_pixels_show_the_outline_around_the_square(tmp_path):
     top = pixels.shape[0] - int(round(frame.y1))
     tile = pixels[top : top + 256, int(round(frame.x0)) : int(round(frame.x0)) + 256]
     blue = np.argwhere(tile[..., 2] - tile[..., 0] > 90)  # grey and yellow otherwise
-    assert len(blue) > 200
+    assert len(blue) > 180  # the corners are round
     rows, columns = blue.T / 4  # 256 screen pixels for 64 image pixels
     x0, y0, x1, y1 = picture.record.boxes["mdm"]
     distance = np.minimum.reduce([np.abs(columns - x0), np.abs(columns - x1), np.abs(rows - y0), np.abs(rows - y1)])
@@ -72,13 +72,11 @@ def test_gallery_pixels_show_the_outline_around_the_square(tmp_path):
     assert x0 - 1.5 < columns.min() and columns.max() < x1 + 1.5 and y0 - 1.5 < rows.min() and rows.max() < y1 + 1.5
 
 
-def test_gallery_groups_by_class_and_says_every_similarity():
+def test_gallery_groups_by_class_and_says_every_weight():
     pictures = scenes.pictures()
     found = texts(prototype_gallery(pictures[::-1], "similarity"))
     assert found.index("Spotted bird") < found.index("Striped bird")
-    assert all(
-        f"prototype {each.record.prototype} · similarity {each.record.similarity:.2f}" in found for each in pictures
-    )
+    assert all(f"prototype {each.record.prototype} · weight {each.record.weight:.2f}" in found for each in pictures)
 
 
 def test_panel_prints_the_sum_and_outlines_both_sides():

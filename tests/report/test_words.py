@@ -4,6 +4,7 @@ import pytest
 from protomask.evaluation.catalogue import METRICS as KNOWN
 from protomask.report import wording
 from protomask.report.encoding import whereabouts
+from protomask.report.evidence import find_evidence
 from protomask.report.series import curve_line, stagger_labels, ticks, training_lines
 from protomask.report.verdict import differences, which_to_trust
 from protomask.statistics import wilson
@@ -45,9 +46,9 @@ def test_numbers():
 
 
 def test_whereabouts():
-    assert whereabouts(scenes.square(0, 0)[1]) == "6 % of the image, upper left"
-    assert whereabouts(scenes.square(46, 25)[1]) == "6 % of the image, middle right"
-    assert whereabouts(np.zeros((4, 4))) == "nothing"
+    assert whereabouts(find_evidence(scenes.square(0, 0)[1])) == "6 % of the image, upper left"
+    assert whereabouts(find_evidence(scenes.square(46, 25)[1])) == "6 % of the image, middle right"
+    assert whereabouts(find_evidence(np.zeros((4, 4)))) == "nothing (no compact evidence)"
 
 
 def test_wilson_interval():
