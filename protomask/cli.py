@@ -23,6 +23,7 @@ COMMANDS = (
     "localize",
     "compare",
     "report",
+    "serve",
 )
 """each is a module of :mod:`protomask.commands`"""
 

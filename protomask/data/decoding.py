@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,13 +10,13 @@ from PIL import Image
 from protomask.data.depth import IntensityRange, deep_to_bytes, deep_values, is_deep
 from protomask.data.dicom import dicom_size, is_dicom, read_dicom
 from protomask.data.masks import Region
-from protomask.data.raster import has_alpha, open_raster, turn_upright, upright_size
+from protomask.data.raster import ImageFile, has_alpha, open_raster, turn_upright, upright_size
 from protomask.errors import InputError
 
 Choose = Callable[[tuple[int, int]], tuple[Region, int]]
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: ImageFile) -> tuple[int, int]:
     """Read (width, height) of the upright image, from the file's header alone."""
     if is_dicom(path):
         return dicom_size(path)
@@ -26,7 +25,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def decode(
-    path: Path, choose: Choose | None = None, intensity_range: IntensityRange | None = None
+    path: ImageFile, choose: Choose | None = None, intensity_range: IntensityRange | None = None
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Read the pixels of an image file, or of a region of it.
 
@@ -35,7 +34,7 @@ def decode(
     :func:`protomask.data.dicom.read_dicom` says.
 
     Args:
-        path: the file.
+        path: the file, or its content as a :class:`protomask.data.raster.FileInMemory`.
         choose: called with the upright (width, height), returns ``(region, divisor)``: which pixels are wanted, and by
             which power of two the result is shrunk (JPEG files are then decoded at that size, which is much faster).
             The region must begin at multiples of the divisor. ``None``: everything.
@@ -68,7 +67,7 @@ def decode(
         return np.asarray(pixels), size
 
 
-def thumbnail(path: Path, side: int) -> np.ndarray:
+def thumbnail(path: ImageFile, side: int) -> np.ndarray:
     """Shrink the whole image to float32 (side, side) grey levels in 0..255; shape and orientation are not kept.
 
     Raises:
@@ -89,7 +88,7 @@ def _crop(image: Image.Image, region: Region, drafted: int) -> Image.Image:
     return image if box == (0, 0, *image.size) else image.crop(box)
 
 
-def _eight_bits(image: Image.Image, path: Path, intensity_range: IntensityRange | None) -> Image.Image:
+def _eight_bits(image: Image.Image, path: ImageFile, intensity_range: IntensityRange | None) -> Image.Image:
     if is_deep(image):
         return Image.fromarray(deep_to_bytes(deep_values(image), intensity_range, path))
     if intensity_range is not None and any("16" in str(tile[3]) for tile in image.tile):

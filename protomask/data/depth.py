@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from protomask.data.raster import open_raster
+from protomask.data.raster import ImageFile, open_raster
 from protomask.errors import InputError
 
 IntensityRange = tuple[float, float]
@@ -36,7 +36,7 @@ def deep_values(image: Image.Image) -> np.ndarray:
     return values
 
 
-def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, path: Path) -> np.ndarray:
+def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, path: ImageFile) -> np.ndarray:
     """Scale numbers to uint8: ``intensity_range`` to 0..255, or without one, of whole numbers, 0..65535.
 
     Raises:
@@ -57,7 +57,7 @@ def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, pa
     return (values.astype(np.uint32) >> 8).astype(np.uint8)
 
 
-def scale(values: np.ndarray, intensity_range: IntensityRange, path: Path) -> np.ndarray:
+def scale(values: np.ndarray, intensity_range: IntensityRange, path: ImageFile) -> np.ndarray:
     """Scale numbers to uint8, ``intensity_range`` to 0..255, rounded; what lies outside is clipped.
 
     Raises:

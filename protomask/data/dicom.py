@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from protomask.data.depth import IntensityRange, scale
-from protomask.data.raster import MEND, MISSING, check_pixels, unreadable
+from protomask.data.raster import MEND, FileInMemory, ImageFile, check_pixels, open_file, unreadable
 from protomask.errors import InputError
-from protomask.files import open_regular
 
 SUFFIXES = (".dcm", ".dicom")
 
@@ -20,17 +19,18 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
-def is_dicom(path: Path) -> bool:
-    """Tell by the name's suffix whether a file is read as DICOM."""
-    return Path(path).suffix.lower() in SUFFIXES
+def is_dicom(path: ImageFile) -> bool:
+    """Tell by the name's suffix whether a file is read as DICOM; of what is in memory, also by how it begins."""
+    begins = isinstance(path, FileInMemory) and path.content[128:132] == b"DICM"
+    return begins or Path(str(path)).suffix.lower() in SUFFIXES
 
 
-def dicom_size(path: Path) -> tuple[int, int]:
+def dicom_size(path: ImageFile) -> tuple[int, int]:
     """Read (width, height) from the file's header alone; errors as :func:`read_dicom`."""
     return _size(_read(path, pixels=False), path)
 
 
-def read_dicom(path: Path, intensity_range: IntensityRange | None = None) -> np.ndarray:
+def read_dicom(path: ImageFile, intensity_range: IntensityRange | None = None) -> np.ndarray:
     """Read a DICOM file of one frame as uint8, (h, w) or of colours (h, w, 3).
 
     Stored numbers are rescaled (slope and intercept, or the modality's table); then ``intensity_range``, in rescaled
@@ -56,7 +56,7 @@ def read_dicom(path: Path, intensity_range: IntensityRange | None = None) -> np.
         raise unreadable(path, error) from error
 
 
-def _pydicom(path: Path) -> Any:
+def _pydicom(path: ImageFile) -> Any:
     try:
         import pydicom
     except ImportError:
@@ -65,13 +65,12 @@ def _pydicom(path: Path) -> Any:
     return pydicom
 
 
-def _read(path: Path, pixels: bool) -> Any:
+def _read(path: ImageFile, pixels: bool) -> Any:
     pydicom = _pydicom(path)
-    with open_regular(path, MEND, MISSING) as file, warnings.catch_warnings():
+    with open_file(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            meta = pydicom.filereader.read_file_meta_info(path)
-            if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:  # a small file can hold any amount
+            if _syntax(pydicom, file) == _DEFLATED:  # a small file can hold any amount
                 raise InputError(f"{path}: a deflated DICOM file; save it without that compression")
             dataset = pydicom.dcmread(file, stop_before_pixels=not pixels)
         except InputError:
@@ -84,7 +83,17 @@ def _read(path: Path, pixels: bool) -> Any:
     return dataset
 
 
-def _size(dataset: Any, path: Path) -> tuple[int, int]:
+def _syntax(pydicom: Any, file: BinaryIO) -> str:
+    """How the data set is stored, as the file's head says; the file is then where it was."""
+    pydicom.filereader.read_preamble(file, False)
+    head = pydicom.filereader.read_dataset(
+        file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2
+    )
+    file.seek(0)
+    return str(head.get("TransferSyntaxUID", ""))
+
+
+def _size(dataset: Any, path: ImageFile) -> tuple[int, int]:
     """(width, height); what stands in the header must be of one frame."""
     try:
         rows, columns, frames = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
@@ -98,7 +107,7 @@ def _size(dataset: Any, path: Path) -> tuple[int, int]:
     return columns, rows
 
 
-def _pixels(dataset: Any, path: Path) -> np.ndarray:
+def _pixels(dataset: Any, path: ImageFile) -> np.ndarray:
     if "PixelData" not in dataset and "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset:
         raise InputError(f"{path}: a DICOM file without a picture; {MEND}")
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
@@ -126,7 +135,7 @@ def _lacks_decoder(syntax: Any) -> bool:
         return False
 
 
-def _grey(stored: np.ndarray, dataset: Any, intensity_range: IntensityRange | None, path: Path) -> np.ndarray:
+def _grey(stored: np.ndarray, dataset: Any, intensity_range: IntensityRange | None, path: ImageFile) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut, apply_voi
 
     values = apply_modality_lut(stored, dataset)
@@ -145,7 +154,7 @@ def _grey(stored: np.ndarray, dataset: Any, intensity_range: IntensityRange | No
     return scale(values, (float(ends.min()), float(ends.max())), path)
 
 
-def _windowed(values: np.ndarray, dataset: Any, path: Path) -> np.ndarray:
+def _windowed(values: np.ndarray, dataset: Any, path: ImageFile) -> np.ndarray:
     """Apply the first window, as PS3.3 C.11.2.1.2 defines its three functions."""
     center, width = (float(_first(dataset.get(name))) for name in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -49,8 +51,33 @@ _DAMAGE = (
 )
 
 
+class FileInMemory(NamedTuple):
+    """Hold the content of an image file that is on no disk, for example of an upload; read as a file is."""
+
+    name: str
+    """tells the kind by its suffix, and names the picture in errors; never opened"""
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ImageFile = Path | FileInMemory
+
+
+def open_file(source: ImageFile) -> BinaryIO:
+    """Open an image file for reading bytes.
+
+    Raises:
+        InputError: it is missing, or no regular file.
+    """
+    if isinstance(source, FileInMemory):
+        return io.BytesIO(source.content)
+    return open_regular(source, MEND, MISSING)
+
+
 @contextmanager
-def open_raster(path: Path) -> Iterator[Image.Image]:
+def open_raster(path: ImageFile) -> Iterator[Image.Image]:
     """Open the first picture of a file, whose pixels are not read yet; what goes wrong within is told in one line.
 
     Raises:
@@ -58,7 +85,7 @@ def open_raster(path: Path) -> Iterator[Image.Image]:
             more than ``MOST_PIXELS``; names it.
     """
     try:
-        with open_regular(path, MEND, MISSING) as file, Image.open(file, formats=FORMATS) as image:
+        with open_file(path) as file, Image.open(file, formats=FORMATS) as image:
             check_pixels(path, *image.size)
             yield image
     except InputError:
@@ -69,15 +96,19 @@ def open_raster(path: Path) -> Iterator[Image.Image]:
         raise unreadable(path, error) from None
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
+def check_pixels(path: ImageFile, width: int, height: int) -> None:
     """Raise InputError for a picture of more than ``MOST_PIXELS``."""
     if width * height > MOST_PIXELS:
         raise _too_large(path)
 
 
-def unreadable(path: Path, error: Exception) -> InputError:
+def unreadable(path: ImageFile, error: Exception) -> InputError:
     """Make the error for a file whose content ``error`` complains about."""
-    if check_regular_file(path, MEND, MISSING).st_size == 0:
+    if isinstance(path, FileInMemory):
+        size = len(path.content)
+    else:
+        size = check_regular_file(path, MEND, MISSING).st_size
+    if size == 0:
         return InputError(f"{path}: the image file is empty (0 bytes); {MEND}")
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
@@ -107,5 +138,5 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(_ORIENTATION, 1)
 
 
-def _too_large(path: Path) -> InputError:
+def _too_large(path: ImageFile) -> InputError:
     return InputError(f"{path}: more than {MOST_PIXELS // 10**6} million pixels; make the image smaller")

@@ -72,7 +72,7 @@ def picture(
 
 
 def photo_uri(image: np.ndarray, quality: int = QUALITY) -> str:
-    return _uri(Image.fromarray(small(image, PHOTO_SIDE)), quality)
+    return data_uri(Image.fromarray(small(image, PHOTO_SIDE)), quality)
 
 
 def small(image: np.ndarray, side: int = SMALL_SIDE) -> np.ndarray:
@@ -88,7 +88,7 @@ def map_uri(saliency: np.ndarray, quality: int = 72) -> str:
     top = float(np.max(saliency))
     grey = Image.fromarray(np.uint8(np.clip(saliency / top if top > 0 else saliency, 0, 1) * 255 + 0.5))
     grey.thumbnail((MAP_SIDE, MAP_SIDE), Image.Resampling.BILINEAR)
-    return _uri(Image.fromarray(_colors()[np.asarray(grey)]), quality)
+    return data_uri(Image.fromarray(_colors()[np.asarray(grey)]), quality)
 
 
 def svg_path(evidence: Evidence) -> str:
@@ -118,7 +118,8 @@ def _colors() -> np.ndarray:
     return np.uint8(np.round(matplotlib.colormaps[COLORMAP](np.arange(256))[:, :3] * 255))
 
 
-def _uri(image: Image.Image, quality: int) -> str:
+def data_uri(image: Image.Image, quality: int = QUALITY) -> str:
+    """Encode a picture as the address of itself, WebP."""
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", quality=quality, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

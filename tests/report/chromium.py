@@ -88,9 +88,10 @@ class Browser:
         os.close(self.answers)
         shutil.rmtree(self.profile, ignore_errors=True)
 
-    def open(self, path: Path) -> None:
+    def open(self, page: Path | str) -> None:
+        """Open a file, or an address."""
         self.loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not self.loaded:
             self._take(self._receive())
 
@@ -108,8 +109,34 @@ class Browser:
             time.sleep(0.05)
         return bool(found)
 
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """Put files into a file input, as a person's dialogue would."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        """Press the mouse at the first place (x, y), move it to the others, and let go."""
+        self.mouse("mousePressed", *places[0])
+        for place in places[1:]:
+            self.mouse("mouseMoved", *place)
+        self.mouse("mouseReleased", *places[-1])
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        held = 0 if kind == "mouseReleased" else 1
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=held, clickCount=1)
+
     def press(self, key: str) -> None:
-        codes = {"Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "Tab": 9, "Enter": 13, " ": 32}
+        codes = {
+            "Escape": 27,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+            "Tab": 9,
+            "Enter": 13,
+            " ": 32,
+        }
         text = {"Enter": {"text": "\r"}, " ": {"text": " "}}.get(key, {})
         for kind in ("keyDown", "keyUp"):
             self.call(

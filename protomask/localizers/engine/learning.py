@@ -24,6 +24,7 @@ from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
 from protomask.localizers.engine.speed.heap import keep_freed_memory
 from protomask.localizers.engine.variation import Variation
+from protomask.localizers.engine.watching import tell_watcher
 
 Tensors = dict[str, Tensor]
 
@@ -189,6 +190,7 @@ def learn_masks(
                     raise
                 batch_size //= 2
                 continue
+            tell_watcher(description, problem, active, steps)
             ended = active.step >= steps
             if tolerance is not None:
                 ended |= (active.moments["stale"] >= patience).cpu()

@@ -1,0 +1,197 @@
+"""The addresses of the page, each a few lines over the worker and what is served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from protomask.errors import InputError
+from protomask.serve.kept import Kept
+from protomask.serve.pictures import clean_name, hide
+from protomask.serve.received import FULL, MOST_BYTES, Content, Refused, Room, read_words, receive
+from protomask.serve.safety import Guard
+from protomask.serve.subjects import Asked, Subject
+from protomask.serve.worker import Busy, Event, Job, Worker
+
+PAGE = Path(__file__).parent / "page"
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+MOST_BYTES_TOGETHER = 256 * 2**20
+"""of all pictures that are being received or wait to be read"""
+FORGOTTEN = "this picture is no longer in memory; give it once more"
+
+
+class Service:
+    """What the addresses share: what is served, one worker, the last pictures."""
+
+    def __init__(self, subject: Subject, worker: Worker) -> None:
+        self.subject, self.worker, self.kept = subject, worker, Kept()
+        self.room = Room(MOST_BYTES_TOGETHER)
+
+    def explain(self, name: str, content: Content) -> Callable[[Job], None]:
+        """Make the work of explaining an upload: the answer at once, then the masks."""
+
+        def work(job: Job) -> None:
+            with content:
+                asked = self.subject.read(name, content.bytes())
+            job.check()
+            answer = self.subject.answer(asked)
+            job.tell({"answer": {**answer, "picture": self.kept.add(asked)}})
+            if self.subject.about()["learns"]:
+                job.go_on_later(lambda job: self._learn(job, asked))
+
+        return work
+
+    def _learn(self, job: Job, asked: Asked) -> None:
+        def tell(share: float, masks: dict[int, dict]) -> None:
+            job.tell({"progress": share, "masks": masks})
+
+        def pause() -> None:
+            job.check()
+            self.worker.answer_urgent()
+
+        tell(0.0, {})
+        self.subject.learn(asked, tell, pause)
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Do something that answers at once in the worker's thread, and give its result."""
+        results: list[Any] = []
+
+        def run(job: Job) -> None:
+            results.append(work())
+
+        async for event in self.events(run):
+            if "error" in event:
+                raise Refused(400, event["error"])
+        return results[0]
+
+    async def events(self, work: Callable[[Job], None], *, tell_places: bool = False) -> AsyncIterator[Event]:
+        """Submit work, and give what it tells until it ends; cancelled where nobody listens any more."""
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue()
+
+        def tell(event: Event) -> None:
+            try:
+                loop.call_soon_threadsafe(queue.put_nowait, event)
+            except RuntimeError:  # the server has ended
+                job.cancel()
+
+        job = Job(work, tell)
+        try:
+            self.worker.submit(job)
+        except Busy:
+            raise Refused(429, FULL) from None
+        try:
+            while "end" not in (event := await queue.get()):
+                if tell_places or "waiting" not in event:
+                    yield event
+        finally:
+            job.cancel()
+
+
+def make_app(subject: Subject, *, key: str, host: str = "127.0.0.1", port: int = 80) -> FastAPI:
+    """Make the application; its worker lives as long as it does.
+
+    Args:
+        subject: what is served.
+        key: without it nothing is answered.
+        host, port: that it is served under.
+    """
+    worker = Worker()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with worker:
+            warm_up = getattr(subject, "warm_up", None)
+            if warm_up is not None:
+                worker.submit(Job(lambda job: warm_up(), lambda event: None))
+            yield
+
+    app = FastAPI(title="protomask", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    service = Service(subject, worker)
+    app.state.service = service
+    for file in sorted(PAGE.iterdir()):  # each has an address of its own: no path of a request is looked up
+        if file.suffix in KINDS:
+            address = "/" if file.name == "index.html" else f"/{file.name}"
+            app.add_api_route(address, _file(file), methods=["GET"])
+    _add_pictures(app, service)
+    app.add_exception_handler(Refused, _say_refused)
+    app.add_exception_handler(InputError, _say_wrong)
+    app.add_middleware(Guard, key=key, host=host, port=port)
+    return app
+
+
+def _file(file: Path) -> Callable[[], Response]:
+    content = file.read_bytes()
+    return lambda: Response(content, media_type=KINDS[file.suffix])
+
+
+def _add_pictures(app: FastAPI, service: Service) -> None:
+    def asked(picture: str) -> Asked:
+        found = service.kept.get(picture)
+        if found is None:
+            raise Refused(404, FORGOTTEN)
+        return found
+
+    @app.get("/api/about")
+    async def about() -> dict:
+        return service.subject.about()
+
+    @app.get("/api/prototypes/{number}")
+    async def prototype(number: int) -> dict:
+        describe = getattr(service.subject, "prototype", None)
+        if describe is None:
+            raise Refused(404, "this classifier has no prototypes")
+        return describe(number)
+
+    @app.post("/api/pictures")
+    async def explain(request: Request, name: str = "picture") -> Response:
+        content = await receive(request, MOST_BYTES, service.room)
+        events = service.events(service.explain(clean_name(name), content), tell_places=True)
+        try:
+            first = await anext(events)
+        except BaseException:
+            content.release()
+            raise
+
+        async def lines() -> AsyncIterator[bytes]:
+            with content:
+                yield _line(first)
+                async for event in events:
+                    yield _line(event)
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @app.post("/api/pictures/{picture}/hide")
+    async def look_again(request: Request, picture: str) -> dict:
+        found, words = asked(picture), await read_words(request)
+        width, height = found.upload.size
+
+        def work() -> dict:
+            hidden = hide(found.images, words, width / height)
+            return {"share": hidden.share, **service.subject.look_again(found, hidden.images)}
+
+        return await service.do(work)
+
+    @app.get("/api/pictures/{picture}/panel")
+    async def panel(picture: str) -> Response:
+        found = asked(picture)
+        return Response(await service.do(lambda: service.subject.panel(found)), media_type="image/png")
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(event).encode() + b"\n"
+
+
+async def _say_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return JSONResponse({"error": error.text}, error.status)
+
+
+async def _say_wrong(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": " ".join(str(error).split())}, 400)

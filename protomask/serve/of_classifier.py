@@ -1,0 +1,202 @@
+"""The page about a plain classifier: where it finds its most probable class, and the runner-up."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from protomask.backbones.classifier import build_classifier
+from protomask.data.transforms import denormalize
+from protomask.errors import InputError, NothingToKeepWarning
+from protomask.explainable import Classifier
+from protomask.freezing import frozen
+from protomask.localization.folder import read_labels
+from protomask.localization.preprocessing import Preprocessing
+from protomask.localizers import Localizer, get_localizer
+from protomask.serve.pictures import read_upload, shown
+from protomask.serve.subjects import Asked, Clock, Masks, blank_images, drawn, most_probable
+
+QUICK = "gradcam"
+
+
+class ClassifierSubject:
+    """Explain pictures by the masks of a classifier's classes.
+
+    Args:
+        classifier: in evaluation mode, on its device.
+        preprocessing: how it wants its images.
+        names: of all classes.
+        title: what the page calls it.
+        localizer: name of what learns the masks.
+    """
+
+    kind = "classes"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        preprocessing: Preprocessing,
+        names: list[str],
+        title: str,
+        localizer: str = "mdm",
+    ) -> None:
+        self.classifier, self.preprocessing, self.classes, self.title = classifier, preprocessing, names, title
+        self.localizer, self._localize = localizer, get_localizer(localizer)
+        self._transform = preprocessing.transform()
+        parameter = next(classifier.model.parameters(), torch.empty(0))
+        self._device = parameter.device
+        self._quick: Localizer | None = get_localizer(QUICK)
+        self._clock = Clock()
+
+    def about(self) -> dict:
+        return {
+            "kind": self.kind,
+            "title": self.title,
+            "classes": self.classes,
+            "prototypes": 0,
+            "learns": True,
+        }
+
+    def warm_up(self) -> None:
+        """Explain noise once; finds out whether a quick map can be made of this model at all."""
+        side, channels = self.preprocessing.image_size, len(self.preprocessing.mean)
+        images = blank_images(side, channels, self._device)
+        try:
+            self._quick_maps(images, [0])
+        except InputError:  # no feature map within
+            self._quick = None
+        self._learn(images, [0], lambda *_: None, lambda: None)
+
+    def read(self, name: str, content: bytes) -> Asked:
+        upload = read_upload(name, content, self.preprocessing.image_size)
+        return Asked(upload.shrunk(), self.preprocessing([upload.pixels]).to(self._device))
+
+    def answer(self, asked: Asked) -> dict:
+        chances = self._chances(asked.images)
+        several = self.classifier.multi_label
+        asked.index = chances.topk(min(2, len(chances))).indices.tolist()
+        quick = self._quick_maps(asked.images, asked.index)
+        lines = [
+            {
+                "slot": slot,
+                "class": self.classes[number],
+                "probability": chances[number].item(),
+                "quick": None if quick is None else drawn(quick[slot].cpu().numpy()),
+                "mask": None,
+            }
+            for slot, number in enumerate(asked.index)
+        ]
+        asked.found = [(asked.index[0], lines[0]["probability"])]
+        rival = lines[-1]
+        return {
+            "name": asked.upload.name,
+            "width": asked.upload.size[0],
+            "height": asked.upload.size[1],
+            "photo": shown(asked.upload.pixels),
+            "classes": most_probable(chances, self.classes.__getitem__),
+            "several": several,
+            "questions": [
+                {
+                    "predicted": lines[0]["class"],
+                    "probability": lines[0]["probability"],
+                    "runner_up": rival["class"],
+                    "runner_up_probability": rival["probability"],
+                    "matches": lines[:1],
+                    "counter": lines[1:],
+                }
+            ],
+            "others": 0,
+        }
+
+    def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
+        maps = self._learn(asked.images, asked.index, tell, pause)
+        asked.maps = dict(enumerate(maps.float().cpu().numpy()))
+        tell(1.0, {slot: drawn(found) for slot, found in asked.maps.items()})
+
+    def _learn(self, images: Tensor, index: list[int], tell: Masks, pause: Callable[[], None]) -> Tensor:
+        with warnings.catch_warnings(), self._clock.learning(tell, pause, range(len(index))):
+            warnings.simplefilter("ignore", NothingToKeepWarning)  # the probability beside the mask says it
+            where = torch.tensor(index, device=images.device)
+            return self._localize(self.classifier, images.expand(len(index), -1, -1, -1), where)
+
+    def look_again(self, asked: Asked, images: Tensor) -> dict:
+        before, after = self._chances(asked.images), self._chances(images)
+        numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
+        pixels = denormalize(images.cpu(), self.preprocessing.mean, self.preprocessing.std) if images.shape[1] == 3 else None
+        return {
+            "photo": None if pixels is None else shown(pixels[0].permute(1, 2, 0).numpy()),
+            "classes": [
+                {"name": self.classes[number], "before": before[number].item(), "after": after[number].item()}
+                for number in numbers
+            ],
+            "similarity": {},
+        }
+
+    def panel(self, asked: Asked) -> bytes:
+        from protomask.report.class_overlay import overlay_png
+
+        number, probability = asked.found[0]
+        if 0 not in asked.maps:
+            file = io.BytesIO()
+            from PIL import Image
+
+            Image.fromarray(asked.upload.pixels).save(file, format="PNG")
+            return file.getvalue()
+        caption = f"{self.classes[number]} {probability:.0%}"
+        return overlay_png(asked.upload.pixels, asked.maps[0], self.localizer, caption=caption)
+
+    def _quick_maps(self, images: Tensor, index: list[int]) -> Tensor | None:
+        if self._quick is None:
+            return None
+        where = torch.tensor(index, device=images.device)
+        return self._quick(self.classifier.with_score("logit"), images.expand(len(index), -1, -1, -1), where)
+
+    def _chances(self, images: Tensor) -> Tensor:
+        with torch.no_grad(), frozen(self.classifier):
+            chances = self.classifier.probabilities(images)[0].float().cpu()
+        if not chances.isfinite().all():
+            raise InputError(f"{self.title} gives probabilities that are no numbers; check its weights")
+        return chances
+
+
+def open_classifier(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
+    labels: str | None = None,
+    image_size: int | None = None,
+    localizer: str = "mdm",
+    multi_label: bool = False,
+    device: torch.device = torch.device("cpu"),
+) -> ClassifierSubject:
+    """Open a classifier of timm or torchvision for the page.
+
+    Args:
+        name, weights, pretrained, image_size: see :func:`protomask.backbones.classifier.build_classifier`.
+        labels: file of the classes' names, one per line.
+        localizer: learns the masks.
+        multi_label: each class is a question of its own.
+        device: where it runs.
+
+    Raises:
+        InputError: as ``build_classifier``; labels of another number than the model's classes.
+    """
+    names = read_labels(None if labels is None else str(labels))
+    built = build_classifier(name, pretrained=pretrained, weights=weights, image_size=image_size)
+    if names is not None and len(names) != built.classes:
+        raise InputError(f"labels names {len(names)} classes, but the model has {built.classes}; give one for each")
+    classifier = Classifier(built.model.to(device), multi_label=multi_label, mean=built.mean, std=built.std)
+    preprocessing = Preprocessing(built.image_size, built.mean, built.std)
+    return ClassifierSubject(
+        classifier,
+        preprocessing,
+        names or [f"class {number}" for number in range(built.classes)],
+        name.split(":")[0],
+        localizer,
+    )

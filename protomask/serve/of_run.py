@@ -1,0 +1,224 @@
+"""The page about a run: predictions by its prototypes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from protomask.errors import InputError, NothingToKeepWarning
+from protomask.explanations.predictions import as_pictures, explain
+from protomask.explanations.records import Explanation, Match
+from protomask.freezing import frozen
+from protomask.inputs import as_batch
+from protomask.labels import probabilities
+from protomask.localizers import Similarity
+from protomask.report.wording import readable
+from protomask.run.opened import Run
+from protomask.run.setup import Localizers, as_localizers
+from protomask.serve.pictures import read_upload, shown
+from protomask.serve.subjects import Asked, Clock, Masks, blank_images, drawn, most_probable
+
+TOP, COUNTER, MOST_FINDINGS = 3, 1, 4
+SIMILARITY = "similarity"
+
+
+class RunSubject:
+    """Explain pictures by the prototypes of a run.
+
+    Args:
+        run: with pictures of its prototypes.
+        localizer: what learns the masks; the run's own by default. Of several the first.
+
+    Raises:
+        InputError: no pictures of the prototypes, or none by this localizer.
+    """
+
+    kind = "prototypes"
+
+    def __init__(self, run: Run, localizer: Localizers | None = None) -> None:
+        self.run, self.network = run, run.network
+        self.prototypes = run.pictures
+        localizers = as_localizers(run.options.localizer if localizer is None else localizer)
+        self.localizer, self._localize = next(iter(localizers.items()))
+        missing = [name for name in (self.localizer, SIMILARITY) if name not in self.prototypes[0].maps]
+        if missing:
+            raise InputError(
+                f"the prototypes of {run.folder} have no maps of {', '.join(missing)} to show beside a picture's; "
+                f"make them with: protomask project {run.folder} --localizer {self.localizer}"
+            )
+        self.classes = [readable(name) for name in self.network.classes]
+        self._clock = Clock()
+
+    def about(self) -> dict:
+        return {
+            "kind": self.kind,
+            "title": self.run.folder.resolve().name,
+            "classes": self.classes,
+            "prototypes": self.network.prototype_count,
+            "learns": self.localizer != SIMILARITY,
+        }
+
+    def warm_up(self) -> None:
+        """Explain noise once: the first person does not wait longer, and the number of steps is known."""
+        images = blank_images(self.run.options.image_size, 3, self.run.device)
+        explain(self.network, images, ["noise"], self.prototypes, {SIMILARITY: Similarity()}, top=1, counter=0)
+        self._learn(images, [0], lambda *_: None, lambda: None)
+
+    def read(self, name: str, content: bytes) -> Asked:
+        upload = read_upload(name, content, self.run.options.image_size, self.run.options.levels())
+        return Asked(upload.shrunk(), as_batch(upload.pixels, self.run.transform).to(self.run.device))
+
+    def answer(self, asked: Asked) -> dict:
+        found = explain(
+            self.network,
+            asked.images,
+            [asked.upload.name],
+            self.prototypes,
+            {SIMILARITY: Similarity()},
+            top=TOP,
+            counter=COUNTER,
+        )
+        asked.found, asked.index = found[:MOST_FINDINGS], []
+        chances = self._chances(asked.images)
+        return {
+            "name": asked.upload.name,
+            "width": asked.upload.size[0],
+            "height": asked.upload.size[1],
+            "photo": shown(asked.upload.pixels),
+            "classes": most_probable(chances, self.classes.__getitem__),
+            "several": self.network.multi_label,
+            "questions": [self._question(explanation, chances, asked) for explanation in asked.found],
+            "others": len(found) - len(asked.found),
+        }
+
+    def _question(self, explanation: Explanation, chances: Tensor, asked: Asked) -> dict:
+        def lines(matches: tuple[Match, ...]) -> list[dict]:
+            return [self._line(match, asked) for match in matches]
+
+        names = self.network.classes
+        rival = None if explanation.finding else chances[names.index(explanation.runner_up)].item()
+        return {
+            "finding": explanation.finding and readable(explanation.finding),
+            "predicted": readable(explanation.predicted),
+            "probability": explanation.probability,
+            "points": explanation.logit,
+            "other_points": explanation.other_points,
+            "runner_up": readable(explanation.runner_up),
+            "runner_up_probability": rival,
+            "runner_up_points": explanation.runner_up_logit,
+            "matches": lines(explanation.matches),
+            "counter": lines(explanation.counter),
+        }
+
+    def _line(self, match: Match, asked: Asked) -> dict:
+        record = match.prototype.record
+        asked.index.append(record.prototype)
+        return {
+            "slot": len(asked.index) - 1,
+            "prototype": record.prototype,
+            "class": readable(record.class_name),
+            "source": record.source,
+            "similarity": match.similarity,
+            "points": match.points,
+            "quick": drawn(match.maps[SIMILARITY], record.levels.get(SIMILARITY)),
+            "mask": None,
+        }
+
+    def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
+        maps = self._learn(asked.images, asked.index, tell, pause)
+        asked.maps = dict(enumerate(maps.float().cpu().numpy()))
+        tell(1.0, {slot: drawn(found) for slot, found in asked.maps.items()})
+
+    def _learn(self, images: Tensor, index: list[int], tell: Masks, pause: Callable[[], None]) -> Tensor:
+        with warnings.catch_warnings(), self._clock.learning(tell, pause, range(len(index))):
+            warnings.simplefilter("ignore", NothingToKeepWarning)  # the points beside the mask say how little it is
+            where = torch.tensor(index, device=images.device)
+            return self._localize(self.network, images.expand(len(index), -1, -1, -1), where)
+
+    def look_again(self, asked: Asked, images: Tensor) -> dict:
+        before, after = self._chances(asked.images), self._chances(images)
+        with torch.no_grad(), frozen(self.network):
+            points = [
+                self.network.score(images, torch.tensor([number], device=images.device)).item()
+                for number in dict.fromkeys(asked.index)
+            ]
+        similar = dict(zip(dict.fromkeys(asked.index), points))
+        return {
+            "photo": shown(as_pictures(images, self.network)[0]),
+            "classes": _beside(before, after, self.classes),
+            "similarity": {str(slot): similar[number] for slot, number in enumerate(asked.index)},
+        }
+
+    def panel(self, asked: Asked) -> bytes:
+        from dataclasses import replace
+
+        from protomask.report import this_looks_like_that
+
+        file, slots = io.BytesIO(), iter(range(len(asked.index)))
+        explanation = asked.found[0]
+        name = self.localizer if asked.maps else SIMILARITY
+
+        def with_masks(matches: tuple[Match, ...]) -> tuple[Match, ...]:
+            found = []
+            for match, slot in zip(matches, slots):
+                learned = {name: asked.maps[slot]} if slot in asked.maps else {}
+                found.append(replace(match, maps={**match.maps, **learned}))
+            return tuple(found)
+
+        explanation = replace(
+            explanation, matches=with_masks(explanation.matches), counter=with_masks(explanation.counter)
+        )
+        this_looks_like_that(explanation, name).savefig(file, format="png", dpi=120)
+        return file.getvalue()
+
+    def prototype(self, number: int) -> dict:
+        """Give one prototype's picture and words.
+
+        Raises:
+            InputError: there is none of this number.
+        """
+        if not 0 <= number < len(self.prototypes):
+            raise InputError(f"there is no prototype {number}; they are numbered 0 to {len(self.prototypes) - 1}")
+        picture = self.prototypes[number]
+        record, found = picture.record, picture.inspection
+        return {
+            "prototype": number,
+            "class": readable(record.class_name),
+            "source": record.source,
+            "weight": record.weight,
+            "photo": shown(picture.image),
+            "mask": drawn(picture.maps[self.localizer], record.levels.get(self.localizer)),
+            "quick": drawn(picture.maps[SIMILARITY], record.levels.get(SIMILARITY)),
+            "flags": list(found.flags) if found else [],
+            "purity": None if found is None else found.purity,
+            "outside": None if found is None else found.outside.get(self.localizer),
+        }
+
+    def overview(self) -> list[dict]:
+        """Name every prototype, without pictures."""
+        return [
+            {
+                "prototype": picture.record.prototype,
+                "class": readable(picture.record.class_name),
+                "flags": list(picture.inspection.flags) if picture.inspection else [],
+            }
+            for picture in self.prototypes
+        ]
+
+    def _chances(self, images: Tensor) -> Tensor:
+        """(C,)"""
+        with torch.no_grad(), frozen(self.network):
+            logits = self.network(images).logits.float()
+        return probabilities(logits, self.network.multi_label)[0].cpu()
+
+
+def _beside(before: Tensor, after: Tensor, names: list[str]) -> list[dict]:
+    """The classes that are the most probable ones before or after, with both probabilities."""
+    numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
+    return [
+        {"name": names[number], "before": before[number].item(), "after": after[number].item()} for number in numbers
+    ]

@@ -1,0 +1,301 @@
+// One card per picture: what it is taken for, why, and what changes when a part is hidden.
+
+import { Brush } from "./brush.js";
+import { ask, fetchFile, listen, make, percent, picture, plural, points, sentence, tell } from "./dom.js";
+
+const MOST_BYTES = 48 * 2 ** 20;
+const prototypes = new Map();
+
+export function prototype(number) {
+  if (!prototypes.has(number)) {
+    const found = ask(`/api/prototypes/${number}`);
+    found.catch(() => prototypes.delete(number));
+    prototypes.set(number, found);
+  }
+  return prototypes.get(number);
+}
+
+export class Card {
+  constructor(file, about, changed) {
+    this.about = about;
+    this.changed = changed;
+    this.name = file.name || "picture";
+    this.stop = new AbortController();
+    this.lines = new Map();
+    this.status = make("p", { class: "status", role: "status" }, "Sending …");
+    this.progress = make("progress", { max: 1, hidden: true, "aria-label": "How far the exact parts are" });
+    this.body = make("div", { class: "body" });
+    this.element = make(
+      "article",
+      { class: "card", "aria-label": this.name },
+      make(
+        "header",
+        {},
+        make("h2", { title: this.name }, this.name),
+        make("button", { type: "button", class: "quiet-button", onclick: () => this.remove() }, "Remove"),
+      ),
+      make("div", { class: "state" }, this.status, this.progress),
+      this.body,
+    );
+    this.send(file);
+  }
+
+  async send(file) {
+    if (file.size > MOST_BYTES) return this.fail("This file is larger than 48 MB. Make it smaller.");
+    const address = `/api/pictures?name=${encodeURIComponent(this.name)}`;
+    try {
+      await listen(address, { body: file, signal: this.stop.signal }, (event) => this.hear(event));
+      if (!this.answer && !this.failed) this.fail("The program stopped before it answered.");
+      if (this.answer && !this.failed) this.finish();
+    } catch (error) {
+      if (error.name !== "AbortError") this.fail(error.message);
+    }
+  }
+
+  hear(event) {
+    if (event.error) this.fail(sentence(event.error));
+    else if (event.answer) this.show(event.answer);
+    else if (event.progress !== undefined) this.grow(event);
+    else if (event.waiting !== undefined) this.wait(event.waiting);
+  }
+
+  wait(ahead) {
+    const before = ahead ? `${plural(ahead, "picture")} before this one` : "next";
+    this.status.textContent = this.answer ? `The exact parts come after: ${before}` : `Waiting: ${before}`;
+  }
+
+  fail(text) {
+    this.failed = true;
+    this.progress.hidden = true;
+    this.status.textContent = text;
+    this.element.classList.add("failed");
+    this.changed();
+    tell(`${this.name}: ${text}`);
+  }
+
+  finish() {
+    this.progress.hidden = true;
+    this.status.textContent = this.about.learns ? "The outlines show the smallest part that is enough." : "";
+    this.element.dataset.done = "true";
+    this.changed();
+  }
+
+  grow({ progress, masks }) {
+    this.progress.hidden = false;
+    if (progress > 0) this.progress.value = progress;
+    this.status.textContent = "The first outlines are rough; the exact parts are being found …";
+    for (const [slot, mask] of Object.entries(masks)) {
+      const line = this.lines.get(Number(slot));
+      if (!line) continue;
+      line.mask = mask;
+      line.pic.draw(mask);
+      line.where.textContent = mask.where;
+      if (this.chosen === line) this.point(line);
+    }
+  }
+
+  show(answer) {
+    this.answer = answer;
+    const ratio = answer.width / answer.height;
+    this.large = picture(answer.photo, `The picture ${answer.name}`, ratio);
+    this.large.frame.classList.add("large");
+    this.large.frame.style.setProperty("--ratio", ratio);
+    this.brush = new Brush(this.large.frame, ratio, (asked) => this.hide(asked));
+    this.legend = make("p", { class: "quiet legend" });
+    this.result = make("div", { class: "chances" });
+    this.after = make("div", { class: "after", hidden: true, "aria-live": "polite" });
+    this.body.replaceChildren(
+      make(
+        "div",
+        { class: "two" },
+        make("div", { class: "left" }, this.large.frame, this.legend, this.brush.tools, this.after),
+        make("div", { class: "right" }, this.result, answer.questions.map((each) => this.question(each, ratio))),
+      ),
+      make(
+        "footer",
+        {},
+        make("button", { type: "button", onclick: () => this.save() }, "Save as a picture"),
+      ),
+    );
+    this.chances(answer.classes);
+    this.point([...this.lines.values()][0]);
+    this.element.dataset.answered = "true";
+    this.changed();
+    const first = answer.questions[0];
+    tell(`${answer.name}: ${first.predicted}, ${percent(first.probability)}`);
+  }
+
+  chances(classes) {
+    const first = this.answer.questions[0];
+    this.result.replaceChildren(
+      make("h3", { class: "verdict" }, first.predicted, " ", make("span", {}, percent(first.probability))),
+      make(
+        "ul",
+        { class: "bars" },
+        classes.slice(0, 5).map((each) => {
+          const bar = make("span", { class: "bar-line" });
+          bar.style.width = `${100 * each.probability}%`;
+          return make(
+            "li",
+            {},
+            make("span", {}, each.name),
+            make("span", { class: "track" }, bar),
+            make("span", { class: "number" }, percent(each.probability)),
+          );
+        }),
+      ),
+    );
+  }
+
+  question(asked, ratio) {
+    const isRun = this.about.kind === "prototypes";
+    const why = isRun ? `Why ${asked.predicted}` : `Where it sees ${asked.predicted}`;
+    const rows = [make("h3", {}, why), ...asked.matches.map((each) => this.line(each, ratio, isRun))];
+    if (isRun) {
+      rows.push(
+        make(
+          "p",
+          { class: "quiet sum" },
+          `All else it looks for adds ${points(asked.other_points)}. Together ${points(asked.points, false)} points; ` +
+            `${asked.runner_up} has ${points(asked.runner_up_points, false)}. The most points win.`,
+        ),
+      );
+    }
+    if (asked.counter.length) {
+      const rival = asked.runner_up_probability;
+      const chance = rival === null || rival === undefined ? "" : ` (${percent(rival)})`;
+      rows.push(
+        make("h3", {}, isRun ? `What speaks for ${asked.runner_up}${chance}` : `Where it would see ${asked.runner_up}${chance}`),
+        ...asked.counter.map((each) => this.line(each, ratio, isRun)),
+      );
+    }
+    return make("section", { class: "why" }, rows);
+  }
+
+  line(match, ratio, isRun) {
+    const here = picture(this.answer.photo, `Part of ${this.answer.name}`, ratio);
+    here.draw(match.quick);
+    const where = make("span", { class: "quiet" }, match.quick ? match.quick.where : "");
+    const line = { match, pic: here, where, mask: null };
+    this.lines.set(match.slot, line);
+    const button = make(
+      "button",
+      {
+        type: "button",
+        class: "match",
+        "aria-pressed": "false",
+        onclick: () => this.point(line),
+        onmouseenter: () => this.point(line),
+        onfocus: () => this.point(line),
+      },
+      make("span", { class: "half" }, here.frame, where),
+    );
+    line.button = button;
+    if (isRun) {
+      const there = make("span", { class: "half" }, make("span", { class: "pic empty" }));
+      prototype(match.prototype).then((found) => {
+        const shown = picture(found.photo, `${found.class}, seen in training`, 1);
+        shown.draw(found.mask);
+        there.replaceChildren(shown.frame, make("span", { class: "quiet" }, `${found.class}, seen in training`));
+      }, () => there.replaceChildren(make("span", { class: "quiet" }, "The example cannot be shown.")));
+      line.points = make("span", { class: "points" }, points(match.points));
+      button.append(make("span", { class: "like" }, "looks like"), there, line.points);
+    }
+    button.setAttribute(
+      "aria-label",
+      isRun
+        ? `This part looks like part ${match.prototype} of ${match.class}: ${points(match.points)} points. Show it large.`
+        : `Where it sees ${match.class}. Show it large.`,
+    );
+    return button;
+  }
+
+  point(line) {
+    if (!line) return;
+    this.chosen = line;
+    for (const each of this.lines.values()) each.button.setAttribute("aria-pressed", String(each === line));
+    const { quick } = line.match;
+    const outline = line.mask || quick;
+    if (quick && outline) this.large.draw({ ...outline, map: quick.map }, { heat: this.heat !== false });
+    else this.large.draw(outline, { heat: this.heat !== false });
+    const bright = make("label", {}, make("input", {
+      type: "checkbox",
+      checked: this.heat !== false,
+      onchange: (event) => {
+        this.heat = event.target.checked;
+        this.point(this.chosen);
+      },
+    }), " glow");
+    this.legend.replaceChildren(
+      line.mask ? "Outline: the smallest part that is enough. " : "Outline: the strongest place. ",
+      quick ? make("span", {}, "Glow: everywhere in the picture that resembles it. ") : "",
+      quick || line.mask ? bright : "",
+    );
+  }
+
+  async hide(asked) {
+    const request = (this.asked = Symbol("asked"));
+    if (!asked.strokes.length) {
+      this.after.hidden = true;
+      this.large.image.src = this.answer.photo;
+      for (const line of this.lines.values()) if (line.points) line.points.textContent = points(line.match.points);
+      return;
+    }
+    try {
+      const found = await ask(`/api/pictures/${this.answer.picture}/hide`, { words: asked });
+      if (request === this.asked) this.compare(found);
+    } catch (error) {
+      if (request !== this.asked) return;
+      this.after.hidden = false;
+      this.after.replaceChildren(make("p", { class: "wrong" }, error.message));
+    }
+  }
+
+  compare(found) {
+    this.after.hidden = false;
+    this.after.replaceChildren(
+      make("p", {}, `With ${percent(found.share)} of the picture hidden:`),
+      make(
+        "table",
+        {},
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, ""), make("th", { scope: "col" }, "before"), make("th", { scope: "col" }, "now"))),
+        make(
+          "tbody",
+          {},
+          found.classes.map((each) =>
+            make(
+              "tr",
+              { class: each.after > each.before + 0.005 ? "up" : each.after < each.before - 0.005 ? "down" : "" },
+              make("th", { scope: "row" }, each.name),
+              make("td", {}, percent(each.before)),
+              make("td", {}, percent(each.after)),
+            ),
+          ),
+        ),
+      ),
+    );
+    for (const [slot, similarity] of Object.entries(found.similarity)) {
+      const line = this.lines.get(Number(slot));
+      const now = line.match.similarity ? (line.match.points * similarity) / line.match.similarity : 0;
+      line.points.replaceChildren(points(line.match.points), make("span", { class: "now" }, ` now ${points(now)}`));
+    }
+  }
+
+  async save() {
+    try {
+      const file = await fetchFile(`/api/pictures/${this.answer.picture}/panel`);
+      const link = make("a", { href: URL.createObjectURL(file), download: `${this.name.replace(/\.[^.]*$/, "")}-explained.png` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    } catch (error) {
+      this.status.textContent = error.message;
+    }
+  }
+
+  remove() {
+    this.stop.abort();
+    this.element.remove();
+    this.removed = true;
+    this.changed();
+  }
+}

@@ -1,0 +1,125 @@
+"""What the page can be about: a protocol that runs and plain classifiers fulfil, and what both need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protomask.localizers.engine.watching import Glimpse, watching
+from protomask.report.encoding import map_uri, svg_path, whereabouts
+from protomask.report.overlays import LEVEL
+from protomask.serve.pictures import Upload
+
+Masks = Callable[[float, dict[int, dict]], None]
+"""called with the share of the work that is done, and with masks by slot"""
+SECONDS = 0.3
+"""between two masks that are shown while they grow"""
+
+
+@dataclass(eq=False)
+class Asked:
+    """Hold one picture that the page asked about, and all that was found."""
+
+    upload: Upload
+    images: Tensor
+    """(1, C, H, W), as the model wants it"""
+    index: list[int] = field(default_factory=list)
+    """per slot the prototype or class whose mask is shown there"""
+    found: list[Any] = field(default_factory=list)
+    """the explanations, for the panel"""
+    maps: dict[int, np.ndarray] = field(default_factory=dict)
+    """slot to the learned mask"""
+
+
+class Subject(Protocol):
+    """Answer what the page asks; everything is called in the worker's thread."""
+
+    def about(self) -> dict:
+        """Say what is served: title, classes, kind, how masks are made."""
+        ...
+
+    def read(self, name: str, content: bytes) -> Asked:
+        """Read an upload; InputError where it is no picture."""
+        ...
+
+    def answer(self, asked: Asked) -> dict:
+        """Predict and explain, as far as it takes no learning; fills ``asked.index``."""
+        ...
+
+    def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
+        """Learn the masks; ``pause`` is called after each step and may raise."""
+        ...
+
+    def look_again(self, asked: Asked, images: Tensor) -> dict:
+        """Score changed images beside the ones that were asked about."""
+        ...
+
+    def panel(self, asked: Asked) -> bytes:
+        """Draw what was found, PNG."""
+        ...
+
+
+def drawn(saliency: np.ndarray, level: float | None = None) -> dict:
+    """Give a map as the page draws it: colours, outline, words."""
+    level = LEVEL if level is None else level
+    height, width = saliency.shape
+    return {
+        "map": map_uri(saliency),
+        "outline": svg_path(saliency, level),
+        "size": [width, height],
+        "where": whereabouts(saliency, level),
+    }
+
+
+class Clock:
+    """Tell how far the learning of masks is, by how many steps it took the last time."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.made = 0
+
+    @contextmanager
+    def learning(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int]) -> Iterator[None]:
+        """Tell of each step made meanwhile, and now and then of the masks so far.
+
+        Args:
+            slots: of the pairs, in the order of the localizer's call.
+        """
+        self.made, last = 0, time.monotonic()
+
+        def watch(glimpse: Glimpse) -> None:
+            nonlocal last
+            self.made += 1
+            pause()
+            if time.monotonic() - last < SECONDS:
+                return
+            share = min(0.99, self.made / self.total) if self.total else 0.0
+            masks = {
+                slots[place]: drawn(mask.float().cpu().numpy())
+                for place, mask in zip(glimpse.position.tolist(), glimpse.masks())
+            }
+            tell(share, masks)
+            last = time.monotonic()
+
+        with watching(watch):
+            yield
+        self.total = self.made
+
+
+def most_probable(chances: Tensor, names: Callable[[int], str], count: int = 5) -> list[dict]:
+    """List the most probable of ``chances`` (C,), best first."""
+    values, numbers = chances.topk(min(count, len(chances)))
+    return [{"name": names(number), "probability": value} for value, number in zip(values.tolist(), numbers.tolist())]
+
+
+def blank_images(side: int, channels: int, device: torch.device) -> Tensor:
+    """Make a picture of noise, to try everything once before anybody waits."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, channels, side, side, generator=generator).sub(0.5).to(device)

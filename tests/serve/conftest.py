@@ -1,0 +1,64 @@
+"""A small run, and its page, asked without a browser."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import protomask
+from tests.run.conftest import SMALL, write_image_folder
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+KEY = "the key of the tests"
+HEADERS = {"x-protomask-key": KEY}
+LOCAL = "http://127.0.0.1:8765"
+
+
+def photo(seed=0, size=(80, 60), kind="PNG"):
+    """The bytes of a picture of noise with a bright square."""
+    pixels = np.random.default_rng(seed).integers(0, 90, (size[1], size[0], 3), dtype=np.uint8)
+    pixels[10:30, 15:40, seed % 3] = 250
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format=kind)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("served")
+    pictures = write_image_folder(place / "pictures", per_class=8)
+    options = {**SMALL, "localizer": "mdm", "epochs": 2}
+    return protomask.train(data="folder", root=pictures, output=place / "a run", **options)
+
+
+def client_of(subject, **settings):
+    from fastapi.testclient import TestClient
+
+    from protomask.serve.app import make_app
+
+    app = make_app(subject, key=KEY, port=8765, **settings)
+    return TestClient(app, base_url=LOCAL, headers=HEADERS, raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def client(run):
+    from protomask.serve.of_run import RunSubject
+
+    with client_of(RunSubject(run)) as client:
+        yield client
+
+
+def events(answer):
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def explain(client, content, name="picture.png"):
+    """What the page tells of an upload: the answer, and all events."""
+    answer = client.post("/api/pictures", params={"name": name}, content=content)
+    assert answer.status_code == 200, answer.text
+    told = events(answer)
+    return next((each["answer"] for each in told if "answer" in each), None), told

@@ -1,0 +1,152 @@
+"""What the page answers about a picture, compared with what Python answers."""
+
+import concurrent.futures
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from protomask.localizers import get_localizer
+from protomask.report.encoding import svg_path
+
+from .conftest import explain, photo
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return photo(1, size=(64, 64))
+
+
+def test_the_page_says_what_python_says(client, run, picture, tmp_path):
+    (tmp_path / "picture.png").write_bytes(picture)
+    expected = run.explain(tmp_path / "picture.png")[0]
+    answer, told = explain(client, picture)
+    asked = answer["questions"][0]
+    assert asked["predicted"] == expected.predicted.replace("_", " ")
+    assert asked["probability"] == pytest.approx(expected.probability, abs=1e-5)
+    assert [line["prototype"] for line in asked["matches"]] == [
+        match.prototype.record.prototype for match in expected.matches
+    ]
+    assert [line["points"] for line in asked["matches"]] == pytest.approx(
+        [match.points for match in expected.matches], abs=1e-4
+    )
+    shown = sum(line["points"] for line in asked["matches"])
+    assert shown + asked["other_points"] == pytest.approx(asked["points"], abs=1e-4)
+    last = told[-1]
+    assert last["progress"] == 1.0 and set(last["masks"]) == {"0", "1", "2", "3"}
+    for slot, match in enumerate(expected.matches):
+        assert last["masks"][str(slot)]["outline"] == svg_path(match.maps["mdm"])
+
+
+def test_the_map_comes_first_and_masks_grow(client, picture):
+    _, told = explain(client, picture)
+    kinds = ["answer" if "answer" in each else "progress" if "progress" in each else "waiting" for each in told]
+    assert kinds.index("answer") < kinds.index("progress")
+    shares = [each["progress"] for each in told if "progress" in each]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert told[kinds.index("answer")]["answer"]["questions"][0]["matches"][0]["quick"]["outline"]
+
+
+def test_hiding_what_matters_changes_the_answer_as_it_changes_the_network(client, run, picture):
+    answer, _ = explain(client, picture)
+    address = f"/api/pictures/{answer['picture']}/hide"
+    stroke = {"points": [[0.2, 0.2], [0.6, 0.45]], "radius": 0.2}
+    for fill in ("blur", "zero"):
+        found = client.post(address, json={"strokes": [stroke], "fill": fill}).json()
+        assert 0.1 < found["share"] < 0.6
+        assert any(abs(each["after"] - each["before"]) > 1e-4 for each in found["classes"])
+        assert {each["before"] for each in found["classes"]} >= {answer["classes"][0]["probability"]}
+    nothing = client.post(address, json={"strokes": [], "fill": "blur"}).json()
+    assert nothing["share"] == 0
+    assert all(each["after"] == pytest.approx(each["before"], abs=1e-6) for each in nothing["classes"])
+    everything = {"strokes": [{"points": [[0, y / 4] for y in range(5)], "radius": 0.5}] * 2, "fill": "zero"}
+    everything["strokes"][1] = {"points": [[1, y / 4] for y in range(5)], "radius": 0.5}
+    assert client.post(address, json=everything).json()["share"] == pytest.approx(1.0)
+
+
+def test_strokes_are_round_in_the_picture_and_not_in_the_square_input(client):
+    answer, _ = explain(client, photo(0, size=(160, 80)))
+    found = client.post(
+        f"/api/pictures/{answer['picture']}/hide",
+        json={"strokes": [{"points": [[0.5, 0.5]], "radius": 0.1}], "fill": "zero"},
+    ).json()
+    assert found["share"] == pytest.approx(np.pi * 0.1**2 * 2, rel=0.05)
+
+
+def test_the_panel_is_a_picture(client, picture):
+    answer, _ = explain(client, picture)
+    found = client.get(f"/api/pictures/{answer['picture']}/panel")
+    assert found.headers["content-type"] == "image/png"
+    assert min(Image.open(io.BytesIO(found.content)).size) > 200
+
+
+def test_twenty_at_once_are_all_answered_and_none_is_mixed_up(client):
+    names = [f"picture {number}.png" for number in range(20)]
+    contents = [photo(number, size=(40 + number, 48)) for number in range(20)]
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda each: explain(client, *each), zip(contents, names)))
+    assert [answer["name"] for answer, _ in found] == names
+    assert [answer["width"] for answer, _ in found] == [40 + number for number in range(20)]
+    assert all(told[-1]["progress"] == 1.0 for _, told in found)
+    assert len({answer["picture"] for answer, _ in found}) == 20
+    assert max(each["waiting"] for _, told in found for each in told if "waiting" in each) > 5
+    alone, _ = explain(client, contents[7], names[7])
+    assert alone["classes"] == found[7][0]["classes"]
+
+
+def test_memory_is_bounded(client):
+    service = client.app.state.service
+    kept = service.kept.most
+    for number in range(3):
+        explain(client, photo(number))
+    assert len(service.kept) <= kept and service.room.held == 0
+
+
+def test_large_photographs_are_read_smaller_and_keep_their_size_in_words(client):
+    answer, _ = explain(client, photo(3, size=(2400, 1800), kind="JPEG"), "large.jpg")
+    assert (answer["width"], answer["height"]) == (2400, 1800)
+
+
+def test_prototypes_are_shown_by_number(client, run):
+    found = client.get("/api/prototypes/1").json()
+    record = run.pictures[1].record
+    assert found["source"] == record.source and found["photo"].startswith("data:image/webp;base64,")
+    assert client.get("/api/prototypes/99").status_code == 400
+
+
+def test_a_classifier_is_served_likewise(tmp_path):
+    from protomask.serve.of_classifier import open_classifier
+
+    from .conftest import client_of
+
+    subject = open_classifier("test_resnet", image_size=64)
+    with client_of(subject) as client:
+        assert client.get("/api/about").json()["kind"] == "classes"
+        answer, told = explain(client, photo(2))
+        asked = answer["questions"][0]
+        assert asked["matches"][0]["class"] == answer["classes"][0]["name"]
+        assert asked["counter"][0]["class"] == answer["classes"][1]["name"]
+        assert told[-1]["progress"] == 1.0 and set(told[-1]["masks"]) == {"0", "1"}
+        found = client.post(
+            f"/api/pictures/{answer['picture']}/hide",
+            json={"strokes": [{"points": [[0.4, 0.4]], "radius": 0.3}], "fill": "blur"},
+        ).json()
+        assert found["classes"][0]["before"] != found["classes"][0]["after"]
+        assert client.get(f"/api/pictures/{answer['picture']}/panel").headers["content-type"] == "image/png"
+        assert client.get("/api/prototypes/0").status_code == 404
+
+
+def test_watching_does_not_change_a_mask(run):
+    import torch
+
+    from protomask.localizers.engine.watching import watching
+
+    images, index = torch.randn(2, 3, 64, 64), torch.tensor([0, 3])
+    localizer = get_localizer("mdm")
+    alone = localizer(run.network, images, index)
+    seen = []
+    with watching(lambda glimpse: seen.append((glimpse.step, tuple(glimpse.masks().shape)))):
+        watched = localizer(run.network, images, index)
+    assert torch.equal(alone, watched)
+    assert len(seen) > 10 and {shape for _, shape in seen} == {(2, 64, 64)}
