@@ -11,7 +11,7 @@ import protomask
 from tests.run.conftest import SMALL, write_image_folder
 
 pytest.importorskip("fastapi")
-pytest.importorskip("httpx")
+pytest.importorskip("starlette.testclient", exc_type=RuntimeError)
 
 KEY = "the key of the tests"
 HEADERS = {"x-protomask-key": KEY}

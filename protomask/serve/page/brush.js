@@ -65,6 +65,7 @@ export class Brush {
   begin(event) {
     if (event.button) return;
     this.canvas.setPointerCapture(event.pointerId);
+    this.keyed = false;
     this.stroke = { points: [this.place(event)], radius: this.radius };
     this.strokes.push(this.stroke);
     this.draw();
@@ -83,6 +84,7 @@ export class Brush {
   }
 
   key(event) {
+    this.keyed = true;
     const moves = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
     if (moves[event.key]) {
       this.cursor = this.cursor.map((value, axis) => Math.min(1, Math.max(0, value + moves[event.key][axis])));
@@ -126,7 +128,7 @@ export class Brush {
       if (points.length === 1) pen.lineTo(points[0][0] * width + 0.1, points[0][1] * height);
       pen.stroke();
     }
-    if (document.activeElement === this.canvas) {
+    if (this.keyed && document.activeElement === this.canvas) {
       pen.strokeStyle = "#fff";
       pen.lineWidth = 3;
       pen.beginPath();

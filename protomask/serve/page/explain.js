@@ -108,7 +108,7 @@ export class Card {
       make(
         "div",
         { class: "two" },
-        make("div", { class: "left" }, this.large.frame, this.legend, this.brush.tools, this.after),
+        make("div", { class: "left" }, this.large.frame, this.after, this.legend, this.brush.tools),
         make("div", { class: "right" }, this.result, answer.questions.map((each) => this.question(each, ratio))),
       ),
       make(
@@ -277,7 +277,8 @@ export class Card {
     for (const [slot, similarity] of Object.entries(found.similarity)) {
       const line = this.lines.get(Number(slot));
       const now = line.match.similarity ? (line.match.points * similarity) / line.match.similarity : 0;
-      line.points.replaceChildren(points(line.match.points), make("span", { class: "now" }, ` now ${points(now)}`));
+      const shown = points(now) === points(line.match.points) ? [] : [make("span", { class: "now" }, ` now ${points(now)}`)];
+      line.points.replaceChildren(points(line.match.points), ...shown);
     }
   }
 

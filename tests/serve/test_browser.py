@@ -1,0 +1,120 @@
+"""The page in a real Chromium: a picture comes in, its explanation grows, a part is hidden."""
+
+import json
+
+import pytest
+
+from tests.report import chromium
+
+from .conftest import photo
+from .serving import served
+
+pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
+PATIENCE = 120.0
+"""seconds; the machine may be busy"""
+
+
+@pytest.fixture(scope="module")
+def address(run):
+    from protomask.serve.of_run import RunSubject
+
+    with served(RunSubject(run)) as address:
+        yield address
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / f"picture {number}.png" for number in range(2)]
+    for number, path in enumerate(paths):
+        path.write_bytes(photo(number, size=(96, 64)))
+    return paths
+
+
+def texts(browser, selector):
+    return browser.run(f"[...document.querySelectorAll({selector!r})].map((each) => each.textContent)")
+
+
+def ready(browser, address):
+    browser.open(address)
+    assert browser.until("document.body.dataset.ready === 'true'", PATIENCE)
+
+
+def asked_elsewhere(browser, address):
+    home = address.split("#")[0]
+    return [each for each in browser.requests if not each.startswith((home, "data:", "blob:"))]
+
+
+def test_a_picture_is_explained_and_hiding_a_part_changes_the_answer(address, files):
+    with chromium.Browser() as browser:
+        ready(browser, address)
+        assert browser.run("location.hash") == ""  # the key does not stay in the address
+        browser.choose_files("#files", *files)
+        assert browser.until("document.querySelectorAll('[data-answered]').length === 2", PATIENCE)
+        assert browser.until("document.querySelectorAll('[data-done]').length === 2", PATIENCE)
+        assert len(texts(browser, ".match")) == 2 * 4
+        assert browser.run("document.querySelectorAll('.match .outline').length") >= 8
+        before = texts(browser, ".card .number")[0]
+        browser.run("document.querySelector('.tools button').click()")
+        browser.run("document.querySelector('.pic.large').scrollIntoView({block: 'center'})")
+        x, y, width, height = json.loads(
+            browser.run(
+                "(({x, y, width, height}) => JSON.stringify([x, y, width, height]))"
+                "(document.querySelector('.paint').getBoundingClientRect())"
+            )
+        )
+        browser.drag((x + 0.2 * width, y + 0.3 * height), (x + 0.5 * width, y + 0.3 * height))
+        assert browser.until("!document.querySelector('.after').hidden", PATIENCE)
+        assert texts(browser, ".after tbody td")[0] == before
+        assert "of the picture hidden" in texts(browser, ".after p")[0]
+        browser.run("[...document.querySelectorAll('.more button')].find((each) => /all/.test(each.textContent)).click()")
+        assert browser.until("document.querySelector('.after').hidden", PATIENCE)
+        browser.run("document.querySelector('#beside').click()")
+        one, other = browser.run("[...document.querySelectorAll('.card')].map((each) => each.offsetTop)")
+        assert one == other
+        assert browser.problems == [] and asked_elsewhere(browser, address) == []
+
+
+def test_everything_works_by_keyboard_alone(address, files):
+    with chromium.Browser() as browser:
+        ready(browser, address)
+        browser.choose_files("#files", files[0])
+        assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        browser.run("document.querySelector('.tools button').focus()")
+        browser.press("Enter")
+        assert browser.run("document.activeElement.className") == "paint"
+        browser.press("ArrowLeft")
+        browser.press(" ")
+        assert browser.until("!document.querySelector('.after').hidden", PATIENCE)
+        browser.press("Escape")
+        assert browser.run("document.querySelector('.paint').hidden")
+        last = browser.run("document.querySelectorAll('.match').length") - 1
+        browser.run(f"document.querySelectorAll('.match')[{last}].focus()")
+        pressed = "[...document.querySelectorAll('.match')].map((each) => each.ariaPressed)"
+        assert browser.run(pressed) == ["false"] * last + ["true"]
+
+
+def test_a_wrong_file_and_a_missing_key_are_told_in_words(address, tmp_path):
+    (tmp_path / "words.png").write_text("no picture")
+    with chromium.Browser() as browser:
+        ready(browser, address)
+        browser.choose_files("#files", tmp_path / "words.png")
+        assert browser.until("!!document.querySelector('.failed')", PATIENCE)
+        assert "cannot be read as an image" in texts(browser, ".status")[0]
+    with chromium.Browser() as browser:
+        browser.open(address.split("#")[0])
+        assert browser.until("!document.querySelector('#locked').hidden", PATIENCE)
+        assert browser.run("document.querySelector('#view-pictures').hidden")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_nothing_is_wider_than_the_screen(address, files, dark):
+    with chromium.Browser(390, 800, dark=dark, phone=True) as phone:
+        ready(phone, address)
+        phone.choose_files("#files", files[0])
+        assert phone.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        phone.run("document.querySelector('.tools button').click()")
+        assert phone.run("document.documentElement.scrollWidth") <= 390
+        light, ink = phone.run(
+            "['backgroundColor', 'color'].map((key) => Number(getComputedStyle(document.body)[key].match(/\\d+/)[0]))"
+        )
+        assert (light < ink) == dark and phone.problems == []
