@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="FILE", help="of --model: names of the classes, one per line")
     parser.add_argument("--image-size", type=int, metavar="N", help="of --model: side of the square input in pixels")
     parser.add_argument("--multi-label", action="store_true", help="of --model: each class is a question of its own")
-    parser.add_argument(
-        "--localizer", metavar="NAME", help="what learns the masks; the run's own, or mdm, by default"
-    )
+    parser.add_argument("--localizer", metavar="NAME", help="what learns the masks; the run's own, or mdm, by default")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen there (127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="N", help="8765, or a free one where that is in use, by default")
     parser.add_argument("--device", help="in place of the run's own; for --model auto, cpu, cuda, ...")

@@ -73,7 +73,8 @@ class Service:
 
     async def events(self, work: Callable[[Job], None], *, tell_places: bool = False) -> AsyncIterator[Event]:
         """Submit work, and give what it tells until it ends; cancelled where nobody listens any more."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[Event] = asyncio.Queue()
 
         def tell(event: Event) -> None:
             try:

@@ -127,7 +127,9 @@ class ClassifierSubject:
     def look_again(self, asked: Asked, images: Tensor) -> dict:
         before, after = self._chances(asked.images), self._chances(images)
         numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
-        pixels = denormalize(images.cpu(), self.preprocessing.mean, self.preprocessing.std) if images.shape[1] == 3 else None
+        pixels = (
+            denormalize(images.cpu(), self.preprocessing.mean, self.preprocessing.std) if images.shape[1] == 3 else None
+        )
         return {
             "photo": None if pixels is None else shown(pixels[0].permute(1, 2, 0).numpy()),
             "classes": [

@@ -50,6 +50,7 @@ class RunSubject:
                 f"the prototypes of {run.folder} have no maps of {', '.join(missing)} to show beside a picture's; "
                 f"make them with: protomask project {run.folder} --localizer {self.localizer}"
             )
+        self._side = run.options.image_size or 224
         self.classes = [readable(name) for name in self.network.classes]
         self._clock = Clock()
 
@@ -64,12 +65,12 @@ class RunSubject:
 
     def warm_up(self) -> None:
         """Explain noise once: the first person does not wait longer, and the number of steps is known."""
-        images = blank_images(self.run.options.image_size, 3, self.run.device)
+        images = blank_images(self._side, 3, self.run.device)
         explain(self.network, images, ["noise"], self.prototypes, {SIMILARITY: Similarity()}, top=1, counter=0)
         self._learn(images, [0], lambda *_: None, lambda: None)
 
     def read(self, name: str, content: bytes) -> Asked:
-        upload = read_upload(name, content, self.run.options.image_size, self.run.options.levels())
+        upload = read_upload(name, content, self._side, self.run.options.levels())
         return Asked(upload.shrunk(), as_batch(upload.pixels, self.run.transform).to(self.run.device))
 
     def answer(self, asked: Asked) -> dict:

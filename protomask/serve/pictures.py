@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,7 +56,6 @@ class Upload:
     size: tuple[int, int]
     """(width, height) of the upright picture as it was sent"""
 
-
     def shrunk(self) -> Upload:
         """Make what is kept for showing, of bounded size."""
         photo = Image.fromarray(np.ascontiguousarray(self.pixels))
@@ -105,7 +104,7 @@ class Hidden(NamedTuple):
     """of the picture that is hidden"""
 
 
-def hide(images: Tensor, asked: object, ratio: float) -> Hidden:
+def hide(images: Tensor, asked: Any, ratio: float) -> Hidden:
     """Hide what the brush went over.
 
     Args:
@@ -122,7 +121,7 @@ def hide(images: Tensor, asked: object, ratio: float) -> Hidden:
         raise InputError(f"what is to be hidden cannot be read: {error}") from error
     if asked["fill"] not in FILLS:
         raise InputError(f"fill is {asked['fill']!r}; choose from {', '.join(FILLS)}")
-    covered = _covered(asked["strokes"], ratio, tuple(images.shape[-2:])).to(images.device)
+    covered = _covered(asked["strokes"], ratio, (images.shape[-2], images.shape[-1])).to(images.device)
     fill = background(images, torch.zeros(1, dtype=torch.long, device=images.device), asked["fill"])
     return Hidden(torch.where(covered, fill, images), covered.float().mean().item())
 

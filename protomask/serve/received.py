@@ -47,7 +47,8 @@ class Content:
     """Hold what was received until it is released, once; a context manager."""
 
     def __init__(self, room: Room) -> None:
-        self._room, self._parts, self._size = room, [], 0
+        self._room, self._size = room, 0
+        self._parts: list[bytes] = []
         self._lock = threading.Lock()
 
     def append(self, part: bytes) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from protomask.localizers.engine.watching import Glimpse, watching
 from protomask.report.encoding import map_uri, svg_path, whereabouts
+from protomask.report.evidence import find_evidence
 from protomask.report.overlays import LEVEL
 from protomask.serve.pictures import Upload
 
@@ -69,12 +70,13 @@ class Subject(Protocol):
 def drawn(saliency: np.ndarray, level: float | None = None) -> dict:
     """Give a map as the page draws it: colours, outline, words."""
     level = LEVEL if level is None else level
+    found = find_evidence(saliency, level)
     height, width = saliency.shape
     return {
         "map": map_uri(saliency),
-        "outline": svg_path(saliency, level),
+        "outline": svg_path(found),
         "size": [width, height],
-        "where": whereabouts(saliency, level),
+        "where": whereabouts(found) if found.compact else "nothing small stands out",
     }
 
 

@@ -66,7 +66,9 @@ def test_a_picture_is_explained_and_hiding_a_part_changes_the_answer(address, fi
         assert browser.until("!document.querySelector('.after').hidden", PATIENCE)
         assert texts(browser, ".after tbody td")[0] == before
         assert "of the picture hidden" in texts(browser, ".after p")[0]
-        browser.run("[...document.querySelectorAll('.more button')].find((each) => /all/.test(each.textContent)).click()")
+        browser.run(
+            "[...document.querySelectorAll('.more button')].find((each) => /all/.test(each.textContent)).click()"
+        )
         assert browser.until("document.querySelector('.after').hidden", PATIENCE)
         browser.run("document.querySelector('#beside').click()")
         one, other = browser.run("[...document.querySelectorAll('.card')].map((each) => each.offsetTop)")

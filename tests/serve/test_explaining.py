@@ -9,6 +9,7 @@ from PIL import Image
 
 from protomask.localizers import get_localizer
 from protomask.report.encoding import svg_path
+from protomask.report.evidence import find_evidence
 
 from .conftest import explain, photo
 
@@ -36,7 +37,7 @@ def test_the_page_says_what_python_says(client, run, picture, tmp_path):
     last = told[-1]
     assert last["progress"] == 1.0 and set(last["masks"]) == {"0", "1", "2", "3"}
     for slot, match in enumerate(expected.matches):
-        assert last["masks"][str(slot)]["outline"] == svg_path(match.maps["mdm"])
+        assert last["masks"][str(slot)]["outline"] == svg_path(find_evidence(match.maps["mdm"]))
 
 
 def test_the_map_comes_first_and_masks_grow(client, picture):

@@ -227,7 +227,7 @@ export class Card {
       },
     }), " glow");
     this.legend.replaceChildren(
-      line.mask ? "Outline: the smallest part that is enough. " : "Outline: the strongest place. ",
+      !outline || !outline.outline ? "Nothing small stands out here. " : line.mask ? "Outline: the smallest part that is enough. " : "Outline: the strongest place. ",
       quick ? make("span", {}, "Glow: everywhere in the picture that resembles it. ") : "",
       quick || line.mask ? bright : "",
     );
