@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +30,26 @@ class HasSimilarityMaps(Protocol):
 
     def similarity_maps(self, images: Tensor, index: Tensor) -> Tensor:
         """(B, h, w) similarity of one prototype per image, from images (B, 3, H, W) and index (B,)."""
+        ...
+
+
+class SimilarityShares(NamedTuple):
+    """Hold which features a similarity comes from."""
+
+    similarities: Tensor
+    """(B,)"""
+    features: Tensor
+    """(B, C, h, w), computed from the images by layers alone, differentiable"""
+    shares: Tensor
+    """(B, C, h, w) share of each feature in the similarity, sums to 1 for each image; detached"""
+
+
+@runtime_checkable
+class SharesSimilarity(Protocol):
+    """Says which of its features a similarity comes from, so that relevance can be handed on to the pixels."""
+
+    def similarity_shares(self, images: Tensor, index: Tensor) -> SimilarityShares:
+        """Share one prototype's similarity per image, from images (B, 3, H, W) and index (B,)."""
         ...
 
 

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
+from protomask.capabilities import SimilarityShares
 from protomask.errors import InputError
 from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
 from protopnet.add_on import build_add_on, usual_add_on
 from protopnet.prototypes import cosines, log_similarity, squared_distances
+from protopnet.relevance import distance_shares, dot_shares, place_patches
 
 SIMILARITIES = ("cosine", "l2-log")
 
@@ -159,6 +161,29 @@ class ProtoPNet(PrototypeNetwork):
     def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
         maps = self.similarity(self._distance_maps(self.features(images), index))
         return maps if index is None else maps.squeeze(1)
+
+    def similarity_shares(self, images: Tensor, index: Tensor) -> SimilarityShares:
+        """Share a similarity among the features of the most similar patch, see :mod:`protopnet.relevance`.
+
+        The features are those that the prototypes see, or, for a cosine after a linear convolution, those before it.
+        """
+        layers = list(self.add_on)
+        ends_linear = bool(layers) and isinstance(layers[-1], nn.Conv2d)
+        linear = layers.pop() if ends_linear and self.similarity_kind == "cosine" else None
+        features = self.backbone(images)
+        for layer in layers:
+            features = layer(features)
+        with torch.no_grad():
+            values = features.detach()
+            distances = self._distance_maps(values if linear is None else linear(values), index)[:, 0]
+            where, prototypes = distances.flatten(1).argmin(1), self.prototypes[index]
+            if self.similarity_kind == "l2-log":
+                shares = place_patches(values, where, prototypes, distance_shares)
+            else:
+                if linear is not None:
+                    prototypes = torch.einsum("dc,bdkl->bckl", linear.weight[:, :, 0, 0], prototypes)
+                shares = place_patches(values, where, prototypes, dot_shares)
+            return SimilarityShares(self.similarity(distances.flatten(1).amin(1)), features, shares)
 
     def candidates(self, images: Tensor) -> Candidates:
         features = self.features(images)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
+from protomask.capabilities import SimilarityShares
 from protomask.errors import InputError
 from protomask.precision import as_float
 from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
@@ -186,6 +187,22 @@ class XProtoNet(PrototypeNetwork):
         """
         occurrences = as_float(self._occurrences(self.backbone(images), index))
         return occurrences if index is None else occurrences.squeeze(1)
+
+    def similarity_shares(self, images: Tensor, index: Tensor) -> SimilarityShares:
+        """Share a similarity among the features before the last convolution, by the positive terms of the dot product
+        of the pooled feature and the prototype; the occurrence map counts as a weight that is given (ours)."""
+        grid = self.backbone(images)
+        features = self.add_on[:-1](grid)
+        with torch.no_grad():
+            values, occurrences = features.detach(), self._occurrences(grid.detach(), index)
+            pooled = pool(self.add_on[-1](values), occurrences)
+            similarities = self.similarity(cosine_distances(pooled, self.prototypes[index, None])).squeeze(1)
+            weights = self.prototypes[index] @ self.add_on[-1].weight[:, :, 0, 0]
+            terms = values * occurrences * weights[:, :, None, None]
+            # Where all terms speak against it, a shifted similarity is still above 0: by their sizes.
+            terms = torch.where((terms > 0).any(3).any(2).any(1).view(-1, 1, 1, 1), terms.relu(), terms.abs())
+            shares = terms / terms.sum((1, 2, 3), keepdim=True).clamp_min(1e-30)
+        return SimilarityShares(similarities, features, shares)
 
     def candidates(self, images: Tensor) -> Candidates:
         """Give the pooled features as unit vectors (B, P, D): their length depends on M's scale and no cosine sees it.

@@ -30,7 +30,11 @@ from protomask.localizers import Localizer, get_localizers
 DEFAULT = ("mdm", "gradcam", "center", "random")
 SCORES = {
     "extremal": "logit",
+    "chefer": "logit",
     "gradcam": "logit",
+    "gradcam++": "logit",
+    "layercam": "logit",
+    "lrp": "logit",
     "score-cam": "logit",
     "smoothgrad": "logit",
     "meaningful": "probability",

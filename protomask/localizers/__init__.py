@@ -32,11 +32,17 @@ BUILT_IN = {
     "random": "baselines:RandomMap",
     "center": "baselines:CenterMap",
     "gradcam": "gradcam:GradCAM",
+    "gradcam++": "gradcam:GradCAMPlusPlus",
+    "layercam": "layercam:LayerCAM",
     "score-cam": "scorecam:ScoreCAM",
     "rise": "rise:RISE",
     "occlusion": "captum_methods:Occlusion",
     "integrated-gradients": "captum_methods:IntegratedGradients",
     "smoothgrad": "captum_methods:SmoothGrad",
+    "lrp": "relevance:LRP",
+    "prp": "relevance:LRP",
+    "attention-rollout": "attention:AttentionRollout",
+    "chefer": "attention:Chefer",
     "receptive-field": "receptive:ReceptiveField",
 }
 """name -> module:class within this package; ours first, then baselines, then the methods to compare with"""

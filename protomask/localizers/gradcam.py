@@ -1,7 +1,8 @@
-"""Grad-CAM (Selvaraju et al., ICCV 2017)."""
+"""Grad-CAM (Selvaraju et al., ICCV 2017) and Grad-CAM++ (Chattopadhay et al., WACV 2018)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.layers import check_reaches_score, find_layer
+
+Combine = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,28 +41,90 @@ class GradCAM:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"GradCAM: batch_size is {self.batch_size}; give at least 1")
+        require_pairs_together("GradCAM", self.batch_size)
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; needs a feature map inside the model."""
-        index = check_pairs(images, index, explained)
-        if not len(images):
-            raise InputError("there are no images to explain; give at least one")
-        maps, size = [], tuple(images.shape[-2:])
-        with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
-            images, index = images.detach().clone(), index.detach().clone().long()
-            layer = find_layer(explained, images[:1], index[:1], self.layer, "Grad-CAM")
-            if self.layer is not None:
-                check_reaches_score(explained, layer, images[:1], index[:1])
-            with layer.record(), tqdm(total=len(images), desc="grad-cam", unit="map", disable=not progress) as bar:
-                for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
-                    score = require_finite(explained.score(part.requires_grad_(), chosen), explained)
-                    features = layer.as_map(layer.output, size)
-                    if not (score.requires_grad and features.requires_grad):
-                        raise InputError(f"the score of {type(explained).__name__} has no gradient; Grad-CAM needs one")
-                    (slope,) = torch.autograd.grad(score.sum(), layer.output, materialize_grads=True, allow_unused=True)
-                    cam = (layer.as_map(slope, size).mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
-                    maps.append(F.interpolate(cam.detach().float(), size, mode="bilinear", align_corners=False)[:, 0])
-                    bar.update(len(part))
-        return min_max(torch.cat(maps))
+
+        def combine(features: Tensor, slope: Tensor) -> Tensor:
+            return (slope.mean((2, 3), keepdim=True) * features).sum(1).relu()
+
+        return activation_maps(explained, images, index, combine, self.layer, self.batch_size, "Grad-CAM", progress)
+
+
+@dataclass(frozen=True)
+class GradCAMPlusPlus:
+    """Weight feature maps by a weighted mean of the positive gradients, so that several places count each.
+
+    relu(sum_k w_k A_k) with w_k = sum over positions of a relu(g), a = g^2 / (2 g^2 + sum over positions of A g^3),
+    where g is ds/dA_k, and a is 0 where g is. The paper's closed form for the exponential of the score, whose factor
+    exp(s) does not change the map. Published for logits.
+
+    Args:
+        layer, batch_size: see :class:`GradCAM`.
+
+    Cost: one forward-backward pass per pair.
+    """
+
+    layer: str | None = None
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        require_pairs_together("GradCAMPlusPlus", self.batch_size)
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; needs a feature map inside the model."""
+
+        def combine(features: Tensor, slope: Tensor) -> Tensor:
+            slope, features = slope.double(), features.double()  # cubes of small gradients leave float32
+            below = 2 * slope**2 + (features * slope**3).sum((2, 3), keepdim=True)
+            shares = torch.where((slope != 0) & (below != 0), slope**2 / torch.where(below == 0, 1, below), 0)
+            return ((shares * slope.relu()).sum((2, 3), keepdim=True) * features).sum(1).relu()
+
+        return activation_maps(explained, images, index, combine, self.layer, self.batch_size, "Grad-CAM++", progress)
+
+
+def require_pairs_together(name: str, batch_size: int) -> None:
+    """Raise InputError unless at least one pair is computed at a time."""
+    if batch_size < 1:
+        raise InputError(f"{name}: batch_size is {batch_size}; give at least 1")
+
+
+def activation_maps(
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    combine: Combine,
+    layer_name: str | None,
+    batch_size: int,
+    method: str,
+    progress: bool,
+) -> Tensor:
+    """Combine the feature map A (B, C, h, w) and its gradient into maps (B, h, w), upsampled, least 0 and greatest 1.
+
+    Args:
+        explained, images, index: see :class:`protomask.localizers.Localizer`.
+        combine: ``(A, ds/dA) -> (B, h, w)``.
+        layer_name, batch_size: see :class:`GradCAM`.
+        method: its name in errors and on the progress bar.
+    """
+    index = check_pairs(images, index, explained)
+    if not len(images):
+        raise InputError("there are no images to explain; give at least one")
+    maps, size = [], tuple(images.shape[-2:])
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
+        images, index = images.detach().clone(), index.detach().clone().long()
+        layer = find_layer(explained, images[:1], index[:1], layer_name, method)
+        if layer_name is not None:
+            check_reaches_score(explained, layer, images[:1], index[:1])
+        with layer.record(), tqdm(total=len(images), desc=method.lower(), unit="map", disable=not progress) as bar:
+            for part, chosen in zip(images.split(batch_size), index.split(batch_size)):
+                score = require_finite(explained.score(part.requires_grad_(), chosen), explained)
+                features = layer.as_map(layer.output, size)
+                if not (score.requires_grad and features.requires_grad):
+                    raise InputError(f"the score of {type(explained).__name__} has no gradient; {method} needs one")
+                (slope,) = torch.autograd.grad(score.sum(), layer.output, materialize_grads=True, allow_unused=True)
+                cam = combine(features, layer.as_map(slope, size)).detach().float()[:, None]
+                maps.append(F.interpolate(cam, size, mode="bilinear", align_corners=False)[:, 0])
+                bar.update(len(part))
+    return min_max(torch.cat(maps))

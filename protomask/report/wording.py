@@ -15,11 +15,17 @@ LOCALIZERS = {
     "random": "Random",
     "center": "Centre",
     "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "LayerCAM",
     "score-cam": "Score-CAM",
     "rise": "RISE",
     "occlusion": "Occlusion",
     "integrated-gradients": "Integrated gradients",
     "smoothgrad": "SmoothGrad",
+    "lrp": "Relevance propagation (LRP)",
+    "prp": "Prototypical relevance (PRP)",
+    "attention-rollout": "Attention rollout",
+    "chefer": "Transformer attribution (Chefer)",
     "receptive-field": "Receptive field",
     "meaningful": "Meaningful perturbation",
     "extremal": "Extremal perturbation",
@@ -39,6 +45,11 @@ SHOWS = {
     "meaningful": "The smallest smooth region whose blurring makes the similarity fall: what the network could not do "
     "without.",
     "extremal": "Smooth masks of fixed areas that keep the similarity as high as these areas allow, added up.",
+    "lrp": "The score is handed back from layer to layer down to the pixels, each layer sharing what it gets among its "
+    "inputs, so that the pixels' shares sum to the score. It shows what was added up, not what would suffice.",
+    "prp": "The similarity is handed back from layer to layer down to the pixels, each layer sharing what it gets "
+    "among its inputs, so that the pixels' shares sum to the similarity. It shows what was added up, not what would "
+    "suffice.",
     "random": "A random map: what a method that knows nothing scores.",
     "center": "A blob in the middle of the image: what a method that knows only where photographers aim scores.",
 }

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import GradCAM, ScoreCAM
+from protomask.localizers import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
 from protomask.localizers.base import min_max
 from protomask.localizers.layers import find_layer
 from protopnet.model import ProtoPNet
@@ -18,6 +18,7 @@ from tests.support.toy import ToyBackbone
 from xprotonet.model import XProtoNet
 
 BOTH = [GradCAM(), ScoreCAM()]
+ALL = [*BOTH, GradCAMPlusPlus(), LayerCAM()]
 
 
 def pooled_classifier():
@@ -52,6 +53,30 @@ def test_scorecam_by_hand():
     found = ScoreCAM(batch_size=2)(Classifier(model, score="logit"), images, torch.tensor([1]))
     torch.testing.assert_close(found, expected)
     assert found[0, 13:, 13:].min() > found[0, :3, :3].max() > 0
+
+
+@pytest.mark.parametrize("localizer", [GradCAMPlusPlus(layer="body.2"), LayerCAM(layer="body.2")], ids=str)
+def test_the_papers_formulas_place_by_place(localizer):
+    """Grad-CAM++ equations 10 and 19, of exp(score); LayerCAM equations 6 and 7."""
+    network, (images, index) = Network().eval(), pairs(2, 24, 30)
+    features = network.body[:3](images).detach().requires_grad_()
+    score = network.body[3:](features)[torch.arange(2), index].flatten(1).amax(1)
+    (slopes,) = torch.autograd.grad(score.sum(), features)
+    cams = []
+    for values, slope, factor in zip(features.detach(), slopes, score.exp().tolist()):
+        cam = torch.zeros(values.shape[1:])
+        for value, g in zip(values, slope):
+            if isinstance(localizer, LayerCAM):
+                cam += g.clamp(min=0) * value
+                continue
+            below = 2 * g**2 + (value * g**3).sum()
+            alphas = torch.tensor(
+                [[x**2 / y if x else 0.0 for x, y in zip(*rows)] for rows in zip(g.tolist(), below.tolist())]
+            )
+            cam += (alphas * (factor * g).clamp(min=0)).sum() * value
+        cams.append(cam.clamp(min=0))
+    expected = min_max(F.interpolate(torch.stack(cams)[:, None], (24, 30), mode="bilinear")[:, 0])
+    torch.testing.assert_close(localizer(network, images, index), expected, atol=1e-4, rtol=0)
 
 
 def test_agreement_with_captum():

@@ -35,7 +35,7 @@ def accelerate(explained: Explainable, images: Tensor, index: Tensor, precision:
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-    quick = _fold_batch_norms(explained, images, index)
+    quick = fold_batch_norms(explained, images, index)
     quick = quick if precision == "fp32" else Autocast(quick)
     return GraphedScores(quick) if images.is_cuda and _only_computes(explained) else quick
 
@@ -63,7 +63,11 @@ class Autocast:
         return as_float(scores)
 
 
-def _fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> Explainable:
+def fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> Explainable:
+    """Copy ``explained`` with each batch norm folded into the convolution before it; the same scores.
+
+    Returns ``explained`` itself where that is impossible, see :func:`accelerate`.
+    """
     roots = held_modules(explained)
     modules = [module for root in roots for module in root.modules()]
     norms = any(isinstance(module, nn.BatchNorm2d) for module in modules)

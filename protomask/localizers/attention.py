@@ -1,0 +1,162 @@
+"""Attention rollout and Chefer's attribution, for timm's vision Transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from protomask.backbones.tokens import as_map
+from protomask.capabilities import HasSimilarityMaps
+from protomask.errors import InputError
+from protomask.explainable import Explainable
+from protomask.freezing import frozen, held_modules
+from protomask.localizers.base import check_pairs, min_max, require_finite
+from protomask.localizers.gradcam import require_pairs_together
+
+
+@dataclass(frozen=True)
+class AttentionRollout:
+    """Multiply the attention of all blocks, with the residual path as half of each: prod_l (mean of heads + 1) / 2.
+
+    Abnar and Zuidema, ACL 2020. Shown is what reaches the class token; the mean of all tokens where the model averages
+    them; for a prototype, the most similar patch's. It does not look at the score: all classes get the same map.
+
+    Args:
+        batch_size: pairs computed together.
+
+    Cost: one forward pass per pair.
+    """
+
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        require_pairs_together("AttentionRollout", self.batch_size)
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; needs a vision Transformer of timm."""
+
+        def step(attention: Tensor, slope: Tensor) -> Tensor:
+            return (attention.mean(1) + torch.eye(attention.shape[-1], device=attention.device)) / 2
+
+        return _combine(explained, images, index, step, False, self.batch_size, "attention-rollout", progress)
+
+
+@dataclass(frozen=True)
+class Chefer:
+    """Add up attention where it raises the score: R <- R + E_h[relu(dA * A)] R from block to block.
+
+    Chefer, Gur, Wolf, "Generic Attention-model Explainability", ICCV 2021: the authors' own simplification of their
+    transformer attribution of CVPR 2021, without relevance propagation. A is a head's attention, dA the gradient of the
+    score at it, R starts as the identity. Shown is the same row as of :class:`AttentionRollout`. Published for logits:
+    ``Classifier(model, score="logit")``.
+
+    Args:
+        batch_size: pairs computed together.
+
+    Cost: one forward-backward pass per pair.
+    """
+
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        require_pairs_together("Chefer", self.batch_size)
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; needs a vision Transformer of timm and a score with gradient."""
+
+        def step(attention: Tensor, slope: Tensor) -> Tensor:
+            raised = (slope * attention).relu().mean(1)
+            return torch.eye(raised.shape[-1], device=raised.device) + raised
+
+        return _combine(explained, images, index, step, True, self.batch_size, "chefer", progress)
+
+
+def _combine(explained, images, index, step, gradient: bool, batch_size: int, name: str, progress: bool) -> Tensor:
+    """Multiply ``step(attention (B, h, N, N), its gradient) -> (B, N, N)`` over the blocks; read out a row."""
+    index = check_pairs(images, index, explained)
+    if not len(images):
+        raise InputError("there are no images to explain; give at least one")
+    root, blocks = _attention_blocks(explained, name)
+    maps, size = [], tuple(images.shape[-2:])
+    with torch.inference_mode(False), torch.set_grad_enabled(gradient), frozen(explained), _recorded(blocks) as seen:
+        images, index = images.detach().clone(), index.detach().clone().long()
+        for start in tqdm(range(0, len(images), batch_size), desc=name, unit="batch", disable=not progress):
+            part, chosen = images[start : start + batch_size], index[start : start + batch_size]
+            seen.clear()
+            score = require_finite(explained.score(part.requires_grad_(gradient), chosen), explained)
+            if len(seen) != len(blocks) or not all(each.ndim == 4 for each in seen):
+                raise InputError(
+                    f"the attention of {type(root).__name__} cannot be seen, so {name!r} cannot explain it"
+                )
+            slopes: Sequence[Tensor] = seen  # no gradient is asked for
+            if gradient:
+                if not score.requires_grad:
+                    raise InputError(f"the score of {type(explained).__name__} has no gradient; {name!r} needs one")
+                slopes = torch.autograd.grad(score.sum(), seen, materialize_grads=True, allow_unused=True)
+            with torch.no_grad():
+                kept = torch.eye(seen[0].shape[-1], device=part.device)
+                for each, slope in zip(seen, slopes):
+                    kept = step(each.detach(), slope) @ kept
+                row = _readout(explained, root, part.detach(), chosen, kept.shape[-1])
+                relevance = (row[:, None] @ kept).transpose(1, 2)
+                found = as_map(relevance, root, size)
+                if found is None:
+                    raise InputError(f"the tokens of {type(root).__name__} are on no grid, so {name!r} has no map")
+                maps.append(F.interpolate(found.float(), size, mode="bilinear", align_corners=False)[:, 0])
+    return min_max(torch.cat(maps))
+
+
+def _attention_blocks(explained: Explainable, name: str) -> tuple[nn.Module, list[nn.Module]]:
+    """Find the Transformer and its attention layers, in order."""
+    for root in held_modules(explained):
+        for module in root.modules():
+            if hasattr(module, "num_prefix_tokens") and hasattr(module, "blocks"):
+                blocks = [
+                    each for each in module.modules() if hasattr(each, "fused_attn") and hasattr(each, "attn_drop")
+                ]
+                if blocks:
+                    return module, blocks
+    raise InputError(
+        f"{type(explained).__name__} holds no vision Transformer of timm with global attention, which {name!r} needs; "
+        "those that need scores alone can explain it: mdm, rise, occlusion"
+    )
+
+
+@contextmanager
+def _recorded(blocks: list[nn.Module]) -> Iterator[list[Tensor]]:
+    """Record the attention of each pass; afterwards the layers are as before."""
+    seen: list[Tensor] = []
+    fused = [block.fused_attn for block in blocks]
+    handles = []
+    try:
+        for block in blocks:
+            setattr(block, "fused_attn", False)  # noqa: B010  the fused kernel never writes its attention down
+            dropout = block.get_submodule("attn_drop")
+            handles.append(dropout.register_forward_hook(lambda _, __, output: seen.append(output)))
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+        for block, was in zip(blocks, fused):
+            setattr(block, "fused_attn", was)  # noqa: B010
+
+
+def _readout(explained: Explainable, root: nn.Module, images: Tensor, index: Tensor, tokens: int) -> Tensor:
+    """Weigh the tokens by what the score reads: (B, N)."""
+    prefix = int(getattr(root, "num_prefix_tokens", 0))
+    row = images.new_zeros(len(images), tokens)
+    if isinstance(explained, HasSimilarityMaps):
+        maps = explained.similarity_maps(images, index).flatten(1)
+        if maps.shape[1] == tokens - prefix:
+            return row.scatter(1, prefix + maps.argmax(1, keepdim=True), 1.0)
+    if prefix and getattr(root, "global_pool", "token") == "token" and not isinstance(explained, HasSimilarityMaps):
+        row[:, 0] = 1.0
+    else:
+        row[:, prefix:] = 1.0 / (tokens - prefix)
+    return row

@@ -1,0 +1,151 @@
+"""Layer-wise relevance propagation, and for prototypes PRP, by zennit's rules (``pip install protomask[compare]``)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from protomask.capabilities import SharesSimilarity
+from protomask.errors import InputError
+from protomask.explainable import Classifier, Explainable
+from protomask.freezing import frozen, held_modules
+from protomask.localizers.base import check_pairs, min_max, require_finite
+from protomask.localizers.engine.speed.folding import fold_batch_norms
+from protomask.localizers.relevance_rules import Canonized, conv_rules
+
+
+@dataclass(frozen=True)
+class LRP:
+    """Hand the score back from layer to layer down to the pixels, so that the relevances sum to it.
+
+    On classes, layer-wise relevance propagation (Bach et al., PLOS ONE 2015) of the logit. On prototypes, prototypical
+    relevance propagation (PRP; Gautam et al., Pattern Recognition 2022) of the similarity: it is shared among the
+    channels of the most similar patch z by 1 / (z - p)^4, as in their code, and sinks from there. A cosine has no rule
+    of theirs; it is shared by the positive terms of its dot product (ours).
+
+    Rules as theirs: alpha 1, beta 0 without biases for convolutions; z-box for the first one; epsilon for linear
+    layers; in proportion for residual sums and means; batch norms are folded into the convolutions before them, on a
+    copy. What is shown is the sum over the channels of a pixel, negative values cut off.
+
+    For convolutional networks. Cost: one forward-backward pass and some four times the work of a backward pass.
+
+    Args:
+        batch_size: pairs computed together.
+    """
+
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if find_spec("zennit") is None:
+            raise InputError(
+                "localizers 'lrp' and 'prp' need zennit, which is not installed; "
+                "install it with: pip install protomask[compare]"
+            )
+        if self.batch_size < 1:
+            raise InputError(f"LRP: batch_size is {self.batch_size}; give at least 1")
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; needs a classifier or a network that shares its similarity."""
+        return min_max(self.relevance(explained, images, index, progress=progress).sum(1).relu())
+
+    def relevance(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """Compute the relevance of every pixel and channel, (B, 3, H, W) float32, signed.
+
+        It sums to the similarity, or to the logit less what the biases of linear layers account for.
+
+        Raises:
+            InputError: as :meth:`__call__`; or a layer that has no rule here.
+        """
+        index = check_pairs(images, index, explained).long()
+        if not len(images):
+            raise InputError("there are no images to explain; give at least one")
+        _require_rules(explained)
+        with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
+            images, index = images.detach().clone(), index.detach().clone()
+            folded = fold_batch_norms(explained, images, index)
+            private = copy.deepcopy(explained) if folded is explained else folded
+            with frozen(private):
+                return self._propagate(private, images, index, progress)
+
+    def _propagate(self, private: Explainable, images: Tensor, index: Tensor, progress: bool) -> Tensor:
+        roots = held_modules(private)
+        rules = conv_rules(_first_convolution(private, roots, images[:1], index[:1]), *_range(private, images))
+        found = []
+        bar = tqdm(total=len(images), desc="relevance", unit="map", disable=not progress)
+        contexts = [rules.context(root) for root in roots]
+        with bar:
+            for context in contexts:
+                context.__enter__()
+            try:
+                for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
+                    pixels = part.clone().requires_grad_()
+                    with Canonized():
+                        output, seed = _seed(private, pixels, chosen)
+                    found.append(torch.autograd.grad(output, pixels, seed)[0].detach().float())
+                    bar.update(len(part))
+            finally:
+                for context in contexts:
+                    context.__exit__(None, None, None)
+        return torch.cat(found)
+
+
+def _seed(private: Explainable, pixels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the tensor where the propagation starts, and the relevance of each of its values."""
+    if isinstance(private, SharesSimilarity):
+        shared = private.similarity_shares(pixels, index)
+        require_finite(shared.similarities, private)
+        return shared.features, shared.similarities.view(-1, 1, 1, 1) * shared.shares
+    assert isinstance(private, Classifier)
+    logits = private.logits(pixels)
+    chosen = torch.zeros_like(logits).scatter(1, index[:, None], 1.0)
+    require_finite((logits * chosen).sum(1), private)
+    return logits, (logits * chosen).detach()
+
+
+def _require_rules(explained: Explainable) -> None:
+    if not isinstance(explained, SharesSimilarity | Classifier):
+        raise InputError(
+            f"relevance propagation explains classifiers and prototype networks with similarity_shares(), but "
+            f"{type(explained).__name__} is neither; those that need scores alone can explain it: mdm, rise, occlusion"
+        )
+    for root in held_modules(explained):
+        for name, module in root.named_modules():
+            if isinstance(module, nn.LayerNorm | nn.MultiheadAttention | nn.ConvTranspose2d):
+                raise InputError(
+                    f"relevance propagation has no rule for {type(module).__name__} ({name}); it explains "
+                    "convolutional networks with batch norms. For Transformers there are attention-rollout and chefer"
+                )
+
+
+def _first_convolution(
+    explained: Explainable, roots: list[nn.Module], image: Tensor, index: Tensor
+) -> nn.Module | None:
+    """Find the convolution that runs first."""
+    called: list[nn.Module] = []
+    handles = [
+        module.register_forward_pre_hook(lambda module, _: called.append(module))
+        for root in roots
+        for module in root.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    try:
+        with torch.no_grad():
+            explained.score(image, index)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called[0] if called else None
+
+
+def _range(explained: Explainable, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Black and white after normalisation, (1, 3, 1, 1) each, where the model knows it."""
+    mean, std = getattr(explained, "mean", None), getattr(explained, "std", None)
+    if mean is None or std is None or len(mean) != images.shape[1]:
+        return None, None
+    mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (mean, std))
+    return -mean / std, (1 - mean) / std

@@ -1,0 +1,176 @@
+"""Relevance propagation: it sums to the score, agrees with zennit's own composite, and leaves the model alone."""
+
+import itertools
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+import protomask.localizers.relevance as relevance
+from protomask.backbones import build_backbone
+from protomask.errors import InputError
+from protomask.explainable import Classifier
+from protomask.localizers import LRP, get_localizer
+from protomask.localizers.base import min_max
+from protopnet.model import ProtoPNet
+from protopnet.relevance import distance_shares, dot_shares, place_patches
+from tests.support.scores import Network, pairs
+from tests.support.toy import ToyBackbone
+from xprotonet.model import XProtoNet
+
+pytest.importorskip("zennit")
+
+
+def trained_looking(module):
+    """Random statistics for the batch norms, so that folding them changes something."""
+    generator = torch.Generator().manual_seed(1)
+    for each in module.modules():
+        if isinstance(each, nn.BatchNorm2d):
+            each.running_mean.normal_(0, 0.1, generator=generator)
+            each.running_var.uniform_(0.5, 1.5, generator=generator)
+            each.weight.data.uniform_(0.5, 1.5, generator=generator)
+            each.bias.data.normal_(0, 0.1, generator=generator)
+    return module.eval()
+
+
+def network(name, kind):
+    torch.manual_seed(0)
+    backbone = trained_looking(build_backbone(name))
+    if kind == "xprotonet":
+        return XProtoNet(
+            backbone, ["a", "b"], image_size=64, prototypes_per_class=2, channels=8, readout="shifted"
+        ).eval()
+    patch = 2 if kind == "cosine" and name == "resnet10t" else 1
+    return ProtoPNet(
+        backbone, ["a", "b"], image_size=64, prototypes_per_class=2, channels=8, similarity=kind, patch=patch
+    ).eval()
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        *itertools.product(["resnet10t", "mobilenetv2_035"], ["cosine", "l2-log", "xprotonet"]),
+        ("torchvision/vgg11_bn", "l2-log"),
+    ],
+)
+def test_relevance_of_a_prototype_sums_to_its_similarity(name, kind):
+    explained = network(name, kind)
+    images, index = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2)), torch.arange(4)
+    shared = explained.similarity_shares(images, index)
+    torch.testing.assert_close(shared.similarities, explained.score(images, index).detach())
+    # Where XProtoNet's prototype occurs nowhere, a shifted similarity of 0.5 comes from nothing.
+    total = shared.shares.sum((1, 2, 3))
+    assert (total * shared.similarities > 0.01).sum() >= 1 and ((total < 1e-6) | ((total - 1).abs() < 1e-4)).all()
+    found = LRP().relevance(explained, images, index)
+    torch.testing.assert_close(found.sum((1, 2, 3)), shared.similarities * total, rtol=0.01, atol=1e-5)
+    torch.testing.assert_close(LRP()(explained, images, index), min_max(found.sum(1).relu()))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in explained.modules())
+
+
+def test_agreement_with_zennits_composite_and_canonizer():
+    """On torchvision's ResNet, for which zennit has a canonizer of its own."""
+    from zennit.composites import SpecialFirstLayerMapComposite
+    from zennit.layer import Sum
+    from zennit.rules import AlphaBeta, Epsilon, Norm, Pass, ZBox
+    from zennit.torchvision import ResNetCanonizer
+    from zennit.types import Activation, AvgPool, Convolution, Linear
+
+    torch.manual_seed(0)
+    model, images = trained_looking(resnet18()), torch.randn(2, 3, 48, 48)
+    explained = Classifier(model, "logit")
+    index = model(images).argmax(1)
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (explained.mean, explained.std))
+    zero = {"zero_params": "bias", "stabilizer": 1e-9}
+    composite = SpecialFirstLayerMapComposite(
+        layer_map=[
+            (Activation, Pass()),
+            (Sum, Norm(1e-9)),
+            (AvgPool, Norm(1e-9)),
+            (Convolution, AlphaBeta(1, 0, **zero)),
+            (Linear, Epsilon(1e-9)),
+        ],
+        first_map=[(Convolution, ZBox(-mean / std, (1 - mean) / std, **zero))],
+        canonizers=[ResNetCanonizer()],
+    )
+    pixels = images.clone().requires_grad_()
+    with composite.context(model) as modified:
+        logits = modified(pixels)
+        chosen = torch.zeros_like(logits).scatter(1, index[:, None], 1.0)
+        (expected,) = torch.autograd.grad(logits, pixels, chosen * logits.detach())
+    found = LRP().relevance(explained, images, index)
+    # Zennit loses what a value without a positive term gets; here it is handed on.
+    assert (found - expected).abs().sum() < 0.01 * expected.abs().sum()
+
+
+def test_a_linear_score_gives_its_terms():
+    """The epsilon rule: w x for each value, what the bias adds stays with it."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 5, 2))
+    images = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    found = LRP().relevance(Classifier(model, "logit"), images, [1, 0])
+    torch.testing.assert_close(
+        found, (model[1].weight.view(2, 3, 4, 5)[[1, 0]] * images).detach(), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_shares_of_a_patch_by_loops():
+    features, prototypes = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 2, 2)
+    where = torch.tensor([6, 3])  # of 3 x 4 places: row 1, column 2; row 0, column 3
+    for rule, plain in (
+        (distance_shares, lambda z, p: 1 / ((z - p) ** 4 + 1e-12)),
+        (dot_shares, lambda z, p: max(z * p, 0.0)),
+    ):
+        found = place_patches(features, where, prototypes, rule)
+        for number, (row, column) in enumerate([(1, 2), (0, 3)]):
+            weights = {
+                (d, row + r, column + c): plain(
+                    features[number, d, row + r, column + c].item(), prototypes[number, d, r, c].item()
+                )
+                for d in range(3)
+                for r in range(2)
+                for c in range(2)
+            }
+            expected = torch.zeros(3, 4, 5)
+            for place, weight in weights.items():
+                expected[place] = weight / sum(weights.values())
+            torch.testing.assert_close(found[number], expected)
+
+
+def test_relevance_lies_where_the_evidence_is():
+    """Cells of 4 x 4 pixels that do not overlap: all relevance of a similarity belongs to the most similar cell."""
+    torch.manual_seed(0)
+    explained = ProtoPNet(ToyBackbone(), ["a", "b"], image_size=16, prototypes_per_class=1, channels=8).eval()
+    images, index = torch.randn(2, 3, 16, 16), torch.tensor([0, 1])
+    cells = explained.similarity_maps(images, index).flatten(1).argmax(1)
+    for found, cell in zip(LRP()(explained, images, index), cells.tolist()):
+        row, column = divmod(cell, 4)
+        inside = found[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].sum()
+        assert inside > 0 and torch.isclose(inside, found.sum())
+
+
+def test_a_batch_gives_what_a_loop_gives_and_the_model_stays_as_it_was():
+    explained = network("mobilenetv2_035", "cosine").train()
+    before = {name: value.clone() for name, value in explained.state_dict().items()}
+    images, index = torch.randn(3, 3, 64, 64), torch.tensor([0, 3, 1])
+    whole = LRP(batch_size=2).relevance(explained, images, index)
+    each = torch.cat([LRP().relevance(explained, images[i : i + 1], index[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(whole, each, rtol=1e-3, atol=1e-3 * float(each.abs().max()))
+    assert all(torch.equal(value, before[name]) for name, value in explained.state_dict().items())
+    assert explained.training and all(each.requires_grad for each in explained.parameters())
+
+
+def test_what_has_no_rule_is_refused():
+    transformer = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1)
+    with pytest.raises(InputError, match="no rule for LayerNorm.*chefer"):
+        LRP()(Classifier(transformer), torch.randn(1, 3, 32, 32), [0])
+    with pytest.raises(InputError, match="Network is neither"):
+        LRP()(Network(), *pairs(1))
+    with pytest.raises(InputError, match="batch_size is 0"):
+        LRP(batch_size=0)
+
+
+def test_without_zennit_the_mend_is_named(monkeypatch):
+    monkeypatch.setattr(relevance, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="prp.*pip install protomask\\[compare\\]"):
+        get_localizer("prp")
