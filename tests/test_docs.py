@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import protomask
 from protomask.cli import COMMANDS, main
 from protomask.localizers import localizer_names
 from protomask.run import setup
+from protomask.training.last_layer import fit_last_layer
 from tests.support.toy import ForeignPPNet
 
 ROOT = Path(__file__).parent.parent
@@ -49,14 +51,15 @@ def small(monkeypatch, tmp_path):
     create = timm.create_model
 
     def without_download(name, pretrained=False, **options):
-        return create("test_resnet", num_classes=5, pretrained_cfg_overlay={"input_size": (3, 64, 64)}, **options)
+        return create("test_resnet", num_classes=5, pretrained_cfg_overlay={"input_size": (3, 32, 32)}, **options)
 
     monkeypatch.setattr(timm, "create_model", without_download)
-    defaults = {"backbone": "test_resnet", "image_size": 64, "epochs": 1, "samples": 3, "workers": 0}
+    defaults = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "samples": 3, "workers": 0}
     monkeypatch.setitem(setup.DATA_DEFAULTS, None, {**setup.DATA_DEFAULTS[None], **defaults})
+    monkeypatch.setattr("protopnet.recipe.fit_last_layer", partial(fit_last_layer, passes=2))
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
-    for place in range(12):
+    for place in range(9):
         colour = np.eye(3)[place % 3] * 200
         pixels = (generator.random((64, 64, 3)) * 50 + colour).astype(np.uint8)
         folder = tmp_path / "PICTURES" / ("red", "green", "blue")[place % 3]
