@@ -190,7 +190,7 @@ def _normalisation(model: object, mean: Sequence[float] | None, std: Sequence[fl
         if mean is None or std is None:
             return None, None
     try:
-        mean, std = (tuple(float(value) for value in values) for values in (mean, std))
+        mean, std = tuple(float(value) for value in mean), tuple(float(value) for value in std or ())
     except (TypeError, ValueError) as error:
         raise InputError(f"Classifier: mean {mean!r} and std {std!r}; give one number per channel each") from error
     if not mean or len(mean) != len(std) or not min(std) > 0:

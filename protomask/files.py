@@ -115,7 +115,7 @@ def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
         raise InputError(f"{path} is not JSON ({error}); {mend}") from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary_path)``, flush it to the disk, and rename it to ``path``: whole or not at all.
 
     The temporary file is new and beside ``path``; a link at ``path`` is replaced, what it leads to stays as it is.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,7 +22,7 @@ class HeldSignals:
 
     def __init__(self) -> None:
         self.pending: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> HeldSignals:
         if threading.current_thread() is threading.main_thread():  # others never get signals

@@ -35,6 +35,7 @@ def read_json(path: str | Path, mend: str = "restore it") -> dict | list:
         InputError: missing, no regular file, no strict JSON, or changed since it was written.
     """
     content = read_bytes(path, mend)
+    parsed: object
     if Path(path).suffix == ".jsonl":
         parsed = [parse_json(line, path, mend) for line in content.splitlines()]
     else:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import Self
+
 from protomask.errors import InputError
 
 CHOICES = {
@@ -110,7 +112,7 @@ class Options:
                 if "None" not in str(field.type):
                     raise InputError(f"{option} needs a value")
                 continue
-            expected = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(field.type).split(" ")[0]]
+            expected: Any = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(field.type).split(" ")[0]]
             if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
                 raise InputError(f"{option} is {value!r}; it must be of type {str(field.type).split(' ')[0]}")
             if isinstance(value, str) and not value.strip():
@@ -126,7 +128,7 @@ class Options:
             raise InputError("weights and pretrained exclude each other; choose one")
 
     @classmethod
-    def from_mapping(cls, values: Mapping, source: str) -> Options:
+    def from_mapping(cls, values: Mapping, source: str) -> Self:
         """Options from a ``config.json``; ``source`` names it in errors. Keys that are no options are an error."""
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
@@ -137,7 +139,7 @@ class Options:
         except InputError as error:
             raise InputError(f"{source}: {error}") from error
 
-    def replace(self, **changes) -> Options:
+    def replace(self, **changes) -> Self:
         return dataclasses.replace(self, **changes)
 
     def to_mapping(self) -> dict:
@@ -165,3 +167,15 @@ class Options:
                 "positive standard deviations separated by commas"
             )
         return numbers[:3], numbers[3:]
+
+
+class CompleteOptions(Options):
+    """Options of a run that has begun: what data set and recipe decide is decided, too."""
+
+    balance: bool
+    backbone: str
+    image_size: int
+    prototypes_per_class: int
+    epochs: int
+    batch_size: int
+    workers: int

@@ -71,6 +71,7 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
         )
     nearest = _merge(distributed.gather(_search(network, setup)), len(classes))
     index = torch.arange(len(classes), device=setup.device)
+    assert nearest.patches is not None  # every class has an image
     network.set_prototypes(index, nearest.patches.to(setup.device))
     network.source_positions.copy_(nearest.positions)
     network.source_locations.copy_(nearest.locations)
@@ -115,6 +116,8 @@ def _merge(shares: list[_Nearest], count: int) -> _Nearest:
     merged = _nothing(count)
     for share in shares:
         index = (share.distances < merged.distances).nonzero().flatten()
-        if len(index):
-            merged = merged.improve(index, *(held[index] for held in share))
+        if len(index) and share.patches is not None:
+            merged = merged.improve(
+                index, share.distances[index], share.positions[index], share.locations[index], share.patches[index]
+            )
     return merged

@@ -14,7 +14,7 @@ from protomask.errors import InputError
 from protomask.files import check_regular_file
 from protomask.json_files import read_json, write_json
 from protomask.lock import LOCK, locked
-from protomask.options import Options
+from protomask.options import CompleteOptions, Options
 from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
 
@@ -31,14 +31,14 @@ class RunFolder:
     ``log.jsonl``, ``metrics.json``, ``prototypes.json``, ``prototypes/``, ``evaluation.json``, ``report.html``.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder)
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
 
     @classmethod
-    def open(cls, folder: str | Path) -> RunFolder:
+    def open(cls, folder: str | os.PathLike) -> RunFolder:
         """An existing run.
 
         Raises:
@@ -113,9 +113,9 @@ class RunFolder:
         """Writes a JSON file (rows for ``.jsonl``), whole or not at all, with a checksum."""
         write_json(self / name, content)
 
-    def options(self) -> Options:
+    def options(self) -> CompleteOptions:
         """The options the run was started with."""
-        return read_options(self / "config.json", MEND)
+        return CompleteOptions(**read_options(self / "config.json", MEND).to_mapping())
 
 
 def checked_json(path: Path, mend: str):
@@ -169,7 +169,7 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 @contextmanager
-def new_run(output: str | None, parent: Path, name: str, *, empty: bool = True) -> Iterator[RunFolder]:
+def new_run(output: str | os.PathLike | None, parent: Path, name: str, *, empty: bool = True) -> Iterator[RunFolder]:
     """A new run's folder, made and locked before the work begins; gone again where the work fails and left nothing.
 
     Args:

@@ -90,7 +90,7 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
         )
         add_on = _numbered(add_on, architecture.layers)
         kinds = architecture.kinds
-    elif root is not None:
+    elif root is not None and file is not None:
         identity, image_size, kinds = _attributes(file, root)
     return Checkpoint(
         path,

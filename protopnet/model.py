@@ -88,7 +88,7 @@ class ProtoPNet(PrototypeNetwork):
             )
         self.classes = tuple(classes)
         self.image_size = image_size
-        self.mean, self.std = tuple(backbone.mean), tuple(backbone.std)
+        self.mean, self.std = backbone.mean, backbone.std
         self.similarity_kind = similarity
         self.prototypes_per_class = prototypes_per_class
         self.scale = scale if scale is not None else {"cosine": 3.0, "l2-log": 1.0}[similarity]

@@ -24,17 +24,18 @@ def _dot(features: Tensor, prototypes: Tensor, each: bool) -> Tensor:
     """
     height = features.shape[2] - prototypes.shape[2] + 1
     width = features.shape[3] - prototypes.shape[3] + 1
-    total = None
+    total: Tensor | None = None
     for row in range(prototypes.shape[2]):
         for column in range(prototypes.shape[3]):
             window = features[:, :, row : row + height, column : column + width].flatten(2)
             vectors = prototypes[:, :, row, column]
             term = (vectors[:, None] if each else vectors) @ window
             total = term if total is None else total + term
+    assert total is not None  # a prototype has at least one cell
     return total.unflatten(2, (height, width))
 
 
-def _window_energy(features: Tensor, size: tuple[int, int]) -> Tensor:
+def _window_energy(features: Tensor, size: tuple[int, ...]) -> Tensor:
     """Sum the squares over every patch: (B, 1, H-k+1, W-l+1)."""
     energy = features.square().sum(1, keepdim=True)
     if size == (1, 1):

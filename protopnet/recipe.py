@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protomask.backbones import backbone_from
-from protomask.options import Options
+from protomask.options import CompleteOptions, Options
 from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
@@ -22,7 +22,7 @@ def defaults(options: Options) -> dict:
     return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
 
 
-def build(options: Options, classes: tuple[str, ...], multi_label: bool = False) -> ProtoPNet:
+def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool = False) -> ProtoPNet:
     """Build a new network; its backbone has the weights that the options name."""
     return ProtoPNet(
         backbone_from(options),
@@ -40,12 +40,12 @@ rebuild = ProtoPNet.from_settings
 import_official = import_network
 
 
-def stages(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
+def stages(network: ProtoPNet, options: CompleteOptions) -> list[Epochs | Action]:
     """Make the stages of ``options.recipe``."""
     return (official if options.recipe == "official" else default)(network, options)
 
 
-def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
+def default(network: ProtoPNet, options: CompleteOptions) -> list[Epochs | Action]:
     """Make our stages: joint, projection, settle, projection, last layer in closed loop.
 
     Against the official schedule: AdamW with warm-up and a cosine instead of steps; label smoothing; with a pretrained
@@ -79,7 +79,7 @@ def default(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
     ]
 
 
-def official(network: ProtoPNet, options: Options) -> list[Epochs | Action]:
+def official(network: ProtoPNet, options: CompleteOptions) -> list[Epochs | Action]:
     """Make the stages of cfchen-duke/ProtoPNet (known).
 
     5 warm epochs; joint with the rates falling tenfold every 5 epochs; from epoch 10 on, every 10 epochs, a

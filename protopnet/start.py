@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -50,6 +51,7 @@ def principal_add_on(network: ProtoPNet, setup: TrainingSet) -> dict[str, float]
     mean = total / count
     values, vectors = torch.linalg.eigh(product / count - torch.outer(mean, mean))
     convolution = network.add_on[0]
+    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None  # the cosine's usual add-on
     kept = min(convolution.out_channels, channels)
     weight = vectors.T.flip(0)[:kept]
     # An eigenvector's sign is arbitrary; this one does not depend on the machine.

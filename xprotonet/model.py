@@ -82,9 +82,9 @@ class XProtoNet(PrototypeNetwork):
         prototype_classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        for name, value, known in (("occurrence activation", activation, ACTIVATIONS), ("read-out", readout, READOUTS)):
-            if value not in known:
-                raise InputError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
+        for name, word, known in (("occurrence activation", activation, ACTIVATIONS), ("read-out", readout, READOUTS)):
+            if word not in known:
+                raise InputError(f"{name} {word!r} is unknown; choose one of {', '.join(known)}")
         for name, value in (
             ("prototypes per class", prototypes_per_class),
             ("prototype channels", channels),
@@ -95,7 +95,7 @@ class XProtoNet(PrototypeNetwork):
         self.grid = tuple(backbone.grid(image_size))
         self.classes = tuple(classes)
         self.image_size = image_size
-        self.mean, self.std = tuple(backbone.mean), tuple(backbone.std)
+        self.mean, self.std = backbone.mean, backbone.std
         self.similarity_kind = "cosine"
         self.prototypes_per_class = prototypes_per_class
         self.activation, self.readout = activation, readout
@@ -151,8 +151,13 @@ class XProtoNet(PrototypeNetwork):
         grid = self.backbone(images)
         return Maps(self.add_on(grid), self._occurrences(grid, index))
 
+    def _last_convolution(self) -> nn.Conv2d:
+        last = self.occurrence[-1]
+        assert isinstance(last, nn.Conv2d)  # as it was built
+        return last
+
     def _occurrences(self, grid: Tensor, index: Tensor | None) -> Tensor:
-        hidden, last = self.occurrence[:-1](grid), self.occurrence[-1]
+        hidden, last = self.occurrence[:-1](grid), self._last_convolution()
         if index is None:
             raw = last(hidden)
         else:
@@ -225,7 +230,7 @@ class XProtoNet(PrototypeNetwork):
 
     @torch.no_grad()
     def keep(self, index: Tensor | Sequence[int]) -> None:
-        chosen, last = self.checked_selection(index), self.occurrence[-1]
+        chosen, last = self.checked_selection(index), self._last_convolution()
         super().keep(chosen)
         for name, parameter in list(last.named_parameters()):
             setattr(last, name, nn.Parameter(parameter[chosen], requires_grad=parameter.requires_grad))

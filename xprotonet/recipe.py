@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protomask.backbones import backbone_from
 from protomask.errors import InputError
-from protomask.options import Options
+from protomask.options import CompleteOptions, Options
 from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
@@ -33,7 +33,7 @@ def defaults(options: Options) -> dict:
     return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
 
 
-def build(options: Options, classes: tuple[str, ...], multi_label: bool = False) -> XProtoNet:
+def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool = False) -> XProtoNet:
     """A new network; its backbone has the weights that the options name."""
     return XProtoNet(
         backbone_from(options),
@@ -48,7 +48,7 @@ def build(options: Options, classes: tuple[str, ...], multi_label: bool = False)
 rebuild = XProtoNet.from_settings
 
 
-def stages(network: XProtoNet, options: Options) -> list[Epochs | Action]:
+def stages(network: XProtoNet, options: CompleteOptions) -> list[Epochs | Action]:
     """One joint schedule, one projection at its end, then the last layer.
 
     As our ProtoPNet: AdamW with warm-up and a cosine, label smoothing, coverage and a strong separation for the cosine.

@@ -11,12 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from protomask.backbones.backbone import Backbone
 from protomask.backbones.names import check_arguments, parse_features, parse_name, parse_statistics
 from protomask.backbones.weights import load_weights
 from protomask.errors import InputError
-from protomask.options import Options
+from protomask.options import CompleteOptions
+
+if TYPE_CHECKING:
+    from protomask.backbones.timm_models import TimmBackbone
+    from protomask.backbones.torchvision_models import TorchvisionBackbone
 
 __all__ = ["Backbone", "backbone_from", "build_backbone"]
 
@@ -64,11 +69,7 @@ def build_backbone(
     options.update(arguments or {})
     check_arguments(f"backbone {base}", options)
     mean, std = options.pop("mean", None) if mean is None else mean, options.pop("std", None) if std is None else std
-    if library == "torchvision":
-        from protomask.backbones.torchvision_models import TorchvisionBackbone as kind
-    else:
-        from protomask.backbones.timm_models import TimmBackbone as kind
-    backbone = kind.build(base, options, pretrained, parse_features(features), image_size)
+    backbone = _kind(library).build(base, options, pretrained, parse_features(features), image_size)
     if weights is not None:
         load_weights(backbone, Path(weights))
     backbone.mean = parse_statistics("mean", mean, backbone.mean)
@@ -77,7 +78,18 @@ def build_backbone(
     return backbone.train()
 
 
-def backbone_from(options: Options) -> Backbone:
+def _kind(library: str) -> type[TimmBackbone] | type[TorchvisionBackbone]:
+    """Import one library alone."""
+    if library == "torchvision":
+        from protomask.backbones.torchvision_models import TorchvisionBackbone
+
+        return TorchvisionBackbone
+    from protomask.backbones.timm_models import TimmBackbone
+
+    return TimmBackbone
+
+
+def backbone_from(options: CompleteOptions) -> Backbone:
     """The backbone that a run's options name, with the weights that they name."""
     mean, std = options.mean_and_std()
     return build_backbone(

@@ -73,9 +73,10 @@ class Backbone(nn.Module):
         Raises:
             InputError: for an image size that the model cannot take.
         """
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
         with self._takes(size):
-            return tuple(trial(meta_copy(self).eval(), size, "meta").shape[2:])
+            height, width = trial(meta_copy(self).eval(), size, "meta").shape[2:]
+        return height, width
 
     def settings(self) -> dict[str, Any]:
         """What :func:`build_backbone` needs to build the same backbone without weights; fit for JSON."""

@@ -22,7 +22,9 @@ class TimmBackbone(Backbone):
     (MobileNetV2: 1280 channels, whereas its last stage `blocks.6` has 320).
     """
 
-    def __init__(self, body: nn.Module, name: str, arguments: dict[str, Any], image_size: int | None) -> None:
+    body: Any  # timm's models share attributes that no class of theirs declares
+
+    def __init__(self, body: Any, name: str, arguments: dict[str, Any], image_size: int | None) -> None:
         super().__init__(body, name, arguments, image_size)
         self.mean = tuple(body.pretrained_cfg.get("mean") or self.mean)
         self.std = tuple(body.pretrained_cfg.get("std") or self.std)
@@ -42,7 +44,7 @@ class TimmBackbone(Backbone):
         size = image_size or size
         attempts: list[dict[str, Any]] = [{"dynamic_img_size": True}, {"strict_img_size": False}] if fixed else []
         attempts += [{}, {"img_size": image_size}] if image_size else [{}]
-        refusal: InputError | None = None
+        refusals: list[SizeError] = []
         for attempt in attempts:
             try:
                 backbone = cls(create(name, {**attempt, **arguments}, pretrained).eval(), name, arguments, image_size)
@@ -53,8 +55,8 @@ class TimmBackbone(Backbone):
                 if not attempt:
                     raise InputError(f"backbone {name}: {one_line(error)}; give other arguments") from error
             except SizeError as error:
-                refusal = refusal or error
-        raise refusal
+                refusals.append(error)
+        raise refusals[0]
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         maps = {}
@@ -70,7 +72,9 @@ class TimmBackbone(Backbone):
 
     def _last(self, images: Tensor) -> Tensor:
         if self.maps_tokens:
-            return as_map(self.body.forward_features(images), self.body, images.shape[-2:])
+            found = as_map(self.body.forward_features(images), self.body, images.shape[-2:])
+            assert found is not None  # so it was when the model was built
+            return found
         return self._intermediate(images, len(self.stages) - 1)
 
     def _intermediate(self, images: Tensor, index: int) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 
-def as_map(features: object, model: nn.Module, size: tuple[int, int]) -> Tensor | None:
+def as_map(features: object, model: nn.Module, size: Sequence[int]) -> Tensor | None:
     """A map from maps of either layout or from a Transformer's tokens.
 
     Args:
@@ -35,7 +36,7 @@ def as_map(features: object, model: nn.Module, size: tuple[int, int]) -> Tensor 
     return None
 
 
-def is_channels_last(shape: Sequence[int], model: nn.Module, size: tuple[int, int]) -> bool:
+def is_channels_last(shape: Sequence[int], model: nn.Module, size: Sequence[int]) -> bool:
     """Tell whether a map's four sizes are (B, h, w, C): those two whose ratio is nearer to the image's are its sides.
 
     Where both are as near, `model.output_fmt` decides. That alone is not enough: within one model blocks differ
@@ -51,7 +52,7 @@ def is_channels_last(shape: Sequence[int], model: nn.Module, size: tuple[int, in
     return last < first
 
 
-def _stretch(sides: Sequence[int], size: tuple[int, int]) -> float:
+def _stretch(sides: Sequence[int], size: Sequence[int]) -> float:
     """By which factor a map is stretched against its image, as a logarithm; 0 where rounding up explains it."""
     height, width = max(sides[0], 1), max(sides[1], 1)
     stride = min(size[0] / height, size[1] / width)
@@ -59,9 +60,9 @@ def _stretch(sides: Sequence[int], size: tuple[int, int]) -> float:
     return 0.0 if rounded and stride >= 1 else abs(math.log(height / width * size[1] / size[0]))
 
 
-def _grid(tokens: int, model: nn.Module, size: tuple[int, int]) -> tuple[int, int] | None:
+def _grid(tokens: int, model: nn.Module, size: Sequence[int]) -> tuple[int, int] | None:
     """(h, w) of so many tokens: the patch embedding's, or, after stages that merge patches, of the image's shape."""
-    patches = getattr(model, "patch_embed", None)
+    patches: Any = getattr(model, "patch_embed", None)
     candidates = []
     if hasattr(patches, "dynamic_feat_size"):
         candidates.append(tuple(patches.dynamic_feat_size(size)))

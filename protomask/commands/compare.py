@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from protomask.backbones.classifier import build_classifier
     from protomask.inputs import read_pictures
-    from protomask.localization.compare import compare
+    from protomask.localization.compare import DEFAULT, compare
     from protomask.run.setup import choose_device
 
     names, metrics = localizers(arguments.localizers, "--localizers"), split_names(arguments.metrics, "--metrics")
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = compare(
         built.model,
         pictures,
-        names,
+        names or DEFAULT,
         index=arguments.index,
         metrics=metrics,
         judge=None if judge is None else judge.model,

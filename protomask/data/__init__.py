@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from protomask.data.datasets import from_datasets
 from protomask.data.images import AnnotatedImages, Splits, collate
@@ -56,7 +57,7 @@ def load_data(
     """
     load = find_data(name)
     check_share("validation", validation)
-    usual = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
+    usual: dict[str, Any] = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
     # A data set that has the option holds out its validation images itself.
     holds_out = "validation" in inspect.signature(load).parameters
     if holds_out:

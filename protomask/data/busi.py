@@ -93,7 +93,8 @@ def load(
         cache=cache,
         boxes_from="the masks",
     )
-    return Splits(**{part: every.subset(members[part]) for part in _SPLITS})
+    train_images, held_images, test_images = (every.subset(members[part]) for part in _SPLITS)
+    return Splits(train_images, held_images, test_images)
 
 
 def _find(root: Path | None) -> Path:
@@ -129,7 +130,8 @@ def _is_there(root: Path, row: tuple, table: Path) -> bool:
 
 def _annotations(path: Path) -> list[tuple[str, str, str, int, int]]:
     """(file, label, split, group) of each row, and the number of its line."""
-    rows, seen, sides = [], set(), {}
+    rows, seen = [], set()
+    sides: dict[int, str] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
@@ -53,7 +54,7 @@ def check_data(
     """
     cache = inspect.signature(find_data(name)).parameters.get("cache")
     # Nothing has to be kept in memory (for parts, the option says whether to keep files).
-    others = {"cache": 0} if cache is not None and cache.default == CAP else {}
+    others: dict[str, Any] = {"cache": 0} if cache is not None and cache.default == CAP else {}
     if intensity_range is not None:
         others["intensity_range"] = intensity_range
     checked = 0

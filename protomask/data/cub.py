@@ -15,7 +15,9 @@ IMAGE, CLASS and PART are ids: integers, not necessarily contiguous. Labels are 
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +45,8 @@ def load(
     """
     root = _find(root)
     images = _table(root / "images.txt", "IMAGE PATH")
-    label_lines, box_lines = {}, {}
+    label_lines: dict[int, int] = {}
+    box_lines: dict[int, int] = {}
     labels = _table(root / "image_class_labels.txt", "IMAGE CLASS", of=images, lines=label_lines)
     classes = dict(sorted(_table(root / "classes.txt", "CLASS NAME").items()))
     split = _table(root / "train_test_split.txt", "IMAGE 0|1", of=images)
@@ -203,5 +206,5 @@ def _flag(word: str) -> int:
 
 
 # What the words of a column become; ids are integers.
-_READERS = {"PATH": str.rstrip, "NAME": str.rstrip, "0|1": _flag}
+_READERS: dict[str, Callable[[str], Any]] = {"PATH": str.rstrip, "NAME": str.rstrip, "0|1": _flag}
 _READERS |= dict.fromkeys(("X", "Y", "WIDTH", "HEIGHT"), _finite)

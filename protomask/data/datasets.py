@@ -114,8 +114,8 @@ class DatasetImages(AnnotatedImages):
         identities: Sequence[str],
         annotations: frozenset[str],
     ):
-        labels = torch.tensor(labels) if labels else torch.empty(0, dtype=torch.long)
-        super().__init__(classes, labels, names, part_names)
+        numbers = torch.tensor(labels) if labels else torch.empty(0, dtype=torch.long)
+        super().__init__(classes, numbers, names, part_names)
         self.data, self.split = data, split
         self._all_labels, self._all_names = self.labels, self.names  # a subset has others
         self._identities, self._annotations = tuple(identities), annotations
@@ -165,13 +165,12 @@ def _is_share(value: Any) -> bool:
 def _class_names(sources: dict[str, Any], given: Sequence[str] | None) -> tuple[str, ...] | None:
     """The names given, else those that the data sets know; InputError where two of them differ."""
     if given is not None:
-        names = (given,) if isinstance(given, str) else tuple(map(str, given))
-        twice = [name for name in names if names.count(name) > 1]
+        chosen = (given,) if isinstance(given, str) else tuple(map(str, given))
+        twice = [name for name in chosen if chosen.count(name) > 1]
         if twice:
             raise InputError(f"classes: {twice[0]!r} is named twice")
-        return names
-    known = {key: known_classes(data) for key, data in sources.items()}
-    known = {key: names for key, names in known.items() if names is not None}
+        return chosen
+    known = {key: names for key, data in sources.items() if (names := known_classes(data)) is not None}
     for key, names in known.items():
         if names != known.get("train", names):
             raise InputError(

@@ -91,7 +91,7 @@ def _crop(image: Image.Image, region: Region, drafted: int) -> Image.Image:
 def _eight_bits(image: Image.Image, path: ImageFile, intensity_range: IntensityRange | None) -> Image.Image:
     if is_deep(image):
         return Image.fromarray(deep_to_bytes(deep_values(image), intensity_range, path))
-    if intensity_range is not None and any("16" in str(tile[3]) for tile in image.tile):
+    if intensity_range is not None and any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
         raise InputError(f"{path}: colours of 16 bits; intensity_range is for grey images, convert it to one")
     return image
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -70,7 +71,7 @@ def scale(values: np.ndarray, intensity_range: IntensityRange, path: ImageFile) 
     return np.rint((values.clip(low, high) - low) / (high - low) * 255).astype(np.uint8)
 
 
-def check_range(given: object) -> IntensityRange | None:
+def check_range(given: Any) -> IntensityRange | None:
     """Check (low, high), two finite numbers in rising order; None stays None.
 
     Raises:

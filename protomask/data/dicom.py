@@ -110,7 +110,7 @@ def _size(dataset: Any, path: ImageFile) -> tuple[int, int]:
 def _pixels(dataset: Any, path: ImageFile) -> np.ndarray:
     if "PixelData" not in dataset and "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset:
         raise InputError(f"{path}: a DICOM file without a picture; {MEND}")
-    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    syntax: Any = getattr(dataset.file_meta, "TransferSyntaxUID", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

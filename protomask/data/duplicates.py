@@ -89,10 +89,11 @@ def _small(path: Path) -> np.ndarray | None:
 
 
 def _same_looks(thumbnails: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]]:
-    places = [place for place, small in enumerate(thumbnails) if small is not None and small.std() > 1]
+    usable = {place: small for place, small in enumerate(thumbnails) if small is not None and small.std() > 1}
+    places = list(usable)
     if len(places) < 2:
         return
-    small = np.stack([thumbnails[place] for place in places])
+    small = np.stack(list(usable.values()))
     coarse = small[:, ::4, :].reshape(len(small), 8, _SIDE)
     signs = coarse[:, :, 4::3][:, :, :8] > coarse[:, :, ::3][:, :, :8]
     hashes = np.packbits(signs.reshape(len(small), 64), axis=1).view(np.uint64).reshape(-1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision import tv_tensors
 
 from protomask.data.cache import CAP, PixelCache
@@ -52,10 +53,10 @@ class FileImages(AnnotatedImages):
     def __init__(
         self,
         classes: Sequence[str],
-        labels: Sequence[int],
+        labels: Sequence[int] | Tensor,
         names: Sequence[str],
         paths: Sequence[Path],
-        boxes: Sequence[np.ndarray],
+        boxes: Sequence[Sequence[Sequence[float]]],
         *,
         box_labels: Sequence[Sequence[int]] | None = None,
         part_names: Sequence[str] = (),
@@ -106,7 +107,7 @@ class FileImages(AnnotatedImages):
             sample["mask"] = tv_tensors.Mask(torch.from_numpy(mask.copy())[None])
         if self._box_labels is not None:
             sample["box_labels"] = self._box_labels[self._first_box[index] : self._first_box[index + 1]]
-        if self._points is not None:
+        if self._points is not None and self._visible is not None:
             sample["points"] = as_points(move(self._points[index], region[:2], divisor), frame)
             sample["visible"] = self._visible[index]
         return settle(sample)
@@ -119,7 +120,9 @@ class FileImages(AnnotatedImages):
         return (self.paths[index], *(self._masks[index] if self._masks is not None else ()))
 
     def annotations(self, index: int) -> str:
-        points = None if self._points is None else (self._points[index].tolist(), self._visible[index].tolist())
+        points = None
+        if self._points is not None and self._visible is not None:
+            points = self._points[index].tolist(), self._visible[index].tolist()
         first, end = self._first_box[index], self._first_box[index + 1]
         labels = None if self._box_labels is None else self._box_labels[first:end].tolist()
         return "" if points is None and labels is None else repr((points, labels))
@@ -188,7 +191,7 @@ class FileImages(AnnotatedImages):
     def _pixels(self, index: int) -> tuple[np.ndarray, np.ndarray | None, Region, int]:
         """uint8 (h, w, 3), mask (h, w) or None, and the region and divisor that they are seen through; read only."""
         kept = self._cache.get(index) if self._cache is not None else None
-        if kept is not None:
+        if kept is not None and self._sizes is not None:
             flat, height, width = kept
             area = height * width
             mask = None if self._masks is None else flat[3 * area : 4 * area].reshape(height, width)

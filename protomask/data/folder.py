@@ -110,7 +110,8 @@ def load(
         kept, held = hold_out(torch.tensor(labels, dtype=torch.long)[at], validation, seed)
         groups = copy_groups(paths) if groups is None else groups
         members["train"], members["validation"] = keep_together(at[kept], at[held], groups)
-    splits = Splits(**{key: every.subset(members[key]) for key in _SPLITS})
+    train_images, held_images, test_images = (every.subset(members[key]) for key in _SPLITS)
+    splits = Splits(train_images, held_images, test_images)
     return replace(splits, find_remarks=partial(find_remarks, splits, list(parts.values()), root))
 
 
@@ -202,11 +203,11 @@ def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]],
 
 def _box(row: dict[str, str | None], where: str) -> tuple[str, tuple[float, ...]]:
     try:
-        x0, y0, x1, y1 = box = tuple(float(row[side]) for side in _HEADER[1:])
+        x0, y0, x1, y1 = box = tuple(float(row[side] or "") for side in _HEADER[1:])
         if not all(map(math.isfinite, box)):
             raise ValueError
     except (TypeError, ValueError):
         raise InputError(f"{where}: malformed row; expected a file and four numbers x0,y0,x1,y1") from None
     if not (x1 > max(x0, 0) and y1 > max(y0, 0)):
         raise InputError(f"{where}: the box of {row['file']} is empty or outside its image; x1 and y1 must be greater")
-    return Path(row["file"]).as_posix(), box
+    return Path(row["file"] or "").as_posix(), box

@@ -25,7 +25,7 @@ def find_remarks(splits: Splits, folders: Sequence[Path], root: Path) -> list[st
         folders: those that hold the class folders.
         root: of the data set.
     """
-    found = [*_unread(splits, folders, root), *copies(splits)]
+    found: list[str | None] = [*_unread(splits, folders, root), *copies(splits)]
     every = splits.train
     if isinstance(every, FileImages) and every.intensity_range is None:
         found.append(depth_remark(every.paths))
@@ -66,7 +66,7 @@ def copies(splits: Splits) -> Iterable[str]:
 def _unread(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str]:
     from protomask.data.folder import SUFFIXES, files_below, is_mask, is_picture
 
-    read = {path for data in (splits.train,) for path in data.paths}
+    read = set(splits.train.paths) if isinstance(splits.train, FileImages) else set()
     stems = {path.with_suffix("") for path in read}
     files = [path for path in files_below(root) if path not in read]
     inside = [path for path in files if any(path.is_relative_to(folder) for folder in folders)]

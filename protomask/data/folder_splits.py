@@ -14,7 +14,7 @@ NAMES = {
 }
 """Split -> its folder's name, in any case."""
 
-_PART_OF = {name: part for part, names in NAMES.items() for name in names}
+_PART_OF: dict[str, str] = {name: part for part, names in NAMES.items() for name in names}
 # What is left of "Train-Set 2", "test_images", "TrainData" without these is a split's name.
 _FILLERS = "sets?|data|dataset|images?|imgs?|pictures?|split|folder|part"
 # Alone these may be classes; where all folders are called so, they are not.
@@ -39,9 +39,10 @@ def find_splits(root: Path) -> dict[str, Path]:
     for folder in folders:
         if part := _PART_OF.get(folder.name.casefold()):
             found[part].append(folder)
-    for part, named in found.items():
+    for part, order in NAMES.items():
+        named = found[part]
         # The plainest name first.
-        named.sort(key=lambda folder: (NAMES[part].index(folder.name.casefold()), folder.name))
+        named.sort(key=lambda folder: (order.index(folder.name.casefold()), folder.name))
         if len(named) > 1:
             raise InputError(f"{root}: has both {named[0].name}/ and {named[1].name}/; keep one of them")
     _refuse_likenesses(root, folders)

@@ -20,7 +20,8 @@ def known_labels(data: Any) -> list | None:
         return None if every is None else [every[int(index)] for index in data.indices]
     if isinstance(data, ConcatDataset):
         parts = [known_labels(part) for part in data.datasets]
-        return None if None in parts else [label for part in parts for label in part]
+        known = [part for part in parts if part is not None]
+        return [label for part in known for label in part] if len(known) == len(parts) else None
     if isinstance(data, TensorDataset):
         return list(data.tensors[1]) if len(data.tensors) > 1 else None
     for name in ("targets", "labels"):
@@ -42,8 +43,9 @@ def known_paths(data: Any) -> list[str] | None:
         return None if every is None else [every[int(index)] for index in data.indices]
     if isinstance(data, ConcatDataset):
         parts = [known_paths(part) for part in data.datasets]
-        return None if None in parts else [path for part in parts for path in part]
-    samples = getattr(data, "samples", None)
+        known = [part for part in parts if part is not None]
+        return [path for part in known for path in part] if len(known) == len(parts) else None
+    samples: Any = getattr(data, "samples", None)
     if not _is_pairs(samples, data) or not all(isinstance(file, str | PathLike) for file, _ in samples):
         return None
     return [str(file) for file, _ in samples]

@@ -86,11 +86,11 @@ def _render_all(request: Request, progress: bool) -> Rendering:
         len(request) >= PARALLEL_FROM and workers > 1 and allowed and not multiprocessing.current_process().daemon
     )
     fork = multiprocessing.get_context("fork") if parallel else None
-    pool = ProcessPoolExecutor(workers, fork, initializer=_begin) if parallel else nullcontext()
+    pool = ProcessPoolExecutor(workers, fork, initializer=_begin) if parallel else None
     stacked = Rendering(*(np.empty((len(request), *field.shape), field.dtype) for field in request.render(0)))
-    with pool:
+    with pool or nullcontext():
         indices = range(len(request))
-        renderings = pool.map(request.render, indices, chunksize=16) if parallel else map(request.render, indices)
+        renderings = pool.map(request.render, indices, chunksize=16) if pool else map(request.render, indices)
         bar = tqdm(renderings, f"rendering parts/{request.stream}", len(request), unit=" scenes", disable=not progress)
         for index, rendering in enumerate(bar):
             for whole, field in zip(stacked, rendering):

@@ -143,7 +143,7 @@ def draw_scene(variants: tuple[int, ...], seed: int, stream: str, label: int, nu
             for _ in range((0, 1, 1, 2)[dice.between(0, 3)])
         ),
         light=Light(
-            gain=tuple(base + dice.between(-14, 14) for base in [dice.between(198, 280)] * 3),
+            gain=_gain(dice),
             slope=(dice.between(-50, 50), dice.between(-50, 50)),
             grain=dice.between(2, 10),
             seed=dice.between(0, (1 << 32) - 1),
@@ -220,3 +220,9 @@ def _spread(words: np.ndarray, letters: int, classes: int, least: int) -> np.nda
     # A variant of one class alone would give it away.
     shares = min(np.bincount(column, minlength=letters).min() for column in words[chosen].T)
     return words[chosen] if shares >= min(2, classes // letters) else None
+
+
+def _gain(dice: Dice) -> tuple[int, int, int]:
+    base = dice.between(198, 280)
+    red, green, blue = (base + dice.between(-14, 14) for _ in range(3))
+    return red, green, blue

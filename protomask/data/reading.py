@@ -77,9 +77,10 @@ class Reading:
             raise InputError(
                 f"{self._what(0)}: {points} points for {len(self.part_names)} part names; give one for each"
             )
-        self.labels, names = self._cheap_labels(items), None
-        if self.labels is None or "name" in first.extras:
-            self.labels, names = self._read_all(progress)
+        labels, names = self._cheap_labels(items), None
+        if labels is None or "name" in first.extras:
+            labels, names = self._read_all(progress)
+        self.labels = labels
         self._check_labels()
         files = known_paths(data)
         if names is None:
@@ -98,8 +99,9 @@ class Reading:
     def _label(self, value: Any, index: int) -> int | tuple[int, ...]:
         label = as_label(value, self._what(index))
         # One number in a list is a class number, unless there is but one name, so that it is a finding.
-        alone = isinstance(label, tuple) and len(label) == 1
-        return label[0] if alone and (self.classes is None or len(self.classes) > 1) else label
+        if isinstance(label, tuple) and len(label) == 1 and (self.classes is None or len(self.classes) > 1):
+            return label[0]
+        return label
 
     def _cheap_labels(self, items: dict[int, Item]) -> list | None:
         """Labels that the data set keeps at hand, unless they are not those of its items."""

@@ -94,7 +94,8 @@ def as_sample(item: Item, what: str) -> Sample:
         InputError: the picture or an annotation is not as documented; begins with ``what``.
     """
     picture = as_picture(item.picture, what)
-    size = tuple(picture.shape[1:])
+    height, width = picture.shape[1:]
+    size = height, width
     extras = item.extras
     boxes = _boxes(extras.get("boxes"), what)
     sample: Sample = {"image": tv_tensors.Image(picture), "boxes": as_boxes(boxes, size)}

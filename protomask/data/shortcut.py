@@ -73,7 +73,7 @@ class TaggedParts(PartsImages):
         size = self.request.size
         side, owners = max(size // SHARE, 4), self._scenes.owners[index]
         dice = Dice(self.request.seed, _STREAM + STREAMS.index(self.request.stream), index)
-        best, least = None, size * size + 1
+        best, least = (slice(0, side), slice(0, side)), size * size + 1
         for _ in range(_TRIES):
             top, left = (dice.between(1, size - side - 1) for _ in range(2))
             near = owners[

@@ -23,13 +23,13 @@ def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tup
     Returns:
         Two sorted, disjoint long tensors that cover 0..len-1.
     """
-    labels = torch.as_tensor(labels)
-    if is_multi_label(labels):
-        labels = labels.unique(dim=0, return_inverse=True)[1]
+    classes = torch.as_tensor(labels)
+    if is_multi_label(classes):
+        classes = classes.unique(dim=0, return_inverse=True)[1]
     generator = torch.Generator().manual_seed(seed)
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
+    held = torch.zeros(len(classes), dtype=torch.bool)
+    for label in classes.unique():
+        members = (classes == label).nonzero().flatten()
         order = torch.randperm(len(members), generator=generator)
         count = min(max(round(len(members) * share), 1), len(members) - 1) if share > 0 else 0
         held[members[order[:count]]] = True

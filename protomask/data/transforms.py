@@ -68,8 +68,8 @@ def evaluation_transform(size: int, mean: Sequence[float], std: Sequence[float])
 def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Turn normalised images (..., 3, H, W) back into uint8, rounded and clipped."""
     images = images.detach().as_subclass(Tensor).float()
-    mean, std = (torch.tensor(values, device=images.device).reshape(3, 1, 1) for values in (mean, std))
-    return (images * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
+    shift, scale = (torch.tensor(values, device=images.device).reshape(3, 1, 1) for values in (mean, std))
+    return (images * scale + shift).mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _normalise(mean: Sequence[float], std: Sequence[float]) -> list[v2.Transform]:

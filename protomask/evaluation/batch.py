@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,9 +33,9 @@ class Subject:
         self.explained = explained
 
     @cached_property
-    def randomised(self) -> Explainable:
-        other = sanity.randomised(self.explained).eval()
-        return other.requires_grad_(False)
+    def randomised(self) -> Any:
+        other: Any = self.explained  # a module: the metrics that ask for it need parameters
+        return sanity.randomised(other).eval().requires_grad_(False)
 
 
 class Batch:
@@ -54,21 +55,25 @@ class Batch:
         device: torch.device | str,
         batch_size: int,
     ) -> None:
-        samples = [data[position] for position in positions]
-        if not samples[0]["image"].is_floating_point():
+        images = [data[position] for position in positions]
+        if not images[0]["image"].is_floating_point():
             raise InputError("evaluate: the images are not normalised; give the data the evaluation transform first")
-        samples = collate(samples)
-        self.subject, self.explained, self.data, self.batch_size = subject, subject.explained, data, batch_size
+        samples = collate(images)
+        self.subject, self.explained, self.batch_size = subject, subject.explained, batch_size
+        # Asked for what it can do by the catalogue before any metric is measured.
+        self.data: Any = data
         self.positions = list(positions)
         self.names = image_names(samples["images"], index)
         self.images, self.index = samples["images"].to(device), index.to(device)
-        self._boxes, self._mask = samples["boxes"], samples.get("mask")
+        self._boxes: Any = samples["boxes"]
+        self._mask: Any = samples.get("mask")
         if "box_labels" in samples:  # boxes of single findings: those of the prototype's own
             own = class_of_index(self.explained, len(data.classes))[index.cpu()]
             self._boxes = [
                 boxes[labels == finding] for boxes, labels, finding in zip(self._boxes, samples["box_labels"], own)
             ]
-        self._points, self._visible = samples.get("points"), samples.get("visible")
+        self._points: Any = samples.get("points")
+        self._visible: Any = samples.get("visible")
         self.truth_names = truth_names(self.names, self._boxes, self._mask, self._points, self._visible)
 
     def with_network(self, explained: Explainable) -> Batch:

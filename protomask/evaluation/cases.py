@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,8 +82,9 @@ class Case:
     @property
     def fidelity(self) -> Tensor:
         batch = self.batch
+        explained: Any = batch.explained  # with similarity maps: the catalogue has asked
         return prototypes.fidelity(
-            batch.explained.similarity_maps, batch.images, batch.index, self.saliency, batch_size=batch.batch_size
+            explained.similarity_maps, batch.images, batch.index, self.saliency, batch_size=batch.batch_size
         ).auc
 
     @property
@@ -153,8 +155,9 @@ class Case:
 
     def _judged(self, measure: Callable, **options: object):
         batch = self.batch
+        explained: Any = batch.explained  # with a judge: the catalogue has asked
         return measure(
-            batch.explained.judge_score,
+            explained.judge_score,
             batch.images,
             batch.index,
             self.saliency,

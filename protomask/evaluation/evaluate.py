@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -84,7 +84,7 @@ def available_metrics(
 def evaluate(
     network: Explainable,
     data: AnnotatedImages,
-    localizers: dict[str, Callable],
+    localizers: Mapping[str, Callable],
     pairs: Pairs,
     *,
     metrics: Sequence[str] | None = None,
@@ -173,7 +173,7 @@ def choose_metrics(
     for name in metrics or ():
         if name not in available and name != "all":
             raise InputError(
-                f"metric {name!r} needs {NEEDS[METRICS[name].needs]}, which is not so here; "
+                f"metric {name!r} needs {NEEDS[METRICS[name].needs or '']}, which is not so here; "
                 f"there can be {', '.join(available)}"
             )
     if metrics and "all" in metrics:
@@ -228,7 +228,8 @@ def _even(count: int, batch_size: int) -> int:
 
 def _columns(batch: Batch, localize: Maps, store: Store, columns: list[str]) -> dict[str, Tensor]:
     """Take what the store holds of this batch; measure and store what it does not hold."""
-    found, fresh, case = {}, {}, Case(batch, localize)
+    found, case = {}, Case(batch, localize)
+    fresh: dict[str, Tensor] = {}
     for column in columns:
         names = [f"{name}/{column}" for name in batch.truth_names]
         stored = store.get(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -115,7 +116,8 @@ class Evaluation:
             "prototypes": self.prototypes,
             "prototype_values": self.prototype_values,
         }
-        lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in with_checksum(content).items())
+        sealed = dict(with_checksum(content))
+        lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in sealed.items())
         write_atomically(path, lambda temporary: temporary.write_text("{\n" + lines + "\n}\n", encoding="utf-8"))
 
     @classmethod
@@ -126,7 +128,7 @@ class Evaluation:
             InputError: the file is missing or not an evaluation.
         """
         mend = "run the evaluation again"
-        content = read_json(path, mend)
+        content: Any = read_json(path, mend)
         try:
             check_evaluation(content)
         except ValueError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ def tag_pairs(
     positions = (data.labels == data.tagged).nonzero().flatten()
     device = device or device_of(network)
     # As it is, without the tag, without each part.
-    views = [
+    views: list[Callable[[int], Any]] = [
         data.__getitem__,
         data.without_tag,
         *(partial(data.without_part, part=part) for part in range(len(data.part_names))),
@@ -75,16 +75,15 @@ def tag_pairs(
             ]
             similarities.append(torch.cat([each.similarities for each in found]).float().cpu())
             logits.append(torch.cat([each.logits for each in found]).cpu())
-    right = tuple(float(each.argmax(1).eq(data.tagged).float().mean()) for each in logits[:2])
+    with_it, without_it = (float(each.argmax(1).eq(data.tagged).float().mean()) for each in logits[:2])
     with_tag = similarities[0]
     fall, *falls = ((with_tag - each) / with_tag.clamp(min=1e-6) for each in similarities[1:])
     main = (fall >= LEAST) & (fall > torch.stack(falls).amax(0)) & (with_tag > 0)
     own = network.prototype_classes.cpu() == data.tagged
     looking = _best(fall.masked_fill(~(own & main), -torch.inf))
     not_looking = _best(with_tag.masked_fill((fall.abs() >= LEAST) | (with_tag <= 0), -torch.inf))
-    return TagPairs(
-        *(Pairs(positions[which >= 0], which[which >= 0]) for which in (looking, not_looking)), len(positions), right
-    )
+    on_tag, elsewhere = (Pairs(positions[which >= 0], which[which >= 0]) for which in (looking, not_looking))
+    return TagPairs(on_tag, elsewhere, len(positions), (with_it, without_it))
 
 
 def detect(

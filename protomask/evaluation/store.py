@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -136,8 +137,8 @@ def _source(localizer: object) -> str:
     if kind.__module__.startswith("protomask."):
         return _code(localizer_room)
     try:
-        return _digest([inspect.getsource(inspect.getmodule(kind))])
-    except (OSError, TypeError):
+        return _digest([inspect.getsource(sys.modules[kind.__module__])])
+    except (OSError, TypeError, KeyError):
         return "unknown"
 
 

@@ -24,12 +24,12 @@ def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Map
     metrics = list(next(iter(values.values())))
     for localizer, columns in values.items():
         for metric in metrics:
-            if hit_of(metric):
-                found[localizer, metric] = share_interval(columns[metric].cpu(), hit_of(metric), groups.get(metric))
+            if hit := hit_of(metric):
+                found[localizer, metric] = share_interval(columns[metric].cpu(), hit, groups.get(metric))
     for kind in _of_one_length([metric for metric in metrics if not hit_of(metric)], values, groups):
         keys = [(localizer, metric) for localizer in values for metric in kind]
-        columns = torch.stack([values[localizer][metric].double().cpu() for localizer, metric in keys], 1)
-        found |= dict(zip(keys, bootstrap_means(columns, groups.get(kind[0]), seed=seed)))
+        stacked = torch.stack([values[localizer][metric].double().cpu() for localizer, metric in keys], 1)
+        found |= dict(zip(keys, bootstrap_means(stacked, groups.get(kind[0]), seed=seed)))
     return [
         {
             "localizer": localizer,
@@ -49,7 +49,7 @@ def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Map
 def comparison_rows(values: Values, groups: Mapping[str, Tensor], seed: int) -> list[dict]:
     """A row per metric and two localizers; verdicts are corrected over the metrics of each two."""
     metrics = list(next(iter(values.values())))
-    hits = {metric: hit_of(metric) for metric in metrics if hit_of(metric)}
+    hits = {metric: hit for metric in metrics if (hit := hit_of(metric))}
     found: dict[tuple[str, str], dict[str, Comparison]] = {
         (a, b): compare_values(values[a], values[b], hits=hits, groups=groups, seed=seed)
         for a, b in itertools.combinations(values, 2)
@@ -105,7 +105,8 @@ def _comparison_row(metric: str, a: str, b: str, found: Comparison) -> dict:
 
 def _of_one_length(metrics: list[str], values: Values, groups: Mapping[str, Tensor]) -> list[list[str]]:
     """Metrics whose values belong to the same cases, together."""
-    first, found = next(iter(values.values())), {}
+    first = next(iter(values.values()))
+    found: dict[tuple[int, bool], list[str]] = {}
     for metric in metrics:
         found.setdefault((len(first[metric]), metric in groups), []).append(metric)
     return list(found.values())

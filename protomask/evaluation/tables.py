@@ -25,7 +25,7 @@ def per_class(evaluation: Evaluation) -> list[dict]:
         members = [place for place, each in enumerate(evaluation.classes) if each == name]
         for localizer, metrics in evaluation.values.items():
             for metric, values in metrics.items():
-                found = [values[place] for place in members if values[place] is not None]
+                found = [value for place in members if (value := values[place]) is not None]
                 mean = float(f"{sum(found) / len(found):.7g}") if found else None
                 rows.append({"class": name, "localizer": localizer, "metric": metric, "mean": mean, "n": len(found)})
     return rows

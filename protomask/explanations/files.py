@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,12 +34,12 @@ def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest:
     maps = {name: np.stack([_bytes(picture.maps[name]) for picture in pictures]) for name in pictures[0].maps}
     write_atomically(folder / "maps.npz", lambda path: _save_npz(path, maps))
     for picture in pictures:
-        file = folder / f"{picture.record.prototype:04d}.png"
-        write_atomically(file, lambda path, picture=picture: Image.fromarray(picture.image).save(path, format="PNG"))
+        write_atomically(folder / f"{picture.record.prototype:04d}.png", partial(_save_png, picture.image))
     if nearest is not None:
         write_atomically(folder / "nearest.npz", lambda path: _save_npz(path, {"similarity": _bytes(nearest)}))
-    if all(picture.inspection is not None for picture in pictures):
-        run.write("inspection.json", [picture.inspection.to_json() for picture in pictures])
+    inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
+    if len(inspections) == len(pictures):
+        run.write("inspection.json", [inspection.to_json() for inspection in inspections])
     run.write("prototypes.json", [picture.record.to_json() for picture in pictures])
 
 
@@ -49,11 +51,12 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
     """
     mend = f"protomask project {run.folder}"
     records = [PrototypeRecord.from_json(row) for row in _rows(run, "prototypes.json", PrototypeRecord, mend)]
-    inspections = [Inspection.from_json(row) for row in _rows(run, "inspection.json", Inspection, mend)]
+    inspected = [Inspection.from_json(row) for row in _rows(run, "inspection.json", Inspection, mend)]
+    inspections: list[Inspection | None] = [None] * len(records)
     if [each.prototype for each in records] != list(range(len(records))):
         raise _damaged(run / "prototypes.json", "prototypes are not numbered 0, 1, 2, ...", run)
-    if [each.prototype for each in inspections] != list(range(len(records))):
-        inspections = [None] * len(records)
+    if [each.prototype for each in inspected] == list(range(len(records))):
+        inspections = [*inspected]
     images = []
     for record in records:
         path = run / "prototypes" / f"{record.prototype:04d}.png"
@@ -78,7 +81,7 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
     ]
 
 
-def _rows(run: RunFolder, name: str, kind: type, mend: str) -> list[dict]:
+def _rows(run: RunFolder, name: str, kind: Any, mend: str) -> list[dict]:
     needed = mend if name == "prototypes.json" or run.has(name) else None
     rows = run.read(name, needed_by=needed) or []
     try:
@@ -149,6 +152,10 @@ def _bytes(maps: np.ndarray) -> np.ndarray:
     return np.rint(maps * 255).astype(np.uint8)
 
 
-def _save_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _save_png(image: np.ndarray, path: Path) -> None:
+    Image.fromarray(image).save(path, format="PNG")
+
+
+def _save_npz(path: Path, arrays: dict[str, Any]) -> None:
     with open(path, "wb") as file:
         np.savez_compressed(file, **arrays)

@@ -62,12 +62,11 @@ def picture_prototypes(
             "trained on"
         )
     own = network.last_layer.weight.detach().cpu()[network.prototype_classes.cpu(), torch.arange(len(sources))].tolist()
-    levels = {
-        name: localizer.outline_level(network)
+    levels: dict[str, float] = {
+        name: level
         for name, localizer in localizers.items()
-        if isinstance(localizer, ChoosesOutline)
+        if isinstance(localizer, ChoosesOutline) and (level := localizer.outline_level(network)) is not None
     }
-    levels = {name: level for name, level in levels.items() if level is not None}
     pictures = []
     for start in range(0, len(sources), batch_size):
         prototypes = range(start, min(start + batch_size, len(sources)))

@@ -12,9 +12,10 @@ import io
 import math
 import struct
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -196,7 +197,7 @@ class TorchFile:
             return _exactly(file, skipped, wanted)
 
 
-def _exactly(file: BinaryIO, skipped: int, wanted: int) -> bytearray:
+def _exactly(file: IO[bytes], skipped: int, wanted: int) -> bytearray:
     file.seek(skipped, io.SEEK_CUR)
     found = bytearray(file.read(wanted))
     if len(found) != wanted:
@@ -254,7 +255,7 @@ def _ordered(items: Any = (), *_) -> dict:
     }
 
 
-_MAKERS = {
+_MAKERS: dict[Name, Callable[..., Any]] = {
     Name("torch._utils", "_rebuild_tensor_v2"): _stored,
     Name("torch._utils", "_rebuild_tensor"): _stored,
     Name("torch._utils", "_rebuild_parameter"): _first,

@@ -166,7 +166,7 @@ def compare(
     names = labels_of(plain, labels)
     data = _as_data(images, prepare)
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
-    if judge is not None:
+    if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
     data.classes = tuple(names.get(number, f"class {number}") for number in range(classes))
     data.labels = chosen

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,7 @@ class _Work:
         indices: list[int] | None,
         device: torch.device,
     ) -> None:
-        built.model.to(device, memory_format=torch.channels_last)
+        built.model.to(device).to(memory_format=torch.channels_last)
         self.explained = Classifier(
             built.model, options.score, multi_label=options.multi_label, mean=built.mean, std=built.std
         )
@@ -201,9 +202,9 @@ class _Work:
         for name, saliency in maps.items():
             stem = f"{number:0{len(str(self.classes - 1))}d}-{file_name(name)}"
             array = saliency.numpy()
-            write_atomically(job.folder / f"{stem}.npy", lambda path, array=array: _save(path, array))
+            write_atomically(job.folder / f"{stem}.npy", partial(_save, array))
             png = overlay_png(pixels, array, name, longest=SIDE)
-            write_atomically(job.folder / f"{stem}.png", lambda path, png=png: path.write_bytes(png))
+            write_atomically(job.folder / f"{stem}.png", partial(_save_bytes, png))
             row["maps"][name] = {
                 "map": f"{stem}.npy",
                 "overlay": f"{stem}.png",
@@ -212,6 +213,10 @@ class _Work:
         return row
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _save(array: np.ndarray, path: Path) -> None:
     with open(path, "wb") as file:
         np.save(file, array)

@@ -61,7 +61,9 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
     Raises:
         InputError: a file or folder is missing, or a folder has no pictures.
     """
-    todo, done, taken = [], [], {output / SUMMARY}
+    todo: list[Job] = []
+    done: list[Job] = []
+    taken = {output / SUMMARY}
     settings = json.loads(json.dumps(settings))
     for image in find_images(words, output):
         state = image.stat()
@@ -140,7 +142,7 @@ def _record(folder: Path) -> dict | None:
         check(content, _Record)
     except (InputError, ValueError):
         return None
-    return content
+    return content if isinstance(content, dict) else None
 
 
 def _digest(path: Path) -> str | None:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -244,7 +245,7 @@ def class_numbers(index: object, count: int, names: Mapping[int, str]) -> list[i
     return [_class_number(each, names) for each in several]
 
 
-def _class_number(one: object, names: Mapping[int, str]) -> int:
+def _class_number(one: Any, names: Mapping[int, str]) -> int:
     if isinstance(one, str):
         for number, name in names.items():
             if name.casefold() == one.strip().casefold():

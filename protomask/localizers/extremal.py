@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor
@@ -93,7 +93,7 @@ class ExtremalPerturbation:
             ).result
             for area in self.areas
         ]
-        return min_max(sum(masks) / len(masks))
+        return min_max(reduce(torch.add, masks) / len(masks))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,17 @@ from protomask.localizers.engine.learning import MaskState
 from protomask.localizers.engine.objective import ALTERNATING, begin_objective, masked_images, score_drop, score_range
 from protomask.localizers.engine.optimisers import Adam
 from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.settings import Cascade, Fusion, Keep, Order, Runtime, Settings, Views, check_background
+from protomask.localizers.settings import (
+    Cascade,
+    Fusion,
+    Keep,
+    Order,
+    Runtime,
+    Settings,
+    Views,
+    check_background,
+    require_value,
+)
 from protomask.localizers.stages import Stages
 
 
@@ -106,7 +116,7 @@ class HDM(Settings):
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
         return settings._learn(
-            Stages(quick, settings.background, settings.runtime, settings.views), images, index, progress
+            Stages(quick, require_value(settings.background), settings.runtime, settings.views), images, index, progress
         )
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
@@ -130,7 +140,7 @@ class HDM(Settings):
             if several.any():
                 saliency[several] = self._fuse(stages, images[several], index[several], found[several])
             bar.update(modules - number)
-        return min_max(saliency).pow(self.order.contrast)
+        return min_max(saliency).pow(require_value(self.order.contrast))
 
     def _learn_module(self, stages: Stages, images: Tensor, index: Tensor, warn: bool) -> Tensor:
         """Learn the mask S_k, (B, H, W), of one module."""
@@ -171,7 +181,11 @@ class HDM(Settings):
         weights = found.new_ones(found.shape[:2])
         if self.fusion.steps:
             problem = _FusionProblem(
-                stages.explained, found, self.keep.size_weights[1], stages.background, stages.runtime.seed
+                stages.explained,
+                found,
+                require_value(self.keep.size_weights)[1],
+                stages.background,
+                stages.runtime.seed,
             )
             weights = stages.learn(images, index, problem, self.fusion.steps, Adam(self.fusion.rate), "fusion")
         fused = _weighted_sum(weights, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Layer:
     """the model that knows its own layout of maps and tokens"""
     output: Tensor | None = None
 
-    def as_map(self, values: Tensor | None, image_size: tuple[int, int]) -> Tensor:
+    def as_map(self, values: Tensor | None, image_size: Sequence[int]) -> Tensor:
         """Bring the output, or the gradient at it, to (B, C, h, w); it may be a map of either layout, or tokens.
 
         Raises:
@@ -89,8 +89,9 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
             f"{type(roots[0]).__name__} has no layer {name!r}; the names are those of named_modules(), "
             f"among them {', '.join([child for child, _ in roots[0].named_children()][:12])}"
         )
-    if isinstance(explained, PrototypeNetwork) and isinstance(getattr(explained, "backbone", None), nn.Module):
-        return Layer("backbone", explained.backbone, explained)
+    backbone = getattr(explained, "backbone", None)
+    if isinstance(explained, PrototypeNetwork) and isinstance(backbone, nn.Module):
+        return Layer("backbone", backbone, explained)
     return _last_map(roots, explained, image, index, method)
 
 
@@ -130,7 +131,7 @@ def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, ind
     return found[maps[-1]][0]
 
 
-def _is_map(shape: torch.Size, root: nn.Module, size: tuple[int, int]) -> bool:
+def _is_map(shape: torch.Size, root: nn.Module, size: Sequence[int]) -> bool:
     if len(shape) != 4:
         return False
     return min(shape[1:3] if is_channels_last(shape, root, size) else shape[2:]) > 1
@@ -150,7 +151,7 @@ def check_reaches_score(explained: Explainable, layer: Layer, image: Tensor, ind
         score = explained.score(image.detach().clone().requires_grad_(), index.detach().clone())
         output = layer.output
         features = layer.as_map(output, tuple(image.shape[-2:]))
-        if not score.requires_grad or not features.requires_grad:
+        if output is None or not score.requires_grad or not features.requires_grad:
             return
         (slope,) = torch.autograd.grad(score.sum(), output, allow_unused=True)
         if slope is None:

@@ -10,7 +10,16 @@ from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Settings, Views, check_background
+from protomask.localizers.settings import (
+    Destroy,
+    Keep,
+    Order,
+    Runtime,
+    Settings,
+    Views,
+    check_background,
+    require_value,
+)
 from protomask.localizers.stages import Stages
 
 
@@ -107,7 +116,7 @@ class MDM(Settings):
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
-        stages = Stages(quick, settings.background, settings.runtime, settings.views, progress, "mdm")
+        stages = Stages(quick, require_value(settings.background), settings.runtime, settings.views, progress, "mdm")
         return settings._learn(stages, images, index)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -12,10 +12,10 @@ from protomask.localizers.engine.optimisers import Adam
 from protomask.localizers.engine.stack import GuidedProblem
 from protomask.localizers.hdm import HDM
 from protomask.localizers.mdm import MDM
-from protomask.localizers.settings import Cascade, Destroy, Fusion, Keep, Order, Runtime, Views
+from protomask.localizers.settings import Cascade, Destroy, Fusion, Keep, Order, Runtime, Views, require_value
 from protomask.localizers.stages import Stages
 
-_PLAIN = {"size_weights": (1.0, 1.0), "steps": 40, "settle": 1.0, "consistency": "absolute"}
+_PLAIN = Keep(size_weights=(1.0, 1.0), steps=40, settle=1.0, consistency="absolute")
 
 
 def published_mdm() -> MDM:
@@ -30,7 +30,7 @@ def published_mdm() -> MDM:
     Cost: 120 forward-backward passes per pair.
     """
     return MDM(
-        Keep(sizes=(7, 14, 28), joint=False, **_PLAIN),
+        replace(_PLAIN, sizes=(7, 14, 28), joint=False),
         Destroy(steps=0),
         Order(sizes=(28,), steps=0, rate=0.1, damping=0.0, values="mask", contrast=1.0, area_weight=0.0),
         Views(noise=0.0, shift=0.0),
@@ -57,7 +57,7 @@ class PublishedHDM(HDM):
     Cost: at most 2 * (40 + 40) + 10 forward-backward passes per pair.
     """
 
-    keep: Keep = Keep(sizes=(7, 14), **_PLAIN)
+    keep: Keep = replace(_PLAIN, sizes=(7, 14))
     order: Order = field(
         default=Order(sizes=(28,), steps=1, rate=0.1, damping=0.0, values="mask", contrast=1.0, area_weight=0.0)
     )
@@ -66,7 +66,7 @@ class PublishedHDM(HDM):
     views: Views = Views(noise=0.0, shift=0.0)
     background: str | None = "zero"
     runtime: Runtime = Runtime()
-    auxiliary: Keep = Keep(sizes=(28, 56), **_PLAIN)
+    auxiliary: Keep = replace(_PLAIN, sizes=(28, 56))
 
     def for_model(self, explained: Explainable) -> PublishedHDM:
         """Stay as it is: nothing is chosen by what is explained."""
@@ -74,17 +74,17 @@ class PublishedHDM(HDM):
 
     def _learn_module(self, stages: Stages, images: Tensor, index: Tensor, warn: bool) -> Tensor:
         benchmark = stages.keep(images, index, self.keep, warn=warn).to(images)
-        auxiliary = self.auxiliary
+        auxiliary, steps = self.auxiliary, require_value(self.auxiliary.steps)
         problem = GuidedProblem(
             stages.explained,
-            auxiliary.sizes,
-            auxiliary.size_weights,
-            auxiliary.steps,
-            auxiliary.settle,
-            auxiliary.consistency,
+            require_value(auxiliary.sizes),
+            require_value(auxiliary.size_weights),
+            steps,
+            require_value(auxiliary.settle),
+            require_value(auxiliary.consistency),
             stages.background,
             stages.runtime.seed,
             guide=benchmark,
         )
-        mask = stages.learn(images, index, problem, auxiliary.steps, Adam(auxiliary.rate), "auxiliary")
+        mask = stages.learn(images, index, problem, steps, Adam(auxiliary.rate), "auxiliary")
         return min_max(mask).to(images)

@@ -65,7 +65,7 @@ class ReceptiveField:
         return min_max(torch.cat(maps))
 
 
-def _spread(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
+def _spread(explained: HasSimilarityMaps, images: Tensor, index: Tensor) -> Tensor:
     similarity = explained.similarity_maps(images, index)
     if similarity.ndim != 3 or len(similarity) != len(images):
         raise InputError(

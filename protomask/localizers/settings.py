@@ -21,8 +21,21 @@ from protomask.localizers.engine.speed.folding import PRECISIONS
 
 ORDER_VALUES = ("mask", "sufficient")
 T = TypeVar("T", bound="Settings")
+V = TypeVar("V")
 
 
+def require_value(value: V | None) -> V:
+    """Give back a setting that ``for_model`` of the localizer has chosen.
+
+    Raises:
+        InputError: it has not.
+    """
+    if value is None:
+        raise InputError("a setting of the localizer is still open; give it, or complete the settings by for_model")
+    return value
+
+
+@dataclass(frozen=True, repr=False)
 class Settings:
     """Share what parts and localizers made of parts have in common; a base of frozen dataclasses."""
 
@@ -63,10 +76,10 @@ class Settings:
         value = getattr(self, name)
         self.require(_is_count(value, least), name, f"a whole number of at least {least}")
 
-    def require_sizes(self) -> None:
-        """Check the field ``sizes``."""
-        valid = isinstance(self.sizes, tuple) and self.sizes and all(_is_count(size, 1) for size in self.sizes)
-        self.require(bool(valid), "sizes", "a tuple of at least one whole number, each at least 1")
+    def require_sizes(self, name: str = "sizes") -> None:
+        sizes = getattr(self, name)
+        valid = isinstance(sizes, tuple) and sizes and all(_is_count(size, 1) for size in sizes)
+        self.require(bool(valid), name, "a tuple of at least one whole number, each at least 1")
 
     def require_known(self, name: str, known: tuple[str, ...]) -> None:
         self.require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
@@ -77,8 +90,9 @@ def _is_count(value: object, least: int) -> bool:
 
 
 def _within(value: object, low: float, high: float = float("inf"), *, above: bool = False) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and low <= value <= high and not (above and value == low) and value != float("inf")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return low <= value <= high and not (above and value == low) and value != float("inf")
 
 
 @dataclass(frozen=True, repr=False)

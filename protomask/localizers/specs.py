@@ -166,6 +166,6 @@ def _value(text: str, kind: Any, where: str) -> Any:
     raise InputError(f"{where} cannot be given in words; set it in Python")
 
 
-def _replace(part: T, path: list[str], value: Any) -> T:
+def _replace(part: Any, path: list[str], value: Any) -> Any:
     inner = _replace(getattr(part, path[0]), path[1:], value) if path[1:] else value
     return replace(part, **{path[0]: inner})

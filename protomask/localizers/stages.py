@@ -4,7 +4,9 @@ pixels."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
+import torch
 from torch import Tensor
 
 from protomask.explainable import Explainable
@@ -15,7 +17,7 @@ from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.order import OrderProblem, sufficient_mask, with_values_of
 from protomask.localizers.engine.stack import StackProblem
 from protomask.localizers.engine.variation import Variation
-from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views
+from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views, require_value
 
 
 @dataclass(frozen=True)
@@ -42,30 +44,31 @@ class Stages:
             steps=steps,
             optimiser=optimiser,
             batch_size=self.runtime.batch_size,
-            variation=Variation(self.views.noise, self.views.shift, self.runtime.seed),
+            variation=Variation(require_value(self.views.noise), require_value(self.views.shift), self.runtime.seed),
             progress=self.progress,
             description=f"{self.name} {stage}",
         ).result
 
     def keep(self, images: Tensor, index: Tensor, keep: Keep, *, warn: bool = False) -> Tensor:
         """Learn masks (B, H, W) that keep the score with little of the image."""
-        groups = [keep.sizes] if keep.joint else [(size,) for size in keep.sizes]
+        all_sizes, steps = require_value(keep.sizes), require_value(keep.steps)
+        groups = [all_sizes] if keep.joint else [(size,) for size in all_sizes]
         masks = []
         for sizes in groups:
             problem = StackProblem(
                 self.explained,
                 sizes,
-                keep.size_weights,
-                keep.steps,
-                keep.settle,
-                keep.consistency,
+                require_value(keep.size_weights),
+                steps,
+                require_value(keep.settle),
+                require_value(keep.consistency),
                 self.background,
                 self.runtime.seed,
                 warn=warn and sizes == groups[0],
             )
             stage = f"keep {'+'.join(map(str, sizes))}"
-            masks.append(self.learn(images, index, problem, keep.steps, Adam(keep.rate), stage))
-        return sum(masks) / len(masks)
+            masks.append(self.learn(images, index, problem, steps, Adam(keep.rate), stage))
+        return reduce(torch.add, masks) / len(masks)
 
     def destroy(self, images: Tensor, index: Tensor, destroy: Destroy) -> Tensor:
         """Learn masks that destroy the score by hiding it: their mean (B, H, W), times their share of the map.
@@ -73,36 +76,37 @@ class Stages:
         What they hide has the mean colour where backgrounds alternate.
         """
         background = "zero" if self.background == ALTERNATING else self.background
-        masks = []
+        masks, steps = [], require_value(destroy.steps)
         for size in destroy.sizes:
             problem = StackProblem(
                 self.explained,
                 (size,),
                 (destroy.size_weight,) * 2,
-                destroy.steps,
+                steps,
                 1.0,
                 "one-sided",
                 background,
                 self.runtime.seed,
                 destroy=True,
             )
-            masks.append(self.learn(images, index, problem, destroy.steps, Adam(destroy.rate), f"destroy {size}"))
-        return destroy.share * sum(masks) / len(masks)
+            masks.append(self.learn(images, index, problem, steps, Adam(destroy.rate), f"destroy {size}"))
+        return destroy.share * reduce(torch.add, masks) / len(masks)
 
     def order(self, images: Tensor, index: Tensor, rough: Tensor, order: Order) -> Tensor:
         """Learn the order of the pixels from the masks ``rough`` (B, H, W): (B, H, W) in [0, 1]."""
+        steps = require_value(order.steps)
         problem = OrderProblem(
             self.explained,
             rough,
-            order.sizes,
-            order.steps,
+            require_value(order.sizes),
+            steps,
             order.areas,
             order.softness,
             background=self.background,
             seed=self.runtime.seed,
         )
-        optimiser = Adam(order.rate, damping=order.damping)
-        return min_max(self.learn(images, index, problem, order.steps, optimiser, "order"))
+        optimiser = Adam(require_value(order.rate), damping=require_value(order.damping))
+        return min_max(self.learn(images, index, problem, steps, optimiser, "order"))
 
     def show(self, images: Tensor, index: Tensor, saliency: Tensor, mask: Tensor, order: Order) -> Tensor:
         """Give the pixels, in the order of ``saliency`` (B, H, W), the values that ``order.values`` asks for.
@@ -110,6 +114,6 @@ class Stages:
         Those of ``mask`` (B, H, W), the greatest first; or as many of them shown as the score needs.
         """
         if order.values == "mask":
-            return with_values_of(saliency, mask, order.contrast)
-        batch_size = self.runtime.batch_size
-        return sufficient_mask(self.explained, images, index, saliency, order.area_weight, batch_size)
+            return with_values_of(saliency, mask, require_value(order.contrast))
+        weight, batch_size = require_value(order.area_weight), self.runtime.batch_size
+        return sufficient_mask(self.explained, images, index, saliency, weight, batch_size)

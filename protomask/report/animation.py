@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def stopped_after(localizer: Localizer, steps: int) -> Localizer:
     return _limited(localizer, steps)
 
 
-def _limited(part: T, steps: int) -> T:
+def _limited(part: Any, steps: int) -> Any:
     changed = {}
     for each in dataclasses.fields(part):
         value = getattr(part, each.name)
@@ -166,8 +167,9 @@ def frame(
     axes.set(xlim=(0, max(steps) + 0.5), ylim=(0, top), xlabel="steps", ylabel="%")
     axes.legend(loc="center right", fontsize=7)
     figure.set_dpi(110)
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def save_animation(

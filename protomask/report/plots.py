@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from protomask.errors import InputError
 from protomask.report import style
@@ -92,7 +93,7 @@ def training_curves(log: Sequence[Mapping]) -> Figure:
             ylim=extent(lines, floor=0.0, ceiling=1.0 if accuracy else None),
             xlabel="epoch of the whole run",
         )
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if accuracy:
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.grid(axis="y", color=style.RULE, linewidth=0.5, alpha=0.6)

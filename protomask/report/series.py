@@ -78,7 +78,9 @@ def training_lines(log: Sequence[Mapping], keys: Sequence[str]) -> tuple[list[Li
         events: rows that are no epochs (a projection), at the end of the epoch before, those of one place together;
             measurements of the test accuracy are none.
     """
-    epoch, stages, events, rows = 0, [], [], []
+    epoch, rows = 0, []
+    stages: list = []
+    events: list = []
     for row in log:
         name = stage_label(str(row.get("stage", "training")))
         if not row.get("epoch"):

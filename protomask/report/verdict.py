@@ -167,21 +167,20 @@ def differences(evaluation, a: str, b: str) -> list[dict]:
             continue
         sign = (1 if row["a"] == a else -1) * (1 if higher_is_better(row["metric"]) else -1)
         low, high = row["ci_low"], row["ci_high"]
-        bounds = sorted((sign * low, sign * high)) if low is not None and high is not None else (None, None)
+        bounds = sorted((sign * low, sign * high)) if low is not None and high is not None else ()
+        ends = [_signed(bound, row["metric"]) for bound in bounds]
         better = row["better"]
         found.append(
             {
                 "label": metric_label(row["metric"]),
                 "unit": metric_unit(row["metric"]),
                 "difference": _signed(sign * row["difference"], row["metric"]),
-                "interval": ""
-                if bounds[0] is None
-                else f"{_signed(bounds[0], row['metric'])} to {_signed(bounds[1], row['metric'])}",
+                "interval": " to ".join(ends),
                 "n": row["n"],
                 "says": _says(row),
                 "needed": "–" if not row.get("images_needed") else f"{rounded(row['images_needed']):,}",
                 "better": None if better == "undecided" else look(better),
-                "mark": interval_mark(sign * row["difference"], *bounds),
+                "mark": interval_mark(sign * row["difference"], *(bounds or (None, None))),
             }
         )
     return found

@@ -145,8 +145,8 @@ def neighbours(
 
 def enlarge_map(grid: np.ndarray, height: int, width: int, by_range: bool = True) -> np.ndarray:
     """Enlarge a similarity map (h, w) as the localizer ``similarity`` does; scaled by its range, or as it is."""
-    grid = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
-    large = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)[0, 0]
+    small = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
+    large = F.interpolate(small, (height, width), mode="bicubic", align_corners=False)[0, 0]
     return (min_max(large) if by_range else large.clamp_min(0)).numpy()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,8 +109,12 @@ def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:
     for ending, text in texts.items():
         write_atomically(
             stem.with_name(stem.name + ending),
-            lambda path, text=text: path.write_text(text, encoding="utf-8", errors="backslashreplace"),
+            partial(_write_text, text),
         )
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _names(metrics: str | Sequence[str] | None) -> list[str] | None:

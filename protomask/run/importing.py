@@ -107,7 +107,7 @@ def _import(
     progress: bool,
 ) -> Run:
     names = read_names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
-    owners = {} if prototype_classes is None else {"owners": prototype_classes}
+    owners: dict[str, Any] = {} if prototype_classes is None else {"owners": prototype_classes}
     if isinstance(prototype_classes, str | os.PathLike):
         owners = read_owners(Path(prototype_classes))
     if not Path(file).is_file():
@@ -124,7 +124,7 @@ def _import(
         **owners,
         model_config=None if model_config is None else Path(model_config),
     )
-    options = complete(
+    chosen = complete(
         options.replace(
             backbone=network.backbone.name,
             image_size=network.image_size,
@@ -134,13 +134,13 @@ def _import(
         )
     )
     if network.image_size != size:
-        splits = open_data(options, given)
+        splits = open_data(chosen, given)
     say(
         f"protomask: {network.prototype_count} prototypes of {len(network.classes)} classes ({how}) on "
         f"{network.backbone.name} at {network.image_size} px"
     )
     network.to(where)
-    setup = training_set(options, splits, network, where, progress)
+    setup = training_set(chosen, splits, network, where, progress)
     test = splits.test.with_transform(setup.plain.transform)
     begin = time.perf_counter()
     score = accuracy(network, test, setup, "test")
@@ -152,7 +152,7 @@ def _import(
     found = time.perf_counter()
     if project:
         scores["after_projection"] = scores["final"] = accuracy(network, test, setup, "test")
-    save_network(network, options.network, run.folder)
+    save_network(network, chosen.network, run.folder)
     run.write("log.jsonl", [{"stage": "projection" if project else "sources", "seconds": found - measured, **moved}])
     run.write(
         "metrics.json",
@@ -166,7 +166,7 @@ def _import(
     run.write(
         "config.json",
         {
-            "options": options.to_mapping(),
+            "options": chosen.to_mapping(),
             "versions": versions(),
             "data": _data(splits),
             "imported": {
@@ -183,7 +183,7 @@ def _import(
         + ("" if project else " (vectors unchanged)")
     )
     say(f"protomask: run folder {run.folder}; go on with: protomask project {run.folder}")
-    return Run(run, options, network.eval(), where, splits, progress=progress)
+    return Run(run, chosen, network.eval(), where, splits, progress=progress)
 
 
 def find_sources(network: PrototypeNetwork, setup: TrainingSet, keep: bool) -> dict[str, float]:

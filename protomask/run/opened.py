@@ -19,7 +19,7 @@ from protomask.errors import InputError
 from protomask.evaluation import Evaluation
 from protomask.explanations.files import read_pictures
 from protomask.networks import load_network
-from protomask.options import Options
+from protomask.options import CompleteOptions
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.evaluation import evaluate_run
 from protomask.run.explanation import explain_images
@@ -51,7 +51,7 @@ class Run:
     def __init__(
         self,
         files: RunFolder,
-        options: Options,
+        options: CompleteOptions,
         network: PrototypeNetwork,
         device: torch.device,
         data: Any = None,
@@ -253,7 +253,7 @@ def open_run(
             )
     network = load_network(files.folder)
     where = choose_device(options.device)
-    network.to(where, memory_format=torch.channels_last)
+    network.to(where).to(memory_format=torch.channels_last)
     return Run(files, options, network, where, data, progress=progress)
 
 

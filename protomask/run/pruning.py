@@ -184,21 +184,21 @@ def _numbers(prototypes: Sequence[int]) -> list[int]:
 def _flagged(pictures: Sequence[PrototypePicture], given: str | Sequence[str] | None, run: Run) -> list[int]:
     """Numbers of the flagged prototypes; of a class whose prototypes are all flagged the best one stays."""
     chosen = FLAGS if given is None else _kinds(given)
-    if any(picture.inspection is None for picture in pictures):
+    inspections = {
+        picture.record.prototype: picture.inspection for picture in pictures if picture.inspection is not None
+    }
+    if len(inspections) < len(pictures):
         raise InputError(
             f"{run.folder} has no inspection.json, so nothing is flagged yet; make it with: protomask project "
             f"{run.folder}"
         )
-    numbers = [picture.record.prototype for picture in pictures if set(picture.inspection.flags) & set(chosen)]
+    numbers = [prototype for prototype, inspection in inspections.items() if set(inspection.flags) & set(chosen)]
     for name in dict.fromkeys(picture.record.class_name for picture in pictures):
-        members = [picture for picture in pictures if picture.record.class_name == name]
-        if all(picture.record.prototype in numbers for picture in members):
-            best = min(members, key=lambda picture: _share_outside(picture.inspection))
-            numbers.remove(best.record.prototype)
-            say(
-                f"every prototype of class {name} is flagged; {best.record.prototype}, the one most on the object, "
-                "stays"
-            )
+        members = [picture.record.prototype for picture in pictures if picture.record.class_name == name]
+        if all(prototype in numbers for prototype in members):
+            best = min(members, key=lambda prototype: _share_outside(inspections[prototype]))
+            numbers.remove(best)
+            say(f"every prototype of class {name} is flagged; {best}, the one most on the object, stays")
     return sorted(numbers)
 
 

@@ -15,7 +15,7 @@ from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.errors import InputError
 from protomask.localizers import Localizer, get_localizers
 from protomask.networks import get_network
-from protomask.options import Options
+from protomask.options import CompleteOptions, Options
 from protomask.prototype_network import PrototypeNetwork
 from protomask.training import TrainingSet
 
@@ -24,7 +24,7 @@ Localizers = str | Localizer | Iterable[str | Localizer] | Mapping[str, Localize
 """what :func:`as_localizers` takes"""
 IN_MEMORY = "datasets"
 """the word for data that were given as Datasets, in the options of a run"""
-DATA_DEFAULTS = {
+DATA_DEFAULTS: dict[str | None, dict[str, Any]] = {
     "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "epochs": 8, "workers": 1},
     None: {
         "backbone": "resnet18",
@@ -35,14 +35,15 @@ DATA_DEFAULTS = {
 }
 
 
-def complete(options: Options) -> Options:
-    """The same options with every ``None`` that data set and recipe decide filled in."""
+def complete(options: Options) -> CompleteOptions:
+    """Fill in every ``None`` that data set and recipe decide."""
     filled = {
         **get_network(options.network).defaults(options),
         **DATA_DEFAULTS[None],
         **DATA_DEFAULTS.get(options.data, {}),
     }
-    return options.replace(**{name: value for name, value in filled.items() if getattr(options, name) is None})
+    known = {name: value for name, value in options.to_mapping().items() if value is not None}
+    return CompleteOptions(**{**options.to_mapping(), **filled, **known})
 
 
 def choose_device(name: str) -> torch.device:
@@ -104,7 +105,7 @@ def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Split
 
 
 def training_set(
-    options: Options, splits: Splits, network: PrototypeNetwork, device: torch.device, progress: bool
+    options: CompleteOptions, splits: Splits, network: PrototypeNetwork, device: torch.device, progress: bool
 ) -> TrainingSet:
     evaluation = evaluation_transform(options.image_size, network.mean, network.std)
     strength = "official" if options.recipe == "official" else "default"

@@ -94,15 +94,16 @@ def train_run(
     Started by ``torchrun``, all processes train and evaluate; the first one writes.
     """
     given_root = options.root
-    files, options = starting_folder(absolute_paths(options), None if output is None else os.fspath(output), resume)
-    pictures_localizers(options.localizer)
-    options = complete(options)
+    files, asked = starting_folder(absolute_paths(options), None if output is None else os.fspath(output), resume)
+    pictures_localizers(asked.localizer)
+    options = complete(asked)
     with distributed.job(choose_device(options.device)) as device, ExitStack() as stack:
         name = file_name(f"{options.network}-{options.data}")
-        free = None if files is not None else distributed.only_first(lambda: free_folder(Path("runs"), name))
-        files = files or RunFolder(distributed.from_first(free))
-        if free:
-            stack.callback(remove_unused, free)
+        if files is None:
+            free = distributed.only_first(lambda: free_folder(Path("runs"), name))
+            if free:
+                stack.callback(remove_unused, free)
+            files = RunFolder(distributed.from_first(str(free)))
         say(f"run folder {files.folder}")
         splits = open_data(options, data, classes)
         for remark in splits.remarks():

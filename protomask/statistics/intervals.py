@@ -97,8 +97,8 @@ def bootstrap_means(
     for members, values, home in alike(columns, groups):
         sums, sizes = group_sums(values, home)
         low, high = _studentised(sums, sizes, resamples, confidence, seed)
-        for member, *numbers in zip(members.tolist(), values.mean(0).tolist(), low.tolist(), high.tolist()):
-            intervals[member] = Interval(*numbers, len(values), len(sizes))
+        for member, mean, *bounds in zip(members.tolist(), values.mean(0).tolist(), low.tolist(), high.tolist()):
+            intervals[member] = Interval(mean, bounds[0], bounds[1], len(values), len(sizes))
     return [intervals[column] for column in range(columns.shape[1])]
 
 
@@ -174,9 +174,9 @@ def _studentised(sums: Tensor, sizes: Tensor, resamples: int, confidence: float,
         )
         left = torch.where(left > 1e-9 * spread, left, 0.0)
         ratios.append((moved * drawn / (factor * left).sqrt()).nan_to_num(0.0, torch.inf, -torch.inf))
-    ratios = torch.cat(ratios).sort(0).values
+    ordered = torch.cat(ratios).sort(0).values
     tail = int((1 - confidence) / 2 * images / (images + CAUTION) * resamples)
-    low, high = mean - ratios[resamples - 1 - tail] * error, mean - ratios[tail] * error
+    low, high = mean - ordered[resamples - 1 - tail] * error, mean - ordered[tail] * error
     given = low.isfinite() & high.isfinite() & (spread > ROUNDING * sums.square().sum(0))
     return torch.where(given, low.minimum(mean), torch.nan), torch.where(given, high.maximum(mean), torch.nan)
 

@@ -92,7 +92,8 @@ def paired_share_interval(a: Tensor, b: Tensor, hit: float = 1.0, groups: Tensor
     one, other = a[kept] > hit / 2, b[kept] > hit / 2
     cells = [one & other, one & ~other, ~one & other, ~one & ~other]
     found = newcombe(*(float(cell.sum()) * worth / count for cell in cells))
-    return Interval(*(hit * number for number in found), count, images)
+    mean, low, high = (hit * number for number in found)
+    return Interval(mean, low, high, count, images)
 
 
 def _worth(kept: Tensor, groups: Tensor | None) -> tuple[float, int]:

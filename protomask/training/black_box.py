@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from protomask.training.trainer import train
 class BlackBox(nn.Module):
     """Classify by a backbone, the mean over positions and one linear layer."""
 
-    def __init__(self, backbone: nn.Module, classes: int) -> None:
+    def __init__(self, backbone: Any, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(backbone.channels, classes)

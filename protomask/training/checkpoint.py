@@ -123,6 +123,7 @@ class Saver:
         """Raises:
         InputError: it cannot be written; the one before stands.
         """
-        if self.path is not None:
-            distributed.only_first(lambda: save_checkpoint(self.path, {**state, "network": self.network.state_dict()}))
+        path = self.path
+        if path is not None:
+            distributed.only_first(lambda: save_checkpoint(path, {**state, "network": self.network.state_dict()}))
         self._last = time.monotonic()

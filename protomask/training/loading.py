@@ -19,6 +19,7 @@ from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.interruption import leave_signals_to_parent
 
+resource: Any
 try:
     import resource
 except ImportError:  # Windows knows no such limit
@@ -62,7 +63,7 @@ def ordered_batches(positions: Sequence[int], batch_size: int, seed: int) -> lis
     return [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
 
 
-def own_part(batch: Sequence[Drawn]) -> Sequence[Drawn]:
+def own_part(batch: list[Drawn]) -> list[Drawn]:
     """Take this process's part of a batch that all processes work on; parts differ by at most one sample."""
     rank, size = distributed.rank(), distributed.size()
     return batch[len(batch) * rank // size : len(batch) * (rank + 1) // size]
@@ -79,7 +80,7 @@ class SeededLoader:
 
     def __init__(self, data: AnnotatedImages, workers: int = 0, pin_memory: bool = False) -> None:
         check_descriptors(workers)
-        self._batches: list[Sequence[Drawn]] = []
+        self._batches: list[list[Drawn]] = []
         # The loader asks this very list for its batches at the start of each pass.
         self._loader = DataLoader(
             _Seeded(data),
@@ -91,7 +92,7 @@ class SeededLoader:
             worker_init_fn=leave_signals_to_parent,
         )
 
-    def __call__(self, batches: Sequence[Sequence[Drawn]]) -> Iterator[dict[str, Any]]:
+    def __call__(self, batches: Sequence[list[Drawn]]) -> Iterator[dict[str, Any]]:
         """Make one pass over ``batches``, collated; to be exhausted before the next one."""
         self._batches[:] = batches
         return iter(self._loader)

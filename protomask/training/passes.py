@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from protomask import distributed
@@ -20,7 +20,7 @@ from protomask.training.checkpoint import Saver
 from protomask.training.loading import SeededLoader, derive_seed, own_part, shuffled_batches
 from protomask.training.parallel import average_statistics, distribute
 from protomask.training.prediction import accuracy
-from protomask.training.stages import Action, Epochs, Objective, TrainingSet
+from protomask.training.stages import Action, Epochs, TrainingSet
 
 
 class Diverged(InputError):
@@ -150,7 +150,12 @@ def run_epoch(
 
 
 def _step(
-    objective: Objective, optimizer: torch.optim.Optimizer, batch: dict, whole: int, setup: TrainingSet, place: str
+    objective: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    batch: dict,
+    whole: int,
+    setup: TrainingSet,
+    place: str,
 ) -> dict[str, float]:
     """One gradient step on this process's part of a batch of ``whole`` images. Returns the terms' values."""
     images = batch["images"].to(setup.device, memory_format=torch.channels_last, non_blocking=True)

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from protomask.data import AnnotatedImages, collate
 from protomask.interruption import leave_signals_to_parent
+from protomask.prototype_network import PrototypeNetwork
 from protomask.training.loading import SeededLoader, check_descriptors
 
-Objective = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
-"""(network, images, labels) -> terms; ``loss`` is minimised, ``correct`` counts right answers, the rest is logged."""
+Objective = Callable[[Any, Tensor, Tensor], dict[str, Tensor]]
+"""(network, images, labels) -> terms, for one kind of network; ``loss`` is minimised, ``correct`` counts right answers,
+the rest is logged"""
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,10 @@ class Action:
     """
 
     name: str
-    run: Callable[[nn.Module, TrainingSet], dict[str, Any]]
+    run: Callable[[Any, TrainingSet], dict[str, Any]]
 
 
-def bias_rate(network: nn.Module, rate: float = 3e-3) -> dict[str, float]:
+def bias_rate(network: PrototypeNetwork, rate: float = 3e-3) -> dict[str, float]:
     """Give the rate of a multi-label head's bias, as an entry of :attr:`Epochs.rates`; none without a bias.
 
     The weights wait for the end, as published; but how rare a finding is must be learned by something meanwhile.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,11 +52,11 @@ def train(
             f"a batch of {smallest} images cannot be shared by {distributed.size()} processes; "
             "raise batch_size= or lower --nproc-per-node"
         )
-    network.to(setup.device, memory_format=torch.channels_last)
+    network.to(setup.device).to(memory_format=torch.channels_last)
     plan = [[stage.name, getattr(stage, "epochs", 1)] for stage in stages]
-    state = {"plan": plan, "stage": 0, "epoch": 0, "within": None, "optimizers": {}, "log": []}
+    state: dict[str, Any] = {"plan": plan, "stage": 0, "epoch": 0, "within": None, "optimizers": {}, "log": []}
     saved = load_checkpoint(checkpoint) if checkpoint else None
-    if saved is not None:
+    if saved is not None and checkpoint is not None:
         _restore(network, saved, plan, checkpoint)
         state = {**state, **saved}
     if len(set(distributed.gather((state["stage"], state["epoch"])))) > 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -52,7 +52,8 @@ class MaskState:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        return tuple(self.images.shape[-2:])
+        height, width = self.images.shape[-2:]
+        return height, width
 
     def __len__(self) -> int:
         return len(self.index)
@@ -66,7 +67,7 @@ class MaskState:
         return self._map(lambda one, two: torch.cat([one, two]), other)
 
     def _map(self, function, other: MaskState) -> MaskState:
-        changed = {}
+        changed: dict[str, Any] = {}
         for name, value in vars(self).items():
             beside = getattr(other, name)
             changed[name] = (
@@ -162,7 +163,9 @@ def learn_masks(
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
     results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    count, entered, active, waiting = len(index), 0, None, []
+    count, entered = len(index), 0
+    active: MaskState | None = None
+    waiting: list[MaskState] = []
     with (
         _learning(explained, images.device),
         tqdm(total=count, desc=description, unit="map", disable=not progress) as bar,
@@ -179,6 +182,7 @@ def learn_masks(
                         )
                         entered += len(new)
                     active = new if active is None else active.join(new)
+                assert active is not None  # the loop runs while there are pairs
                 if len(active) > batch_size:
                     stays = torch.arange(len(active)) < batch_size
                     waiting.append(active.select(~stays))
@@ -251,8 +255,8 @@ def _step(
     state.learned = learned
     mask = problem.mask(state)
     views = problem.views(state, mask)
-    views = [variation(view, state.images, state.step, number) for number, view in enumerate(views)]
-    scores = _ScoresOfViews.apply(explained, state.index, batch_size, *views)
+    varied = [variation(view, state.images, state.step, number) for number, view in enumerate(views)]
+    scores = _ScoresOfViews.apply(explained, state.index, batch_size, *varied)
     loss = problem.loss(state, mask, scores)
     gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)
     with torch.no_grad():

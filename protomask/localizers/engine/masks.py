@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -16,7 +16,7 @@ from protomask.precision import full_precision
 BACKGROUNDS = ("zero", "blur", "noise")
 
 
-def grid_shape(size: int, image_size: tuple[int, int]) -> tuple[int, int]:
+def grid_shape(size: int, image_size: Sequence[int]) -> tuple[int, int]:
     """Compute rows and columns of a mask vector with ``size`` cells along the image's shorter side, nearly square.
 
     No side gets more cells than the image has pixels.
@@ -29,7 +29,7 @@ def grid_shape(size: int, image_size: tuple[int, int]) -> tuple[int, int]:
     return min(max(round(height * scale), 1), height), min(max(round(width * scale), 1), width)
 
 
-def upsample(vectors: Tensor, image_size: tuple[int, int]) -> Tensor:
+def upsample(vectors: Tensor, image_size: Sequence[int]) -> Tensor:
     """Enlarge mask vectors (B, 1, h, w) to masks (B, 1, H, W): bilinear between the centres of the cells.
 
     By two matrix products, whose gradient is as fast, and on CUDA, unlike that of ``F.interpolate``, the same every
@@ -96,7 +96,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     return _along_both(_blurring, images, tuple(images.shape[-2:]), sigma).contiguous(memory_format=torch.channels_last)
 
 
-def _along_both(matrix: Callable[..., Tensor], maps: Tensor, size: tuple[int, int], *settings: float) -> Tensor:
+def _along_both(matrix: Callable[..., Tensor], maps: Tensor, size: Sequence[int], *settings: float) -> Tensor:
     """Apply a linear separable map to the rows and the columns of ``maps`` (..., h, w).
 
     ``matrix(new, old, ...)`` gives the (new, old) matrix of one direction.

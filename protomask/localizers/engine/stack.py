@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -96,9 +98,9 @@ def mask_vectors(mask: Tensor, sizes: tuple[int, ...]) -> dict[str, Tensor]:
     }
 
 
-def mean_of_vectors(vectors: dict[str, Tensor], image_size: tuple[int, int]) -> Tensor:
+def mean_of_vectors(vectors: dict[str, Tensor], image_size: Sequence[int]) -> Tensor:
     """Average the upsampled vectors: (B, 1, H, W)."""
-    return sum(upsample(vector, image_size) for vector in vectors.values()) / len(vectors)
+    return reduce(torch.add, (upsample(vector, image_size) for vector in vectors.values())) / len(vectors)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class GuidedProblem(StackProblem):
 
     def begin(self, state: MaskState) -> None:
         begin_objective(self.explained, state, self.background, self.seed)
+        assert self.guide is not None  # a problem without a guide is a StackProblem
         state.buffers["guide"] = self.guide[state.position][:, None]
         self.start(state, state.buffers["guide"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +143,7 @@ def _norms_after_convolutions(
     ]
 
 
-def _fold(explained: Explainable, convolution: nn.Module, norm: nn.Module) -> None:
+def _fold(explained: Explainable, convolution: Any, norm: Any) -> None:
     """Replace both in every module that holds them."""
     fused = fuse_conv_bn_eval(convolution, norm)
     # timm's BatchNormAct2d is a batch norm with an activation at its end.

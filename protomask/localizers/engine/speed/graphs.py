@@ -57,7 +57,7 @@ class GraphedScores:
         # A pass as usual first: it warms up what the next one is recorded with, and shows whether that is possible.
         usual, waits = run_and_watch(self.explained, images, index)
         self.recorded[images.shape] = (
-            None if waits or usual[1] is None else record_graph(self.explained, images, index, usual)
+            None if waits or usual[1] is None else record_graph(self.explained, images, index, (usual[0], usual[1]))
         )
         return usual
 
@@ -114,6 +114,8 @@ def record_graph(
             index.add_(0)
         if isinstance(error, torch.OutOfMemoryError):
             raise
+        return None
+    if gradients is None:
         return None
     recording = Recording(graph, images, index, scores, gradients)
     alike = (
