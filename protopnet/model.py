@@ -168,8 +168,9 @@ class ProtoPNet(PrototypeNetwork):
         The features are those that the prototypes see, or, for a cosine after a linear convolution, those before it.
         """
         layers = list(self.add_on)
-        ends_linear = bool(layers) and isinstance(layers[-1], nn.Conv2d)
-        linear = layers.pop() if ends_linear and self.similarity_kind == "cosine" else None
+        last = layers[-1] if layers else None
+        linear = last if isinstance(last, nn.Conv2d) and self.similarity_kind == "cosine" else None
+        layers = layers if linear is None else layers[:-1]
         features = self.backbone(images)
         for layer in layers:
             features = layer(features)

@@ -29,6 +29,13 @@ class Maps(NamedTuple):
     """(B, P, h, w) >= 0: where each prototype is looked for"""
 
 
+def last_convolution(layers: nn.Sequential) -> nn.Conv2d:
+    """Give the convolution that a head ends in, as :class:`XProtoNet` builds both of its heads."""
+    last = layers[-1]
+    assert isinstance(last, nn.Conv2d)
+    return last
+
+
 class XProtoNet(PrototypeNetwork):
     """Classify by features pooled under learned occurrence maps (Kim, Kim, Seo, Yoon, CVPR 2021).
 
@@ -151,13 +158,8 @@ class XProtoNet(PrototypeNetwork):
         grid = self.backbone(images)
         return Maps(self.add_on(grid), self._occurrences(grid, index))
 
-    def _last_convolution(self) -> nn.Conv2d:
-        last = self.occurrence[-1]
-        assert isinstance(last, nn.Conv2d)  # as it was built
-        return last
-
     def _occurrences(self, grid: Tensor, index: Tensor | None) -> Tensor:
-        hidden, last = self.occurrence[:-1](grid), self._last_convolution()
+        hidden, last = self.occurrence[:-1](grid), last_convolution(self.occurrence)
         if index is None:
             raw = last(hidden)
         else:
@@ -202,7 +204,7 @@ class XProtoNet(PrototypeNetwork):
             values, occurrences = features.detach(), self._occurrences(grid.detach(), index)
             pooled = pool(self.add_on[-1](values), occurrences)
             similarities = self.similarity(cosine_distances(pooled, self.prototypes[index, None])).squeeze(1)
-            weights = self.prototypes[index] @ self.add_on[-1].weight[:, :, 0, 0]
+            weights = self.prototypes[index] @ last_convolution(self.add_on).weight[:, :, 0, 0]
             terms = values * occurrences * weights[:, :, None, None]
             # Where all terms speak against it, a shifted similarity is still above 0: by their sizes.
             terms = torch.where((terms > 0).any(3).any(2).any(1).view(-1, 1, 1, 1), terms.relu(), terms.abs())
@@ -230,7 +232,7 @@ class XProtoNet(PrototypeNetwork):
 
     @torch.no_grad()
     def keep(self, index: Tensor | Sequence[int]) -> None:
-        chosen, last = self.checked_selection(index), self._last_convolution()
+        chosen, last = self.checked_selection(index), last_convolution(self.occurrence)
         super().keep(chosen)
         for name, parameter in list(last.named_parameters()):
             setattr(last, name, nn.Parameter(parameter[chosen], requires_grad=parameter.requires_grad))

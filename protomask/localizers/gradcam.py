@@ -120,10 +120,11 @@ def activation_maps(
         with layer.record(), tqdm(total=len(images), desc=method.lower(), unit="map", disable=not progress) as bar:
             for part, chosen in zip(images.split(batch_size), index.split(batch_size)):
                 score = require_finite(explained.score(part.requires_grad_(), chosen), explained)
-                features = layer.as_map(layer.output, size)
-                if not (score.requires_grad and features.requires_grad):
+                output = layer.output
+                features = layer.as_map(output, size)
+                if output is None or not (score.requires_grad and features.requires_grad):
                     raise InputError(f"the score of {type(explained).__name__} has no gradient; {method} needs one")
-                (slope,) = torch.autograd.grad(score.sum(), layer.output, materialize_grads=True, allow_unused=True)
+                (slope,) = torch.autograd.grad(score.sum(), output, materialize_grads=True, allow_unused=True)
                 cam = combine(features, layer.as_map(slope, size)).detach().float()[:, None]
                 maps.append(F.interpolate(cam, size, mode="bilinear", align_corners=False)[:, 0])
                 bar.update(len(part))
