@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,15 @@ LOCK = ".lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, patience: float = 0.0) -> Iterator[None]:
     """Keeps the commands of other processes out of ``folder``, which is made where it is missing.
 
     The system itself lets go when the process ends, also by ``kill -9``; the file ``.lock`` that stays behind locks
     nothing. Its processes that load data do not hold the lock, so that they cannot outlive it.
+
+    Args:
+        name: the file that is locked; another than ``LOCK`` is for something small within the folder.
+        patience: seconds to wait for the other process.
 
     Raises:
         InputError: another process is at work there (named), or the folder cannot be written to.
@@ -38,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _opened(folder / LOCK)
+        descriptor = _opened(folder / name)
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}; make it writable, or choose another run folder"
@@ -46,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         try:
             # A record lock, not flock: forked loading processes do not inherit it.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor, patience)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
@@ -56,10 +61,23 @@ def locked(folder: Path) -> Iterator[None]:
             # A file system without locks: work without.
         else:
             _name_holder(descriptor)
-            remove_partial(folder)
+            if name == LOCK:
+                remove_partial(folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, patience: float) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN) or time.monotonic() >= end:
+                raise
+        time.sleep(0.02)
 
 
 def _opened(path: Path) -> int:

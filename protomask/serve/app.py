@@ -13,7 +13,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from protomask.errors import InputError
+from protomask.serve.judging import add_judging
 from protomask.serve.kept import Kept
+from protomask.serve.of_run import RunSubject
 from protomask.serve.pictures import clean_name, hide
 from protomask.serve.received import FULL, MOST_BYTES, Content, Refused, Room, read_words, receive
 from protomask.serve.safety import Guard
@@ -121,6 +123,8 @@ def make_app(subject: Subject, *, key: str, host: str = "127.0.0.1", port: int =
             address = "/" if file.name == "index.html" else f"/{file.name}"
             app.add_api_route(address, _file(file), methods=["GET"])
     _add_pictures(app, service)
+    if isinstance(subject, RunSubject):
+        add_judging(app, subject)
     app.add_exception_handler(Refused, _say_refused)
     app.add_exception_handler(InputError, _say_wrong)
     app.add_middleware(Guard, key=key, host=host, port=port)

@@ -120,3 +120,32 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(address, files, dark):
             "['backgroundColor', 'color'].map((key) => Number(getComputedStyle(document.body)[key].match(/\\d+/)[0]))"
         )
         assert (light < ink) == dark and phone.problems == []
+
+
+def test_prototypes_are_judged_and_a_part_is_outlined(address, run):
+    from protomask.run.review import FILE, review_of
+
+    with chromium.Browser() as browser:
+        ready(browser, address)
+        browser.run("document.querySelector('[data-view=parts]').click()")
+        assert browser.until("document.querySelectorAll('.part .photo').length >= 2", PATIENCE)
+        browser.run("document.querySelector('.part input[value=forget]').click()")
+        assert browser.until("!document.querySelector('.part .wrong').hidden", PATIENCE)  # initials come first
+        browser.run(
+            "(() => { const field = document.querySelector('#view-parts .bar input[type=text]'); field.value = 'RB';"
+            "field.dispatchEvent(new Event('input')); })()"
+        )
+        browser.run("document.querySelector('.part input[value=forget]').click()")
+        assert browser.until("document.querySelector('.part').dataset.verdict === 'forget'", PATIENCE)
+        browser.run("document.querySelector('.part button').click()")
+        for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowDown", "ArrowDown", " ", "Enter"):
+            browser.press(key)
+        assert browser.until("!!document.querySelector('.asked')", PATIENCE)
+        browser.run("document.querySelectorAll('.asked button')[1].click()")
+        assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 2", PATIENCE)
+        assert browser.problems == [] and asked_elsewhere(browser, address) == []
+    review = review_of(run.folder)
+    (region,) = review.regions()
+    assert review.numbers("forget") == [0] and (region.prototype, region.meaning) == (0, "distraction")
+    assert region.corners == ((0.5, 0.5), (0.56, 0.5), (0.56, 0.56))
+    (run.folder / FILE).unlink()

@@ -2,6 +2,7 @@
 
 import { ask, find, make, plural, takeKey } from "./dom.js";
 import { Card } from "./explain.js";
+import { Judging } from "./judge.js";
 
 const cards = [];
 let about = null;
@@ -55,6 +56,25 @@ export function show(name) {
   for (const button of find("#views").children) button.setAttribute("aria-current", button.dataset.view === name ? "page" : "false");
 }
 
+function addViews() {
+  const judging = new Judging(find("#view-parts"));
+  const open = async (name) => {
+    show(name);
+    try {
+      if (name === "parts") await judging.open();
+    } catch (error) {
+      find("#view-parts").replaceChildren(make("p", { class: "wrong" }, error.message));
+    }
+  };
+  const views = [["pictures", "Pictures"], ["parts", "What it learned"]];
+  find("#views").append(...views.map(([name, text]) => {
+    const button = make("button", { type: "button", onclick: () => open(name) }, text);
+    button.dataset.view = name;
+    return button;
+  }));
+  find("#views").hidden = false;
+}
+
 async function begin() {
   if (!takeKey()) {
     find("#locked").hidden = false;
@@ -73,6 +93,7 @@ async function begin() {
     `Tells ${plural(about.classes.length, "class", "classes")} apart` +
     (about.prototypes ? `, by ${plural(about.prototypes, "part")} that it learned to look for.` : ".");
   watchInputs();
+  if (about.prototypes) addViews();
   show("pictures");
   document.body.dataset.ready = "true";
 }

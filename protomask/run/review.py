@@ -1,0 +1,209 @@
+"""What people think of a run's prototypes: ``review.json``, to which judgements are only ever added.
+
+Every judgement has an identity of its own, a time and a person, so that two people at once lose nothing and files from
+several places can be joined. What counts is each person's last word on a prototype; where two people differ, the
+prototype is doubtful.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+from protomask.errors import InputError
+from protomask.explanations.records import PrototypeRecord
+from protomask.json_files import read_json, write_json
+from protomask.lock import locked
+from protomask.schema import Range, Required, TypedDict, check
+
+FILE = "review.json"
+VERDICTS = ("keep", "doubtful", "forget")
+MEANINGS = ("evidence", "distraction")
+"""of a region: what the network should look at there, or should not"""
+MOST = 50_000
+LOCK = ".review.lock"
+_PATIENCE = 20.0
+_WRITING = threading.Lock()
+
+Share = Annotated[float, Range(-0.01, 1.01)]
+
+
+class Judgement(TypedDict, total=False):
+    """Hold one judgement as the file has it."""
+
+    id: Required[Annotated[str, Range(1, 64)]]
+    at: Required[Annotated[str, Range(1, 40)]]
+    """when, ISO 8601"""
+    by: Required[Annotated[str, Range(1, 40)]]
+    """a person's initials"""
+    prototype: Required[Annotated[int, Range(0, 10**6)]]
+    source: Required[Annotated[str, Range(0, 4000)]]
+    """the training image that the prototype comes from: a review of another network does not fit"""
+    verdict: str
+    """of ``VERDICTS``"""
+    note: Annotated[str, Range(0, 2000)]
+    region: Annotated[list[tuple[Share, Share]], Range(3, 1000)]
+    """corners x, y of a part of the source image, as shares of its width and height"""
+    meaning: str
+    """of ``MEANINGS``"""
+    withdrawn: bool
+    """the region of the same person and corners counts no more"""
+
+
+class ReviewFile(TypedDict):
+    """Hold ``review.json``."""
+
+    judgements: Annotated[list[Judgement], Range(0, MOST)]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a prototype's source image that somebody outlined."""
+
+    prototype: int
+    corners: tuple[tuple[float, float], ...]
+    meaning: str
+    by: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What holds of one prototype."""
+
+    verdict: str
+    """of ``VERDICTS``; doubtful where people differ"""
+    words: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """person to verdict and note"""
+
+    @property
+    def disputed(self) -> bool:
+        return len({verdict for verdict, _ in self.words.values()}) > 1
+
+
+@dataclass(frozen=True)
+class Review:
+    """All judgements, in the order in which they were added."""
+
+    judgements: tuple[Judgement, ...] = ()
+
+    def standing(self) -> dict[int, Standing]:
+        """Tell what holds of every prototype that was judged."""
+        words: dict[int, dict[str, tuple[str, str]]] = {}
+        for each in self.judgements:
+            if "verdict" in each:
+                words.setdefault(each["prototype"], {})[each["by"]] = (each["verdict"], each.get("note", ""))
+        return {
+            number: Standing(
+                verdicts.pop() if len(verdicts := {one for one, _ in said.values()}) == 1 else "doubtful", said
+            )
+            for number, said in sorted(words.items())
+        }
+
+    def regions(self) -> list[Region]:
+        """List the regions that were outlined and not withdrawn."""
+        found: dict[tuple, Region] = {}
+        for each in self.judgements:
+            if "region" not in each:
+                continue
+            corners = tuple((float(x), float(y)) for x, y in each["region"])
+            key = each["by"], each["prototype"], corners
+            if each.get("withdrawn"):
+                found.pop(key, None)
+            else:
+                found[key] = Region(each["prototype"], corners, each["meaning"], each["by"], each.get("note", ""))
+        return list(found.values())
+
+    def numbers(self, verdict: str) -> list[int]:
+        """List the prototypes of one verdict."""
+        return [number for number, each in self.standing().items() if each.verdict == verdict]
+
+    def check_fits(self, records: Sequence[PrototypeRecord], where: str) -> None:
+        """Raise InputError unless the judgements are of these prototypes."""
+        for each in self.judgements:
+            number = each["prototype"]
+            if number >= len(records):
+                raise InputError(
+                    f"{where} judges prototype {number}, but the run has {len(records)}; give the review of this run"
+                )
+            if each["source"] != records[number].source:
+                raise InputError(
+                    f"{where} judges a prototype {number} from {each['source']}, but the run's is from "
+                    f"{records[number].source}; give the review of this run"
+                )
+
+
+def read_review(path: Path) -> Review:
+    """Read a review.
+
+    Raises:
+        InputError: missing, damaged, or no review.
+    """
+    mend = "give the review.json of a run, or the file that a report exported"
+    return Review(tuple(_checked(read_json(path, mend), str(path), mend)))
+
+
+def review_of(folder: Path) -> Review:
+    """Read the review in a run's folder; empty where nobody judged."""
+    path = folder / FILE
+    return read_review(path) if path.exists() or path.is_symlink() else Review()
+
+
+def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[PrototypeRecord]) -> Review:
+    """Add judgements to the review in a run's folder, one process and thread at a time.
+
+    Args:
+        given: :class:`Judgement` without ``id``, ``at`` and ``source``, which are filled in; those of a file that has
+            them are taken as they are, and those that are there already are not taken twice.
+        records: of the run's prototypes.
+
+    Returns:
+        The review with them.
+
+    Raises:
+        InputError: one is no judgement, or of no prototype of this run; then none is added.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    filled: list[Any] = []
+    for each in given:
+        each = dict(each) if isinstance(each, dict) else {}
+        number = each.get("prototype")
+        known = isinstance(number, int) and 0 <= number < len(records)
+        source = records[number].source if isinstance(number, int) and known else ""
+        filled.append({"id": secrets.token_hex(8), "at": now, "source": source, **each})
+    new = _checked({"judgements": filled}, "the judgement", "give a prototype, initials, and a verdict or a region")
+    Review(tuple(new)).check_fits(records, "the judgement")
+    with _WRITING, locked(folder, LOCK, _PATIENCE):
+        before = review_of(folder).judgements
+        seen = {each["id"] for each in before}
+        joined = (*before, *(each for each in new if each["id"] not in seen))
+        if len(joined) > MOST:
+            raise InputError(f"{folder / FILE} holds {MOST} judgements, and no more fit")
+        write_json(folder / FILE, {"judgements": list(joined)})
+    return Review(joined)
+
+
+def _checked(content: Any, where: str, mend: str) -> list[Judgement]:
+    try:
+        check(content, ReviewFile)
+        for each in content["judgements"]:
+            _check_kind(each)
+    except ValueError as error:
+        raise InputError(f"{where} is no review ({error}); {mend}") from error
+    return content["judgements"]
+
+
+def _check_kind(each: Judgement) -> None:
+    if not each["by"].strip():
+        raise ValueError("the initials are empty")
+    if ("verdict" in each) == ("region" in each):
+        raise ValueError("a judgement has a verdict or a region")
+    if "verdict" in each and each["verdict"] not in VERDICTS:
+        raise ValueError(f"verdict is {each['verdict']!r}; choose from {', '.join(VERDICTS)}")
+    if "region" in each and each.get("meaning") not in MEANINGS:
+        raise ValueError(f"meaning is {each.get('meaning')!r}; choose from {', '.join(MEANINGS)}")

@@ -1,0 +1,59 @@
+"""The addresses of judging: what people said of the prototypes, and saying more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from protomask.run.review import Review, add_judgements, review_of
+from protomask.serve.of_run import RunSubject
+from protomask.serve.received import Refused, read_words
+
+
+def add_judging(app: FastAPI, subject: RunSubject) -> None:
+    """Add the addresses; everything is kept in the run's ``review.json``."""
+    records = [picture.record for picture in subject.prototypes]
+    folder = subject.run.folder
+
+    @app.get("/api/prototypes")
+    async def prototypes() -> list[dict]:
+        return subject.overview()
+
+    @app.get("/api/review")
+    async def review() -> dict:
+        return in_words(await asyncio.to_thread(review_of, folder))
+
+    @app.post("/api/review")
+    async def judge(request: Request) -> dict:
+        words = await read_words(request)
+        given = words.get("judgements") if isinstance(words, dict) else None
+        if not isinstance(given, list) or not given:
+            raise Refused(400, "what was sent holds no judgements")
+        return in_words(await asyncio.to_thread(add_judgements, folder, given, records))
+
+
+def in_words(review: Review) -> dict[str, Any]:
+    """Give what holds, as the page shows it."""
+    return {
+        "prototypes": {
+            str(number): {
+                "verdict": each.verdict,
+                "disputed": each.disputed,
+                "words": [{"by": by, "verdict": one, "note": note} for by, (one, note) in each.words.items()],
+            }
+            for number, each in review.standing().items()
+        },
+        "regions": [
+            {
+                "prototype": each.prototype,
+                "corners": each.corners,
+                "meaning": each.meaning,
+                "by": each.by,
+                "note": each.note,
+            }
+            for each in review.regions()
+        ],
+        "judgements": len(review.judgements),
+    }

@@ -1,0 +1,202 @@
+// What the network learned to look for: every part, and what people think of it.
+
+import { Lasso } from "./lasso.js";
+import { ask, find, make, percent, picture, plural, tell } from "./dom.js";
+import { prototype } from "./explain.js";
+
+const VERDICTS = [["keep", "Keep"], ["doubtful", "Doubtful"], ["forget", "Forget"]];
+const SAID = { keep: "keep", doubtful: "doubtful", forget: "forget" };
+const FLAGS = { background: "lies mostly beside the object", duplicate: "nearly the same as another part" };
+const INITIALS = "protomask-initials";
+
+export class Judging {
+  constructor(view) {
+    this.view = view;
+    this.cards = new Map();
+    this.watcher = new IntersectionObserver((seen) => {
+      for (const each of seen) if (each.isIntersecting) this.load(Number(each.target.dataset.number));
+    }, { rootMargin: "400px" });
+  }
+
+  async open() {
+    if (this.cards.size) return;
+    const [parts, review] = await Promise.all([ask("/api/prototypes"), ask("/api/review")]);
+    this.review = review;
+    const classes = [...new Set(parts.map((each) => each.class))];
+    this.initials = make("input", { type: "text", maxLength: 12, size: 5, value: localStorage.getItem(INITIALS) || "", autocomplete: "off",
+      oninput: () => localStorage.setItem(INITIALS, this.initials.value.trim()) });
+    this.kind = make("select", { onchange: () => this.filter() },
+      make("option", { value: "" }, "all classes"), classes.map((each) => make("option", { value: each }, each)));
+    this.which = make("select", { onchange: () => this.filter() },
+      [["", "all"], ["none", "not judged yet"], ...VERDICTS, ["flagged", "with a remark"]].map(([value, text]) =>
+        make("option", { value }, text.toLowerCase())));
+    this.count = make("span", { class: "quiet", role: "status" });
+    this.list = make("div", { class: "parts" }, parts.map((each) => this.card(each)));
+    this.view.replaceChildren(
+      make("h2", {}, "What it learned to look for"),
+      make("p", {}, "Each picture is from training; the outline is the part that counts. Say what should stay: marks are kept with the network, with your initials, and nothing is lost when several people judge."),
+      make("div", { class: "bar tools" },
+        make("label", {}, "Your initials ", this.initials),
+        make("label", {}, "Class ", this.kind),
+        make("label", {}, "Show ", this.which),
+        this.count,
+        make("label", { class: "file" }, "Add marks from a file ", make("input", { type: "file", accept: ".json", onchange: (event) => this.join(event.target) }))),
+      this.list,
+    );
+    this.filter();
+    this.refresh();
+  }
+
+  card({ prototype: number, class: name, flags }) {
+    const frame = make("div", { class: "frame" }, make("span", { class: "pic empty" }));
+    const choice = VERDICTS.map(([value, text]) =>
+      make("label", { class: `verdict-${value}` },
+        make("input", { type: "radio", name: `verdict-${number}`, value, onchange: () => this.judge(number) }), text));
+    const note = make("input", { type: "text", placeholder: "Note", maxLength: 500, "aria-label": `Note on part ${number}`, onchange: () => this.judge(number, true) });
+    const others = make("ul", { class: "others quiet" });
+    const problem = make("p", { class: "wrong", role: "alert", hidden: true });
+    const mark = make("button", { type: "button", disabled: true, onclick: () => this.outline(number) }, "Outline a part");
+    const element = make("article", { class: "part", "aria-label": `Part ${number}, ${name}` },
+      frame,
+      make("h3", {}, name, " ", make("span", { class: "quiet" }, `part ${number}`)),
+      flags.map((flag) => make("p", { class: "quiet remark" }, FLAGS[flag] || flag)),
+      make("fieldset", {}, make("legend", { class: "hidden" }, `Part ${number} should`), choice),
+      note, mark, problem, others);
+    element.dataset.number = number;
+    this.cards.set(number, { element, frame, note, others, problem, mark, name, flags });
+    this.watcher.observe(element);
+    return element;
+  }
+
+  async load(number) {
+    const card = this.cards.get(number);
+    if (card.found) return;
+    card.found = true;
+    this.watcher.unobserve(card.element);
+    try {
+      const found = await prototype(number);
+      const shown = picture(found.photo, `${found.class}, seen in training; the part is at ${found.mask.where}`, 1);
+      shown.draw(found.mask);
+      card.frame.replaceChildren(shown.frame);
+      card.lasso = new Lasso(shown.frame, (corners) => this.outlined(number, corners));
+      card.mark.disabled = false;
+      this.regions(number);
+      if (found.outside !== null) {
+        card.element.querySelector("h3").after(make("p", { class: "quiet" }, `${percent(found.outside)} of it lies beside the object`));
+      }
+    } catch (error) {
+      this.fail(card, error.message);
+    }
+  }
+
+  async send(number, judgement) {
+    const card = this.cards.get(number);
+    const by = this.initials.value.trim();
+    if (!by) {
+      this.fail(card, "Your initials come first: write them at the top.");
+      this.initials.focus();
+      return false;
+    }
+    try {
+      this.review = await ask("/api/review", { words: { judgements: [{ prototype: number, by, ...judgement }] } });
+    } catch (error) {
+      this.fail(card, error.message);
+      return false;
+    }
+    card.problem.hidden = true;
+    this.refresh();
+    return true;
+  }
+
+  fail(card, text) {
+    card.problem.textContent = text;
+    card.problem.hidden = false;
+  }
+
+  async judge(number, onlyNote = false) {
+    const card = this.cards.get(number);
+    const chosen = find("input[type=radio]:checked", card.element);
+    if (!chosen) {
+      if (onlyNote) this.fail(card, "Choose keep, doubtful or forget; the note goes with it.");
+      return;
+    }
+    if (await this.send(number, { verdict: chosen.value, note: card.note.value.trim() })) tell(`Part ${number}: ${chosen.value}`);
+    else chosen.checked = false;
+  }
+
+  outline(number) {
+    const { lasso, mark } = this.cards.get(number);
+    mark.setAttribute("aria-pressed", String(lasso.turn()));
+    tell("Draw around a part; or move with the arrow keys, set corners with the space bar, and end with Enter.");
+  }
+
+  outlined(number, corners) {
+    const card = this.cards.get(number);
+    const save = async (meaning) => {
+      await this.send(number, { region: corners, meaning, note: card.note.value.trim() });
+      done();
+    };
+    const done = () => {
+      asked.remove();
+      card.lasso.clear();
+      card.mark.setAttribute("aria-pressed", "false");
+      card.mark.focus();
+    };
+    const asked = make("div", { class: "asked" },
+      make("button", { type: "button", onclick: () => save("evidence") }, "It should look here"),
+      make("button", { type: "button", onclick: () => save("distraction") }, "This must not count"),
+      make("button", { type: "button", class: "quiet-button", onclick: done }, "Cancel"));
+    card.mark.after(asked);
+    asked.firstChild.focus();
+  }
+
+  regions(number) {
+    const { lasso } = this.cards.get(number);
+    if (lasso) lasso.show(this.review.regions.filter((each) => each.prototype === number));
+  }
+
+  refresh() {
+    for (const [number, card] of this.cards) {
+      const { words = [], verdict = "", disputed = false } = this.review.prototypes[number] || {};
+      const own = words.find((each) => each.by === this.initials.value.trim());
+      if (own) {
+        const radio = find(`input[value=${own.verdict}]`, card.element);
+        radio.checked = true;
+        if (document.activeElement !== card.note) card.note.value = own.note;
+      }
+      card.verdict = verdict;
+      card.element.dataset.verdict = verdict;
+      const regions = this.review.regions.filter((each) => each.prototype === number);
+      card.others.replaceChildren(
+        ...words.map((each) => make("li", {}, `${each.by}: ${SAID[each.verdict]}${each.note ? ` – ${each.note}` : ""}`)),
+        ...regions.map((each) => make("li", {}, `${each.by} outlined ${each.meaning === "evidence" ? "what counts" : "what must not count"}${each.note ? ` – ${each.note}` : ""}`)),
+        ...(disputed ? [make("li", { class: "wrong" }, "Opinions differ, so it counts as doubtful.")] : []));
+      this.regions(number);
+    }
+    this.view.dispatchEvent(new Event("judged"));
+  }
+
+  filter() {
+    let shown = 0;
+    for (const card of this.cards.values()) {
+      const which = this.which.value;
+      const fits = !which || (which === "none" ? !card.verdict : which === "flagged" ? card.flags.length : card.verdict === which);
+      card.element.hidden = !(fits && (!this.kind.value || card.name === this.kind.value));
+      shown += card.element.hidden ? 0 : 1;
+    }
+    this.count.textContent = `${plural(shown, "part")} shown`;
+  }
+
+  async join(input) {
+    try {
+      const given = JSON.parse(await input.files[0].text());
+      this.review = await ask("/api/review", { words: { judgements: given.judgements } });
+      this.refresh();
+      tell("The marks were added.");
+      this.count.textContent = "The marks were added.";
+    } catch (error) {
+      this.count.textContent = error instanceof SyntaxError ? "This file holds no marks." : error.message;
+    }
+    input.value = "";
+  }
+}

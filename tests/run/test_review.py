@@ -1,0 +1,110 @@
+"""Judgements of prototypes: kept, joined, never lost."""
+
+import json
+import multiprocessing
+import threading
+
+import pytest
+
+from protomask.errors import InputError
+from protomask.explanations.records import PrototypeRecord
+from protomask.run.review import FILE, Review, add_judgements, read_review, review_of
+
+RECORDS = [
+    PrototypeRecord(number, "bird", f"train/{number}.png", (0, 0), 1.0, (0, 0, 8, 8), 1.0) for number in range(4)
+]
+
+
+def judge(folder, *given):
+    return add_judgements(folder, given, RECORDS)
+
+
+def test_the_last_word_of_each_person_counts(tmp_path):
+    judge(tmp_path, {"prototype": 1, "by": "RB", "verdict": "forget", "note": "a caliper"})
+    assert review_of(tmp_path).numbers("forget") == [1]
+    judge(tmp_path, {"prototype": 1, "by": "AM", "verdict": "keep"})
+    standing = review_of(tmp_path).standing()[1]
+    assert standing.verdict == "doubtful" and standing.disputed
+    assert standing.words == {"RB": ("forget", "a caliper"), "AM": ("keep", "")}
+    judge(tmp_path, {"prototype": 1, "by": "AM", "verdict": "forget"})
+    assert review_of(tmp_path).standing()[1].verdict == "forget"
+    assert len(review_of(tmp_path).judgements) == 3  # history stays
+
+
+def test_regions_are_kept_and_can_be_withdrawn(tmp_path):
+    region = {"prototype": 2, "by": "RB", "region": [[0, 0], [0.5, 0], [0.5, 0.5]], "meaning": "distraction"}
+    found = judge(tmp_path, region).regions()
+    assert [(each.prototype, each.meaning, each.by) for each in found] == [(2, "distraction", "RB")]
+    assert found[0].corners[1] == (0.5, 0.0)
+    assert judge(tmp_path, {**region, "withdrawn": True}).regions() == []
+
+
+def test_files_from_several_places_are_joined_and_nothing_counts_twice(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    judge(here, {"prototype": 0, "by": "RB", "verdict": "keep"})
+    judge(there, {"prototype": 3, "by": "AM", "verdict": "forget"})
+    exported = read_review(there / FILE).judgements
+    for _ in range(2):
+        joined = judge(here, *exported)
+    assert len(joined.judgements) == 2 and joined.numbers("forget") == [3] and joined.numbers("keep") == [0]
+
+
+def _judge_often(folder, by):
+    for number in range(10):
+        judge(folder, {"prototype": number % 4, "by": by, "verdict": "keep", "note": str(number)})
+
+
+def test_many_people_in_several_processes_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("fork")
+    others = [context.Process(target=_judge_often, args=(tmp_path, f"process {number}")) for number in range(2)]
+    threads = [threading.Thread(target=_judge_often, args=(tmp_path, f"thread {number}")) for number in range(3)]
+    for each in (*others, *threads):
+        each.start()
+    for each in (*others, *threads):
+        each.join()
+    found = review_of(tmp_path).judgements
+    assert len(found) == 50 and len({each["id"] for each in found}) == 50
+    for by in {each["by"] for each in found}:
+        assert [each["note"] for each in found if each["by"] == by] == [str(number) for number in range(10)]
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        {},
+        {"prototype": 1, "by": "RB"},
+        {"prototype": 1, "by": " ", "verdict": "keep"},
+        {"prototype": 9, "by": "RB", "verdict": "keep"},
+        {"prototype": -1, "by": "RB", "verdict": "keep"},
+        {"prototype": True, "by": "RB", "verdict": "keep"},
+        {"prototype": "1", "by": "RB", "verdict": "keep"},
+        {"prototype": 1, "by": "RB", "verdict": "burn"},
+        {"prototype": 1, "by": "R" * 41, "verdict": "keep"},
+        {"prototype": 1, "by": "RB", "verdict": "keep", "note": "x" * 2001},
+        {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 1]], "meaning": "evidence"},
+        {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 1], [9, 9]], "meaning": "evidence"},
+        {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 1], [0, 1]]},
+        {"prototype": 1, "by": "RB", "verdict": "keep", "source": "another image"},
+    ],
+)
+def test_what_is_no_judgement_is_refused_and_changes_nothing(tmp_path, given):
+    judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "keep"})
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(InputError):
+        judge(tmp_path, {"prototype": 2, "by": "RB", "verdict": "keep"}, given)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_damaged_file_is_told_and_not_overwritten(tmp_path):
+    judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "keep"})
+    content = (tmp_path / FILE).read_text().replace("keep", "forget")
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(InputError, match="damaged"):
+        judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "keep"})
+    assert (tmp_path / FILE).read_text() == content
+    (tmp_path / FILE).write_text(json.dumps({"something": "else"}))
+    with pytest.raises(InputError, match="no review"):
+        review_of(tmp_path)
+    assert Review().standing() == {}
