@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from protomask.backbones.weights import WRAPPERS, read_tensors
+from protomask.backbones.weights import read_tensors
 from protomask.errors import InputError
 from protomask.importing.inert_pickle import Inert, Name
+from protomask.importing.model_files import as_mapping, read_model, submodules
 from protomask.importing.torch_files import Stored, TorchFile
 from protopnet.cabrnet import Architecture, read_architecture
 from protopnet.prototypes import EPSILON
@@ -61,7 +61,8 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
         InputError: unreadable; no ProtoPNet; one that computes its similarities otherwise.
     """
     path = Path(path)
-    tensors, root, file = _tensors(path)
+    model = None if path.suffix == ".safetensors" else read_model(path)
+    tensors = read_tensors(path) if model is None else model.tensors
     names = OFFICIAL if OFFICIAL[2] in tensors else CABRNET
     if names[2] not in tensors or names[3] not in tensors:
         missing = names[2] if names[2] not in tensors else names[3]
@@ -90,8 +91,8 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
         )
         add_on = _numbered(add_on, architecture.layers)
         kinds = architecture.kinds
-    elif root is not None and file is not None:
-        identity, image_size, kinds = _attributes(file, root)
+    elif model is not None and model.root is not None:
+        identity, image_size, kinds = _attributes(model.file, model.root)
     return Checkpoint(
         path,
         backbone,
@@ -110,51 +111,6 @@ def _in_words(value: object) -> str:
     if isinstance(value, str):
         return repr(value[:60])
     return str(value)[:120] if isinstance(value, (Name, float)) else "something else"
-
-
-def _tensors(path: Path) -> tuple[dict[str, Tensor], Inert | None, TorchFile | None]:
-    """Read tensors by their names in the state dict, and the root module where the file is a whole model."""
-    if path.suffix == ".safetensors":
-        return read_tensors(path), None, None
-    file = TorchFile(path)
-    content, root = file.content, None
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), (dict, Inert)):
-            content = content[wrapper]
-    if isinstance(content, Inert):
-        root, stored = content, _module_tensors(content)
-    else:
-        stored = (
-            {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Stored)}
-            if isinstance(content, dict)
-            else {}
-        )
-    if stored and all(str(name).startswith("module.") for name in stored):  # saved from within DataParallel
-        stored = {name.removeprefix("module."): value for name, value in stored.items()}
-        if root is not None:
-            root = _mapping(root.attributes.get("_modules")).get("module")
-    return {str(name): file.tensor(value) for name, value in stored.items()}, root, file
-
-
-def _module_tensors(root: Inert) -> dict[str, Stored]:
-    """What ``state_dict()`` of a module would have been."""
-    found: dict[str, Stored] = {}
-    waiting, seen = [("", root)], {id(root)}
-    while waiting:
-        prefix, module = waiting.pop()
-        for kind in ("_parameters", "_buffers"):
-            for name, value in _mapping(module.attributes.get(kind)).items():
-                if isinstance(value, Stored):
-                    found[f"{prefix}{name}"] = value
-        for name, child in _mapping(module.attributes.get("_modules")).items():
-            if isinstance(child, Inert) and id(child) not in seen:
-                seen.add(id(child))
-                waiting.append((f"{prefix}{name}.", child))
-    return found
-
-
-def _mapping(value: Any) -> dict:
-    return value if isinstance(value, dict) else {}
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -188,8 +144,8 @@ def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None
     identity = plain.get("prototype_class_identity")
     identity = file.tensor(identity) if isinstance(identity, Stored) else None
     size = plain.get("img_size")
-    add_on = _mapping(plain.get("_modules")).get("add_on_layers")
-    layers = _mapping(add_on.attributes.get("_modules")) if isinstance(add_on, Inert) else {}
+    add_on = submodules(root).get("add_on_layers")
+    layers = {} if add_on is None else as_mapping(add_on.attributes.get("_modules"))
     kinds = tuple(getattr(child.maker, "name", "?") if isinstance(child, Inert) else "?" for child in layers.values())
     return identity, size if isinstance(size, int) else None, kinds or None
 

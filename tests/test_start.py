@@ -1,5 +1,7 @@
 """How quickly the package and its commands answer."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -68,3 +70,13 @@ def test_the_version_is_the_installed_package_s_and_known_without_one():
         "import protomask; print(protomask.__version__)"
     )
     assert python(code).strip() == "unknown"
+
+
+def test_every_package_says_what_is_in_it():
+    for package in ("protomask", "protopnet", "xprotonet"):
+        found = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+        for room in [package, *(each.name for each in found if each.ispkg)]:
+            names = importlib.import_module(room).__all__
+            assert len(set(names)) == len(names) > 0, room
+            for name in names:
+                assert hasattr(importlib.import_module(room), name) or importlib.import_module(f"{room}.{name}"), name

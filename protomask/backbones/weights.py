@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from protomask.backbones.backbone import Backbone
 from protomask.backbones.names import one_line
 from protomask.errors import InputError
+from protomask.importing.model_files import WRAPPERS
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
 # Names of the first DenseNet weights: denselayer1.norm.1.weight is now denselayer1.norm1.weight.
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 

@@ -3,3 +3,19 @@
 The files import nothing heavy before ``run``, so that ``--help`` answers at once. An optional ``INTERRUPTED`` says how
 to go on after a command was stopped.
 """
+
+__all__ = [
+    "arguments",
+    "check",
+    "compare",
+    "evaluate",
+    "explain",
+    "import_official",
+    "localize",
+    "messages",
+    "project",
+    "prune",
+    "report",
+    "serve",
+    "train",
+]
