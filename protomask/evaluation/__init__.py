@@ -3,7 +3,13 @@
 from protomask.evaluation.catalogue import HIGHER_IS_BETTER, METRICS
 from protomask.evaluation.evaluate import available_metrics, evaluate
 from protomask.evaluation.oracle import Oracle
-from protomask.evaluation.pairs import Pairs, choose_pairs, choose_prototype_pairs, choose_source_pairs
+from protomask.evaluation.pairs import (
+    Pairs,
+    choose_pairs,
+    choose_prototype_pairs,
+    choose_similar_pairs,
+    choose_source_pairs,
+)
 from protomask.evaluation.results import Evaluation
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "available_metrics",
     "choose_pairs",
     "choose_prototype_pairs",
+    "choose_similar_pairs",
     "choose_source_pairs",
     "evaluate",
 ]

@@ -15,7 +15,9 @@ from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.evaluation.store import image_names, truth_names
 from protomask.explainable import Explainable
-from protomask.metrics import causal, faithfulness, localization, sanity
+from protomask.labels import positives
+from protomask.metrics import causal, faithfulness, localization, prototype_sets, sanity
+from protomask.prototype_network import Prediction, PrototypeNetwork
 
 DECIDING_SHARE = 0.95
 """A truth that covers more of the image than this decides nothing (images cropped to their boxes): as if absent."""
@@ -74,15 +76,68 @@ class Batch:
             ]
         self._points: Any = samples.get("points")
         self._visible: Any = samples.get("visible")
+        self.labels = samples["labels"]
         self.truth_names = truth_names(self.names, self._boxes, self._mask, self._points, self._visible)
 
     def with_network(self, explained: Explainable) -> Batch:
         """Take the same pairs with another network."""
         other = copy.copy(self)
-        for shared in ("whole", "importance", "_shown"):
+        for shared in ("whole", "importance", "_score_of_parts", "siblings", "prediction"):
             vars(other).pop(shared, None)
         other.explained = explained
         return other
+
+    def with_index(self, index: Tensor) -> Batch:
+        """Take the same images with another class or prototype each, (B,)."""
+        other = self.with_network(self.explained)
+        other.index = index.to(self.index)
+        return other
+
+    def index_of_kind(self, kind: str) -> Tensor:
+        """Give the index (B,) of maps ``"another class"``, drawn by the image, or ``"sibling 0"``, ``"sibling 1"``."""
+        if kind.startswith("sibling "):
+            return self.siblings[0][:, int(kind.split()[1])]
+        owners = class_of_index(self.explained, len(self.data.classes))
+        chosen = []
+        for name, index in zip(self.names, self.index.tolist()):
+            others = (owners != owners[index]).nonzero().flatten()
+            chosen.append(int(others[int(name.partition("-")[0], 16) % len(others)]))
+        return torch.tensor(chosen)
+
+    @cached_property
+    def siblings(self) -> tuple[Tensor, Tensor]:
+        """Numbers (B, K) of the prototypes of each pair's class, and which of the K there are; the rest are its own."""
+        owners = class_of_index(self.explained, len(self.data.classes))
+        found = [(owners == owners[index]).nonzero().flatten() for index in self.index.tolist()]
+        most = int(owners.bincount().max())
+        numbers = self.index.cpu()[:, None].repeat(1, most)
+        there = torch.zeros(len(found), most, dtype=torch.bool)
+        for row, each in enumerate(found):
+            numbers[row, : len(each)], there[row, : len(each)] = each, True
+        return numbers, there.to(self.images.device)
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """All prototypes at once; prototype networks alone."""
+        with torch.no_grad():
+            return self._network(self.images.contiguous(memory_format=torch.channels_last))
+
+    @property
+    def _network(self) -> PrototypeNetwork:
+        assert isinstance(self.explained, PrototypeNetwork)
+        return self.explained
+
+    @property
+    def explanation_size(self) -> Tensor:
+        """(B,) prototypes with a part in the decision"""
+        found = self.prediction
+        return prototype_sets.explanation_size(found.similarities, self._network.last_layer.weight, found.logits)
+
+    @property
+    def similarities_and_classes(self) -> Tensor:
+        """(B, 2, P) similarity of each prototype, and whether the image is of its class"""
+        own = positives(self.labels, len(self.data.classes))[:, self._network.prototype_classes.cpu()]
+        return torch.stack([self.prediction.similarities.float().cpu(), own.float()], 1)
 
     def require_finite(self, values: Tensor, what: str) -> Tensor:
         """Return ``values`` (B, ...); InputError that names the first image where one is not finite."""

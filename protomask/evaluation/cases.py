@@ -12,8 +12,10 @@ from torch import Tensor
 from protomask.capabilities import score_kind
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.maps import Maps
-from protomask.metrics import causal, faithfulness, localization, part_points, prototypes, steadiness
+from protomask.metrics import causal, faithfulness, localization, part_points, prototype_sets, prototypes, steadiness
 from protomask.metrics.attack import misalignment, outside_top
+from protomask.metrics.imputation import road
+from protomask.metrics.infidelity import infidelity
 
 
 class Case:
@@ -66,6 +68,27 @@ class Case:
     @property
     def relevance_ordering(self) -> Tensor:
         return self._curve(prototypes.relevance_ordering).auc
+
+    @property
+    def road(self) -> Tensor:
+        batch = self.batch
+        return road(batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size)
+
+    @property
+    def infidelity(self) -> Tensor:
+        batch = self.batch
+        return infidelity(batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size)
+
+    @property
+    def comprehensiveness(self) -> Tensor:
+        maps, there = self.siblings
+        return prototype_sets.comprehensiveness(maps, there, self.batch.mask)
+
+    @cached_property
+    def siblings(self) -> tuple[Tensor, Tensor]:
+        """Make the maps (B, K, H, W) of all prototypes of each pair's class, and say which there are (B, K)."""
+        numbers, there = self.batch.siblings
+        return torch.stack([self.maps(f"sibling {each}") for each in range(numbers.shape[1])], 1), there
 
     @cached_property
     def kept(self) -> Tensor:

@@ -19,9 +19,12 @@ from protomask.metrics import (
     faithfulness,
     harmonic,
     localization,
+    magnitude,
     part_points,
+    prototype_sets,
     sanity,
     segmentation,
+    simplicity,
     steadiness,
 )
 
@@ -37,6 +40,9 @@ class Metric(NamedTuple):
     ``of_prototypes``, per prototype (P,) in the order of ``prototypes.unique()``"""
     of_prototypes: bool = False
     """a value per prototype, over several images of each"""
+    most_similar: bool = False
+    """of prototypes, over the images of the whole data set that are most similar to each; else over those of its
+    class"""
     usual: bool = True
     """measured unless metrics are named; the others cost further maps or gradients, or say again what a usual one
     says"""
@@ -55,6 +61,14 @@ METRICS: dict[str, Metric] = {
     "judge_insertion": Metric(lambda case: case.judge_insertion, True, "judge"),
     "judge_deletion": Metric(lambda case: case.judge_deletion, False, "judge"),
     "judge_kept": Metric(lambda case: case.judge_kept, True, "judge"),
+    "road": Metric(lambda case: case.road, True, usual=False),
+    "mas_insertion": Metric(
+        lambda case: magnitude.mas_insertion(case.insertion.scores, case.saliency), True, usual=False
+    ),
+    "mas_deletion": Metric(
+        lambda case: magnitude.mas_deletion(case.deletion.scores, case.saliency), False, usual=False
+    ),
+    "infidelity": Metric(lambda case: case.infidelity, False, usual=False),
     "adcc": Metric(
         lambda case: harmonic.adcc(
             case.drop / 100, harmonic.coherency(case.saliency, case.maps("kept")), harmonic.complexity(case.saliency)
@@ -107,7 +121,7 @@ METRICS: dict[str, Metric] = {
         "part points",
         lambda found, prototypes: part_points.consistency(*_bools(found), prototypes),
         True,
-        False,
+        usual=False,
         hit=100,
     ),
     "stability": Metric(
@@ -116,7 +130,7 @@ METRICS: dict[str, Metric] = {
         "part points",
         lambda found, prototypes: part_points.stability(*_bools(found), prototypes),
         True,
-        False,
+        usual=False,
     ),
     "purity": Metric(
         lambda case: case.in_patches(),
@@ -124,7 +138,8 @@ METRICS: dict[str, Metric] = {
         "part points",
         lambda found, prototypes: part_points.purity(*_bools(found[:, :2]), prototypes, found[:, 2, 0]),
         True,
-        False,
+        True,
+        usual=False,
     ),
     "steadiness": Metric(
         lambda case: sanity.map_correlation(case.saliency, case.maps("unseen noise")), True, usual=False
@@ -135,6 +150,33 @@ METRICS: dict[str, Metric] = {
     "max_sensitivity": Metric(lambda case: case.max_sensitivity, False, usual=False),
     "randomisation": Metric(
         lambda case: sanity.map_correlation(case.saliency, case.maps("randomised")), False, "parameters", usual=False
+    ),
+}
+
+METRICS |= {
+    "random_logit": Metric(
+        lambda case: sanity.map_correlation(case.saliency, case.maps("another class")), False, "classes", usual=False
+    ),
+    "sparseness": Metric(lambda case: simplicity.sparseness(case.saliency), True, usual=False),
+    "complexity": Metric(lambda case: simplicity.map_entropy(case.saliency), False, usual=False),
+    "distinctiveness": Metric(
+        lambda case: prototype_sets.distinctiveness(*case.siblings), True, "prototypes", usual=False
+    ),
+    "comprehensiveness": Metric(
+        lambda case: case.comprehensiveness,
+        True,
+        "mask of prototypes",
+        usual=False,
+    ),
+    "explanation_size": Metric(lambda case: case.batch.explanation_size, False, "last layer", usual=False),
+    "discrimination": Metric(
+        lambda case: case.batch.similarities_and_classes,
+        True,
+        "prototypes",
+        lambda found, prototypes: prototype_sets.discrimination(
+            found[:, 0, prototypes], found[:, 1, prototypes] > 0.5
+        ).float(),
+        usual=False,
     ),
 }
 

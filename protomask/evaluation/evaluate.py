@@ -29,6 +29,7 @@ from protomask.evaluation.store import Store, open_stores
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.metrics.localization import box_regions
+from protomask.prototype_network import PrototypeNetwork
 
 NEEDS = {
     "boxes": "boxes smaller than the image",
@@ -38,6 +39,10 @@ NEEDS = {
     "part points": "part locations",
     "similarity maps": "a network with similarity maps",
     "parameters": "a network that is a torch module",
+    "classes": "more than one class",
+    "prototypes": "a prototype network",
+    "last layer": "a prototype network with a last layer",
+    "mask of prototypes": "object masks and a prototype network",
     "judge": "a second network of the same classes (judge)",
 }
 """what a metric may need, in words"""
@@ -74,6 +79,12 @@ def available_metrics(
         held |= {"parts", "sets of parts"} if isinstance(data, HasRemovableSets) else {"parts"}
     if explained is None or isinstance(explained, HasSimilarityMaps):
         held.add("similarity maps")
+    if explained is None or isinstance(explained, PrototypeNetwork):
+        held |= {"prototypes", "mask of prototypes"} if "mask" in held else {"prototypes"}
+    if explained is None or isinstance(getattr(explained, "last_layer", None), torch.nn.Linear):
+        held.add("last layer")
+    if len(data.classes) > 1:
+        held.add("classes")
     if isinstance(explained, HasJudge):
         held.add("judge")
     if explained is None or isinstance(explained, torch.nn.Module):
@@ -89,6 +100,7 @@ def evaluate(
     *,
     metrics: Sequence[str] | None = None,
     prototype_pairs: Pairs | None = None,
+    similar_pairs: Pairs | None = None,
     seed: int = 0,
     batch_size: int = 16,
     device: torch.device | str | None = None,
@@ -108,6 +120,8 @@ def evaluate(
             them.
         prototype_pairs: several images of each prototype, for the metrics that are a number per prototype
             (:func:`protomask.evaluation.choose_prototype_pairs`); by default ``pairs``.
+        similar_pairs: the images most similar to each of the same prototypes, for purity
+            (:func:`protomask.evaluation.choose_similar_pairs`); by default ``prototype_pairs``.
         seed: of the bootstrap.
         batch_size: pairs localised together, and perturbed images scored together.
         device: where the network is; by default where its first parameter is.
@@ -123,10 +137,11 @@ def evaluate(
         raise InputError(f"evaluate: {len(localizers)} localizers and {len(pairs)} pairs; give at least one of each")
     chosen = choose_metrics(metrics, data, pairs, network)
     device = device or device_of(network)
-    groups = {
-        False: (pairs, [name for name in chosen if not METRICS[name].of_prototypes]),
-        True: (prototype_pairs or pairs, [name for name in chosen if METRICS[name].of_prototypes]),
-    }
+    given = {"pairs": pairs, "class": prototype_pairs or pairs, "similar": similar_pairs or prototype_pairs or pairs}
+    groups = {kind: (given[kind], [name for name in chosen if _group(name) == kind]) for kind in given}
+    looked_at = [group.prototypes.unique() for kind, (group, wanted) in groups.items() if wanted and kind != "pairs"]
+    if any(not torch.equal(each, looked_at[0]) for each in looked_at):
+        raise InputError("evaluate: prototype_pairs and similar_pairs are of different prototypes; give the same")
     kept = {name: open_stores(cache, network, name, localizer) for name, localizer in localizers.items()}
     maps = {name: Maps(name, localizer, kept[name][0]) for name, localizer in localizers.items()}
     raw: dict[str, dict[str, Tensor]] = {name: {} for name in localizers}
@@ -153,7 +168,7 @@ def evaluate(
         {name: float(found["seconds"].mean()) for name, found in raw.items()},
         {name: {kind: found[f"{kind} curve"] for kind in CURVES if kind in chosen} for name, found in raw.items()},
         classes=_class_names(network, data, pairs),
-        prototypes=groups[True][0].prototypes.unique() if groups[True][1] else None,
+        prototypes=looked_at[0] if looked_at else None,
         seed=seed,
     )
 
@@ -244,9 +259,15 @@ def _columns(batch: Batch, localize: Maps, store: Store, columns: list[str]) -> 
     return found
 
 
-def _finish(metric: str, measured: Tensor, groups: dict[bool, tuple[Pairs, list[str]]]) -> Tensor:
+def _group(metric: str) -> str:
+    """Name the pairs that a metric is measured on: ``"pairs"``, or of prototypes ``"class"`` or ``"similar"``."""
     entry = METRICS[metric]
-    return measured if entry.finish is None else entry.finish(measured, groups[entry.of_prototypes][0].prototypes)
+    return ("similar" if entry.most_similar else "class") if entry.of_prototypes else "pairs"
+
+
+def _finish(metric: str, measured: Tensor, groups: dict[str, tuple[Pairs, list[str]]]) -> Tensor:
+    entry = METRICS[metric]
+    return measured if entry.finish is None else entry.finish(measured, groups[_group(metric)][0].prototypes)
 
 
 def _class_names(network: Explainable, data: AnnotatedImages, pairs: Pairs) -> list[str]:

@@ -46,7 +46,8 @@ class Maps:
             kind: ``"image"``; ``"kept"``, of what the map leaves of the image; ``"noisy"``, of the image under the
                 noise of the stability metric; ``"unseen noise"``, of the image with noise below half a grey level;
                 ``"nearby 0"``, ``"nearby 1"``, ..., of the images of max-sensitivity; ``"randomised"``, by the network
-                with its parameters shuffled.
+                with its parameters shuffled; ``"another class"``, of a prototype of another class, or of another class;
+                ``"sibling 0"``, ``"sibling 1"``, ..., of each prototype of the same class.
 
         Raises:
             InputError: the localizer gives maps of a wrong shape, not finite or negative; the message names it and the
@@ -63,9 +64,7 @@ class Maps:
         found = self.store.get(names)
         if found is not None:
             return torch.stack(found).to(batch.images.device)
-        saliency, spent = self._localize(
-            batch.with_network(batch.subject.randomised) if kind == "randomised" else batch, self._images(batch, kind)
-        )
+        saliency, spent = self._localize(_changed(batch, kind), self._images(batch, kind))
         entries = dict(zip(names, saliency))
         if kind == "image":
             self.seconds |= dict.fromkeys(batch.names, spent / len(names))
@@ -121,3 +120,12 @@ class Maps:
         if (saliency < 0).any():
             raise InputError(f"localizer {self.name!r} gives negative saliency; maps must lie in [0, 1]")
         return saliency
+
+
+def _changed(batch: Batch, kind: str) -> Batch:
+    """Give the batch with the network, or with the index, that maps of this kind are of."""
+    if kind == "randomised":
+        return batch.with_network(batch.subject.randomised)
+    if kind == "another class" or kind.startswith("sibling "):
+        return batch.with_index(batch.index_of_kind(kind))
+    return batch

@@ -132,6 +132,44 @@ def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, sam
     return Pairs(torch.cat(positions), torch.cat(prototypes))
 
 
+SIMILAR = 10
+"""Images that purity looks at for each prototype, as published."""
+
+
+def choose_similar_pairs(
+    network: PrototypeNetwork,
+    data: AnnotatedImages,
+    prototypes: Tensor,
+    count: int = SIMILAR,
+    device: torch.device | str | None = None,
+    *,
+    batch_size: int = 16,
+) -> Pairs:
+    """Choose the images of the whole data set that are most similar to each prototype, whatever their class.
+
+    Every image is scored once. Of equally similar images the first.
+
+    Args:
+        network: its mode is left as it was.
+        data: with the evaluation transform.
+        prototypes: (P,) long, numbers of prototypes.
+        count: images for each; all if there are no more.
+        device: where the network is; by default where its first parameter is.
+
+    Raises:
+        InputError: as :func:`choose_pairs`.
+    """
+    _check(network, data, count)
+    device = device or device_of(network)
+    found = []
+    with frozen(network), torch.no_grad():
+        for places in torch.arange(len(data)).split(batch_size):
+            batch = collate([data[place] for place in places.tolist()])
+            found.append(network(batch["images"].to(device)).similarities.cpu()[:, prototypes])
+    order = torch.cat(found).argsort(dim=0, descending=True, stable=True)[:count]
+    return Pairs(order.T.sort(dim=1).values.flatten(), torch.as_tensor(prototypes).repeat_interleave(len(order)))
+
+
 def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0) -> Pairs:
     """Choose ``samples`` prototypes, each with the training image that it was projected to; classes take turns.
 

@@ -26,6 +26,8 @@ from protomask.metrics.faithfulness import (
     rise_blur,
 )
 from protomask.metrics.harmonic import adcc, coherency, complexity
+from protomask.metrics.imputation import impute, road
+from protomask.metrics.infidelity import infidelity
 from protomask.metrics.localization import (
     box_regions,
     energy_pointing,
@@ -35,10 +37,13 @@ from protomask.metrics.localization import (
     pointing_game,
     top_share_on_object,
 )
+from protomask.metrics.magnitude import mas_deletion, mas_insertion
 from protomask.metrics.part_points import at_maximum, consistency, in_patch, merge_sides, noisy, purity, stability
+from protomask.metrics.prototype_sets import comprehensiveness, discrimination, distinctiveness, explanation_size
 from protomask.metrics.prototypes import fidelity, relevance_ordering
 from protomask.metrics.sanity import map_correlation, randomised
 from protomask.metrics.segmentation import at_best_threshold, dice, dice_curves, iou, iou_curves
+from protomask.metrics.simplicity import map_entropy, sparseness
 from protomask.metrics.steadiness import max_sensitivity, nearby, shared_first
 
 __all__ = [
@@ -56,20 +61,29 @@ __all__ = [
     "causal_overlap",
     "coherency",
     "complexity",
+    "comprehensiveness",
     "consistency",
     "deletion",
     "dice",
     "dice_curves",
+    "discrimination",
+    "distinctiveness",
     "energy_pointing",
+    "explanation_size",
     "fidelity",
+    "impute",
     "in_patch",
     "increase_in_confidence",
+    "infidelity",
     "insertion",
     "iou",
     "iou_curves",
     "kept_by_first",
     "kept_scores",
     "map_correlation",
+    "map_entropy",
+    "mas_deletion",
+    "mas_insertion",
     "max_box_accuracy",
     "max_sensitivity",
     "mean_per_class",
@@ -92,7 +106,9 @@ __all__ = [
     "relative_to_whole",
     "relevance_ordering",
     "rise_blur",
+    "road",
     "shared_first",
+    "sparseness",
     "stability",
     "top_part_hit",
     "top_share_on_object",

@@ -99,6 +99,30 @@ METRICS = {
         "",
         "Share of a second network's probability, at most 1, that the first 15 % of the pixels keep alone.",
     ),
+    "road": (
+        "ROAD",
+        "",
+        "Removed pixels become a blend of their neighbours, which leaves no trace. How much more of the score is lost "
+        "with the first pixels of the map than with the last, halved.",
+    ),
+    "mas_insertion": (
+        "Insertion by magnitude",
+        "",
+        "Insertion, less its distance from the share of the map that is back: large if the map's values, and not only "
+        "their order, follow the score.",
+    ),
+    "mas_deletion": (
+        "Deletion by magnitude",
+        "",
+        "Deletion, plus its distance from the share of the map that is left: small if the map's values, and not only "
+        "their order, follow the score.",
+    ),
+    "infidelity": (
+        "Infidelity",
+        "",
+        "Squares are hidden; how badly the map's sum in a square predicts the fall of the score. 0 is a perfect "
+        "prediction, 1 says nothing.",
+    ),
     "adcc": (
         "ADCC",
         "",
@@ -214,6 +238,39 @@ METRICS = {
         "",
         "How far the map moves at most, beside its own size, when the image is changed a little.",
     ),
+    "random_logit": (
+        "Another class",
+        "",
+        "Rank correlation with the map of another class's prototype in the same image; a map that stays the same shows "
+        "the image, not the prototype.",
+    ),
+    "sparseness": (
+        "Sparseness",
+        "",
+        "Gini index of the map: 0 where all pixels are alike, 1 where one has everything.",
+    ),
+    "complexity": ("Complexity", "", "Entropy of the map: 0 where one pixel has everything, 1 where all are alike."),
+    "distinctiveness": (
+        "Distinctiveness",
+        "",
+        "How little the places overlap at which the prototypes of one class look in the same image.",
+    ),
+    "comprehensiveness": (
+        "Comprehensiveness",
+        "",
+        "Share of the object that the prototypes of its class cover together.",
+    ),
+    "explanation_size": (
+        "Explanation size",
+        "",
+        "Prototypes with a part in the decision, at least a hundredth of its points; the same for every localizer.",
+    ),
+    "discrimination": (
+        "Discrimination",
+        "",
+        "How well the prototype alone ranks images of its class above the others (area under the ROC curve); the same "
+        "for every localizer.",
+    ),
     "randomisation": (
         "Parameter randomisation",
         "",
@@ -243,6 +300,10 @@ FAITHFUL = (
     "judge_insertion",
     "judge_deletion",
     "judge_kept",
+    "road",
+    "mas_insertion",
+    "mas_deletion",
+    "infidelity",
     "adcc",
     "relevance_ordering",
     "fidelity",

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from protomask import distributed
 from protomask.errors import InputError
-from protomask.evaluation import Evaluation, Oracle, choose_pairs, choose_prototype_pairs, choose_source_pairs, evaluate
+from protomask.evaluation import (
+    Evaluation,
+    Oracle,
+    choose_pairs,
+    choose_prototype_pairs,
+    choose_similar_pairs,
+    choose_source_pairs,
+    evaluate,
+)
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.evaluate import choose_metrics
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
@@ -79,6 +87,11 @@ def evaluate_run(
         if any(METRICS[name].of_prototypes for name in wanted)
         else None
     )
+    similar = (
+        choose_similar_pairs(network, data, several.prototypes.unique(), device=setup.device)
+        if several is not None and any(METRICS[name].most_similar for name in wanted)
+        else None
+    )
     evaluation = evaluate(
         network,
         data,
@@ -86,6 +99,7 @@ def evaluate_run(
         pairs,
         metrics=wanted,
         prototype_pairs=several,
+        similar_pairs=similar,
         seed=seed,
         batch_size=setup.batch_size,
         device=setup.device,

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from protomask.errors import InputError
 from protomask.evaluation import (
     METRICS,
     Oracle,
     Pairs,
     choose_pairs,
     choose_prototype_pairs,
+    choose_similar_pairs,
     choose_source_pairs,
     evaluate,
 )
 from protomask.evaluation.store import Store, fingerprint, image_names
-from tests.evaluation.test_evaluate import HALF, Quadrants, TilesWithParts, TilesWithPoints, quadrant
+from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
 
 CALLS: list[int] = []
 
@@ -174,7 +176,9 @@ def test_every_metric_of_the_catalogue_works_end_to_end(network, tmp_path):
         batch_size=4,
         cache=tmp_path,
     )
-    assert set(found.metrics) == {name for name, metric in METRICS.items() if metric.needs != "judge"}
+    assert set(found.metrics) == {
+        name for name, metric in METRICS.items() if metric.needs not in ("judge", "last layer")
+    }
     mean = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
     # The network is the mean of a quadrant: what the oracle and the counting localizer mark is all there is.
     assert mean["oracle", "causal_insertion"] == pytest.approx(mean["counting", "causal_insertion"], abs=1e-6)
@@ -193,6 +197,60 @@ def test_prototype_pairs_are_several_images_of_the_own_class(network):
     assert network.prototype_classes[pairs.prototypes.unique()].tolist() == [0, 1]  # the classes take turns
     every = choose_prototype_pairs(network, data, 10**6)
     assert len(every) == 40 and len(set(zip(every.positions.tolist(), every.prototypes.tolist()))) == 40
+
+
+def test_similar_pairs_are_the_most_similar_of_all_images(network):
+    data = TilesWithPoints()
+    found = choose_similar_pairs(network, data, torch.tensor([1, 3]), 5, batch_size=3)
+    for prototype in (1, 3):
+        scores = [float(network.score(data[i]["image"][None], torch.tensor([prototype]))) for i in range(len(data))]
+        best = sorted(range(len(data)), key=lambda place: -scores[place])[:5]
+        assert found.positions[found.prototypes == prototype].tolist() == sorted(best)
+    assert len(set(data.labels[found.positions].tolist())) == 2  # whatever the class
+    assert len(choose_similar_pairs(network, data, torch.tensor([0]), 100)) == len(data)
+
+
+def test_purity_is_that_of_the_ten_most_similar_of_all_images(network):
+    """Against a plain version that looks at every image, as PIP-Net's code does."""
+
+    def corner(explained, images, index):
+        """Looks at the first quadrant in bright images, at the second in the others."""
+        maps = torch.zeros(len(images), SIZE, SIZE)
+        for number, image in enumerate(images):
+            maps[number, 3, 3 if image.mean() > 1 else 9] = 1
+        return maps
+
+    data, prototypes = TilesWithPoints(40), torch.tensor([0, 2, 3])
+    own = choose_prototype_pairs(network, data, 10**6)
+    kept = torch.isin(own.prototypes, prototypes)
+    found = evaluate(
+        network,
+        data,
+        {"corner": corner},
+        choose_pairs(network, data, 4),
+        metrics=["consistency", "purity"],
+        prototype_pairs=Pairs(own.positions[kept], own.prototypes[kept]),
+        similar_pairs=choose_similar_pairs(network, data, prototypes),
+    )
+    expected = []
+    for prototype in prototypes.tolist():
+        images = [data[place]["image"].as_subclass(torch.Tensor) for place in range(len(data))]
+        scores = [float(network.score(image[None], torch.tensor([prototype]))) for image in images]
+        ten = sorted(range(len(data)), key=lambda place: -scores[place])[:10]
+        bright = sum(float(images[place].mean()) > 1 for place in ten)
+        expected.append(max(bright, 10 - bright) / 10)  # a patch of 1.7 pixels holds the point of that quadrant alone
+    assert found.prototype_values["corner"]["purity"] == pytest.approx(expected)
+    assert found.prototypes == [0, 2, 3] and 0.5 < min(expected) < 1
+    with pytest.raises(InputError, match="different prototypes"):
+        evaluate(
+            network,
+            data,
+            {"corner": corner},
+            choose_pairs(network, data, 4),
+            metrics=["consistency", "purity"],
+            prototype_pairs=own,
+            similar_pairs=choose_similar_pairs(network, data, torch.tensor([0])),
+        )
 
 
 def test_source_pairs_are_where_the_projection_went():

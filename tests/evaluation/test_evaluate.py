@@ -319,7 +319,9 @@ def test_metrics_follow_the_data(network):
     without_truth = {"insertion", "deletion", "average_drop", "increase", "gain"}
     beside = {"adcc", "kept_first", "misalignment", "relevance_ordering"}
     beside |= {"steadiness", "steady_tenth", "max_sensitivity"}
-    assert set(available_metrics(NoTruth(), [0, 1], network)) == without_truth | beside | {"fidelity", "randomisation"}
+    beside |= {"road", "mas_insertion", "mas_deletion", "infidelity", "random_logit", "sparseness", "complexity"}
+    of_prototypes = {"fidelity", "randomisation", "distinctiveness", "discrimination"}
+    assert set(available_metrics(NoTruth(), [0, 1], network)) == without_truth | beside | of_prototypes
     assert set(available_metrics(NoTruth(), [0, 1], ScoreOnly())) == without_truth | beside
     data = NoTruth()
     found = evaluate(network, data, {"oracle": oracle}, choose_pairs(network, data, 4))

@@ -1,0 +1,88 @@
+"""What the prototypes of a network are worth together: how many decide, how far they differ, how well one separates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from protomask.metrics.classification import auroc
+from protomask.metrics.faithfulness import change_step
+
+FIRST = 0.1
+"""share of the pixels, the most salient, that count as a prototype's place in an image"""
+
+
+def explanation_size(similarities: Tensor, weights: Tensor, logits: Tensor, share: float = 0.01) -> Tensor:
+    """Count the prototypes with a part in the decision for the class that is predicted: (B,), lower is better.
+
+    A prototype has a part where its points, similarity * weight, are at least ``share`` of all points for that class,
+    points against it counted by their size.
+
+    Source: after PIP-Net's local explanation size (Nauta et al., CVPR 2023), which counts prototypes above a similarity
+    of 0.1 and with a weight; the share is ours, since other networks' similarities have other scales.
+
+    Args:
+        similarities: (B, P). weights: (C, P) of the last layer. logits: (B, C).
+    """
+    points = (similarities * weights[logits.argmax(1)]).abs()
+    return ((points >= share * points.sum(1, keepdim=True)) & (points > 0)).sum(1).float()
+
+
+def discrimination(similarities: Tensor, own: Tensor) -> Tensor:
+    """Compute how well each prototype alone ranks the images of its class above the others: (P,) in [0, 1].
+
+    The area under the ROC curve of its similarity. Source: CaBRNet's ``prototype_discrimination``.
+
+    Args:
+        similarities: (N, P). own: (N, P) bool, whether the image is of the prototype's class.
+
+    Returns:
+        NaN for a prototype without images of its class, or with no others.
+    """
+    return auroc(similarities, own)
+
+
+def distinctiveness(maps: Tensor, there: Tensor) -> Tensor:
+    """Compute how far a class's prototypes look at different places: 1 - mean overlap of pairs, (B,) in [0, 1].
+
+    The overlap is the intersection over union of their maps' most salient tenths. Source: after Zhu et al.,
+    "Interpretable image classification via non-parametric part prototype learning" (CVPR 2025); the tenths and the
+    overlap are a reconstruction.
+
+    Args:
+        maps: (B, K, H, W), those of K prototypes in the same image.
+        there: (B, K) bool; the others do not count.
+
+    Returns:
+        NaN where fewer than two count.
+    """
+    first = _first_pixels(maps).flatten(2).double()
+    both = first @ first.transpose(1, 2)
+    size = first.sum(2)
+    overlap = both / (size[:, :, None] + size[:, None] - both).clamp_min(1)
+    pairs = (there[:, :, None] & there[:, None]).triu(1)
+    return 1 - (overlap * pairs).sum((1, 2)) / torch.where(pairs.any(2).any(1), pairs.sum((1, 2)), torch.nan)
+
+
+def comprehensiveness(maps: Tensor, there: Tensor, mask: Tensor) -> Tensor:
+    """Compute how much of the object a class's prototypes cover together: (B,) in [0, 1], higher is better.
+
+    The share of the object's pixels within the most salient tenth of at least one map. Source: as
+    :func:`distinctiveness`, a reconstruction.
+
+    Args:
+        maps: (B, K, H, W). there: (B, K) bool. mask: (B, H, W) bool, the object.
+
+    Returns:
+        NaN where there is no object.
+    """
+    covered = (_first_pixels(maps) & there[:, :, None, None]).any(1)
+    size = mask.sum((1, 2))
+    return (covered & mask).sum((1, 2)) / torch.where(size > 0, size.float(), torch.nan)
+
+
+def _first_pixels(maps: Tensor) -> Tensor:
+    """(B, K, H, W) bool, the most salient tenth of each map."""
+    flat = maps.flatten(0, 1)
+    pixels = flat[0].numel()
+    return (change_step(flat, pixels) <= max(1, round(FIRST * pixels))).view(maps.shape)

@@ -1,0 +1,99 @@
+"""ROAD's imputation against a direct solution of its equations, written out pixel by pixel."""
+
+import numpy as np
+import torch
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import spsolve
+
+from protomask.metrics import impute, road
+
+
+def smooth_images(count, height, width):
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(count, 3, height // 4, width // 4, generator=generator)
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+
+
+def plain(image, removed):
+    """Solve for one image (3, H, W) with scipy's direct solver; removed (H, W) bool."""
+    height, width = removed.shape
+    places = [(y, x) for y in range(height) for x in range(width) if removed[y, x]]
+    number = {place: n for n, place in enumerate(places)}
+    matrix, right = lil_matrix((len(places), len(places))), np.zeros((len(places), 3))
+    for n, (y, x) in enumerate(places):
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                if (dy, dx) == (0, 0) or not (0 <= y + dy < height and 0 <= x + dx < width):
+                    continue
+                weight = 1 / 6 if 0 in (dy, dx) else 1 / 12
+                matrix[n, n] += weight
+                if (y + dy, x + dx) in number:
+                    matrix[n, number[y + dy, x + dx]] -= weight
+                else:
+                    right[n] += weight * image[:, y + dy, x + dx]
+    found = image.copy()
+    found[:, removed] = spsolve(matrix.tocsc(), right).T.reshape(3, -1)
+    return found
+
+
+def test_imputation_solves_the_papers_equations():
+    images = smooth_images(4, 16, 24)
+    ranks = torch.arange(16 * 24).view(16, 24)
+    removed = torch.stack([ranks < 80, ranks % 5 == 0, torch.rand(16, 24) < 0.8, (ranks // 24 > 2) & (ranks % 24 > 3)])
+    found = impute(images, removed, iterations=300, tolerance=1e-6)
+    expected = torch.stack([torch.from_numpy(plain(x.numpy(), m.numpy())) for x, m in zip(images, removed)])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    usual = impute(images, removed)
+    assert (usual - expected).abs().max() < 0.05
+    assert torch.equal(usual.movedim(1, -1)[~removed], images.movedim(1, -1)[~removed])
+    each = torch.cat([impute(images[i : i + 1], removed[i : i + 1], tolerance=1e-6) for i in range(4)])
+    torch.testing.assert_close(each, impute(images, removed, tolerance=1e-6), atol=1e-4, rtol=0)
+
+
+def test_nothing_removed_and_nothing_left():
+    images = smooth_images(2, 8, 8)
+    removed = torch.stack([torch.zeros(8, 8, dtype=torch.bool), torch.ones(8, 8, dtype=torch.bool)])
+    found = impute(images, removed)
+    assert torch.equal(found[0], images[0]) and (found[1] == 0).all()
+
+
+def test_road_by_hand():
+    """Half of the mean difference between both orders, each image perturbed and scored on its own."""
+    images = smooth_images(3, 16, 24) + 2
+    weights = torch.rand(16, 24, generator=torch.Generator().manual_seed(1))
+    saliency = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(2))
+
+    def score(images, index):
+        return (images * weights).mean((1, 2, 3)) + index
+
+    index, shares = torch.tensor([0, 1, 2]), (0.25, 0.5)
+    found = road(score, images, index, saliency, shares=shares, noise=0.0, batch_size=5)
+    for number in range(3):
+        differences = []
+        for share in shares:
+            count = int(share * 16 * 24)
+            order = saliency[number].flatten().argsort(descending=True)
+            scores = []
+            for chosen in (order[-count:], order[:count]):
+                removed = torch.zeros(16 * 24, dtype=torch.bool)
+                removed[chosen] = True
+                filled = plain(images[number].numpy(), removed.view(16, 24).numpy())
+                scores.append(float((torch.from_numpy(filled) * weights).mean()) + number)
+            differences.append((scores[0] - scores[1]) / 2)
+        whole = float((images[number] * weights).mean()) + number
+        assert abs(float(found[number]) - np.mean(differences) / whole) < 2e-4
+
+
+def test_a_map_of_the_evidence_is_ahead_and_noise_has_no_outline():
+    evidence = torch.zeros(1, 16, 24)
+    evidence[:, 4:9, 5:12] = 1
+
+    def score(images, index):
+        return images[:, :, 4:9, 5:12].mean((1, 2, 3))
+
+    images = smooth_images(1, 16, 24) * 0 + 0.1
+    images[:, :, 4:9, 5:12] = 1.0
+    found = road(score, images, torch.tensor([0]), evidence)
+    assert float(found) > 0.3 and float(road(score, images, torch.tensor([0]), 1 - evidence)) < -0.3
+    assert torch.equal(found, road(score, images, torch.tensor([0]), evidence))
+    assert road(lambda x, i: x.sum((1, 2, 3)) * 0, images, torch.tensor([0]), evidence).isnan().all()
