@@ -50,6 +50,20 @@ def check_regular_file(path: str | Path, mend: str = "restore it", missing: str 
     return found
 
 
+def check_usable(path: str | Path, mend: str) -> None:
+    """Check that ``path`` can be a file or folder at all, whether one is there or not.
+
+    Raises:
+        InputError: a name that is too long, a zero byte in it, a folder above that may not be looked into.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be used ({_reason(error)}); {mend}") from None
+
+
 def open_regular(path: str | Path, mend: str = "restore it", missing: str = "no such file") -> BinaryIO:
     """Open a regular file, or a link to one, for reading bytes; see :func:`check_regular_file`.
 
@@ -82,6 +96,24 @@ def read_bytes(path: str | Path, mend: str = "restore it", missing: str = "no su
             return file.read()
         except (OSError, MemoryError) as error:
             raise InputError(f"{path}: cannot be read ({_reason(error)}); {mend}") from error
+
+
+def read_text(
+    path: str | Path, kind: str = "text", mend: str = "restore or remove it", missing: str = "no such file"
+) -> str:
+    """Read a whole regular file of text in UTF-8, with or without a byte order mark; ends of lines stay as they are.
+
+    Args:
+        kind: what it should be, named in errors.
+
+    Raises:
+        InputError: as :func:`read_bytes`, or it is no UTF-8.
+    """
+    content = read_bytes(path, mend, missing)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot be read as {kind} in UTF-8 ({error}); {mend}") from None
 
 
 def content_digest(path: str | Path, mend: str = "restore it", missing: str = "no such file") -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from protomask.errors import InputError
-from protomask.files import check_regular_file
+from protomask.files import check_regular_file, check_usable
 from protomask.json_files import read_json, write_json
 from protomask.lock import LOCK, locked
 from protomask.options import CompleteOptions, Options
@@ -29,10 +29,14 @@ class RunFolder:
 
     ``config.json`` (options, versions, data fingerprint), ``model.safetensors`` and ``model.json``, ``checkpoint/``,
     ``log.jsonl``, ``metrics.json``, ``prototypes.json``, ``prototypes/``, ``evaluation.json``, ``report.html``.
+
+    Raises:
+        InputError: nothing can be called so.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder)
+        check_usable(self.folder, "give another folder")
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name

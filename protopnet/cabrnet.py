@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from protomask.errors import InputError
+from protomask.files import read_text
 from protopnet.prototypes import EPSILON
 
 _SIMILARITIES = ("LegacyProtoPNetSimilarity", "ProtoPNetSimilarity")
@@ -58,15 +60,17 @@ def read_architecture(state: Path, config: Path | None = None) -> Architecture:
         InputError: unreadable, no ProtoPNet, or one with another similarity or changed strides.
     """
     path = Path(config) if config else state.parent / "model_arch.yml"
-    if not path.is_file():
+    if not os.path.lexists(path):
         if config:
             raise InputError(f"{path}: no such file; give CaBRNet's model_arch.yml")
         return Architecture()
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        content = yaml.safe_load(read_text(path, mend="give CaBRNet's model_arch.yml"))
+    except InputError:
+        raise
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
     extractor = _part(content, "extractor", path)
     backbone = _part(extractor, "backbone", path)

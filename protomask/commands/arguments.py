@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Collection
 
 from protomask.errors import InputError
+from protomask.options import CHOICES, Options
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -52,3 +55,44 @@ def localizers(words: str | None, option: str) -> str | None:
 def common(arguments: argparse.Namespace) -> dict:
     """What every command on a run hands on."""
     return {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
+
+
+def add_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Add --config, and a word for each of :class:`protomask.options.Options`; None where it is not given."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options from a JSON file, for example a run's config.json; the command line goes before it",
+    )
+    for field in dataclasses.fields(Options):
+        if field.name in without:
+            continue
+        text, kind = field.metadata["help"], str(field.type).split(" ")[0]
+        if field.default is not None and kind != "bool":
+            text += f" ({field.default})"
+        name = "--" + field.name.replace("_", "-")
+        if kind == "bool":
+            parser.add_argument(name, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            parser.add_argument(
+                name,
+                dest=field.name,
+                type={"str": str, "int": int, "float": float}[kind],
+                default=None,
+                choices=CHOICES.get(field.name),
+                metavar=None if field.name in CHOICES else {"str": "WORD", "int": "N", "float": "X"}[kind],
+                help=text,
+            )
+
+
+def chosen_options(arguments: argparse.Namespace) -> Options:
+    """The options of :func:`add_options`: those of the file, and before them those of the command line.
+
+    Raises:
+        InputError: the file is none, or an option is wrong.
+    """
+    from protomask.run_folder import read_options
+
+    names = [field.name for field in dataclasses.fields(Options)]
+    given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    return read_options(arguments.config).replace(**given) if arguments.config else Options(**given)

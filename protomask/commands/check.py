@@ -1,32 +1,28 @@
-"""``protomask check``: what is wrong with a data set, all of it, in one pass."""
+"""``protomask check``: what is wrong with a data set, and with a training on it, all of it, in one pass."""
 
 from __future__ import annotations
 
 import argparse
 import time
 
+from protomask.commands.arguments import add_options, add_quiet, chosen_options
 from protomask.errors import InputError
 
-HELP = "find everything that is wrong with a data set"
+HELP = "find everything that a training would refuse"
 DESCRIPTION = (
-    "Reads all annotations and decodes every image and mask; prints one line for each problem, with its file and line. "
-    "Exit code 2 where there is one."
+    "Reads all annotations, decodes every image and mask, and builds the network; prints one line for each problem, "
+    "with its file and line. With the options of protomask train, whatever that training would refuse. Exit code 2 "
+    "where there is a problem."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the words of this command."""
+    """Add the words of this command: those of protomask train, and one of its own."""
     parser.add_argument("data", metavar="DATA", help="data set: cub, busi, folder, ... as --data of protomask train")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data set")
-    parser.add_argument(
-        "--crop",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="as for protomask train; cub needs boxes to crop",
-    )
-    parser.add_argument("--intensity-range", metavar="LOW,HIGH", help="as for protomask train")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that decode; all processors by default")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--output", metavar="RUN", help="run folder of the training that is meant")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that decode; all processors by default")
+    add_quiet(parser)
+    add_options(parser, without=["data"])
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,32 +31,21 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: there are problems; the message is their number.
     """
-    from protomask.data.checking import check_data
-    from protomask.options import parse_range
-    from protomask.run.setup import DATA_DEFAULTS, say
+    from protomask.commands.messages import one_line
+    from protomask.run.checking import check_training
+    from protomask.run.setup import say
 
-    data, root, workers = arguments.data, arguments.root, arguments.workers
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers is {workers}; check with at least 1 thread")
-    levels = None if arguments.intensity_range is None else parse_range(arguments.intensity_range)
-    begin = time.perf_counter()
-    size = DATA_DEFAULTS.get(data, {}).get("image_size")
-    problems, images = check_data(
-        data,
-        root,
-        crop=arguments.crop,
-        image_size=size,
-        intensity_range=levels,
-        workers=workers,
-        progress=not arguments.quiet,
-    )
-    for problem in problems:
-        print(problem.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
-    what = f"{root}" if root else f"data set {data!r}"
-    if problems:
+    if arguments.threads is not None and arguments.threads < 1:
+        raise InputError(f"threads is {arguments.threads}; check with at least 1 thread")
+    options, begin = chosen_options(arguments), time.perf_counter()
+    found = check_training(options, arguments.output, threads=arguments.threads, progress=not arguments.quiet)
+    for problem in found.problems:
+        line = one_line(InputError(problem), arguments.options)
+        print(line.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
+    what, number = options.root or f"data set {options.data!r}", len(found.problems)
+    if number:
         raise InputError(
-            f"{what}: {len(problems)} problem{'s' * (len(problems) > 1)}, {images} images decoded; "
-            "mend them and check again"
+            f"{what}: {number} problem{'s' * (number > 1)}, {found.images} images decoded; mend them and check again"
         )
-    say(f"protomask: {what}: no problem; {images} images decoded in {time.perf_counter() - begin:.1f} s")
+    say(f"protomask: {what}: no problem; {found.images} images decoded in {time.perf_counter() - begin:.1f} s")
     return 0

@@ -14,6 +14,7 @@ from protomask.data.images import AnnotatedImages, Splits, collate
 from protomask.data.problems import noted
 from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError
+from protomask.files import check_usable
 
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "from_datasets", "load_data"]
 
@@ -62,6 +63,8 @@ def load_data(
     holds_out = "validation" in inspect.signature(load).parameters
     if holds_out:
         usual["validation"] = validation
+    if root is not None:
+        check_usable(root, "give the data set's folder")
     splits = load(None if root is None else Path(root), **_accepted(load, name, usual, others))
     with noted():
         check_splits(splits, str(root) if root is not None else f"data set {name!r}")

@@ -28,7 +28,8 @@ from protomask.data.folder import find_masks, find_pictures
 from protomask.data.images import Splits
 from protomask.data.masks import mask_box
 from protomask.data.problems import noted
-from protomask.data.splitting import check_share, hold_out_groups
+from protomask.data.splitting import check_share, hold_out_groups, ranks
+from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
 
 CLASSES = ("benign", "malignant", "normal")
@@ -63,11 +64,11 @@ def load(
     check_share("test", test)
     root = _find(root)
     table = root / "annotations.csv"
-    if table.is_file():
+    if is_named(table):
         rows = [row for row in _annotations(table) if _is_there(root, row, table)]
         paths = [root / name for name, *_ in rows]
         labels = [CLASSES.index(label) for _, label, *_ in rows]
-        groups = torch.tensor([group for _, _, _, group, _ in rows], dtype=torch.long)
+        groups = ranks([group for _, _, _, group, _ in rows])
         members = {part: [at for at, row in enumerate(rows) if row[2] == part] for part in _SPLITS}
     else:
         found = [(name, path) for name, path in find_pictures(root) if name in CLASSES]
@@ -122,7 +123,7 @@ def _is_there(root: Path, row: tuple, table: Path) -> bool:
     """Whether the image of a row exists; raises, or notes, that it does not."""
     name, *_, line = row
     with noted():
-        if not (root / name).is_file():
+        if not is_named(root / name):
             raise InputError(f"{table}:{line}: {root / name}: no such image file; restore it, or remove the row")
         return True
     return False
@@ -132,27 +133,24 @@ def _annotations(path: Path) -> list[tuple[str, str, str, int, int]]:
     """(file, label, split, group) of each row, and the number of its line."""
     rows, seen = [], set()
     sides: dict[int, str] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}:1: no column {missing[0]!r}; the header must have {','.join(_HEADER)}")
-            for row in reader:
-                with noted():
-                    where = f"{path}:{reader.line_num}"
-                    name, label, split, group = _row(row, where)
-                    if name in seen:
-                        raise InputError(f"{where}: {name} occurs twice; remove one of the rows")
-                    side = sides.setdefault(group, split)
-                    if side != split:
-                        raise InputError(
-                            f"{where}: group {group} is in {side} and in {split}; put near-duplicates on one side"
-                        )
-                    seen.add(name)
-                    rows.append((name, label, split, group, reader.line_num))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
+    with open_csv(path) as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}:1: no column {missing[0]!r}; the header must have {','.join(_HEADER)}")
+        for row in reader:
+            with noted():
+                where = f"{path}:{reader.line_num}"
+                name, label, split, group = _row(row, where)
+                if name in seen:
+                    raise InputError(f"{where}: {name} occurs twice; remove one of the rows")
+                side = sides.setdefault(group, split)
+                if side != split:
+                    raise InputError(
+                        f"{where}: group {group} is in {side} and in {split}; put near-duplicates on one side"
+                    )
+                seen.add(name)
+                rows.append((name, label, split, group, reader.line_num))
     return rows
 
 

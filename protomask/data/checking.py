@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from protomask.data import find_data, load_data
 from protomask.data.cache import CAP
 from protomask.data.files import FileImages
-from protomask.data.images import AnnotatedImages
+from protomask.data.images import AnnotatedImages, Splits
 from protomask.data.problems import collecting
 from protomask.errors import InputError
 
@@ -26,28 +27,38 @@ _SIDE = 16
 _LOG = logging.getLogger("protomask")
 
 
+@dataclass(frozen=True)
+class Checked:
+    """Hold what a look at a whole data set found."""
+
+    problems: list[str]
+    """each in one line that begins with the file (and its line) where it is"""
+    images: int
+    """that were decoded"""
+    splits: Splits | None
+    """None where the data set could not be opened; what problems are of is missing in it, or empty"""
+
+
 def check_data(
     name: str,
     root: str | Path | None = None,
     *,
     crop: bool | None = None,
+    validation: float = 0.1,
     image_size: int | None = None,
     intensity_range: tuple[float, float] | None = None,
     workers: int | None = None,
     progress: bool = False,
-) -> tuple[list[str], int]:
+) -> Checked:
     """Open a data set and decode every image and mask in it; remarks on the data are logged.
 
+    A file of annotations that cannot be read at all, or a folder that is none, hides what it says of the images.
+
     Args:
-        name, root, crop, intensity_range: as :func:`protomask.data.load_data` takes them.
+        name, root, crop, validation, intensity_range: as :func:`protomask.data.load_data` takes them.
         image_size: for data that are rendered; files are decoded as small as possible.
         workers: threads that decode; all processors by default.
         progress: shows a bar.
-
-    Returns:
-        The problems, each in one line that begins with the file (and its line) where it is, and the number of images
-        decoded. A file of annotations that cannot be read at all, or a folder that is none, hides what it says of the
-        images.
 
     Raises:
         InputError: an unknown name.
@@ -61,9 +72,9 @@ def check_data(
     with collecting() as found, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it will be one of the problems
         try:
-            splits = load_data(name, root, crop=crop, validation=0, image_size=image_size or _SIDE, **others)
+            splits = load_data(name, root, crop=crop, validation=validation, image_size=image_size or _SIDE, **others)
         except InputError as error:
-            return list(dict.fromkeys([*found, " ".join(str(error).split())])), 0
+            return Checked(list(dict.fromkeys([*found, " ".join(str(error).split())])), 0, None)
         for remark in splits.remarks():
             _LOG.info(remark)
         for problems in _decode(
@@ -71,7 +82,7 @@ def check_data(
         ):
             found += problems
             checked += 1
-    return list(dict.fromkeys(found)), checked
+    return Checked(list(dict.fromkeys(found)), checked, splits)
 
 
 def _decode(parts: list[AnnotatedImages], workers: int, progress: bool) -> Iterator[list[str]]:

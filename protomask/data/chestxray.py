@@ -26,7 +26,8 @@ from protomask.data.cache import CAP
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
 from protomask.data.problems import noted
-from protomask.data.splitting import check_share, hold_out_groups
+from protomask.data.splitting import check_share, hold_out_groups, ranks
+from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
 
 FINDINGS = (
@@ -94,7 +95,7 @@ def load(
         box_lines=box_lines,
     )
     count = len(members["train"])
-    patients = torch.tensor([rows[name][1] for name in members["train"]], dtype=torch.long)
+    patients = ranks([rows[name][1] for name in members["train"]])
     kept, held = hold_out_groups(labels[:count], patients, validation, seed)
     return Splits(every.subset(kept), every.subset(held), every.subset(range(count, len(names))))
 
@@ -109,25 +110,22 @@ def _find(root: Path | None) -> tuple[Path, Path]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; root must be the folder with {_ENTRIES[0]}")
     for name in _LISTS.values():
-        if not (root / name).is_file():
+        if not is_named(root / name):
             raise InputError(
                 f"{root}: has no {name}; it comes with ChestX-ray14 and says which images are for training or testing"
             )
     for name in _ENTRIES:
-        if (root / name).is_file():
+        if is_named(root / name):
             return root, root / name
     raise InputError(f"{root}: has no {' or '.join(_ENTRIES)}; not a ChestX-ray14 folder")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     """(file:line, cells) of a CSV file."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                yield f"{path}:{reader.line_num}", row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
+    with open_csv(path) as file:
+        reader = csv.reader(file)
+        for row in reader:
+            yield f"{path}:{reader.line_num}", row
 
 
 def _entries(path: Path) -> dict[str, tuple[tuple[str, ...], int]]:
@@ -220,7 +218,7 @@ def _boxes(path: Path, names: list[str], classes: tuple[str, ...], rows: dict) -
     boxes: dict[str, list[tuple]] = {name: [] for name in names}
     labels: dict[str, list[int]] = {name: [] for name in names}
     numbers: dict[str, list[int]] = {name: [] for name in names}
-    for where, row in list(_lines(path))[1:] if path.is_file() else ():
+    for where, row in list(_lines(path))[1:] if is_named(path) else ():
         if not row:
             continue
         with noted():

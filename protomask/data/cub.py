@@ -25,7 +25,9 @@ from protomask.data.cache import CAP
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
 from protomask.data.problems import noted
+from protomask.data.tables import is_named
 from protomask.errors import InputError
+from protomask.files import read_text
 
 _FOLDER = "CUB_200_2011"
 # The segmentations are means over annotators: 0, 51, ..., 255. On the object is where most of them say so.
@@ -56,7 +58,7 @@ def load(
             if label not in label_of:
                 where = f"{root / 'image_class_labels.txt'}:{label_lines[number]}"
                 raise InputError(f"{where}: image {number} has class {label}, not in classes.txt")
-    has_boxes = crop or (root / "bounding_boxes.txt").exists()
+    has_boxes = crop or is_named(root / "bounding_boxes.txt")
     boxes = _table(root / "bounding_boxes.txt", "IMAGE X Y WIDTH HEIGHT", images, box_lines) if has_boxes else {}
     part_names, points, visible = _parts(root, images)
     # Every image has these, unless mistakes were noted instead of raised.
@@ -91,14 +93,14 @@ def _find(root: Path | None) -> Path:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; root must be {_FOLDER} or the folder that holds it")
     for folder in (root, root / _FOLDER):
-        if (folder / "images.txt").is_file() and (folder / "images").is_dir():
+        if is_named(folder / "images.txt") and (folder / "images").is_dir():
             return folder
     raise InputError(f"{root}: not a CUB-200-2011 folder; expected images.txt and images/ in it or in {_FOLDER}/")
 
 
 def _parts(root: Path, images: dict) -> tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]:
     """Part names (N,), points (len, N, 2), visible (len, N); parts that no line names are invisible."""
-    if not (root / "parts" / "parts.txt").exists():
+    if not is_named(root / "parts" / "parts.txt"):
         return (), None, None
     parts = dict(sorted(_table(root / "parts" / "parts.txt", "PART NAME").items()))
     column = {number: index for index, number in enumerate(parts)}
@@ -129,7 +131,7 @@ def _segmentations(root: Path, names: list[str]) -> list[tuple[Path]] | None:
     masks = [((folder / name).with_suffix(".png"),) for name in names]
     for (mask,) in masks:
         with noted():
-            if not mask.is_file():
+            if not is_named(mask):
                 raise InputError(f"{mask}: no such segmentation; each image needs one, or remove the folder {folder}")
     return masks
 
@@ -170,13 +172,10 @@ def _is_box(x: float, y: float, width: float, height: float) -> bool:
 
 def _rows(path: Path, form: str):
     """Yield (line number, values) of a file with the columns ``form``; a last column of text may hold spaces."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    if not is_named(path):
         crop = "; without it the images cannot be cropped" if path.name == "bounding_boxes.txt" else ""
-        raise InputError(f"{path}: no such file; it must hold lines {form!r}{crop}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+        raise InputError(f"{path}: no such file; it must hold lines {form!r}{crop}")
+    text = read_text(path)
     columns = form.split()
     readers = [_READERS.get(column, int) for column in columns]
     for number, line in enumerate(text.split("\n"), start=1):

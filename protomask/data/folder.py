@@ -34,6 +34,7 @@ from protomask.data.folder_splits import find_splits, is_hidden
 from protomask.data.images import Splits
 from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out, keep_together
+from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
@@ -180,24 +181,21 @@ def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]],
     path = root / "boxes.csv"
     boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
     lines: dict[str, list[int]] = {name: [] for name in names}
-    if not path.exists():
+    if not is_named(path):
         return list(boxes.values()), list(lines.values())
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}:1: no column {missing[0]!r}; the header must be {','.join(_HEADER)}")
-            for row in reader:
-                with noted():
-                    where = f"{path}:{reader.line_num}"
-                    name, box = _box(row, where)
-                    if name not in boxes:
-                        raise InputError(f"{where}: no picture {name!r} below {root}; mend or remove the row")
-                    boxes[name].append(box)
-                    lines[name].append(reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
+    with open_csv(path) as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}:1: no column {missing[0]!r}; the header must be {','.join(_HEADER)}")
+        for row in reader:
+            with noted():
+                where = f"{path}:{reader.line_num}"
+                name, box = _box(row, where)
+                if name not in boxes:
+                    raise InputError(f"{where}: no picture {name!r} below {root}; mend or remove the row")
+                boxes[name].append(box)
+                lines[name].append(reader.line_num)
     return list(boxes.values()), list(lines.values())
 
 

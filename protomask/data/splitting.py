@@ -78,6 +78,12 @@ def hold_out_groups(
     return (~held[members]).nonzero().flatten(), held[members].nonzero().flatten()
 
 
+def ranks(numbers: Sequence[int]) -> Tensor:
+    """Number whole numbers of any size from 0, in their order; equal ones alike: (len,) long."""
+    place = {number: rank for rank, number in enumerate(sorted(set(numbers)))}
+    return torch.tensor([place[number] for number in numbers], dtype=torch.long)
+
+
 def keep_together(kept: Tensor, held: Tensor, groups: Tensor) -> tuple[list[int], list[int]]:
     """Move those held-out positions that have a copy among the kept ones to these; both stay sorted.
 
@@ -107,6 +113,8 @@ def check_splits(splits: Splits, source: str) -> None:
         raise InputError(f"{source}: class {empty[0]!r}{others} has no training image; add some or remove the class")
     if len(splits.test) == 0:
         raise InputError(f"{source}: no test images; the split must name some")
+    if not positives(splits.test.labels, len(classes)).any():
+        raise InputError(f"{source}: no test image has any of the classes, so nothing can be measured; add some")
 
 
 def _count(number: int, noun: str) -> str:

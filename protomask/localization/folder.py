@@ -19,7 +19,7 @@ from protomask.data.decoding import decode
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.files import file_name
+from protomask.files import file_name, read_text
 from protomask.freezing import frozen
 from protomask.inputs import as_batch
 from protomask.localization.jobs import Job, plan
@@ -92,11 +92,10 @@ def read_labels(path: str | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        names = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"labels {path} cannot be read as UTF-8 text ({error}); give a file with one class name per line"
-        ) from None
+        text = read_text(path, mend="give a file with one class name per line")
+    except InputError as error:
+        raise InputError(f"labels {error}") from None
+    names = [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
     if not names:

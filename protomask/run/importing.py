@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from protomask.data.contents import split_contents
 from protomask.errors import InputError
+from protomask.files import read_bytes, read_text
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.projection import project as move_prototypes
@@ -203,9 +205,10 @@ def read_names(path: Path) -> list[str]:
         InputError: unreadable, or no name in it.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"classes {path}: cannot be read as UTF-8 text ({error})") from None
+        text = read_text(path, mend="give a file with one class name a line")
+    except InputError as error:
+        raise InputError(f"classes {error}") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError(f"classes {path}: no names in it; write one a line, in the order of the network's classes")
     words = [line.split(maxsplit=1) for line in lines]
@@ -227,13 +230,13 @@ def read_owners(path: Path) -> dict[str, list]:
     option = f"prototype_classes {path}"
     try:
         if path.suffix != ".npy":
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_text(path)
             return {
                 "owners": [int(word) for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split()]
             }
-        rows = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{option}: cannot be read ({error.strerror or error})") from None
+        rows = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+    except InputError as error:
+        raise InputError(f"prototype_classes {error}") from None
     except (ValueError, EOFError, MemoryError, ArithmeticError, SyntaxError, TypeError, RecursionError, LookupError):
         kind = "an array of numbers" if path.suffix == ".npy" else "whole numbers, one for each prototype"
         raise InputError(f"{option}: something else in it than {kind}") from None

@@ -24,6 +24,7 @@ from protomask.run.page import report_run
 from protomask.run.pictures import write_pictures
 from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, pictures_localizers, say
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
+from protomask.run.trial import try_batch, try_layers
 from protomask.run_folder import RunFolder, free_folder, remove_unused
 from protomask.training import train as run_stages
 from protomask.training.black_box import train_black_box
@@ -95,7 +96,7 @@ def train_run(
     """
     given_root = options.root
     files, asked = starting_folder(absolute_paths(options), None if output is None else os.fspath(output), resume)
-    pictures_localizers(asked.localizer)
+    localizers = pictures_localizers(asked.localizer)
     options = complete(asked)
     with distributed.job(choose_device(options.device)) as device, ExitStack() as stack:
         name = file_name(f"{options.network}-{options.data}")
@@ -111,6 +112,8 @@ def train_run(
         module = get_network(options.network)
         torch.manual_seed(options.seed)
         network = module.build(options, splits.train.classes, splits.train.multi_label)
+        try_batch(network, min(options.batch_size, len(splits.train)) // distributed.size(), device)
+        try_layers(network.to(device), localizers, device)
         run = Run(files, options, network, device, splits, progress=progress)
         with files.lock():
             board = Board(files / "tensorboard") if tensorboard and distributed.is_first() else None

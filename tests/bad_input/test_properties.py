@@ -65,7 +65,7 @@ def opens(data, root):
     except InputError as error:
         assert str(error)
         failed = True
-    problems, _ = check_data(data, root, workers=1)
+    problems = check_data(data, root, workers=1).problems
     assert all(problem and "\n" not in problem for problem in problems)
     assert bool(problems) == failed, problems
 

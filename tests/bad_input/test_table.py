@@ -96,8 +96,8 @@ def test_other_commands_stop_at_the_first(good, tmp_path, capsys):
     KINDS["box in words"][1](root)
     code, lines = run(["train", "--data", "folder", "--root", root, "--output", tmp_path / "run"], capsys)
     assert code == 2 and lines[-1].startswith(f"protomask: error: {root}/boxes.csv:3: malformed row")
-    code, lines = run(["check", "folder", "--root", good / "folder", "--workers", "0"], capsys)
-    assert code == 2 and "--workers" in lines[-1]
+    code, lines = run(["check", "folder", "--root", good / "folder", "--threads", "0"], capsys)
+    assert code == 2 and "--threads" in lines[-1]
 
 
 def test_a_data_set_of_another_kind_is_read_to_its_end(monkeypatch):
@@ -110,5 +110,7 @@ def test_a_data_set_of_another_kind_is_read_to_its_end(monkeypatch):
     splits = Splits(Spoilt(), ColourImages(1), Spoilt(2, seed=1))
     monkeypatch.setattr(checking, "find_data", lambda name: lambda root: splits)
     monkeypatch.setattr(checking, "load_data", lambda *names, **others: splits)
-    problems, images = checking.check_data("mine", workers=2)
-    assert images == 24 + 3 + 6 and problems == [f"picture {index}: not readable" for index in (1, 5, 9, 13, 17, 21)]
+    found = checking.check_data("mine", workers=2)
+    assert found.images == 24 + 3 + 6 and found.problems == [
+        f"picture {index}: not readable" for index in (1, 5, 9, 13, 17, 21)
+    ]
