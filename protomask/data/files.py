@@ -83,7 +83,7 @@ class FileImages(AnnotatedImages):
         # One array for all boxes, not a tensor each: forked workers share it without copying. In float64, since a sum
         # x + width just below an integer must not be rounded up before the crop cuts its decimals off.
         rows = [np.asarray(one, dtype=np.float64).reshape(-1, 4) for one in boxes]
-        self._boxes = np.concatenate([np.empty((0, 4)), *rows])
+        self._boxes = np.concatenate([np.empty((0, 4)), *rows]).clip(-1e9, 1e9)  # beyond any image, within float32
         self._first_box = np.concatenate([[0], np.cumsum([len(b) for b in boxes])]).astype(np.int64)
         self._box_labels = (
             None if box_labels is None else torch.tensor([one for own in box_labels for one in own], dtype=torch.long)
