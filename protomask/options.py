@@ -16,6 +16,7 @@ CHOICES = {
     "recipe": ("default", "official"),
     "similarity": ("cosine", "l2-log"),
     "precision": ("fp32", "bf16"),
+    "evidence": ("positive", "signed"),
 }
 RANGES = {
     "epochs": (1, 100_000),
@@ -83,6 +84,11 @@ class Options:
     prototypes_per_class: int | None = _text(None, "prototypes of each class")
     prototype_channels: int = _text(128, "depth of a prototype")
     prototype_size: int = _text(1, "a prototype covers N x N cells of the feature map")
+    evidence: str | None = _text(
+        None,
+        "positive: a prototype speaks for its own class alone; signed: for or against any, as published. By default "
+        "positive, and signed with the official recipe",
+    )
     recipe: str = _text("default", "training schedule: default (ours) or official")
     epochs: int | None = _text(None, "joint epochs; the recipe's own number by default")
     batch_size: int | None = _text(None, "images per training step")

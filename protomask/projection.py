@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask import distributed
@@ -15,43 +17,73 @@ from protomask.labels import has_class, positives
 from protomask.prototype_network import PrototypeNetwork
 from protomask.training.stages import TrainingSet
 
+CHOICE = 8
+"""nearest images that are kept for each prototype while distinct patches are looked for"""
+SAME = 0.02
+"""Prototypes of a class are duplicates if their squared distance is at most this share of the mean over all pairs."""
+
+
+Describe = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
 
 class _Nearest(NamedTuple):
-    """Hold the nearest patch found so far for each of P prototypes; distance infinite where none was seen."""
+    """Hold the K nearest patches found so far for each of P prototypes, nearest first; distance infinite where none."""
 
     distances: Tensor
-    """(P,)"""
+    """(P, K)"""
     positions: Tensor
-    """(P,) long, the training image"""
+    """(P, K) long, the training image"""
     locations: Tensor
-    """(P, 2) long, row and column of the patch"""
+    """(P, K, 2) long, row and column of the patch"""
     patches: Tensor | None
-    """(P, D, k, k); None before the first image"""
+    """(P, K, D, k, k); None before the first image"""
 
-    def improve(
-        self, index: Tensor, distances: Tensor, positions: Tensor, locations: Tensor, patches: Tensor
-    ) -> _Nearest:
-        """Take in what was found for the prototypes ``index`` (N,); changes its tensors in place."""
-        kept = (
-            self.patches if self.patches is not None else patches.new_zeros((len(self.distances), *patches.shape[1:]))
+    def improve(self, distances: Tensor, positions: Tensor, describe: Describe) -> _Nearest:
+        """Take in the patches of further images; of equal distances the first seen stays ahead.
+
+        Args:
+            distances: (P, B), infinite where an image does not count.
+            positions: (P, B) or (B,) of the images.
+            describe: from columns and prototypes, (n,) each, to locations (n, 2) and patches (n, D, k, k).
+        """
+        count = self.distances.shape[1]
+        together, order = torch.cat([self.distances, distances], 1).sort(dim=1, stable=True)
+        together, order = together[:, :count], order[:, :count]
+        fresh = (order >= count) & (together < torch.inf)
+        held = order.clamp(max=count - 1)
+        found = _Nearest(
+            together,
+            torch.cat([self.positions, positions.expand(len(distances), -1)], 1).gather(1, order),
+            self.locations.gather(1, held[..., None].expand(-1, -1, 2)),
+            None if self.patches is None else self.patches[torch.arange(len(held))[:, None], held],
         )
-        for held, found in zip(
-            (self.distances, self.positions, self.locations, kept), (distances, positions, locations, patches)
-        ):
-            held[index] = found
-        return self._replace(patches=kept)
+        prototype, slot = fresh.nonzero(as_tuple=True)
+        if not len(prototype):
+            return found
+        locations, patches = describe(order[prototype, slot] - count, prototype)
+        kept = patches.new_zeros((*order.shape, *patches.shape[1:])) if found.patches is None else found.patches
+        found.locations[prototype, slot] = locations
+        kept[prototype, slot] = patches
+        return found._replace(patches=kept)
 
 
 @torch.no_grad()
-def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
+def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = False) -> dict[str, float]:
     """Move every prototype onto the nearest patch of its own class's training images (Chen et al. 2019, known).
 
     With several findings per image: of the training images that have the prototype's finding.
 
     Streams ``setup.plain`` (training images through the evaluation transform) once, in order; a strictly smaller
-    distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes,
-    whatever the number of images. Several processes take a block of whole batches each, and find what one would.
-    The network's buffers ``source_positions`` and ``source_locations`` then say where each prototype came from.
+    distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes
+    (``CHOICE`` times with ``distinct``), whatever the number of images. Several processes take a block of whole batches
+    each, and find what one would. The network's buffers ``source_positions`` and ``source_locations`` then say where
+    each prototype came from.
+
+    Args:
+        network: changed in place.
+        setup: data and machine.
+        distinct: give prototypes of one class patches that are not the same (see ``SAME``), the nearest prototype
+            first, as far as the ``CHOICE`` nearest images of each offer one (ours).
 
     Returns:
         ``mean_distance`` and ``max_distance`` that the prototypes moved, before to after: their distance to the chosen
@@ -69,55 +101,87 @@ def project(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
             f"no training image of class {', '.join(missing)}: its prototypes cannot be projected; add images or leave "
             "the class out"
         )
-    nearest = _merge(distributed.gather(_search(network, setup)), len(classes))
-    index = torch.arange(len(classes), device=setup.device)
+    count = CHOICE if distinct else 1
+    nearest = _merge(distributed.gather(_search(network, setup, count)), len(classes), count)
     assert nearest.patches is not None  # every class has an image
-    network.set_prototypes(index, nearest.patches.to(setup.device))
-    network.source_positions.copy_(nearest.positions)
-    network.source_locations.copy_(nearest.locations)
-    return {"mean_distance": nearest.distances.mean().item(), "max_distance": nearest.distances.max().item()}
+    index = torch.arange(len(classes))
+    rank = _distinct_ranks(nearest, network) if distinct else torch.zeros_like(index)
+    moved = nearest.distances[index, rank]
+    network.set_prototypes(index.to(setup.device), nearest.patches[index, rank].to(setup.device))
+    network.source_positions.copy_(nearest.positions[index, rank])
+    network.source_locations.copy_(nearest.locations[index, rank])
+    return {"mean_distance": moved.mean().item(), "max_distance": moved.max().item()}
 
 
-def _search(network: PrototypeNetwork, setup: TrainingSet) -> _Nearest:
+def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Nearest:
     """Find the nearest patches in this process's share of the images, on the CPU."""
     data, classes = setup.plain, network.prototype_classes.cpu()
     share = distributed.shard(len(data), setup.batch_size)
-    nearest = _nothing(len(classes))
+    nearest = _nothing(len(classes), count)
     with frozen(network), setup.autocast():
         for batch in tqdm(setup.loader(data.subset(share)), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             candidates = network.candidates(images)
             distances = candidates.distances.float().cpu()
             distances = distances.masked_fill(~has_class(batch["labels"], classes), torch.inf)
-            least, image = (
-                distances.min(0).values,
-                distances.argmin(0),
-            )  # argmin: the first of equals; min does not promise it
-            index = (least < nearest.distances).nonzero().flatten()
-            if len(index):
-                chosen = image[index]
-                where = chosen.to(setup.device), index.to(setup.device)
-                nearest = nearest.improve(
-                    index,
-                    least[index],
-                    batch["positions"][chosen] + share.start,
-                    candidates.locations[where].cpu(),
-                    network.cut(candidates, *where).float().cpu(),
-                )
+
+            def describe(image: Tensor, prototype: Tensor, candidates=candidates) -> tuple[Tensor, Tensor]:
+                where = image.to(setup.device), prototype.to(setup.device)
+                return candidates.locations[where].cpu(), network.cut(candidates, *where).float().cpu()
+
+            nearest = nearest.improve(distances.T, batch["positions"] + share.start, describe)
     return nearest
 
 
-def _nothing(count: int) -> _Nearest:
-    return _Nearest(torch.full((count,), torch.inf), torch.full((count,), -1), torch.full((count, 2), -1), None)
+def _distinct_ranks(nearest: _Nearest, network: PrototypeNetwork) -> Tensor:
+    """Choose for each prototype which of its K patches it takes, (P,) long.
+
+    The prototype that moves least chooses first; the nearest patch where all are the same as a sibling's.
+    """
+    classes = network.prototype_classes.cpu()
+    limit = SAME * mean_squared_distance(comparable(network.prototypes.detach().cpu(), network))
+    patches = comparable(nearest.patches.flatten(0, 1), network).unflatten(0, nearest.distances.shape)
+    ranks = torch.zeros(len(classes), dtype=torch.long)
+    taken: dict[int, list[Tensor]] = {}
+    for prototype in nearest.distances[:, 0].argsort(stable=True).tolist():
+        others = taken.setdefault(int(classes[prototype]), [])
+        if others:
+            apart = torch.cdist(patches[prototype], torch.stack(others)).square().amin(1) > limit
+            free = (apart & (nearest.distances[prototype] < torch.inf)).nonzero()
+            ranks[prototype] = int(free[0]) if len(free) else 0
+        others.append(patches[prototype, ranks[prototype]])
+    return ranks
 
 
-def _merge(shares: list[_Nearest], count: int) -> _Nearest:
+def comparable(prototypes: Tensor, network: PrototypeNetwork) -> Tensor:
+    """Flatten prototypes (P, ...) to float64 (P, n), as unit vectors where the network compares by cosine."""
+    vectors = prototypes.double().flatten(1)
+    cosine = getattr(network, "similarity_kind", "cosine") == "cosine"
+    return F.normalize(vectors, dim=1) if cosine else vectors
+
+
+def mean_squared_distance(vectors: Tensor) -> float:
+    """Average the squared distance over all pairs of vectors (P, n); 0 for a single one."""
+    count = len(vectors)
+    return (torch.cdist(vectors, vectors).square().sum() / max(count * (count - 1), 1)).item()
+
+
+def _nothing(prototypes: int, count: int) -> _Nearest:
+    return _Nearest(
+        torch.full((prototypes, count), torch.inf),
+        torch.full((prototypes, count), -1),
+        torch.full((prototypes, count, 2), -1),
+        None,
+    )
+
+
+def _merge(shares: list[_Nearest], prototypes: int, count: int) -> _Nearest:
     """Merge the nearest of all shares; the first of equals, as the shares are in the order of the images."""
-    merged = _nothing(count)
+    merged = _nothing(prototypes, count)
     for share in shares:
-        index = (share.distances < merged.distances).nonzero().flatten()
-        if len(index) and share.patches is not None:
-            merged = merged.improve(
-                index, share.distances[index], share.positions[index], share.locations[index], share.patches[index]
-            )
+
+        def describe(slot: Tensor, prototype: Tensor, share=share) -> tuple[Tensor, Tensor]:
+            return share.locations[prototype, slot], share.patches[prototype, slot]
+
+        merged = merged.improve(share.distances, share.positions, describe)
     return merged

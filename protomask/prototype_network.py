@@ -14,6 +14,10 @@ from protomask.errors import InputError
 from protomask.json_files import write_json
 from protomask.tensor_files import save_tensors
 
+EVIDENCE = ("positive", "signed")
+"""What prototypes may say of classes: ``positive``, each speaks for its own class alone, with a weight >= 0 (ours); or
+``signed``, any for or against any (known)."""
+
 
 class Prediction(NamedTuple):
     """Hold what a prototype network's forward pass gives, for B images, C classes and P prototypes."""
@@ -78,6 +82,8 @@ class PrototypeNetwork(nn.Module):
     """weight of a prototype's own class in a fresh last layer"""
     multi_label: bool = False
     """several findings per image, each with a sigmoid, instead of one class; see :mod:`protomask.labels`"""
+    evidence: str = "signed"
+    """of :data:`EVIDENCE`"""
     outline_level: float | None = None
     """Where :meth:`similarity_maps` are >= 0 and 0 means "nothing here": the share of its maximum at which such a map's
     published picture is outlined. None: maps have no zero of their own; their picture is scaled by least and greatest
@@ -100,9 +106,15 @@ class PrototypeNetwork(nn.Module):
         classes = torch.arange(len(self.classes), device=self.prototype_classes.device)
         return self.prototype_classes[None, :] == classes[:, None]
 
-    def declare_last_layer(self, multi_label: bool = False) -> None:
-        """Add a fresh linear layer from similarities to classes; with a bias for findings."""
-        self.multi_label = multi_label
+    def declare_last_layer(self, multi_label: bool = False, evidence: str = "signed") -> None:
+        """Add a fresh linear layer from similarities to classes; with a bias for findings.
+
+        Raises:
+            InputError: an ``evidence`` that is not of :data:`EVIDENCE`.
+        """
+        if evidence not in EVIDENCE:
+            raise InputError(f"evidence is {evidence!r}; choose one of {', '.join(EVIDENCE)}")
+        self.multi_label, self.evidence = multi_label, evidence
         self.last_layer = nn.Linear(self.prototype_count, len(self.classes), bias=multi_label)
         self.reset_last_layer()
 
@@ -110,15 +122,14 @@ class PrototypeNetwork(nn.Module):
     def reset_last_layer(self) -> None:
         """Reset the last layer: ``scale`` to a prototype's own class, -0.5 ``scale`` to others (known, for scale 1).
 
-        Findings (ours): ``scale`` to the own finding and nothing to the others, since one does not speak against
+        With positive evidence (ours) nothing to others. Findings (ours): likewise, since one does not speak against
         another; the bias puts the probability of 0.5 where its prototypes' mean similarity is 0.5.
         """
         own = self.own_class()
+        others = 0.0 if self.multi_label or self.evidence == "positive" else -0.5
+        self.last_layer.weight.copy_(self.scale * torch.where(own, 1.0, others))
         if self.multi_label:
-            self.last_layer.weight.copy_(self.scale * own)
             self.last_layer.bias.copy_(-0.5 * self.scale * own.sum(1))
-        else:
-            self.last_layer.weight.copy_(self.scale * torch.where(own, 1.0, -0.5))
 
     @torch.no_grad()
     def keep(self, index: Tensor | Sequence[int]) -> None:

@@ -61,6 +61,15 @@ class Pruned(TypedDict):
     wrong_to_right: Count
 
 
+class OfReasoning(TypedDict):
+    explained_share: Share | None
+    explanation_size: Annotated[float, Range(1)] | None
+    sparsity: Share
+    background: Share | None
+    common: Share
+    duplicates: Share
+
+
 class Metrics(TypedDict, total=False):
     test_accuracy: Scores | None
     test_auroc: Scores | None
@@ -73,6 +82,7 @@ class Metrics(TypedDict, total=False):
     seconds: dict[str, Seconds]
     changes: dict[str, Changes]
     pruned: Pruned
+    reasoning: OfReasoning
 
 
 class LogRow(TypedDict, total=False):

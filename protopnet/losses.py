@@ -8,7 +8,7 @@ from torch import Tensor
 
 from protomask.labels import right_answers
 from protomask.training.classification import classification_terms
-from protomask.training.costs import cluster_cost, coverage_cost, separation_cost, wrong_class_weights
+from protomask.training.costs import cluster_cost, prototype_costs, separation_cost, wrong_class_weights
 from protopnet.model import ProtoPNet
 
 
@@ -16,18 +16,21 @@ from protopnet.model import ProtoPNet
 class ProtoPNetLoss:
     """Compute ProtoPNet's loss.
 
-    classification + cluster * Clst - separation * Sep + l1 * |wrong-class weights| + coverage * Cov.
+    classification + cluster * Clst - separation * Sep + l1 * |wrong-class weights| + coverage * Cov
+    + discrimination * Dis + diversity * Div.
 
     Classification is cross-entropy for one class per image (known) and, for findings, the balanced focal loss that
-    XProtoNet has (ours). The defaults are the official coefficients (known). ``coverage`` and ``label_smoothing`` are
-    ours (0 in the paper). ``part`` chooses the terms: ``"all"`` for the warm and joint stages, ``"last"``
-    (classification and L1) when only the last layer learns.
+    XProtoNet has (ours). The defaults are the official coefficients (known). ``coverage``, ``discrimination``,
+    ``diversity`` and ``label_smoothing`` are ours (0 in the paper). ``part`` chooses the terms: ``"all"`` for the warm
+    and joint stages, ``"last"`` (classification and L1) when only the last layer learns.
     """
 
     cluster: float = 0.8
     separation: float = 0.08
     l1: float = 1e-4
     coverage: float = 0.0
+    discrimination: float = 0.0
+    diversity: float = 0.0
     label_smoothing: float = 0.0
     part: str = "all"
 
@@ -45,8 +48,8 @@ class ProtoPNetLoss:
         terms["loss"] = loss + self.l1 * terms["l1"]
         if self.part == "all":
             terms["loss"] = terms["loss"] + self.cluster * terms["cluster"] - self.separation * terms["separation"]
-            if self.coverage:
-                terms["coverage"] = coverage_cost(prediction.distances, labels, network.prototype_classes)
-                terms["loss"] = terms["loss"] + self.coverage * terms["coverage"]
+            for name, cost in prototype_costs(self, prediction.distances, labels, network).items():
+                terms[name] = cost
+                terms["loss"] = terms["loss"] + getattr(self, name) * cost
         terms["correct"] = right_answers(prediction.logits, labels).sum()
         return terms

@@ -23,7 +23,8 @@ class ProtoPNet(PrototypeNetwork):
     """Classify by similarity to prototypical patches (Chen et al., "This Looks Like That", NeurIPS 2019).
 
     features -> add-on layers (1x1 convolutions) -> distance of every patch to every prototype -> similarity of the
-    nearest patch -> linear layer without bias, 1 to the prototype's own class and -0.5 to the others.
+    nearest patch -> linear layer without bias, 1 to the prototype's own class and -0.5 to the others (0 with positive
+    evidence).
 
     - ``similarity="l2-log"`` (known, official): two add-on convolutions that end in a sigmoid, d = squared L2,
       similarity log((d+1)/(d+1e-4)).
@@ -43,6 +44,8 @@ class ProtoPNet(PrototypeNetwork):
         similarity: ``"cosine"`` or ``"l2-log"``.
         scale: factor on the initial last layer; 1 for ``l2-log`` as published, 3 for ``cosine`` when None.
         multi_label: findings instead of one class per image (ours; the last layer then has a bias).
+        evidence: ``"signed"`` as published, or ``"positive"``: a prototype speaks for its own class alone, with a
+            weight >= 0 (ours).
         prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what
             pruning leaves.
         add_on: layers between backbone and prototypes, as :func:`protopnet.add_on.build_add_on` reads them; the
@@ -66,6 +69,7 @@ class ProtoPNet(PrototypeNetwork):
         similarity: str = "cosine",
         scale: float | None = None,
         multi_label: bool = False,
+        evidence: str = "signed",
         prototype_classes: Sequence[int] | None = None,
         add_on: Sequence[str] | None = None,
     ) -> None:
@@ -112,7 +116,7 @@ class ProtoPNet(PrototypeNetwork):
         )
         self.prototypes = nn.Parameter(start)
         self.declare_prototypes(owners)
-        self.declare_last_layer(multi_label)
+        self.declare_last_layer(multi_label, evidence)
 
     def settings(self) -> dict:
         return {
@@ -125,6 +129,7 @@ class ProtoPNet(PrototypeNetwork):
             "similarity": self.similarity_kind,
             "scale": self.scale,
             "multi_label": self.multi_label,
+            "evidence": self.evidence,
             **self.uneven_classes(self.prototypes_per_class),
             **({} if self.add_on_words is None else {"add_on": list(self.add_on_words)}),
         }
@@ -141,9 +146,14 @@ class ProtoPNet(PrototypeNetwork):
 
     def _distance_maps(self, features: Tensor, index: Tensor | None = None) -> Tensor:
         prototypes = self.prototypes if index is None else self.prototypes[index]
+        return self.patch_distances(features, prototypes, each=index is not None)
+
+    def patch_distances(self, features: Tensor, prototypes: Tensor, each: bool = False) -> Tensor:
+        """Compute the distance of every patch of ``features`` to ``prototypes``; shapes as
+        :func:`protopnet.prototypes.squared_distances`."""
         if self.similarity_kind == "l2-log":
-            return squared_distances(features, prototypes, each=index is not None)
-        return 1 - cosines(features, prototypes, each=index is not None)
+            return squared_distances(features, prototypes, each)
+        return 1 - cosines(features, prototypes, each)
 
     def similarity(self, distances: Tensor) -> Tensor:
         """Turn distances into similarities, elementwise."""

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from protomask.backbones import backbone_from
 from protomask.options import CompleteOptions, Options
+from protomask.plans import joint_and_settle
 from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
-from protomask.training.stages import bias_rate, steps, warm_up_cosine
+from protomask.training.stages import bias_rate, steps
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
 from protopnet.official import import_network
+from protopnet.replacement import replace_common
 from protopnet.start import start_from_data
+
+REPLACEMENTS = 4
+"""times in the joint stage, the last at its end, that prototypes on what every image has are replaced"""
 
 
 def defaults(options: Options) -> dict:
     """Give values for the options that are still None."""
     if options.recipe == "official":
         # The official settings say 1000 epochs, but the rates have fallen to nothing long before 31.
-        return {"prototypes_per_class": 10, "batch_size": 80, "epochs": 31}
-    return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
+        return {"prototypes_per_class": 10, "batch_size": 80, "epochs": 31, "evidence": "signed"}
+    return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
 
 
 def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool = False) -> ProtoPNet:
@@ -33,6 +38,7 @@ def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool 
         patch=options.prototype_size,
         similarity=options.similarity,
         multi_label=multi_label,
+        evidence=options.evidence or "signed",
     )
 
 
@@ -50,31 +56,26 @@ def default(network: ProtoPNet, options: CompleteOptions) -> list[Epochs | Actio
 
     Against the official schedule: AdamW with warm-up and a cosine instead of steps; label smoothing; with a pretrained
     backbone, an add-on that starts as principal components and prototypes that start as patches of their class; a
-    coverage term that keeps all prototypes near data, so that the projection moves little; a stronger separation for
-    the cosine, whose distances are small; a second half of the epochs ("settle") in which prototypes rest on the
-    patches they were projected to while the features learn around them, so that the last projection hardly moves
-    anything; a last layer that is fitted in seconds.
+    coverage term that keeps all prototypes near data, so that the projection moves little; for the cosine, in the place
+    of the separation, a discrimination term that keeps every prototype from what other classes have, too, and a
+    diversity term; replacement of prototypes that are on it all the same; a second half of the epochs ("settle") in
+    which prototypes rest on the distinct patches they were projected to while the features learn around them, so that
+    the last projection hardly moves anything; a last layer that is fitted in seconds.
     """
     pretrained = bool(options.weights or options.pretrained)
-    separation = 0.5 if network.similarity_kind == "cosine" else 0.08
-    loss = ProtoPNetLoss(separation=separation, coverage=1.0, label_smoothing=0.1)
+    if network.similarity_kind == "cosine":
+        loss = ProtoPNetLoss(separation=0.0, coverage=1.0, discrimination=1.0, diversity=1.0, label_smoothing=0.1)
+    else:
+        loss = ProtoPNetLoss(coverage=1.0, label_smoothing=0.1)
     head = {"add_on": 3e-3, "prototypes": 3e-3, **bias_rate(network)}
     joint = {"backbone": 2e-4 if pretrained else 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05}
     plan: list[Epochs | Action] = []
     if pretrained:
         plan += [Action("start", start_from_data), Epochs("warm", max(1, options.epochs // 8), loss, head, decay)]
-    settling = options.epochs // 2
-    plan.append(Epochs("joint", options.epochs - settling, loss, joint, decay, schedule=warm_up_cosine()))
-    if settling:
-        resting = {name: 0.5 * rate for name, rate in joint.items() if name != "prototypes"}
-        plan += [
-            Action("projection", project),
-            Epochs("settle", settling, loss, resting, decay, schedule=warm_up_cosine()),
-        ]
     return [
         *plan,
-        Action("projection", project),
+        *joint_and_settle(options.epochs, loss, joint, decay, Action("replacement", replace_common), REPLACEMENTS),
         Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4)),
     ]
 

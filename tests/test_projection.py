@@ -83,3 +83,35 @@ def test_mode_and_gradients_are_left_as_they_were():
     project(net, setup)
     assert net.training and net.backbone.training
     assert not any(p.requires_grad for p in net.backbone.parameters()) and net.prototypes.requires_grad
+
+
+def test_distinct_prototypes_of_a_class_take_different_patches():
+    net, data, setup = make()
+    with torch.no_grad():
+        net.prototypes[1::2] = net.prototypes[::2] + 1e-3
+    usual = project(net, setup)
+    assert net.source_positions[::2].equal(net.source_positions[1::2])
+    net, _, _ = make()
+    with torch.no_grad():
+        net.prototypes[1::2] = net.prototypes[::2] + 1e-3
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in range(len(data))])
+    with torch.no_grad():
+        nearest = net.eval().candidates(images)
+    row = project(net, setup, distinct=True)
+    assert len(set(net.source_positions.tolist())) == 6 and row["mean_distance"] > usual["mean_distance"]
+    for prototype, position in enumerate(net.source_positions.tolist()):
+        assert data.labels[position] == net.prototype_classes[prototype]
+        assert net.source_locations[prototype].tolist() == nearest.locations[position, prototype].tolist()
+
+
+def test_distinct_does_not_depend_on_batches_and_gives_way_where_all_patches_are_the_same():
+    found = []
+    for batch_size in (2, 7, 24):
+        net, data, setup = make(batch_size=batch_size)
+        project(net, setup, distinct=True)
+        found.append((net.source_positions.tolist(), net.source_locations.tolist()))
+    assert found[0] == found[1] == found[2]
+    net, data, setup = make()
+    data.pixels[:] = 0.5
+    project(net, setup, distinct=True)
+    assert net.source_positions.tolist() == [0, 0, 8, 8, 16, 16]

@@ -9,7 +9,7 @@ from torch import Tensor
 from protomask.labels import right_answers
 from protomask.precision import as_float
 from protomask.training.classification import classification_terms
-from protomask.training.costs import cluster_cost, coverage_cost, separation_cost, wrong_class_weights
+from protomask.training.costs import cluster_cost, prototype_costs, separation_cost, wrong_class_weights
 from xprotonet.model import XProtoNet
 from xprotonet.occurrence import random_affines, size_cost, transform, transformation_cost
 
@@ -19,13 +19,13 @@ class XProtoNetLoss:
     """Compute XProtoNet's loss.
 
     classification + cluster * Clst - separation * Sep + transformation * T + size * S + l1 * |wrong-class weights|
-    + coverage * Cov.
+    + coverage * Cov + discrimination * Dis + diversity * Div.
 
     Classification is a balanced focal loss for findings (:func:`~protomask.training.classification.balanced_focal`) and
     cross-entropy for one class per image. Clst and Sep are the least distance, 1 - the greatest cosine, to the
     prototypes of the own and of other classes. The coefficients are those of the two public re-implementations (known;
-    where they differ, one of the two); ``coverage``, ``label_smoothing``, ``relative`` and ``share`` are ours, and do
-    nothing by default.
+    where they differ, one of the two); ``coverage``, ``discrimination``, ``diversity``, ``label_smoothing``,
+    ``relative`` and ``share`` are ours, and do nothing by default.
 
     Args:
         transformation, size: see :func:`~xprotonet.occurrence.transformation_cost` and
@@ -41,6 +41,8 @@ class XProtoNetLoss:
     size: float = 1e-4
     l1: float = 1e-4
     coverage: float = 0.0
+    discrimination: float = 0.0
+    diversity: float = 0.0
     label_smoothing: float = 0.0
     relative: bool = False
     rotation: float = 20.0
@@ -68,9 +70,9 @@ class XProtoNetLoss:
             if self.transformation:
                 terms["transformation"] = self._transformation(network, images, maps.occurrences)
                 loss = loss + self.transformation * terms["transformation"]
-            if self.coverage:
-                terms["coverage"] = coverage_cost(prediction.distances, labels, network.prototype_classes)
-                loss = loss + self.coverage * terms["coverage"]
+            for name, cost in prototype_costs(self, prediction.distances, labels, network).items():
+                terms[name] = cost
+                loss = loss + getattr(self, name) * cost
         return {**terms, "loss": loss, "correct": right_answers(prediction.logits, labels).sum()}
 
     def _transformation(self, network: XProtoNet, images: Tensor, occurrences: Tensor) -> Tensor:

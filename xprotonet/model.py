@@ -63,6 +63,8 @@ class XProtoNet(PrototypeNetwork):
         scale: None for 3 with ``relu`` and 6 with ``shifted``: equally steep in the cosine.
         multi_label: findings, each with a sigmoid (known), instead of one class per image. The last layer then has a
             bias (ours), since a similarity in [0, 1] alone could not say that a finding is absent.
+        evidence: ``"signed"`` as published, or ``"positive"``: a prototype speaks for its own class alone, with a
+            weight >= 0 (ours).
         prototype_classes: the class of each prototype, in place of ``prototypes_per_class`` for every class; what
             pruning leaves.
 
@@ -86,6 +88,7 @@ class XProtoNet(PrototypeNetwork):
         readout: str = "relu",
         scale: float | None = None,
         multi_label: bool = False,
+        evidence: str = "signed",
         prototype_classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
@@ -128,7 +131,7 @@ class XProtoNet(PrototypeNetwork):
                     nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(F.normalize(torch.randn(count, channels), dim=1))
         self.declare_prototypes(owners)
-        self.declare_last_layer(multi_label)
+        self.declare_last_layer(multi_label, evidence)
 
     def settings(self) -> dict:
         return {
@@ -141,6 +144,7 @@ class XProtoNet(PrototypeNetwork):
             "readout": self.readout,
             "scale": self.scale,
             "multi_label": self.multi_label,
+            "evidence": self.evidence,
             **self.uneven_classes(self.prototypes_per_class),
         }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from protomask.backbones import backbone_from
 from protomask.errors import InputError
 from protomask.options import CompleteOptions, Options
-from protomask.projection import project
+from protomask.plans import joint_and_settle
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
-from protomask.training.stages import bias_rate, warm_up_cosine
+from protomask.training.stages import bias_rate
 from xprotonet.losses import XProtoNetLoss
 from xprotonet.model import XProtoNet
 
@@ -30,7 +30,7 @@ def defaults(options: Options) -> dict:
             f"prototype_size is {options.prototype_size}: XProtoNet's prototypes are pooled vectors without a size; "
             "leave the option out"
         )
-    return {"prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
+    return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
 
 
 def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool = False) -> XProtoNet:
@@ -42,6 +42,7 @@ def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool 
         prototypes_per_class=options.prototypes_per_class,
         channels=options.prototype_channels,
         multi_label=multi_label,
+        evidence=options.evidence or "signed",
     )
 
 
@@ -49,21 +50,32 @@ rebuild = XProtoNet.from_settings
 
 
 def stages(network: XProtoNet, options: CompleteOptions) -> list[Epochs | Action]:
-    """One joint schedule, one projection at its end, then the last layer.
+    """Make the stages: joint, projection, settle, projection, last layer.
 
-    As our ProtoPNet: AdamW with warm-up and a cosine, label smoothing, coverage and a strong separation for the cosine.
-    The occurrence terms are the relative ones, which shrinking the maps cannot cheat, the costly one on a quarter of
-    each batch.
+    As our ProtoPNet: AdamW with warm-up and a cosine, label smoothing, coverage, discrimination and diversity; in the
+    second half of the epochs ("settle") prototypes rest on the features they were projected to while everything else
+    learns around them, so that the last projection hardly moves them. The occurrence terms are the relative ones, which
+    shrinking the maps cannot cheat, the costly one on a quarter of each batch.
     """
     pretrained = bool(options.weights or options.pretrained)
-    loss = XProtoNetLoss(separation=0.5, coverage=1.0, label_smoothing=0.1, relative=True, size=0.05, share=0.25)
+    loss = XProtoNetLoss(
+        separation=0.0,
+        coverage=1.0,
+        discrimination=1.0,
+        diversity=1.0,
+        label_smoothing=0.1,
+        relative=True,
+        size=0.05,
+        share=0.25,
+    )
     head = {"add_on": 3e-3, "occurrence": 3e-3, "prototypes": 3e-3, **bias_rate(network)}
     joint = {"backbone": 2e-4, **dict.fromkeys(head, 1e-3)} if pretrained else {"backbone": 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05, "occurrence": 0.05}
-    warm = [Epochs("warm", max(1, options.epochs // 8), loss, head, decay)] if pretrained else []
+    plan: list[Epochs | Action] = []
+    if pretrained:
+        plan.append(Epochs("warm", max(1, options.epochs // 8), loss, head, decay))
     return [
-        *warm,
-        Epochs("joint", options.epochs, loss, joint, decay, schedule=warm_up_cosine()),
-        Action("projection", project),
+        *plan,
+        *joint_and_settle(options.epochs, loss, joint, decay),
         Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4)),
     ]

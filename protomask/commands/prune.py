@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prototypes", metavar="NUMBERS", help="numbers separated by commas; the flagged ones by default"
     )
     parser.add_argument(
-        "--flagged", metavar="KINDS", help="background, duplicate, or both separated by a comma; both by default"
+        "--flagged", metavar="KINDS", help="of background, duplicate and common, separated by commas; all by default"
     )
     parser.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-pruned by default")
 

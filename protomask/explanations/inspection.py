@@ -5,22 +5,24 @@ The definitions are this project's own, but for the purity, which is the usual o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.data import AnnotatedImages, collate
 from protomask.explanations.records import Inspection, Neighbour, PrototypePicture
 from protomask.freezing import frozen
 from protomask.labels import has_class
+from protomask.metrics.classification import auroc
+from protomask.projection import SAME, comparable, mean_squared_distance
 from protomask.prototype_network import PrototypeNetwork
 from protomask.training.stages import TrainingSet
 
-FLAGS = ("background", "duplicate")
+FLAGS = ("background", "duplicate", "common")
 ACTIVE = 0.8
 """An image activates a prototype if it is at least this many times as similar to it as the prototype's own source
 image."""
@@ -28,10 +30,10 @@ RANKED = 10
 """Purity is taken over this many test images (fewer where the class has fewer)."""
 NEAREST = 5
 """Test images that are kept as neighbours of each prototype."""
+COMMON = 0.6
+"""A prototype is common if its similarity tells its class from others with an AUROC below this on test images."""
 OUTSIDE = 0.5
 """A prototype is background if more than this share of its map lies outside the object."""
-SAME = 0.02
-"""Prototypes of a class are duplicates if their squared distance is at most this share of the mean over all pairs."""
 
 
 def inspect_prototypes(
@@ -40,12 +42,14 @@ def inspect_prototypes(
     plain: AnnotatedImages,
     test: AnnotatedImages,
     setup: TrainingSet,
+    similarities: Tensor | None = None,
 ) -> list[Inspection]:
     """Inspect every prototype: one :class:`Inspection` each, in order.
 
     ``background``: more than ``OUTSIDE`` of the first localizer's map on the source image lies outside the object,
-    where a mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`. One
-    forward pass over ``test``; memory (N, P) float32.
+    where a mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`.
+    ``common``: as similar to images of other classes as to those of its own, which tells background where no mask or
+    box does. One forward pass over ``test`` unless ``similarities`` are given; memory (N, P) float32.
 
     Args:
         network: projected, on ``setup.device``.
@@ -53,9 +57,12 @@ def inspect_prototypes(
         plain: the training images that it was projected to, with the evaluation transform.
         test: images that had no part in training, with the evaluation transform.
         setup: batches and machine.
+        similarities: (N, P) of the images of ``test``, where they are known already.
     """
-    similarities = similarities_to(network, test, setup)
+    if similarities is None:
+        similarities = similarities_to(network, test, setup)
     own = has_class(test.labels, network.prototype_classes.cpu())
+    powers = auroc(similarities, own).tolist()
     outside = shares_outside(pictures, plain, network.source_positions.tolist())
     found = []
     for prototype, (picture, twin) in enumerate(zip(pictures, twins(network))):
@@ -68,6 +75,7 @@ def inspect_prototypes(
             for flag, holds in (
                 ("background", next(iter(shares.values()), 0.0) > OUTSIDE),
                 ("duplicate", twin is not None),
+                ("common", powers[prototype] < COMMON),
             )
             if holds
         ]
@@ -76,6 +84,7 @@ def inspect_prototypes(
                 prototype=prototype,
                 activated=int((column >= ACTIVE * picture.record.similarity).sum()) if len(test) else None,
                 images=len(test),
+                discrimination=None if math.isnan(powers[prototype]) else powers[prototype],
                 purity=mine[order[:ranked]].double().mean().item() if ranked else None,
                 ranked=ranked,
                 nearest=tuple(
@@ -148,12 +157,9 @@ def twins(network: PrototypeNetwork) -> list[int | None]:
     ``SAME`` times its mean over all pairs; it is 0 if they were projected to the same patch. Of a group of them the one
     with the greatest weight to its class is nobody's duplicate.
     """
-    vectors = network.prototypes.detach().cpu().double().flatten(1)
-    if getattr(network, "similarity_kind", "cosine") == "cosine":
-        vectors = F.normalize(vectors, dim=1)
+    vectors = comparable(network.prototypes.detach().cpu(), network)
     count = len(vectors)
-    distances = torch.cdist(vectors, vectors).square()
-    near = distances <= SAME * distances.sum() / max(count * (count - 1), 1)
+    near = torch.cdist(vectors, vectors).square() <= SAME * mean_squared_distance(vectors)
     classes = network.prototype_classes.cpu()
     near &= classes[:, None] == classes
     weights = network.last_layer.weight.detach().cpu()[classes, torch.arange(count)]

@@ -82,6 +82,9 @@ class Inspection:
     """another prototype of its class that is nearly the same and has the greater weight"""
     flags: tuple[str, ...] = ()
     """of ``FLAGS``"""
+    discrimination: float | None = None
+    """AUROC of its similarity for its class among the test images, in [0, 1]; 0.5 says nothing. None where all or none
+    of them are of its class"""
 
     def to_json(self) -> dict:
         return asdict(self)

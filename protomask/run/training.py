@@ -193,4 +193,7 @@ def _finish(run: Run, metrics: dict) -> None:
         begin = time.perf_counter()
         work[title]()
         metrics["seconds"][title] = time.perf_counter() - begin
-        distributed.only_first(lambda: run.files.write("metrics.json", metrics))
+        # The pictures have added to the file.
+        distributed.only_first(
+            lambda: run.files.write("metrics.json", {**run.files.read("metrics.json"), "seconds": metrics["seconds"]})
+        )

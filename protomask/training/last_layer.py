@@ -45,6 +45,9 @@ def fit_last_layer(
 ) -> dict[str, float]:
     """Minimise the classification term + l1 * |wrong-class weights| over the last layer alone, its bias included.
 
+    Where the network's evidence is positive, weights to other classes stay 0 and those to the own class >= 0: projected
+    steps, which for a convex problem end in the constrained minimum (ours).
+
     The official recipe makes 20 passes over the training images for this convex problem (known); the similarities do
     not change meanwhile, so here they are computed once (ours), and full-batch Adam with a falling rate does the rest
     in seconds.
@@ -67,6 +70,7 @@ def fit_last_layer(
     rate = 0.01 * network.scale
     optimizer = torch.optim.Adam(learned, lr=rate)
     own = network.own_class()
+    positive = network.evidence == "positive"
     losses = []
     with torch.enable_grad():
         for step in range(steps):
@@ -77,6 +81,8 @@ def fit_last_layer(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if positive:
+                weight.data.clamp_(min=0).mul_(own)
             losses.append(loss.item())
     with torch.no_grad():
         for parameter, value in zip(layer.parameters(), learned):

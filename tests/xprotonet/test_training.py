@@ -203,11 +203,25 @@ def test_the_recipe_builds_saves_and_plans(tmp_path):
     save_network(net, "xprotonet", tmp_path)
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(load_network(tmp_path)(images).logits, net(images).logits)
-    assert [stage.name for stage in recipe.stages(net, options)] == ["joint", "projection", "last layer"]
+    assert [stage.name for stage in recipe.stages(net, options)] == [
+        "joint",
+        "projection",
+        "settle",
+        "projection",
+        "last layer",
+    ]
     stages = recipe.stages(net, options.replace(pretrained=True))
-    assert [stage.name for stage in stages] == ["warm", "joint", "projection", "last layer"]
+    assert [stage.name for stage in stages] == [
+        "warm",
+        "joint",
+        "projection",
+        "settle",
+        "projection",
+        "last layer",
+    ]
+    assert "prototypes" not in stages[3].rates and net.evidence == "positive"
     assert "backbone" not in stages[0].rates and set(stages[1].rates) == {"backbone", *HEAD}
-    assert [stage.name for stage in black_box_stages(stages)] == ["warm", "joint"]
+    assert [stage.name for stage in black_box_stages(stages)] == ["warm", "joint", "settle"]
     data = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
     assert stages[1].objective(net, *data)["loss"].isfinite()
 

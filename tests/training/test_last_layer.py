@@ -1,0 +1,61 @@
+"""The last layer with positive evidence, against a solver of constrained problems."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch.nn import functional as F
+
+from protomask.training import TrainingSet
+from protomask.training.last_layer import fit_last_layer, training_similarities
+from protopnet import ProtoPNet
+from tests.support.toy import ColourImages, ToyBackbone
+
+
+def make(multi_label=False):
+    torch.manual_seed(1)
+    data = ColourImages(per_class=10)
+    net = ProtoPNet(
+        ToyBackbone(),
+        data.classes,
+        image_size=16,
+        prototypes_per_class=2,
+        channels=6,
+        evidence="positive",
+        multi_label=multi_label,
+    )
+    return net, TrainingSet(data, data, data.subset([]), batch_size=10)
+
+
+def test_a_fresh_layer_speaks_for_the_own_class_alone():
+    net, _ = make()
+    assert net.last_layer.weight.tolist() == (3.0 * net.own_class()).tolist()
+
+
+def test_the_fitted_layer_is_the_constrained_minimum():
+    net, setup = make()
+    row = fit_last_layer(net, setup, l1=1e-4, steps=2000, passes=1)
+    weight, own = net.last_layer.weight.detach(), net.own_class()
+    assert weight.ge(0).all() and weight[~own].eq(0).all()
+    similarities, labels = training_similarities(net, setup)
+    similarities = similarities.double()
+
+    def loss(values):
+        free = torch.tensor(values, requires_grad=True)
+        full = torch.zeros(3, 6, dtype=torch.float64).masked_scatter(own, free)
+        value = F.cross_entropy(F.linear(similarities, full), labels)
+        value.backward()
+        return value.item(), free.grad.numpy()
+
+    best = minimize(loss, np.ones(6), jac=True, bounds=[(0, 60)] * 6).fun
+    assert row["loss"] == pytest.approx(best, abs=1e-5) and best < row["loss_before"] - 0.01
+
+
+def test_findings_keep_their_bias():
+    net, setup = make(multi_label=True)
+    labels = F.one_hot(setup.train.labels).float()
+    setup.train.labels = labels
+    before = net.last_layer.bias.detach().clone()
+    fit_last_layer(net, setup, l1=1e-4, passes=1)
+    assert net.last_layer.weight.ge(0).all() and net.last_layer.weight[~net.own_class()].eq(0).all()
+    assert not torch.equal(before, net.last_layer.bias)
