@@ -105,7 +105,7 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
     nearest = _merge(distributed.gather(_search(network, setup, count)), len(classes), count)
     assert nearest.patches is not None  # every class has an image
     index = torch.arange(len(classes))
-    rank = _distinct_ranks(nearest, network) if distinct else torch.zeros_like(index)
+    rank = _distinct_ranks(nearest.distances, nearest.patches, network) if distinct else torch.zeros_like(index)
     moved = nearest.distances[index, rank]
     network.set_prototypes(index.to(setup.device), nearest.patches[index, rank].to(setup.device))
     network.source_positions.copy_(nearest.positions[index, rank])
@@ -133,23 +133,28 @@ def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Neare
     return nearest
 
 
-def _distinct_ranks(nearest: _Nearest, network: PrototypeNetwork) -> Tensor:
+def _distinct_ranks(distances: Tensor, patches: Tensor, network: PrototypeNetwork) -> Tensor:
     """Choose for each prototype which of its K patches it takes, (P,) long.
 
     The prototype that moves least chooses first; the nearest patch where all are the same as a sibling's.
+
+    Args:
+        distances: (P, K), nearest first.
+        patches: (P, K, ...).
+        network: before the projection.
     """
     classes = network.prototype_classes.cpu()
     limit = SAME * mean_squared_distance(comparable(network.prototypes.detach().cpu(), network))
-    patches = comparable(nearest.patches.flatten(0, 1), network).unflatten(0, nearest.distances.shape)
+    vectors = comparable(patches.flatten(0, 1), network).unflatten(0, distances.shape)
     ranks = torch.zeros(len(classes), dtype=torch.long)
     taken: dict[int, list[Tensor]] = {}
-    for prototype in nearest.distances[:, 0].argsort(stable=True).tolist():
+    for prototype in distances[:, 0].argsort(stable=True).tolist():
         others = taken.setdefault(int(classes[prototype]), [])
         if others:
-            apart = torch.cdist(patches[prototype], torch.stack(others)).square().amin(1) > limit
-            free = (apart & (nearest.distances[prototype] < torch.inf)).nonzero()
+            apart = torch.cdist(vectors[prototype], torch.stack(others)).square().amin(1) > limit
+            free = (apart & (distances[prototype] < torch.inf)).nonzero()
             ranks[prototype] = int(free[0]) if len(free) else 0
-        others.append(patches[prototype, ranks[prototype]])
+        others.append(vectors[prototype, ranks[prototype]])
     return ranks
 
 
