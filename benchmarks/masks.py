@@ -45,7 +45,7 @@ from protomask.metrics import (
     deletion,
     energy_pointing,
     insertion,
-    kept_scores,
+    masked_scores,
     pointing_game,
 )
 from protomask.run.setup import choose_device
@@ -191,7 +191,7 @@ def measure(
     def score(perturbed: Tensor, classes: Tensor) -> Tensor:
         return judge.score(perturbed.contiguous(memory_format=torch.channels_last), classes)
 
-    kept = kept_scores(score, images, index, saliency)
+    kept = masked_scores(score, images, index, saliency)
     region = box_regions(batch["boxes"], *images.shape[2:]).to(device)
     region &= region.float().mean((1, 2), keepdim=True) <= FULL
     found = {

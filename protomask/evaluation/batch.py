@@ -37,7 +37,7 @@ class Subject:
     @cached_property
     def randomised(self) -> Any:
         other: Any = self.explained  # a module: the metrics that ask for it need parameters
-        return sanity.randomised(other).eval().requires_grad_(False)
+        return sanity.randomise_parameters(other).eval().requires_grad_(False)
 
 
 class Batch:

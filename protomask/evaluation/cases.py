@@ -93,7 +93,7 @@ class Case:
     @cached_property
     def kept(self) -> Tensor:
         batch = self.batch
-        kept = faithfulness.kept_scores(
+        kept = faithfulness.masked_scores(
             batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size
         )
         return batch.require_finite(kept, f"the score kept by localizer {self.localizer!r}")
@@ -157,12 +157,12 @@ class Case:
     def in_patches(self) -> Tensor:
         """Find (B, 3, K) for the purity: parts in the patch, visible ones (sides merged), and the similarity."""
         batch, names = self.batch, self.batch.data.part_names
-        inside = part_points.in_patch(self.saliency, batch.points, batch.points_visible)
+        inside = part_points.parts_in_patch(self.saliency, batch.points, batch.points_visible)
         planes = [part_points.merge_sides(each, names).float() for each in (inside, batch.points_visible)]
         return torch.stack([*planes, batch.whole[:, None].float().expand_as(planes[0])], 1)
 
     def _at(self, saliency: Tensor) -> Tensor:
-        return part_points.at_maximum(saliency, self.batch.points, self.batch.points_visible)
+        return part_points.parts_at_maximum(saliency, self.batch.points, self.batch.points_visible)
 
     def _curve(self, change: Callable[..., faithfulness.Curve], **options: object) -> faithfulness.Curve:
         batch = self.batch

@@ -87,7 +87,7 @@ class Maps:
         if kind == "kept":
             return batch.images * faithfulness.minmax(self(batch))[:, None]
         if kind == "noisy":
-            return part_points.noisy(batch.images, [int(name.partition("-")[0], 16) >> 1 for name in batch.names])
+            return part_points.add_noise(batch.images, [int(name.partition("-")[0], 16) >> 1 for name in batch.names])
         seeds = [int(name.partition("-")[0], 16) >> 1 for name in batch.names]
         if kind == "unseen noise":
             return steadiness.nearby(batch.images, seeds)

@@ -145,6 +145,9 @@ class Evaluation:
         """
         return texts.mean_table(self, width)
 
+    def _repr_html_(self) -> str:
+        return texts.mean_html(self)
+
     def contest(self, a: str, b: str) -> str:
         """Every paired difference of two localizers as text: its own interval, the corrected p-value, the verdict, and
         about how many images such a difference would need.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Sequence
 
@@ -32,6 +33,26 @@ def mean_table(evaluation, width: int) -> str:
     blocks = [zip(first, *columns[start : start + fitting], last) for start in range(0, len(columns), fitting)]
     texts = ["\n".join("  ".join(line).rstrip() for line in block) for block in blocks]
     return "\n\n".join([*texts, *([textwrap.fill(NOTE, width)] if len(localizers) > 1 else [])])
+
+
+def mean_html(evaluation) -> str:
+    """The same table in HTML for notebooks: the best mean of each metric in bold, seconds per map in the last row."""
+    found = {(row["localizer"], row["metric"]): row for row in evaluation.rows}
+    localizers = [html.escape(name) for name in evaluation.localizers]
+    lines = [["metric", *localizers, "n"]]
+    for metric in evaluation.metrics:
+        rows = [found[localizer, metric] for localizer in evaluation.localizers]
+        counts = sorted({row["n"] for row in rows})
+        arrow = "↑" if higher_is_better(metric) else "↓"
+        cells = [_html_cell(row, evaluation.best(metric)) for row in rows]
+        count = f"{counts[0]}-{counts[-1]}" if len(counts) > 1 else str(counts[0])
+        lines.append([f"{html.escape(metric)} {arrow}", *cells, count])
+    seconds = [found[name, evaluation.metrics[0]]["seconds_per_map"] for name in evaluation.localizers]
+    lines.append(["seconds per map", *(f"{each:.3g}" for each in seconds), ""])
+    head, *body = lines
+    top = "<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"
+    rest = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in body)
+    return f"<table><thead>{top}</thead><tbody>{rest}</tbody></table>"
 
 
 def contest_table(contests: Sequence[dict], a: str, b: str) -> str:
@@ -92,6 +113,11 @@ def short(value: float) -> str:
 def _pad(cells: list[str], left: bool = False) -> list[str]:
     width = max(map(len, cells))
     return [cell.ljust(width) if left else cell.rjust(width) for cell in cells]
+
+
+def _html_cell(row: dict, best: Number) -> str:
+    text = html.escape(_cell(row, None).strip())
+    return f"<b>{text}</b>" if best is not None and row["mean"] == best else text
 
 
 def _cell(row: dict, best: Number) -> str:

@@ -19,7 +19,7 @@ from protomask.metrics.faithfulness import (
     increase_in_confidence,
     insertion,
     kept_by_first,
-    kept_scores,
+    masked_scores,
     minmax,
     relative_gain,
     relative_to_whole,
@@ -38,10 +38,10 @@ from protomask.metrics.localization import (
     top_share_on_object,
 )
 from protomask.metrics.magnitude import mas_deletion, mas_insertion
-from protomask.metrics.part_points import at_maximum, consistency, in_patch, merge_sides, noisy, purity, stability
+from protomask.metrics.part_points import parts_at_maximum, consistency, parts_in_patch, merge_sides, add_noise, purity, stability
 from protomask.metrics.prototype_sets import comprehensiveness, discrimination, distinctiveness, explanation_size
 from protomask.metrics.prototypes import fidelity, relevance_ordering
-from protomask.metrics.sanity import map_correlation, randomised
+from protomask.metrics.sanity import map_correlation, randomise_parameters
 from protomask.metrics.segmentation import at_best_threshold, dice, dice_curves, iou, iou_curves
 from protomask.metrics.simplicity import map_entropy, sparseness
 from protomask.metrics.steadiness import max_sensitivity, nearby, shared_first
@@ -50,7 +50,7 @@ __all__ = [
     "Curve",
     "adcc",
     "at_best_threshold",
-    "at_maximum",
+    "parts_at_maximum",
     "auroc",
     "average_drop",
     "average_gain",
@@ -72,14 +72,14 @@ __all__ = [
     "explanation_size",
     "fidelity",
     "impute",
-    "in_patch",
+    "parts_in_patch",
     "increase_in_confidence",
     "infidelity",
     "insertion",
     "iou",
     "iou_curves",
     "kept_by_first",
-    "kept_scores",
+    "masked_scores",
     "map_correlation",
     "map_entropy",
     "mas_deletion",
@@ -91,7 +91,7 @@ __all__ = [
     "minmax",
     "misalignment",
     "nearby",
-    "noisy",
+    "add_noise",
     "outside_box",
     "outside_inside_ratio",
     "outside_share",
@@ -100,7 +100,7 @@ __all__ = [
     "part_mass",
     "pointing_game",
     "purity",
-    "randomised",
+    "randomise_parameters",
     "rank_correlation",
     "relative_gain",
     "relative_to_whole",

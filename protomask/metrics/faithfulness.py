@@ -177,7 +177,7 @@ def minmax(saliency: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def kept_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, batch_size: int = 16) -> Tensor:
+def masked_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, batch_size: int = 16) -> Tensor:
     """O = s(x * M), (B,): scores of what the maps M, stretched by :func:`minmax`, leave of the images.
 
     What they do not leave fades to 0, the mean colour of normalised images.
@@ -218,7 +218,7 @@ def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
     """Average drop of Chattopadhay et al. (Grad-CAM++, WACV 2018) in percent, per pair; lower is better.
 
     100 * max(0, Y - O) / Y with Y = ``whole`` (B,), the score of the image, and O = ``kept`` (B,) from
-    :func:`kept_scores`. For classes Y is a softmax probability. For prototypes Y is the similarity: the drop is then
+    :func:`masked_scores`. For classes Y is a softmax probability. For prototypes Y is the similarity: the drop is then
     the share of it that is lost. NaN, to be left out and counted, where Y is zero or negative. Above 100 where O is
     negative.
     """

@@ -29,7 +29,7 @@ NOISE, CLIP = 0.2, 0.25
 """Stability: deviation and bound of the noise that is added to the normalised image."""
 
 
-def at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half: float | None = None) -> Tensor:
+def parts_at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half: float | None = None) -> Tensor:
     """Find the visible parts within ``half`` pixels of the map's first maximum, both ways, ends included.
 
     Known, from Huang et al.'s code: points are cut off to whole pixels, the window is clipped at the border (it does
@@ -53,13 +53,13 @@ def at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half: float
     return near & framed & visible & pointed[:, None]
 
 
-def in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: float | None = None) -> Tensor:
+def parts_in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: float | None = None) -> Tensor:
     """Find the visible parts in the square patch around the map's first maximum; ends included, (N, K) bool.
 
     PIP-Net takes the patch that its latent location stands for, always whole; so a patch at the border is moved inside.
 
     Args:
-        saliency, points, visible: as in :func:`at_maximum`.
+        saliency, points, visible: as in :func:`parts_at_maximum`.
         side: by default 32 pixels at 224, in proportion to the shorter side.
     """
     height, width = saliency.shape[1:]
@@ -79,7 +79,7 @@ def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: flo
     Source: Huang et al. (ICCV 2023), equation and code; the score is the mean over prototypes.
 
     Args:
-        at: (N, K) bool of :func:`at_maximum`.
+        at: (N, K) bool of :func:`parts_at_maximum`.
         visible: (N, K) bool.
         prototypes: (N,) long.
         present: the share.
@@ -102,7 +102,7 @@ def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool
 
     Args:
         at: (N, K) bool on the images.
-        perturbed: (N, K) bool on the images with :func:`noisy` noise.
+        perturbed: (N, K) bool on the images with :func:`add_noise` noise.
         prototypes: (N,) long.
 
     Returns:
@@ -132,7 +132,7 @@ def purity(
     make a prototype pure; ``least`` is stricter: the part must be seen in so many of the images.
 
     Args:
-        inside: (N, K) bool of :func:`in_patch`.
+        inside: (N, K) bool of :func:`parts_in_patch`.
         visible: (N, K) bool.
         prototypes: (N,) long.
         similarity: (N,) of each pair; of equal ones the first are taken.
@@ -159,7 +159,7 @@ def merge_sides(present: Tensor, names: Sequence[str]) -> Tensor:
     return torch.stack([present[:, columns].any(1) for columns in merged.values()], 1) if merged else present
 
 
-def noisy(images: Tensor, seeds: Sequence[int], *, deviation: float = NOISE, clip: float = CLIP) -> Tensor:
+def add_noise(images: Tensor, seeds: Sequence[int], *, deviation: float = NOISE, clip: float = CLIP) -> Tensor:
     """Add normal noise to normalised ``images`` (N, 3, H, W), clipped to +-0.25; one seed per image.
 
     As Huang et al.'s code.

@@ -11,7 +11,7 @@ from protomask.errors import InputError
 from protomask.metrics.faithfulness import minmax
 
 
-def randomised(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.Module:
+def randomise_parameters(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.Module:
     """Copy a network and shuffle its parameters, from the output down.
 
     Each parameter tensor keeps its values, in random order, as in Adebayo et al. the layers are drawn again from their

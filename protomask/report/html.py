@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything in it, that asks nothing of the network."""
+"""The report: one HTML file with everything in it, which loads nothing from the internet."""
 
 from __future__ import annotations
 

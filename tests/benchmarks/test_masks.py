@@ -15,7 +15,7 @@ from protomask.data import collate, load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.explainable import Classifier
 from protomask.localizers import MDM, GradCAM, Keep, Order
-from protomask.metrics import average_drop, energy_pointing, insertion, kept_scores
+from protomask.metrics import average_drop, energy_pointing, insertion, masked_scores
 from tests.support.toy import ColourImages
 
 MODULES = ("masks", "methods", "steadiness", "subject", "tables", "throughput")
@@ -89,7 +89,7 @@ def test_measures_once_prints_and_writes(script, material, tmp_path, capsys, mon
         score = Classifier(built.model, "probability").score
         assert row["class"] == int(index) and row["probability"] == pytest.approx(score(images, index).item(), abs=1e-4)
         assert row["insertion"] == pytest.approx(insertion(score, images, index, saliency).auc.item(), abs=1e-3)
-        drop = average_drop(score(images, index), kept_scores(score, images, index, saliency))
+        drop = average_drop(score(images, index), masked_scores(score, images, index, saliency))
         assert row["average_drop"] == pytest.approx(drop.item(), abs=0.05)
         x0, y0, x1, y1 = (int(edge) for edge in batch["boxes"][0][0])
         region = torch.zeros(1, 48, 48, dtype=torch.bool)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import torch
 
@@ -78,3 +79,19 @@ def test_names_that_a_spreadsheet_would_compute_are_harmless():
     found = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["name"] for row in found] == [f"'{name}" for name in names[:5]] + ["' x", *names[6:]]
     assert {row["value"] for row in found} == {"-0.5"}
+
+
+def test_a_notebook_shows_the_table():
+    found = made()
+    page = found._repr_html_()
+    rows = [re.findall("<t[hd]>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", page)]
+    assert rows[0] == ["metric", *found.localizers, "n"] and rows[-1][0] == "seconds per map"
+    assert [row[0][:-2] for row in rows[1:-1]] == found.metrics and {row[0][-1] for row in rows[1:-1]} <= set("↑↓")
+    for row, metric in zip(rows[1:], found.metrics):
+        bold = [name for name, cell in zip(found.localizers, row[1:]) if cell.startswith("<b>")]
+        best = found.best(metric)
+        assert bold == [each["localizer"] for each in found.rows if each["metric"] == metric and best == each["mean"]]
+    found.values["<script>"] = found.values.pop(found.localizers[0])
+    for each in found.rows:
+        each["localizer"] = each["localizer"] if each["localizer"] in found.values else "<script>"
+    assert "<script>" not in found._repr_html_()

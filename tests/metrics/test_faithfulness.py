@@ -12,7 +12,7 @@ from protomask.metrics.faithfulness import (
     deletion,
     increase_in_confidence,
     insertion,
-    kept_scores,
+    masked_scores,
     minmax,
     relative_gain,
     relative_to_whole,
@@ -149,8 +149,8 @@ def test_batch_equals_loop_and_batch_size_does_not_matter():
         for b in range(4):
             one = change(score, images[b : b + 1], index[b : b + 1], saliency[b : b + 1], batch_size=100)
             torch.testing.assert_close(whole.scores[b], one.scores[0])
-    kept = kept_scores(score, images, index, saliency, batch_size=3)
-    loop = [kept_scores(score, images[b : b + 1], index[b : b + 1], saliency[b : b + 1])[0] for b in range(4)]
+    kept = masked_scores(score, images, index, saliency, batch_size=3)
+    loop = [masked_scores(score, images[b : b + 1], index[b : b + 1], saliency[b : b + 1])[0] for b in range(4)]
     torch.testing.assert_close(kept, torch.stack(loop))
 
 
@@ -207,12 +207,12 @@ def test_drop_increase_and_gain_by_hand():
 def test_kept_scores_by_hand():
     """M stretches 1, 2, 3, 5 to 0, 1/4, 1/2, 1; of an image of ones a mean of 7/16 is left."""
     saliency = torch.tensor([[[1.0, 2.0], [3.0, 5.0]]])
-    assert kept_scores(mean_score, torch.ones(1, 3, 2, 2), INDEX, saliency).item() == pytest.approx(7 / 16)
+    assert masked_scores(mean_score, torch.ones(1, 3, 2, 2), INDEX, saliency).item() == pytest.approx(7 / 16)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.3, 1.0])
 def test_a_constant_map_keeps_nothing(constant):
     saliency = torch.full((1, 4, 4), constant)
     assert minmax(saliency).abs().max() == 0
-    kept = kept_scores(mean_score, torch.ones(1, 3, 4, 4), INDEX, saliency)
+    kept = masked_scores(mean_score, torch.ones(1, 3, 4, 4), INDEX, saliency)
     assert average_drop(torch.ones(1), kept).item() == 100

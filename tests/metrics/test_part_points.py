@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from protomask.metrics.part_points import at_maximum, consistency, in_patch, merge_sides, noisy, purity, stability
+from protomask.metrics.part_points import (
+    add_noise,
+    consistency,
+    merge_sides,
+    parts_at_maximum,
+    parts_in_patch,
+    purity,
+    stability,
+)
 
 
 def peak(x, y, size=224):
@@ -13,7 +21,7 @@ def peak(x, y, size=224):
 
 
 def at(x, y, px, py, size=224, seen=True, **options):
-    return at_maximum(peak(x, y, size), torch.tensor([[[px, py]]]), torch.tensor([[seen]]), **options).item()
+    return parts_at_maximum(peak(x, y, size), torch.tensor([[[px, py]]]), torch.tensor([[seen]]), **options).item()
 
 
 def test_the_window_reaches_36_pixels_both_ends_included():
@@ -35,19 +43,19 @@ def test_the_window_shrinks_with_the_image():
 def test_invisible_parts_and_constant_maps_are_nowhere():
     assert not at(100, 100, 100.0, 100.0, seen=False)
     visible = torch.ones(1, 1, dtype=torch.bool)
-    assert not at_maximum(torch.ones(1, 8, 8), torch.zeros(1, 1, 2), visible).any()
-    assert not in_patch(torch.zeros(1, 8, 8), torch.zeros(1, 1, 2), visible).any()
+    assert not parts_at_maximum(torch.ones(1, 8, 8), torch.zeros(1, 1, 2), visible).any()
+    assert not parts_in_patch(torch.zeros(1, 8, 8), torch.zeros(1, 1, 2), visible).any()
 
 
 def test_the_first_of_equal_maxima_counts():
     saliency = peak(10, 10) + peak(200, 200)
     points, visible = torch.tensor([[[10.0, 10.0], [200.0, 200.0]]]), torch.ones(1, 2, dtype=torch.bool)
-    assert at_maximum(saliency, points, visible).tolist() == [[True, False]]
+    assert parts_at_maximum(saliency, points, visible).tolist() == [[True, False]]
 
 
 def test_a_patch_has_32_pixels_and_moves_inside_the_border():
     def inside(x, y, px, py):
-        return in_patch(peak(x, y), torch.tensor([[[px, py]]]), torch.ones(1, 1, dtype=torch.bool)).item()
+        return parts_in_patch(peak(x, y), torch.tensor([[[px, py]]]), torch.ones(1, 1, dtype=torch.bool)).item()
 
     assert inside(100, 100, 84.5, 116.5) and not inside(100, 100, 84.4, 100.0)
     assert inside(0, 0, 32.0, 32.0) and not inside(0, 0, 32.1, 0.0)
@@ -107,6 +115,6 @@ def test_left_and_right_are_one_part():
 
 def test_noise_is_bounded_and_seeded():
     images = torch.zeros(2, 3, 40, 40)
-    noise = noisy(images, [1, 2])
+    noise = add_noise(images, [1, 2])
     assert noise.abs().max().item() == 0.25 and 0.1 < noise.std().item() < 0.2 and not noise[0].equal(noise[1])
-    assert noisy(images[:1], [2])[0].equal(noise[1])
+    assert add_noise(images[:1], [2])[0].equal(noise[1])

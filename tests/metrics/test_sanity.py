@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from protomask.errors import InputError
-from protomask.metrics.sanity import map_correlation, randomised
+from protomask.metrics.sanity import map_correlation, randomise_parameters
 
 
 def network():
@@ -17,28 +17,28 @@ def network():
 def test_every_parameter_keeps_its_values_in_another_order():
     model = network()
     before = [parameter.clone() for parameter in model.parameters()]
-    other = randomised(model, seed=3)
+    other = randomise_parameters(model, seed=3)
     for kept, now, shuffled in zip(before, model.parameters(), other.parameters()):
         assert kept.equal(now)
         assert shuffled.flatten().sort().values.equal(kept.flatten().sort().values)
     assert not other[0].weight.equal(model[0].weight)
-    assert randomised(model, seed=3)[0].weight.equal(other[0].weight) and not randomised(model, seed=4)[0].weight.equal(
-        other[0].weight
-    )
+    assert randomise_parameters(model, seed=3)[0].weight.equal(other[0].weight) and not randomise_parameters(
+        model, seed=4
+    )[0].weight.equal(other[0].weight)
 
 
 def test_the_cascade_begins_at_the_output():
     model = network()
-    third = randomised(model, share=1 / 3)  # 2 of 6 tensors: bias and weight of the last layer
+    third = randomise_parameters(model, share=1 / 3)  # 2 of 6 tensors: bias and weight of the last layer
     assert not third[3].weight.equal(model[3].weight) and third[0].weight.equal(model[0].weight)
-    assert all(a.equal(b) for a, b in zip(randomised(model, share=0).parameters(), model.parameters()))
+    assert all(a.equal(b) for a, b in zip(randomise_parameters(model, share=0).parameters(), model.parameters()))
 
 
 def test_mistakes_are_named():
     with pytest.raises(InputError, match="share=1.5"):
-        randomised(network(), share=1.5)
+        randomise_parameters(network(), share=1.5)
     with pytest.raises(InputError, match="str"):
-        randomised("no network")
+        randomise_parameters("no network")
 
 
 def test_correlation_agrees_with_scipy_on_ties():

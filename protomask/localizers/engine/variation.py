@@ -1,5 +1,5 @@
-"""Small variations of what the network sees while a mask is learned, so that the mask owes nothing to one exact
-image."""
+"""Small variations of what the network sees while a mask is learned, so that the mask does not depend on
+the exact values of one image."""
 
 from __future__ import annotations
 
