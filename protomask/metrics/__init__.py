@@ -38,7 +38,15 @@ from protomask.metrics.localization import (
     top_share_on_object,
 )
 from protomask.metrics.magnitude import mas_deletion, mas_insertion
-from protomask.metrics.part_points import parts_at_maximum, consistency, parts_in_patch, merge_sides, add_noise, purity, stability
+from protomask.metrics.part_points import (
+    add_noise,
+    consistency,
+    merge_sides,
+    parts_at_maximum,
+    parts_in_patch,
+    purity,
+    stability,
+)
 from protomask.metrics.prototype_sets import comprehensiveness, discrimination, distinctiveness, explanation_size
 from protomask.metrics.prototypes import fidelity, relevance_ordering
 from protomask.metrics.sanity import map_correlation, randomise_parameters
