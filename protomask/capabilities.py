@@ -89,3 +89,12 @@ def class_of_index(explained: object, classes: int) -> Tensor:
 def score_kind(explained: object) -> str | None:
     """What the scores of ``explained`` are, where it says so."""
     return explained.kind if isinstance(explained, HasScoreKind) else None
+
+
+@runtime_checkable
+class ComparesPatches(Protocol):
+    """Has prototypes that are patches of one feature map which all prototypes share."""
+
+    def patch_similarities(self, patches: Tensor) -> Tensor:
+        """(N, P) similarity of cut patches (N, D, k, k) to every prototype."""
+        ...

@@ -18,6 +18,7 @@ COMMANDS = (
     "explain",
     "evaluate",
     "prune",
+    "refine",
     "check",
     "import-official",
     "localize",

@@ -27,6 +27,7 @@ class Config(TypedDict, total=False):
     data: Data
     pruned: dict[str, Any]
     imported: dict[str, Any]
+    refined: dict[str, Any]
 
 
 class Scores(TypedDict, total=False):

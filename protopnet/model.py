@@ -172,6 +172,10 @@ class ProtoPNet(PrototypeNetwork):
         maps = self.similarity(self._distance_maps(self.features(images), index))
         return maps if index is None else maps.squeeze(1)
 
+    def patch_similarities(self, patches: Tensor) -> Tensor:
+        """Compute the similarity of cut patches (N, D, k, k) to every prototype: (N, P)."""
+        return self.similarity(self._distance_maps(patches.to(self.prototypes)).flatten(2)[:, :, 0])
+
     def similarity_shares(self, images: Tensor, index: Tensor) -> SimilarityShares:
         """Share a similarity among the features of the most similar patch, see :mod:`protopnet.relevance`.
 

@@ -42,6 +42,7 @@ def picture_prototypes(
     device: torch.device = torch.device("cpu"),
     batch_size: int = 32,
     progress: bool = False,
+    index: Sequence[int] | None = None,
 ) -> list[PrototypePicture]:
     """Localise every prototype in its source image.
 
@@ -49,6 +50,7 @@ def picture_prototypes(
         network: projected.
         plain: the training images that it was projected to, with the evaluation transform.
         localizers: by name.
+        index: of the prototypes that are wanted; all by default.
 
     Raises:
         InputError: the network was never projected, or on other data.
@@ -67,14 +69,15 @@ def picture_prototypes(
         for name, localizer in localizers.items()
         if isinstance(localizer, ChoosesOutline) and (level := localizer.outline_level(network)) is not None
     }
-    pictures = []
-    for start in range(0, len(sources), batch_size):
-        prototypes = range(start, min(start + batch_size, len(sources)))
+    pictures: list[PrototypePicture] = []
+    wanted = range(len(sources)) if index is None else index
+    for start in range(0, len(wanted), batch_size):
+        prototypes = wanted[start : start + batch_size]
         images = collate([plain[sources[prototype]] for prototype in prototypes])["images"].to(device)
-        index = torch.tensor(list(prototypes), device=device)
+        chosen = torch.tensor(list(prototypes), device=device)
         with frozen(network), torch.no_grad():
-            similarities = network.score(images, index).cpu().tolist()
-        maps = _localize(network, localizers, images, index, progress)
+            similarities = network.score(images, chosen).cpu().tolist()
+        maps = _localize(network, localizers, images, chosen, progress)
         for place, (prototype, picture) in enumerate(zip(prototypes, as_pictures(images, network))):
             location = tuple(network.source_locations[prototype].tolist())
             record = PrototypeRecord(

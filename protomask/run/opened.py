@@ -27,6 +27,7 @@ from protomask.run.page import report_run
 from protomask.run.pictures import write_pictures
 from protomask.run.pruning import prune_run
 from protomask.run.results import Explanations, Prototypes, Report
+from protomask.run.review import Review
 from protomask.run.setup import IN_MEMORY, Localizers, choose_device, open_data, training_set
 from protomask.run_folder import RunFolder
 from protomask.training import TrainingSet
@@ -190,6 +191,21 @@ class Run:
         Args: as :func:`protomask.run.pruning.prune_run`.
         """
         return prune_run(self, prototypes, flagged=flagged, output=output)
+
+    def refine(
+        self,
+        review: str | os.PathLike | Review | None = None,
+        *,
+        output: str | os.PathLike | None = None,
+        epochs: int = 3,
+    ) -> Run:
+        """Make a run that forgets the prototypes that people marked; this one stays as it is.
+
+        Args: as :func:`protomask.run.refining.refine_run`.
+        """
+        from protomask.run.refining import refine_run
+
+        return refine_run(self, review, output=output, epochs=epochs)
 
     def report(self, *, quality: int = 82, explained: int = 8, figures: str | None = None) -> Report:
         """Write ``report.html``: one page of everything that the run's folder knows.

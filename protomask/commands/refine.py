@@ -1,0 +1,30 @@
+"""``protomask refine``: a run that forgets the prototypes that people marked, and what that cost."""
+
+from __future__ import annotations
+
+import argparse
+
+from protomask.commands.arguments import add_run, common
+
+HELP = "a run that forgets the prototypes marked in a review"
+DESCRIPTION = (
+    "Replaces the prototypes that a review forgets by patches that it allows, keeps all others as they are, re-fits "
+    "the last layer, compares before and after, and writes all into a new run."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the words of this command."""
+    add_run(parser)
+    parser.add_argument("--review", metavar="FILE", help="the judgements; RUN/review.json by default")
+    parser.add_argument("--epochs", type=int, default=3, metavar="N", help="in which replacements settle (3)")
+    parser.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-refined by default")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the new run; exit code 0."""
+    from protomask.run.opened import open_run
+
+    opened = open_run(arguments.run, **common(arguments))
+    opened.refine(arguments.review, output=arguments.output, epochs=arguments.epochs)
+    return 0

@@ -1,0 +1,122 @@
+"""Refining by a review: what is forgotten goes, what is kept stays, and nothing forbidden comes back."""
+
+import pytest
+import torch
+
+import protomask
+from protomask.cli import main
+from protomask.errors import InputError
+from protomask.explanations.records import PrototypeRecord
+from protomask.networks import load_network
+from protomask.run.review import FILE, add_judgements, review_of
+from protomask.training.forgetting import choose_starts, find_forbidden, is_allowed, project_allowed, with_prototypes
+from tests.run.conftest import SMALL, write_image_folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("refined")
+    pictures = write_image_folder(place / "pictures", per_class=8)
+    found = protomask.train(data="folder", root=pictures, output=place / "run", **{**SMALL, "epochs": 2})
+    records = [picture.record for picture in found.pictures]
+    add_judgements(found.folder, [{"prototype": 1, "by": "RB", "verdict": "forget"}], records)
+    add_judgements(found.folder, [{"prototype": 2, "by": "RB", "verdict": "keep"}], records)
+    return found
+
+
+@pytest.fixture(scope="module")
+def refined(run):
+    return run.refine(epochs=1)
+
+
+def test_the_forgotten_prototype_is_replaced_and_all_others_stay(run, refined):
+    before, after = run.network, load_network(refined.folder)
+    others = [0, 2, 3, 4, 5]
+    assert torch.equal(before.prototypes[others], after.prototypes[others])
+    assert torch.equal(before.source_positions[others], after.source_positions[others])
+    assert not torch.allclose(before.prototypes[1], after.prototypes[1])
+    for name, value in before.backbone.state_dict().items():
+        assert torch.equal(value, after.backbone.state_dict()[name])
+    assert not torch.equal(before.last_layer.weight, after.last_layer.weight)
+
+
+def test_the_replacement_is_an_allowed_patch_of_its_class(run, refined):
+    network, setup = load_network(refined.folder), run.setup
+    position = int(network.source_positions[1])
+    assert int(setup.plain.labels[position]) == int(network.prototype_classes[1])
+    image = setup.plain[position]["image"][None]
+    with torch.no_grad():
+        similarity = network.score(image, torch.tensor([1])).item()
+        itself = network.patch_similarities(network.prototypes[1:2])[0, 1].item()
+    assert similarity == pytest.approx(itself, abs=1e-4)  # it is a patch of that image
+    forbidden = find_forbidden(run.network, setup, [], [1], [])
+    probe = with_prototypes(run.network, forbidden.patches)
+    assert is_allowed(forbidden, probe, network.prototypes).tolist()[1]
+    assert not is_allowed(forbidden, probe, run.network.prototypes).tolist()[1]
+
+
+def test_what_changed_is_told(run, refined):
+    told = refined.files.read("refined.json")
+    assert told["forgotten"] == [1] and told["replaced"] == [1] and told["kept"] == [2]
+    assert told["test_accuracy"]["after"] == pytest.approx(refined.metrics["test_accuracy"]["final"])
+    gained = told["wrong_to_right"] - told["right_to_wrong"]
+    assert told["test_accuracy"]["after"] - told["test_accuracy"]["before"] == pytest.approx(
+        gained / told["test_images"]
+    )
+    assert len(told["changed"]) >= abs(gained)
+    assert (refined.folder / "report.html").is_file()
+    assert {each.name for each in (refined.folder / "refined").iterdir()} == {"before.png", "after.png"}
+    assert [picture.record.prototype for picture in refined.pictures] == list(range(6))
+    assert refined.pictures[1].record.source == run.setup.plain.names[int(refined.network.source_positions[1])]
+    assert protomask.open_run(refined.folder).network.prototype_count == 6
+
+
+def test_the_old_run_stays_and_the_new_one_is_not_judged_yet(run, refined):
+    assert review_of(run.folder).numbers("forget") == [1]
+    assert not (refined.folder / FILE).exists()
+
+
+def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refined, tmp_path, capsys):
+    with pytest.raises(InputError, match="forgets no prototype"):
+        refined.refine(output=tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+    wrong = [PrototypeRecord(0, "a", "elsewhere.png", (0, 0), 1.0, (0, 0, 1, 1), 1.0)]
+    add_judgements(tmp_path, [{"prototype": 0, "by": "RB", "verdict": "forget"}], wrong)
+    assert main(["refine", str(run.folder), "--review", str(tmp_path / FILE), "--quiet"]) == 2
+    assert "the review of this run" in capsys.readouterr().err
+
+
+def test_where_nothing_is_allowed_it_says_so_and_leaves_nothing(run, tmp_path, monkeypatch):
+    from protomask.training import forgetting
+
+    monkeypatch.setattr(forgetting, "is_allowed", lambda forbidden, probe, patches: torch.zeros(len(patches)).bool())
+    with pytest.raises(InputError, match="a patch that the review allows"):
+        run.refine(output=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_outlined_distraction_is_never_projected_to(run):
+    network, setup = load_network(run.folder), run.setup
+    position = int(network.source_positions[3])
+    rows, columns = network.grid
+    everywhere = [(position, row, column) for row in range(rows) for column in range(columns)]
+    forbidden = find_forbidden(network, setup, [], [3], everywhere)
+    forbidden = forbidden._replace(levels=torch.full_like(forbidden.levels, 1e9))  # the places alone decide
+    assert choose_starts(network, setup, forbidden, [3], seed=0) == [3]
+    project_allowed(network, setup, forbidden, [3])
+    assert int(network.source_positions[3]) != position
+
+
+def test_prototypes_that_are_no_shared_patches_are_removed(tmp_path):
+    pictures = write_image_folder(tmp_path / "pictures", per_class=6)
+    options = {**SMALL, "network": "xprotonet", "epochs": 1}
+    run = protomask.train(data="folder", root=pictures, output=tmp_path / "run", **options)
+    records = [picture.record for picture in run.pictures]
+    add_judgements(run.folder, [{"prototype": 1, "by": "RB", "verdict": "forget"}], records)
+    refined = run.refine()
+    assert refined.network.prototype_count == run.network.prototype_count - 1
+    told = refined.files.read("refined.json")
+    assert told["forgotten"] == [1] and told["replaced"] == []
+    assert [picture.record.source for picture in refined.pictures] == [
+        record.source for record in records if record.prototype != 1
+    ]
