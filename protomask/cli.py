@@ -17,6 +17,7 @@ COMMANDS = (
     "project",
     "explain",
     "evaluate",
+    "audit",
     "prune",
     "refine",
     "check",

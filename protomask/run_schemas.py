@@ -101,11 +101,34 @@ class Model(TypedDict):
     settings: dict[str, Any]
 
 
+class AuditMeasure(TypedDict):
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: Count
+
+
+class AuditRow(TypedDict):
+    check: str
+    outcome: str
+    answers: AuditMeasure | None
+    moved: AuditMeasure | None
+    overlap: AuditMeasure
+
+
+class AuditFile(TypedDict):
+    localizer: str
+    images: Count
+    rows: Annotated[list[AuditRow], Range(1)]
+    verdict: str
+
+
 SCHEMAS: dict[str, Any] = {
     "config.json": Config,
     "metrics.json": Metrics,
     "log.jsonl": Annotated[list[LogRow], Range(1)],
     "model.json": Model,
     "prototypes.json": Annotated[list[dict[str, Any]], Range(1)],
+    "audit.json": AuditFile,
     "inspection.json": list[dict[str, Any]],
 }

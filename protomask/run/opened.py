@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from protomask import distributed
+from protomask.audit import Audit
 from protomask.data import AnnotatedImages, Splits
 from protomask.data.contents import data_change
 from protomask.data.transforms import evaluation_transform
@@ -21,6 +22,7 @@ from protomask.explanations.files import read_pictures
 from protomask.networks import load_network
 from protomask.options import CompleteOptions
 from protomask.prototype_network import PrototypeNetwork
+from protomask.run.audit import SAMPLES, audit_run
 from protomask.run.evaluation import evaluate_run
 from protomask.run.explanation import explain_images
 from protomask.run.page import report_run
@@ -168,6 +170,14 @@ class Run:
             return evaluate_run(
                 self, localizers, metrics=metrics, samples=samples, on=on, per_class=per_class, seed=seed
             )
+
+    def audit(self, localizer: Localizers | None = None, *, samples: int = SAMPLES, seed: int | None = None) -> Audit:
+        """Say what the run's pictures can be trusted for, and write ``audit.json`` and ``audit.html`` into its folder.
+
+        Args: as :func:`protomask.run.audit.audit_run`.
+        """
+        with self.files.lock():
+            return audit_run(self, localizer, samples=samples, seed=seed)
 
     def project(self, localizer: Localizers | None = None, *, format: str = "png") -> Prototypes:
         """Localise every prototype in the training image it was projected to, inspect it, and write the pictures.

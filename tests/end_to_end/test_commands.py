@@ -186,3 +186,12 @@ def test_resuming_what_is_done_makes_only_what_is_missing(run, tmp_path, capsys)
     assert copy.read("metrics.json")["seconds"].keys() == run.read("metrics.json")["seconds"].keys()
     assert main([*words, "--epochs", "9"]) == 2
     assert "started with 2 for --epochs, not 9" in capsys.readouterr().err
+
+
+def test_audit_prints_a_table_and_a_verdict_and_writes_a_page(run, capsys):
+    assert main(["audit", str(run.folder), "--localizer", "similarity", "--samples", "3", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert "weights shuffled" in printed.out and "evaluate answers" in printed.out and "audit.html" in printed.err
+    assert len(run.read("audit.json")["rows"]) == 5 and run.has("audit.html")
+    assert main(["audit", str(run.folder), "--samples", "0", "--quiet"]) == 2
+    assert "--samples" in capsys.readouterr().err

@@ -189,3 +189,15 @@ def test_mistakes_are_one_line_in_python_words(given, said, tmp_path, monkeypatc
         protomask.train(**given, progress=False)
     assert "\n" not in str(caught.value) and "--" not in str(caught.value)
     assert not list(tmp_path.rglob("config.json"))
+
+
+def test_audit_writes_a_table_a_page_and_a_verdict(in_memory):
+    run, _ = in_memory
+    found = run.audit("similarity", samples=3)
+    assert found.images == 3 and [row.check for row in found.rows][0] == "jpeg"
+    assert (run.folder / "audit.json").is_file()
+    assert "similarity" in (run.folder / "audit.html").read_text(encoding="utf-8").lower()
+    with pytest.raises(InputError, match="one at a time"):
+        run.audit("center,random")
+    with pytest.raises(InputError, match="samples is 0"):
+        run.audit(samples=0)

@@ -1,0 +1,5 @@
+"""What can a network's pictures be trusted for? Changes that must not move them, and changes that must."""
+
+from protomask.audit.measure import CHECKS, Audit, Check, Row, audit
+
+__all__ = ["CHECKS", "Audit", "Check", "Row", "audit"]

@@ -1,0 +1,47 @@
+"""Changes of an image that nobody would call another image: JPEG, noise below half a grey level, a small shift."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from protomask.metrics import nearby
+
+QUALITY = 75
+"""of JPEG, as most programs save it"""
+SHIFT = 0.02
+"""of the shorter side, down and to the right; at least one pixel"""
+
+
+def saved_as_jpeg(images: Tensor, mean: Sequence[float], std: Sequence[float], quality: int = QUALITY) -> Tensor:
+    """Save normalised images (B, 3, H, W) as JPEG and read them again."""
+    scale, offset = (torch.tensor(values).view(3, 1, 1) for values in (std, mean))
+    found = []
+    for image in images.cpu():
+        pixels = ((image * scale + offset).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+        again = torch.frombuffer(bytearray(Image.open(file).convert("RGB").tobytes()), dtype=torch.uint8)
+        found.append((again.view(pixels.shape).permute(2, 0, 1).float() / 255 - offset) / scale)
+    return torch.stack(found).to(images)
+
+
+def with_unseen_noise(images: Tensor, std: Sequence[float], seeds: Sequence[int]) -> Tensor:
+    """Add noise that rounds to the same 8-bit image, by at most half a grey level; one seed per image."""
+    return nearby(images, seeds, torch.tensor([0.5 / 255 / each for each in std]).view(3, 1, 1).to(images))
+
+
+def shift_of(images: Tensor) -> int:
+    """Tell by how many pixels images (..., H, W) are shifted."""
+    return max(1, round(SHIFT * min(images.shape[-2:])))
+
+
+def shifted(images: Tensor, pixels: int) -> Tensor:
+    """Shift images (B, 3, H, W) down and to the right; the first row and column are repeated."""
+    padded = F.pad(images, (pixels, 0, pixels, 0), mode="replicate")
+    return padded[..., : images.shape[-2], : images.shape[-1]]

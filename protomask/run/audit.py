@@ -1,0 +1,56 @@
+"""The audit of a run: ``audit.json`` and ``audit.html``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protomask.audit import Audit, audit
+from protomask.errors import InputError
+from protomask.evaluation import choose_pairs
+from protomask.report.audit_page import write_audit_page
+from protomask.run.setup import Localizers, as_localizers
+
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
+
+SAMPLES = 50
+
+
+def audit_run(
+    run: Run, localizer: Localizers | None = None, *, samples: int = SAMPLES, seed: int | None = None
+) -> Audit:
+    """Audit a run's pictures on its test images, and write ``audit.json`` and ``audit.html``.
+
+    Args:
+        run: its data are needed.
+        localizer: whose pictures; the run's first by default.
+        samples: test images, each with its own class's most similar prototype; fewer than ten decide nothing.
+        seed: of the choice of images and of all changes; by default the run's.
+
+    Raises:
+        InputError: an unknown name, several localizers, a number out of range, data not found.
+    """
+    seed = run.options.seed if seed is None else seed
+    if samples < 1:
+        raise InputError(f"samples is {samples}; audit at least 1 image")
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed is {seed}; give a number from 0 to 2147483647")
+    chosen = as_localizers(run.options.localizer if localizer is None else localizer)
+    if localizer is not None and len(chosen) > 1:
+        raise InputError(f"localizer names {len(chosen)}; audit one at a time")
+    name, method = next(iter(chosen.items()))
+    setup, data = run.setup, run.test
+    found = audit(
+        run.network,
+        data,
+        method,
+        choose_pairs(run.network, data, min(samples, len(data)), seed, setup.device),
+        name=name,
+        seed=seed,
+        batch_size=setup.batch_size,
+        device=setup.device,
+        progress=setup.progress,
+    )
+    run.files.write("audit.json", found.to_json())
+    write_audit_page(run.files / "audit.html", found, f"{type(run.network).__name__} on {run.options.data}")
+    return found

@@ -1,0 +1,150 @@
+"""The audit on a network whose true causes are known: prototype p looks at quadrant p of the image, nowhere else."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+
+from protomask.audit import CHECKS, audit
+from protomask.audit.changes import saved_as_jpeg, shifted, with_unseen_noise
+from protomask.errors import InputError
+from protomask.evaluation import Pairs, choose_pairs
+from protomask.localizers import get_localizer
+from protomask.report.audit_page import write_audit_page
+from protomask.run_schemas import SCHEMAS
+from protomask.schema import check
+from tests.evaluation.test_evaluate import SIZE, Quadrants, Tiles, quadrant
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+class DimTiles(Tiles):
+    """Smooth images in [0, 1]."""
+
+    def load(self, index):
+        generator = torch.Generator().manual_seed(index)
+        coarse = 0.3 + 0.4 * torch.rand(1, 3, 4, 4, generator=generator)
+        image = torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear", align_corners=True)[0]
+        return super().load(index) | {"image": tv_tensors.Image(image)}
+
+
+def gradient(explained, images, index, *, progress=False):
+    """The true cause: gradient times image, smoothed by the quadrants' own weights."""
+    pixels = images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(explained.score(pixels, index).sum(), pixels)
+    return (slope * images).sum(1).clamp(min=0).detach()
+
+
+def by_prototype(explained, images, index, *, progress=False):
+    """Knows which prototype it is asked about, and nothing of the weights."""
+    return torch.stack([quadrant(int(p)).float() for p in index])
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Quadrants().eval()
+
+
+def normal_images(count=3):
+    pixels = torch.rand(count, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    scale, offset = (torch.tensor(each).view(3, 1, 1) for each in (STD, MEAN))
+    return pixels, (pixels - offset) / scale, scale, offset
+
+
+def test_jpeg_is_what_pillow_saves_and_reads():
+    pixels, images, scale, offset = normal_images()
+    found = saved_as_jpeg(images, MEAN, STD, quality=60) * scale + offset
+    for image, changed in zip(pixels, found):
+        file = io.BytesIO()
+        Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()).save(file, "JPEG", quality=60)
+        expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).float() / 255
+        torch.testing.assert_close(changed, expected, atol=1e-5, rtol=0)
+
+
+def test_noise_rounds_to_the_same_picture_and_a_shift_moves_it():
+    pixels, images, scale, offset = normal_images()
+    grey = (pixels * 255).round() / 255
+    noisy = with_unseen_noise((grey - offset) / scale, STD, [1, 2, 3]) * scale + offset
+    assert torch.equal((noisy * 255).round(), (grey * 255).round()) and not torch.equal(noisy, grey)
+    moved = shifted(images, 2)
+    assert moved.shape == images.shape and torch.equal(moved[:, :, 2:, 2:], images[:, :, :-2, :-2])
+    assert torch.equal(moved[:, :, 0, 5], images[:, :, 0, 3])
+
+
+def test_a_map_of_the_true_cause_goes_where_it_should(network):
+    data = DimTiles(40)
+    pairs = choose_pairs(network, data, 40)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = audit(network, data, gradient, pairs, name="gradient")
+    assert [row.check for row in found.rows] == list(CHECKS) and found.images == 40
+    outcomes = {row.check: row.outcome for row in found.rows}
+    assert outcomes["noise"] == outcomes["prototype"] == outcomes["weights"] == "holds"
+    prototype = next(row for row in found.rows if row.check == "prototype")
+    assert prototype.answers is None and prototype.overlap.mean == 0  # other quadrants share no pixel
+    assert "of another class" in found.table() and found.localizer == "gradient"
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    again = audit(network, data, gradient, pairs, name="gradient", batch_size=7)
+    assert again.to_json() == found.to_json()
+
+
+def test_noise_is_measured_as_by_hand(network):
+    data = DimTiles(12)
+    pairs = choose_pairs(network, data, 12)
+    row = next(row for row in audit(network, data, gradient, pairs, seed=5).rows if row.check == "noise")
+    moved = []
+    for position, prototype in zip(pairs.positions.tolist(), pairs.prototypes):
+        image = data[position]["image"].as_subclass(torch.Tensor)[None]
+        before, after = (
+            float(network.score(each, prototype[None]))
+            for each in (image, with_unseen_noise(image, network.std, [5 + 1000 * position]))
+        )
+        moved.append(abs(after - before) / before)
+    assert row.moved.mean == pytest.approx(sum(moved) / 12, rel=1e-3) and 0 < row.moved.mean < 0.01
+
+
+def test_what_ignores_the_network_or_the_prototype_is_named(network):
+    data = DimTiles(20)
+    pairs = choose_pairs(network, data, 20)
+    blind = audit(network, data, get_localizer("center"), pairs)
+    assert blind.outcome("weights") == blind.outcome("prototype") == "fails"
+    assert blind.verdict.startswith("Do not trust these pictures")
+    fixed = audit(network, data, by_prototype, pairs)
+    assert fixed.outcome("weights") == "fails" and fixed.outcome("prototype") == "holds"
+
+    def by_network(explained, images, index, *, progress=False):
+        return gradient(explained, images, torch.zeros_like(index))
+
+    same = audit(network, data, by_network, pairs)
+    assert same.outcome("prototype") == "fails" and same.outcome("weights") == "holds"
+    assert "not which prototype does" in same.verdict
+
+    def shaky(explained, images, index, *, progress=False):
+        noise = torch.stack(
+            [torch.rand(12, 12, generator=torch.Generator().manual_seed(int(x.sum() * 1e6))) for x in images]
+        )
+        return gradient(explained, images, index) * noise**8
+
+    shaken = audit(network, data, shaky, pairs)
+    assert shaken.outcome("noise") == "fails" and "only for the very file" in shaken.verdict
+
+
+def test_few_images_decide_nothing(network):
+    found = audit(network, DimTiles(6), gradient, choose_pairs(network, DimTiles(6), 4))
+    assert {row.outcome for row in found.rows} == {"undecided"} and "too few" in found.verdict
+    with pytest.raises(InputError, match="no images"):
+        audit(network, DimTiles(6), gradient, Pairs([], []))
+
+
+def test_the_page_and_the_file(network, tmp_path):
+    found = audit(
+        network, DimTiles(12), get_localizer("center"), choose_pairs(network, DimTiles(12), 12), name="center"
+    )
+    page = write_audit_page(tmp_path / "audit.html", found, "Quadrants <b>").read_text(encoding="utf-8")
+    assert found.verdict[:40] in page and "Quadrants &lt;b&gt;" in page and page.count("<tr>") == 6
+    content = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    check(content, SCHEMAS["audit.json"])
+    assert content["rows"][4]["check"] == "weights" and content["rows"][4]["overlap"]["mean"] == 1
