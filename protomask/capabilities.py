@@ -29,7 +29,7 @@ class HasSimilarityMaps(Protocol):
     """Compares prototypes with every cell of a feature map."""
 
     def similarity_maps(self, images: Tensor, index: Tensor) -> Tensor:
-        """(B, h, w) similarity of one prototype per image, from images (B, 3, H, W) and index (B,)."""
+        """Give (B, h, w) similarity of one prototype per image, from images (B, 3, H, W) and index (B,)."""
         ...
 
 
@@ -66,7 +66,7 @@ class HasJudge(Protocol):
     """Has a second network of the same classes beside it, which judges maps made for the first."""
 
     def judge_score(self, images: Tensor, index: Tensor) -> Tensor:
-        """(B,) the second network's probability of one class per image; images as the first one takes them."""
+        """Give (B,) the second network's probability of one class per image; images as the first one takes them."""
         ...
 
 
@@ -87,7 +87,7 @@ def class_of_index(explained: object, classes: int) -> Tensor:
 
 
 def score_kind(explained: object) -> str | None:
-    """What the scores of ``explained`` are, where it says so."""
+    """Tell what the scores of ``explained`` are, where it says so."""
     return explained.kind if isinstance(explained, HasScoreKind) else None
 
 

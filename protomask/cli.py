@@ -44,12 +44,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def find_command(name: str) -> ModuleType:
-    """The module of a command: ``HELP``, ``DESCRIPTION``, ``add_arguments(parser)``, ``run(arguments)``."""
+    """Import the module of a command: ``HELP``, ``DESCRIPTION``, ``add_arguments(parser)``, ``run(arguments)``."""
     return import_module("protomask.commands." + name.replace("-", "_"))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Build the parser of all commands."""
     parser = _Parser(
         prog="protomask", description="Train prototype networks, see where their prototypes look, and measure it."
     )

@@ -52,29 +52,29 @@ def _launched() -> _World:
 
 
 def active() -> bool:
-    """Whether this process works with others just now. False in the processes that load data, and within
+    """Tell whether this process works with others just now. False in the processes that load data, and within
     :func:`only_first`."""
     return not _alone and dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """The number of this process, 0..size() - 1; 0 alone."""
+    """Give the number of this process, 0..size() - 1; 0 alone."""
     return dist.get_rank() if active() else 0
 
 
 def size() -> int:
-    """The number of processes; 1 alone."""
+    """Give the number of processes; 1 alone."""
     return dist.get_world_size() if active() else 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files and speaks; known also before it has joined the others."""
+    """Tell whether this process is the one that writes files and speaks; known also before it has joined the others."""
     return _launched().rank == 0
 
 
 @contextmanager
 def job(device: torch.device) -> Iterator[torch.device]:
-    """Joins the processes that torchrun started: by NCCL on CUDA, by gloo elsewhere.
+    """Join the processes that torchrun started: by NCCL on CUDA, by gloo elsewhere.
 
     Args:
         device: what was asked for; of plain ``cuda`` each process on a machine gets one of its own.
@@ -116,13 +116,13 @@ def job(device: torch.device) -> Iterator[torch.device]:
 
 
 def barrier() -> None:
-    """Waits until every process is here."""
+    """Wait until every process is here."""
     if active():
         dist.barrier()
 
 
 def shard(count: int, multiple: int = 1) -> range:
-    """The positions out of 0..count - 1 that are this process's work: one block each, in the order of the ranks.
+    """Give the positions out of 0..count - 1 that are this process's work: one block each, in the order of the ranks.
 
     Args:
         multiple: every block starts at a multiple of it. Given the batch size, the processes see the very batches that
@@ -137,7 +137,7 @@ def shard(count: int, multiple: int = 1) -> range:
 
 
 def gather(value: T) -> list[T]:
-    """Every process's value (anything that pickles), in the order of the ranks, in every process."""
+    """Give every process's value (anything that pickles), in the order of the ranks, in every process."""
     if not active():
         return [value]
     values: list = [None] * size()
@@ -146,7 +146,7 @@ def gather(value: T) -> list[T]:
 
 
 def from_first(value: T) -> T:
-    """The first process's value, in every process."""
+    """Give the first process's value, in every process."""
     if not active():
         return value
     values = [value]
@@ -155,7 +155,7 @@ def from_first(value: T) -> T:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows (N_r, ...) of all processes, one after the other, in every process: (sum of N_r, ...).
+    """Give the rows (N_r, ...) of all processes, one after the other, in every process: (sum of N_r, ...).
 
     N_r may differ, also be 0; dtype and the other sizes may not.
     """
@@ -170,7 +170,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def only_first(work: Callable[[], T]) -> T | None:
-    """``work()`` in the first process, while the others wait; its result there, None in the others.
+    """Give ``work()`` in the first process, while the others wait; its result there, None in the others.
 
     Meanwhile that process counts as one on its own, so that ``work`` may call whatever shares its work elsewhere.
 

@@ -22,7 +22,7 @@ class Explainable(Protocol):
     """A model whose scores can be explained by masks."""
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
-        """Scores of one index per image.
+        """Compute the score of one index per image.
 
         Args:
             images: (B, 3, H, W), normalised as the model expects.

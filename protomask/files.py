@@ -133,7 +133,7 @@ def content_digest(path: str | Path, mend: str = "restore it", missing: str = "n
 
 
 def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
-    """The content of JSON text, read strictly: UTF-8, finite numbers only, of bounded depth and size.
+    """Give the content of JSON text, read strictly: UTF-8, finite numbers only, of bounded depth and size.
 
     Raises:
         InputError: it is something else; names ``path``.
@@ -180,7 +180,7 @@ def remove_partial(folder: Path) -> None:
 
 
 def file_name(name: str) -> str:
-    """A file name for ``name`` (a class, a picture's stem): different names have different ones, on every system.
+    """Give a file name for ``name`` (a class, a picture's stem): different names have different ones, on every system.
 
     Letters, digits, blanks within, ``-``, ``_`` and ``.`` stay; everything else becomes ``_``, and so do points at
     both ends. A name that this changes, or that is too long, ends in 8 digits of its own, so that ``x/y`` and ``x_y``

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from protomask.data.decoding import IntensityRange, decode
+from protomask.data.depth import check_range
 from protomask.data.folder import SUFFIXES
 from protomask.data.pictures import as_picture
 from protomask.errors import InputError
@@ -27,17 +28,20 @@ class Picture(NamedTuple):
     """(H, W, 3) uint8"""
 
 
-def read_pictures(given: object) -> list[Picture]:
+def read_pictures(given: object, intensity_range: IntensityRange | None = None) -> list[Picture]:
     """Read one picture or many.
 
     Args:
         given: a path, a folder (all its pictures, sorted), a PIL image, an array (H, W), (H, W, 3) or (H, W, 4) of
             uint8 or of floats in [0, 1], a tensor (C, H, W), a batch of either, or a list of any of these.
+        intensity_range: (low, high), the values that become black and white in files of grey images of more than 8
+            bits (16-bit PNG and TIFF, DICOM).
 
     Raises:
         InputError: what cannot be read, and why; nothing to read.
     """
-    return [Picture(name, as_pixels(one, name)) for name, one in name_pictures(given)]
+    levels = check_range(intensity_range)
+    return [Picture(name, as_pixels(one, name, levels)) for name, one in name_pictures(given)]
 
 
 def name_pictures(given: object) -> list[tuple[str, object]]:

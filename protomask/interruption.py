@@ -40,7 +40,7 @@ class HeldSignals:
         self.pending = number
 
     def deliver(self) -> None:
-        """Hands the signal, if one came, to whoever would have had it, and holds nothing back any more."""
+        """Hand the signal, if one came, to whoever would have had it, and hold nothing back any more."""
         number, self.pending = self.pending, None
         self.__exit__()
         if number is not None:
@@ -62,7 +62,7 @@ def leave_signals_to_parent(worker: int | None = None) -> None:
 
 
 def end_with_parent(seconds: float = 1.0) -> None:
-    """Ends this process within ``seconds`` of its parent's end, also by kill -9."""
+    """End this process within ``seconds`` of its parent's end, also by kill -9."""
     parent = os.getppid()
 
     def watch() -> None:

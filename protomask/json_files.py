@@ -44,7 +44,7 @@ def read_json(path: str | Path, mend: str = "restore it") -> dict | list:
 
 
 def with_checksum(content: dict | list) -> dict | list:
-    """``content`` with a checksum in it, and ``None`` in place of numbers that JSON does not know."""
+    """Give ``content`` with a checksum in it, and ``None`` in place of numbers that JSON does not know."""
     content = _finite(content)
     if isinstance(content, dict):
         kept = {key: value for key, value in content.items() if key != CHECKSUM}
@@ -53,7 +53,7 @@ def with_checksum(content: dict | list) -> dict | list:
 
 
 def without_checksum(content, path: str | Path, mend: str):
-    """``content`` after its checksums were compared and taken out.
+    """Compare the checksums of ``content``, and take them out.
 
     Raises:
         InputError: one differs.

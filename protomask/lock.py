@@ -26,7 +26,7 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path, name: str = LOCK, patience: float = 0.0) -> Iterator[None]:
-    """Keeps the commands of other processes out of ``folder``, which is made where it is missing.
+    """Keep the commands of other processes out of ``folder``, which is made where it is missing.
 
     The system itself lets go when the process ends, also by ``kill -9``; the file ``.lock`` that stays behind locks
     nothing. Its processes that load data do not hold the lock, so that they cannot outlive it.

@@ -35,7 +35,7 @@ RANGES = {
 
 
 def parse_range(words: str) -> tuple[float, float]:
-    """LOW,HIGH as two numbers.
+    """Read LOW,HIGH as two numbers.
 
     Raises:
         InputError: they are not two finite numbers in rising order.
@@ -135,7 +135,7 @@ class Options:
 
     @classmethod
     def from_mapping(cls, values: Mapping, source: str) -> Self:
-        """Options from a ``config.json``; ``source`` names it in errors. Keys that are no options are an error."""
+        """Read options from a ``config.json``; ``source`` names it in errors. Keys that are no options are one."""
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -152,11 +152,11 @@ class Options:
         return dataclasses.asdict(self)
 
     def levels(self) -> tuple[float, float] | None:
-        """The intensity range asked for, as (low, high), or None."""
+        """Give the intensity range asked for, as (low, high), or None."""
         return None if self.intensity_range is None else parse_range(self.intensity_range)
 
     def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
-        """The normalisation asked for, as (mean, std) of three channels each, or (None, None)."""
+        """Give the normalisation asked for, as (mean, std) of three channels each, or (None, None)."""
         if self.normalization is None:
             return None, None
         if self.normalization == "imagenet":

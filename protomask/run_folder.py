@@ -43,7 +43,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> RunFolder:
-        """An existing run.
+        """Open an existing run.
 
         Raises:
             InputError: there is none.
@@ -63,7 +63,7 @@ class RunFolder:
         return os.path.lexists(self / name)
 
     def is_whole(self, name: str) -> bool:
-        """Whether a file is there, and undamaged as far as its kind can tell."""
+        """Tell whether a file is there, and undamaged as far as its kind can tell."""
         try:
             check_regular_file(self / name)
             if Path(name).suffix in (".json", ".jsonl"):
@@ -73,7 +73,7 @@ class RunFolder:
         return True
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keeps other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one
+        """Keep other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one
         holds it.
 
         Raises:
@@ -114,16 +114,16 @@ class RunFolder:
         return checked_json(self / name, mend)
 
     def write(self, name: str, content) -> None:
-        """Writes a JSON file (rows for ``.jsonl``), whole or not at all, with a checksum."""
+        """Write a JSON file (rows for ``.jsonl``), whole or not at all, with a checksum."""
         write_json(self / name, content)
 
     def options(self) -> CompleteOptions:
-        """The options the run was started with."""
+        """Give the options the run was started with."""
         return CompleteOptions(**read_options(self / "config.json", MEND).to_mapping())
 
 
 def checked_json(path: Path, mend: str):
-    """The content of a run's JSON file, compared with what it should hold; see :mod:`protomask.run_schemas`.
+    """Read a run's JSON file, compared with what it should hold; see :mod:`protomask.run_schemas`.
 
     Raises:
         InputError: missing, damaged, changed since it was written, or of another shape.
@@ -137,7 +137,7 @@ def checked_json(path: Path, mend: str):
 
 
 def read_options(path: Path, mend: str = "give a JSON file of options") -> Options:
-    """Options from a JSON file: a flat mapping of options, or a run's ``config.json``.
+    """Read options from a JSON file: a flat mapping of options, or a run's ``config.json``.
 
     Raises:
         InputError: no such file, not JSON, unknown or wrong options.
@@ -213,7 +213,7 @@ def remove_unused(folder: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the figures."""
+    """Give the versions of what decides the figures."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -56,7 +56,7 @@ def load_tensors(path: Path, mend: str, *, older: bool = False) -> dict[str, Ten
 
 
 def stored_checksum(data: bytes) -> str | None:
-    """The checksum in the head of a safetensors file; None without one."""
+    """Give the checksum in the head of a safetensors file; None without one."""
     head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return head.get("__metadata__", {}).get(CHECKSUM)
 

@@ -41,7 +41,7 @@ def import_network(
     image_size: int | None = None,
     model_config: Path | None = None,
 ) -> tuple[ProtoPNet, str]:
-    """A trained network out of a file, for data with these classes.
+    """Make a trained network of a file, for data with these classes.
 
     Args:
         path, model_config: see :func:`read_checkpoint`.
@@ -85,7 +85,7 @@ def build_official(
     image_size: int | None = None,
     owners: Tensor | None = None,
 ) -> ProtoPNet:
-    """The network of a checkpoint, with its weights.
+    """Build the network of a checkpoint, with its weights.
 
     Args:
         checkpoint: from :func:`read_checkpoint`.
@@ -136,7 +136,7 @@ def build_official(
 
 
 def prototype_owners(checkpoint: Checkpoint, given: Sequence[int] | None = None) -> tuple[Tensor, str]:
-    """The class of each prototype, and how it was found.
+    """Give the class of each prototype, and how it was found.
 
     In this order: ``given``; what the file says (a whole model's ``prototype_class_identity``, CaBRNet's
     ``proto_class_map``); j // (P // C), the official order (known), unless the last layer contradicts, as after
@@ -172,7 +172,7 @@ def prototype_owners(checkpoint: Checkpoint, given: Sequence[int] | None = None)
 
 
 def owners_before_pruning(checkpoint: Checkpoint, removed: Sequence[tuple[int, int]]) -> list[int]:
-    """The class of each prototype that is left of the official order, j // (P // C).
+    """Give the class of each prototype that is left of the official order, j // (P // C).
 
     Raises:
         InputError: the removed ones are not of such an order.
@@ -192,7 +192,7 @@ def owners_before_pruning(checkpoint: Checkpoint, removed: Sequence[tuple[int, i
 
 
 def recognise(state: Mapping[str, Tensor], source: str) -> str:
-    """The torchvision model that has exactly these tensors, told by names and shapes.
+    """Give the torchvision model that has exactly these tensors, told by names and shapes.
 
     Raises:
         InputError: none of the official ones has.

@@ -14,7 +14,7 @@ from xprotonet.model import XProtoNet
 
 
 def defaults(options: Options) -> dict:
-    """Values for the options that are still None.
+    """Give values for the options that are still None.
 
     Raises:
         InputError: an option that XProtoNet does not have is set.
@@ -34,7 +34,7 @@ def defaults(options: Options) -> dict:
 
 
 def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool = False) -> XProtoNet:
-    """A new network; its backbone has the weights that the options name."""
+    """Build a new network; its backbone has the weights that the options name."""
     return XProtoNet(
         backbone_from(options),
         classes,

@@ -90,7 +90,7 @@ def _kind(library: str) -> type[TimmBackbone] | type[TorchvisionBackbone]:
 
 
 def backbone_from(options: CompleteOptions) -> Backbone:
-    """The backbone that a run's options name, with the weights that they name."""
+    """Give the backbone that a run's options name, with the weights that they name."""
     mean, std = options.mean_and_std()
     return build_backbone(
         options.backbone,

@@ -52,11 +52,11 @@ class Backbone(nn.Module):
         self.dropped: tuple[str, ...] = ()
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Every feature map (B, C, h, w) that can be chosen, by name, the deepest last. Before the choice only."""
+        """Give every feature map (B, C, h, w) that can be chosen, by name, the deepest last. Before the choice only."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """The feature map (B, C, h, w) of normalised images (B, 3, H, W)."""
+        """Give the feature map (B, C, h, w) of normalised images (B, 3, H, W)."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> Backbone:
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         return self
 
     def grid(self, image_size: int | tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of the feature map of images of (H, W) pixels; nothing is computed.
+        """Give (h, w) of the feature map of images of (H, W) pixels; nothing is computed.
 
         Raises:
             InputError: for an image size that the model cannot take.
@@ -79,7 +79,7 @@ class Backbone(nn.Module):
         return height, width
 
     def settings(self) -> dict[str, Any]:
-        """What :func:`build_backbone` needs to build the same backbone without weights; fit for JSON."""
+        """Tell what :func:`build_backbone` needs to build the same backbone without weights; fit for JSON."""
         return {
             "name": self.name,
             "arguments": dict(self.arguments),

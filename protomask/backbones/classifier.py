@@ -32,7 +32,7 @@ class BuiltClassifier(NamedTuple):
 def build_classifier(
     name: str, *, pretrained: bool = False, weights: Path | str | None = None, image_size: int | None = None
 ) -> BuiltClassifier:
-    """Builds a classifier of timm or torchvision.
+    """Build a classifier of timm or torchvision.
 
     Args:
         name: A timm name or ``torchvision/NAME``; arguments of the model, and ``mean`` and ``std``, may follow a colon

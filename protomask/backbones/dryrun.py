@@ -15,7 +15,7 @@ Shape = tuple[int, int, int]
 
 
 def trial(function: Callable[[Tensor], Any], size: tuple[int, int], device: torch.device | str = "cpu") -> Any:
-    """`function` of one black image of (H, W) pixels, without gradients. The caller sees to eval mode."""
+    """Call `function` on one black image of (H, W) pixels, without gradients; the caller sees to eval mode."""
     with torch.no_grad():
         return function(torch.zeros(1, 3, *size, device=device))
 
@@ -42,7 +42,7 @@ def unused_modules(module: nn.Module, size: tuple[int, int]) -> tuple[Tensor, li
 
 
 def meta_copy(module: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers are on the meta device, where nothing is stored or computed."""
+    """Give a copy whose parameters and buffers are on the meta device, where nothing is stored or computed."""
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
         memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)

@@ -19,7 +19,7 @@ _WORD = re.compile(r"[\w.+-]{0,64}")
 
 
 def parse_name(text: str) -> tuple[str, str, dict]:
-    """Splits ``[torchvision/]NAME[:argument=value,...]`` into the library, the name and the arguments.
+    """Split ``[torchvision/]NAME[:argument=value,...]`` into the library, the name and the arguments.
 
     A value is a Python literal (``4``, ``0.5``, ``True``, ``None``) or else a string (``same``).
 
@@ -76,7 +76,7 @@ def _plain(value: object, depth: int = 3) -> bool:
 
 
 def parse_features(features: int | str | None) -> int | str | None:
-    """The stride as an int where it is written as text; None for an empty text."""
+    """Give the stride as an int where it is written as text; None for an empty text."""
     if isinstance(features, str):
         features = features.strip()
         return int(features) if features.isdecimal() and len(features) < 10 else features or None
@@ -86,7 +86,7 @@ def parse_features(features: int | str | None) -> int | str | None:
 def parse_statistics(
     key: str, value: float | Sequence[float] | None, default: tuple[float, ...]
 ) -> tuple[float, float, float]:
-    """One number per channel, from one number, three numbers or None (the default).
+    """Give one number per channel, from one number, three numbers or None (the default).
 
     Raises:
         InputError: for anything else, and for a standard deviation that is not positive.
@@ -103,7 +103,7 @@ def parse_statistics(
 
 
 def unknown(kind: str, name: str, known: Iterable[str], also: dict[str, str] | None = None) -> InputError:
-    """The error for a name that is not known, with the nearest ones.
+    """Give the error for a name that is not known, with the nearest ones.
 
     Args:
         kind: What is named, for the sentence ("backbone").
@@ -122,7 +122,7 @@ def unknown(kind: str, name: str, known: Iterable[str], also: dict[str, str] | N
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """An exception of another library in one line of bounded length."""
+    """Give an exception of another library in one line of bounded length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[:limit] + "..."
 

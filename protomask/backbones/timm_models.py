@@ -93,7 +93,7 @@ class TimmBackbone(Backbone):
 
 
 def input_size(name: str, kind: str = "backbone") -> tuple[bool, int]:
-    """Whether a model is made for one image size, and that size; `kind` is what errors call it.
+    """Tell whether a model is made for one image size, and that size; `kind` is what errors call it.
 
     Raises:
         InputError: for an unknown name or tag, with the nearest names.

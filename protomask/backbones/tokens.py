@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def as_map(features: object, model: nn.Module, size: Sequence[int]) -> Tensor | None:
-    """A map from maps of either layout or from a Transformer's tokens.
+    """Give a map from maps of either layout or from a Transformer's tokens.
 
     Args:
         features: (B, C, h, w) or (B, h, w, C), see :func:`is_channels_last`; or tokens (B, N, C), of which the first

@@ -72,7 +72,7 @@ class TorchvisionBackbone(Backbone):
 
 
 def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "backbone") -> nn.Module:
-    """torchvision's model with its classifier; `kind` is what errors call it.
+    """Create torchvision's model with its classifier; `kind` is what errors call it.
 
     Raises:
         InputError: for an unknown name, arguments it does not know, and weights that cannot be fetched.

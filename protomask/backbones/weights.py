@@ -21,7 +21,7 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 
 
 def load_weights(backbone: Backbone, path: Path) -> None:
-    """Loads a file into `backbone.body`, strictly in all that the backbone keeps.
+    """Load a file into `backbone.body`, strictly in all that the backbone keeps.
 
     The file is `.safetensors`, or else what `torch.load(weights_only=True)` reads: a state dict, or one under
     `state_dict`, `model_state_dict` or `model`. A common prefix of the names (`module.`, `model.`, `backbone.`) is
@@ -37,7 +37,7 @@ def load_weights(backbone: Backbone, path: Path) -> None:
 
 
 def load_tensors(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> None:
-    """Loads tensors by name as :func:`load_weights` does; ``source`` names their file in errors.
+    """Load tensors by name as :func:`load_weights` does; ``source`` names their file in errors.
 
     Raises:
         InputError: tensors are missing, unexpected or of another shape.
@@ -53,7 +53,7 @@ def load_tensors(backbone: Backbone, state: Mapping[str, Tensor], source: str) -
 
 
 def fit_weights(body: nn.Module, state: Mapping[str, Tensor], dropped: Iterable[str], misfit: str, mend: str) -> None:
-    """Loads tensors into `body`; see :func:`load_weights`.
+    """Load tensors into `body`; see :func:`load_weights`.
 
     Args:
         dropped: Names that the tensors may have beyond those of `body`.
@@ -81,7 +81,7 @@ def fit_weights(body: nn.Module, state: Mapping[str, Tensor], dropped: Iterable[
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file or a weights-only checkpoint, by name.
+    """Read the tensors of a `.safetensors` file or a weights-only checkpoint, by name.
 
     Raises:
         InputError: see :func:`load_weights`.
@@ -117,7 +117,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def not_finite(state: Mapping[str, Tensor], body: nn.Module) -> list[str]:
-    """Names of the tensors that hold NaN, and of parameters that hold infinite values (a buffer may mask by them)."""
+    """Name tensors that hold NaN, and parameters that hold infinite values (a buffer may mask by them)."""
     parameters = {name for name, _ in body.named_parameters()}
     return [
         name
@@ -127,7 +127,7 @@ def not_finite(state: Mapping[str, Tensor], body: nn.Module) -> list[str]:
 
 
 def renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the names that are wanted, as far as they can be told."""
+    """Give the tensors under the names that are wanted, as far as they can be told."""
     return _renamed(state, wanted, None)
 
 

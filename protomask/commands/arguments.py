@@ -25,8 +25,29 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
+def add_classifier(parser: argparse.ArgumentParser) -> None:
+    """Add --model and what belongs to it."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="NAME",
+        help="timm model, or torchvision/NAME; arguments follow a colon: "
+        "mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
+    parser.add_argument(
+        "--pretrained", action="store_true", help="download the model's pretrained weights from its hub"
+    )
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="side of the square input in pixels; the model's own by default"
+    )
+    parser.add_argument(
+        "--multi-label", action="store_true", help="each class is a question of its own: sigmoid instead of softmax"
+    )
+
+
 def split_names(words: str | None, option: str) -> list[str] | None:
-    """Names separated by commas; None stays None.
+    """Split names separated by commas; None stays None.
 
     Raises:
         InputError: there is no name.
@@ -40,7 +61,7 @@ def split_names(words: str | None, option: str) -> list[str] | None:
 
 
 def localizers(words: str | None, option: str) -> str | None:
-    """The same words, once it is sure that they name a localizer; None stays None.
+    """Give the same words, once it is sure that they name a localizer; None stays None.
 
     Raises:
         InputError: they name none.
@@ -53,7 +74,7 @@ def localizers(words: str | None, option: str) -> str | None:
 
 
 def common(arguments: argparse.Namespace) -> dict:
-    """What every command on a run hands on."""
+    """Tell what every command on a run hands on."""
     return {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
 
 
@@ -86,7 +107,7 @@ def add_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) 
 
 
 def chosen_options(arguments: argparse.Namespace) -> Options:
-    """The options of :func:`add_options`: those of the file, and before them those of the command line.
+    """Give the options of :func:`add_options`: those of the file, and before them those of the command line.
 
     Raises:
         InputError: the file is none, or an option is wrong.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_quiet, localizers, split_names
+from protomask.commands.arguments import add_classifier, add_quiet, localizers, split_names
 
 HELP = "measure localizers of a plain classifier against each other"
 DESCRIPTION = (
@@ -17,10 +17,7 @@ INTERRUPTED = "the same command goes on where it was, if --output is given"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
-    parser.add_argument("--model", required=True, metavar="NAME", help="as for protomask localize")
-    parser.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
-    parser.add_argument("--pretrained", action="store_true", help="download the models' pretrained weights")
-    parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input in pixels")
+    add_classifier(parser)
     parser.add_argument("--judge", metavar="NAME", help="a second model of the same classes that judges the maps")
     parser.add_argument("--judge-weights", metavar="FILE", help="its weights")
     parser.add_argument(
@@ -31,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metrics", metavar="NAMES", help="separated by commas, or all; by default the usual ones")
     parser.add_argument("--index", type=int, metavar="N", help="class to explain; the most probable of each by default")
-    parser.add_argument("--multi-label", action="store_true", help="sigmoid instead of softmax")
     parser.add_argument("--output", metavar="DIR", help="folder for compare.json and for maps, so that it can go on")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals (0)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_quiet
+from protomask.commands.arguments import add_classifier, add_quiet
 
 HELP = "where a plain classifier looks in pictures"
 DESCRIPTION = (
@@ -17,20 +17,7 @@ INTERRUPTED = "the same command goes on"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="NAME",
-        help="timm model, or torchvision/NAME; arguments follow a colon: "
-        "mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
-    )
-    parser.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
-    parser.add_argument(
-        "--pretrained", action="store_true", help="download the model's pretrained weights from its hub"
-    )
-    parser.add_argument(
-        "--image-size", type=int, metavar="N", help="side of the square input in pixels; the model's own by default"
-    )
+    add_classifier(parser)
     parser.add_argument(
         "--index",
         metavar="CLASS",
@@ -51,9 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="log-probability",
         metavar="KIND",
         help="what of the class is explained: log-probability, probability or logit (log-probability)",
-    )
-    parser.add_argument(
-        "--multi-label", action="store_true", help="each class is a question of its own: sigmoid instead of softmax"
     )
     parser.add_argument(
         "--output", default="localized", metavar="DIR", help="folder of overlays, maps and JSON (localized)"

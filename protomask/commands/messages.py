@@ -13,7 +13,7 @@ LONGEST = 2000
 
 
 def one_line(error: Exception, options: Collection[str] = ()) -> str:
-    """The message on one line, with the library's names of arguments as the command's options.
+    """Give the message on one line, with the library's names of arguments as the command's options.
 
     >>> one_line(ValueError("image_size is 3; see output=x"), {"image_size", "output"})
     '--image-size is 3; see --output x'

@@ -37,7 +37,7 @@ def known_labels(data: Any) -> list | None:
 
 
 def known_paths(data: Any) -> list[str] | None:
-    """The file of each item, which ImageFolder's ``.samples`` hold; None without these."""
+    """Give the file of each item, which ImageFolder's ``.samples`` hold; None without these."""
     if isinstance(data, Subset):
         every = known_paths(data.dataset)
         return None if every is None else [every[int(index)] for index in data.indices]
@@ -52,7 +52,7 @@ def known_paths(data: Any) -> list[str] | None:
 
 
 def known_classes(data: Any) -> tuple[str, ...] | None:
-    """The names that ``.classes`` holds; None without it."""
+    """Give the names that ``.classes`` holds; None without it."""
     if isinstance(data, Subset):
         return known_classes(data.dataset)
     if isinstance(data, ConcatDataset):

@@ -34,7 +34,7 @@ class Request:
         return self.classes * self.per_class
 
     def scene(self, index: int) -> Scene:
-        """The description of scene ``index``, 0..len - 1."""
+        """Give the description of scene ``index``, 0..len - 1."""
         label, number = divmod(index, self.per_class)
         return draw_scene(class_table(self.classes)[label], self.seed, self.stream, label, number)
 
@@ -47,7 +47,7 @@ class Request:
 
 
 def user_cache() -> Path | None:
-    """Where this user's programs keep what they can make again; None where that cannot be told."""
+    """Tell where this user's programs keep what they can make again; None where that cannot be told."""
     variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
     if os.environ.get(variable):
         return Path(os.environ[variable]) / "protomask"
@@ -58,7 +58,7 @@ def user_cache() -> Path | None:
 
 
 def render_scenes(request: Request, folder: Path | None, progress: bool = False) -> Rendering:
-    """All scenes of a request, stacked: each field of :class:`Rendering` with a leading axis N.
+    """Render all scenes of a request, stacked: each field of :class:`Rendering` with a leading axis N.
 
     Taken from the cache file in ``folder`` if that holds just these scenes; otherwise rendered and, where the folder
     can be written, put there. A damaged, outdated or foreign file is replaced.

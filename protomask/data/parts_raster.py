@@ -34,13 +34,13 @@ class Affine:
 
     @staticmethod
     def place(x: int, y: int, angle: int = 0, scale: int = _ONE, flip: bool = False) -> "Affine":
-        """Mirrors left-right if ``flip``, scales (1/65536), turns clockwise by ``angle`` degrees, moves to (x, y)."""
+        """Mirror left-right if ``flip``, scale (1/65536), turn clockwise by ``angle`` degrees, move to (x, y)."""
         sine, cosine = SINE[angle % 360] * scale >> 16, SINE[(angle + 90) % 360] * scale >> 16
         mirror = -1 if flip else 1
         return Affine(cosine * mirror, -sine, sine * mirror, cosine, x, y)
 
     def then(self, inner: "Affine") -> "Affine":
-        """The map that applies ``inner`` first and this one after it."""
+        """Give the map that applies ``inner`` first and this one after it."""
         return Affine(
             (self.a * inner.a + self.b * inner.c) >> 16,
             (self.a * inner.b + self.b * inner.d) >> 16,
@@ -51,12 +51,12 @@ class Affine:
         )
 
     def apply(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images x (N,) and y (N,) of int64 points (2, N)."""
+        """Give the images x (N,) and y (N,) of int64 points (2, N)."""
         u, v = points
         return ((self.a * u + self.b * v) >> 16) + self.x, ((self.c * u + self.d * v) >> 16) + self.y
 
     def invert(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The source coordinates (h, w) of the target grid ``y`` (h,) by ``x`` (w,)."""
+        """Give the source coordinates (h, w) of the target grid ``y`` (h,) by ``x`` (w,)."""
         determinant = self.a * self.d - self.b * self.c
         x, y = (x - self.x) * _ONE, (y - self.y)[:, None] * _ONE
         return (self.d * x - self.b * y) // determinant, (self.a * y - self.c * x) // determinant
@@ -92,7 +92,7 @@ class Pattern:
 
 
 def smooth(points: list[tuple[int, int]], rounds: int = 2) -> np.ndarray:
-    """Chaikin's corner cutting of a closed outline: N points -> int64 (2, N * 2 ** rounds), rounded down."""
+    """Cut the corners of a closed outline (Chaikin): N points -> int64 (2, N * 2 ** rounds), rounded down."""
     outline = np.array(points, dtype=np.int64)
     for _ in range(rounds):
         following = np.roll(outline, -1, axis=0)
@@ -117,7 +117,7 @@ class Canvas:
         owner: int | None = None,
         edge: bool = True,
     ) -> None:
-        """Fills ``outline`` (2, N), placed by ``where``; what lies outside the picture is cut off.
+        """Fill ``outline`` (2, N), placed by ``where``; what lies outside the picture is cut off.
 
         Args:
             owner: the number that pixels covered by half or more get; ``None`` leaves the pixels to those beneath.
@@ -142,12 +142,12 @@ class Canvas:
 
 
 def plane(colour: Sequence[int]) -> np.ndarray:
-    """A colour as int16 (3, 1, 1)."""
+    """Give a colour as int16 (3, 1, 1)."""
     return np.array(colour, dtype=np.int16)[:, None, None]
 
 
 def mix(beneath: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """``above`` over ``beneath``, int16 (3, 1, 1) or (3, h, w), by the coverage (h, w) in 0..64; in integers."""
+    """Give ``above`` over ``beneath``, int16 (3, 1, 1) or (3, h, w), by the coverage (h, w) in 0..64; in integers."""
     mixed = (above - beneath) * cover  # at most 255 * 64: fits
     mixed += FULL // 2
     mixed >>= 6
@@ -156,7 +156,7 @@ def mix(beneath: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray
 
 
 def coverage(x: np.ndarray, y: np.ndarray, size: int) -> tuple[tuple[slice, slice], np.ndarray | None]:
-    """How much of each pixel a simple polygon covers.
+    """Tell how much of each pixel a simple polygon covers.
 
     Args:
         x, y: int64 (N,) corners in picture units, in either sense of rotation.

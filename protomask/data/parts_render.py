@@ -67,7 +67,7 @@ class Rendering(NamedTuple):
 
 
 def render(scene: Scene, size: int, without: Collection[int] = ()) -> Rendering:
-    """Paints a scene, ``size`` pixels a side; ``without`` leaves out parts (indices in ``PART_NAMES``), nothing
+    """Paint a scene, ``size`` pixels a side; ``without`` leaves out parts (indices in ``PART_NAMES``), nothing
     else."""
     canvas = Canvas(size)
     _paint_backdrop(canvas, scene.backdrop)

@@ -25,11 +25,11 @@ class Dice:
         self._bits = np.random.PCG64(np.random.SeedSequence(key))
 
     def between(self, low: int, high: int) -> int:
-        """A number in low..high, both included."""
+        """Give a number in low..high, both included."""
         return low + ((int(self._bits.random_raw()) >> 32) * (high - low + 1) >> 32)
 
     def bytes(self, count: int) -> np.ndarray:
-        """``count`` numbers in 0..255, int32."""
+        """Give ``count`` numbers in 0..255, int32."""
         return self._bits.random_raw(-(-count // 8)).astype("<u8").view(np.uint8)[:count].astype(np.int32)
 
 
@@ -180,7 +180,7 @@ def _stray(dice: Dice, scale: int) -> Stray:
 
 @cache
 def class_table(classes: int) -> tuple[tuple[int, ...], ...]:
-    """The variants that make each class: ``classes`` rows, one column per part.
+    """Give the variants that make each class: ``classes`` rows, one column per part.
 
     Variants are shared as evenly as can be, with four classes or more by two at least, and any two classes differ in as
     many parts as can be, two at least. Ten classes draw on three variants of each part: knowing one part, the best

@@ -15,11 +15,11 @@ class HasRemovableParts(Protocol):
     """Knows where each part is, and renders an image without one."""
 
     def part_masks(self, position: int) -> Tensor:
-        """The visible pixels of each part, bool (K, H, W)."""
+        """Give the visible pixels of each part, bool (K, H, W)."""
         ...
 
     def without_part(self, position: int, part: int) -> Sample:
-        """The sample at ``position``, rendered without part number ``part``, everything else equal."""
+        """Give the sample at ``position``, rendered without part number ``part``, everything else equal."""
         ...
 
 
@@ -28,5 +28,5 @@ class HasRemovableSets(HasRemovableParts, Protocol):
     """Renders an image without several parts at once, too."""
 
     def without_parts(self, position: int, parts: Collection[int]) -> Sample:
-        """The sample at ``position``, rendered without these parts, everything else equal."""
+        """Give the sample at ``position``, rendered without these parts, everything else equal."""
         ...

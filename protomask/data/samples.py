@@ -88,7 +88,7 @@ def as_label(value: Any, what: str) -> int | tuple[int, ...]:
 
 
 def as_sample(item: Item, what: str) -> Sample:
-    """The item as a sample of :class:`protomask.data.AnnotatedImages`, without ``label`` and ``position``.
+    """Give the item as a sample of :class:`protomask.data.AnnotatedImages`, without ``label`` and ``position``.
 
     Raises:
         InputError: the picture or an annotation is not as documented; begins with ``what``.

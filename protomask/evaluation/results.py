@@ -62,7 +62,7 @@ class Evaluation:
         prototypes: Tensor | None = None,
         seed: int = 0,
     ) -> Evaluation:
-        """Means, intervals and comparisons from raw values (n,) and curves (n, T), NaN where undefined.
+        """Compute means, intervals and comparisons from raw values (n,) and curves (n, T), NaN where undefined.
 
         Raw values of several shards or sessions may be concatenated first, in the order of ``pairs``. Metrics that are
         measured per prototype have a value for each of ``prototypes`` (P,) instead; what is resampled are the
@@ -138,8 +138,9 @@ class Evaluation:
         return cls(pairs, *(content[key] for key in ("names", "values", "rows", "comparisons", "curves")), **later)
 
     def table(self, width: int = 120) -> str:
-        """Metrics down, localizers across, "mean [interval]"; an arrow says which way is better, ``*`` marks the best
-        mean.
+        """Draw metrics down, localizers across, "mean [interval]".
+
+        An arrow says which way is better, ``*`` marks the best mean.
 
         Localizers that do not fit in ``width`` characters continue below.
         """
@@ -158,7 +159,7 @@ class Evaluation:
         return texts.contest_table(self.contests(a, b), a, b)
 
     def verdict(self, a: str, b: str) -> str:
-        """One sentence: "mdm ahead of similarity in 5 of 6 metrics, behind in deletion; pointing_box undecided".
+        """Give one sentence: "mdm ahead of similarity in 5 of 6 metrics, behind in deletion; pointing_box undecided".
 
         Verdicts are corrected over these metrics together.
 
@@ -173,7 +174,7 @@ class Evaluation:
         return texts.power_sentence(self.contests(a, b))
 
     def contests(self, a: str, b: str) -> list[dict]:
-        """The comparisons of two localizers.
+        """Give the comparisons of two localizers.
 
         Raises:
             InputError: a localizer that was not evaluated.
@@ -184,7 +185,7 @@ class Evaluation:
         return [each for each in self.comparisons if {each["a"], each["b"]} == {a, b}]
 
     def best(self, metric: str) -> Number:
-        """The best mean, or None where all are the same."""
+        """Give the best mean, or None where all are the same."""
         means = [row["mean"] for row in self.rows if row["metric"] == metric and row["mean"] is not None]
         if len(set(means)) < 2:
             return None

@@ -70,8 +70,10 @@ class EvaluationFile(_Later):
 
 
 def check_evaluation(content: Any) -> None:
-    """Raises:
-    ValueError: says what is missing, of another kind, or does not fit the rest.
+    """Check what an evaluation's file holds.
+
+    Raises:
+        ValueError: says what is missing, of another kind, or does not fit the rest.
     """
     check(content, EvaluationFile)
     count, pairs = len(content["names"]), content["pairs"]

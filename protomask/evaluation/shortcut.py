@@ -47,7 +47,7 @@ class TagPairs(NamedTuple):
 def tag_pairs(
     network: PrototypeNetwork, data: TaggedParts, *, device: torch.device | str | None = None, batch_size: int = 32
 ) -> TagPairs:
-    """Which prototypes look at the tag in which images of the tagged class.
+    """Tell which prototypes look at the tag in which images of the tagged class.
 
     Args:
         network: trained on images with the tag. Left as it was.

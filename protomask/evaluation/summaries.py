@@ -19,7 +19,7 @@ Values = Mapping[str, Mapping[str, Tensor]]
 
 
 def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Mapping[str, float], seed: int) -> list:
-    """A row per metric and localizer; ``groups`` (metric -> (n,)) says which values come from one image."""
+    """Give a row per metric and localizer; ``groups`` (metric -> (n,)) says which values come from one image."""
     found: dict[tuple[str, str], Interval] = {}
     metrics = list(next(iter(values.values())))
     for localizer, columns in values.items():
@@ -47,7 +47,7 @@ def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Map
 
 
 def comparison_rows(values: Values, groups: Mapping[str, Tensor], seed: int) -> list[dict]:
-    """A row per metric and two localizers; verdicts are corrected over the metrics of each two."""
+    """Give a row per metric and two localizers; verdicts are corrected over the metrics of each two."""
     metrics = list(next(iter(values.values())))
     hits = {metric: hit for metric in metrics if (hit := hit_of(metric))}
     found: dict[tuple[str, str], dict[str, Comparison]] = {
@@ -69,7 +69,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def hit_of(metric: str) -> float | None:
-    """The value of a hit (1 or 100), for metrics whose values are 0 or that."""
+    """Give the value of a hit (1 or 100), for metrics whose values are 0 or that."""
     return METRICS[metric].hit if metric in METRICS else None
 
 

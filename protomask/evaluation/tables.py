@@ -32,7 +32,7 @@ def per_class(evaluation: Evaluation) -> list[dict]:
 
 
 def as_csv(rows: Iterable[dict], columns: Sequence[str] = ROWS) -> str:
-    """Comma-separated text with a header; what is undefined is empty.
+    """Write comma-separated text with a header; what is undefined is empty.
 
     Text that a spreadsheet would take for a formula (``=1+1`` as a class's name) begins with an apostrophe.
     """
@@ -52,7 +52,7 @@ def _harmless(value: object) -> object:
 
 
 def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
-    """The table, the verdicts between every two localizers, and what the numbers are; per class, too, if
+    """Give the table, the verdicts between every two localizers, and what the numbers are; per class, too, if
     ``classes``."""
     found = {(row["localizer"], row["metric"]): row for row in evaluation.rows}
     lines = [_line(["metric", *evaluation.localizers, "n"]), _line(["---"] * (len(evaluation.localizers) + 2))]
@@ -101,7 +101,7 @@ def _differences(evaluation: Evaluation) -> str:
 
 
 def class_table(evaluation: Evaluation, metric: str) -> str:
-    """One metric, classes down and localizers across, for the terminal."""
+    """Draw one metric, classes down and localizers across, for the terminal."""
     rows = _by_class(evaluation, metric)
     lines = [
         [f"{metric} {_arrow(metric)}", *evaluation.localizers, "n"],

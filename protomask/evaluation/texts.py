@@ -15,7 +15,7 @@ NOTE = (
 
 
 def mean_table(evaluation, width: int) -> str:
-    """Metrics down, localizers across; localizers that do not fit in ``width`` characters continue below."""
+    """Draw metrics down, localizers across; those that do not fit in ``width`` characters continue below."""
     found = {(row["localizer"], row["metric"]): row for row in evaluation.rows}
     metrics, localizers = evaluation.metrics, evaluation.localizers
     head = ["metric"] + [f"{metric} {'↑' if higher_is_better(metric) else '↓'}" for metric in metrics]
@@ -36,7 +36,7 @@ def mean_table(evaluation, width: int) -> str:
 
 
 def mean_html(evaluation) -> str:
-    """The same table in HTML for notebooks: the best mean of each metric in bold, seconds per map in the last row."""
+    """Draw the same table in HTML for notebooks: the best mean of each metric in bold, seconds per map last."""
     found = {(row["localizer"], row["metric"]): row for row in evaluation.rows}
     localizers = [html.escape(name) for name in evaluation.localizers]
     lines = [["metric", *localizers, "n"]]
@@ -81,7 +81,7 @@ def contest_table(contests: Sequence[dict], a: str, b: str) -> str:
 
 
 def verdict_sentence(contests: Sequence[dict], a: str, b: str) -> str:
-    """ "a ahead of b in 5 of 6 metrics, behind in deletion; pointing_box undecided"."""
+    """Say in one sentence: "a ahead of b in 5 of 6 metrics, behind in deletion; pointing_box undecided"."""
     better = {name: [each["metric"] for each in contests if each["better"] == name] for name in (a, b, "undecided")}
     sentence = f"{a} ahead of {b} in {len(better[a])} of {len(contests)} metrics"
     if better[b]:
@@ -106,7 +106,7 @@ def rounded(count: int) -> int:
 
 
 def short(value: float) -> str:
-    """A number as tables have it: one digit after the point from 10 on, else three."""
+    """Give a number as tables have it: one digit after the point from 10 on, else three."""
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 

@@ -53,7 +53,7 @@ class LocalizeOptions:
 
 
 def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
-    """Writes a map (``.npy``) and an overlay (``.png``) per picture, class and localizer, and ``localize.json``."""
+    """Write a map (``.npy``) and an overlay (``.png``) per picture, class and localizer, and ``localize.json``."""
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}; give at least 1")
@@ -84,7 +84,7 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
 
 
 def read_labels(path: str | None) -> list[str] | None:
-    """One name per line, the first that of class 0.
+    """Read one name per line, the first that of class 0.
 
     Raises:
         InputError: unreadable or empty.

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from protomask.data.folder import SUFFIXES
 from protomask.errors import InputError
 from protomask.files import file_name, read_bytes
+from protomask.inputs import find_pictures
 from protomask.json_files import read_json, write_json
 from protomask.schema import Range, TypedDict, check
 
@@ -34,7 +34,7 @@ class Job:
         write_json(self.folder / RECORD, {**self.stamp, **content, "files": files})
 
     def read(self) -> dict:
-        """The record, with the files' paths below the output folder."""
+        """Give the record, with the files' paths below the output folder."""
         content = _record(self.folder) or {}
         return {
             "image": str(self.image),
@@ -51,7 +51,7 @@ class Job:
 
 
 def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job], list[Job]]:
-    """The pictures to localise, and those that are done with the same settings.
+    """Give the pictures to localise, and those that are done with the same settings.
 
     Args:
         words: files, and folders of pictures (searched through and through).
@@ -85,20 +85,16 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
 
 
 def find_images(words: Sequence[str], output: Path) -> list[Path]:
-    """Files as they are named, pictures of folders sorted; each once. Overlays that lie in ``output`` are none of
-    them."""
+    """Find files as they are named, pictures of folders sorted; each once. Overlays in ``output`` are none of them."""
     found: dict[Path, Path] = {}
     own = output.resolve()
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = sorted(
-                each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and not each.name.startswith(".")
-            )
-            inside = [each for each in inside if own not in each.resolve().parents]
+            inside = [each for each in find_pictures(path) if own not in each.resolve().parents]
             if not inside:
                 raise InputError(
-                    f"{path} holds no pictures ({', '.join(SUFFIXES)}); give files, or a folder that has some"
+                    f"{path} holds no pictures but those of {output}; give files, or a folder that has some"
                 )
         elif path.is_file():
             inside = [path]

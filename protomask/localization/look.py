@@ -105,6 +105,7 @@ def look(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: int | None = None,
+    intensity_range: tuple[float, float] | None = None,
     multi_label: bool = False,
     score: str = "log-probability",
     device: str | torch.device | None = None,
@@ -124,6 +125,7 @@ def look(
         localizer: a name with settings (``"mdm:damping=1"``) or a localizer.
         labels: the classes' names; Hugging Face models bring their own.
         preprocessing, mean, std, image_size: see :func:`protomask.localization.preprocessing.preprocessing_of`.
+        intensity_range: of deep grey images, see :func:`protomask.inputs.read_pictures`.
         multi_label, score: see :class:`protomask.Classifier`.
         device: by default where the model is.
         batch_size: photographs localised together; 1 for a model that takes one image at a time.
@@ -136,7 +138,7 @@ def look(
         InputError: pictures that cannot be read, a class that does not exist, an unknown normalisation, a model that
             gives no logits.
     """
-    found = read_pictures(pictures)
+    found = read_pictures(pictures, intensity_range)
     if isinstance(model, Classifier):
         if multi_label or score != "log-probability":
             raise InputError(

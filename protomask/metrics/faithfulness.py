@@ -33,7 +33,7 @@ class Curve(NamedTuple):
 
 
 def rise_kernel() -> Tensor:
-    """The 11 x 11 blur kernel of RISE's evaluation code, float64, sum 1 (centre .00883, corner .00774).
+    """Give the 11 x 11 blur kernel of RISE's evaluation code, float64, sum 1 (centre .00883, corner .00774).
 
     RISE obtains it as scipy's ``gaussian_filter(sigma=5)`` of an 11 x 11 dirac. That filter is cut off at 4 sigma and
     reflects at the borders ("half-sample"), so it folds a Gaussian of radius 20 into 11 pixels: almost flat, not a
@@ -48,7 +48,7 @@ def rise_kernel() -> Tensor:
 
 
 def rise_blur(images: Tensor) -> Tensor:
-    """RISE's start of insertion: normalised ``images`` (B, C, H, W) under :func:`rise_kernel`, zero padding 5."""
+    """Blur as RISE's insertion starts: normalised ``images`` (B, C, H, W) under :func:`rise_kernel`, zero padding 5."""
     channels = images.shape[1]
     kernel = rise_kernel().to(images)[None, None].expand(channels, 1, 11, 11)
     return F.conv2d(images, kernel, padding=5, groups=channels)
@@ -60,7 +60,7 @@ def auc(scores: Tensor) -> Tensor:
 
 
 def change_step(saliency: Tensor, steps: int = STEPS) -> Tensor:
-    """The step, 1 to T, at which each pixel changes: the most salient first, equal values in reading order.
+    """Give the step, 1 to T, at which each pixel changes: the most salient first, equal values in reading order.
 
     The stable order of ties (row by row, left to right) makes constant maps legal and every result repeatable; RISE's
     own order of ties is whatever its unstable sort leaves. The pixels are shared out equally: with N = H*W pixels and T
@@ -92,7 +92,7 @@ def perturbation_curve(
     until: float = 1.0,
     batch_size: int = 16,
 ) -> Curve:
-    """Scores while ``start`` turns into ``finish`` (both (B, 3, H, W)), the most salient pixels first.
+    """Score while ``start`` turns into ``finish`` (both (B, 3, H, W)), the most salient pixels first.
 
     The first point is the score of ``start``, the last that of ``finish``, unless ``until``, a share of the pixels,
     ends the curve earlier; the area is that of the mean height either way. :func:`insertion` and :func:`deletion` are
@@ -161,7 +161,7 @@ def deletion(
 
 
 def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:
-    """``values`` (B, ...) of curves or their areas as shares of ``whole`` (B,), the score of the unchanged image.
+    """Give ``values`` (B, ...) of curves or their areas as shares of ``whole`` (B,), the score of the unchanged image.
 
     A share of nothing is undefined: where ``whole`` is zero or negative (a cosine) the result is NaN, to be left out
     and counted.
@@ -171,7 +171,7 @@ def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:
 
 
 def minmax(saliency: Tensor) -> Tensor:
-    """Each map (B, H, W) stretched to [0, 1]. A constant map prefers no pixel: it becomes zero."""
+    """Stretch each map (B, H, W) to [0, 1]. A constant map prefers no pixel: it becomes zero."""
     low, high = saliency.amin((1, 2), keepdim=True), saliency.amax((1, 2), keepdim=True)
     return torch.where(high > low, (saliency - low) / (high - low).clamp(min=torch.finfo(saliency.dtype).tiny), 0.0)
 

@@ -189,8 +189,10 @@ def _import(
 
 
 def find_sources(network: PrototypeNetwork, setup: TrainingSet, keep: bool) -> dict[str, float]:
-    """Searches the nearest training patch of every prototype, as a projection does; with ``keep`` the vectors stay as
-    they are."""
+    """Search the nearest training patch of every prototype, as a projection does.
+
+    With ``keep`` the vectors stay as they are.
+    """
     vectors = network.prototypes.detach().clone()
     found = move_prototypes(network, setup)
     if keep:
@@ -199,7 +201,7 @@ def find_sources(network: PrototypeNetwork, setup: TrainingSet, keep: bool) -> d
 
 
 def read_names(path: Path) -> list[str]:
-    """One name a line; numbers before the names, as in CUB's ``classes.txt``, are left out.
+    """Read one name a line; numbers before the names, as in CUB's ``classes.txt``, are left out.
 
     Raises:
         InputError: unreadable, or no name in it.
@@ -217,7 +219,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_owners(path: Path) -> dict[str, list]:
-    """The class of each prototype: whole numbers from 0 in a text, separated by spaces, commas or lines.
+    """Give the class of each prototype: whole numbers from 0 in a text, separated by spaces, commas or lines.
 
     A ``.npy`` file is the official ``prune_info.npy``: rows (number, class) of the prototypes that were removed.
 

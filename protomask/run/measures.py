@@ -34,7 +34,7 @@ def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
 
 
 def training_metrics(rows: list[dict]) -> dict:
-    """The content of ``metrics.json``, from the rows of the log."""
+    """Give the content of ``metrics.json``, from the rows of the log."""
     measured = {row["stage"]: row for row in rows if "test_accuracy" in row}
     when = {
         "before_projection": "test before projection",

@@ -226,7 +226,7 @@ class Run:
             return report_run(self, quality=quality, explained=explained, figures=figures)
 
     def text(self) -> str:
-        """What the run is, in one line."""
+        """Tell what the run is, in one line."""
         accuracy = (self.metrics.get("test_accuracy") or {}).get("final")
         score = "" if accuracy is None else f"; test accuracy {accuracy:.3f}"
         return (

@@ -73,7 +73,7 @@ def write_figures(
     evaluation: Evaluation | None,
     log: list[dict],
 ) -> list[Path]:
-    """The report's figures one by one, for a paper or a talk; ``kind`` is the format (pdf and svg keep lines as
+    """Give the report's figures one by one, for a paper or a talk; ``kind`` is the format (pdf and svg keep lines as
     vectors).
 
     ``panel_1``, ...: the explained images; ``localizers``: their strongest prototype by every localizer; ``official``:
@@ -105,7 +105,7 @@ def write_figures(
 
 
 def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int, np.ndarray]:
-    """The prototypes' nearest test images, by position in the test images; none where the data are not to be had,
+    """Give the prototypes' nearest test images, by position in the test images; none where the data are not to be had,
     unless they are ``needed``."""
     inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
     positions = sorted({near.position for each in inspections for near in each.nearest})

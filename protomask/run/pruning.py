@@ -108,18 +108,18 @@ def check_choice(prototypes: Sequence[int] | None, flagged: str | Sequence[str] 
 
 
 def right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(N,) bool; with several findings per image, whether all of them are."""
+    """Give (N,) bool; with several findings per image, whether all of them are."""
     return right_answers(logits, labels) == 1
 
 
 def after_projection(stages: list[Epochs | Action]) -> list[Epochs | Action]:
-    """What a recipe does after its last projection: the last layer anew."""
+    """Tell what a recipe does after its last projection: the last layer anew."""
     last = max((place for place, stage in enumerate(stages) if stage.name == "projection"), default=-1)
     return stages[last + 1 :]
 
 
 def select(pictures: list[PrototypePicture], kept: list[int], network: PrototypeNetwork) -> list[PrototypePicture]:
-    """The pictures of the kept prototypes under their new numbers, with the weights of the new last layer."""
+    """Give the pictures of the kept prototypes under their new numbers, with the weights of the new last layer."""
     weights = network.last_layer.weight.detach().cpu()
     classes = network.prototype_classes.tolist()
     return [

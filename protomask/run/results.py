@@ -35,11 +35,11 @@ class Explanations(_Drawn):
     """One :class:`protomask.explanations.records.Explanation` per image, or per image and finding."""
 
     def text(self) -> str:
-        """The reasoning in words."""
+        """Give the reasoning in words."""
         return "\n".join(each.text() for each in self)
 
     def figure(self, number: int = 0) -> Figure:
-        """The panel "this looks like that" of explanation ``number``."""
+        """Draw the panel "this looks like that" of explanation ``number``."""
         return panel(self[number])
 
     def save(self, folder: str | os.PathLike, format: str = "png") -> list[Path]:
@@ -52,11 +52,11 @@ class Explanations(_Drawn):
         return [save_panel(each, target / f"{names.name(each)}.{format}") for each in self]
 
     def to_json(self) -> list[dict]:
-        """Numbers and names, without pictures."""
+        """Give numbers and names, without pictures."""
         return [each.to_json() for each in self]
 
     def table(self) -> str:
-        """One line per explanation: image, answer, probability, strongest prototype."""
+        """Give one line per explanation: image, answer, probability, strongest prototype."""
         return _aligned(
             ["image", "predicted", "probability", "most like"],
             [
@@ -75,7 +75,7 @@ class Prototypes(_Drawn):
     """One :class:`protomask.explanations.records.PrototypePicture` per prototype, in order."""
 
     def text(self) -> str:
-        """How many prototypes are flagged, and what to do about it."""
+        """Tell how many prototypes are flagged, and what to do about it."""
         if any(picture.inspection is None for picture in self):
             return f"{len(self)} prototypes, not inspected"
         flags = [flag for picture in self for flag in picture.inspection.flags]
@@ -85,7 +85,7 @@ class Prototypes(_Drawn):
         return f"{found} of {len(self)} prototypes are flagged; protomask prune removes them"
 
     def figure(self, class_name: str | None = None, localizer: str | None = None) -> Figure:
-        """The gallery of a class's prototypes, by default of the first class's.
+        """Draw the gallery of a class's prototypes, by default of the first class's.
 
         Raises:
             InputError: no prototype is of that class.
@@ -110,7 +110,7 @@ class Prototypes(_Drawn):
         ]
 
     def table(self) -> str:
-        """One line per prototype: class, source image, similarity to it, weight, flags."""
+        """Give one line per prototype: class, source image, similarity to it, weight, flags."""
         return _aligned(
             ["prototype", "class", "source", "similarity", "weight", "flags"],
             [_prototype_row(picture) for picture in self],
@@ -128,7 +128,7 @@ class Report(os.PathLike):
         return str(self.path)
 
     def text(self) -> str:
-        """Where the page is, and how large."""
+        """Tell where the page is, and how large."""
         return f"report {self.path} ({self.path.stat().st_size / 1e6:.1f} MB)"
 
     def _repr_html_(self) -> str:
@@ -136,7 +136,7 @@ class Report(os.PathLike):
 
 
 def panel(explanation: Explanation) -> Figure:
-    """The panel "this looks like that", by the first localizer."""
+    """Draw the panel "this looks like that", by the first localizer."""
     from protomask.report import this_looks_like_that
 
     return this_looks_like_that(explanation, next(iter(explanation.matches[0].maps)))
@@ -157,7 +157,7 @@ class NameGiver:
         self._used: set[str] = set()
 
     def name(self, explanation: Explanation) -> str:
-        """The name of one explanation."""
+        """Give the name of one explanation."""
         finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
         stem = file_name(Path(explanation.name).stem) + finding
         name, number = stem, 1
@@ -169,7 +169,7 @@ class NameGiver:
 
 
 def writable_folder(folder: str | os.PathLike) -> Path:
-    """The folder, made where it is missing; InputError where that cannot be."""
+    """Make the folder where it is missing; InputError where that cannot be."""
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)

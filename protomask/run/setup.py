@@ -47,7 +47,7 @@ def complete(options: Options) -> CompleteOptions:
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one.
+    """Choose the device; ``auto`` is CUDA where there is one.
 
     Raises:
         InputError: no such device here.
@@ -64,7 +64,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def open_data(options: Options, data: Any = None, classes: Sequence[str] | None = None) -> Splits:
-    """The data set. Of several processes the first one opens it before the others, who then find its cache.
+    """Open the data set; of several processes the first one before the others, who then find its cache.
 
     Args:
         data: torch Datasets (train, test), one to take test images from, or splits; None: the options name the data.
@@ -127,7 +127,7 @@ def training_set(
 
 
 def pictures_localizers(given: Localizers) -> dict[str, Localizer]:
-    """The localizers named, and the similarity map beside them.
+    """Give the localizers named, and the similarity map beside them.
 
     Raises:
         InputError: an unknown name, or none.
@@ -138,7 +138,7 @@ def pictures_localizers(given: Localizers) -> dict[str, Localizer]:
 def as_localizers(
     given: Localizers, beside: Mapping[str, Callable[[], Localizer]] | None = None
 ) -> dict[str, Localizer]:
-    """Localizers by name, from names separated by commas, several of them, or localizers by name.
+    """Give localizers by name, from names separated by commas, several of them, or localizers by name.
 
     Args:
         given: ``"mdm,similarity"``, ``["mdm", "similarity"]``, ``MDM(...)``, ``[MDM(...), "similarity"]`` or

@@ -20,7 +20,7 @@ MACHINE = ("root", "device", "workers", "checkpoint_minutes")
 
 
 def named_options(**given) -> Options:
-    """Options from Python's keywords.
+    """Make options of Python's keywords.
 
     Raises:
         InputError: there is no such option, or its value is wrong.
@@ -40,13 +40,13 @@ def named_options(**given) -> Options:
 
 
 def absolute_paths(options: Options) -> Options:
-    """The same options with paths that hold in any working folder."""
+    """Give the same options with paths that hold in any working folder."""
     paths = {name: getattr(options, name) for name in ("root", "weights")}
     return options.replace(**{name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if path})
 
 
 def starting_folder(options: Options, output: str | None, resume: bool) -> tuple[RunFolder | None, Options]:
-    """The folder to work in (None: a free one), and the options: a resumed run's own."""
+    """Give the folder to work in (None: a free one), and the options: a resumed run's own."""
     if output is None:
         if resume:
             raise InputError("resume needs the run's folder; give it by output=")

@@ -122,7 +122,7 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 
 def sign_flip_p(differences: Tensor, groups: Tensor | None = None, *, flips: int = FLIPS, seed: int = 0) -> Tensor:
-    """Two-sided p-values (C,) of paired ``differences`` (n, C): how often is the sum as large with random signs?
+    """Give two-sided p-values (C,) of paired ``differences`` (n, C): how often is the sum as large with random signs?
 
     Known: the paired randomisation test (Fisher 1935), exact where the two methods are exchangeable, whatever the
     distribution. All differences of one image keep one sign. For 0/1 values it is McNemar's exact test, that is the

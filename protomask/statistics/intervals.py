@@ -132,7 +132,7 @@ def bootstrap_band(
 
 
 def alike(columns: Tensor, groups: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Columns that are undefined in the same rows, together: their numbers, values (n', C') without NaN, groups
+    """Group columns that are undefined in the same rows: their numbers, values (n', C') without NaN, groups
     (n',)."""
     columns = columns.double().cpu()
     home = torch.arange(len(columns)) if groups is None else groups.cpu()
@@ -145,7 +145,7 @@ def alike(columns: Tensor, groups: Tensor | None) -> Iterator[tuple[Tensor, Tens
 
 
 def group_sums(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums (k, C) of the values (n, C) of each group, and how many there are of each (k,), both float64."""
+    """Sum up (k, C) the values (n, C) of each group, and how many there are of each (k,), both float64."""
     _, home = groups.unique(return_inverse=True)
     count = int(home.max()) + 1 if len(home) else 0
     sums = torch.zeros(count, values.shape[1], dtype=torch.float64).index_add_(0, home, values.double())

@@ -34,7 +34,7 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before the one at ``path`` stands."""
+    """Tell where the checkpoint before the one at ``path`` stands."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
@@ -120,8 +120,10 @@ class Saver:
         return distributed.from_first(old or interrupted)
 
     def save(self, state: dict) -> None:
-        """Raises:
-        InputError: it cannot be written; the one before stands.
+        """Write a checkpoint.
+
+        Raises:
+            InputError: it cannot be written; the one before stands.
         """
         path = self.path
         if path is not None:

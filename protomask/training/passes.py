@@ -34,7 +34,7 @@ class Means:
         self.seen, self.sums = seen, dict(sums or {})
 
     def add(self, values: dict[str, float], count: int) -> None:
-        """The values of a batch of ``count`` images: means over it, but ``correct`` a sum."""
+        """Give the values of a batch of ``count`` images: means over it, but ``correct`` a sum."""
         self.seen += count
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + (value if name == "correct" else value * count)
@@ -53,7 +53,7 @@ class Means:
 
 
 def epoch_seed(seed: int, stage: int, epoch: int) -> int:
-    """A seed of its own for each epoch: a resumed run draws what the uninterrupted one would have drawn."""
+    """Give a seed of its own for each epoch: a resumed run draws what the uninterrupted one would have drawn."""
     return (seed * 1_000_003 + stage * 10_007 + epoch) % 2**63
 
 
@@ -65,7 +65,7 @@ def run_epoch(
     loader: SeededLoader,
     saver: Saver,
 ) -> tuple[dict, bool]:
-    """The epoch at which ``state`` stands, or what is left of it.
+    """Give the epoch at which ``state`` stands, or what is left of it.
 
     Args:
         state: of :func:`protomask.training.train`. ``within`` says how far the epoch is: None, or ``step``, ``seen``,

@@ -26,7 +26,7 @@ def train(
     log: Callable[[list[dict]], None] = lambda rows: None,
     minutes: float = 10.0,
 ) -> list[dict]:
-    """Trains ``network`` in place; in several processes, see :mod:`protomask.distributed`, with the same weights in
+    """Train ``network`` in place; in several processes, see :mod:`protomask.distributed`, with the same weights in
     each.
 
     Args:

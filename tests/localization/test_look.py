@@ -12,6 +12,7 @@ from torchvision import models
 
 import protomask
 from protomask import Classifier, InputError, look
+from protomask.localization.jobs import find_images
 from protomask.localization.look import NOTHING_TO_KEEP
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import get_localizer
@@ -248,3 +249,30 @@ def test_any_number_of_channels(name, channels):
 def test_what_belongs_to_the_classifier_is_not_overruled():
     with pytest.raises(InputError, match="the Classifier's own"):
         look(Classifier(made(Small), mean=(0.5,) * 3, std=(0.2,) * 3), photograph(), multi_label=True, image_size=32)
+
+
+def test_deep_greys_are_seen_through_the_range_that_is_given(tmp_path):
+    """A picture of 12 bits in 16: black and white are the ends of its own range, as in a picture of 8 bits."""
+    shades = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 4
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    plain = np.rint(shades.clip(0, 2047) / 2047 * 255).astype(np.uint8)
+    model = made(Small)
+    deep = look(model, tmp_path / "deep.png", localizer=QUICK, intensity_range=(0, 2047), **PLAIN)
+    shallow = look(model, plain, localizer=QUICK, **PLAIN)
+    assert deep.probability == shallow.probability and np.array_equal(deep.saliency, shallow.saliency)
+    assert look(model, tmp_path / "deep.png", localizer=QUICK, **PLAIN).probability != deep.probability
+    with pytest.raises(InputError, match="intensity_range"):
+        look(model, tmp_path / "deep.png", intensity_range=(5, 5), **PLAIN)
+
+
+def test_pictures_of_a_folder_are_found_without_overlays_and_hidden_ones(tmp_path):
+    output = tmp_path / "pictures" / "localized"
+    for name in ("b.png", "a.jpg", ".hidden.png", "below/.cache/c.png", "below/d.png", "localized/overlay.png"):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph(8, 8)).save(path)
+    pictures = tmp_path / "pictures"
+    found = find_images([str(pictures / "b.png"), str(pictures)], output)
+    assert [path.relative_to(pictures).as_posix() for path in found] == ["b.png", "a.jpg", "below/d.png"]
+    with pytest.raises(InputError, match="holds no pictures but those of"):
+        find_images([str(output)], output)

@@ -48,7 +48,7 @@ class GraphedScores:
         return self.explained.score(images, index)
 
     def scores_and_gradients(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As :func:`scores_and_gradients`."""
+        """Compute what :func:`scores_and_gradients` does."""
         recording = self.recorded.get(images.shape)
         if recording is not None:
             return recording(images, index)
