@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -145,6 +146,13 @@ def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
         raise InputError(f"{path} is not JSON (nested too deeply); {mend}") from None
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); {mend}") from error
+
+
+def refuse_bombs(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError for a zip file with compressed parts, which ``torch.save`` never writes."""
+    for entry in archive.infolist():
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("a zip file with compressed parts")
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -13,6 +13,9 @@ from protomask.files import parse_json, read_bytes, write_atomically
 CHECKSUM = "checksum"
 """The last key of an object, or of each of a list's objects: of all that stands before it."""
 
+ROWS = "rows"
+"""In every line of a ``.jsonl`` file how many there are, so that a file cut between two lines is noticed"""
+
 
 def write_json(path: str | Path, content: dict | list) -> None:
     """Write an object, or a list of objects (one a line where ``path`` ends in ``.jsonl``); NaN becomes ``null``.
@@ -20,11 +23,11 @@ def write_json(path: str | Path, content: dict | list) -> None:
     Raises:
         InputError: it cannot be written; a file that stood there is untouched.
     """
-    sealed = with_checksum(content)
     if Path(path).suffix == ".jsonl":
+        sealed = with_checksum([{**row, ROWS: len(content)} for row in content])
         text = "".join(json.dumps(row) + "\n" for row in sealed)
     else:
-        text = json.dumps(sealed, indent=1) + "\n"
+        text = json.dumps(with_checksum(content), indent=1) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -35,12 +38,10 @@ def read_json(path: str | Path, mend: str = "restore it") -> dict | list:
         InputError: missing, no regular file, no strict JSON, or changed since it was written.
     """
     content = read_bytes(path, mend)
-    parsed: object
     if Path(path).suffix == ".jsonl":
-        parsed = [parse_json(line, path, mend) for line in content.splitlines()]
-    else:
-        parsed = parse_json(content, path, mend)
-    return without_checksum(parsed, path, mend)
+        rows = [parse_json(line, path, mend) for line in content.splitlines()]
+        return _without_count(without_checksum(rows, path, mend), path, mend)
+    return without_checksum(parse_json(content, path, mend), path, mend)
 
 
 def with_checksum(content: dict | list) -> dict | list:
@@ -74,6 +75,14 @@ def without_checksum(content, path: str | Path, mend: str):
             f'"{CHECKSUM}" out if the change is meant'
         )
     return kept
+
+
+def _without_count(rows: list, path: str | Path, mend: str) -> list:
+    counts = [row.pop(ROWS, None) for row in rows if isinstance(row, dict)]
+    told = [count for count in counts if count is not None]  # older files do not tell
+    if told and told != [len(rows)] * len(rows):
+        raise InputError(f"{path} is damaged ({len(rows)} lines, and once it had another number of them); {mend}")
+    return rows
 
 
 def _digest(content: dict) -> str:

@@ -50,3 +50,16 @@ def test_files_without_a_checksum_are_read_and_changed_ones_say_how_to_keep_the_
         InputError, match='config.json is damaged .*checksum differs.*restore it, or take the "checksum" out'
     ):
         read_json(path)
+
+
+def test_lines_that_are_missing_at_the_end_are_noticed(tmp_path):
+    path, rows = tmp_path / "log.jsonl", [{"stage": "joint", "epoch": epoch} for epoch in range(3)]
+    write_json(path, rows)
+    assert read_json(path) == rows
+    lines = path.read_bytes().splitlines(keepends=True)
+    for kept in (lines[:-1], lines[1:], [lines[0]], [*lines, lines[-1]]):
+        path.write_bytes(b"".join(kept))
+        with pytest.raises(InputError, match=f"log.jsonl is damaged .{len(kept)} lines"):
+            read_json(path)
+    path.write_text('{"stage": "joint"}\n')  # written by hand, or by an older version
+    assert read_json(path) == [{"stage": "joint"}]

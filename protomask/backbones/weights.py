@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import sys
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from protomask.backbones.backbone import Backbone
 from protomask.backbones.names import one_line
 from protomask.errors import InputError
+from protomask.files import refuse_bombs
 from protomask.importing.model_files import WRAPPERS
 
 # Names of the first DenseNet weights: denselayer1.norm.1.weight is now denselayer1.norm1.weight.
@@ -96,6 +98,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         except Exception as error:  # the library's own error class is not part of its interface for all versions
             raise InputError(f"weights {path}: not a readable safetensors file ({one_line(error)})") from error
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                refuse_bombs(archive)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):  # how the unpickler names a class or function that it would have to call

@@ -88,10 +88,18 @@ def _crop(image: Image.Image, region: Region, drafted: int) -> Image.Image:
     return image if box == (0, 0, *image.size) else image.crop(box)
 
 
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Tell by the raw mode, Pillow's name of the stored pixels ("RGB;16B"), alone or before a row's length."""
+    modes = [
+        tile[3] if isinstance(tile[3], str) else next(iter(tile[3] or ()), "") for tile in getattr(image, "tile", ())
+    ]
+    return any("16" in str(mode) for mode in modes)
+
+
 def _eight_bits(image: Image.Image, path: ImageFile, intensity_range: IntensityRange | None) -> Image.Image:
     if is_deep(image):
         return Image.fromarray(deep_to_bytes(deep_values(image), intensity_range, path))
-    if intensity_range is not None and any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+    if intensity_range is not None and _is_deep_colour(image):
         raise InputError(f"{path}: colours of 16 bits; intensity_range is for grey images, convert it to one")
     return image
 

@@ -21,6 +21,11 @@ from protomask.schema import check
 
 FORMATS = ("png", "pdf", "svg")
 
+_HEADS = 1024
+"""bytes that a file within a zip file may need beside its numbers"""
+_MOST_CELLS = 512 * 512
+"""of a similarity map"""
+
 
 def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest: np.ndarray | None = None) -> None:
     """Write what :func:`read_pictures` and :func:`read_nearest_maps` read.
@@ -68,8 +73,8 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
         if images[-1].shape != images[0].shape:
             raise _damaged(path, f"its size differs from that of {images[0].shape[1]} x {images[0].shape[0]}", run)
     path = run / "prototypes" / "maps.npz"
-    maps = _read_npz(path, run)
     names = set(records[0].boxes)
+    maps = _read_npz(path, run, len(names) * len(records) * images[0].shape[0] * images[0].shape[1])
     if not names <= maps.keys() or any(set(record.boxes) != names for record in records):
         raise _damaged(path, "its localizers are not those of prototypes.json", run)
     for name, found in maps.items():
@@ -91,11 +96,13 @@ def _rows(run: RunFolder, name: str, kind: Any, mend: str) -> list[dict]:
     return rows
 
 
-def _read_npz(path: Path, run: RunFolder) -> dict[str, np.ndarray]:
-    """Read maps by name, float32 in [0, 1]."""
+def _read_npz(path: Path, run: RunFolder, most: int) -> dict[str, np.ndarray]:
+    """Read maps by name, float32 in [0, 1], of at most ``most`` numbers together: a small zip file can hold any."""
     data = io.BytesIO(read_bytes(path, f"make it again with: protomask project {run.folder}"))
     try:
         with zipfile.ZipFile(data) as archive:  # numpy itself does not compare all checksums
+            if sum(entry.file_size for entry in archive.infolist()) > most + _HEADS * len(archive.infolist()):
+                raise ValueError("more in it than these maps need")
             wrong = archive.testzip()
         if wrong is not None:
             raise ValueError(f"the checksum of {wrong} differs")
@@ -123,7 +130,8 @@ def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
         return None
     path = run / "prototypes" / "nearest.npz"
     rows = _rows(run, "inspection.json", Inspection, f"protomask project {run.folder}")
-    found = _read_npz(path, run).get("similarity")
+    most = _MOST_CELLS * sum(max(1, len(row["nearest"])) for row in rows)
+    found = _read_npz(path, run, most).get("similarity")
     if found is None or found.ndim != 4 or len(found) != len(rows):
         raise _damaged(path, "not one row of maps for each prototype", run)
     if any(len(row["nearest"]) > found.shape[1] for row in rows):

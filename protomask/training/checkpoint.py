@@ -15,7 +15,7 @@ from torch import nn
 
 from protomask import distributed
 from protomask.errors import InputError
-from protomask.files import read_bytes, write_atomically
+from protomask.files import read_bytes, refuse_bombs, write_atomically
 
 __all__ = ["Saver", "load_checkpoint", "save_checkpoint", "write_atomically"]
 
@@ -76,6 +76,7 @@ def _read_checkpoint(path: Path) -> dict:
     try:
         data = io.BytesIO(read_bytes(path, mend))
         with zipfile.ZipFile(data) as archive:  # torch itself does not compare the checksums
+            refuse_bombs(archive)
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of {damaged} differs")

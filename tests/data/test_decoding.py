@@ -210,3 +210,9 @@ def test_sixteen_bits_where_white_is_zero(tmp_path):
     values = np.array([[0, 65535 // 2, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "white.tif", tiffinfo={262: 0})
     assert decode(tmp_path / "white.tif")[0][0, :, 0].tolist() == [255, 128, 0]
+
+
+def test_a_row_of_16_bytes_is_no_colour_of_16_bits(tmp_path):
+    image = Image.fromarray(np.arange(16 * 4, dtype=np.uint8).reshape(4, 16)).convert("P")
+    image.save(tmp_path / "x.bmp")
+    assert (decode(tmp_path / "x.bmp", intensity_range=(0, 4095))[0] == decode(tmp_path / "x.bmp")[0]).all()
