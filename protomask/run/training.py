@@ -125,7 +125,8 @@ def train_run(
 def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
     """Trains the network, and the plain classifier if asked for. Returns the metrics."""
     files, options, network, setup = run.files, run.options, run.network, run.setup
-    before = run.metrics.get("seconds", {})
+    earlier = run.metrics
+    before = earlier.get("seconds", {})
     stages = with_test_accuracy(module.stages(network, options), run.test)
 
     def log(rows: list[dict]) -> None:
@@ -169,6 +170,8 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
     metrics["seconds"].update(
         {title: before[title] for title, file in PARTS.items() if title in before and files.is_whole(file)}
     )
+    if "pictures" in metrics["seconds"] and "reasoning" in earlier:
+        metrics["reasoning"] = earlier["reasoning"]
     distributed.only_first(lambda: files.write("metrics.json", metrics))
     for name in MEASURES[:2]:
         scores = {when: float("nan") if value is None else value for when, value in metrics[f"test_{name}"].items()}

@@ -123,8 +123,10 @@ def test_three_kills_and_the_same_weights(folder, tmp_path):
             if len(hits) >= 3:
                 break
             output = tmp_path / f"killed{number}"
-            hits += kill_and_resume(starter, output, seconds, 3 - len(hits), chance)
+            new = kill_and_resume(starter, output, seconds, 3 - len(hits), chance)
             assert_same(RunFolder(output), reference)
+            hits += new
+            seconds *= 1 if new else 0.7  # the reference may have had a busier machine
         assert len(hits) >= 3, hits
 
 

@@ -209,7 +209,9 @@ def figures(command: str, run: RunFolder, folder: Path, said: str) -> object:
         metrics["pruned"].pop("from")
         return {name: value for name, value in metrics.items() if name != "seconds"}, new.read("prototypes.json")
     metrics = run.read("metrics.json")
-    # Pictures that are made anew are those of the run's own localizer, whose boxes are others.
+    # Pictures that are made anew are those of the run's own localizer, whose boxes and share outside are others.
+    if "reasoning" in metrics:
+        metrics["reasoning"].pop("background")
     rows = [{**row, "boxes": None, "levels": None} for row in run.read("prototypes.json")]
     return {name: value for name, value in metrics.items() if name != "seconds"}, rows
 
