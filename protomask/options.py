@@ -45,7 +45,7 @@ def parse_range(words: str) -> tuple[float, float]:
     except ValueError:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"intensity_range is {words!r}; give two numbers LOW,HIGH, low less than high")
+        raise InputError(f"intensity_range is {words[:80]!r}; give two numbers LOW,HIGH, low less than high")
     return low, high
 
 

@@ -104,7 +104,7 @@ def _plain(name: str) -> Localizer:
         if point.name == name:
             return _load(point)
     known = localizer_names()
-    raise InputError(f"localizer {name!r} is unknown; choose from {', '.join(known)}{did_you_mean(name, known)}")
+    raise InputError(f"localizer {name[:80]!r} is unknown; choose from {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def _registered() -> list[EntryPoint]:

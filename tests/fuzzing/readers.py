@@ -300,6 +300,6 @@ def survives(reader: Reader, folder: Path, content: bytes) -> bool:
             reader.read(path)
         except InputError as error:
             message = str(error)
-            assert message.strip() and len(message) < 4000, message[:200]
+            assert message.strip()
             return False
     return True
