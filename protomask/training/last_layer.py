@@ -14,6 +14,9 @@ from protomask.training.costs import wrong_class_weights
 from protomask.training.loading import derive_seed, ordered_batches
 from protomask.training.stages import TrainingSet
 
+PASSES = 20
+"""as the official recipe's passes over the last layer"""
+
 
 def training_similarities(
     network: PrototypeNetwork, setup: TrainingSet, passes: int = 1
@@ -58,12 +61,12 @@ def fit_last_layer(
         l1: weight of the L1 term.
         steps: of Adam.
         passes: times that every training image is seen, augmented anew; by default until there are about 2,000
-            similarities.
+            similarities, but at most ``PASSES``.
 
     Returns:
         The loss before and after.
     """
-    passes = passes or -(-2000 // len(setup.train))
+    passes = passes or min(PASSES, -(-2000 // len(setup.train)))
     similarities, labels = training_similarities(network, setup, passes)
     layer = network.last_layer
     weight, *bias = learned = [parameter.detach().clone().requires_grad_(True) for parameter in layer.parameters()]
