@@ -30,8 +30,9 @@ _MOST_CELLS = 512 * 512
 def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest: np.ndarray | None = None) -> None:
     """Write what :func:`read_pictures` and :func:`read_nearest_maps` read.
 
-    ``prototypes/0007.png`` is the source image of prototype 7, ``maps.npz`` holds each localizer's maps (P, H, W) in
-    uint8 (255 is 1.0), ``nearest.npz`` the similarity maps on the nearest test images (P, K, h, w), likewise.
+    ``prototypes/0007.png`` is the source image of prototype 7 in its own proportions, ``maps.npz`` each localizer's
+    maps (P, h, w) in uint8 (255 is 1.0), ``nearest.npz`` the similarity maps on the nearest test images (P, K, h, w),
+    likewise.
     """
     folder = run / "prototypes"
     # Written last: until then the run has no pictures, rather than old words for new ones.
@@ -70,15 +71,14 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
             images.append(decode(path)[0])
         except InputError as error:
             raise InputError(f"{error}; make it again with: {mend}") from error
-        if images[-1].shape != images[0].shape:
-            raise _damaged(path, f"its size differs from that of {images[0].shape[1]} x {images[0].shape[0]}", run)
     path = run / "prototypes" / "maps.npz"
     names = set(records[0].boxes)
     maps = _read_npz(path, run, len(names) * len(records) * images[0].shape[0] * images[0].shape[1])
     if not names <= maps.keys() or any(set(record.boxes) != names for record in records):
         raise _damaged(path, "its localizers are not those of prototypes.json", run)
+    shape = next(iter(maps.values())).shape[1:]
     for name, found in maps.items():
-        if found.shape != (len(records), *images[0].shape[:2]):
+        if found.ndim != 3 or found.shape != (len(records), *shape):
             raise _damaged(path, f"the maps of {name} are {found.shape}, not one for each picture", run)
     return [
         PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)

@@ -11,6 +11,7 @@ from torch import Tensor
 from protomask.data import AnnotatedImages, collate
 from protomask.data.transforms import denormalize
 from protomask.errors import InputError
+from protomask.explanations.photographs import photographs
 from protomask.explanations.records import Explanation, Match, PrototypePicture, PrototypeRecord
 from protomask.freezing import frozen
 from protomask.labels import probabilities
@@ -78,7 +79,8 @@ def picture_prototypes(
         with frozen(network), torch.no_grad():
             similarities = network.score(images, chosen).cpu().tolist()
         maps = _localize(network, localizers, images, chosen, progress)
-        for place, (prototype, picture) in enumerate(zip(prototypes, as_pictures(images, network))):
+        shown = photographs(plain, [sources[prototype] for prototype in prototypes])
+        for place, (prototype, picture) in enumerate(zip(prototypes, shown)):
             location = tuple(network.source_locations[prototype].tolist())
             record = PrototypeRecord(
                 prototype=prototype,
@@ -107,6 +109,7 @@ def explain(
     localizers: Mapping[str, Localizer],
     *,
     true_classes: Sequence[str | Sequence[str] | None] | None = None,
+    shown_as: Sequence[np.ndarray] | None = None,
     top: int = 3,
     counter: int = 1,
     progress: bool = False,
@@ -121,6 +124,7 @@ def explain(
         localizers: by name; they locate each shown prototype in the image.
         true_classes: per image the name of its class, or the names of its findings (``AnnotatedImages.truth``); None
             where unknown.
+        shown_as: per image the photograph (H, W, 3) uint8 that is shown for it; by default the network's input.
         top: how many prototypes are shown, strongest contribution first.
         counter: how many are shown that speak for the runner-up, and named that cost the predicted class most.
 
@@ -147,7 +151,7 @@ def explain(
         network, localizers, images[places].repeat_interleave(shown.shape[1], 0), shown.flatten(), progress
     )
     own = network.prototype_classes[None] == ranked[:, :1]
-    drawn = as_pictures(images, network)
+    drawn = as_pictures(images, network) if shown_as is None else shown_as
     explanations = []
     for row, place in enumerate(places.tolist()):
 

@@ -102,9 +102,9 @@ class PrototypePicture:
 
     record: PrototypeRecord
     image: np.ndarray
-    """(H, W, 3) uint8, the training image at the network's input size"""
+    """(H, W, 3) uint8, the training image in its own proportions, see :mod:`protomask.explanations.photographs`"""
     maps: dict[str, np.ndarray]
-    """localizer name to (H, W) float32 in [0, 1]"""
+    """localizer name to (h, w) float32 in [0, 1], at the network's input size; to be stretched over the image"""
     inspection: Inspection | None = None
 
 
@@ -118,7 +118,7 @@ class Match:
     points: float
     """similarity * weight"""
     maps: dict[str, np.ndarray]
-    """localizer name to (H, W) float32 in [0, 1], on the explained image"""
+    """localizer name to (h, w) float32 in [0, 1], at the network's input size, on the explained image"""
 
     def text(self) -> str:
         record = self.prototype.record
@@ -152,7 +152,7 @@ class Explanation:
 
     name: str
     image: np.ndarray
-    """(H, W, 3) uint8 at the network's input size"""
+    """(H, W, 3) uint8, in its own proportions where it was given so"""
     true_class: str | None
     predicted: str
     probability: float

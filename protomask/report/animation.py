@@ -19,6 +19,7 @@ from protomask.freezing import frozen
 from protomask.localizers import Localizer
 from protomask.localizers.base import ChoosesSettings
 from protomask.report import style
+from protomask.report.evidence import fit_map
 from protomask.report.overlays import LEVEL
 from protomask.report.wording import localizer_label, percent
 from protomask.training.checkpoint import write_atomically
@@ -137,7 +138,8 @@ def frame(
         f"{percent(stage.shown, 0)} of the image, keeps {percent(stage.kept, 0)} of the similarity"
     )
     style.write(figure, 0.15, 0.36, facts, within=width, fontsize=8, color=style.QUIET)
-    masked = np.uint8(picture * stage.saliency[..., None] + 127 * (1 - stage.saliency[..., None]))
+    shown = fit_map(stage.saliency, picture.shape[:2])[..., None]
+    masked = np.uint8(picture * shown + 127 * (1 - shown))
     style.tile(style.place(figure, 0.15, 0.62, tile, tile), masked)
     style.tile(
         style.place(figure, 0.33 + tile, 0.62, tile, tile),

@@ -10,14 +10,17 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from protomask.explanations.photographs import photograph
 from protomask.report.evidence import NOT_COMPACT, Evidence, find_evidence
 from protomask.report.overlays import LEVEL
 from protomask.report.palette import COLORMAP
 from protomask.report.wording import localizer_label
 
-PHOTO_SIDE, MAP_SIDE, SMALL_SIDE = 320, 112, 112
-"""Longest sides in pixels: of photographs, of maps (smooth: the browser enlarges them without a visible loss), of
-neighbours."""
+PHOTO_SIDE, MAP_SIDE, SMALL_SIDE = 640, 112, 112
+"""Longest sides in pixels: of photographs at most, of maps (smooth: the browser enlarges them without a visible loss),
+of neighbours."""
+MANY = 64
+"""photographs that fit into a page at full size; more of them are smaller, so that the file is bounded"""
 
 QUALITY = 82
 """of WebP, 1 to 100"""
@@ -32,18 +35,20 @@ def picture(
     cell=None,
     level: float = LEVEL,
     quality: int = QUALITY,
+    side: int = PHOTO_SIDE,
     levels: Mapping[str, float] | None = None,
 ) -> dict:
     """Collect what the template needs to draw an image with the maps of its localizers.
 
     Args:
         image: (H, W, 3) uint8.
-        maps: localizer name to (H, W) in [0, 1].
+        maps: localizer name to (h, w) in [0, 1], stretched over the image.
         localizers: names in the order of the page's switch; one without a map here has no layer.
         subject: what the image is, the beginning of the alternative text.
-        cell: box of the feature map's cells that a prototype came from.
+        cell: box of the feature map's cells that a prototype came from, in pixels of the maps.
         level: share of a map's maximum at which it is outlined.
         quality: of the photograph.
+        side: its longer side at most, in pixels.
         levels: localizer name to its own level, where it has one.
     """
     levels = {name: (levels or {}).get(name, level) for name in localizers}
@@ -64,22 +69,29 @@ def picture(
     return {
         "width": width,
         "height": height,
-        "photo": photo_uri(image, quality),
+        "photo": photo_uri(image, quality, side),
         "layers": layers,
-        "cell": cell,
+        "cell": _stretched(cell, next(iter(maps.values())).shape, (height, width)) if cell and maps else cell,
         "alt": f"{subject}. {marks}." if marks else f"{subject}.",
     }
 
 
-def photo_uri(image: np.ndarray, quality: int = QUALITY) -> str:
-    return data_uri(Image.fromarray(small(image, PHOTO_SIDE)), quality)
+def _stretched(box, of: tuple[int, int], onto: tuple[int, int]) -> list[float]:
+    down, right = onto[0] / of[0], onto[1] / of[1]
+    return [round(value * scale, 1) for value, scale in zip(box, (right, down, right, down))]
 
 
-def small(image: np.ndarray, side: int = SMALL_SIDE) -> np.ndarray:
-    """Shrink (H, W, 3) uint8 until no side is longer than ``side``; what is smaller stays."""
-    photo = Image.fromarray(np.ascontiguousarray(image))
-    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(photo)
+def photo_side(count: int) -> int:
+    """Choose the longer side of ``count`` photographs of one page: the more there are, the smaller.
+
+    >>> photo_side(50), photo_side(200), photo_side(2000)
+    (640, 362, 224)
+    """
+    return max(224, min(PHOTO_SIDE, round(PHOTO_SIDE * (MANY / max(count, 1)) ** 0.5)))
+
+
+def photo_uri(image: np.ndarray, quality: int = QUALITY, side: int = PHOTO_SIDE) -> str:
+    return data_uri(Image.fromarray(photograph(image, side)), quality)
 
 
 def map_uri(saliency: np.ndarray, quality: int = 72) -> str:

@@ -14,7 +14,7 @@ from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import write_atomically
 from protomask.report import accuracies, summary, verdict, views
 from protomask.report.charts import curve_charts, training_charts
-from protomask.report.encoding import QUALITY
+from protomask.report.encoding import QUALITY, photo_side
 from protomask.report.overlays import LEVEL
 from protomask.report.palette import look
 from protomask.report.wording import BASELINES, localizer_label
@@ -99,7 +99,8 @@ def render(
         lstrip_blocks=True,
     )
     options = config.get("options", config)
-    cards = views.gallery(pictures, localizers, explanations, level, quality)
+    side = photo_side(len(pictures) + len(explanations))
+    cards = views.gallery(pictures, localizers, explanations, level, quality, side)
     return environment.get_template("report.html.j2").render(
         title=title or summary.title(config),
         level=f"{100 * level:.0f}",
@@ -116,7 +117,7 @@ def render(
         neighbour_look=look("similarity"),
         flags=views.flag_filter(pictures),
         inspected=summary.inspected(pictures),
-        panels=views.panels(explanations, localizers, cards, level, quality),
+        panels=views.panels(explanations, localizers, cards, level, quality, side),
         evaluate=f"protomask evaluate {shlex.quote(str(folder))} --localizers {shlex.quote(','.join(localizers))}",
         trust=verdict.which_to_trust(evaluation, *rivals) if rivals else None,
         table=verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,

@@ -16,7 +16,7 @@ from protomask.errors import InputError
 from protomask.explanations.records import PrototypePicture
 from protomask.localizers.similarity import percentile_box
 from protomask.report import style
-from protomask.report.evidence import find_evidence
+from protomask.report.evidence import find_evidence, fit_map
 from protomask.report.overlays import LEVEL, crop
 from protomask.report.wording import localizer_label, readable
 
@@ -28,8 +28,9 @@ def official_overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
     Args:
         image: (H, W, 3) uint8.
-        saliency: (H, W), the upsampled similarity map.
+        saliency: (h, w), the upsampled similarity map, stretched over the image.
     """
+    saliency = fit_map(saliency, image.shape[:2])
     low, high = float(saliency.min()), float(saliency.max())
     scaled = (saliency - low) / (high - low) if high > low else np.zeros_like(saliency)
     heat = matplotlib.colormaps["jet"](np.uint8(255 * scaled))[..., :3]
@@ -109,7 +110,7 @@ def beside_official(
 
 
 def _official(figure: Figure, left: float, top: float, tile: float, picture: PrototypePicture) -> None:
-    box = percentile_box(picture.maps["similarity"], 95)
+    box = percentile_box(fit_map(picture.maps["similarity"], picture.image.shape[:2]), 95)
     style.tile(style.place(figure, left, top, tile, tile), official_overlay(picture.image, picture.maps["similarity"]))
     style.tile(style.place(figure, left + tile + _GAP, top, tile, tile), picture.image, box=box)
     style.tile(style.place(figure, left + 2 * (tile + _GAP), top, tile, tile), crop(picture.image, box))

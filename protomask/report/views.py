@@ -14,7 +14,7 @@ from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Explanation, Inspection, Match, PrototypePicture
 from protomask.localizers.base import min_max
 from protomask.localizers.specs import name_of
-from protomask.report.encoding import QUALITY, photo_uri, picture, svg_path
+from protomask.report.encoding import PHOTO_SIDE, QUALITY, photo_uri, picture, svg_path
 from protomask.report.evidence import common_share, find_evidence
 from protomask.report.overlays import LEVEL
 from protomask.report.wording import localizer_label, number, percent, readable, shorten
@@ -32,6 +32,7 @@ def gallery(
     explanations: Sequence[Explanation] = (),
     level: float = LEVEL,
     quality: int = QUALITY,
+    side: int = PHOTO_SIDE,
 ) -> list[dict]:
     """Make one card per prototype; ``used`` says which explained images rest on it."""
     used: dict[int, list[dict]] = {}
@@ -75,6 +76,7 @@ def gallery(
                     cell=record.patch_box,
                     level=level,
                     quality=quality,
+                    side=side,
                     levels=record.levels,
                 ),
             }
@@ -172,6 +174,7 @@ def panels(
     cards: Sequence[dict],
     level: float = LEVEL,
     quality: int = QUALITY,
+    side: int = PHOTO_SIDE,
 ) -> list[dict]:
     """Make one "this looks like that" panel per explanation; the rows and the rest sum to the logit.
 
@@ -183,7 +186,14 @@ def panels(
         # The sum over all other prototypes is far larger than any one's points; its bar would hide theirs.
         reach = max((abs(match.points) for match in (*each.matches, *each.counter)), default=1.0) or 1.0
         rows = partial(
-            _row, explanation=each, localizers=localizers, reach=reach, level=level, quality=quality, drawn=drawn
+            _row,
+            explanation=each,
+            localizers=localizers,
+            reach=reach,
+            level=level,
+            quality=quality,
+            side=side,
+            drawn=drawn,
         )
         right = None if each.true_class is None else each.true_class == each.predicted
         found.append(
@@ -227,6 +237,7 @@ def _row(
     reach: float,
     level: float,
     quality: int,
+    side: int,
     drawn: dict,
 ) -> dict:
     record = match.prototype.record
@@ -246,6 +257,7 @@ def _row(
             f"Image {explanation.name}, where prototype {record.prototype} is found",
             level=level,
             quality=quality,
+            side=side,
             levels=record.levels,
         ),
         "there": drawn.get(record.prototype)
@@ -257,6 +269,7 @@ def _row(
             cell=record.patch_box,
             level=level,
             quality=quality,
+            side=side,
             levels=record.levels,
         ),
     }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from protomask.data.decoding import IntensityRange
 from protomask.errors import InputError
+from protomask.explanations.photographs import photograph
 from protomask.explanations.predictions import explain
 from protomask.explanations.records import Explanation
 from protomask.inputs import as_batch, as_pixels, name_pictures
@@ -61,9 +62,18 @@ def explain_each(
             f"make them with: protomask project {run.folder} --localizer {','.join(localizers)}"
         )
     for name, image in named:
-        batch = as_batch(as_pixels(image, name, run.options.levels()), run.transform).to(run.device)
+        pixels = as_pixels(image, name, run.options.levels())
+        batch = as_batch(pixels, run.transform).to(run.device)
         for explanation in explain(
-            run.network, batch, [name], pictures, localizers, top=top, counter=counter, progress=run.progress
+            run.network,
+            batch,
+            [name],
+            pictures,
+            localizers,
+            shown_as=[photograph(pixels)],
+            top=top,
+            counter=counter,
+            progress=run.progress,
         ):
             yield explanation, batch
 

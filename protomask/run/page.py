@@ -12,10 +12,11 @@ from protomask.data import collate
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation
 from protomask.explanations.files import read_nearest_maps
-from protomask.explanations.predictions import as_pictures, explain
+from protomask.explanations.photographs import photographs
+from protomask.explanations.predictions import explain
 from protomask.explanations.records import Explanation
 from protomask.labels import right_answers
-from protomask.report.encoding import QUALITY, small
+from protomask.report.encoding import QUALITY, SMALL_SIDE
 from protomask.run.results import Report
 from protomask.run.setup import pictures_localizers, say
 from protomask.training import predict
@@ -112,17 +113,13 @@ def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int
     if not positions:
         return {}
     try:
-        data, setup = run.test.subset(positions), run.setup
+        test = run.test
     except InputError as error:
         if needed:
             raise
         say(f"without the prototypes' nearest test images: {error}")
         return {}
-    found = {}
-    for batch in setup.loader(data):
-        for position, image in zip(batch["positions"].tolist(), as_pictures(batch["images"], run.network)):
-            found[positions[position]] = small(image)
-    return found
+    return {position: photographs(test, [position], SMALL_SIDE)[0] for position in positions}
 
 
 def explain_test_images(run: Run, pictures: list, count: int = EXPLAINED) -> list[Explanation]:
@@ -151,6 +148,7 @@ def explain_test_images(run: Run, pictures: list, count: int = EXPLAINED) -> lis
         [test.names[place] for place in chosen],
         pictures,
         localizers,
+        shown_as=photographs(test, chosen),
         true_classes=[test.truth(place) for place in chosen],
         progress=setup.progress,
     )
