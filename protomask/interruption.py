@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -56,9 +58,33 @@ def leave_signals_to_parent(worker: int | None = None) -> None:
 
     def once(number, frame):
         signal.signal(number, signal.SIG_DFL)
+        # The parent may stop listening in the middle of a sentence; that is no news from here on.
+        sys.excepthook = lambda *failure: None
 
     for number in SIGNALS:
         signal.signal(number, once)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+@contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Start children within this, so that no signal reaches them before they call :func:`leave_signals_to_parent`.
+
+    They inherit the block, and lift it there; this process gets what came meanwhile at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Another thread may take the signal in spite of the block, so that it is held back here, too.
+    with HeldSignals() as held:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if held.pending is not None:
+        held.deliver()
 
 
 def end_with_parent(seconds: float = 1.0) -> None:

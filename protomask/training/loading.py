@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from protomask import distributed
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
-from protomask.interruption import leave_signals_to_parent
+from protomask.interruption import blocked_signals, leave_signals_to_parent
 
 resource: Any
 try:
@@ -69,6 +69,14 @@ def own_part(batch: list[Drawn]) -> list[Drawn]:
     return batch[len(batch) * rank // size : len(batch) * (rank + 1) // size]
 
 
+class Loader(DataLoader):
+    """Load as torch does, with loading processes whom no signal reaches before they know what to do about it."""
+
+    def __iter__(self):
+        with blocked_signals():
+            return super().__iter__()
+
+
 class SeededLoader:
     """Load batches of (position, seed); worker processes stay alive from one pass to the next.
 
@@ -82,7 +90,7 @@ class SeededLoader:
         check_descriptors(workers)
         self._batches: list[list[Drawn]] = []
         # The loader asks this very list for its batches at the start of each pass.
-        self._loader = DataLoader(
+        self._loader = Loader(
             _Seeded(data),
             batch_sampler=self._batches,
             collate_fn=collate,

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from protomask.data import AnnotatedImages, collate
 from protomask.interruption import leave_signals_to_parent
 from protomask.prototype_network import PrototypeNetwork
-from protomask.training.loading import SeededLoader, check_descriptors
+from protomask.training.loading import Loader, SeededLoader, check_descriptors
 
 Objective = Callable[[Any, Tensor, Tensor], dict[str, Tensor]]
 """(network, images, labels) -> terms, for one kind of network; ``loss`` is minimised, ``correct`` counts right answers,
@@ -44,7 +44,7 @@ class TrainingSet:
     def loader(self, data: AnnotatedImages) -> DataLoader:
         """Load batches of ``data`` in order."""
         check_descriptors(self.workers)
-        return DataLoader(
+        return Loader(
             data,
             self.batch_size,
             collate_fn=collate,
