@@ -6,11 +6,12 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any
 
 from protomask.errors import InputError
+
+if TYPE_CHECKING:  # --help answers without any other package
+    from typing_extensions import Self
 
 CHOICES = {
     "recipe": ("default", "official"),
