@@ -23,6 +23,8 @@ FORMATS = ("png", "pdf", "svg")
 
 _HEADS = 1024
 """bytes that a file within a zip file may need beside its numbers"""
+_LARGEST = 4096
+"""pixels; no network takes larger images"""
 _MOST_CELLS = 512 * 512
 """of a similarity map"""
 
@@ -73,7 +75,7 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
             raise InputError(f"{error}; make it again with: {mend}") from error
     path = run / "prototypes" / "maps.npz"
     names = set(records[0].boxes)
-    maps = _read_npz(path, run, len(names) * len(records) * images[0].shape[0] * images[0].shape[1])
+    maps = _read_npz(path, run, len(names) * len(records) * _map_cells(run))
     if not names <= maps.keys() or any(set(record.boxes) != names for record in records):
         raise _damaged(path, "its localizers are not those of prototypes.json", run)
     shape = next(iter(maps.values())).shape[1:]
@@ -94,6 +96,13 @@ def _rows(run: RunFolder, name: str, kind: Any, mend: str) -> list[dict]:
     except ValueError as error:
         raise _damaged(run / name, str(error), run) from error
     return rows
+
+
+def _map_cells(run: RunFolder) -> int:
+    """Count the cells of a map: those of the network's input, whatever the size of the photographs."""
+    settings = (run.read("model.json") or {}).get("settings", {})
+    size = settings.get("image_size")
+    return size**2 if isinstance(size, int) and 0 < size <= _LARGEST else _LARGEST**2
 
 
 def _read_npz(path: Path, run: RunFolder, most: int) -> dict[str, np.ndarray]:
