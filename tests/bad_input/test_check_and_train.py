@@ -1,8 +1,6 @@
 """check finds whatever train refuses, in the same words, and nothing hangs either of them."""
 
-import contextlib
 import shutil
-import signal
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from protomask.run import training
 from protomask.run.checking import check_training
 from tests.bad_input.kinds import KINDS
 from tests.bad_input.more_kinds import MORE
+from tests.support.alarm import at_most
 
 SMALL = {
     "backbone": "test_resnet",
@@ -31,20 +30,6 @@ SMALL = {
 }
 SECONDS = 120  # a hundred times what any of them takes
 DATA_KINDS = {name: kind for name, kind in KINDS.items() if kind[0] and not name.startswith(("a model", "a device"))}
-
-
-@contextlib.contextmanager
-def bounded():
-    def late(number, frame):
-        raise AssertionError(f"not done after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def prepared(name, good, tmp_path):
@@ -67,14 +52,14 @@ def outcomes(given, output):
     except InputError as error:  # both say so before they begin
         return str(error), [str(error)]
     before = sorted(Path.cwd().rglob("*"))
-    with bounded():
+    with at_most(SECONDS):
         try:
             problems = check_training(options, output, threads=2).problems
         except InputError as error:
             problems = [" ".join(str(error).split())]
     assert sorted(Path.cwd().rglob("*")) == before  # it leaves nothing behind
     try:
-        with bounded():
+        with at_most(SECONDS):
             training.train_run(options, output, progress=False)
     except InputError as error:
         return " ".join(str(error).split()), problems

@@ -8,8 +8,7 @@ import json
 import os
 import re
 import shutil
-import signal
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from safetensors.torch import save
 
 from protomask.cli import main
 from protomask.run_folder import RunFolder
+from tests.support.alarm import at_most
 
 SECONDS = 300
 """after which a command counts as hanging"""
@@ -158,20 +158,6 @@ def expected(sound, pictures, tmp_path_factory):
         return found[command]
 
     return of
-
-
-@contextmanager
-def at_most(seconds: int):
-    def late(number, frame):
-        raise AssertionError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def outcome(sound: RunFolder, command: str, pictures: Path, folder: Path, damage) -> tuple[int, object, str]:

@@ -4,8 +4,6 @@ Found cases stay in ``corpus``. By hand, longer: ``PROTOMASK_FUZZING=10000 pytho
 """
 
 import os
-import signal
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzzing.readers import all_readers, survives
+from tests.support.alarm import at_most
 
 CORPUS = Path(__file__).parent / "corpus"
 EXAMPLES = int(os.environ.get("PROTOMASK_FUZZING", 12))
@@ -104,20 +103,6 @@ def edited(content: bytes, edits) -> bytes:
     return bytes(found)
 
 
-@contextmanager
-def bounded():
-    def late(number, frame):
-        raise AssertionError(f"not done after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory):
     return all_readers(tmp_path_factory.mktemp("examples"))
@@ -141,7 +126,7 @@ def test_damaged(name, readers, tmp_path_factory):
     @settings(suppress_health_check=list(HealthCheck), max_examples=EXAMPLES, deadline=None)
     @given(st.sampled_from(reader.examples), EDITS)
     def damaged(example, edits):
-        with bounded():
+        with at_most(SECONDS):
             survives(reader, folder, edited(example, edits))
 
     damaged()
@@ -151,5 +136,5 @@ def test_damaged(name, readers, tmp_path_factory):
 def test_found_before(path, readers, tmp_path):
     """``corpus/NAME OF READER/what went wrong``, with a slash as ``_``."""
     reader = next(reader for name, reader in readers.items() if name.replace("/", "_") == path.parent.name)
-    with bounded():
+    with at_most(SECONDS):
         survives(reader, tmp_path, path.read_bytes())
