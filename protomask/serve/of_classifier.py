@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +11,22 @@ from torch import Tensor
 
 from protomask.backbones.classifier import build_classifier
 from protomask.data.transforms import denormalize
-from protomask.errors import InputError, NothingToKeepWarning
+from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
 from protomask.localization.folder import read_labels
 from protomask.localization.preprocessing import Preprocessing
 from protomask.localizers import Localizer, get_localizer
 from protomask.serve.pictures import read_upload, shown
-from protomask.serve.subjects import Asked, Clock, Masks, blank_images, drawn, most_probable
+from protomask.serve.subjects import (
+    Asked,
+    MaskLearner,
+    Masks,
+    blank_images,
+    compare_chances,
+    drawn,
+    most_probable,
+)
 
 QUICK = "gradcam"
 
@@ -46,12 +53,11 @@ class ClassifierSubject:
         localizer: str = "mdm",
     ) -> None:
         self.classifier, self.preprocessing, self.classes, self.title = classifier, preprocessing, names, title
-        self.localizer, self._localize = localizer, get_localizer(localizer)
+        self.localizer, self._learner = localizer, MaskLearner(classifier, get_localizer(localizer))
         self._transform = preprocessing.transform()
         parameter = next(classifier.model.parameters(), torch.empty(0))
         self._device = parameter.device
         self._quick: Localizer | None = get_localizer(QUICK)
-        self._clock = Clock()
 
     def about(self) -> dict:
         return {
@@ -70,7 +76,7 @@ class ClassifierSubject:
             self._quick_maps(images, [0])
         except InputError:  # no feature map within
             self._quick = None
-        self._learn(images, [0], lambda *_: None, lambda: None)
+        self._learner.try_once(images)
 
     def read(self, name: str, content: bytes) -> Asked:
         upload = read_upload(name, content, self.preprocessing.image_size)
@@ -114,28 +120,16 @@ class ClassifierSubject:
         }
 
     def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
-        maps = self._learn(asked.images, asked.index, tell, pause)
-        asked.maps = dict(enumerate(maps.float().cpu().numpy()))
-        tell(1.0, {slot: drawn(found) for slot, found in asked.maps.items()})
-
-    def _learn(self, images: Tensor, index: list[int], tell: Masks, pause: Callable[[], None]) -> Tensor:
-        with warnings.catch_warnings(), self._clock.learning(tell, pause, range(len(index))):
-            warnings.simplefilter("ignore", NothingToKeepWarning)  # the probability beside the mask says it
-            where = torch.tensor(index, device=images.device)
-            return self._localize(self.classifier, images.expand(len(index), -1, -1, -1), where)
+        self._learner.learn(asked, tell, pause)
 
     def look_again(self, asked: Asked, images: Tensor) -> dict:
         before, after = self._chances(asked.images), self._chances(images)
-        numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
         pixels = (
             denormalize(images.cpu(), self.preprocessing.mean, self.preprocessing.std) if images.shape[1] == 3 else None
         )
         return {
             "photo": None if pixels is None else shown(pixels[0].permute(1, 2, 0).numpy()),
-            "classes": [
-                {"name": self.classes[number], "before": before[number].item(), "after": after[number].item()}
-                for number in numbers
-            ],
+            "classes": compare_chances(before, after, self.classes),
             "similarity": {},
         }
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError, NothingToKeepWarning
+from protomask.errors import InputError
 from protomask.explanations.predictions import as_pictures, explain
 from protomask.explanations.records import Explanation, Match
 from protomask.freezing import frozen
@@ -20,7 +19,15 @@ from protomask.report.wording import readable
 from protomask.run.opened import Run
 from protomask.run.setup import Localizers, as_localizers
 from protomask.serve.pictures import read_upload, shown
-from protomask.serve.subjects import Asked, Clock, Masks, blank_images, drawn, most_probable
+from protomask.serve.subjects import (
+    Asked,
+    MaskLearner,
+    Masks,
+    blank_images,
+    compare_chances,
+    drawn,
+    most_probable,
+)
 
 TOP, COUNTER, MOST_FINDINGS = 3, 1, 4
 SIMILARITY = "similarity"
@@ -43,7 +50,8 @@ class RunSubject:
         self.run, self.network = run, run.network
         self.prototypes = run.pictures
         localizers = as_localizers(run.options.localizer if localizer is None else localizer)
-        self.localizer, self._localize = next(iter(localizers.items()))
+        self.localizer, localize = next(iter(localizers.items()))
+        self._learner = MaskLearner(self.network, localize)
         missing = [name for name in (self.localizer, SIMILARITY) if name not in self.prototypes[0].maps]
         if missing:
             raise InputError(
@@ -52,7 +60,6 @@ class RunSubject:
             )
         self._side = run.options.image_size or 224
         self.classes = [readable(name) for name in self.network.classes]
-        self._clock = Clock()
 
     def about(self) -> dict:
         return {
@@ -67,7 +74,7 @@ class RunSubject:
         """Explain noise once: the first person does not wait longer, and the number of steps is known."""
         images = blank_images(self._side, 3, self.run.device)
         explain(self.network, images, ["noise"], self.prototypes, {SIMILARITY: Similarity()}, top=1, counter=0)
-        self._learn(images, [0], lambda *_: None, lambda: None)
+        self._learner.try_once(images)
 
     def read(self, name: str, content: bytes) -> Asked:
         upload = read_upload(name, content, self._side, self.run.options.levels())
@@ -130,15 +137,7 @@ class RunSubject:
         }
 
     def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
-        maps = self._learn(asked.images, asked.index, tell, pause)
-        asked.maps = dict(enumerate(maps.float().cpu().numpy()))
-        tell(1.0, {slot: drawn(found) for slot, found in asked.maps.items()})
-
-    def _learn(self, images: Tensor, index: list[int], tell: Masks, pause: Callable[[], None]) -> Tensor:
-        with warnings.catch_warnings(), self._clock.learning(tell, pause, range(len(index))):
-            warnings.simplefilter("ignore", NothingToKeepWarning)  # the points beside the mask say how little it is
-            where = torch.tensor(index, device=images.device)
-            return self._localize(self.network, images.expand(len(index), -1, -1, -1), where)
+        self._learner.learn(asked, tell, pause)
 
     def look_again(self, asked: Asked, images: Tensor) -> dict:
         before, after = self._chances(asked.images), self._chances(images)
@@ -150,7 +149,7 @@ class RunSubject:
         similar = dict(zip(dict.fromkeys(asked.index), points))
         return {
             "photo": shown(as_pictures(images, self.network)[0]),
-            "classes": _beside(before, after, self.classes),
+            "classes": compare_chances(before, after, self.classes),
             "similarity": {str(slot): similar[number] for slot, number in enumerate(asked.index)},
         }
 
@@ -215,11 +214,3 @@ class RunSubject:
         with torch.no_grad(), frozen(self.network):
             logits = self.network(images).logits.float()
         return probabilities(logits, self.network.multi_label)[0].cpu()
-
-
-def _beside(before: Tensor, after: Tensor, names: list[str]) -> list[dict]:
-    """The classes that are the most probable ones before or after, with both probabilities."""
-    numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
-    return [
-        {"name": names[number], "before": before[number].item(), "after": after[number].item()} for number in numbers
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protomask.errors import NothingToKeepWarning
+from protomask.explainable import Explainable
+from protomask.localizers import Localizer
 from protomask.localizers.engine.watching import Glimpse, watching
 from protomask.report.encoding import map_uri, svg_path, whereabouts
 from protomask.report.evidence import find_evidence
@@ -80,15 +84,38 @@ def drawn(saliency: np.ndarray, level: float | None = None) -> dict:
     }
 
 
-class Clock:
-    """Tell how far the learning of masks is, by how many steps it took the last time."""
+class MaskLearner:
+    """Learn the masks of a picture, and tell how far that is by how many steps it took the last time.
 
-    def __init__(self) -> None:
+    Args:
+        explained: the network or classifier.
+        localize: what learns the masks.
+    """
+
+    def __init__(self, explained: Explainable, localize: Localizer) -> None:
+        self.explained, self.localize = explained, localize
         self.total: int | None = None
         self.made = 0
 
+    def try_once(self, images: Tensor) -> None:
+        """Learn a mask of ``images`` (1, C, H, W) and forget it: the number of steps is known then."""
+        self._learn(images, [0], lambda *_: None, lambda: None)
+
+    def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
+        """Learn the masks of all slots into ``asked.maps``; tell of them while they grow, and at the end."""
+        maps = self._learn(asked.images, asked.index, tell, pause)
+        asked.maps = dict(enumerate(maps.float().cpu().numpy()))
+        tell(1.0, {slot: drawn(found) for slot, found in asked.maps.items()})
+
+    def _learn(self, images: Tensor, index: list[int], tell: Masks, pause: Callable[[], None]) -> Tensor:
+        with warnings.catch_warnings(), self._watched(tell, pause, range(len(index))):
+            # The points or the probability beside the mask say how little there is to keep.
+            warnings.simplefilter("ignore", NothingToKeepWarning)
+            where = torch.tensor(index, device=images.device)
+            return self.localize(self.explained, images.expand(len(index), -1, -1, -1), where)
+
     @contextmanager
-    def learning(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int]) -> Iterator[None]:
+    def _watched(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int]) -> Iterator[None]:
         """Tell of each step made meanwhile, and now and then of the masks so far.
 
         Args:
@@ -119,6 +146,14 @@ def most_probable(chances: Tensor, names: Callable[[int], str], count: int = 5) 
     """List the most probable of ``chances`` (C,), best first."""
     values, numbers = chances.topk(min(count, len(chances)))
     return [{"name": names(number), "probability": value} for value, number in zip(values.tolist(), numbers.tolist())]
+
+
+def compare_chances(before: Tensor, after: Tensor, names: Sequence[str]) -> list[dict]:
+    """List the classes that are the most probable ones before or after, with both probabilities, (C,) each."""
+    numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
+    return [
+        {"name": names[number], "before": before[number].item(), "after": after[number].item()} for number in numbers
+    ]
 
 
 def blank_images(side: int, channels: int, device: torch.device) -> Tensor:
