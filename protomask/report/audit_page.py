@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from protomask.audit import CHECKS, Audit
 from protomask.audit.measure import ANSWERS, MOVED, OVERLAP, written
 from protomask.files import write_atomically
+from protomask.report.templating import template
 from protomask.report.wording import localizer_label
 
 
@@ -20,13 +19,6 @@ def write_audit_page(path: str | Path, audit: Audit, title: str) -> Path:
         audit: what was found.
         title: names the run.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = [
         {
             "label": CHECKS[row.check].label,
@@ -36,7 +28,7 @@ def write_audit_page(path: str | Path, audit: Audit, title: str) -> Path:
         }
         for row in audit.rows
     ]
-    page = environment.get_template("audit.html.j2").render(
+    page = template("audit.html.j2").render(
         title=title,
         localizer=localizer_label(audit.localizer),
         images=audit.images,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
@@ -17,6 +16,7 @@ from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY, photo_side
 from protomask.report.overlays import LEVEL
 from protomask.report.palette import look
+from protomask.report.templating import template
 from protomask.report.wording import BASELINES, localizer_label
 
 
@@ -91,17 +91,10 @@ def render(
     """The page as text; arguments as for :func:`write_report`, and the run's ``folder`` for the commands it names."""
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     options = config.get("options", config)
     side = photo_side(len(pictures) + len(explanations))
     cards = views.gallery(pictures, localizers, explanations, level, quality, side)
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         title=title or summary.title(config),
         level=f"{100 * level:.0f}",
         levels=[
