@@ -7,7 +7,6 @@ import operator
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,15 +14,13 @@ import torch
 from protomask.errors import InputError
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Inspection, PrototypePicture
-from protomask.labels import right_answers
-from protomask.networks import get_network, save_network
-from protomask.prototype_network import PrototypeNetwork
-from protomask.run.measures import MEASURES
+from protomask.networks import get_network
+from protomask.run.derived import after_projection, right, select, write_derived
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.setup import say
-from protomask.run_folder import RunFolder, new_run, versions
-from protomask.training import Action, Epochs, performance, predict, train
+from protomask.run_folder import RunFolder, new_run
+from protomask.training import predict, rate_answers, train
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -77,7 +74,8 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
     without = right(*predict(network, run.test, setup, "test without"))
     module = get_network(run.options.network)
     rows = train(network, after_projection(module.stages(network, run.options)), setup)
-    after = right(*predict(network, run.test, setup, "test after"))
+    answers = predict(network, run.test, setup, "test after")
+    after = right(*answers)
 
     pruned = Run(files, run.options, network, run.device, run.splits, progress=run.progress)
     outcome = {
@@ -88,7 +86,14 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
         "right_to_wrong": int((before & ~after).sum()),
         "wrong_to_right": int((~before & after).sum()),
     }
-    _write(run, pruned, outcome, rows, performance(network, run.test, setup, "test measures"))
+    write_derived(
+        run,
+        pruned,
+        "pruned",
+        {key: outcome[key] for key in ("from", "removed")},
+        rows,
+        {**rate_answers(*answers, run.test.classes), "pruned": outcome},
+    )
     save_inspected(pruned, select(pictures, kept, network))
     report_run(pruned)
     metrics = pruned.metrics
@@ -107,31 +112,6 @@ def check_choice(prototypes: Sequence[int] | None, flagged: str | Sequence[str] 
         _kinds(flagged)
 
 
-def right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Give (N,) bool; with several findings per image, whether all of them are."""
-    return right_answers(logits, labels) == 1
-
-
-def after_projection(stages: list[Epochs | Action]) -> list[Epochs | Action]:
-    """Tell what a recipe does after its last projection: the last layer anew."""
-    last = max((place for place, stage in enumerate(stages) if stage.name == "projection"), default=-1)
-    return stages[last + 1 :]
-
-
-def select(pictures: list[PrototypePicture], kept: list[int], network: PrototypeNetwork) -> list[PrototypePicture]:
-    """Give the pictures of the kept prototypes under their new numbers, with the weights of the new last layer."""
-    weights = network.last_layer.weight.detach().cpu()
-    classes = network.prototype_classes.tolist()
-    return [
-        replace(
-            pictures[old],
-            inspection=None,
-            record=replace(pictures[old].record, prototype=new, weight=weights[classes[new], new].item()),
-        )
-        for new, old in enumerate(kept)
-    ]
-
-
 def in_words(outcome: dict) -> str:
     scores = outcome["test_accuracy"]
     return (
@@ -139,34 +119,6 @@ def in_words(outcome: dict) -> str:
         f"{scores['before']:.3f} "
         f"before, {scores['without_refitting']:.3f} without them, {scores['after']:.3f} with the last layer re-fitted "
         f"({outcome['right_to_wrong']} images became wrong, {outcome['wrong_to_right']} right)"
-    )
-
-
-def _write(run: Run, pruned: Run, outcome: dict, rows: list[dict], measured: dict) -> None:
-    config = run.files.read("config.json")
-    metrics = run.files.read("metrics.json") or {}
-    scores = {
-        f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": value}
-        for name, value in measured.items()
-        if name in MEASURES
-    }
-    save_network(pruned.network, pruned.options.network, pruned.folder)
-    pruned.files.write(
-        "metrics.json",
-        {
-            **metrics,
-            **scores,
-            "per_class": measured["per_class"],
-            "pruned": outcome,
-            "seconds": metrics.get("seconds", {}),
-        },
-    )
-    pruned.files.write(
-        "log.jsonl",
-        (run.files.read("log.jsonl") or []) + [{**row, "stage": f"{row['stage']}, pruned"} for row in rows],
-    )
-    pruned.files.write(
-        "config.json", {**config, "versions": versions(), "pruned": {key: outcome[key] for key in ("from", "removed")}}
     )
 
 

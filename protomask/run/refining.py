@@ -6,7 +6,6 @@ import copy
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +16,16 @@ from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.records import PrototypePicture
-from protomask.networks import get_network, save_network
+from protomask.networks import get_network
 from protomask.report.evidence import find_evidence
-from protomask.run.measures import MEASURES
+from protomask.run.derived import after_projection, right, select, write_derived
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
-from protomask.run.pruning import after_projection, right
 from protomask.run.review import FILE, Region, Review, read_review, review_of
 from protomask.run.setup import pictures_localizers, say
-from protomask.run_folder import RunFolder, new_run, versions
+from protomask.run_folder import RunFolder, new_run
 from protomask.statistics import bootstrap_difference
-from protomask.training import Action, Epochs, performance, predict, train
+from protomask.training import Action, Epochs, predict, rate_answers, train
 from protomask.training.forgetting import choose_starts, find_forbidden, project_allowed, settling
 from protomask.training.stages import Objective
 
@@ -107,12 +105,17 @@ def _refine(run: Run, files: RunFolder, review: Review, forgotten: list[int], ep
     refined = Run(files, run.options, network, run.device, run.splits, progress=run.progress)
     outcome = _outcome(run, logits, after, labels, forgotten, replaced)
     outcome["kept"] = review.numbers("keep")
-    _write(run, refined, outcome, rows)
+    write_derived(
+        run,
+        refined,
+        "refined",
+        {key: outcome[key] for key in ("from", "forgotten", "replaced")},
+        rows,
+        rate_answers(after, labels, run.test.classes),
+    )
     if isinstance(network, ComparesPatches):
         new = _pictures(refined, pictures, replaced)
     else:
-        from protomask.run.pruning import select
-
         kept = [number for number in range(len(pictures)) if number not in forgotten]
         new = select(pictures, kept, network)
     found = save_inspected(refined, new)
@@ -161,7 +164,9 @@ def _replace(
         others = torch.ones(len(resting), dtype=torch.bool)
         others[forgotten] = False
         network.prototypes[others] = resting[others]
-    rows.append({"stage": "projection", **project_allowed(network, setup, forbidden, forgotten)})
+    begin = time.perf_counter()
+    moved = project_allowed(network, setup, forbidden, forgotten)
+    rows.append({"stage": "projection", "seconds": time.perf_counter() - begin, **moved})
     return forgotten, rows
 
 
@@ -215,15 +220,7 @@ def _pictures(refined: Run, before: Sequence[PrototypePicture], replaced: list[i
         progress=setup.progress,
         index=replaced,
     )
-    weights, classes = network.last_layer.weight.detach().cpu(), network.prototype_classes.tolist()
-    found = [
-        replace(
-            picture,
-            inspection=None,
-            record=replace(picture.record, weight=weights[classes[number], number].item()),
-        )
-        for number, picture in enumerate(before)
-    ]
+    found = select(before, range(len(before)), network)
     for picture in new:
         found[picture.record.prototype] = picture
     return found
@@ -294,20 +291,3 @@ def in_words(outcome: dict) -> str:
         f"{scores['after']:.3f} after ({span['mean']:+.3f}{interval}; {outcome['right_to_wrong']} images became wrong, "
         f"{outcome['wrong_to_right']} right){beside}"
     )
-
-
-def _write(run: Run, refined: Run, outcome: dict, rows: list[dict]) -> None:
-    measured = performance(refined.network, run.test, run.setup, "test measures")
-    metrics, config = run.files.read("metrics.json") or {}, run.files.read("config.json") or {}
-    scores = {
-        f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": measured[name]}
-        for name in MEASURES
-        if name in measured
-    }
-    save_network(refined.network, refined.options.network, refined.folder)
-    seconds = metrics.get("seconds", {})
-    refined.files.write("metrics.json", {**metrics, **scores, "per_class": measured["per_class"], "seconds": seconds})
-    logged = [{"seconds": 0.0, **row, "stage": f"{row['stage']}, refined"} for row in rows]
-    refined.files.write("log.jsonl", (run.files.read("log.jsonl") or []) + logged)
-    kept = {key: outcome[key] for key in ("from", "forgotten", "replaced")}
-    refined.files.write("config.json", {**config, "versions": versions(), "refined": kept})

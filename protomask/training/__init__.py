@@ -1,7 +1,7 @@
 """Training by stages, resumable at any moment. Knows prototype networks, not their kinds."""
 
 from protomask.training.passes import Diverged
-from protomask.training.prediction import accuracy, changed_answers, performance, predict
+from protomask.training.prediction import accuracy, changed_answers, performance, predict, rate_answers
 from protomask.training.stages import Action, Epochs, TrainingSet
 from protomask.training.trainer import train
 
@@ -14,5 +14,6 @@ __all__ = [
     "changed_answers",
     "performance",
     "predict",
+    "rate_answers",
     "train",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -43,11 +44,21 @@ def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, d
         number of ``images`` that have it. None where undefined. ``right``: which images are answered right, as
         :func:`pack_answers` writes it; None where images have findings.
     """
-    logits, labels = predict(network, data, setup, description)
+    return rate_answers(*predict(network, data, setup, description), data.classes)
+
+
+def rate_answers(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict:
+    """Measure answers that were given already, as :func:`performance` does.
+
+    Args:
+        logits: (N, C).
+        labels: (N,), or (N, C) findings.
+        classes: C names.
+    """
     has = positives(labels, logits.shape[1])
     scores = probabilities(logits.double(), is_multi_label(labels))
     areas, precisions = auroc(scores, has), average_precision(scores, has)
-    rows = zip(data.classes, areas.tolist(), precisions.tolist(), has.sum(0).tolist())
+    rows = zip(classes, areas.tolist(), precisions.tolist(), has.sum(0).tolist())
     return {
         "accuracy": _number(right_answers(logits, labels).mean()),
         "auroc": _number(areas.nanmean()),

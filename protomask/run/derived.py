@@ -1,0 +1,72 @@
+"""A run that is made out of another one, by pruning or refining: what both share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from protomask.explanations.records import PrototypePicture
+from protomask.labels import right_answers
+from protomask.networks import save_network
+from protomask.prototype_network import PrototypeNetwork
+from protomask.run.measures import MEASURES
+from protomask.run_folder import versions
+from protomask.training import Action, Epochs
+
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
+
+
+def right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Give (N,) bool; with several findings per image, whether all of them are."""
+    return right_answers(logits, labels) == 1
+
+
+def after_projection(stages: list[Epochs | Action]) -> list[Epochs | Action]:
+    """Tell what a recipe does after its last projection: the last layer anew."""
+    last = max((place for place, stage in enumerate(stages) if stage.name == "projection"), default=-1)
+    return stages[last + 1 :]
+
+
+def select(
+    pictures: Sequence[PrototypePicture], kept: Sequence[int], network: PrototypeNetwork
+) -> list[PrototypePicture]:
+    """Give the pictures of the kept prototypes under their new numbers, with the weights of the new last layer."""
+    weights = network.last_layer.weight.detach().cpu()
+    classes = network.prototype_classes.tolist()
+    return [
+        replace(
+            pictures[old],
+            inspection=None,
+            record=replace(pictures[old].record, prototype=new, weight=weights[classes[new], new].item()),
+        )
+        for new, old in enumerate(kept)
+    ]
+
+
+def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict], measured: dict) -> None:
+    """Write network, log, metrics and configuration of ``new``, as those of ``run`` with what has become of them.
+
+    Args:
+        run: that ``new`` was made of.
+        new: its network is the changed one.
+        kind: ``"pruned"``, ``"refined"``: the key of ``origin``, and what is said beside the stages of the log.
+        origin: what ``config.json`` keeps of how it was made.
+        rows: of the log.
+        measured: as :func:`protomask.training.rate_answers` gives it; other entries are kept in ``metrics.json``, too.
+    """
+    config, metrics = run.files.read("config.json") or {}, run.files.read("metrics.json") or {}
+    scores = {
+        f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": measured[name]}
+        for name in MEASURES
+        if name in measured
+    }
+    others = {name: value for name, value in measured.items() if name not in (*MEASURES, "right")}
+    save_network(new.network, new.options.network, new.folder)
+    new.files.write("metrics.json", {**metrics, **scores, **others, "seconds": metrics.get("seconds", {})})
+    logged = [{**row, "stage": f"{row['stage']}, {kind}"} for row in rows]
+    new.files.write("log.jsonl", (run.files.read("log.jsonl") or []) + logged)
+    new.files.write("config.json", {**config, "versions": versions(), kind: origin})
