@@ -26,6 +26,7 @@ _SETTINGS = {
     "channels": "prototype_channels",
     "patch": "prototype_size",
     "similarity": "similarity",
+    "evidence": "evidence",
 }
 
 

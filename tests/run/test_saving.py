@@ -47,6 +47,7 @@ def test_prototypes_know_their_nearest_training_patches(saved, data):
 def test_the_run_says_what_the_network_is(saved):
     options = saved.files.options()
     assert (options.network, options.backbone, options.similarity) == ("protopnet", "test_resnet", "l2-log")
+    assert options.evidence == saved.network.evidence == "signed"
     assert (options.image_size, options.prototypes_per_class, options.prototype_channels) == (64, 2, 4)
     assert saved.metrics["test_accuracy"]["before_projection"] is None
     assert 0 <= saved.metrics["test_accuracy"]["final"] <= 1 and set(saved.metrics["per_class"]) == set(CLASSES)
