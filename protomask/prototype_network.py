@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.json_files import write_json
+from protomask.options import CHOICES
 from protomask.tensor_files import save_tensors
 
-EVIDENCE = ("positive", "signed")
+EVIDENCE = CHOICES["evidence"]
 """What prototypes may say of classes: ``positive``, each speaks for its own class alone, with a weight >= 0 (ours); or
 ``signed``, any for or against any (known)."""
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
-from protomask.metrics.classification import auroc
+from protomask.metrics.prototype_sets import discrimination
 from protomask.training import TrainingSet
 from protopnet.model import ProtoPNet
 
@@ -40,7 +40,7 @@ def replace_common(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
     chosen = balanced_choice(setup.plain.labels, len(network.classes), IMAGES, generator)
     features = _feature_maps(network, setup, chosen)
     labels = setup.plain.labels[chosen]
-    powers = discrimination(network, network.prototypes.cpu(), features, labels, owners)
+    powers = discrimination_on(network, network.prototypes.cpu(), features, labels, owners)
     replaced = 0
     for label in range(len(network.classes)):
         mine = (owners == label).nonzero().flatten()
@@ -50,7 +50,7 @@ def replace_common(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
         patches = _draw_patches(features[positives(labels, len(network.classes))[:, label]], network, generator)
         if not len(patches):
             continue
-        scores = discrimination(network, patches, features, labels, torch.full((len(patches),), label))
+        scores = discrimination_on(network, patches, features, labels, torch.full((len(patches),), label))
         taken = [network.prototypes[each].cpu() for each in mine if each not in poor]
         for prototype in poor.tolist():
             best = _best(patches, scores, taken)
@@ -62,8 +62,10 @@ def replace_common(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
     return {"replaced": replaced}
 
 
-def discrimination(network: ProtoPNet, prototypes: Tensor, features: Tensor, labels: Tensor, owners: Tensor) -> Tensor:
-    """Compute how well each prototype's similarity tells its class from the others: AUROC, NaN where it cannot be told.
+def discrimination_on(
+    network: ProtoPNet, prototypes: Tensor, features: Tensor, labels: Tensor, owners: Tensor
+) -> Tensor:
+    """Compute how well each prototype tells its class from the others: AUROC, NaN where it cannot be told.
 
     Args:
         network: whose similarity is meant.
@@ -76,7 +78,7 @@ def discrimination(network: ProtoPNet, prototypes: Tensor, features: Tensor, lab
         (P,) in [0, 1].
     """
     scores = torch.cat([-network.patch_distances(some, prototypes).flatten(2).amin(2) for some in features.split(64)])
-    return auroc(scores, has_class(labels, owners))
+    return discrimination(scores, has_class(labels, owners))
 
 
 def balanced_choice(labels: Tensor, classes: int, count: int, generator: torch.Generator) -> Tensor:

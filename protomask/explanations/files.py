@@ -16,6 +16,7 @@ from protomask.data.decoding import decode
 from protomask.errors import InputError
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
 from protomask.files import check_regular_file, file_name, read_bytes, write_atomically
+from protomask.options import RANGES
 from protomask.run_folder import RunFolder
 from protomask.schema import check
 
@@ -23,7 +24,7 @@ FORMATS = ("png", "pdf", "svg")
 
 _HEADS = 1024
 """bytes that a file within a zip file may need beside its numbers"""
-_LARGEST = 4096
+_LARGEST = int(RANGES["image_size"][1])
 """pixels; no network takes larger images"""
 _MOST_CELLS = 512 * 512
 """of a similarity map"""

@@ -17,7 +17,7 @@ from protomask.data import AnnotatedImages, collate
 from protomask.explanations.records import Inspection, Neighbour, PrototypePicture
 from protomask.freezing import frozen
 from protomask.labels import has_class
-from protomask.metrics.classification import auroc
+from protomask.metrics.prototype_sets import discrimination
 from protomask.projection import SAME, comparable, mean_squared_distance
 from protomask.prototype_network import PrototypeNetwork
 from protomask.training.stages import TrainingSet
@@ -62,7 +62,7 @@ def inspect_prototypes(
     if similarities is None:
         similarities = similarities_to(network, test, setup)
     own = has_class(test.labels, network.prototype_classes.cpu())
-    powers = auroc(similarities, own).tolist()
+    powers = discrimination(similarities, own).tolist()
     outside = shares_outside(pictures, plain, network.source_positions.tolist())
     found = []
     for prototype, (picture, twin) in enumerate(zip(pictures, twins(network))):

@@ -5,7 +5,7 @@ import torch
 from protomask.projection import project
 from protomask.training import TrainingSet
 from protopnet import ProtoPNet
-from protopnet.replacement import balanced_choice, discrimination, replace_common
+from protopnet.replacement import balanced_choice, discrimination_on, replace_common
 from tests.support.toy import ColourImages, ToyBackbone
 
 
@@ -29,7 +29,7 @@ def everything(net, setup):
 def test_discrimination_is_the_share_of_pairs_that_are_told_apart():
     net, setup = make()
     features, labels = everything(net, setup), setup.plain.labels
-    found = discrimination(net, net.prototypes.detach(), features, labels, net.prototype_classes)
+    found = discrimination_on(net, net.prototypes.detach(), features, labels, net.prototype_classes)
     with torch.no_grad():
         scores = -net._distance_maps(features).flatten(2).amin(2)
     for prototype, owner in enumerate(net.prototype_classes.tolist()):
@@ -45,10 +45,10 @@ def test_a_prototype_that_every_image_has_is_replaced_by_one_that_tells_its_clas
         # The mean patch is as near to every class.
         net.set_prototypes(torch.tensor([3]), features.mean((0, 2, 3))[None, :, None, None])
         labels, owners = setup.plain.labels, net.prototype_classes
-        before = discrimination(net, net.prototypes.detach(), features, labels, owners)
+        before = discrimination_on(net, net.prototypes.detach(), features, labels, owners)
         kept = net.prototypes.detach().clone()
         row = replace_common(net, setup)
-        after = discrimination(net, net.prototypes.detach(), features, labels, owners)
+        after = discrimination_on(net, net.prototypes.detach(), features, labels, owners)
         poor = before < 0.7
         assert poor[3] and row["replaced"] == int((kept != net.prototypes).flatten(1).any(1).sum()) >= 1
         assert after[3] > before[3] and torch.equal(kept[~poor], net.prototypes.detach()[~poor])
