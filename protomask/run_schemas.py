@@ -62,13 +62,13 @@ class Pruned(TypedDict):
     wrong_to_right: Count
 
 
-class OfReasoning(TypedDict):
-    explained_share: Share | None
-    explanation_size: Annotated[float, Range(1)] | None
-    sparsity: Share
-    background: Share | None
-    common: Share
-    duplicates: Share
+class OfReasoning(TypedDict, total=False):
+    explained_share: Required[Share | None]
+    decisive_prototypes: Annotated[float, Range(1)] | None  # runs of before call it explanation_size
+    sparsity: Required[Share]
+    background: Required[Share | None]
+    common: Required[Share]
+    duplicates: Required[Share]
 
 
 class Metrics(TypedDict, total=False):

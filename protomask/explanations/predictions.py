@@ -181,10 +181,18 @@ def explain(
                 counter=tuple(rivals),
                 counter_other_points=answer["runner_up_logit"] - sum(each.points for each in rivals),
                 against=tuple(against),
+                shown_share=_carried(points[row, 0], best[row]),
+                evidence=network.evidence,
                 **answer,
             )
         )
     return explanations
+
+
+def _carried(points: Tensor, shown: Tensor) -> float | None:
+    """Compute the share of the absolute points (P,) that the prototypes ``shown`` carry; None without any points."""
+    sizes = points.double().abs()
+    return (sizes[shown].sum() / sizes.sum()).item() if sizes.any() else None
 
 
 def _questions(logits: Tensor, multi_label: bool) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from protomask.prototype_network import PrototypeNetwork
 SHOWN = 5
 """The explained share is that of so many strongest prototypes."""
 ENOUGH = 0.9
-"""The explanation size counts the prototypes that carry this share of the points."""
+"""share of the points that the decisive prototypes of a decision carry"""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Reasoning:
     explained_share: float | None
     """share of the absolute points that the ``SHOWN`` strongest prototypes carry, in [0, 1]; None without test images,
     or where no prototype gives any points"""
-    explanation_size: float | None
-    """prototypes that carry ``ENOUGH`` of the absolute points (after PIP-Net's explanation size; the share is ours)"""
+    decisive_prototypes: float | None
+    """how many of the strongest prototypes carry ``ENOUGH`` of the absolute points (the metric ``explanation_size`` is
+    another number: those with at least a hundredth of them)"""
     sparsity: float
     """share of the last layer's weights that are 0"""
     background: float | None
@@ -51,7 +52,7 @@ class Reasoning:
         if self.explained_share is not None:
             parts.append(
                 f"the {SHOWN} strongest carry {self.explained_share:.0%} of a decision's points, and "
-                f"{self.explanation_size:.1f} carry {ENOUGH:.0%}"
+                f"{self.decisive_prototypes:.1f} carry {ENOUGH:.0%}"
             )
         return "; ".join([", ".join(parts[:-1]), parts[-1]] if self.explained_share is not None else [", ".join(parts)])
 
@@ -75,7 +76,7 @@ def sum_up_reasoning(network: PrototypeNetwork, similarities: Tensor, inspection
 
     return Reasoning(
         explained_share=shares.mean().item() if len(shares) else None,
-        explanation_size=sizes.float().mean().item() if len(sizes) else None,
+        decisive_prototypes=sizes.float().mean().item() if len(sizes) else None,
         sparsity=(weight == 0).double().mean().item(),
         background=flagged("background", placed) if placed else None,
         common=flagged("common", inspections),

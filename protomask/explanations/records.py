@@ -170,6 +170,11 @@ class Explanation:
     counter_other_points: float = 0.0
     against: tuple[Match, ...] = ()
     """the prototypes that cost the predicted class most, largest loss first; part of ``other_points``, without maps"""
+    shown_share: float | None = None
+    """share of the absolute points for the subject that ``matches`` carry, in [0, 1]; the bias counts as nobody's. None
+    where it is not known or nothing has points"""
+    evidence: str = "signed"
+    """``positive`` where prototypes speak for their own class alone, ``signed`` where also for and against others"""
     finding: str | None = None
     bias: float = 0.0
     """points that a finding starts with; 0 for one class per image"""
@@ -188,10 +193,13 @@ class Explanation:
             + ")"
         ]
         lines += [f"  looks like {match.text()}" for match in self.matches]
-        lines.append(
-            f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from "
-            f"those of {self.subject}"
-        )
+        if self.evidence == "positive":
+            lines.append(f"  other prototypes of {self.subject}: {self.other_own_points:.3f} points")
+        else:
+            lines.append(
+                f"  all other prototypes: {self.other_points - self.bias:.3f} points, {self.other_own_points:.3f} from "
+                f"those of {self.subject}"
+            )
         if self.finding:
             lines.append(f"  {self.finding} starts with: {self.bias:.3f} points")
         lines += [f"    most against it: {match.text()}" for match in self.against]
@@ -214,5 +222,6 @@ class Explanation:
             "counter_other_points": self.counter_other_points,
             "finding": self.finding,
             "bias": self.bias,
+            "shown_share": self.shown_share,
             **{name: [match.to_json() for match in getattr(self, name)] for name in ("matches", "against", "counter")},
         }

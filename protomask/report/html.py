@@ -12,6 +12,7 @@ from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import write_atomically
 from protomask.report import accuracies, summary, verdict, views
+from protomask.report.answers import Answers, answers_section
 from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY, photo_side
 from protomask.report.overlays import LEVEL
@@ -29,6 +30,7 @@ def write_report(
     pictures: Sequence[PrototypePicture] = (),
     explanations: Sequence[Explanation] = (),
     evaluation=None,
+    answers: Answers | None = None,
     test_images: Mapping[int, np.ndarray] | None = None,
     nearest_maps: np.ndarray | None = None,
     level: float = LEVEL,
@@ -45,6 +47,7 @@ def write_report(
         pictures: every prototype's; their localizers, in order, make the page's switch.
         explanations: of test images.
         evaluation: a :class:`protomask.evaluation.results.Evaluation`.
+        answers: on all test images.
         test_images: small pictures (H, W, 3) uint8 of the prototypes' nearest test images, by position in the test
             images.
         nearest_maps: (P, K, h, w) in [0, 1], each prototype's similarity maps on them.
@@ -62,6 +65,7 @@ def write_report(
         pictures=pictures,
         explanations=explanations,
         evaluation=evaluation,
+        answers=answers,
         test_images=test_images,
         nearest_maps=nearest_maps,
         level=level,
@@ -81,6 +85,7 @@ def render(
     pictures: Sequence[PrototypePicture],
     explanations: Sequence[Explanation],
     evaluation,
+    answers: Answers | None = None,
     test_images: Mapping[int, np.ndarray] | None = None,
     nearest_maps: np.ndarray | None = None,
     level: float = LEVEL,
@@ -91,7 +96,6 @@ def render(
     """The page as text; arguments as for :func:`write_report`, and the run's ``folder`` for the commands it names."""
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
-    options = config.get("options", config)
     side = photo_side(len(pictures) + len(explanations))
     cards = views.gallery(pictures, localizers, explanations, level, quality, side)
     return template("report.html.j2").render(
@@ -101,7 +105,10 @@ def render(
             (localizer_label(name), f"{100 * own:.0f}")
             for name, own in (pictures[0].record.levels if pictures else {}).items()
         ],
-        similarity_kind=options.get("similarity"),
+        answers=answers_section(
+            answers,
+            {each.name: f"image-{place}" for place, each in reversed(list(enumerate(explanations)))},
+        ),
         accuracy=accuracies.accuracy(metrics, config),
         localizers=views.localizer_switch(localizers),
         gallery=cards,

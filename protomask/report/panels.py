@@ -55,13 +55,11 @@ def this_looks_like_that(
         top_of_row += row
     own, others = _rest(explanation, len(matches))
     terms = [(f"other prototypes of {readable(explanation.subject)}", own)]
+    if explanation.evidence != "positive":
+        kind = "findings" if explanation.finding else "classes"
+        terms += [(f"prototypes of other {kind}", others - explanation.bias)]
     if explanation.finding:
-        terms += [
-            ("prototypes of other findings", others - explanation.bias),
-            ("to begin with (bias)", explanation.bias),
-        ]
-    else:
-        terms += [("prototypes of other classes", others)]
+        terms += [("to begin with (bias)", explanation.bias)]
     top_of_row = _sum(figure, terms, explanation.subject, explanation.logit, columns, top_of_row, width)
     if explanation.counter:
         _rule(figure, top_of_row + 0.12, width)
@@ -71,7 +69,9 @@ def this_looks_like_that(
         for match in explanation.counter:
             _row(figure, match, explanation, localizer, level, columns, top_of_row, tile)
             top_of_row += row
-        terms = [("all other prototypes", explanation.counter_other_points)]
+        rest = f"other prototypes of {readable(explanation.runner_up)}"
+        rest = rest if explanation.evidence == "positive" else "all other prototypes"
+        terms = [(rest, explanation.counter_other_points)]
         _sum(figure, terms, explanation.runner_up, explanation.runner_up_logit, columns, top_of_row, width)
     note = (
         f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its smoothed maximum. Similarity × weight = "

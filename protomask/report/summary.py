@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from protomask.explanations.records import PrototypePicture
 from protomask.report.wording import count, duration
@@ -17,12 +18,20 @@ DATA = {
     "chestxray": "chest X-rays (NIH ChestX-ray14)",
 }
 
+NAMED_BY_FOLDER = {"folder": "", "cub": " (CUB-200-2011 format)"}
+"""data sets whose own name is that of their folder, and what is added to it"""
+
 
 def title(config: Mapping) -> str:
     options = config.get("options", config)
     network, data = options.get("network"), options.get("data")
     name = NETWORKS.get(network, network or "Prototype network")
-    return f"{name} on {DATA.get(data, data)}" if data else str(name)
+    if not data:
+        return str(name)
+    own = Path(str(options["root"])).name if options.get("root") else ""
+    if own and data in NAMED_BY_FOLDER:
+        return f"{name} on {own}{NAMED_BY_FOLDER[data]}"
+    return f"{name} on {DATA.get(data, data)}"
 
 
 def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:

@@ -155,6 +155,7 @@ def metric_table(evaluation) -> dict:
     return {
         "localizers": [{"label": localizer_label(name), "look": look(name)} for name in localizers],
         "rows": lines,
+        "rows_count": len(lines),
         "seconds": [duration(value) for value in seconds],
     }
 

@@ -261,9 +261,9 @@ METRICS = {
         "Share of the object that the prototypes of its class cover together.",
     ),
     "explanation_size": (
-        "Explanation size",
+        "Explanation size (PIP-Net)",
         "",
-        "Prototypes with a part in the decision, at least a hundredth of its points; the same for every localizer.",
+        "Prototypes with at least a hundredth of the decision's points; the same for every localizer.",
     ),
     "discrimination": (
         "Discrimination",

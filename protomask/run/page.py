@@ -16,6 +16,7 @@ from protomask.explanations.photographs import photographs
 from protomask.explanations.predictions import explain
 from protomask.explanations.records import Explanation
 from protomask.labels import right_answers
+from protomask.report.answers import Answers
 from protomask.report.encoding import QUALITY, SMALL_SIDE
 from protomask.run.results import Report
 from protomask.run.setup import pictures_localizers, say
@@ -44,7 +45,8 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
         raise InputError(f"explained is {explained}; give at least 0")
     files, pictures = run.files, run.pictures
     evaluation = Evaluation.load(files / "evaluation.json") if files.has("evaluation.json") else None
-    explanations = explain_test_images(run, pictures, explained)
+    answers = test_answers(run, needed=explained > 0)
+    explanations = [] if answers is None else explain_test_images(run, pictures, explained, answers)
     path, log = files / "report.html", files.read("log.jsonl") or []
     write_report(
         path,
@@ -54,6 +56,7 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
         pictures=pictures,
         explanations=explanations,
         evaluation=evaluation,
+        answers=answers,
         test_images=small_test_images(run, pictures, needed=explained > 0),
         nearest_maps=read_nearest_maps(files),
         quality=quality,
@@ -122,14 +125,29 @@ def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int
     return {position: photographs(test, [position], SMALL_SIDE)[0] for position in positions}
 
 
-def explain_test_images(run: Run, pictures: list, count: int = EXPLAINED) -> list[Explanation]:
+def test_answers(run: Run, needed: bool = True) -> Answers | None:
+    """What the network answers on all test images; None where the data are not to be had, unless ``needed``."""
+    try:
+        test = run.test
+    except InputError as error:
+        if needed:
+            raise
+        say(f"without the answers on the test images: {error}")
+        return None
+    return Answers(test.classes, test.names, *predict(run.network, test, run.setup, "test images"))
+
+
+def explain_test_images(
+    run: Run, pictures: list, count: int = EXPLAINED, answers: Answers | None = None
+) -> list[Explanation]:
     """Test images chosen by the run's seed alone: wrong ones first to half the number, then right ones of different
     classes."""
     if count < 1:
         return []
     test, setup = run.test, run.setup
-    logits, labels = predict(run.network, test, setup, "test images")
-    right = right_answers(logits, labels) == 1
+    answers = answers or test_answers(run)
+    assert answers is not None
+    right = right_answers(answers.logits, answers.labels) == 1
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(run.options.seed)).tolist()
     wrong = [place for place in order if not right[place]][: count // 2]
     seen, correct = set(), []

@@ -80,6 +80,12 @@ def test_points_sum_to_the_logit(projected, top):
             assert match.similarity == pytest.approx(prediction.similarities[place, prototype].item(), rel=1e-5)
             assert match.maps["center"].shape == (16, 16)
         assert sum(points) + explanation.other_points == pytest.approx(explanation.logit, rel=1e-5)
+        weighed = prediction.similarities[place] * net.last_layer.weight[best]
+        assert (
+            explanation.shown_share
+            == pytest.approx(sum(map(abs, points)) / weighed.abs().sum().item(), rel=1e-5)
+            == explanation.to_json()["shown_share"]
+        )
         if top == 50:
             assert explanation.other_points == pytest.approx(0, abs=1e-4)
         assert f"{explanation.logit:.3f} points" in explanation.text()

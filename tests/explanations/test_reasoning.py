@@ -37,14 +37,14 @@ def test_positive_evidence_is_explained_by_the_own_prototypes():
     similarities = torch.tensor([[0.9, 0.5, 0.4, 0.2], [0.1, 0.0, 0.8, 0.8]])
     found = [inspection(0), inspection(1, "background", outside={"mdm": 0.9}), inspection(2, "common"), inspection(3)]
     own = sum_up_reasoning(network("positive"), similarities, found)
-    assert own.explained_share == pytest.approx(1) and own.explanation_size == 2 and own.sparsity == 0.5
+    assert own.explained_share == pytest.approx(1) and own.decisive_prototypes == 2 and own.sparsity == 0.5
     assert (own.background, own.common, own.duplicates) == (1.0, 0.25, 0.0)
     signed = sum_up_reasoning(network("signed"), similarities, found)
-    assert signed.sparsity == 0 and signed.explanation_size > 2
+    assert signed.sparsity == 0 and signed.decisive_prototypes > 2
     assert "100% of a decision's points" in own.text()
 
 
 def test_without_images_or_objects_there_is_no_figure():
     nothing = sum_up_reasoning(network("positive"), torch.zeros(0, 4), [inspection(number) for number in range(4)])
-    assert (nothing.explained_share, nothing.explanation_size, nothing.background) == (None, None, None)
+    assert (nothing.explained_share, nothing.decisive_prototypes, nothing.background) == (None, None, None)
     assert nothing.text()

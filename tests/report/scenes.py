@@ -10,6 +10,7 @@ import torch
 from protomask.evaluation.pairs import Pairs
 from protomask.evaluation.results import Evaluation
 from protomask.explanations.records import Explanation, Inspection, Match, Neighbour, PrototypePicture, PrototypeRecord
+from protomask.report.answers import Answers
 
 SIDE = 64
 
@@ -107,6 +108,7 @@ def explanation(
         counter=tuple(rivals),
         counter_other_points=logit - 0.5 - sum(match.points for match in rivals),
         against=(Match(shown[-1], 0.5, -0.4, -0.2, {}),),
+        shown_share=0.875,
     )
 
 
@@ -127,6 +129,13 @@ def evaluation(
     pairs = Pairs(torch.arange(count), torch.zeros(count, dtype=torch.long))
     seconds = {name: 0.5 / (1 + place) for place, name in enumerate(localizers)}
     return Evaluation.summarise(pairs, ["x"] * count, values, seconds, curves)
+
+
+def answers() -> Answers:
+    """Three images of two birds: the middle one is wrong, and is the least certain."""
+    logits = torch.tensor([[5.0, 1.0], [1.0, 2.0], [0.0, 3.0]])
+    names = ["test/right.jpg", "test/wrong.jpg", "test/other.jpg"]
+    return Answers(["001.Striped_bird", "002.Spotted_bird"], names, logits, torch.tensor([0, 0, 1]))
 
 
 CONFIG = {

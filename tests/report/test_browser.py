@@ -24,6 +24,7 @@ def report(tmp_path_factory):
         pictures=shown,
         explanations=explanations,
         evaluation=scenes.evaluation(),
+        answers=scenes.answers(),
         test_images=images,
         nearest_maps=maps,
     )
@@ -60,7 +61,7 @@ def test_filter_search_and_sort(browser):
     assert shown(browser) == [] and not browser.run("document.querySelector('#none').hidden")
     change(browser, "#search", "")
     change(browser, "#class", "")
-    change(browser, "#sort", "similarity")
+    change(browser, "#sort", "weight")
     assert shown(browser) == [5, 4, 3, 2, 1, 0]
     change(browser, "#sort", "-purity")
     assert shown(browser) == [5, 4, 3, 2, 1, 0]
@@ -74,6 +75,44 @@ def test_filter_search_and_sort(browser):
     change(browser, "#flags", "")
     change(browser, "#sort", "")
     assert shown(browser) == list(range(6))
+
+
+def test_answers_by_confidence_filtered_and_searched(browser):
+    rows = "[...document.querySelectorAll('.answers tbody tr')].map((each) => each.lastChild.textContent)"
+    assert browser.run(rows) == ["test/wrong.jpg"]  # where the expert looks first
+    assert browser.run("document.querySelector('.answers .said').textContent") == "✗\N{NO-BREAK SPACE}Spotted bird"
+    change(browser, "#answer-which", "")
+    assert browser.run(rows) == ["test/right.jpg", "test/other.jpg", "test/wrong.jpg"]
+    assert browser.run("document.querySelector('#answer-count').value") == "3 found"
+    change(browser, "#answer-sort", "up")
+    assert browser.run(rows) == ["test/wrong.jpg", "test/other.jpg", "test/right.jpg"]
+    change(browser, "#answer-search", "striped right")
+    assert browser.run(rows) == ["test/right.jpg"]
+    change(browser, "#answer-search", "")
+    change(browser, "#answer-which", "1")
+    change(browser, "#answer-sort", "margin")
+    assert browser.run(rows) == ["test/other.jpg", "test/right.jpg"]
+    assert browser.run("document.querySelector('#answer-more').hidden")
+
+
+def test_a_table_is_sorted_by_its_heads(browser):
+    names = "[...document.querySelectorAll('.sortable tbody th')].map((each) => each.textContent)"
+    press = "document.querySelector('.sortable th[data-key={}] button').click()"
+    browser.run(press.format("recall"))
+    assert browser.run(names) == ["Spotted bird", "Striped bird"]  # 100 %, then 50 %
+    assert browser.run("document.querySelector('.sortable th[data-key=recall]').ariaSort") == "descending"
+    browser.run(press.format("recall"))
+    assert browser.run(names) == ["Striped bird", "Spotted bird"]
+    browser.run(press.format("name"))
+    assert browser.run(names) == ["Spotted bird", "Striped bird"]
+    assert browser.run("document.querySelectorAll('.sortable th[aria-sort]').length") == 1
+
+
+def test_the_link_to_the_figures_opens_them(browser):
+    opened = "document.querySelector('.figures-behind').open"
+    assert not browser.run(opened)
+    browser.run("document.querySelector('.trust a').click()")
+    assert browser.run(opened)
 
 
 def test_a_link_shows_a_prototype_that_the_filter_hides(browser):

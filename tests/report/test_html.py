@@ -9,11 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from protomask.errors import InputError
 from protomask.report import write_report
+from protomask.report.answers import Answers
 from protomask.report.html import render
+from protomask.report.summary import title
 
 from . import scenes
 
@@ -69,6 +72,7 @@ def whole(**changes) -> str:
         "pictures": shown,
         "explanations": explanations,
         "evaluation": scenes.evaluation(),
+        "answers": scenes.answers(),
         "test_images": images,
         "nearest_maps": maps,
     }
@@ -90,7 +94,7 @@ def test_every_prototype_and_every_explanation_is_there(page):
     assert {f"prototype-{number}" for number in range(6)} <= ids
     assert {f"image-{number}" for number in range(3)} <= ids
     assert len(page.all("li", **{"class": "card"})) == 6 and len(page.all("article", **{"class": "panel"})) == 3
-    assert {"summary", "explained", "prototypes", "evaluation", "training", "provenance"} <= ids
+    assert {"summary", "answers", "explained", "prototypes", "evaluation", "training", "provenance"} <= ids
 
 
 def test_points_of_every_panel_sum_to_the_logit(text):
@@ -107,7 +111,33 @@ def test_points_of_every_panel_sum_to_the_logit(text):
             r'"Similarity">(.*?)</td>.*?</span> (.*?)</td>.*?<b>(.*?)</b>', table, re.DOTALL
         ):
             assert value(similarity) * value(weight) == pytest.approx(value(product), abs=0.02)
+    assert "Prototypes of other classes" in text and "0.50 points ahead of Spotted bird" in Page(text).words
+    assert "The prototypes shown carry 88 % of its points, for and against." in Page(text).words
     assert "Most against it: prototype 2 with −0.20 points." in Page(text).words
+
+
+def test_positive_evidence_has_no_row_of_other_classes():
+    shown = scenes.inspected(scenes.pictures())[0]
+    found = replace(scenes.explanation(shown[:3], counter=shown[3:5]), evidence="positive")
+    own = found.logit - sum(match.points for match in found.matches)
+    text = whole(explanations=[replace(found, other_points=own, other_own_points=own, against=())])
+    words = Page(text).words
+    assert "Prototypes of other classes" not in words and "All other prototypes" not in words
+    assert "Other prototypes of Striped bird" in words and "Other prototypes of Spotted bird" in words
+    assert "The prototypes shown carry 88 % of its points." in words and "never against another" in words
+    assert "a negative one means nothing" not in words
+    for table in re.findall(r'<table class="points">.*?</table>', text, re.DOTALL):
+        points = [float(each.replace("−", "-")) for each in re.findall(r'class="num sum".*?<b>(.*?)</b>', table)]
+        total = re.search(r'class="total".*?<b>(.*?)</b>', table, re.DOTALL)[1]
+        assert sum(points) == pytest.approx(float(total.replace("−", "-")), abs=0.005 * (len(points) + 1))
+
+
+def test_the_title_names_the_data():
+    options = {"network": "protopnet", "data": "folder", "root": "/home/me/Vögel im Garten/"}
+    assert title({"options": options}) == "ProtoPNet on Vögel im Garten"
+    assert title({"options": {**options, "data": "cub"}}) == "ProtoPNet on Vögel im Garten (CUB-200-2011 format)"
+    assert title({"options": {**options, "root": None}}) == "ProtoPNet on a folder of images"
+    assert title({"options": {**options, "data": "busi"}}) == "ProtoPNet on breast ultrasound (BUSI)"
 
 
 def test_neighbours_are_kept_once_with_the_outline_where_the_map_is_high(text):
@@ -247,11 +277,12 @@ def test_hostile_names_are_text():
         explanations=explanations,
         evaluation=evaluation,
         log=log,
+        answers=Answers([evil, "b"], [evil] * 2, torch.eye(2), torch.tensor([0, 0])),
         test_images=images,
         nearest_maps=maps,
     )
     page = Page(text)
-    assert len(page.all("script")) == 2 and not page.all("img", src="x")
+    assert len(page.all("script")) == 3 and not page.all("img", src="x")
     assert (
         evil.replace("\N{NO-BREAK SPACE}", " ") in page.words
         and "49" not in text.split("<title>")[1].split("</title>")[0]
@@ -263,6 +294,7 @@ def test_hostile_names_are_text():
     ("changes", "absent", "present"),
     [
         ({"evaluation": None}, {"evaluation"}, {"prototypes", "explained", "training"}),
+        ({"answers": None}, {"answers", "answer-list"}, {"explained"}),
         ({"explanations": []}, {"explained"}, {"prototypes", "evaluation"}),
         ({"pictures": []}, {"prototypes"}, {"explained", "evaluation"}),
         ({"pictures": [], "explanations": []}, {"prototypes", "explained"}, {"evaluation"}),

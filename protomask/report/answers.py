@@ -1,0 +1,159 @@
+"""Every answer on the test images: who is taken for whom, each class on its own, and all of them by confidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protomask.labels import is_multi_label, positives, probabilities
+from protomask.metrics.classification import auroc, average_precision
+from protomask.report.wording import number, percent, readable
+
+LISTED = 10_000
+"""answers that the page lists at most; wrong ones come first"""
+MATRIX = 30
+"""classes up to which the whole matrix of confusions is shown; of more the most frequent confusions alone"""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network answered on its test images."""
+
+    classes: Sequence[str]
+    names: Sequence[str]
+    logits: Tensor
+    """(N, C)"""
+    labels: Tensor
+    """(N,) classes, or (N, C) findings"""
+
+    @property
+    def findings(self) -> bool:
+        return is_multi_label(self.labels)
+
+
+def answers_section(answers: Answers | None, anchors: Mapping[str, str]) -> dict:
+    """Give the page's tables of answers; empty without answers.
+
+    Args:
+        answers: of the network as it is now.
+        anchors: name of an explained image to the place of the page that explains it.
+    """
+    if answers is None or not len(answers.names):
+        return {}
+    rows = _finding_rows(answers) if answers.findings else _class_rows(answers)
+    rows.sort(key=lambda row: (row[5], -row[3]))
+    kept = rows[:LISTED]
+    return {
+        "classes": per_class_table(answers),
+        "confusion": None if answers.findings else confusion(answers),
+        "list": {
+            "classes": [readable(name) for name in answers.classes],
+            "rows": [[*row, anchors.get(row[0], "")] for row in kept],
+        },
+        "findings": answers.findings,
+        "count": len(rows),
+        "listed": len(kept),
+        "wrong": sum(not row[5] for row in rows),
+    }
+
+
+def _class_rows(answers: Answers) -> list[list]:
+    """Name, true class, predicted class, its probability, runner-up with the points to it, and right (1) or not (0)."""
+    two = answers.logits.topk(min(2, answers.logits.shape[1]), dim=1)
+    chances = probabilities(answers.logits.double(), False)
+    found = []
+    for place, name in enumerate(answers.names):
+        first, last = int(two.indices[place, 0]), int(two.indices[place, -1])
+        truth = int(answers.labels[place])
+        margin = float(two.values[place, 0] - two.values[place, -1])
+        found.append(
+            [name, truth, first, round(float(chances[place, first]), 6), [last, round(margin, 2)], int(first == truth)]
+        )
+    return found
+
+
+def _finding_rows(answers: Answers) -> list[list]:
+    """The same of each finding that an image has or is said to have; -1 - f is the absence of finding f."""
+    chances, has = probabilities(answers.logits.double(), True), answers.labels > 0.5
+    found = []
+    for place, finding in ((answers.logits > 0) | has).nonzero().tolist():
+        said, true = bool(answers.logits[place, finding] > 0), bool(has[place, finding])
+        chance = float(chances[place, finding])
+        margin = round(abs(float(answers.logits[place, finding])), 2)
+        found.append(
+            [
+                answers.names[place],
+                finding if true else -1 - finding,
+                finding if said else -1 - finding,
+                round(chance if said else 1 - chance, 6),
+                [None, margin],
+                int(said == true),
+            ]
+        )
+    return found
+
+
+def confusion(answers: Answers) -> dict:
+    """Count the true classes (rows) by what they were taken for; of many classes the most frequent confusions alone.
+
+    Returns:
+        ``matrix``: rows of (count, share of the row, right) and the classes' names; or ``pairs``: (true, taken for,
+        count), the most frequent first.
+    """
+    count = len(answers.classes)
+    taken = answers.logits.argmax(1)
+    matrix = torch.zeros(count, count, dtype=torch.long)
+    matrix.index_put_((answers.labels, taken), torch.ones_like(taken), accumulate=True)
+    names = [readable(name) for name in answers.classes]
+    pairs = [
+        (names[true], names[other], int(matrix[true, other]))
+        for true, other in (matrix * (1 - torch.eye(count, dtype=torch.long))).nonzero().tolist()
+    ]
+    pairs.sort(key=lambda pair: -pair[2])
+    if count > MATRIX:
+        return {"names": [], "matrix": [], "pairs": pairs[:40]}
+    sums = matrix.sum(1).clamp_min(1)
+    rows = [
+        [
+            {"count": int(matrix[true, other]), "share": round(float(matrix[true, other] / sums[true]), 3)}
+            for other in range(count)
+        ]
+        for true in range(count)
+    ]
+    return {"names": names, "matrix": rows, "pairs": pairs[:10]}
+
+
+def per_class_table(answers: Answers) -> list[dict]:
+    """One row a class: images, recall (share of its images that are found), AUROC, average precision."""
+    chances = probabilities(answers.logits.double(), answers.findings)
+    has = positives(answers.labels, len(answers.classes))
+    said = answers.logits > 0 if answers.findings else positives(answers.logits.argmax(1), len(answers.classes))
+    areas, precisions = auroc(chances, has).tolist(), average_precision(chances, has).tolist()
+    rows = []
+    for place, name in enumerate(answers.classes):
+        images, claims = int(has[:, place].sum()), int(said[:, place].sum())
+        hits = int((has[:, place] & said[:, place]).sum())
+        values = {
+            "recall": hits / images if images else None,
+            "precision": hits / claims if claims else None,
+            "auroc": areas[place],
+            "ap": precisions[place],
+        }
+        shown = {
+            key: percent(value) if key in ("recall", "precision") else number(value, 3) for key, value in values.items()
+        }
+        rows.append(
+            {
+                "name": readable(name),
+                "images": images,
+                "shown": shown,
+                "sort": {
+                    key: -1 if value is None or math.isnan(value) else round(value, 6) for key, value in values.items()
+                },
+            }
+        )
+    return rows
