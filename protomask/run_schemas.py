@@ -123,6 +123,53 @@ class AuditFile(TypedDict):
     verdict: str
 
 
+class BeforeAndAfter(TypedDict):
+    before: Share
+    after: Share
+
+
+class MaybeBeforeAndAfter(TypedDict):
+    before: Share | None
+    after: Share | None
+
+
+class Difference(TypedDict):
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class Pair(TypedDict):
+    before: Count
+    after: list[Count]
+
+
+class ChangedAnswer(TypedDict, total=False):
+    image: Required[str]
+    position: Count
+    truth: Required[str]
+    before: Required[str]
+    after: Required[str]
+    was_right: bool
+    is_right: bool
+
+
+class Refined(TypedDict, total=False):
+    # "from" stands beside them: the folder that it came from
+    forgotten: Required[list[Count]]
+    replaced: Required[list[Count]]
+    kept: list[Count]
+    pairs: list[Pair]
+    test_images: Required[Count]
+    test_accuracy: Required[BeforeAndAfter]
+    difference: Required[Difference]
+    right_to_wrong: Required[Count]
+    wrong_to_right: Required[Count]
+    answers_changed: Count
+    changed: Required[Annotated[list[ChangedAnswer], Range(0, 500)]]
+    outside: MaybeBeforeAndAfter
+
+
 SCHEMAS: dict[str, Any] = {
     "config.json": Config,
     "metrics.json": Metrics,
@@ -130,5 +177,6 @@ SCHEMAS: dict[str, Any] = {
     "model.json": Model,
     "prototypes.json": Annotated[list[dict[str, Any]], Range(1)],
     "audit.json": AuditFile,
+    "refined.json": Refined,
     "inspection.json": list[dict[str, Any]],
 }

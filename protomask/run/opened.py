@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,7 @@ class Run:
         *,
         output: str | os.PathLike | None = None,
         epochs: int = 3,
+        tell: Callable[[float, str], None] = lambda share, words: None,
     ) -> Run:
         """Make a run that forgets the prototypes that people marked; this one stays as it is.
 
@@ -215,7 +216,7 @@ class Run:
         """
         from protomask.run.refining import refine_run
 
-        return refine_run(self, review, output=output, epochs=epochs)
+        return refine_run(self, review, output=output, epochs=epochs, tell=tell)
 
     def report(self, *, quality: int = 82, explained: int = 8, figures: str | None = None) -> Report:
         """Write ``report.html``: one page of everything that the run's folder knows.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from protomask.errors import InputError
@@ -20,12 +20,16 @@ from protomask.serve.pictures import clean_name, hide
 from protomask.serve.received import FULL, MOST_BYTES, Content, Refused, Room, read_words, receive
 from protomask.serve.safety import Guard
 from protomask.serve.subjects import Asked, Subject
-from protomask.serve.worker import Busy, Event, Job, Worker
+from protomask.serve.teaching import Teaching, add_teaching
+from protomask.serve.worker import AT_ONCE, Busy, Event, Job, Worker
 
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 MOST_BYTES_TOGETHER = 256 * 2**20
 """of all pictures that are being received or wait to be read"""
+VERSION = "x-protomask-version"
+"""the header by which a page says what it shows"""
+OLD = "another network is served now; load the page anew"
 FORGOTTEN = "this picture is no longer in memory; give it once more"
 
 
@@ -35,22 +39,30 @@ class Service:
     def __init__(self, subject: Subject, worker: Worker) -> None:
         self.subject, self.worker, self.kept = subject, worker, Kept()
         self.room = Room(MOST_BYTES_TOGETHER)
+        self.version = 0
+        """how often something else was served: a page that shows what is served no more is told so"""
 
     def explain(self, name: str, content: Content) -> Callable[[Job], None]:
         """Make the work of explaining an upload: the answer at once, then the masks."""
 
+        version = self.version
+
         def work(job: Job) -> None:
+            if version != self.version:
+                content.release()
+                raise InputError(OLD)
+            subject = self.subject
             with content:
-                asked = self.subject.read(name, content.bytes())
+                asked = subject.read(name, content.bytes())
             job.check()
-            answer = self.subject.answer(asked)
+            answer = subject.answer(asked)
             job.tell({"answer": {**answer, "picture": self.kept.add(asked)}})
-            if self.subject.about()["learns"]:
-                job.go_on_later(lambda job: self._learn(job, asked))
+            if subject.about()["learns"]:
+                job.go_on_later(lambda job: self._learn(job, subject, asked))
 
         return work
 
-    def _learn(self, job: Job, asked: Asked) -> None:
+    def _learn(self, job: Job, subject: Subject, asked: Asked) -> None:
         def tell(share: float, masks: dict[int, dict]) -> None:
             job.tell({"progress": share, "masks": masks})
 
@@ -59,21 +71,29 @@ class Service:
             self.worker.answer_urgent()
 
         tell(0.0, {})
-        self.subject.learn(asked, tell, pause)
+        subject.learn(asked, tell, pause)
 
-    async def do(self, work: Callable[[], Any]) -> Any:
-        """Do something that answers at once in the worker's thread, and give its result."""
+    def switch(self, subject: Subject) -> None:
+        """Serve something else from now on; pictures that were asked about are forgotten. In the worker's thread."""
+        self.subject = subject
+        self.version += 1
+        self.kept.clear()
+
+    async def do(self, work: Callable[[], Any], priority: int = AT_ONCE) -> Any:
+        """Do something in the worker's thread, and give its result."""
         results: list[Any] = []
 
         def run(job: Job) -> None:
             results.append(work())
 
-        async for event in self.events(run):
+        async for event in self.events(run, priority):
             if "error" in event:
                 raise Refused(400, event["error"])
         return results[0]
 
-    async def events(self, work: Callable[[Job], None], *, tell_places: bool = False) -> AsyncIterator[Event]:
+    async def events(
+        self, work: Callable[[Job], None], priority: int = AT_ONCE, *, tell_places: bool = False
+    ) -> AsyncIterator[Event]:
         """Submit work, and give what it tells until it ends; cancelled where nobody listens any more."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[Event] = asyncio.Queue()
@@ -84,7 +104,7 @@ class Service:
             except RuntimeError:  # the server has ended
                 job.cancel()
 
-        job = Job(work, tell)
+        job = Job(work, tell, priority)
         try:
             self.worker.submit(job)
         except Busy:
@@ -109,22 +129,37 @@ def make_app(subject: Subject, *, key: str, host: str = "127.0.0.1", port: int =
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with worker:
+        with teaching.refining if teaching else nullcontext(), worker:
             warm_up = getattr(subject, "warm_up", None)
             if warm_up is not None:
                 worker.submit(Job(lambda job: warm_up(), lambda event: None))
             yield
 
-    app = FastAPI(title="protomask", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     service = Service(subject, worker)
+    teaching = Teaching(service) if isinstance(subject, RunSubject) else None
+
+    def check_version(request: Request) -> None:
+        given = request.headers.get(VERSION)
+        if given is not None and given != str(service.version):
+            raise Refused(409, OLD)
+
+    app = FastAPI(
+        title="protomask",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        dependencies=[Depends(check_version)],
+    )
     app.state.service = service
     for file in sorted(PAGE.iterdir()):  # each has an address of its own: no path of a request is looked up
         if file.suffix in KINDS:
             address = "/" if file.name == "index.html" else f"/{file.name}"
             app.add_api_route(address, _file(file), methods=["GET"])
     _add_pictures(app, service)
-    if isinstance(subject, RunSubject):
-        add_judging(app, subject)
+    if teaching is not None:
+        add_judging(app, teaching.served)
+        add_teaching(app, teaching)
     app.add_exception_handler(Refused, _say_refused)
     app.add_exception_handler(InputError, _say_wrong)
     app.add_middleware(Guard, key=key, host=host, port=port)
@@ -145,7 +180,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/about")
     async def about() -> dict:
-        return service.subject.about()
+        return {**service.subject.about(), "version": service.version}
 
     @app.get("/api/prototypes/{number}")
     async def prototype(number: int) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,18 +13,16 @@ from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused, read_words
 
 
-def add_judging(app: FastAPI, subject: RunSubject) -> None:
-    """Add the addresses; everything is kept in the run's ``review.json``."""
-    records = [picture.record for picture in subject.prototypes]
-    folder = subject.run.folder
+def add_judging(app: FastAPI, served: Callable[[], RunSubject]) -> None:
+    """Add the addresses; everything is kept in the ``review.json`` of the run that is served at the time."""
 
     @app.get("/api/prototypes")
     async def prototypes() -> list[dict]:
-        return subject.overview()
+        return served().overview()
 
     @app.get("/api/review")
     async def review() -> dict:
-        return in_words(await asyncio.to_thread(review_of, folder))
+        return in_words(await asyncio.to_thread(review_of, served().run.folder))
 
     @app.post("/api/review")
     async def judge(request: Request) -> dict:
@@ -31,7 +30,9 @@ def add_judging(app: FastAPI, subject: RunSubject) -> None:
         given = words.get("judgements") if isinstance(words, dict) else None
         if not isinstance(given, list) or not given:
             raise Refused(400, "what was sent holds no judgements")
-        return in_words(await asyncio.to_thread(add_judgements, folder, given, records))
+        subject = served()
+        records = [picture.record for picture in subject.prototypes]
+        return in_words(await asyncio.to_thread(add_judgements, subject.run.folder, given, records))
 
 
 def in_words(review: Review) -> dict[str, Any]:

@@ -35,5 +35,10 @@ class Kept:
                 self._asked.move_to_end(name)
             return self._asked.get(name)
 
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._asked.clear()
+
     def __len__(self) -> int:
         return len(self._asked)

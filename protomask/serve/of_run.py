@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from protomask.inputs import as_batch
 from protomask.labels import probabilities
 from protomask.localizers import Similarity
 from protomask.report.wording import readable
-from protomask.run.opened import Run
+from protomask.run.opened import Run, open_run
 from protomask.run.setup import Localizers, as_localizers
 from protomask.serve.pictures import read_upload, shown
 from protomask.serve.subjects import (
@@ -47,7 +48,7 @@ class RunSubject:
     kind = "prototypes"
 
     def __init__(self, run: Run, localizer: Localizers | None = None) -> None:
-        self.run, self.network = run, run.network
+        self.run, self.network, self._chosen = run, run.network, localizer
         self.prototypes = run.pictures
         localizers = as_localizers(run.options.localizer if localizer is None else localizer)
         self.localizer, localize = next(iter(localizers.items()))
@@ -60,6 +61,12 @@ class RunSubject:
             )
         self._side = run.options.image_size or 224
         self.classes = [readable(name) for name in self.network.classes]
+
+    def of(self, folder: Path) -> RunSubject:
+        """Open another run likewise."""
+        options = self.run.options
+        run = open_run(folder, device=options.device, root=options.root, progress=False)
+        return RunSubject(run, self._chosen)
 
     def about(self) -> dict:
         return {

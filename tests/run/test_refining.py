@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from PIL import Image
 
 import protomask
 from protomask.cli import main
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
 from protomask.networks import load_network
+from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
+from protomask.run.refining import refined_name
 from protomask.run.review import FILE, add_judgements, review_of
 from protomask.training.forgetting import choose_starts, find_forbidden, is_allowed, project_allowed, with_prototypes
 from tests.run.conftest import SMALL, write_image_folder
@@ -65,15 +68,45 @@ def test_what_changed_is_told(run, refined):
     )
     assert len(told["changed"]) >= abs(gained)
     assert (refined.folder / "report.html").is_file()
-    assert {each.name for each in (refined.folder / "refined").iterdir()} == {"before.png", "after.png"}
+    assert {each.name for each in (refined.folder / "refined").iterdir()} == {"before.png", "after.png", "changed"}
+    assert told["pairs"] == [{"before": 1, "after": [1]}]
     assert [picture.record.prototype for picture in refined.pictures] == list(range(6))
     assert refined.pictures[1].record.source == run.setup.plain.names[int(refined.network.source_positions[1])]
     assert protomask.open_run(refined.folder).network.prototype_count == 6
 
 
-def test_the_old_run_stays_and_the_new_one_is_not_judged_yet(run, refined):
+def test_the_old_review_stays_and_what_it_says_of_prototypes_that_stay_goes_along(run, refined):
     assert review_of(run.folder).numbers("forget") == [1]
-    assert not (refined.folder / FILE).exists()
+    carried = review_of(refined.folder)
+    assert carried.numbers("keep") == [2] and carried.numbers("forget") == []
+    carried.check_fits([picture.record for picture in refined.pictures], "carried over")
+    with pytest.raises(InputError, match="forgets no prototype"):
+        refined.refine()
+
+
+def test_changed_answers_are_listed_with_pictures_those_that_became_wrong_first(run, refined):
+    test, labels = run.test, torch.tensor([run.test[place]["label"] for place in range(len(run.test))])
+    before = torch.nn.functional.one_hot(labels, 3).float()
+    after = before.clone()
+    before[0] = torch.nn.functional.one_hot((labels[0] + 1) % 3, 3)  # wrong, becomes right
+    after[3] = torch.nn.functional.one_hot((labels[3] + 1) % 3, 3)  # right, becomes wrong
+    told = compare_answers(run, before, after, labels)
+    assert [each["position"] for each in told["changed"]] == [3, 0]
+    assert (told["right_to_wrong"], told["wrong_to_right"], told["answers_changed"]) == (1, 1, 2)
+    assert told["changed"][0]["truth"] == told["changed"][0]["before"] != told["changed"][0]["after"]
+    draw_changes(run, refined, {**told, "pairs": []}, refined.pictures)
+    assert Image.open(changed_picture(refined.folder / FOLDER, 1)).size == (64, 64)
+    assert len(test) >= 6
+
+
+def test_findings_are_named_together():
+    logits = torch.tensor([[1.0, -1.0, 2.0], [-1.0, -1.0, -1.0]])
+    assert answers(logits, ["a", "b", "c"], True) == ["a, c", "no finding"]
+    assert answers(logits, ["a", "b", "c"], False) == ["c", "a"]
+
+
+def test_a_run_that_was_refined_already_is_not_called_so_twice(tmp_path):
+    assert [refined_name(tmp_path / name) for name in ("net", "net-refined", "net-refined-3")] == ["net-refined"] * 3
 
 
 def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refined, tmp_path, capsys):

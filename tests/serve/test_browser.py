@@ -1,6 +1,7 @@
 """The page in a real Chromium: a picture comes in, its explanation grows, a part is hidden."""
 
 import json
+import shutil
 
 import pytest
 
@@ -149,3 +150,57 @@ def test_prototypes_are_judged_and_a_part_is_outlined(address, run):
     assert review.numbers("forget") == [0] and (region.prototype, region.meaning) == (0, "distraction")
     assert region.corners == ((0.5, 0.5), (0.56, 0.5), (0.56, 0.56))
     (run.folder / FILE).unlink()
+
+
+def teach(browser):
+    """Mark two parts, by keyboard alone, and teach; until the comparison stands."""
+    browser.run("document.querySelector('[data-view=parts]').focus()")
+    browser.press("Enter")
+    assert browser.until("document.querySelectorAll('.part .photo').length >= 2", PATIENCE)
+    browser.run(
+        "(() => { const field = document.querySelector('#view-parts .bar input[type=text]'); field.value = 'RB';"
+        "field.dispatchEvent(new Event('input')); })()"
+    )
+    for number, verdict in ((1, "forget"), (2, "keep")):
+        browser.run(f"document.querySelector('.part[data-number=\"{number}\"] input[value={verdict}]').focus()")
+        browser.press(" ")
+        assert browser.until(
+            f"document.querySelector('.part[data-number=\"{number}\"]').dataset.verdict === '{verdict}'", PATIENCE
+        )
+    browser.run("document.querySelector('[data-view=teach]').focus()")
+    browser.press("Enter")
+    assert browser.until("document.querySelectorAll('.plan .thumb .photo').length === 1", PATIENCE)
+    assert not browser.run("document.querySelector('#view-teach .main').disabled")
+    browser.run("document.querySelector('#view-teach .main').focus()")
+    browser.press("Enter")
+    assert browser.until("document.querySelector('#view-teach').dataset.running === 'true'", PATIENCE)
+    assert browser.until("!document.querySelector('.comparison').hidden", PATIENCE)
+
+
+def test_the_network_is_taught_compared_and_put_to_use(run, files, tmp_path):
+    import protomask
+    from protomask.serve.of_run import RunSubject
+
+    shutil.copytree(run.folder, tmp_path / "net")
+    with served(RunSubject(protomask.open_run(tmp_path / "net", progress=False))) as address:
+        with chromium.Browser() as browser:
+            ready(browser, address)
+            browser.choose_files("#files", files[0])
+            assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+            teach(browser)
+            assert "test pictures" in texts(browser, ".verdict-line")[0]
+            assert len(texts(browser, ".pair")) == 1 and len(texts(browser, ".pair .photo")) == 2
+            assert texts(browser, ".list li strong") == ["net", "net-refined"]
+            browser.run("document.querySelector('.list .use').focus()")
+            browser.press("Enter")
+            assert browser.until("document.querySelector('#title').textContent === 'net-refined'", PATIENCE)
+            browser.run("document.querySelector('[data-view=pictures]').click()")
+            assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)  # explained anew
+            assert browser.problems == [] and asked_elsewhere(browser, address) == []
+        with chromium.Browser(390, 800, dark=True, phone=True) as phone:
+            ready(phone, address)
+            phone.run("document.querySelector('[data-view=teach]').click()")
+            assert phone.until("document.querySelectorAll('.list li').length === 2", PATIENCE)
+            phone.run("[...document.querySelectorAll('.list button')].find((each) => /Compare/.test(each.textContent)).click()")
+            assert phone.until("!document.querySelector('.comparison').hidden", PATIENCE)
+            assert phone.run("document.documentElement.scrollWidth") <= 390 and phone.problems == []

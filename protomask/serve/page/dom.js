@@ -28,8 +28,15 @@ export function takeKey() {
 
 export class Problem extends Error {}
 
+// Which network this page shows: the program refuses what is meant for another one.
+let version = null;
+export function setVersion(given) {
+  version = given;
+}
+
 async function send(address, { method = "GET", body, words, signal } = {}) {
   const headers = { "x-protomask-key": sessionStorage.getItem(STORED) || "" };
+  if (version !== null) headers["x-protomask-version"] = String(version);
   if (words !== undefined) {
     body = JSON.stringify(words);
     headers["content-type"] = "application/json";

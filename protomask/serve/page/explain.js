@@ -15,8 +15,11 @@ export function prototype(number) {
   return prototypes.get(number);
 }
 
+export const forgetPrototypes = () => prototypes.clear();
+
 export class Card {
   constructor(file, about, changed) {
+    this.file = file;
     this.about = about;
     this.changed = changed;
     this.name = file.name || "picture";

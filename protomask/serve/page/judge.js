@@ -47,6 +47,12 @@ export class Judging {
     this.refresh();
   }
 
+  close() {
+    this.watcher.disconnect();
+    this.cards.clear();
+    this.view.replaceChildren();
+  }
+
   card({ prototype: number, class: name, flags }) {
     const frame = make("div", { class: "frame" }, make("span", { class: "pic empty" }));
     const choice = VERDICTS.map(([value, text]) =>

@@ -1,8 +1,9 @@
 // Starts the page: the key, what is served, the views, and where pictures come in.
 
-import { ask, find, make, plural, takeKey } from "./dom.js";
-import { Card } from "./explain.js";
+import { ask, find, make, plural, setVersion, takeKey } from "./dom.js";
+import { Card, forgetPrototypes } from "./explain.js";
 import { Judging } from "./judge.js";
+import { Teaching } from "./teach.js";
 
 const cards = [];
 let about = null;
@@ -56,17 +57,38 @@ export function show(name) {
   for (const button of find("#views").children) button.setAttribute("aria-current", button.dataset.view === name ? "page" : "false");
 }
 
+async function learnAbout() {
+  setVersion(null);
+  about = await ask("/api/about");
+  setVersion(about.version);
+  document.title = `${about.title} – protomask`;
+  find("#title").textContent = about.title;
+  find("#about").textContent =
+    `Tells ${plural(about.classes.length, "class", "classes")} apart` +
+    (about.prototypes ? `, by ${plural(about.prototypes, "part")} that it learned to look for.` : ".");
+}
+
 function addViews() {
   const judging = new Judging(find("#view-parts"));
+  const teaching = new Teaching(find("#view-teach"), async () => {
+    await learnAbout();
+    forgetPrototypes();
+    judging.close();
+    const files = cards.map((each) => each.file).reverse();
+    [...cards].forEach((each) => each.remove());
+    take(files);
+  });
   const open = async (name) => {
     show(name);
     try {
       if (name === "parts") await judging.open();
+      if (name === "teach") await teaching.open();
     } catch (error) {
-      find("#view-parts").replaceChildren(make("p", { class: "wrong" }, error.message));
+      if (name === "teach") teaching.fail(error.message);
+      else find("#view-parts").replaceChildren(make("p", { class: "wrong" }, error.message));
     }
   };
-  const views = [["pictures", "Pictures"], ["parts", "What it learned"]];
+  const views = [["pictures", "Pictures"], ["parts", "What it learned"], ["teach", "Teach"]];
   find("#views").append(...views.map(([name, text]) => {
     const button = make("button", { type: "button", onclick: () => open(name) }, text);
     button.dataset.view = name;
@@ -81,17 +103,12 @@ async function begin() {
     return;
   }
   try {
-    about = await ask("/api/about");
+    await learnAbout();
   } catch (error) {
     find("#locked").textContent = error.message;
     find("#locked").hidden = false;
     return;
   }
-  document.title = `${about.title} – protomask`;
-  find("#title").textContent = about.title;
-  find("#about").textContent =
-    `Tells ${plural(about.classes.length, "class", "classes")} apart` +
-    (about.prototypes ? `, by ${plural(about.prototypes, "part")} that it learned to look for.` : ".");
   watchInputs();
   if (about.prototypes) addViews();
   show("pictures");

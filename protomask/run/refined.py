@@ -1,0 +1,139 @@
+"""What refining changed, beside what it was made of: accuracy, answers, prototypes; in words, figures and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from protomask.explanations.photographs import photographs
+from protomask.explanations.records import PrototypePicture
+from protomask.run.derived import right
+from protomask.run.review import FILE, Review
+from protomask.statistics import bootstrap_difference
+
+if TYPE_CHECKING:
+    from protomask.run.opened import Run
+
+FOLDER = "refined"
+"""in the new run, for pictures"""
+MOST_LISTED, MOST_PICTURED = 500, 60
+"""test images whose answer changed: in the file, and those of them that have a picture there"""
+SIDE = 320
+"""pixels of such a picture's longer side at most"""
+
+
+def compare_answers(run: Run, before: Tensor, after: Tensor, labels: Tensor) -> dict:
+    """Compare the test logits (N, C) before and after: accuracies, their paired difference, and what changed.
+
+    Images whose answer became wrong are listed first, then those that became right.
+    """
+    good, now = right(before, labels), right(after, labels)
+    interval = bootstrap_difference(now.double(), good.double(), seed=run.options.seed)
+    classes, several = run.network.classes, run.network.multi_label
+    one, other = answers(before, classes, several), answers(after, classes, several)
+    truth = [run.test.truth(place) for place in range(len(labels))]
+    places = [place for place in range(len(labels)) if one[place] != other[place]]
+    places.sort(key=lambda place: (int(now[place]) - int(good[place])) or 2)
+    return {
+        "test_images": len(good),
+        "test_accuracy": {"before": good.double().mean().item(), "after": now.double().mean().item()},
+        "difference": {"mean": interval.mean, "low": interval.low, "high": interval.high},
+        "right_to_wrong": int((good & ~now).sum()),
+        "wrong_to_right": int((~good & now).sum()),
+        "answers_changed": len(places),
+        "changed": [
+            {
+                "image": run.test.names[place],
+                "position": place,
+                "truth": truth[place],
+                "before": one[place],
+                "after": other[place],
+                "was_right": bool(good[place]),
+                "is_right": bool(now[place]),
+            }
+            for place in places[:MOST_LISTED]
+        ],
+    }
+
+
+def answers(logits: Tensor, classes: Sequence[str], several: bool) -> list[str]:
+    """Name what logits (N, C) say: the class of each image, or its findings."""
+    if not several:
+        return [classes[number] for number in logits.argmax(1).tolist()]
+    return [
+        ", ".join(name for name, there in zip(classes, row) if there) or "no finding" for row in (logits > 0).tolist()
+    ]
+
+
+def outside(pictures: Iterable[PrototypePicture]) -> float | None:
+    """Mean share of the prototypes' maps outside of the object; None where the object is not known."""
+    shares = [
+        next(iter(picture.inspection.outside.values()))
+        for picture in pictures
+        if picture.inspection is not None and picture.inspection.outside
+    ]
+    return float(np.mean(shares)) if shares else None
+
+
+def draw_changes(run: Run, refined: Run, outcome: dict, found: Sequence[PrototypePicture]) -> None:
+    """Write the pictures of the comparison into the new run: images whose answer changed, both galleries."""
+    folder = refined.files / FOLDER
+    (folder / "changed").mkdir(parents=True, exist_ok=True)
+    places = [each["position"] for each in outcome["changed"][:MOST_PICTURED]]
+    for number, pixels in enumerate(photographs(run.test, places, SIDE)):
+        Image.fromarray(pixels).save(changed_picture(folder, number), quality=85)
+    pictures = run.pictures
+    _gallery(refined, [pictures[pair["before"]] for pair in outcome["pairs"]], "before")
+    _gallery(refined, [found[number] for pair in outcome["pairs"] for number in pair["after"]], "after")
+
+
+def changed_picture(folder, number: int):
+    """Name the file of the ``number``-th image whose answer changed."""
+    return folder / "changed" / f"{number:03d}.webp"
+
+
+def _gallery(refined: Run, pictures: Sequence[PrototypePicture], name: str) -> None:
+    from protomask.report import prototype_gallery, save_figure
+
+    if pictures:
+        figure = prototype_gallery(pictures, next(iter(pictures[0].maps)))
+        save_figure(figure, refined.files / FOLDER / f"{name}.png", dpi=110)
+
+
+def carry_over(review: Review, refined: Run, numbers: dict[int, int]) -> None:
+    """Keep in the new run the judgements of the prototypes that are still there.
+
+    Args:
+        numbers: of those prototypes, from before to now.
+    """
+    carried = [
+        {**each, "prototype": numbers[each["prototype"]]}
+        for each in review.judgements
+        if each["prototype"] in numbers and each.get("verdict") != "forget"
+    ]
+    if carried:
+        refined.files.write(FILE, {"judgements": carried})
+
+
+def in_words(outcome: dict) -> str:
+    """Say in a line what the refining did."""
+    scores, span = outcome["test_accuracy"], outcome["difference"]
+    how = "replaced" if outcome["replaced"] else "removed"
+    known = span["low"] is not None and np.isfinite(span["low"])
+    interval = f" [{span['low']:+.3f}, {span['high']:+.3f}]" if known else ""
+    share = outcome.get("outside") or {}
+    beside = (
+        f"; {share['before']:.0%} of the evidence beside the object before, {share['after']:.0%} after"
+        if share.get("before") is not None and share.get("after") is not None
+        else ""
+    )
+    return (
+        f"{how} {len(outcome['forgotten'])} prototypes; test accuracy {scores['before']:.3f} before, "
+        f"{scores['after']:.3f} after ({span['mean']:+.3f}{interval}; {outcome['right_to_wrong']} images became wrong, "
+        f"{outcome['wrong_to_right']} right){beside}"
+    )

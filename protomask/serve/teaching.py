@@ -1,0 +1,126 @@
+"""The addresses of teaching: refine by the marks, follow it, stop it, compare, and serve another version."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Response
+from fastapi.responses import StreamingResponse
+
+from protomask.errors import InputError
+from protomask.run.review import review_of
+from protomask.serve.of_run import RunSubject
+from protomask.serve.received import Refused
+from protomask.serve.refining import Refining, State
+from protomask.serve.versions import Versions
+from protomask.serve.worker import LATER
+
+if TYPE_CHECKING:
+    from protomask.serve.app import Service
+
+SECONDS = 0.2
+"""between two looks at how far it is"""
+BUSY = "a network is being taught already; wait for it, or stop it"
+
+
+class Teaching:
+    """What the addresses share: the versions of a run, and what is being made.
+
+    Args:
+        service: it serves a run.
+    """
+
+    def __init__(self, service: Service) -> None:
+        assert isinstance(service.subject, RunSubject)
+        self.service = service
+        self.versions = Versions(service.subject.run.folder)
+        self.refining = Refining(self.versions.add)
+
+    def served(self) -> RunSubject:
+        """Give what is served now."""
+        assert isinstance(self.service.subject, RunSubject)
+        return self.service.subject
+
+    def start(self) -> None:
+        """Refine the served run by its marks as they are now."""
+        subject = self.served()
+        run = subject.run
+        if self.refining.state.running:
+            raise Refused(409, BUSY)
+        review = review_of(run.folder)
+        if not review.numbers("forget"):
+            raise InputError("no part is marked forget yet; mark one under What it learned")
+        review.check_fits([picture.record for picture in subject.prototypes], "the review")
+        self.refining.start(run.folder, review, device=run.options.device, root=run.options.root)
+
+    def in_words(self) -> dict:
+        """Tell what would be done, what is being done, and what was."""
+        return {
+            **_in_words(self.refining.state, self.versions),
+            "versions": self.versions.in_words(),
+            "served": self.versions.number(self.served().run.folder),
+        }
+
+    def serve(self, number: int) -> None:
+        """Serve another version from now on; called in the worker's thread."""
+        folder = self.versions.folder(number)
+        if folder != self.served().run.folder.resolve():
+            subject = self.served().of(folder)
+            subject.warm_up()
+            self.service.switch(subject)
+
+
+def _in_words(state: State, versions: Versions) -> dict:
+    return {
+        "running": state.running,
+        "share": state.share,
+        "words": state.words,
+        "error": state.error,
+        "made": None if state.made is None else versions.number(state.made),
+    }
+
+
+def add_teaching(app: FastAPI, teaching: Teaching) -> None:
+    """Add the addresses; what is made stands beside the served run."""
+    refining, versions, service = teaching.refining, teaching.versions, teaching.service
+
+    @app.get("/api/teach")
+    async def state() -> dict:
+        return await asyncio.to_thread(teaching.in_words)
+
+    @app.post("/api/teach")
+    async def start() -> dict:
+        await asyncio.to_thread(teaching.start)
+        return await asyncio.to_thread(teaching.in_words)
+
+    @app.post("/api/teach/stop")
+    async def stop() -> dict:
+        await asyncio.to_thread(refining.stop)
+        return await asyncio.to_thread(teaching.in_words)
+
+    @app.get("/api/teach/events")
+    async def events() -> Response:
+        async def lines() -> AsyncIterator[bytes]:
+            told = -1
+            while True:
+                state = refining.state
+                if state.number != told:
+                    told = state.number
+                    yield json.dumps(_in_words(state, versions)).encode() + b"\n"
+                if not state.running:
+                    return
+                await asyncio.sleep(SECONDS)
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @app.get("/api/versions/{number}/comparison")
+    async def comparison(number: int) -> dict:
+        return await asyncio.to_thread(versions.comparison, number)
+
+    @app.post("/api/versions/{number}/serve")
+    async def serve(number: int) -> dict:
+        await service.do(lambda: teaching.serve(number), LATER)
+        return await asyncio.to_thread(teaching.in_words)

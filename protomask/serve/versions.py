@@ -1,0 +1,184 @@
+"""A run and those that were made of it by refining: which there are, and how two of them compare."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from protomask.errors import InputError
+from protomask.explanations.files import read_pictures
+from protomask.explanations.records import PrototypePicture
+from protomask.report.encoding import data_uri
+from protomask.report.wording import readable
+from protomask.run.refined import FOLDER, changed_picture
+from protomask.run_folder import RunFolder
+from protomask.serve.pictures import shown
+from protomask.serve.subjects import drawn
+
+MOST = 200
+"""folders beside the run's in which others are looked for"""
+
+
+class Versions:
+    """The served run, those that it was made of, and those made of them, all in one folder.
+
+    Args:
+        folder: of the served run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folders = [folder.resolve()]
+        found = _refined_beside(self.folders[0])
+        while new := [each for each in found if each not in self.folders and self._is_kin(each)]:
+            self.folders += new
+        for origin in [self._origin(each) for each in self.folders]:
+            if origin is not None and origin not in self.folders and (origin / "config.json").is_file():
+                self.folders.append(origin)
+
+    def _is_kin(self, folder: Path) -> bool:
+        return self._origin(folder) in self.folders or folder in map(self._origin, self.folders)
+
+    def _origin(self, folder: Path) -> Path | None:
+        told = _told(folder)
+        return None if told is None else folder.parent / Path(str(told.get("from", ""))).name
+
+    def add(self, folder: Path) -> None:
+        """Take a run that was just made."""
+        self.folders.append(folder.resolve())
+
+    def folder(self, number: int) -> Path:
+        """Give the folder of a version.
+
+        Raises:
+            InputError: there is none of this number.
+        """
+        if not 0 <= number < len(self.folders):
+            raise InputError(f"there is no version {number}")
+        return self.folders[number]
+
+    def number(self, folder: Path) -> int:
+        return self.folders.index(folder.resolve())
+
+    def in_words(self) -> list[dict]:
+        """Name every version, for the page."""
+        return [
+            {
+                "version": number,
+                "name": folder.name,
+                "accuracy": _accuracy(folder),
+                "made_from": self.folders.index(origin) if (origin := self._origin(folder)) in self.folders else None,
+            }
+            for number, folder in enumerate(self.folders)
+        ]
+
+    def comparison(self, number: int) -> dict:
+        """Compare a version with what it was made of.
+
+        Raises:
+            InputError: it was made of none that is here, or files are missing or damaged.
+        """
+        folder = self.folder(number)
+        origin = self._origin(folder)
+        if origin not in self.folders:
+            raise InputError(f"{folder.name} was not made by refining a run that is here")
+        files = RunFolder.open(folder)
+        told = files.read("refined.json", f"protomask refine {origin}")
+        before, after = read_pictures(RunFolder.open(origin)), read_pictures(files)
+        return {
+            "version": number,
+            "before": {"name": origin.name, "version": self.folders.index(origin)},
+            "after": {"name": folder.name, "version": number},
+            "verdict": verdict(told),
+            "images": told["test_images"],
+            "accuracy": told["test_accuracy"],
+            "difference": told["difference"],
+            "outside": told.get("outside"),
+            "became_wrong": told["right_to_wrong"],
+            "became_right": told["wrong_to_right"],
+            "answers_changed": told.get("answers_changed", len(told["changed"])),
+            "changed": [_changed(files, place, each) for place, each in enumerate(told["changed"])],
+            "pairs": [
+                {
+                    "before": _part(before, pair["before"]),
+                    "after": [_part(after, each) for each in pair["after"]],
+                }
+                for pair in told.get("pairs", [])
+            ],
+        }
+
+
+def verdict(told: dict) -> str:
+    """Say in a sentence what the comparison of ``refined.json`` can tell of the accuracy.
+
+    >>> span = {"mean": 0.0, "low": -0.02, "high": 0.02}
+    >>> verdict({"test_images": 90, "difference": span, "answers_changed": 3, "changed": []})
+    'As accurate as before, as far as 90 test pictures can tell.'
+    """
+    span, count = told["difference"], told["test_images"]
+    if not told.get("answers_changed", len(told["changed"])):
+        return f"None of the {count} test pictures is answered differently."
+    low, high = span["low"], span["high"]
+    if low is None or high is None:
+        return f"{count} test pictures are too few to tell whether it is more accurate."
+    if low > 0:
+        return f"More accurate than before, on {count} test pictures."
+    if high < 0:
+        return f"Less accurate than before, on {count} test pictures."
+    return f"As accurate as before, as far as {count} test pictures can tell."
+
+
+def _changed(files: RunFolder, place: int, each: dict) -> dict:
+    was, now = each.get("was_right"), each.get("is_right")
+    kind = "right" if now and not was else "wrong" if was and not now else "other"
+    path = changed_picture(files / FOLDER, place)
+    photo = _small(path.read_bytes()) if path.is_file() else None
+    words = {name: readable(each[name]) for name in ("truth", "before", "after")}
+    return {"image": each["image"], **words, "kind": kind, "photo": photo}
+
+
+def _small(content: bytes) -> str | None:
+    try:
+        with Image.open(io.BytesIO(content), formats=("WEBP",)) as image:
+            return data_uri(image.convert("RGB"), 80)
+    except (OSError, ValueError):
+        return None
+
+
+def _part(pictures: Iterable[PrototypePicture], number: int) -> dict[str, Any]:
+    found = next((each for each in pictures if each.record.prototype == number), None)
+    if found is None:
+        raise InputError(f"there is no prototype {number} to compare; make the comparison again")
+    name = next(iter(found.maps))
+    return {
+        "prototype": number,
+        "class": readable(found.record.class_name),
+        "source": found.record.source,
+        "photo": shown(found.image),
+        "mask": drawn(found.maps[name], found.record.levels.get(name)),
+    }
+
+
+def _refined_beside(folder: Path) -> list[Path]:
+    try:
+        beside = sorted(each for each in folder.parent.iterdir() if each.is_dir() and not each.is_symlink())
+    except OSError:
+        return []
+    return [each for each in beside[:MOST] if (each / "refined.json").is_file()]
+
+
+def _told(folder: Path) -> dict | None:
+    try:
+        return RunFolder(folder).read("refined.json")
+    except InputError:
+        return None
+
+
+def _accuracy(folder: Path) -> float | None:
+    try:
+        return ((RunFolder(folder).read("metrics.json") or {}).get("test_accuracy") or {}).get("final")
+    except InputError:
+        return None

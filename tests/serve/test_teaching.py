@@ -1,0 +1,172 @@
+"""Refining over the page's addresses: in the background, once, stoppable, compared, and then in use."""
+
+import dataclasses
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import protomask
+from protomask.run.refined import changed_picture
+from protomask.run.review import review_of
+from protomask.serve.versions import Versions, verdict
+
+from .conftest import client_of, explain, photo
+
+PATIENCE = 120.0
+"""seconds; the machine may be busy"""
+
+
+@pytest.fixture(scope="module")
+def teacher(run, tmp_path_factory):
+    """A page of a copy of the run, with one prototype to forget and one to keep."""
+    from protomask.serve.of_run import RunSubject
+
+    folder = tmp_path_factory.mktemp("taught") / "net"
+    shutil.copytree(run.folder, folder)
+    with client_of(RunSubject(protomask.open_run(folder, progress=False))) as client:
+        client.folder = folder
+        yield client
+
+
+def judge(client, *verdicts):
+    given = [{"prototype": number, "by": "RB", "verdict": verdict} for number, verdict in verdicts]
+    assert client.post("/api/review", json={"judgements": given}).status_code == 200
+
+
+def follow(client):
+    return [json.loads(line) for line in client.get("/api/teach/events").text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def taught(teacher):
+    nothing = teacher.post("/api/teach")
+    assert nothing.status_code == 400 and "marked forget" in nothing.json()["error"]
+    judge(teacher, (1, "forget"), (2, "keep"))
+    before = {path: path.read_bytes() for path in sorted(teacher.folder.rglob("*")) if path.is_file()}
+    begun = teacher.post("/api/teach")
+    assert begun.status_code == 200 and begun.json()["running"]
+    second = teacher.post("/api/teach")
+    assert second.status_code == 409 and "already" in second.json()["error"]
+    told = follow(teacher)
+    assert {path: path.read_bytes() for path in before} == before  # the old run is never touched
+    return told
+
+
+def test_it_tells_how_far_it_is_and_what_it_made(teacher, taught):
+    shares = [each["share"] for each in taught]
+    assert shares == sorted(shares) and len(set(shares)) > 4
+    assert not taught[-1]["running"] and taught[-1]["error"] is None
+    state = teacher.get("/api/teach").json()
+    assert [each["name"] for each in state["versions"]] == ["net", "net-refined"]
+    assert (state["served"], state["made"]) == (0, 1) and state["versions"][1]["made_from"] == 0
+    assert review_of(teacher.folder.parent / "net-refined").numbers("keep") == [2]
+
+
+def test_the_comparison_says_what_the_files_say(teacher, taught):
+    found = teacher.get("/api/versions/1/comparison").json()
+    told = json.loads((teacher.folder.parent / "net-refined" / "refined.json").read_text())
+    assert found["accuracy"] == told["test_accuracy"] and found["difference"] == told["difference"]
+    (pair,) = found["pairs"]
+    assert pair["before"]["prototype"] == 1 and [each["prototype"] for each in pair["after"]] == [1]
+    assert pair["before"]["source"] != pair["after"][0]["source"]
+    assert pair["before"]["photo"].startswith("data:image/")
+    assert len(found["changed"]) == told["answers_changed"]
+    assert teacher.get("/api/versions/0/comparison").status_code == 400
+    assert teacher.get("/api/versions/9/comparison").status_code == 400
+
+
+def test_another_version_is_served_and_what_shows_the_old_one_is_refused(teacher, taught):
+    answer, _ = explain(teacher, photo(1))
+    assert teacher.get("/api/about").json()["version"] == 0
+    state = teacher.post("/api/versions/1/serve", headers={"x-protomask-version": "0"}).json()
+    assert state["served"] == 1 and teacher.get("/api/about").json()["title"] == "net-refined"
+    old = {"x-protomask-version": "0"}
+    refused = teacher.post("/api/review", json={"judgements": []}, headers=old)
+    assert refused.status_code == 409 and "anew" in refused.json()["error"]
+    assert teacher.post("/api/pictures", content=photo(1), headers=old).status_code == 409
+    assert teacher.get(f"/api/pictures/{answer['picture']}/panel").status_code == 404
+    record = protomask.open_run(teacher.folder.parent / "net-refined").pictures[1].record
+    assert teacher.get("/api/prototypes/1").json()["source"] == record.source
+    judge(teacher, (0, "doubtful"))
+    assert review_of(teacher.folder.parent / "net-refined").numbers("doubtful") == [0]
+    assert review_of(teacher.folder).numbers("doubtful") == []
+    assert teacher.post("/api/versions/0/serve").json()["served"] == 0
+    again, _ = explain(teacher, photo(1))
+    assert again["classes"] == answer["classes"]
+
+
+def test_stopping_leaves_nothing_half_made(teacher, taught):
+    before = sorted(each.name for each in teacher.folder.parent.iterdir())
+    assert teacher.post("/api/teach").json()["running"]
+    deadline = time.monotonic() + PATIENCE
+    while not teacher.get("/api/teach").json()["share"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    state = teacher.post("/api/teach/stop").json()
+    assert not state["running"] and state["made"] is None and state["words"] == "stopped" and state["error"] is None
+    assert sorted(each.name for each in teacher.folder.parent.iterdir()) == before
+    assert teacher.post("/api/teach/stop").json()["running"] is False  # nothing to stop
+
+
+def test_what_fails_is_told_and_leaves_nothing(teacher, taught, monkeypatch):
+    subject = teacher.app.state.service.subject
+    monkeypatch.setattr(subject.run, "options", dataclasses.replace(subject.run.options, root="/nowhere"))
+    before = sorted(each.name for each in teacher.folder.parent.iterdir())
+    teacher.post("/api/teach")
+    last = follow(teacher)[-1]
+    assert "/nowhere" in last["error"] and last["made"] is None
+    assert sorted(each.name for each in teacher.folder.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("path", ["/api/teach", "/api/teach/stop", "/api/versions/0/serve"])
+def test_strangers_teach_nothing(client, path):
+    assert client.post(path, headers={"x-protomask-key": ""}).status_code == 403
+    assert client.post(path, headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post(path, headers={"host": "evil.example:8765"}).status_code == 421
+
+
+@pytest.mark.parametrize("number", ["99", "-1", "..%2f..", "1e3"])
+def test_versions_are_numbers_and_no_paths(client, number):
+    assert client.post(f"/api/versions/{number}/serve").status_code in (400, 404, 422)
+    assert client.get(f"/api/versions/{number}/comparison").status_code in (400, 404, 422)
+
+
+def test_a_plain_classifier_is_not_taught():
+    from protomask.serve.of_classifier import open_classifier
+
+    with client_of(open_classifier("test_resnet", image_size=64)) as client:
+        assert client.get("/api/teach").status_code == 404
+
+
+def test_damaged_runs_beside_it_do_not_matter(tmp_path):
+    for name, content in (("net", "{}"), ("broken", "{"), ("other", '{"from": "elsewhere"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "refined.json").write_text(content)
+        (tmp_path / name / "config.json").write_text("{}")
+    versions = Versions(tmp_path / "net")
+    assert [each["name"] for each in versions.in_words()] == ["net"]
+
+
+def test_pictures_of_changed_answers_are_shown(tmp_path):
+    from protomask.run_folder import RunFolder
+    from protomask.serve.versions import _changed
+
+    path = changed_picture(tmp_path / "refined", 0)
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(path)
+    told = {"image": "a.png", "truth": "a_b", "before": "a_b", "after": "c", "was_right": True, "is_right": False}
+    shown = _changed(RunFolder(tmp_path), 0, told)
+    assert shown["kind"] == "wrong" and shown["truth"] == "a b" and shown["photo"].startswith("data:image/webp")
+    path.write_bytes(b"no picture")
+    assert _changed(RunFolder(tmp_path), 0, {**told, "is_right": True})["photo"] is None
+
+
+@pytest.mark.parametrize(
+    "low, high, words", [(0.01, 0.2, "More"), (-0.2, -0.01, "Less"), (-0.1, 0.1, "As"), (None, None, "too few")]
+)
+def test_the_verdict_follows_the_interval(low, high, words):
+    told = {"test_images": 50, "difference": {"mean": 0, "low": low, "high": high}, "changed": [{}]}
+    assert words in verdict(told)
