@@ -1,3 +1,17 @@
 """The local page: explain new pictures, hide a region, judge prototypes; thin HTTP over a run or a classifier."""
 
-__all__ = ["app", "kept", "of_classifier", "of_run", "pictures", "received", "refining", "safety", "start", "subjects", "teaching", "versions", "worker"]
+__all__ = [
+    "app",
+    "kept",
+    "of_classifier",
+    "of_run",
+    "pictures",
+    "received",
+    "refining",
+    "safety",
+    "start",
+    "subjects",
+    "teaching",
+    "versions",
+    "worker",
+]

@@ -201,6 +201,8 @@ def test_the_network_is_taught_compared_and_put_to_use(run, files, tmp_path):
             ready(phone, address)
             phone.run("document.querySelector('[data-view=teach]').click()")
             assert phone.until("document.querySelectorAll('.list li').length === 2", PATIENCE)
-            phone.run("[...document.querySelectorAll('.list button')].find((each) => /Compare/.test(each.textContent)).click()")
+            phone.run(
+                "[...document.querySelectorAll('.list button')].find((each) => /^Compare/.test(each.innerText)).click()"
+            )
             assert phone.until("!document.querySelector('.comparison').hidden", PATIENCE)
             assert phone.run("document.documentElement.scrollWidth") <= 390 and phone.problems == []
