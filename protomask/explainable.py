@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.errors import InputError
+from protomask.labels import probabilities
 from protomask.precision import as_float
 
 
@@ -111,9 +112,8 @@ class Classifier:
         return as_float(logits)
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return the probabilities (B, C) of all classes."""
-        logits = self.logits(images)
-        return logits.sigmoid() if self.multi_label else logits.softmax(1)
+        """Return the probabilities (B, C) of all classes; NaN where a logit is no number or has overflown."""
+        return probabilities(self.logits(images), self.multi_label)
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         """Return the scores (B,) of one class per image; see :class:`Explainable`.

@@ -10,7 +10,7 @@ import re
 import secrets
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -163,22 +163,34 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     Raises:
         InputError: the folder cannot be written to, or the disk is full; a file that stood at ``path`` is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
+    write_together({Path(path): write})
+
+
+def write_together(writes: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write several files as :func:`write_atomically` does; none takes its place before all are on the disk.
+
+    Raises:
+        InputError: one cannot be written (named); what stood at all the paths is untouched.
+    """
+    temporaries: dict[Path, Path] = {}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
-        try:
+        for path, write in writes.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporaries[path] = temporary = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
             write(temporary)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
+        for path, temporary in temporaries.items():
             os.replace(temporary, path)
-        except BaseException:
-            _remove(temporary)
-            raise
-        _flush_folder(path.parent)
+        for folder in {path.parent for path in writes}:
+            _flush_folder(folder)
     except OSError as error:
         raise InputError(f"cannot write {path}: {_reason(error)}; free space or choose another output=") from error
+    finally:
+        for temporary in temporaries.values():
+            _remove(temporary)  # nothing is left of those that took their places
 
 
 def remove_partial(folder: Path) -> None:
@@ -231,11 +243,16 @@ def _remove(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Makes a renamed entry of a folder last through a power cut, where folders can be opened."""
+    """Makes a renamed entry of a folder last through a power cut, where folders can be opened and flushed."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
     try:
         os.fsync(descriptor)
+    except OSError:
+        pass  # the file has its name already
     finally:
         os.close(descriptor)

@@ -7,9 +7,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from protomask.errors import InputError
 
 
 def is_multi_label(labels: Tensor) -> bool:
@@ -49,8 +53,27 @@ def balancing_weights(labels: Tensor) -> Tensor:
 
 
 def probabilities(logits: Tensor, multi_label: bool) -> Tensor:
-    """Turn logits into probabilities (B, C): softmax over classes, or a sigmoid per finding."""
-    return logits.sigmoid() if multi_label else logits.softmax(1)
+    """Turn logits into probabilities (B, C): softmax over classes, or a sigmoid per finding.
+
+    NaN where a logit is no number or has overflown to infinity; minus infinity means never.
+
+    >>> probabilities(torch.tensor([[0.0, torch.inf, -torch.inf]]), multi_label=True)
+    tensor([[0.5000,    nan, 0.0000]])
+    """
+    found = logits.sigmoid() if multi_label else logits.softmax(1)
+    return torch.where(logits < torch.inf, found, torch.nan)
+
+
+def require_numbers(logits: Tensor, names: Sequence[str]) -> Tensor:
+    """Return logits (B, C); an answer that is no number is an error, never a class.
+
+    Raises:
+        InputError: names the first image whose logits hold NaN or have overflown.
+    """
+    wrong = (~(logits < torch.inf)).any(1).nonzero().flatten()
+    if len(wrong):
+        raise InputError(f"{names[wrong[0]]}: the network answers NaN or infinity; its weights or the picture overflow")
+    return logits
 
 
 def right_answers(logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.store import Store
+from protomask.localizers.base import check_maps
 from protomask.metrics import faithfulness, part_points, steadiness
 
 
@@ -110,16 +110,12 @@ class Maps:
         else:
             saliency = self.localizer(batch.explained, images, batch.index)
         spent = now() - before
-        return self._check(saliency.detach(), batch), spent
+        return self._check(saliency, batch), spent
 
-    def _check(self, saliency: Tensor, batch: Batch) -> Tensor:
-        expected = (len(batch.images), *batch.images.shape[2:])
-        if saliency.shape != expected:
-            raise InputError(f"localizer {self.name!r} gives maps of shape {tuple(saliency.shape)}, not {expected}")
-        batch.require_finite(saliency, f"the map by localizer {self.name!r}")
-        if (saliency < 0).any():
-            raise InputError(f"localizer {self.name!r} gives negative saliency; maps must lie in [0, 1]")
-        return saliency
+    def _check(self, saliency: object, batch: Batch) -> Tensor:
+        if isinstance(saliency, Tensor) and len(saliency.shape) == 3 and len(saliency) == len(batch.images):
+            batch.require_finite(saliency, f"the map by localizer {self.name!r}")  # names the image
+        return check_maps(saliency, batch.images, self.name)
 
 
 def _changed(batch: Batch, kind: str) -> Batch:

@@ -104,7 +104,12 @@ class Evaluation:
         return list(dict.fromkeys(row["metric"] for row in self.rows))
 
     def save(self, path: Path | str) -> None:
-        """Write JSON; the file is whole or not there. Undefined values are ``null``."""
+        """Write :meth:`to_json`; the file is whole or not there."""
+        text = self.to_json()
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def to_json(self) -> str:
+        """Give everything as JSON with a checksum, rows one to a line; undefined values are ``null``."""
         content = {
             "rows": self.rows,
             "comparisons": self.comparisons,
@@ -118,7 +123,7 @@ class Evaluation:
         }
         sealed = dict(with_checksum(content))
         lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in sealed.items())
-        write_atomically(path, lambda temporary: temporary.write_text("{\n" + lines + "\n}\n", encoding="utf-8"))
+        return "{\n" + lines + "\n}\n"
 
     @classmethod
     def load(cls, path: Path | str) -> Evaluation:

@@ -14,9 +14,9 @@ from protomask.errors import InputError
 from protomask.explanations.photographs import photographs
 from protomask.explanations.records import Explanation, Match, PrototypePicture, PrototypeRecord
 from protomask.freezing import frozen
-from protomask.labels import probabilities
+from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Localizer
-from protomask.localizers.base import ChoosesOutline
+from protomask.localizers.base import ChoosesOutline, check_maps
 from protomask.localizers.similarity import level_box, percentile_box
 from protomask.prototype_network import PrototypeNetwork
 
@@ -30,7 +30,7 @@ def _localize(
     network: PrototypeNetwork, localizers: Mapping[str, Localizer], images: Tensor, index: Tensor, progress: bool
 ) -> dict[str, np.ndarray]:
     return {
-        name: localizer(network, images, index, progress=progress).float().cpu().numpy()
+        name: check_maps(localizer(network, images, index, progress=progress), images, name).cpu().numpy()
         for name, localizer in localizers.items()
     }
 
@@ -131,10 +131,13 @@ def explain(
     Returns:
         One explanation per image. With several findings per image, one for every finding that is predicted, the most
         probable first, or for the most probable one where none is.
+
+    Raises:
+        InputError: the network answers NaN or infinity for an image; names it.
     """
     with frozen(network), torch.no_grad():
         prediction = network(images)
-    logits, similarities = prediction.logits.float(), prediction.similarities.float()
+    logits, similarities = require_numbers(prediction.logits.float(), names), prediction.similarities.float()
     places, ranked = _questions(logits, network.multi_label)
     weights = network.last_layer.weight.detach()[ranked]  # (n, 1 or 2, P): of the subject and the runner-up
     similarities = similarities[places]

@@ -23,6 +23,7 @@ from protomask.evaluation.results import Evaluation
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.inputs import read_pictures
+from protomask.labels import require_numbers
 from protomask.localization.look import class_numbers, labels_of
 from protomask.localization.preprocessing import Preprocessing, preprocessing_of
 from protomask.localizers import Localizer, get_localizers
@@ -203,11 +204,11 @@ def _classes(
     with torch.no_grad(), frozen(explained):
         for part in torch.arange(len(data)).split(batch_size):
             images = torch.stack([data[place]["image"].as_subclass(Tensor) for place in part.tolist()]).to(device)
-            probabilities = explained.probabilities(images)
-            found.append(probabilities.argmax(1).cpu())
+            logits = require_numbers(explained.logits(images), [data.names[place] for place in part.tolist()])
+            found.append(logits.argmax(1).cpu())
             if wanted is not None:
                 break
-    classes = probabilities.shape[1]
+    classes = logits.shape[1]
     if wanted is None:
         return classes, torch.cat(found)
     wrong = [number for number in wanted if not 0 <= number < classes]

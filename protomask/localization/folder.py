@@ -19,14 +19,14 @@ from protomask.data.decoding import decode
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.files import file_name, read_text
+from protomask.files import file_name, read_text, write_atomically
 from protomask.freezing import frozen
 from protomask.inputs import as_batch
 from protomask.localization.jobs import Job, plan
 from protomask.localizers import Localizer, get_localizers
+from protomask.localizers.base import check_maps
 from protomask.report.class_overlay import outlined_box, overlay_png
 from protomask.run.setup import choose_device, say
-from protomask.training.checkpoint import write_atomically
 
 SIDE = 1024
 """longest side of an overlay in pixels"""
@@ -180,7 +180,9 @@ class _Work:
         )
         each = images.repeat_interleave(chosen.shape[1], 0)
         maps = {
-            name: localizer(self.explained, each, chosen.flatten()).cpu().unflatten(0, chosen.shape)
+            name: check_maps(localizer(self.explained, each, chosen.flatten()), each, name)
+            .cpu()
+            .unflatten(0, chosen.shape)
             for name, localizer in self.localizers.items()
         }
         for place, (job, pixels) in enumerate(zip(jobs, pictures)):

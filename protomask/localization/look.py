@@ -22,7 +22,7 @@ from protomask.freezing import frozen
 from protomask.inputs import Picture, read_pictures
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import Localizer, get_localizer
-from protomask.localizers.base import shorten_repr
+from protomask.localizers.base import check_maps, shorten_repr
 
 NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
 
@@ -188,7 +188,7 @@ def _look_at(
         empty = explained.score(torch.zeros_like(images), index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # said below, with the pictures' names
-        maps = method(explained, images, index, progress=progress).float().cpu().numpy()
+        maps = check_maps(method(explained, images, index, progress=progress), images, title).cpu().numpy()
     looks = []
     for place, picture in enumerate(part):
         number = int(index[place])

@@ -92,6 +92,25 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     return index
 
 
+def check_maps(maps: object, images: Tensor, name: str) -> Tensor:
+    """Check what a localizer gave for ``images`` (B, C, H, W), and return it detached, in float32.
+
+    Raises:
+        InputError: no tensor (B, H, W), or values that are no numbers or outside [0, 1]; names the localizer.
+    """
+    expected = (len(images), *images.shape[2:])
+    if not isinstance(maps, Tensor) or maps.shape != expected:
+        given = f"maps of shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
+        raise InputError(f"localizer {name!r} gives {given}, not a tensor of shape {expected}")
+    maps = maps.detach().float()
+    if not maps.isfinite().all():
+        raise InputError(f"the map by localizer {name!r} is not finite; the model or the localizer is broken there")
+    if maps.numel() and (maps.min() < 0 or maps.max() > 1 + 1e-5):
+        span = f"from {maps.min().item():.3g} to {maps.max().item():.3g}"
+        raise InputError(f"localizer {name!r} gives saliency {span}; maps must lie in [0, 1]")
+    return maps
+
+
 def require_finite(scores: Tensor, explained: object) -> Tensor:
     """Return ``scores`` (B,); a score that is not finite is an error, never a blank map.
 

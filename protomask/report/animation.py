@@ -15,6 +15,7 @@ from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.explainable import Explainable
+from protomask.files import write_atomically
 from protomask.freezing import frozen
 from protomask.localizers import Localizer
 from protomask.localizers.base import ChoosesSettings
@@ -22,7 +23,6 @@ from protomask.report import style
 from protomask.report.evidence import fit_map
 from protomask.report.overlays import LEVEL
 from protomask.report.wording import localizer_label, percent
-from protomask.training.checkpoint import write_atomically
 
 T = TypeVar("T")
 

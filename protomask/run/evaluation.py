@@ -22,8 +22,8 @@ from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.evaluate import choose_metrics
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
 from protomask.evaluation.tables import per_class as class_means
+from protomask.files import write_together
 from protomask.run.setup import Localizers, as_localizers, say
-from protomask.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -116,15 +116,14 @@ def evaluate_run(
 
 
 def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:
-    evaluation.save(stem.with_suffix(".json"))
-    texts = {".csv": as_csv(evaluation.rows), ".md": as_markdown(evaluation, classes=classes)}
+    texts = {
+        ".json": evaluation.to_json(),
+        ".csv": as_csv(evaluation.rows),
+        ".md": as_markdown(evaluation, classes=classes),
+    }
     if classes:
         texts["_classes.csv"] = as_csv(class_means(evaluation), CLASS_ROWS)
-    for ending, text in texts.items():
-        write_atomically(
-            stem.with_name(stem.name + ending),
-            partial(_write_text, text),
-        )
+    write_together({stem.with_name(stem.name + ending): partial(_write_text, text) for ending, text in texts.items()})
 
 
 def _write_text(text: str, path: Path) -> None:

@@ -14,7 +14,7 @@ from protomask.explanations.predictions import as_pictures, explain
 from protomask.explanations.records import Explanation, Match
 from protomask.freezing import frozen
 from protomask.inputs import as_batch
-from protomask.labels import probabilities
+from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
 from protomask.report.wording import readable
 from protomask.run.opened import Run, open_run
@@ -220,4 +220,4 @@ class RunSubject:
         """(C,)"""
         with torch.no_grad(), frozen(self.network):
             logits = self.network(images).logits.float()
-        return probabilities(logits, self.network.multi_label)[0].cpu()
+        return probabilities(require_numbers(logits, ["this picture"]), self.network.multi_label)[0].cpu()

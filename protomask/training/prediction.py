@@ -13,7 +13,7 @@ from tqdm import tqdm
 from protomask import distributed
 from protomask.data import AnnotatedImages
 from protomask.freezing import frozen
-from protomask.labels import is_multi_label, positives, probabilities, right_answers
+from protomask.labels import is_multi_label, positives, probabilities, require_numbers, right_answers
 from protomask.metrics import auroc, average_precision
 from protomask.training.stages import TrainingSet
 
@@ -24,6 +24,9 @@ def predict(
     """Compute logits (N, C) and labels on the CPU, in the order of ``data``.
 
     Labels are (N,) or (N, C). Several processes share the work, each has the result.
+
+    Raises:
+        InputError: the network answers NaN or infinity for an image; names it.
     """
     share = data.subset(distributed.shard(len(data), setup.batch_size))
     logits, labels = [torch.empty(0, len(data.classes))], [data.labels[:0]]
@@ -32,7 +35,8 @@ def predict(
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             logits.append(network(images).logits.float().cpu())
             labels.append(batch["labels"])
-    return distributed.gather_rows(torch.cat(logits)), distributed.gather_rows(torch.cat(labels))
+    answers = require_numbers(distributed.gather_rows(torch.cat(logits)), data.names)
+    return answers, distributed.gather_rows(torch.cat(labels))
 
 
 def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, description: str = "test") -> dict:

@@ -143,6 +143,39 @@ def test_it_goes_on_and_does_again_what_changed(weights, pictures, tmp_path, cap
     )
 
 
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory):
+    """Finite weights whose logits are infinite."""
+    torch.manual_seed(0)
+    state = timm.create_model("test_resnet", num_classes=12).state_dict()
+    state["fc.weight"].fill_(3e38)
+    path = tmp_path_factory.mktemp("weights") / "overflowing.safetensors"
+    save_file(state, path)
+    return path
+
+
+@pytest.mark.parametrize("more", [[], ["--index", "3"], ["--multi-label"], ["--score", "logit"], ["--batch-size", "1"]])
+def test_a_network_that_answers_nan_is_an_error(overflowing, pictures, tmp_path, capsys, more):
+    fails(capsys, words(overflowing, pictures, "--output", tmp_path / "out", *more), "bird.png", "NaN")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.5, 255.0])
+def test_a_map_that_is_none_is_an_error(weights, pictures, tmp_path, capsys, monkeypatch, value):
+    monkeypatch.setattr(GradCAM, "__call__", lambda self, explained, images, index, **_: images[:, 0] * 0 + value)
+    fails(capsys, words(weights, pictures, "--output", tmp_path / "out"), "gradcam")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_localize_json_is_strict_json(weights, pictures, tmp_path):
+    def no_constant(name):
+        raise AssertionError(name)
+
+    assert main(words(weights, pictures, "--output", tmp_path / "out", "--localizer", "center,gradcam")) == 0
+    for path in (tmp_path / "out").rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=no_constant)
+
+
 def test_its_own_overlays_are_no_pictures(weights, pictures, capsys):
     for _ in range(2):
         assert main(words(weights, pictures, "--output", pictures / "maps")) == 0

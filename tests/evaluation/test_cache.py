@@ -136,7 +136,7 @@ def test_without_a_repr_of_its_own_nothing_is_kept(network, tmp_path):
     evaluate(
         network,
         data,
-        {"function": lambda e, x, i: x[:, 0]},
+        {"function": lambda e, x, i: x[:, 0] / 2},
         choose_pairs(network, data, 4),
         metrics=["gain"],
         cache=tmp_path,

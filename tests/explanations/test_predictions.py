@@ -7,7 +7,7 @@ from protomask.explanations.predictions import explain, picture_prototypes
 from protomask.explanations.records import PrototypeRecord
 from protomask.localizers import get_localizer
 from protomask.projection import project
-from protomask.training import TrainingSet
+from protomask.training import TrainingSet, performance
 from protopnet import ProtoPNet
 from protopnet.start import principal_add_on, start_from_patches
 from tests.support.toy import ColourImages, ToyBackbone
@@ -160,3 +160,20 @@ def test_what_speaks_for_the_runner_up_sums_to_its_logit(projected, counter):
         assert {each["prototype"] for each in found.to_json()["counter"]} == {
             each.prototype.record.prototype for each in found.counter
         }
+
+
+def test_answers_and_maps_that_are_no_numbers_are_errors(projected):
+    net, data = projected
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in (0, 1)])
+    broken = {"mine": lambda network, images, index, progress=False: images[:, 0] * torch.nan}
+    with pytest.raises(InputError, match="'mine' is not finite"):
+        picture_prototypes(net, data, broken)
+    with pytest.raises(InputError, match="'mine' is not finite"):
+        explain(net, images, ["one", "two"], pictures, broken)
+    with torch.no_grad():
+        net.last_layer.weight.fill_(3e38)
+    with pytest.raises(InputError, match="one: the network answers NaN or infinity"):
+        explain(net, images, ["one", "two"], pictures, LOCALIZERS)
+    with pytest.raises(InputError, match="the network answers NaN or infinity"):
+        performance(net, data, TrainingSet(data, data, data.subset([])))

@@ -165,3 +165,12 @@ def test_the_command_measures_and_writes(tmp_path, capsys):
 
 def _words():
     return {"mean": PLAIN["mean"], "std": PLAIN["std"], "size": 32}
+
+
+def test_a_model_that_overflows_is_an_error_whatever_class_is_asked_for():
+    model = Corner()
+    nn.init.constant_(model.weight, 3e38)
+    for multi_label in (False, True):
+        for index in (None, 1):
+            with pytest.raises(InputError, match="NaN or infinity"):
+                compare(model, photographs(), ["center"], index=index, multi_label=multi_label, **PLAIN)
