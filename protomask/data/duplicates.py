@@ -1,8 +1,8 @@
 """Near-duplicates: the same picture marked or compressed differently, which must not be in training and in test."""
 
+import base64
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protomask.data.decoding import thumbnail
 from protomask.data.problems import noted
+from protomask.data.remembered import find_out
 from protomask.errors import InputError
 from protomask.files import content_digest
 
@@ -37,9 +38,9 @@ def near_duplicate_groups(paths: Sequence[Path], *, side: int = 64, correlation:
     if not len(paths):
         return torch.zeros(0, dtype=torch.long)
     flat = np.zeros((len(paths), side * side), dtype=np.float32)
-    for place, path in enumerate(paths):
+    for place, (path, small) in enumerate(zip(paths, _thumbnails(paths, side))):
         with noted():
-            flat[place] = thumbnail(path, side).reshape(-1)
+            flat[place] = (thumbnail(path, side) if small is None else small).reshape(-1)
     flat -= flat.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
     # Constant images correlate with nothing.
@@ -54,17 +55,16 @@ def copy_groups(paths: Sequence[Path]) -> Tensor:
     Stricter than :func:`near_duplicate_groups`, so that pictures that only look alike (two chest X-rays) stay apart:
     thumbnails of 32 x 32 pixels whose signs of brightness from column to column differ in no more than 6 of 64 places,
     and whose grey levels differ by 4 of 255 on average (less in pictures of little contrast) and nowhere by more than
-    24. Pictures of one colour are copies only where their bytes are. Files that cannot be read are left to whoever
-    reads them all. Time grows with the square of ``len``, slowly.
+    24. Pictures of one colour are copies only where their bytes are. Each picture is decoded once: its thumbnail is
+    kept in the user's cache. Files that cannot be read are left to whoever reads them all. Time grows with the square
+    of ``len``, slowly.
 
     Returns:
         (len,) long: the position of the first picture of each one's group.
     """
     if not len(paths):
         return torch.zeros(0, dtype=torch.long)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        thumbnails = list(pool.map(_small, paths))
-    return _joined(len(paths), [*_same_bytes(paths), *_same_looks(thumbnails)])
+    return _joined(len(paths), [*_same_bytes(paths), *_same_looks(_thumbnails(paths, _SIDE))])
 
 
 def _same_bytes(paths: Sequence[Path]) -> Iterator[tuple[int, int]]:
@@ -72,20 +72,45 @@ def _same_bytes(paths: Sequence[Path]) -> Iterator[tuple[int, int]]:
     for place, path in enumerate(paths):
         with suppress(OSError):
             sizes.setdefault(os.stat(path).st_size, []).append(place)
-    for places in sizes.values():
-        firsts: dict[bytes, int] = {}
-        for place in places if len(places) > 1 else ():
-            with suppress(InputError):
-                first = firsts.setdefault(content_digest(paths[place]), place)
-                if first != place:
-                    yield first, place
+    alike = [place for places in sizes.values() if len(places) > 1 for place in places if paths[place].is_file()]
+    digests = find_out([paths[place] for place in alike], "contents", _digest)
+    firsts: dict[str, int] = {}
+    for place in alike:
+        digest = digests[paths[place]]
+        if digest is not None and (first := firsts.setdefault(digest, place)) != place:
+            yield first, place
 
 
-def _small(path: Path) -> np.ndarray | None:
+def _digest(path: Path) -> str | None:
     try:
-        return thumbnail(path, _SIDE).astype(np.uint8)
+        return content_digest(path).hex()
     except InputError:
         return None
+
+
+def _thumbnails(paths: Sequence[Path], side: int) -> list[np.ndarray | None]:
+    """Grey levels (side, side) uint8 of each picture, None where it cannot be read; decoded once, then remembered."""
+
+    def shrink(path: Path) -> str | None:
+        try:
+            return base64.b64encode(thumbnail(path, side).astype(np.uint8).tobytes()).decode()
+        except InputError:
+            return None
+
+    found = find_out([path for path in paths if path.is_file()], f"thumbnails-{side}", shrink)
+    small = {path: _unpacked(text, side) for path, text in found.items()}
+    for path, text in found.items():
+        if text is not None and small[path] is None:
+            small[path] = _unpacked(shrink(path), side)
+    return [small.get(path) for path in paths]
+
+
+def _unpacked(text: str | None, side: int) -> np.ndarray | None:
+    try:
+        content = base64.b64decode(text or "")
+    except ValueError:  # a damaged cache
+        return None
+    return np.frombuffer(content, np.uint8).reshape(side, side) if len(content) == side * side else None
 
 
 def _same_looks(thumbnails: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]]:

@@ -1,13 +1,15 @@
 """What a run knows of its data: every split, every byte, fast the second time."""
 
+import json
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from protomask.data import contents, load_data
+from protomask.data import contents, duplicates, load_data, remembered
 from protomask.data.contents import data_change, file_digests, split_contents
+from protomask.data.duplicates import copy_groups, near_duplicate_groups
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +93,7 @@ def test_files_are_read_once_while_size_and_time_are_the_same(cub_root, tmp_path
     assert sorted(read) == paths
     read.clear()
     assert file_digests(paths, tmp_path) == first and sorted(read) == paths  # too young to be sure
-    monkeypatch.setattr(contents, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(remembered, "_SETTLED_NS", -(10**12))
     file_digests(paths, tmp_path)
     read.clear()
     assert file_digests(paths, tmp_path) == first and read == []
@@ -101,3 +103,41 @@ def test_files_are_read_once_while_size_and_time_are_the_same(cub_root, tmp_path
     cache.write_text("{damaged")
     assert file_digests(paths, tmp_path) == first
     assert file_digests(paths, paths[0]) == first  # a cache that cannot be written
+
+
+def noise(path, seed):
+    small = Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 10, 3), dtype=np.uint8))
+    small.resize((50, 40)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("groups", [copy_groups, near_duplicate_groups])
+def test_pictures_are_decoded_once_to_find_copies(tmp_path, monkeypatch, groups):
+    paths = [noise(tmp_path / f"{number}.png", number) for number in range(6)]
+    paths[5].write_bytes(paths[2].read_bytes())
+    decoded, real = [], duplicates.thumbnail
+    monkeypatch.setattr(duplicates, "thumbnail", lambda path, side: decoded.append(path) or real(path, side))
+    monkeypatch.setattr(remembered, "_SETTLED_NS", -(10**12))
+    assert groups(paths).tolist() == [0, 1, 2, 3, 4, 2] and sorted(decoded) == paths
+    decoded.clear()
+    assert groups(paths).tolist() == [0, 1, 2, 3, 4, 2] and decoded == []
+    noise(paths[2], 9)
+    assert groups(paths).tolist() == [0, 1, 2, 3, 4, 5] and decoded == [paths[2]]
+    noise(paths[4], 3)
+    (cache,) = (tmp_path / "cache" / "protomask").glob("thumbnails-*/*.json")
+    rows = {
+        name: [key, "QUJD" * place + "!"]
+        for place, (name, (key, _)) in enumerate(json.loads(cache.read_text()).items())
+    }
+    cache.write_text(json.dumps(rows))
+    assert groups(paths).tolist() == [0, 1, 2, 3, 3, 5]  # a damaged cache: decoded again
+
+
+def test_a_picture_that_cannot_be_decoded_is_tried_again(tmp_path, monkeypatch):
+    paths = [noise(tmp_path / f"{number}.png", number) for number in range(3)]
+    whole = paths[0].read_bytes()
+    paths[1].write_bytes(whole[:70])
+    monkeypatch.setattr(remembered, "_SETTLED_NS", -(10**12))
+    assert copy_groups(paths).tolist() == [0, 1, 2]
+    paths[1].write_bytes(whole)
+    assert copy_groups([*paths, tmp_path / "missing.png"]).tolist() == [0, 0, 2, 3]
