@@ -72,7 +72,9 @@ def require_numbers(logits: Tensor, names: Sequence[str]) -> Tensor:
     """
     wrong = (~(logits < torch.inf)).any(1).nonzero().flatten()
     if len(wrong):
-        raise InputError(f"{names[int(wrong[0])]}: the network answers NaN or infinity; its weights or the picture overflow")
+        raise InputError(
+            f"{names[int(wrong[0])]}: the network answers NaN or infinity; its weights or the picture overflow"
+        )
     return logits
 
 
