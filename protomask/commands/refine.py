@@ -16,7 +16,12 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument("--review", metavar="FILE", help="the judgements; RUN/review.json by default")
+    parser.add_argument(
+        "--review",
+        action="append",
+        metavar="FILE",
+        help="judgements as pages and reports save them, several times for several people; RUN/review.json by default",
+    )
     parser.add_argument("--epochs", type=int, default=3, metavar="N", help="in which replacements settle (3)")
     parser.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-refined by default")
 

@@ -204,7 +204,7 @@ class Run:
 
     def refine(
         self,
-        review: str | os.PathLike | Review | None = None,
+        review: str | os.PathLike | Sequence[str | os.PathLike] | Review | None = None,
         *,
         output: str | os.PathLike | None = None,
         epochs: int = 3,

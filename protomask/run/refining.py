@@ -22,7 +22,7 @@ from protomask.run.outlined_cells import cells_of_masks, cells_of_regions
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
-from protomask.run.review import FILE, Review, read_review, review_of
+from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
 from protomask.run.setup import pictures_localizers, say
 from protomask.run_folder import RunFolder, new_run
 from protomask.training import Action, Epochs, predict, rate_answers, train
@@ -36,9 +36,13 @@ Tell = Callable[[float, str], None]
 """called with the share of the work that is done, in [0, 1], and with what begins"""
 
 
+Reviews = str | os.PathLike | Sequence[str | os.PathLike] | Review | None
+"""a file of judgements, several files, or what one holds; None: the run's own"""
+
+
 def refine_run(
     run: Run,
-    review: str | os.PathLike | Review | None = None,
+    review: Reviews = None,
     *,
     output: str | os.PathLike | None = None,
     epochs: int = 3,
@@ -53,7 +57,7 @@ def refine_run(
 
     Args:
         run: its data are needed.
-        review: a file, or what one holds; the run's own ``review.json`` by default.
+        review: a file or several, or what one holds; the run's own ``review.json`` by default.
         output: the new run's folder; by default one beside ``run``'s.
         epochs: in which the replacements settle.
         tell: how far it is.
@@ -81,21 +85,25 @@ def refined_name(folder: Path) -> str:
     return re.sub(r"-refined(-\d+)?$", "", folder.resolve().name) + "-refined"
 
 
-def find_review(run: Run, given: str | os.PathLike | Review | None) -> Review:
+def find_review(run: Run, given: Reviews = None) -> Review:
     """Give a review that fits the run; its own where none is given.
 
     Raises:
-        InputError: it is of another run, or no review.
+        InputError: one is of another run, or no review.
     """
     records = [picture.record for picture in run.pictures]
     if isinstance(given, Review):
-        review, where = given, "the review"
-    elif given is not None:
-        review, where = read_review(Path(given)), str(given)
-    else:
-        review, where = review_of(run.folder), str(run.folder / FILE)
-    review.check_fits(records, where)
-    return review
+        given.check_fits(records, "the review")
+        return given
+    if given is None:
+        review = review_of(run.folder)
+        review.check_fits(records, str(run.folder / FILE))
+        return review
+    paths = [given] if isinstance(given, str | os.PathLike) else list(given)
+    found = [(read_review(Path(path)), path) for path in paths]
+    for review, path in found:
+        review.check_fits(records, str(path))
+    return join_reviews(review for review, _ in found)
 
 
 def _refine(run: Run, files: RunFolder, review: Review, forgotten: list[int], epochs: int, tell: Tell) -> Run:

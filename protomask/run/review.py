@@ -28,6 +28,7 @@ MEANINGS = ("evidence", "distraction")
 MOST = 50_000
 LOCK = ".review.lock"
 _PATIENCE = 20.0
+_SECONDS = len("2026-01-31T23:59:59")
 _WRITING = threading.Lock()
 
 Share = Annotated[float, Range(-0.01, 1.01)]
@@ -92,10 +93,15 @@ class Review:
 
     judgements: tuple[Judgement, ...] = ()
 
+    @property
+    def in_time(self) -> list[Judgement]:
+        """The judgements by time: a file that somebody adds later may hold earlier ones."""
+        return sorted(self.judgements, key=lambda each: each["at"][:_SECONDS])
+
     def standing(self) -> dict[int, Standing]:
         """Tell what holds of every prototype that was judged."""
         words: dict[int, dict[str, tuple[str, str]]] = {}
-        for each in self.judgements:
+        for each in self.in_time:
             if "verdict" in each:
                 words.setdefault(each["prototype"], {})[each["by"]] = (each["verdict"], each.get("note", ""))
         return {
@@ -108,7 +114,7 @@ class Review:
     def regions(self) -> list[Region]:
         """List the regions that were outlined and not withdrawn."""
         found: dict[tuple, Region] = {}
-        for each in self.judgements:
+        for each in self.in_time:
             if "region" not in each:
                 continue
             corners = tuple((float(x), float(y)) for x, y in each["region"])
@@ -146,6 +152,11 @@ def read_review(path: Path) -> Review:
     """
     mend = "give the review.json of a run, or the file that a report exported"
     return Review(tuple(_checked(read_json(path, mend), str(path), mend)))
+
+
+def join_reviews(reviews: Iterable[Review]) -> Review:
+    """Join what several files hold; a judgement that is in two of them counts once."""
+    return Review(tuple({each["id"]: each for review in reviews for each in review.judgements}.values()))
 
 
 def review_of(folder: Path) -> Review:

@@ -10,7 +10,7 @@ from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
 from protomask.networks import load_network
 from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
-from protomask.run.refining import refined_name
+from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, add_judgements, review_of
 from protomask.training.forgetting import choose_starts, find_forbidden, is_allowed, project_allowed, with_prototypes
 from tests.run.conftest import SMALL, write_image_folder
@@ -113,6 +113,9 @@ def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refi
     with pytest.raises(InputError, match="forgets no prototype"):
         refined.refine(output=tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+    other = tmp_path / "other"
+    add_judgements(other, [{"prototype": 3, "by": "AM", "verdict": "forget"}], [each.record for each in run.pictures])
+    assert find_review(run, [run.folder / FILE, other / FILE]).numbers("forget") == [1, 3]  # of two people
     wrong = [PrototypeRecord(0, "a", "elsewhere.png", (0, 0), 1.0, (0, 0, 1, 1), 1.0)]
     add_judgements(tmp_path, [{"prototype": 0, "by": "RB", "verdict": "forget"}], wrong)
     assert main(["refine", str(run.folder), "--review", str(tmp_path / FILE), "--quiet"]) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
-from protomask.run.review import FILE, Review, add_judgements, read_review, review_of
+from protomask.run.review import FILE, Review, add_judgements, join_reviews, read_review, review_of
 
 RECORDS = [
     PrototypeRecord(number, "bird", f"train/{number}.png", (0, 0), 1.0, (0, 0, 8, 8), 1.0) for number in range(4)
@@ -47,6 +47,15 @@ def test_files_from_several_places_are_joined_and_nothing_counts_twice(tmp_path)
     for _ in range(2):
         joined = judge(here, *exported)
     assert len(joined.judgements) == 2 and joined.numbers("forget") == [3] and joined.numbers("keep") == [0]
+
+
+def test_the_last_word_is_the_latest_and_not_the_one_that_was_added_last(tmp_path):
+    word = {"prototype": 0, "by": "RB"}
+    judge(tmp_path, {**word, "verdict": "forget", "at": "2026-11-28T12:00:00.500Z"})
+    judge(tmp_path, {**word, "verdict": "keep", "at": "2026-11-27T23:00:00+00:00"})  # a file of yesterday's
+    assert review_of(tmp_path).numbers("forget") == [0]
+    one = review_of(tmp_path)
+    assert join_reviews([one, one, Review(one.judgements[:1])]).judgements == one.judgements
 
 
 def _judge_often(folder, by):

@@ -1,0 +1,85 @@
+"""Judging in the static report, in a real Chromium: marks become a file that refining reads."""
+
+import json
+import time
+
+import pytest
+
+from protomask.report import write_report
+from protomask.run.review import read_review
+
+from . import chromium, scenes
+
+pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return scenes.inspected(scenes.pictures())[0]
+
+
+@pytest.fixture(scope="module")
+def report(pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("judged") / "report.html"
+    return write_report(path, config=scenes.CONFIG, metrics=scenes.METRICS, pictures=pictures)
+
+
+def mark(browser, number, verdict, note=None):
+    browser.run(f"document.querySelector('#prototype-{number} .verdicts input[value={verdict}]').click()")
+    if note is not None:
+        browser.run(
+            f"(() => {{ const field = document.querySelector('#prototype-{number} .note'); field.value = {note!r};"
+            "field.dispatchEvent(new Event('change')); })()"
+        )
+
+
+def told(browser):
+    return browser.run("document.querySelector('.judge-told').value")
+
+
+def test_marks_are_saved_as_a_file_that_refining_reads(report, pictures, tmp_path):
+    with chromium.Browser() as browser:
+        browser.open(report)
+        assert browser.run("document.querySelectorAll('.verdicts').length") == 0
+        browser.run("document.querySelector('.judge-on').focus()")
+        browser.press(" ")
+        assert browser.run("document.querySelectorAll('.verdicts').length") == len(pictures)
+        assert browser.run("document.querySelector('.save-marks').disabled")
+        mark(browser, 2, "forget")
+        assert "initials" in told(browser) and browser.run("document.querySelector('.save-marks').disabled")
+        browser.run(
+            "(() => { const field = document.querySelector('.initials'); field.value = 'RB';"
+            "field.dispatchEvent(new Event('input')); })()"
+        )
+        mark(browser, 2, "keep")
+        mark(browser, 2, "forget", "burnt-in <letters>")
+        mark(browser, 3, "keep")
+        assert told(browser) == "2 prototypes marked"
+        browser.open(report)  # loaded anew: nothing is lost
+        assert told(browser) == "2 prototypes marked"
+        assert browser.run("document.querySelector('#prototype-2').dataset.verdict") == "forget"
+        browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        browser.run("document.querySelector('.save-marks').click()")
+        file = tmp_path / "review.json"
+        deadline = time.monotonic() + 60
+        while not file.is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert browser.problems == []
+        assert [each for each in browser.requests if not each.startswith(("file:", "data:", "blob:"))] == []
+    review = read_review(file)
+    review.check_fits([picture.record for picture in pictures], "the file")
+    assert review.numbers("forget") == [2] and review.numbers("keep") == [3]
+    assert review.standing()[2].words == {"RB": ("forget", "burnt-in <letters>")}
+    assert len({each["id"] for each in json.loads(file.read_text())["judgements"]}) == 4
+
+
+def test_on_a_phone_in_the_dark_it_fits(report):
+    with chromium.Browser(390, 800, dark=True, phone=True) as phone:
+        phone.open(report)
+        phone.run("document.querySelector('.judge-on').click()")
+        assert phone.run("document.documentElement.scrollWidth") <= 390 and phone.problems == []
+
+
+def test_a_report_without_prototypes_has_nothing_to_judge(tmp_path):
+    page = write_report(tmp_path / "report.html", config=scenes.CONFIG, metrics=scenes.METRICS)
+    assert "judge" not in page.read_text(encoding="utf-8")
