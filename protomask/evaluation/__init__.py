@@ -1,7 +1,8 @@
 """Localizers x metrics over (image, prototype) pairs: one table with confidence intervals."""
 
+from protomask.evaluation.availability import available_metrics
 from protomask.evaluation.catalogue import HIGHER_IS_BETTER, METRICS
-from protomask.evaluation.evaluate import available_metrics, evaluate
+from protomask.evaluation.evaluate import evaluate
 from protomask.evaluation.oracle import Oracle
 from protomask.evaluation.pairs import (
     Pairs,

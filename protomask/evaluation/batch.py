@@ -93,10 +93,14 @@ class Batch:
         other.index = index.to(self.index)
         return other
 
-    def index_of_kind(self, kind: str) -> Tensor:
-        """Give the index (B,) of maps ``"another class"``, drawn by the image, or ``"sibling 0"``, ``"sibling 1"``."""
-        if kind.startswith("sibling "):
-            return self.siblings[0][:, int(kind.split()[1])]
+    @property
+    def seeds(self) -> list[int]:
+        """B numbers below 2**63, drawn by the images"""
+        return [int(name.partition("-")[0], 16) >> 1 for name in self.names]
+
+    @property
+    def another_class(self) -> Tensor:
+        """(B,) a prototype of another class for each pair, or another class, drawn by the image"""
         owners = class_of_index(self.explained, len(self.data.classes))
         chosen = []
         for name, index in zip(self.names, self.index.tolist()):

@@ -12,6 +12,7 @@ from torch import Tensor
 from protomask.capabilities import score_kind
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.maps import Maps
+from protomask.evaluation.variants import IMAGE, NOISY, Variant, nearby, sibling
 from protomask.metrics import causal, faithfulness, localization, part_points, prototype_sets, prototypes, steadiness
 from protomask.metrics.attack import misalignment, outside_top
 from protomask.metrics.imputation import road
@@ -24,13 +25,13 @@ class Case:
     def __init__(self, batch: Batch, maps: Maps) -> None:
         self.batch, self.localizer, self._maps = batch, maps.name, maps
 
-    def maps(self, kind: str) -> Tensor:
+    def maps(self, variant: Variant) -> Tensor:
         """Give the maps (B, H, W); see :class:`protomask.evaluation.maps.Maps`."""
-        return self._maps(self.batch, kind)
+        return self._maps(self.batch, variant)
 
     @cached_property
     def saliency(self) -> Tensor:
-        return self.maps("image")
+        return self.maps(IMAGE)
 
     @cached_property
     def insertion(self) -> faithfulness.Curve:
@@ -88,7 +89,7 @@ class Case:
     def siblings(self) -> tuple[Tensor, Tensor]:
         """Make the maps (B, K, H, W) of all prototypes of each pair's class, and say which there are (B, K)."""
         numbers, there = self.batch.siblings
-        return torch.stack([self.maps(f"sibling {each}") for each in range(numbers.shape[1])], 1), there
+        return torch.stack([self.maps(sibling(each)) for each in range(numbers.shape[1])], 1), there
 
     @cached_property
     def kept(self) -> Tensor:
@@ -119,7 +120,7 @@ class Case:
 
     @property
     def max_sensitivity(self) -> Tensor:
-        others = [self.maps(f"nearby {sample}") for sample in range(steadiness.SAMPLES)]
+        others = [self.maps(nearby(sample)) for sample in range(steadiness.SAMPLES)]
         return steadiness.max_sensitivity(self.saliency, others)
 
     def over_parts(self, agreement: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
@@ -152,7 +153,7 @@ class Case:
 
     def at_parts_twice(self) -> Tensor:
         """Find (B, 2, K) for the stability: which parts are at the maximum, without and with noise."""
-        return torch.stack([self._at(self.saliency), self._at(self.maps("noisy"))], 1).float()
+        return torch.stack([self._at(self.saliency), self._at(self.maps(NOISY))], 1).float()
 
     def in_patches(self) -> Tensor:
         """Find (B, 3, K) for the purity: parts in the patch, visible ones (sides merged), and the similarity."""

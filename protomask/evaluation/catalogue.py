@@ -9,10 +9,12 @@ metric of the whole data set, or of prototypes, measures what it needs of each p
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from protomask.evaluation.variants import ANOTHER_CLASS, KEPT, RANDOMISED, UNSEEN_NOISE
 from protomask.metrics import (
     boxes,
     causal,
@@ -29,25 +31,38 @@ from protomask.metrics import (
 )
 
 
+class Over(Enum):
+    """The pairs that a metric is measured on."""
+
+    PAIRS = "pairs"
+    """a value per pair"""
+    CLASS = "class"
+    """a value per prototype, over several images of its class"""
+    MOST_SIMILAR = "most similar"
+    """a value per prototype, over the images of the whole data set that are most similar to it"""
+
+
 class Metric(NamedTuple):
     measure: Callable[[Any], Tensor]
     """case -> (B,), or (B, ...) where there is a ``finish``"""
     higher_is_better: bool
     needs: str | None = None
-    """what data or network must have, a key of :data:`protomask.evaluation.evaluate.NEEDS`; None: nothing"""
+    """what data or network must have, a key of :data:`protomask.evaluation.availability.NEEDS`; None: nothing"""
     finish: Callable[[Tensor, Tensor], Tensor] | None = None
     """(what was measured of all n pairs (n, ...), the pairs' prototypes (n,)) -> a value per pair (n,) or, where
-    ``of_prototypes``, per prototype (P,) in the order of ``prototypes.unique()``"""
-    of_prototypes: bool = False
-    """a value per prototype, over several images of each"""
-    most_similar: bool = False
-    """of prototypes, over the images of the whole data set that are most similar to each; else over those of its
-    class"""
+    :attr:`of_prototypes`, per prototype (P,) in the order of ``prototypes.unique()``"""
+    over: Over = Over.PAIRS
+    """the pairs that it is measured on"""
     usual: bool = True
     """measured unless metrics are named; the others cost further maps or gradients, or say again what a usual one
     says"""
     hit: float | None = None
     """every value is 0 or this (1 or 100), which asks for intervals of shares; None: anything"""
+
+    @property
+    def of_prototypes(self) -> bool:
+        """Whether there is a value per prototype instead of one per pair."""
+        return self.over is not Over.PAIRS
 
 
 METRICS: dict[str, Metric] = {
@@ -71,7 +86,7 @@ METRICS: dict[str, Metric] = {
     "infidelity": Metric(lambda case: case.infidelity, False, usual=False),
     "adcc": Metric(
         lambda case: harmonic.adcc(
-            case.drop / 100, harmonic.coherency(case.saliency, case.maps("kept")), harmonic.complexity(case.saliency)
+            case.drop / 100, harmonic.coherency(case.saliency, case.maps(KEPT)), harmonic.complexity(case.saliency)
         ),
         True,
         usual=False,
@@ -120,7 +135,7 @@ METRICS: dict[str, Metric] = {
         True,
         "part points",
         lambda found, prototypes: part_points.consistency(*_bools(found), prototypes),
-        True,
+        Over.CLASS,
         usual=False,
         hit=100,
     ),
@@ -129,7 +144,7 @@ METRICS: dict[str, Metric] = {
         True,
         "part points",
         lambda found, prototypes: part_points.stability(*_bools(found), prototypes),
-        True,
+        Over.CLASS,
         usual=False,
     ),
     "purity": Metric(
@@ -137,25 +152,24 @@ METRICS: dict[str, Metric] = {
         True,
         "part points",
         lambda found, prototypes: part_points.purity(*_bools(found[:, :2]), prototypes, found[:, 2, 0]),
-        True,
-        True,
+        Over.MOST_SIMILAR,
         usual=False,
     ),
     "steadiness": Metric(
-        lambda case: sanity.map_correlation(case.saliency, case.maps("unseen noise")), True, usual=False
+        lambda case: sanity.map_correlation(case.saliency, case.maps(UNSEEN_NOISE)), True, usual=False
     ),
     "steady_tenth": Metric(
-        lambda case: steadiness.shared_first(case.saliency, case.maps("unseen noise")), True, usual=False
+        lambda case: steadiness.shared_first(case.saliency, case.maps(UNSEEN_NOISE)), True, usual=False
     ),
     "max_sensitivity": Metric(lambda case: case.max_sensitivity, False, usual=False),
     "randomisation": Metric(
-        lambda case: sanity.map_correlation(case.saliency, case.maps("randomised")), False, "parameters", usual=False
+        lambda case: sanity.map_correlation(case.saliency, case.maps(RANDOMISED)), False, "parameters", usual=False
     ),
 }
 
 METRICS |= {
     "random_logit": Metric(
-        lambda case: sanity.map_correlation(case.saliency, case.maps("another class")), False, "classes", usual=False
+        lambda case: sanity.map_correlation(case.saliency, case.maps(ANOTHER_CLASS)), False, "classes", usual=False
     ),
     "sparseness": Metric(lambda case: simplicity.sparseness(case.saliency), True, usual=False),
     "complexity": Metric(lambda case: simplicity.map_entropy(case.saliency), False, usual=False),

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.store import Store
+from protomask.evaluation.variants import IMAGE, Variant
 from protomask.localizers.base import check_maps
-from protomask.metrics import faithfulness, part_points, steadiness
 
 
 @runtime_checkable
@@ -38,35 +38,28 @@ class Maps:
         self.seconds: dict[str, float] = {}
         self._last: tuple[list[str], dict[str, Tensor]] = ([], {})  # the batch at hand, so that no map is made twice
 
-    def __call__(self, batch: Batch, kind: str = "image") -> Tensor:
+    def __call__(self, batch: Batch, variant: Variant = IMAGE) -> Tensor:
         """Give the maps of a batch, (B, H, W) on its device.
 
-        Args:
-            batch: the pairs.
-            kind: ``"image"``; ``"kept"``, of what the map leaves of the image; ``"noisy"``, of the image under the
-                noise of the stability metric; ``"unseen noise"``, of the image with noise below half a grey level;
-                ``"nearby 0"``, ``"nearby 1"``, ..., of the images of max-sensitivity; ``"randomised"``, by the network
-                with its parameters shuffled; ``"another class"``, of a prototype of another class, or of another class;
-                ``"sibling 0"``, ``"sibling 1"``, ..., of each prototype of the same class.
-
         Raises:
-            InputError: the localizer gives maps of a wrong shape, not finite or negative; the message names it and the
-            image.
+            InputError: the localizer gives maps of a wrong shape, not finite or outside [0, 1]; the message names it
+            and the image.
         """
         if self._last[0] != batch.names:
             self._last = (batch.names, {})
-        if kind not in self._last[1]:
-            self._last[1][kind] = self._make(batch, kind)
-        return self._last[1][kind]
+        if variant.key not in self._last[1]:
+            self._last[1][variant.key] = self._make(batch, variant)
+        return self._last[1][variant.key]
 
-    def _make(self, batch: Batch, kind: str) -> Tensor:
-        names = [f"{name}/{kind}" for name in batch.names]
+    def _make(self, batch: Batch, variant: Variant) -> Tensor:
+        names = [f"{name}/{variant.key}" for name in batch.names]
         found = self.store.get(names)
         if found is not None:
             return torch.stack(found).to(batch.images.device)
-        saliency, spent = self._localize(_changed(batch, kind), self._images(batch, kind))
+        images = variant.images(batch, lambda: self(batch))
+        saliency, spent = self._localize(variant.question(batch), images)
         entries = dict(zip(names, saliency))
-        if kind == "image":
+        if variant is IMAGE:
             self.seconds |= dict.fromkeys(batch.names, spent / len(names))
             entries |= {
                 f"{name}/seconds": torch.tensor(spent / len(names), dtype=torch.float64) for name in batch.names
@@ -82,19 +75,6 @@ class Maps:
         if not all(name in self.seconds for name in batch.names):
             self(batch)
         return [self.seconds[name] for name in batch.names]
-
-    def _images(self, batch: Batch, kind: str) -> Tensor:
-        if kind == "kept":
-            return batch.images * faithfulness.minmax(self(batch))[:, None]
-        if kind == "noisy":
-            return part_points.add_noise(batch.images, [int(name.partition("-")[0], 16) >> 1 for name in batch.names])
-        seeds = [int(name.partition("-")[0], 16) >> 1 for name in batch.names]
-        if kind == "unseen noise":
-            return steadiness.nearby(batch.images, seeds)
-        if kind.startswith("nearby "):
-            again = [(seed + 1 + int(kind.split()[1])) % 2**63 for seed in seeds]
-            return steadiness.nearby(batch.images, again, steadiness.RADIUS)
-        return batch.images
 
     def _localize(self, batch: Batch, images: Tensor) -> tuple[Tensor, float]:
         """Make maps, and measure the seconds they take."""
@@ -116,12 +96,3 @@ class Maps:
         if isinstance(saliency, Tensor) and len(saliency.shape) == 3 and len(saliency) == len(batch.images):
             batch.require_finite(saliency, f"the map by localizer {self.name!r}")  # names the image
         return check_maps(saliency, batch.images, self.name)
-
-
-def _changed(batch: Batch, kind: str) -> Batch:
-    """Give the batch with the network, or with the index, that maps of this kind are of."""
-    if kind == "randomised":
-        return batch.with_network(batch.subject.randomised)
-    if kind == "another class" or kind.startswith("sibling "):
-        return batch.with_index(batch.index_of_kind(kind))
-    return batch

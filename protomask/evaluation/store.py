@@ -100,7 +100,7 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     if weights is None:
         return Store(None), Store(None)
     folder = cache / weights / f"{file_name(name)}-{_digest([repr(localizer), _source(localizer)])}"
-    return Store(folder / "maps"), Store(folder / f"values-{_code(metric_room, 'cases', 'maps')}")
+    return Store(folder / "maps"), Store(folder / f"values-{_code(metric_room, 'cases', 'maps', 'variants')}")
 
 
 def fingerprint(explained: object) -> str | None:

@@ -18,8 +18,8 @@ from protomask.evaluation import (
     choose_source_pairs,
     evaluate,
 )
-from protomask.evaluation.catalogue import METRICS
-from protomask.evaluation.evaluate import choose_metrics
+from protomask.evaluation.availability import choose_metrics
+from protomask.evaluation.catalogue import METRICS, Over
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
 from protomask.evaluation.tables import per_class as class_means
 from protomask.files import write_together
@@ -89,7 +89,7 @@ def evaluate_run(
     )
     similar = (
         choose_similar_pairs(network, data, several.prototypes.unique(), device=setup.device)
-        if several is not None and any(METRICS[name].most_similar for name in wanted)
+        if several is not None and any(METRICS[name].over is Over.MOST_SIMILAR for name in wanted)
         else None
     )
     evaluation = evaluate(

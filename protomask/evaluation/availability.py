@@ -1,0 +1,101 @@
+"""Which metrics data and network allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from protomask.capabilities import HasJudge, HasSimilarityMaps
+from protomask.data import AnnotatedImages
+from protomask.data.removable import HasRemovableParts, HasRemovableSets
+from protomask.errors import InputError
+from protomask.evaluation.batch import drop_full_regions
+from protomask.evaluation.catalogue import METRICS
+from protomask.evaluation.pairs import Pairs
+from protomask.explainable import Explainable
+from protomask.metrics.localization import box_regions
+from protomask.prototype_network import PrototypeNetwork
+
+NEEDS = {
+    "boxes": "boxes smaller than the image",
+    "mask": "object masks",
+    "parts": "parts that can be removed",
+    "sets of parts": "scenes that can be rendered without several parts",
+    "part points": "part locations",
+    "similarity maps": "a network with similarity maps",
+    "parameters": "a network that is a torch module",
+    "classes": "more than one class",
+    "prototypes": "a prototype network",
+    "last layer": "a prototype network with a last layer",
+    "mask of prototypes": "object masks and a prototype network",
+    "judge": "a second network of the same classes (judge)",
+}
+"""what a metric may need, in words"""
+
+
+def available_metrics(
+    data: AnnotatedImages, positions: Iterable[int], explained: Explainable | None = None
+) -> list[str]:
+    """Name the metrics that ``data`` and ``explained`` allow.
+
+    Those for which ``data`` holds the truth in at least one image of ``positions``, and ``explained`` what they ask
+    for.
+
+    Images are read until one does. Without ``explained`` it is taken to have all that a prototype network has.
+    """
+    missing, held = {"boxes", "mask"}, set()
+    for position in positions:
+        sample = data[position]
+        height, width = sample["image"].shape[-2:]
+        if (
+            "boxes" in missing
+            and drop_full_regions(box_regions([sample["boxes"].as_subclass(Tensor)], height, width)).any()
+        ):
+            held.add("boxes")
+        if "mask" in missing and "mask" in sample and drop_full_regions(sample["mask"].as_subclass(Tensor) > 0).any():
+            held.add("mask")
+        if "points" in sample and len(sample["points"]):
+            held.add("part points")
+        missing -= held
+        if not missing:
+            break
+    if isinstance(data, HasRemovableParts):
+        held |= {"parts", "sets of parts"} if isinstance(data, HasRemovableSets) else {"parts"}
+    if explained is None or isinstance(explained, HasSimilarityMaps):
+        held.add("similarity maps")
+    if explained is None or isinstance(explained, PrototypeNetwork):
+        held |= {"prototypes", "mask of prototypes"} if "mask" in held else {"prototypes"}
+    if explained is None or isinstance(getattr(explained, "last_layer", None), torch.nn.Linear):
+        held.add("last layer")
+    if len(data.classes) > 1:
+        held.add("classes")
+    if isinstance(explained, HasJudge):
+        held.add("judge")
+    if explained is None or isinstance(explained, torch.nn.Module):
+        held.add("parameters")
+    return [name for name, metric in METRICS.items() if metric.needs is None or metric.needs in held]
+
+
+def choose_metrics(
+    metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable
+) -> list[str]:
+    """Resolve ``metrics`` to names, in order, each once.
+
+    Raises:
+        InputError: a name that is unknown, or that data or network do not allow.
+    """
+    for name in metrics or ():
+        if name not in METRICS and name != "all":
+            raise InputError(f"metric {name!r} is unknown; choose from {', '.join(METRICS)}, or all")
+    available = available_metrics(data, pairs.positions.tolist(), explained)
+    for name in metrics or ():
+        if name not in available and name != "all":
+            raise InputError(
+                f"metric {name!r} needs {NEEDS[METRICS[name].needs or '']}, which is not so here; "
+                f"there can be {', '.join(available)}"
+            )
+    if metrics and "all" in metrics:
+        return available
+    return list(dict.fromkeys(metrics)) if metrics else [name for name in available if METRICS[name].usual]

@@ -1,0 +1,137 @@
+"""Every pair measured with every localizer, batch by batch, by all processes together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from protomask import distributed
+from protomask.data import AnnotatedImages
+from protomask.evaluation.batch import Batch, Subject
+from protomask.evaluation.cases import Case
+from protomask.evaluation.catalogue import METRICS
+from protomask.evaluation.maps import Maps
+from protomask.evaluation.pairs import Pairs
+from protomask.evaluation.store import Store
+
+CURVES = ("insertion", "deletion")
+"""metrics that are the area below a curve, which is kept, too"""
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column: what a metric gives for each pair."""
+
+    metric: str
+
+    @property
+    def key(self) -> str:
+        """Name the column in the store."""
+        return self.metric
+
+    def measure(self, case: Case) -> Tensor:
+        """Measure a batch, (B, ...)."""
+        return METRICS[self.metric].measure(case)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A column: the scores along the curve of one of ``CURVES``."""
+
+    metric: str
+
+    @property
+    def key(self) -> str:
+        """Name the column in the store."""
+        return f"{self.metric} curve"
+
+    def measure(self, case: Case) -> Tensor:
+        """Measure a batch, (B, T)."""
+        return (case.insertion if self.metric == "insertion" else case.deletion).scores
+
+
+Column = Values | Curve
+
+
+class Columns(NamedTuple):
+    """What was measured of one localizer's maps, on the CPU."""
+
+    values: Mapping[Column, Tensor]
+    """(n, ...) each"""
+    seconds: Tensor
+    """(n,) float64, what each map cost"""
+
+
+class Measured(NamedTuple):
+    """A localizer's maps, and the store of what metrics made of them."""
+
+    maps: Maps
+    values: Store
+
+
+def measure_pairs(
+    subject: Subject,
+    data: AnnotatedImages,
+    localizers: Sequence[Measured],
+    pairs: Pairs,
+    columns: Sequence[Column],
+    batch_size: int,
+    device: torch.device | str,
+    bar: tqdm,
+) -> dict[str, Columns]:
+    """Measure all pairs, each process its share: localizer -> what was measured, of all of them."""
+    names = [each.maps.name for each in localizers]
+    found: dict[str, dict[Column, list[Tensor]]] = {name: {column: [] for column in columns} for name in names}
+    seconds: dict[str, list[Tensor]] = {name: [] for name in names}
+    together = batch_length(len(pairs), batch_size)
+    mine = torch.tensor(list(distributed.shard(len(pairs), together)), dtype=torch.long)
+    for places in mine.split(together):
+        if not len(places):
+            continue
+        batch = Batch(subject, data, pairs.positions[places].tolist(), pairs.prototypes[places], device, batch_size)
+        for name, localizer in zip(names, localizers):
+            bar.set_postfix_str(name)
+            for column, values in _measure(batch, localizer, columns).items():
+                found[name][column].append(values)
+            seconds[name].append(torch.tensor(localizer.maps.seconds_of(batch), dtype=torch.float64))
+            bar.update(len(places))
+    everybody = distributed.gather((found, seconds))
+    return {
+        name: Columns(
+            {
+                column: torch.cat([values for found, _ in everybody for values in found[name][column]])
+                for column in columns
+            },
+            torch.cat([values for _, seconds in everybody for values in seconds[name]]),
+        )
+        for name in names
+    }
+
+
+def batch_length(count: int, batch_size: int) -> int:
+    """Give the greatest batch, at most ``batch_size``, of which all processes have equally many of ``count`` pairs:
+    none waits long for another."""
+    batches = -(-count // batch_size)
+    batches = -(-batches // distributed.size()) * distributed.size()
+    return -(-count // batches)
+
+
+def _measure(batch: Batch, localizer: Measured, columns: Sequence[Column]) -> dict[Column, Tensor]:
+    """Take what the store holds of this batch; measure and store what it does not hold."""
+    found, case = {}, Case(batch, localizer.maps)
+    fresh: dict[str, Tensor] = {}
+    for column in columns:
+        names = [f"{name}/{column.key}" for name in batch.truth_names]
+        stored = localizer.values.get(names)
+        if stored is None:
+            found[column] = column.measure(case).detach().cpu()
+            fresh |= dict(zip(names, found[column]))
+        else:
+            found[column] = torch.stack(stored)
+    localizer.values.put(fresh)
+    return found
