@@ -48,9 +48,10 @@ def overlay_png(
     style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=LEVEL, dim=True)
     if caption:
         size = max(6.0, min(width, height) / 100 * 72 * 0.04)
-        text = style.fit_text(figure, caption, size, 0.94 * width / 100)
         box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
-        figure.text(0.02, 0.02, text, fontsize=size, color="white", va="bottom", bbox=box)
+        options = {"fontsize": size, "color": "white", "va": "bottom", "bbox": box}
+        left, low = 0.02 * width / 100, 0.98 * height / 100
+        style.write(figure, left, low, caption, within=0.94 * width / 100, lines=2, **options)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     return content.getvalue()

@@ -12,6 +12,7 @@ from protomask.errors import InputError
 from protomask.explanations.records import PrototypePicture
 from protomask.report import style
 from protomask.report.evidence import find_evidence
+from protomask.report.fitting import text_width
 from protomask.report.overlays import LEVEL, crop
 from protomask.report.wording import localizer_label, number, percent, readable
 
@@ -68,7 +69,7 @@ def prototype_gallery(
 
 
 def _gallery_header(figure: Figure, title: str, localizer: str, level: float, width: float) -> None:
-    style.write(figure, _MARGIN, 0.12, title, fontsize=12, fontweight="bold")
+    style.write(figure, _MARGIN, 0.12, title, within=width - 2 * _MARGIN, fontsize=12, fontweight="bold")
     legend = (
         f"{localizer_label(localizer)}: outline at {100 * level:.0f} % of the smoothed map's maximum; dashed: its box. "
         "Each: source image · map · crop of the box."
@@ -95,13 +96,11 @@ def _gallery_cell(
     style.write(figure, left, top + tile + 0.04, caption, fontsize=7.5)
     words = _inspected(picture)
     room = 3 * tile + 2 * _GAP
-    style.write(figure, left, top + tile + 0.17, words, within=room, whole=True, fontsize=6.5, color=style.QUIET)
-    used = style.text_width(figure, caption, 7.5) + 0.1
+    style.write(figure, left, top + tile + 0.17, words, within=room, fontsize=6.5, color=style.QUIET)
+    used = text_width(figure, caption, 7.5) + 0.1
     room = 3 * tile + 2 * _GAP - used
     if room > 0.6:
-        name = (
-            record.source if style.text_width(figure, record.source, 6.5) < room else record.source.rsplit("/", 1)[-1]
-        )
+        name = record.source if text_width(figure, record.source, 6.5) < room else record.source.rsplit("/", 1)[-1]
         style.write(figure, left + used, top + tile + 0.04, name, within=room, fontsize=6.5, color=style.QUIET)
 
 
@@ -163,6 +162,7 @@ def localizer_grid(
         level: share of the map's maximum at which it is outlined.
         tile: side of an image in inches.
     """
+    rows = [(label.replace("\n", " "), picture, maps) for label, picture, maps in rows]
     names = list(dict.fromkeys(name for _, _, maps in rows for name in maps))
     if not names:
         raise InputError("a grid needs at least one map")
@@ -192,9 +192,8 @@ def _grid(
             top = header + 0.24 + number_of * (tile + _GAP)
             axes = style.place(figure, left, top, tile, tile)
             if name is None:
-                lines = label if "\n" in label else style.fit_text(figure, label, 7, side - 0.08)
                 options = {"va": "center", "fontsize": 7, "color": style.QUIET, "linespacing": 1.3}
-                style.write(figure, _MARGIN, top + tile / 2, lines, **options)
+                style.write(figure, _MARGIN, top + tile / 2, label, within=side - 0.08, lines=6, **options)
                 style.tile(axes, picture)
             elif name in maps:
                 own = levels.get(name, level)

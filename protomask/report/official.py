@@ -105,7 +105,7 @@ def beside_official(
         else:
             style.tile(last, crop(picture.image, box))
         words = f"prototype {picture.record.prototype}, {readable(picture.record.class_name)}"
-        style.write(figure, _MARGIN, top + tile + 0.03, words, within=2 * half, fontsize=7, color=style.QUIET)
+        style.write(figure, _MARGIN, top + tile + 0.03, words, within=2 * half, lines=2, fontsize=7, color=style.QUIET)
     return figure
 
 

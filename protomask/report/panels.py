@@ -174,6 +174,7 @@ def _row(
         (columns["image"] + tile + columns["source"]) / 2,
         middle,
         "looks\nlike",
+        lines=2,
         ha="center",
         va="center",
         fontsize=8,
@@ -205,6 +206,7 @@ def _row(
         top + tile + 0.05,
         caption,
         within=columns["end"] - columns["source"],
+        lines=2,
         fontsize=7,
         color=style.QUIET,
     )

@@ -10,6 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from protomask.errors import InputError
 from protomask.report import style
+from protomask.report.fitting import text_width
+from protomask.report.fonts import FONT, drawable, families
 from protomask.report.palette import look
 from protomask.report.series import Line, Stage, curve_lines, extent, stagger_labels, training_lines
 from protomask.report.wording import localizer_label, metric_label
@@ -38,7 +40,8 @@ def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % inte
         for line in lines:
             _draw(axes, line, 100 * line.x)
         note = f" ({_GOOD[metric]})" if metric in _GOOD else ""
-        axes.set_title(f"{metric_label(metric)}{note}", loc="left", fontweight="bold")
+        title = drawable(f"{metric_label(metric)}{note}")
+        axes.set_title(title, loc="left", fontweight="bold", fontfamily=families(title))
         shown = {"insertion": "pixels restored", "deletion": "pixels removed"}.get(metric, "pixels changed")
         axes.set(xlim=(0, 100), ylim=extent(lines, floor=0.0), xlabel=f"{shown} (%)")
         axes.set_ylabel("similarity, share of the whole image's" if column == 0 else "")
@@ -49,7 +52,7 @@ def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % inte
     ]
     figure.legend(
         handles,
-        [localizer_label(name) for name in names],
+        [drawable(localizer_label(name), [FONT]) for name in names],
         loc="lower left",
         ncols=min(len(names), 2 * len(panels)),
         bbox_to_anchor=(0.02, 0.055),
@@ -128,17 +131,18 @@ def _stages(
         return
     per_epoch = width / last
     # In inches from the left edge of the panel, which stands for epoch 0.5.
-    wanted = [((x - 0.5) * per_epoch, style.text_width(figure, text, 7) + 0.12) for x, text in labels]
+    wanted = [((x - 0.5) * per_epoch, text_width(figure, text, 7) + 0.12) for x, text in labels]
     for (_, text), (centre, row) in zip(labels, stagger_labels(wanted, 0, width)):
         x = centre / per_epoch + 0.5
         axes.annotate(
-            text,
+            drawable(text),
             (x, 1),
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 3 + 9 * row),
             textcoords="offset points",
             ha="center",
             fontsize=7,
+            fontfamily=families(drawable(text)),
             color=style.QUIET,
             annotation_clip=False,
         )

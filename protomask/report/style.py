@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from protomask.errors import InputError
 from protomask.files import write_atomically
 from protomask.report.evidence import NOT_COMPACT, dimmed, find_evidence
+from protomask.report.fitting import fitted
+from protomask.report.fonts import FONT, drawable, families, weight_for
 from protomask.report.palette import COLORMAP, look
-from protomask.report.wording import shorten
 
 INK, QUIET, RULE = "#1a1f24", "#5b6670", "#c9d0d6"
-# One that matplotlib brings along: pictures, and where their lines break, are the same on every machine.
-FONT = "DejaVu Sans"
 RIGHT, WRONG = "#0b6e4f", "#b3261e"
 
 
@@ -85,21 +84,21 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def write(
-    figure: Figure, left: float, top: float, text: str, *, within: float | None = None, whole: bool = False, **options
+    figure: Figure, left: float, top: float, text: str, *, within: float | None = None, lines: int = 1, **options
 ):
     """Write text whose upper left corner (or another, by ``ha`` and ``va``) is at inches from the figure's.
 
-    Text wider than ``within`` inches is shortened in its middle; with ``whole`` it is drawn smaller instead.
+    Text wider than ``within`` inches is drawn smaller, and broken where that leaves it larger; it stays as high as
+    ``lines`` lines of the size that was asked for (its own line breaks count where these are several). Letters that
+    ``FONT`` lacks come from other installed fonts.
     """
     width, height = figure.get_size_inches()
     options = {"ha": "left", "va": "top", "fontsize": 8, **options}
-    text = drawable(text)
-    weight = options.get("fontweight", "normal")
-    if within is not None and whole:
-        options["fontsize"] *= min(1.0, within / max(text_width(figure, text, options["fontsize"], weight), 1e-6))
-    elif within is not None:
-        text = fit_text(figure, text, options["fontsize"], within, weight)
-    return figure.text(left / width, 1 - top / height, text, **options)
+    text = drawable(text if lines > 1 else text.replace("\n", " "))
+    options["fontweight"] = weight_for(text, options.get("fontweight", "normal"))
+    if within is not None:
+        text, options["fontsize"] = fitted(figure, text, options["fontsize"], within, options["fontweight"], lines)
+    return figure.text(left / width, 1 - top / height, text, fontfamily=families(text), **options)
 
 
 def tile(
@@ -185,30 +184,3 @@ def _say_not_compact(axes: Axes) -> None:
         color="white",
         bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.2},
     )
-
-
-@cache
-def _measure() -> RendererAgg:
-    return RendererAgg(1, 1, 300)
-
-
-def drawable(text: str) -> str:
-    """``text`` with a question mark for every byte of a file's name that is no UTF-8: no font has a letter for it."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
-    """Measure the width in inches that ``text`` takes at ``size`` points at most, at any resolution."""
-    artist = figure.text(0, 0, drawable(text), fontsize=size, fontweight=weight)
-    width = artist.get_window_extent(_measure(), dpi=300).width / 300
-    artist.remove()
-    return 1.06 * width  # hinting widens small letters by up to a twentieth at some resolutions
-
-
-def fit_text(figure: Figure, text: str, size: float, width: float, weight: str = "normal") -> str:
-    """Shorten ``text`` in its middle until it fits into ``width`` inches at ``size`` points."""
-    length, short = len(text), text
-    while length > 4 and (found := text_width(figure, short, size, weight)) > width:
-        length = min(length - 1, int(length * max(0.5, width / found)) + 1)
-        short = shorten(text, length)
-    return short
