@@ -119,7 +119,7 @@ def _note() -> None:
 @cache
 def _installed() -> list[tuple[str, str]]:
     """Name and file of every usable font: ours first, then the preferred, then the others by name."""
-    entries = {}
+    entries: dict[str, str] = {}
     for each in font_manager.fontManager.ttflist:
         # Colour fonts hold no outlines to draw.
         if each.style == "normal" and "Color" not in each.name and not each.name.startswith(UNUSABLE):
