@@ -174,7 +174,6 @@ def _row(
         (columns["image"] + tile + columns["source"]) / 2,
         middle,
         "looks\nlike",
-        lines=2,
         ha="center",
         va="center",
         fontsize=8,

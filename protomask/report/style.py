@@ -89,12 +89,11 @@ def write(
     """Write text whose upper left corner (or another, by ``ha`` and ``va``) is at inches from the figure's.
 
     Text wider than ``within`` inches is drawn smaller, and broken where that leaves it larger; it stays as high as
-    ``lines`` lines of the size that was asked for (its own line breaks count where these are several). Letters that
-    ``FONT`` lacks come from other installed fonts.
+    ``lines`` lines of the size that was asked for. Letters that ``FONT`` lacks come from other installed fonts.
     """
     width, height = figure.get_size_inches()
     options = {"ha": "left", "va": "top", "fontsize": 8, **options}
-    text = drawable(text if lines > 1 else text.replace("\n", " "))
+    text = drawable(text if within is None else text.replace("\n", " "))
     options["fontweight"] = weight_for(text, options.get("fontweight", "normal"))
     if within is not None:
         text, options["fontsize"] = fitted(figure, text, options["fontsize"], within, options["fontweight"], lines)
