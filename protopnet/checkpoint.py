@@ -21,7 +21,8 @@ from protomask.backbones.weights import read_tensors
 from protomask.errors import InputError
 from protomask.importing.inert_pickle import Inert, Name
 from protomask.importing.model_files import as_mapping, read_model, submodules
-from protomask.importing.torch_files import Stored, TorchFile
+from protomask.importing.torch_files import TorchFile
+from protomask.importing.torch_pickles import Stored
 from protopnet.cabrnet import Architecture, read_architecture
 from protopnet.prototypes import EPSILON
 

@@ -14,6 +14,7 @@ from protomask.capabilities import SimilarityShares
 from protomask.errors import InputError
 from protomask.precision import as_float
 from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
+from xprotonet.heads import build_heads, last_convolution
 from xprotonet.pooling import cosine_distances, pool
 
 ACTIVATIONS = ("abs", "sigmoid")
@@ -27,13 +28,6 @@ class Maps(NamedTuple):
     """(B, D, h, w)"""
     occurrences: Tensor
     """(B, P, h, w) >= 0: where each prototype is looked for"""
-
-
-def last_convolution(layers: nn.Sequential) -> nn.Conv2d:
-    """Give the convolution that a head ends in, as :class:`XProtoNet` builds both of its heads."""
-    last = layers[-1]
-    assert isinstance(last, nn.Conv2d)
-    return last
 
 
 class XProtoNet(PrototypeNetwork):
@@ -112,23 +106,9 @@ class XProtoNet(PrototypeNetwork):
         self.scale = scale if scale is not None else {"relu": 3.0, "shifted": 6.0}[readout]
 
         owners = class_of_each(len(self.classes), prototypes_per_class, prototype_classes)
-        count, half = len(owners), max(1, channels // 2)
+        count = len(owners)
         self.backbone = backbone
-        self.add_on = nn.Sequential(
-            nn.Conv2d(backbone.channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
-        )
-        self.occurrence = nn.Sequential(
-            nn.Conv2d(backbone.channels, channels, 1),
-            nn.ReLU(),
-            nn.Conv2d(channels, half, 1),
-            nn.ReLU(),
-            nn.Conv2d(half, count, 1, bias=activation == "sigmoid"),
-        )
-        for layer in (*self.add_on, *self.occurrence):
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        self.add_on, self.occurrence = build_heads(backbone.channels, channels, count, bias=activation == "sigmoid")
         self.prototypes = nn.Parameter(F.normalize(torch.randn(count, channels), dim=1))
         self.declare_prototypes(owners)
         self.declare_last_layer(multi_label, evidence)

@@ -1,16 +1,16 @@
-"""One table: what each change does to answers, similarities and maps; and a verdict in plain words."""
+"""What each change of images, prototypes and weights does to answers, similarities and maps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from protomask.audit.changes import saved_as_jpeg, shift_of, shifted, with_unseen_noise
+from protomask.audit.results import CHECKS, Audit, Row
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.evaluation.pairs import Pairs, device_of
@@ -20,126 +20,6 @@ from protomask.metrics import randomise_parameters, shared_first
 from protomask.prototype_network import PrototypeNetwork
 from protomask.statistics import Interval, bootstrap_mean, share_interval
 from protomask.statistics.intervals import FEW
-
-ANSWERS, MOVED, OVERLAP = 0.9, 0.1, 0.5
-"""Limits: answers that stay, share of its size by which a similarity moves, overlap of the most salient tenths."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One change, and what should become of the map."""
-
-    label: str
-    keeps: bool
-    """whether the map should stay where it is, or must go elsewhere"""
-
-
-CHECKS = {
-    "jpeg": Check("saved as JPEG (quality 75)", True),
-    "noise": Check("noise below half a grey level", True),
-    "shift": Check("shifted by 2 % of its side", True),
-    "prototype": Check("asked about a prototype of another class", False),
-    "weights": Check("weights shuffled", False),
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one change did; shares in [0, 1], with 95 % intervals, None where it is not asked."""
-
-    check: str
-    answers: Interval | None
-    """images whose predicted class stayed"""
-    moved: Interval | None
-    """by how much similarities moved, as a share of their size"""
-    overlap: Interval
-    """intersection over union of the maps' most salient tenths, before and after"""
-
-    @property
-    def outcome(self) -> str:
-        """``"holds"``, ``"fails"``, or ``"undecided"``: where an interval lies on both sides of its limit."""
-        keeps = CHECKS[self.check].keeps
-        found = [_side(self.overlap, OVERLAP, above=keeps)]
-        found += [_side(self.answers, ANSWERS, above=True)] if self.answers else []
-        found += [_side(self.moved, MOVED, above=False)] if self.moved else []
-        return "fails" if "fails" in found else "undecided" if "undecided" in found else "holds"
-
-
-@dataclass(frozen=True)
-class Audit:
-    """The table of an audit, and its verdict."""
-
-    localizer: str
-    images: int
-    rows: tuple[Row, ...]
-
-    def outcome(self, check: str) -> str:
-        return next(row.outcome for row in self.rows if row.check == check)
-
-    @property
-    def verdict(self) -> str:
-        """Say what the pictures can be trusted for, in plain words."""
-        names = {name: [row.check for row in self.rows if row.outcome == name] for name in ("fails", "undecided")}
-        blind = [check for check in names["fails"] if not CHECKS[check].keeps]
-        fragile = [check for check in names["fails"] if CHECKS[check].keeps]
-        if "weights" in blind:
-            first = (
-                "Do not trust these pictures: they hardly change when the network's weights are shuffled, so they show "
-            )
-            first += "the image and not the network."
-        elif "prototype" in blind:
-            first = (
-                "These pictures show where the network looks, but not which prototype does: another class's prototype "
-            )
-            first += "has nearly the same picture."
-        elif fragile:
-            first = (
-                "These pictures are about the network and the prototype, but only for the very file they were made of: "
-            )
-            first += f"answer, similarity or picture do not survive when the image is {_listed(fragile)}."
-        elif names["undecided"]:
-            first = "Nothing speaks against these pictures, but the images are too few to be sure."
-        else:
-            first = (
-                "These pictures can be trusted to belong to this network and this prototype, and to stay the same for "
-            )
-            first += "images that look the same."
-        rest = f" Undecided: {_listed(names['undecided'])}." if names["undecided"] else ""
-        return f"{first}{rest} Whether the score follows them is another question, which evaluate answers."
-
-    def table(self) -> str:
-        """Write the table as text."""
-        lines = [
-            f"{'change':<42} {'answers kept':>22} {'similarity moved':>22} {'maps overlap':>22}  should    outcome"
-        ]
-        for row in self.rows:
-            check = CHECKS[row.check]
-            cells = [written(each) for each in (row.answers, row.moved, row.overlap)]
-            lines.append(
-                f"{check.label:<42} {cells[0]:>22} {cells[1]:>22} {cells[2]:>22}  {'stay' if check.keeps else 'go':<8}"
-                f"  {row.outcome}"
-            )
-        return "\n".join(lines)
-
-    def to_json(self) -> dict:
-        rows = [
-            {
-                "check": row.check,
-                "outcome": row.outcome,
-                **{name: _plain(getattr(row, name)) for name in ("answers", "moved", "overlap")},
-            }
-            for row in self.rows
-        ]
-        limits = {"answers": ANSWERS, "moved": MOVED, "overlap": OVERLAP}
-        checks = {name: asdict(check) for name, check in CHECKS.items()}
-        return {
-            "localizer": self.localizer,
-            "images": self.images,
-            "limits": limits,
-            "checks": checks,
-            "rows": rows,
-            "verdict": self.verdict,
-        }
 
 
 def audit(
@@ -248,32 +128,3 @@ def _mean(values: Tensor, images: Tensor) -> Interval:
     if math.isnan(found.low) and found.n and len(images.unique()) >= FEW:
         return found._replace(low=float(counted.min()), high=float(counted.max()))
     return found
-
-
-def _side(interval: Interval, limit: float, *, above: bool) -> str:
-    """Tell whether a mean is surely on the side of the limit where it should be."""
-    if math.isnan(interval.low):  # too few images
-        return "undecided"
-    right = interval.low >= limit if above else interval.high <= limit
-    wrong = interval.high < limit if above else interval.low > limit
-    return "holds" if right else "fails" if wrong else "undecided"
-
-
-def written(interval: Interval | None) -> str:
-    """Write a mean and its interval; a dash where nothing was asked."""
-    if interval is None:
-        return "-"
-    if math.isnan(interval.low):
-        return f"{interval.mean:.2f}"
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _plain(interval: Interval | None) -> dict | None:
-    if interval is None:
-        return None
-    numbers = {"mean": interval.mean, "ci_low": interval.low, "ci_high": interval.high}
-    return {name: None if math.isnan(value) else value for name, value in numbers.items()} | {"n": interval.n}
-
-
-def _listed(checks: list[str]) -> str:
-    return ", ".join(CHECKS[check].label for check in checks)

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from protomask.importing.inert_pickle import Inert
-from protomask.importing.torch_files import Stored, TorchFile
+from protomask.importing.torch_files import TorchFile
+from protomask.importing.torch_pickles import Stored
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """keys under which training scripts keep the state dict, or the model"""

@@ -12,8 +12,6 @@ import io
 import math
 import struct
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,23 +19,10 @@ import torch
 from torch import Tensor
 
 from protomask.errors import InputError
-from protomask.importing.inert_pickle import Inert, Name, UnreadablePickle, load
+from protomask.importing.inert_pickle import UnreadablePickle, load
+from protomask.importing.torch_pickles import MAKERS, Storage, Stored, find_storage
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_DTYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
-
-
 # What zip files and torch raise for sizes and names that lie.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -52,26 +37,6 @@ _DAMAGE = (
     ValueError,
     struct.error,
 )
-
-
-@dataclass(frozen=True)
-class Storage:
-    """Numbers outside the pickle: where they are, of which kind and how many."""
-
-    key: str
-    dtype: torch.dtype
-    count: int
-    start: int = 0
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor that is not read yet."""
-
-    storage: Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
 
 
 class TorchFile:
@@ -137,7 +102,7 @@ class TorchFile:
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() != b"little":
             raise UnreadablePickle("numbers of a big-endian machine; save it again on a usual one")
         self._root = root
-        return load(io.BytesIO(archive.read(pickles[0])), _MAKERS, _persistent)
+        return load(io.BytesIO(archive.read(pickles[0])), MAKERS, find_storage)
 
     def _read_legacy(self) -> Any:
         with open(self.path, "rb") as file:
@@ -158,12 +123,12 @@ class TorchFile:
             size = self.path.stat().st_size
 
             def remember(reference: Any) -> Any:
-                found = _persistent(reference)
+                found = find_storage(reference)
                 if isinstance(found, Storage):
                     storages.setdefault(found.key, found)
                 return found
 
-            content = load(file, _MAKERS, remember)
+            content = load(file, MAKERS, remember)
             keys = load(file)
             for key in keys if isinstance(keys, list) else []:
                 count = int.from_bytes(file.read(8), "little")
@@ -203,65 +168,3 @@ def _exactly(file: IO[bytes], skipped: int, wanted: int) -> bytearray:
     if len(found) != wanted:
         raise UnreadablePickle("it ends too early")
     return found
-
-
-def _persistent(reference: Any) -> Any:
-    """A storage; for legacy files also ("module", class, file, source), of which only the class's name is kept."""
-    if not isinstance(reference, tuple) or len(reference) < 2:
-        raise UnreadablePickle("it refers to something outside that is no storage")
-    if reference[0] == "module":
-        return reference[1]
-    if reference[0] != "storage" or len(reference) < 5 or not isinstance(reference[1], Name):
-        raise UnreadablePickle("it refers to something outside that is no storage")
-    kind, key, count = reference[1].name, reference[2], reference[4]
-    if kind not in _DTYPES or not isinstance(key, str) or not _whole(count):
-        raise UnreadablePickle(f"a storage of kind {reference[1]}")
-    view = reference[5] if len(reference) > 5 else None
-    if view is None:
-        return Storage(key, _DTYPES[kind], count)
-    if not isinstance(view, tuple) or len(view) != 3 or not _whole(view[1]) or not _whole(view[2]):
-        raise UnreadablePickle("a view of a storage that is none")
-    return Storage(key, _DTYPES[kind], view[2], view[1])
-
-
-def _whole(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
-
-
-def _stored(storage: Any = None, offset: Any = None, size: Any = None, stride: Any = None, *_) -> Stored:
-    numbers = (offset, *size, *stride) if isinstance(size, tuple) and isinstance(stride, tuple) else (None,)
-    if not isinstance(storage, Storage) or not all(_whole(number) for number in numbers):
-        raise UnreadablePickle("a tensor that is none")
-    return Stored(storage, offset, size, stride)
-
-
-def _first(value: Any = None, *_) -> Any:
-    return value
-
-
-def _typed(maker: Any = None, kind: Any = None, arguments: Any = (), *_) -> Any:
-    """A tensor of a subclass (a parameter with attributes): the plain tensor in it."""
-    known = _MAKERS.get(maker) if isinstance(maker, Name) else None
-    return known(*arguments) if known and isinstance(arguments, tuple) else Inert(maker, (kind, arguments))
-
-
-def _ordered(items: Any = (), *_) -> dict:
-    """An ordered dictionary, from pairs as old Pythons wrote them; usually it is filled afterwards."""
-    pairs = items if isinstance(items, list) else []
-    return {
-        pair[0]: pair[1]
-        for pair in pairs
-        if isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)
-    }
-
-
-_MAKERS: dict[Name, Callable[..., Any]] = {
-    Name("torch._utils", "_rebuild_tensor_v2"): _stored,
-    Name("torch._utils", "_rebuild_tensor"): _stored,
-    Name("torch._utils", "_rebuild_parameter"): _first,
-    Name("torch._utils", "_rebuild_parameter_with_state"): _first,
-    Name("torch._tensor", "_rebuild_from_type_v2"): _typed,
-    Name("torch.nn.parameter", "Parameter"): _first,
-    Name("torch", "Size"): _first,
-    Name("collections", "OrderedDict"): _ordered,
-}

@@ -24,7 +24,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.inputs import read_pictures
 from protomask.labels import require_numbers
-from protomask.localization.look import class_numbers, labels_of
+from protomask.localization.class_names import class_numbers, labels_of
 from protomask.localization.preprocessing import Preprocessing, preprocessing_of
 from protomask.localizers import Localizer, get_localizers
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,81 +14,15 @@ from torch import Tensor, nn
 from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier
-from protomask.files import write_atomically
 from protomask.freezing import frozen
 from protomask.inputs import Picture, read_pictures
+from protomask.localization.class_names import class_numbers, labels_of
 from protomask.localization.preprocessing import preprocessing_of
+from protomask.localization.result import Look
 from protomask.localizers import Localizer, get_localizer
-from protomask.localizers.base import check_maps, shorten_repr
+from protomask.localizers.base import check_maps
 
 NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """Where a classifier looked in one photograph."""
-
-    name: str
-    pixels: np.ndarray
-    """(H, W, 3) uint8, the photograph as it was given"""
-    class_index: int
-    class_name: str
-    probability: float
-    saliency: np.ndarray
-    """(h, w) float32 in [0, 1] at the model's input size"""
-    localizer: str
-    warning: str | None = None
-    """what speaks against trusting the map"""
-
-    def overlay(self, longest: int | None = None) -> np.ndarray:
-        """Draw the map and its outline over the photograph, in its own proportions.
-
-        Args:
-            longest: pixels of the longer side at most; None: as large as the photograph.
-
-        Returns:
-            (h, w, 3) uint8.
-        """
-        from PIL import Image
-
-        return np.asarray(Image.open(io.BytesIO(self._png(longest)), formats=["PNG"]).convert("RGB"))
-
-    def save(self, path: str | Path) -> Path:
-        """Write the overlay (``.png``), or the map as numbers (``.npy``).
-
-        Raises:
-            InputError: another suffix, or the file cannot be written.
-        """
-        path = Path(path)
-        if path.suffix.lower() == ".npy":
-            content = io.BytesIO()
-            np.save(content, self.saliency)
-            data = content.getvalue()
-        elif path.suffix.lower() == ".png":
-            data = self._png(None)
-        else:
-            raise InputError(f"{path}: give a name that ends in .png (the overlay) or .npy (the map)")
-        write_atomically(path, lambda partial: partial.write_bytes(data))
-        return path
-
-    def text(self) -> str:
-        """Say in one line what was found."""
-        found = f"{self.name}: {self.class_name}, probability {self.probability:.3f}, localised by {self.localizer}"
-        return found if self.warning is None else f"{found} (careful: {self.warning})"
-
-    def __repr__(self) -> str:
-        return f"<Look {self.text()}>"
-
-    def _repr_png_(self) -> bytes:
-        return self._png(512)
-
-    def _png(self, longest: int | None) -> bytes:
-        from protomask.report.class_overlay import overlay_png
-
-        caption = f"{self.class_name} {self.probability:.0%}" + (
-            "" if self.warning is None else " \N{EM DASH} no evidence"
-        )
-        return overlay_png(self.pixels, self.saliency, self.localizer, longest=longest, caption=caption)
 
 
 def look(
@@ -220,47 +151,6 @@ def _one_at_a_time(method: Localizer) -> Localizer:
         elif field.name == "runtime":
             changes[field.name] = dataclasses.replace(value, batch_size=1)
     return dataclasses.replace(method, **changes)
-
-
-def labels_of(model: object, labels: Sequence[str] | None) -> dict[int, str]:
-    """Find the classes' names: those given, or those that a Hugging Face model brings."""
-    if labels is None:
-        own = getattr(getattr(model, "config", None), "id2label", None)
-        return {int(number): str(name) for number, name in own.items()} if isinstance(own, Mapping) else {}
-    if isinstance(labels, str):
-        raise InputError("labels is one word; give a list of names, one per class")
-    return {number: str(name) for number, name in enumerate(labels)}
-
-
-def class_numbers(index: object, count: int, names: Mapping[int, str]) -> list[int] | None:
-    """Turn what a user names (numbers or names, one for all or one per picture) into numbers; None stays None.
-
-    Raises:
-        InputError: no such class, or another number of them.
-    """
-    if index is None:
-        return None
-    several = index.tolist() if isinstance(index, (Tensor, np.ndarray)) else index
-    several = list(several) if isinstance(several, Sequence) and not isinstance(several, str) else [several] * count
-    if len(several) != count:
-        raise InputError(f"index has {len(several)} classes for {count} pictures; give one for each, or one for all")
-    return [_class_number(each, names) for each in several]
-
-
-def _class_number(one: Any, names: Mapping[int, str]) -> int:
-    if isinstance(one, str):
-        for number, name in names.items():
-            if name.casefold() == one.strip().casefold():
-                return number
-        known = f"; known are {shorten_repr(list(names.values()))}" if names else "; names need labels="
-        raise InputError(f"there is no class {one!r}{known}")
-    try:
-        number = int(one)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"index {shorten_repr(one)} is no class; give its number or its name") from error
-    if number != one or isinstance(one, bool):
-        raise InputError(f"index {one!r} is no class; give a whole number")
-    return number
 
 
 def _are_several(pictures: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from protomask.audit import CHECKS, Audit
-from protomask.audit.measure import ANSWERS, MOVED, OVERLAP, written
+from protomask.audit.results import ANSWERS, MOVED, OVERLAP, written
 from protomask.files import write_atomically
 from protomask.report.templating import template
 from protomask.report.wording import localizer_label

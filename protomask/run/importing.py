@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from protomask.data.contents import split_contents
 from protomask.errors import InputError
-from protomask.files import read_bytes, read_text
+from protomask.importing.lists import read_names, read_owners
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.projection import project as move_prototypes
@@ -57,7 +54,8 @@ def import_official(
         data, root, crop: what it was trained on: a name and its folder, or Datasets, as :func:`protomask.train` takes.
         backbone, image_size: told from the file by default.
         classes: names of the network's classes in its order, or a file of them.
-        prototype_classes: the class of each prototype, or a file; see :func:`read_owners`.
+        prototype_classes: the class of each prototype, or a file; see
+            :func:`protomask.importing.lists.read_owners`.
         model_config: CaBRNet's ``model_arch.yml``; the one beside ``file`` by default.
         project: move every prototype onto its nearest training patch.
         batch_size, workers, device, progress: of the machine.
@@ -198,53 +196,6 @@ def find_sources(network: PrototypeNetwork, setup: TrainingSet, keep: bool) -> d
     if keep:
         network.prototypes.data.copy_(vectors)
     return found
-
-
-def read_names(path: Path) -> list[str]:
-    """Read one name a line; numbers before the names, as in CUB's ``classes.txt``, are left out.
-
-    Raises:
-        InputError: unreadable, or no name in it.
-    """
-    try:
-        text = read_text(path, mend="give a file with one class name a line")
-    except InputError as error:
-        raise InputError(f"classes {error}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"classes {path}: no names in it; write one a line, in the order of the network's classes")
-    words = [line.split(maxsplit=1) for line in lines]
-    numbered = all(len(word) == 2 and word[0].isdecimal() for word in words)
-    return [word[1] for word in words] if numbered else lines
-
-
-def read_owners(path: Path) -> dict[str, list]:
-    """Give the class of each prototype: whole numbers from 0 in a text, separated by spaces, commas or lines.
-
-    A ``.npy`` file is the official ``prune_info.npy``: rows (number, class) of the prototypes that were removed.
-
-    Returns:
-        ``owners`` or ``removed``, as ``import_official`` of a network takes them.
-
-    Raises:
-        InputError: unreadable, or something else in it.
-    """
-    option = f"prototype_classes {path}"
-    try:
-        if path.suffix != ".npy":
-            text = read_text(path)
-            return {
-                "owners": [int(word) for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split()]
-            }
-        rows = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except InputError as error:
-        raise InputError(f"prototype_classes {error}") from None
-    except Exception:  # numpy takes the head of a file apart by means of Python's own parser
-        kind = "an array of numbers" if path.suffix == ".npy" else "whole numbers, one for each prototype"
-        raise InputError(f"{option}: something else in it than {kind}") from None
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
-        raise InputError(f"{option}: expected rows of two whole numbers, the official prune_info.npy")
-    return {"removed": rows.tolist()}
 
 
 def _data(splits) -> dict:

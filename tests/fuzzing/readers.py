@@ -23,13 +23,13 @@ from protomask.data.masks import mask_box, read_mask
 from protomask.errors import InputError
 from protomask.evaluation.results import Evaluation
 from protomask.explanations.files import read_nearest_maps, read_pictures
+from protomask.importing.lists import read_names, read_owners
 from protomask.importing.torch_files import TorchFile
 from protomask.json_files import with_checksum
 from protomask.localization.folder import read_labels
 from protomask.localizers import get_localizers
 from protomask.networks import load_network
 from protomask.options import parse_range
-from protomask.run.importing import read_names, read_owners
 from protomask.run_folder import RunFolder, read_options
 from protomask.tensor_files import load_tensors, save_tensors
 from protomask.training.checkpoint import load_checkpoint, save_checkpoint

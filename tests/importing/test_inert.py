@@ -273,7 +273,7 @@ def test_a_legacy_file_whose_storages_have_no_names_or_no_end(tmp_path):
 
 
 def test_a_npy_file_that_lies_about_its_size_is_one_line(tmp_path):
-    from protomask.run.importing import read_owners
+    from protomask.importing.lists import read_owners
 
     path = tmp_path / "prune_info.npy"
     for shape in (f"({10**30}, 2)", f"({2**40}, 2)", "(-1, 2)", "(" * 500 + ")" * 500):
