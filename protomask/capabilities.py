@@ -96,5 +96,5 @@ class ComparesPatches(Protocol):
     """Has prototypes that are patches of one feature map which all prototypes share."""
 
     def patch_similarities(self, patches: Tensor) -> Tensor:
-        """(N, P) similarity of cut patches (N, D, k, k) to every prototype."""
+        """Compute the similarity (N, P) of cut patches (N, D, k, k) to every prototype."""
         ...

@@ -67,8 +67,8 @@ def _terminate(number, frame):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 1 another process of the job ended, 2 bad input (one line on standard error), 130
-    interrupted."""
+    """Run a command and return its exit code: 0 done, 1 another process of the job ended, 2 bad input (one line on
+    standard error), 130 interrupted."""
     module, options, before = None, (), signal.getsignal(signal.SIGTERM)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8

@@ -43,7 +43,7 @@ class _World(NamedTuple):
 
 @cache
 def _launched() -> _World:
-    """What torchrun says in the environment; read once, (0, 1, 0) without it."""
+    """Read what torchrun says in the environment, once, (0, 1, 0) without it."""
     if "MASTER_ADDR" not in os.environ:
         return _World(0, 1, 0)
     return _World(

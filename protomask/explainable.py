@@ -159,7 +159,7 @@ def _check_classes(index: Tensor, classes: int) -> None:
 
 
 def _dtype_of(model: object, images: Tensor) -> torch.dtype:
-    """The type of the model's numbers where it is a half one; the images' own elsewhere."""
+    """Find the type of the model's numbers where it is a half one; the images' own elsewhere."""
     if not isinstance(model, nn.Module) or torch.is_autocast_enabled(images.device.type):
         return images.dtype
     own = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), images.dtype)
@@ -171,14 +171,14 @@ def _dtype_of(model: object, images: Tensor) -> torch.dtype:
 
 
 def _unwrapped(found: object) -> object:
-    """The logits within an output object or mapping."""
+    """Find the logits within an output object or mapping."""
     if isinstance(found, Mapping):
         return found.get("logits", found)
     return found if isinstance(found, Tensor) else getattr(found, "logits", found)
 
 
 def _normalisation(model: object, mean: Sequence[float] | None, std: Sequence[float] | None):
-    """What is given, else what timm or torchvision say of the model, else (None, None)."""
+    """Give what is given, else what timm or torchvision say of the model, else (None, None)."""
     if (mean is None) != (std is None):
         raise InputError("Classifier: mean and std go together; give both or none")
     if mean is None and type(model).__module__.startswith("torchvision.models"):

@@ -243,7 +243,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Makes a renamed entry of a folder last through a power cut, where folders can be opened and flushed."""
+    """Make a renamed entry of a folder last through a power cut, where folders can be opened and flushed."""
     if os.name != "posix":
         return
     try:

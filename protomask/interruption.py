@@ -50,7 +50,7 @@ class HeldSignals:
 
 
 def leave_signals_to_parent(worker: int | None = None) -> None:
-    """For a child that helps: a first Ctrl-C or SIGTERM, which the whole process group got, is its parent's matter.
+    """Let a first Ctrl-C or SIGTERM, which the whole process group got, be the parent's matter, in a child that helps.
 
     The parent then ends the child in good order, or by a second signal. A parent that is killed is noticed by torch's
     loading processes on their own; others call :func:`end_with_parent`.

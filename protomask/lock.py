@@ -81,7 +81,7 @@ def _take(descriptor: int, patience: float) -> None:
 
 
 def _opened(path: Path) -> int:
-    """The lock's file, which is no link: what a link leads to would be overwritten."""
+    """Open the lock's file, which is no link: what a link leads to would be overwritten."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:

@@ -59,7 +59,7 @@ class RunFolder:
         return run
 
     def has(self, name: str) -> bool:
-        """Whether anything stands under this name, also what cannot be read (a folder, a link that leads nowhere)."""
+        """Tell whether anything is called so, also what cannot be read (a folder, a link that leads nowhere)."""
         return os.path.lexists(self / name)
 
     def is_whole(self, name: str) -> bool:
@@ -85,7 +85,7 @@ class RunFolder:
         return locked(self.folder) if distributed.is_first() else nullcontext()
 
     def _check_folders(self) -> None:
-        """A shared run must not make us write elsewhere: nothing that it writes into is a link."""
+        """Check that nothing that a run writes into is a link: a shared run must not make us write elsewhere."""
         for name in FOLDERS:
             inside = [(str(self / name), [], [])] if os.path.islink(self / name) else os.walk(self / name)
             for path, below, _ in inside:
@@ -100,8 +100,8 @@ class RunFolder:
         return self.has("config.json")
 
     def read(self, name: str, needed_by: str | None = None):
-        """A JSON file of the run (a list of rows for ``.jsonl``); None where it is missing, unless ``needed_by`` says
-        who makes it.
+        """Read a JSON file of the run (a list of rows for ``.jsonl``); None where it is missing, unless ``needed_by``
+        says who makes it.
 
         Raises:
             InputError: it is damaged, or missing though needed.
@@ -174,7 +174,7 @@ def free_folder(parent: Path, name: str) -> Path:
 
 @contextmanager
 def new_run(output: str | os.PathLike | None, parent: Path, name: str, *, empty: bool = True) -> Iterator[RunFolder]:
-    """A new run's folder, made and locked before the work begins; gone again where the work fails and left nothing.
+    """Make and lock a new run's folder before the work begins; remove it where the work fails and left nothing.
 
     Args:
         output: the folder that was asked for; None takes a free one, see :func:`free_folder`.

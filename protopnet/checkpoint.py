@@ -108,7 +108,7 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
 
 
 def _in_words(value: object) -> str:
-    """A value of the file for a message: tuples within tuples may unfold to more text than there is memory."""
+    """Write a value of the file for a message: tuples within tuples may unfold to more text than there is memory."""
     if isinstance(value, str):
         return repr(value[:60])
     return str(value)[:120] if isinstance(value, (Name, float)) else "something else"
@@ -152,8 +152,8 @@ def _attributes(file: TorchFile, root: Inert) -> tuple[Tensor | None, int | None
 
 
 def _words(path: Path, add_on: Mapping[str, Tensor], kinds: Sequence[str] | None) -> tuple[str, ...]:
-    """The add-on layers in words; without ``kinds`` the official order: ReLU between convolutions, a sigmoid at the
-    end."""
+    """Read the add-on layers in words; without ``kinds`` the official order: ReLU between convolutions, a sigmoid at
+    the end."""
     shapes = {
         int(name.split(".")[0]): tensor.shape
         for name, tensor in add_on.items()

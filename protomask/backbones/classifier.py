@@ -115,7 +115,7 @@ def _torchvision(name: str, arguments: dict[str, Any], pretrained: bool, image_s
 
 
 def _classes_of(state: Mapping[str, Tensor], model: nn.Module) -> int | None:
-    """The number of classes in a file of weights, where it is not the model's own: rows of its last linear or 1x1
+    """Count the classes in a file of weights, where it is not the model's own: rows of its last linear or 1x1
     layer."""
     name, last = [
         (name, module) for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))

@@ -21,7 +21,8 @@ def trial(function: Callable[[Tensor], Any], size: tuple[int, int], device: torc
 
 
 def unused_modules(module: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[str]]:
-    """What `module` makes of an image, and the outermost submodules of which it takes no parameter or buffer for that.
+    """Show `module` an image: what it makes of it, and the outermost submodules of which it takes no parameter or
+    buffer for that.
 
     Calls are not what counts: some modules are asked for their parameters only (relative positions, attention).
     """
@@ -52,7 +53,8 @@ def meta_copy(module: nn.Module) -> nn.Module:
 
 
 def nominal_stride(size: int, height: int, known: Iterable[int]) -> int:
-    """The stride of a map of `height` rows of an image of `size` rows: of those known for the network, the nearest.
+    """Name the stride of a map of `height` rows of an image of `size` rows: of those known for the network, the
+    nearest.
 
     The quotient itself will not do: without padding SqueezeNet has 13 rows for 224, and a stride of 16. Without known
     strides, it is the nearest power of two.

@@ -83,7 +83,7 @@ class TimmBackbone(Backbone):
         )[0]
 
     def _find_map(self, size: int) -> None:
-        """Tries `forward_features` for a map, then the stages."""
+        """Try `forward_features` for a map, then the stages."""
         with self._takes((size, size)):
             features = trial(self.body.forward_features, (size, size), next(self.parameters()).device)
             found = as_map(features, self.body, (size, size))
@@ -113,7 +113,8 @@ def input_size(name: str, kind: str = "backbone") -> tuple[bool, int]:
 
 
 def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "backbone") -> nn.Module:
-    """timm's model with its classifier; a TypeError for arguments that it does not know, an InputError for all else."""
+    """Create timm's model with its classifier; a TypeError for arguments that it does not know, an InputError for all
+    else."""
     import timm
 
     try:

@@ -165,7 +165,7 @@ def _same(state: Mapping[str, Tensor], wanted: Iterable[str], one: str, other: s
 
 
 def _prefixes(state: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """What may stand before the wanted names in the file: found with some of these names."""
+    """Find what may stand before the wanted names in the file: found with some of these names."""
     names = list(wanted)
     found = {""}
     for probe in names[:: max(1, len(names) // 4)]:
@@ -174,7 +174,7 @@ def _prefixes(state: Iterable[str], wanted: Iterable[str]) -> list[str]:
 
 
 def _converted(state: Mapping[str, Tensor], body: nn.Module) -> dict[str, Tensor] | None:
-    """What timm's converter for the family makes of the tensors: original names, positions for another size."""
+    """Call timm's converter for the family on the tensors: original names, positions for another size."""
     convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return None
@@ -186,7 +186,7 @@ def _converted(state: Mapping[str, Tensor], body: nn.Module) -> dict[str, Tensor
 
 
 def _problems(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], dropped: Iterable[str]) -> str:
-    """What is missing, unexpected and of another shape; empty where all fits."""
+    """Say what is missing, unexpected and of another shape; empty where all fits."""
     allowed = {*wanted, *dropped}
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in allowed]

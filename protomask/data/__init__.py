@@ -93,7 +93,7 @@ def find_data(name: str) -> Callable[..., Splits]:
 
 
 def _accepted(load: Callable, name: str, usual: dict, others: dict) -> dict:
-    """The usual options that ``load`` has, and all the others; InputError for another that it has not."""
+    """Give the usual options that ``load`` has, and all the others; InputError for another that it has not."""
     parameters = inspect.signature(load).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return usual | others

@@ -111,7 +111,7 @@ def _find(root: Path | None) -> Path:
 
 
 def _boxes(masks: list[Path]) -> list[tuple[int, int, int, int]]:
-    """The box of each mask that has an object."""
+    """Give the box of each mask that has an object."""
     boxes = []
     for mask in masks:
         with noted():

@@ -101,7 +101,7 @@ def load(
 
 
 def _find(root: Path | None) -> tuple[Path, Path]:
-    """The folder and its file of labels."""
+    """Find the folder and its file of labels."""
     if root is None:
         raise InputError(
             f"data set 'chestxray' needs a root: the folder with {_ENTRIES[0]}, {', '.join(_LISTS.values())} and images"
@@ -163,7 +163,7 @@ def _finding(label: str, where: str) -> str:
 
 
 def _list(path: Path, rows: dict, entries: Path) -> list[str]:
-    """The image names of a list, in order."""
+    """Read the image names of a list, in order."""
     names: dict[str, None] = {}
     for where, row in _lines(path):
         name = row[0].strip() if row else ""

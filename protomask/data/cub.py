@@ -137,7 +137,7 @@ def _segmentations(root: Path, names: list[str]) -> list[tuple[Path]] | None:
 
 
 def _table(path: Path, form: str, of: dict | None = None, lines: dict | None = None) -> dict[int, tuple]:
-    """A file whose lines begin with an id: id -> the other values, and in ``lines`` id -> number of its line.
+    """Read a file whose lines begin with an id: id -> the other values, and in ``lines`` id -> number of its line.
 
     With ``of``, the ids must be exactly those.
     """

@@ -163,7 +163,7 @@ def _is_share(value: Any) -> bool:
 
 
 def _class_names(sources: dict[str, Any], given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The names given, else those that the data sets know; InputError where two of them differ."""
+    """Give the names given, else those that the data sets know; InputError where two of them differ."""
     if given is not None:
         chosen = (given,) if isinstance(given, str) else tuple(map(str, given))
         twice = [name for name in chosen if chosen.count(name) > 1]

@@ -24,7 +24,7 @@ _BITS = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
 
 def near_duplicate_groups(paths: Sequence[Path], *, side: int = 64, correlation: float = 0.95) -> Tensor:
-    """Number the groups of images that are the same but for details.
+    """Find groups of images that are the same but for details.
 
     Two images belong together when the grey levels of their thumbnails of ``side`` x ``side`` pixels correlate by more
     than ``correlation`` (Pearson), and so do chains of such images. Reads every image; memory (len)^2 floats.
@@ -50,7 +50,7 @@ def near_duplicate_groups(paths: Sequence[Path], *, side: int = 64, correlation:
 
 
 def copy_groups(paths: Sequence[Path]) -> Tensor:
-    """Number the groups of pictures that are copies: the same bytes, or the same picture compressed or scaled anew.
+    """Find groups of pictures that are copies: the same bytes, or the same picture compressed or scaled anew.
 
     Stricter than :func:`near_duplicate_groups`, so that pictures that only look alike (two chest X-rays) stay apart:
     thumbnails of 32 x 32 pixels whose signs of brightness from column to column differ in no more than 6 of 64 places,
@@ -132,7 +132,7 @@ def _same_looks(thumbnails: Sequence[np.ndarray | None]) -> Iterator[tuple[int, 
 
 
 def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> Tensor:
-    """The least position of each one's group, where pairs and chains of them belong together."""
+    """Give the least position of each one's group, where pairs and chains of them belong together."""
     group = list(range(count))
 
     def root(place: int) -> int:

@@ -147,7 +147,7 @@ class FileImages(AnnotatedImages):
         return (x0, y0, x1, y1), divisor
 
     def _outside(self, index: int, size: tuple[int, int]) -> list[str]:
-        """A message for each box of an image that shares no pixel with it."""
+        """Write a message for each box of an image that shares no pixel with it."""
         width, height = size
         boxes, first = self._boxes_of(index), self._first_box[index]
         outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)

@@ -10,7 +10,8 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 
 def known_labels(data: Any) -> list | None:
-    """The labels that ``.targets``, ``.labels`` or ``.samples`` hold, through the target transform; None without these.
+    """Find the labels that ``.targets``, ``.labels`` or ``.samples`` hold, through the target transform; None without
+    these.
 
     What these hold need not be labels (torchvision's VOCDetection keeps paths in ``.targets``): compare some of them
     with those of the items.
@@ -66,7 +67,7 @@ def known_classes(data: Any) -> tuple[str, ...] | None:
 
 
 def short_names(files: Sequence[str]) -> list[str]:
-    """Paths below the folder above the one that holds them all: ``train/cat/1.jpg``; the same wherever that folder
+    """Give paths below the folder above the one that holds them all: ``train/cat/1.jpg``; the same wherever that folder
     is."""
     files = [path.abspath(file) for file in files]
     above = path.dirname(path.commonpath([path.dirname(file) for file in files]))

@@ -84,7 +84,7 @@ def _values(image: Image.Image, above: int, path: Path) -> np.ndarray:
 
 
 def _palette_values(image: Image.Image, above: int) -> np.ndarray:
-    """The numbers of a palette are labels, unless grey levels are asked for, or the background is not number 0."""
+    """Take the numbers of a palette as labels, unless grey levels are asked for, or the background is not number 0."""
     numbers = np.asarray(image)
     colours = np.asarray(image.convert("RGBA" if has_alpha(image) else "RGB"))[..., :3].max(-1)
     zero_is_drawn = (colours[numbers == 0] > 0).any()

@@ -99,13 +99,13 @@ def _render_all(request: Request, progress: bool) -> Rendering:
 
 
 def _begin() -> None:
-    """What a rendering process does first: it must not outlive the one that it renders for."""
+    """Prepare a rendering process: it must not outlive the one that it renders for."""
     leave_signals_to_parent()
     end_with_parent()
 
 
 def _load(path: Path, request: Request) -> Rendering | None:
-    """What the file holds; None unless it is whole and its first and last scenes are what would be rendered today."""
+    """Read what the file holds; None unless it is whole, and its first and last scenes as they would be today."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             found = Rendering(*(stored[field] for field in Rendering._fields))

@@ -85,7 +85,7 @@ class PartsImages(AnnotatedImages):
         return _sample(Rendering(*(field[index] for field in self._scenes)))
 
     def _dressed(self, sample: Sample, index: int) -> Sample:
-        """What a data set that plants something makes of the rendering of stored scene ``index``; here nothing."""
+        """Change, in a data set that plants something, the rendering of stored scene ``index``; here nothing."""
         return sample
 
     def identity(self, index: int) -> str:
@@ -128,7 +128,7 @@ class PartsImages(AnnotatedImages):
 
 
 def _sample(scene: Rendering) -> Sample:
-    """A rendering as a sample without ``label`` and ``position``; the tensors share no memory with it."""
+    """Give a rendering as a sample without ``label`` and ``position``; the tensors share no memory with it."""
     size = scene.owners.shape
     boxes = torch.from_numpy(scene.box.astype(np.float32))[None]
     points = torch.from_numpy(scene.points.astype(np.float32)) + 0.5  # the middle of the pixel

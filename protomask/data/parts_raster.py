@@ -79,7 +79,7 @@ class Pattern:
     share: int = 32
 
     def cover(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Coverage (h, w), 0..64, of the second colour at the shape's coordinates u, v (h, w)."""
+        """Compute the coverage (h, w), 0..64, of the second colour at the shape's coordinates u, v (h, w)."""
         half = self.period // 2
         if self.kind == "spots":
             shifted = u + np.where((v // self.period) & 1, half, 0)  # every other row half a period on
@@ -194,7 +194,7 @@ def coverage(x: np.ndarray, y: np.ndarray, size: int) -> tuple[tuple[slice, slic
 
 
 def _shrink(cover: np.ndarray, pixels: int) -> np.ndarray:
-    """The least coverage among a pixel's neighbours, ``pixels`` times: the shape without its rim."""
+    """Take the least coverage among a pixel's neighbours, ``pixels`` times: the shape without its rim."""
     for _ in range(pixels):
         least = np.zeros_like(cover)
         inside = np.minimum(cover[:-2, 1:-1], cover[2:, 1:-1])

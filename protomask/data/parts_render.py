@@ -172,7 +172,7 @@ def _clouds(dice: Dice, size: int, cells: int) -> np.ndarray:
 
 
 def _expose(image: np.ndarray, light: Light) -> np.ndarray:
-    """The picture in its light and with its grain, uint8."""
+    """Give the picture in its light and with its grain, uint8."""
     size = image.shape[1]
     ramp = np.arange(size, dtype=np.int32) * 2 - size + 1  # about -S..S
     slope = (ramp * light.slope[0] // size) + (ramp * light.slope[1] // size)[:, None]

@@ -104,7 +104,7 @@ class Scene:
 
 
 def draw_scene(variants: tuple[int, ...], seed: int, stream: str, label: int, number: int) -> Scene:
-    """Scene ``number`` of class ``label`` in a stream; independent of how many scenes or classes there are.
+    """Draw scene ``number`` of class ``label`` in a stream; independent of how many scenes or classes there are.
 
     Args:
         variants: the class, a row of :func:`class_table`.

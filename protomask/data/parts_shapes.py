@@ -30,7 +30,7 @@ class Patch:
 
 
 def _disc(x: int, y: int, width: int, height: int | None = None) -> np.ndarray:
-    """An ellipse about (x, y) with the given half axes."""
+    """Give an ellipse about (x, y) with the given half axes."""
     height = width if height is None else height
     # An octagon's corners, pushed out so that corner cutting ends on the ellipse.
     return smooth([(x + width * u // 1000, y + height * v // 1000) for u, v in _OCTAGON])
@@ -49,7 +49,7 @@ _OCTAGON = (
 
 
 def _sharp(*points: tuple[int, int], rounds: int = 2) -> np.ndarray:
-    """An outline whose corners stay nearly sharp."""
+    """Give an outline whose corners stay nearly sharp."""
     return smooth([point for point in points for _ in range(3)], rounds)
 
 

@@ -24,7 +24,7 @@ _LOOKED_AT = 8  # items of each data set that are read at the start, evenly spre
 
 
 def read_item(data: Any, index: int, what: str) -> Item:
-    """Item ``index`` of a data set; InputError, beginning with ``what``, where it cannot be read."""
+    """Read item ``index`` of a data set; InputError, beginning with ``what``, where it cannot be read."""
     try:
         item = data[index]
     except InputError:
@@ -36,7 +36,7 @@ def read_item(data: Any, index: int, what: str) -> Item:
 
 
 def check_annotations(item: Item, expected: frozenset[str], what: str) -> None:
-    """InputError unless the item has the ``expected`` annotations: some measures ask every image for them."""
+    """Raise InputError unless the item has the ``expected`` annotations: some measures ask every image for them."""
     found = _needed(item)
     for name in sorted(found ^ expected):
         one, other = ("has no", "others have") if name in expected else ("has", "others have none")
@@ -148,7 +148,7 @@ class Reading:
             )
 
     def _digests(self, samples: dict[int, Sample]) -> list[str]:
-        """A digest of each picture looked at; "" for others, and where the data set has dice of its own."""
+        """Digest each picture looked at; "" for others, and where the data set has dice of its own."""
         identities, warned = [""] * len(self.labels), False
         for index, sample in samples.items():
             same, other = (as_sample(self._item(index, seed), self._what(index))["image"] for seed in (0, 1))
@@ -183,7 +183,7 @@ def _file_sizes(files: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _dice(seed: int) -> Iterator[None]:
-    """The same random numbers for a data set's own random transforms each time, so that its items can be compared."""
+    """Give a data set's own random transforms the same numbers each time, so that its items can be compared."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)

@@ -79,7 +79,7 @@ def hold_out_groups(
 
 
 def ranks(numbers: Sequence[int]) -> Tensor:
-    """Number whole numbers of any size from 0, in their order; equal ones alike: (len,) long."""
+    """Replace whole numbers of any size by 0, 1, ... in their order; equal ones alike: (len,) long."""
     place = {number: rank for rank, number in enumerate(sorted(set(numbers)))}
     return torch.tensor([place[number] for number in numbers], dtype=torch.long)
 

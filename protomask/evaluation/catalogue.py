@@ -198,6 +198,6 @@ HIGHER_IS_BETTER: dict[str, bool] = {name: metric.higher_is_better for name, met
 
 
 def _bools(found: Tensor) -> tuple[Tensor, Tensor]:
-    """The two planes (n, K) of (n, 2, K) numbers."""
+    """Give the two planes (n, K) of (n, 2, K) numbers."""
     first, second = (found > 0.5).unbind(1)
     return first, second

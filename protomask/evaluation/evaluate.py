@@ -115,7 +115,7 @@ def evaluate(
 
 
 def _bar(measured: Sequence[Measured], groups: Sequence[Pairs], batch_size: int, progress: bool) -> tqdm:
-    """A bar of the maps that this process makes."""
+    """Show a bar of the maps that this process makes."""
     shares = [len(distributed.shard(len(each), batch_length(len(each), batch_size))) for each in groups]
     hidden = not progress or not distributed.is_first()
     return tqdm(total=len(measured) * sum(shares), desc="evaluate", unit="map", disable=hidden)

@@ -155,8 +155,8 @@ class Evaluation:
         return texts.mean_html(self)
 
     def contest(self, a: str, b: str) -> str:
-        """Every paired difference of two localizers as text: its own interval, the corrected p-value, the verdict, and
-        about how many images such a difference would need.
+        """Write every paired difference of two localizers as text: its own interval, the corrected p-value, the
+        verdict, and about how many images such a difference would need.
 
         Raises:
             InputError: a localizer that was not evaluated.
@@ -174,7 +174,7 @@ class Evaluation:
         return texts.verdict_sentence(self.contests(a, b), a, b)
 
     def power(self, a: str, b: str) -> str:
-        """About how many images the undecided differences of two localizers would need, were they as large as those
+        """Say about how many images the undecided differences of two localizers would need, were they as large as those
         just seen; empty where nothing is undecided."""
         return texts.power_sentence(self.contests(a, b))
 

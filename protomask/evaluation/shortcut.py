@@ -96,7 +96,7 @@ def detect(
     batch_size: int = 16,
     progress: bool = False,
 ) -> list[dict]:
-    """Rows ``localizer``, ``detected``, ``false_alarms`` (shares of the pairs, each with a Wilson interval), and
+    """Give rows ``localizer``, ``detected``, ``false_alarms`` (shares of the pairs, each with a Wilson interval), and
     ``energy``: the share of the map on the tag where the prototype looks at it (with a bootstrap interval); an interval
     is (low, high).
 
@@ -130,7 +130,7 @@ def _at_tag(
     device: torch.device | str,
     batch_size: int,
 ) -> tuple[Tensor, Tensor]:
-    """Does each map point at the tag (0 or 1), and how much of it lies there? (n,) each."""
+    """Tell whether each map points at the tag (0 or 1), and how much of it lies there, (n,) each."""
     if not len(pairs):
         return torch.empty(0), torch.empty(0)
     hits, energy = [], []
@@ -144,5 +144,5 @@ def _at_tag(
 
 
 def _best(values: Tensor) -> Tensor:
-    """The column of each row's greatest value, -1 where all are -inf."""
+    """Find the column of each row's greatest value, -1 where all are -inf."""
     return torch.where(values.amax(1) > -torch.inf, values.argmax(1), -1)

@@ -104,8 +104,8 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
 
 
 def fingerprint(explained: object) -> str | None:
-    """16 hexadecimal digits of the kind and every weight of the modules that ``explained`` is or holds; None without
-    any."""
+    """Digest to 16 hexadecimal digits the kind and every weight of the modules that ``explained`` is or holds; None
+    without any."""
     digest, count = hashlib.blake2b(repr(type(explained)).encode(), digest_size=8), 0
     for module in held_modules(explained):
         digest.update(repr(module).encode())

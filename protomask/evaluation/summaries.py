@@ -58,13 +58,13 @@ def comparison_rows(values: Values, groups: Mapping[str, Tensor], seed: int) -> 
 
 
 def band(curves: Tensor, groups: Tensor | None, seed: int) -> dict[str, list[Number]]:
-    """Of curves (n, T); 2000 resamples are enough for a picture."""
+    """Draw the band of curves (n, T); 2000 resamples are enough for a picture."""
     found = bootstrap_band(curves, groups, resamples=2000, seed=seed)
     return dict(zip(("mean", "ci_low", "ci_high"), map(numbers, found)))
 
 
 def higher_is_better(metric: str) -> bool:
-    """Also of a metric that somebody else registered: yes."""
+    """Tell whether higher is better; taken to be so for a metric that somebody else registered."""
     return HIGHER_IS_BETTER.get(metric, True)
 
 
@@ -74,7 +74,7 @@ def hit_of(metric: str) -> float | None:
 
 
 def number(value: float) -> Number:
-    """Seven digits are more than float32 holds; None for NaN, which JSON does not know."""
+    """Round to seven digits, more than float32 holds; None for NaN, which JSON does not know."""
     return None if math.isnan(value) else float(f"{value:.7g}")
 
 

@@ -16,7 +16,8 @@ CLASS_ROWS = ("class", "localizer", "metric", "mean", "n")
 
 
 def per_class(evaluation: Evaluation) -> list[dict]:
-    """Each class's mean (:data:`CLASS_ROWS`), in alphabetical order of the classes; pairs without a value do not count.
+    """Give each class's mean (:data:`CLASS_ROWS`), in alphabetical order of the classes; pairs without a value do not
+    count.
 
     Metrics of prototypes are left out: few prototypes belong to one class.
     """

@@ -56,7 +56,7 @@ def mean_html(evaluation) -> str:
 
 
 def contest_table(contests: Sequence[dict], a: str, b: str) -> str:
-    """A line per metric: mean(a) - mean(b), its own interval, the corrected p-value, the verdict, images needed."""
+    """Write a line per metric: mean(a) - mean(b), its own interval, corrected p-value, verdict, images needed."""
     lines = [["metric", f"{a} - {b}", "95 % by itself", "p (Holm)", "verdict", "images", "images needed"]]
     for row in contests:
         sign = 1 if row["a"] == a else -1
@@ -92,7 +92,7 @@ def verdict_sentence(contests: Sequence[dict], a: str, b: str) -> str:
 
 
 def power_sentence(contests: Sequence[dict]) -> str:
-    """About how many images would decide what is undecided, if its differences are as large as those just seen."""
+    """Say about how many images would decide what is undecided, if its differences are as large as those just seen."""
     open_ = [row for row in contests if row["better"] == "undecided" and row.get("images_needed")]
     if not open_:
         return ""
@@ -101,7 +101,7 @@ def power_sentence(contests: Sequence[dict]) -> str:
 
 
 def rounded(count: int) -> int:
-    """Two digits: no more is known."""
+    """Round to two digits: no more is known."""
     return int(float(f"{count:.2g}"))
 
 

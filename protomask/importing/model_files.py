@@ -63,7 +63,7 @@ def _stored_in(content: Any) -> dict[str, Stored]:
 
 
 def _stored_below(root: Inert) -> dict[str, Stored]:
-    """What ``state_dict()`` of a module would have been."""
+    """Give what ``state_dict()`` of a module would have been."""
     found: dict[str, Stored] = {}
     waiting, seen = [("", root)], {id(root)}
     while waiting:

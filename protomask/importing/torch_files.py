@@ -143,7 +143,7 @@ class TorchFile:
             return content
 
     def _bytes(self, storage: Storage) -> bytearray:
-        """The bytes of a storage, checked to be as many as the file promised."""
+        """Read the bytes of a storage, checked to be as many as the file promised."""
         wanted = storage.count * storage.dtype.itemsize
         skipped = storage.start * storage.dtype.itemsize
         if self._zipped:

@@ -85,13 +85,13 @@ def _first(value: Any = None, *_) -> Any:
 
 
 def _typed(maker: Any = None, kind: Any = None, arguments: Any = (), *_) -> Any:
-    """A tensor of a subclass (a parameter with attributes): the plain tensor in it."""
+    """Give, for a tensor of a subclass (a parameter with attributes), the plain tensor in it."""
     known = MAKERS.get(maker) if isinstance(maker, Name) else None
     return known(*arguments) if known and isinstance(arguments, tuple) else Inert(maker, (kind, arguments))
 
 
 def _ordered(items: Any = (), *_) -> dict:
-    """An ordered dictionary, from pairs as old Pythons wrote them; usually it is filled afterwards."""
+    """Make an ordered dictionary, from pairs as old Pythons wrote them; usually it is filled afterwards."""
     pairs = items if isinstance(items, list) else []
     return {
         pair[0]: pair[1]

@@ -104,7 +104,7 @@ def read_labels(path: str | None) -> list[str] | None:
 
 
 def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[int] | None:
-    """The classes of ``index``: numbers, or names of the labels, separated by commas."""
+    """Read the classes of ``index``: numbers, or names of the labels, separated by commas."""
     if labels is not None and len(labels) != classes:
         raise InputError(f"labels names {len(labels)} classes, but the model has {classes}; give one line per class")
     if words is None:
@@ -131,7 +131,7 @@ def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[
 
 
 def _settings(options: LocalizeOptions, localizers: dict[str, Localizer]) -> dict:
-    """What decides a map: where it differs, pictures are localised again."""
+    """Collect what decides a map: where it differs, pictures are localised again."""
     kept = {
         name: value
         for name, value in asdict(options).items()
@@ -165,7 +165,7 @@ class _Work:
         self.labels, self.localizers, self.indices, self.device = labels, localizers, indices, device
 
     def localize(self, jobs: Sequence[Job]) -> Iterator[str]:
-        """Writes the maps of some pictures; yields what there is to say of each class."""
+        """Write the maps of some pictures; yield what there is to say of each class."""
         pictures = [decode(job.image)[0] for job in jobs]
         images = torch.cat([as_batch(pixels, self.transform) for pixels in pictures]).to(self.device)
         with torch.no_grad(), frozen(self.explained):

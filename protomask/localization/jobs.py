@@ -28,7 +28,7 @@ class Job:
     """the image's identity and the settings: what must be equal for its maps to count as done"""
 
     def write(self, content: dict) -> None:
-        """Written last: a picture with a record is done."""
+        """Write the record, last: a picture with a record is done."""
         names = [one[kind] for row in content["classes"] for one in row["maps"].values() for kind in ("map", "overlay")]
         files = {name: _digest(self.folder / name) for name in names}
         write_json(self.folder / RECORD, {**self.stamp, **content, "files": files})
@@ -132,7 +132,7 @@ class _Record(TypedDict):
 
 
 def _record(folder: Path) -> dict | None:
-    """What is written in a picture's folder; None where nothing readable is."""
+    """Read what is written in a picture's folder; None where nothing readable is."""
     try:
         content = read_json(folder / RECORD)
         check(content, _Record)

@@ -140,7 +140,7 @@ def _with_normalisation(explained: Classifier, mean: tuple[float, ...], std: tup
 
 
 def _one_at_a_time(method: Localizer) -> Localizer:
-    """The method with a batch size of 1 wherever it has one."""
+    """Give the method with a batch size of 1 wherever it has one."""
     if not dataclasses.is_dataclass(method):
         return method
     changes = {}

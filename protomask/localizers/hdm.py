@@ -150,7 +150,7 @@ class HDM(Settings):
         return stages.show(images, index, guided, rough, self._plain_order()).to(images)
 
     def _plain_order(self) -> Order:
-        """The order without contrast, which the map gets when all modules have been found and fused."""
+        """Give the order without contrast, which the map gets when all modules have been found and fused."""
         return replace(self.order, contrast=1.0)
 
     def _remove_found(

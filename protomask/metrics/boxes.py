@@ -91,8 +91,8 @@ def _holes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _tree(image: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The component tree: per component its extent (x0, y0, x1, y1; last pixels included), and the values of its lowest
-    pixel and of its parent's: it is a component of ``image > m`` for m from the latter up to, not including, the
+    """Build the component tree: per component its extent (x0, y0, x1, y1; last pixels included), and the values of its
+    lowest pixel and of its parent's: it is a component of ``image > m`` for m from the latter up to, not including, the
     former."""
     parent, order = max_tree(image, connectivity=connectivity)
     parent, values = parent.ravel(), image.ravel().astype(np.int64)

@@ -55,7 +55,8 @@ def rise_blur(images: Tensor) -> Tensor:
 
 
 def auc(scores: Tensor) -> Tensor:
-    """Area under curves (..., T), the abscissa running from 0 to 1: (sum - first/2 - last/2) / (T - 1), as in RISE."""
+    """Compute the area under curves (..., T), the abscissa running from 0 to 1: (sum - first/2 - last/2) / (T - 1), as
+    in RISE."""
     return (scores.sum(-1) - scores[..., 0] / 2 - scores[..., -1] / 2) / (scores.shape[-1] - 1)
 
 
@@ -119,7 +120,7 @@ def insertion(
     steps: int = STEPS,
     batch_size: int = 16,
 ) -> Curve:
-    """Insertion of Petsiuk et al. (RISE, BMVC 2018), their code's variant ``rise``: higher is better.
+    """Compute insertion (Petsiuk et al., RISE, BMVC 2018), their code's variant ``rise``: higher is better.
 
     The image appears, the most salient pixels first, out of its blurred self; a good map brings the score back early.
 
@@ -151,7 +152,7 @@ def deletion(
     steps: int = STEPS,
     batch_size: int = 16,
 ) -> Curve:
-    """Deletion of Petsiuk et al. (RISE, BMVC 2018), their code's variant ``rise``: lower is better.
+    """Compute deletion (Petsiuk et al., RISE, BMVC 2018), their code's variant ``rise``: lower is better.
 
     The most salient pixels are first to become ``fill``, a value after normalisation: 0 is the mean colour. Arguments
     as in :func:`insertion`.
@@ -178,7 +179,7 @@ def minmax(saliency: Tensor) -> Tensor:
 
 @torch.no_grad()
 def masked_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, batch_size: int = 16) -> Tensor:
-    """O = s(x * M), (B,): scores of what the maps M, stretched by :func:`minmax`, leave of the images.
+    """Compute O = s(x * M), (B,): scores of what the maps M, stretched by :func:`minmax`, leave of the images.
 
     What they do not leave fades to 0, the mean colour of normalised images.
     """
@@ -193,7 +194,7 @@ def masked_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
 def kept_by_first(
     score: Score, images: Tensor, index: Tensor, saliency: Tensor, *, share: float = 0.15, batch_size: int = 16
 ) -> Tensor:
-    """Share of the score that the first pixels of a map keep alone, at most 1; higher is better. Ours.
+    """Compute the share of the score that the first pixels of a map keep alone, at most 1; higher is better. Ours.
 
     The first ``share`` of the pixels in the map's order are shown, and behind them the image without detail
     (:func:`rise_blur`). A score above that of the whole image counts as 1: more than the evidence is no evidence.
@@ -215,7 +216,7 @@ def kept_by_first(
 
 
 def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
-    """Average drop of Chattopadhay et al. (Grad-CAM++, WACV 2018) in percent, per pair; lower is better.
+    """Compute the average drop of Chattopadhay et al. (Grad-CAM++, WACV 2018) in percent, per pair; lower is better.
 
     100 * max(0, Y - O) / Y with Y = ``whole`` (B,), the score of the image, and O = ``kept`` (B,) from
     :func:`masked_scores`. For classes Y is a softmax probability. For prototypes Y is the similarity: the drop is then
@@ -226,7 +227,7 @@ def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
 
 
 def increase_in_confidence(whole: Tensor, kept: Tensor) -> Tensor:
-    """Increase in confidence (Chattopadhay et al., WACV 2018): 100 where O > Y, else 0; higher is better.
+    """Compute the increase in confidence (Chattopadhay et al., WACV 2018): 100 where O > Y, else 0; higher is better.
 
     The mean over pairs is a percentage; the comparison is strict. Arguments as in :func:`average_drop`.
     """
@@ -234,7 +235,9 @@ def increase_in_confidence(whole: Tensor, kept: Tensor) -> Tensor:
 
 
 def average_gain(whole: Tensor, kept: Tensor) -> Tensor:
-    """Average gain of Zhang et al. (Opti-CAM, 2024) in percent, per pair; higher is better. For probabilities only.
+    """Compute the average gain of Zhang et al. (Opti-CAM, 2024) in percent, per pair; higher is better.
+
+    For probabilities only.
 
     100 * max(0, O - Y) / (1 - Y): the share of the missing confidence that the map adds; 0 where Y = 1, as nothing can
     be added.
@@ -244,7 +247,7 @@ def average_gain(whole: Tensor, kept: Tensor) -> Tensor:
 
 
 def relative_gain(whole: Tensor, kept: Tensor) -> Tensor:
-    """Average gain for prototypes, in percent: 100 * max(0, O - Y) / Y; higher is better.
+    """Compute the average gain for prototypes, in percent: 100 * max(0, O - Y) / Y; higher is better.
 
     Not Opti-CAM's definition: a similarity divided by its value on the whole image starts at 1, where
     :func:`average_gain` has no room left. This is the counterpart of :func:`average_drop` and has no upper bound. NaN

@@ -285,7 +285,7 @@ def open_run(
 
 
 def _present_root(files: RunFolder, root: str | None) -> str | None:
-    """The data's folder: as it is kept, or as it was given, seen from here, where that one is no more."""
+    """Find the data's folder: as it is kept, or as it was given, seen from here, where that one is no more."""
     given = ((files.read("config.json") or {}).get("data") or {}).get("root_as_given")
     if root is not None and given is not None and not Path(root).exists() and Path(given).exists():
         return given

@@ -105,7 +105,7 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
 
 
 def check_choice(prototypes: Sequence[int] | None, flagged: str | Sequence[str] | None) -> None:
-    """InputError unless one of the two at most says which prototypes go, in known words."""
+    """Raise InputError unless one of the two at most says which prototypes go, in known words."""
     if prototypes is not None and flagged is not None:
         raise InputError("prototypes and flagged exclude each other; choose one")
     if flagged is not None:

@@ -88,7 +88,7 @@ def save_run(
 
 
 def _own_options(network: PrototypeNetwork) -> dict[str, Any]:
-    """What the network decides of a run's options."""
+    """Give what the network decides of a run's options."""
     settings = network.settings()
     backbone = settings.get("backbone")
     name = backbone.get("name") if isinstance(backbone, dict) else backbone

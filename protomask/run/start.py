@@ -75,7 +75,7 @@ def starting_folder(options: Options, output: str | None, resume: bool) -> tuple
 
 
 def _resumed(own: Options, given: Options, output: str) -> Options:
-    """The run's own options, with what another machine needs differently.
+    """Give the run's own options, with what another machine needs differently.
 
     Raises:
         InputError: an option was given that would make another run of it.

@@ -106,7 +106,7 @@ def compare_values(
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """p-values corrected by Holm's step-down method (1979): the chance of even one false finding is at most the level.
+    """Correct p-values by Holm's step-down method (1979): the chance of even one false finding is at most the level.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -138,7 +138,7 @@ def sign_flip_p(differences: Tensor, groups: Tensor | None = None, *, flips: int
 def images_needed(
     differences: Tensor, groups: Tensor | None = None, *, level: float = LEVEL, z_power: float = POWER_Z
 ) -> int | None:
-    """About how many images a difference of the size and spread just seen needs to be found in four of five trials.
+    """Estimate how many images a difference of the size and spread just seen needs to be found in four of five trials.
 
     n = (z_level + z_power)^2 variance / mean^2, per image. A small sample's difference is itself uncertain, and so is
     this number.

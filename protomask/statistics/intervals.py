@@ -53,7 +53,7 @@ def bootstrap_mean(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Interval of the mean of ``values`` (n,); NaNs are left out.
+    """Find the interval of the mean of ``values`` (n,); NaNs are left out.
 
     >>> bootstrap_mean(torch.tensor([0.0, 1.0] * 20)).mean
     0.5
@@ -77,7 +77,7 @@ def bootstrap_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Interval of mean(a) - mean(b) over the pairs (n,) in which neither is NaN; paired: both are resampled alike."""
+    """Find the interval of mean(a) - mean(b) over the pairs (n,) in which neither is NaN; both are resampled alike."""
     if a.shape != b.shape:
         raise InputError(f"paired values of shape {tuple(a.shape)} and {tuple(b.shape)}; give both for the same pairs")
     return bootstrap_mean(a.double() - b.double(), groups, resamples=resamples, confidence=confidence, seed=seed)
@@ -91,7 +91,7 @@ def bootstrap_means(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> list[Interval]:
-    """:func:`bootstrap_mean` of every column of ``columns`` (n, C); columns with the same NaNs share their draws."""
+    """Call :func:`bootstrap_mean` on every column (n, C); columns with the same NaNs share their draws."""
     _check(resamples, confidence)
     intervals: dict[int, Interval] = {}
     for members, values, home in alike(columns, groups):
@@ -110,7 +110,7 @@ def bootstrap_band(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean curve and its pointwise band by percentiles: a picture, by which nothing is decided.
+    """Find the mean curve and its pointwise band by percentiles: a picture, by which nothing is decided.
 
     Args:
         curves: (n, T); rows with a NaN are left out.

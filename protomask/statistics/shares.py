@@ -17,8 +17,8 @@ Z = 1.959964
 
 
 def wilson(share: float, count: float, z: float = Z) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share among ``count`` independent cases; unlike the bootstrap it has a width
-    at 0 and 1."""
+    """Find Wilson's score interval (1927) of a share of ``count`` independent cases; unlike the bootstrap's it has a
+    width at 0 and 1."""
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return max(centre - half, 0.0), min(centre + half, 1.0)
@@ -38,7 +38,7 @@ def clopper_pearson(hits: float, count: float, confidence: float = 0.95) -> tupl
 
 
 def newcombe(both: float, first: float, second: float, neither: float) -> tuple[float, float, float]:
-    """Difference of two shares of the same cases, and its 95 % interval: Newcombe's method 10 (1998), from Wilson's.
+    """Find the difference of two shares of the same cases, and its 95 % interval: Newcombe's method 10 (1998).
 
     Args:
         both, first, second, neither: cases with a hit of both, of the first alone, of the second alone, of none; need
@@ -84,7 +84,7 @@ def share_interval(values: Tensor, hit: float = 1.0, groups: Tensor | None = Non
 
 
 def paired_share_interval(a: Tensor, b: Tensor, hit: float = 1.0, groups: Tensor | None = None) -> Interval:
-    """Mean(a) - mean(b) of values (n,) that are 0 or ``hit``, with Newcombe's paired interval; NaNs are left out."""
+    """Find mean(a) - mean(b) of values (n,) that are 0 or ``hit``, with Newcombe's paired interval, without NaNs."""
     kept = ~(a.isnan() | b.isnan())
     count, worth, images = int(kept.sum()), *_worth(kept, groups)
     if not count:

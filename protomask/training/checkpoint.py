@@ -51,7 +51,7 @@ def _keep_previous(path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict | None:
-    """The last checkpoint, or None where there is none. Where the last one is damaged, the one before, with a warning.
+    """Read the last checkpoint, None where there is none; where it is damaged the one before, with a warning.
 
     Raises:
         InputError: neither can be read.
@@ -113,8 +113,8 @@ class Saver:
         self._last = time.monotonic()
 
     def due(self, interrupted: bool = False) -> bool:
-        """Whether the last checkpoint is old enough for another, or the work ends here; as the first process has it,
-        the same in all."""
+        """Tell whether the last checkpoint is old enough for another, or the work ends here; as the first process has
+        it, the same in all."""
         if self.path is None and distributed.size() == 1:
             return interrupted
         old = self.path is not None and time.monotonic() - self._last >= 60 * self.minutes

@@ -94,7 +94,7 @@ def _class_of(setup: TrainingSet, position: int) -> int:
 
 
 def _cut(network: Any, setup: TrainingSet, position: int, cells: Sequence[tuple[int, int]]) -> Tensor:
-    """The patches (N, D, k, k) of a training image that begin at ``cells``."""
+    """Cut the patches (N, D, k, k) of a training image that begin at ``cells``."""
     image = setup.plain[position]["image"][None].to(setup.device)
     with frozen(network):
         patches = network.candidates(image).patches
@@ -155,7 +155,7 @@ def choose_starts(
 def _pool(
     network: Any, setup: TrainingSet, forbidden: Forbidden, probe: Any, owner: int, generator: torch.Generator
 ) -> tuple[Tensor, list[tuple[int, int, int]]]:
-    """Allowed patches (M, D, k, k) of a class's training images, drawn by chance, and where each is from."""
+    """Draw allowed patches (M, D, k, k) of a class's training images by chance, and where each is from."""
     present = positives(setup.plain.labels, len(network.classes))[:, owner].nonzero().flatten()
     chosen = present[torch.randperm(len(present), generator=generator)][: MOST_STARTS // CELLS]
     high, wide = (side - part + 1 for side, part in zip(network.grid, network.prototypes.shape[2:]))

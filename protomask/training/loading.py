@@ -107,8 +107,9 @@ class SeededLoader:
 
 
 def check_descriptors(workers: int) -> None:
-    """Files that this process may open, as far as that can be told: loading processes hand their tensors over as files,
-    and wait for ever where none is left.
+    """Raise the limit of open files where ``workers`` loading processes need more.
+
+    They hand their tensors over as files, and wait for ever where none is left.
 
     Raises:
         InputError: too few, though the limit was raised as far as allowed.

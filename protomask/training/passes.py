@@ -43,7 +43,7 @@ class Means:
         return self.sums[name] / self.seen
 
     def of_all(self) -> Means:
-        """Of the images that all processes saw."""
+        """Give the means of the images that all processes saw."""
         every = Means()
         for other in distributed.gather(self):
             every.seen += other.seen

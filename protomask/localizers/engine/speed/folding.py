@@ -92,7 +92,7 @@ def fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> E
 
 
 def _one_by_one(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
-    """The scores, one image at a time: there are models that take no more."""
+    """Compute the scores, one image at a time: there are models that take no more."""
     return torch.cat([explained.score(images[i : i + 1], index[i : i + 1]) for i in range(len(images))])
 
 
