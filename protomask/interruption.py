@@ -58,7 +58,7 @@ def leave_signals_to_parent(worker: int | None = None) -> None:
 
     def once(number, frame):
         signal.signal(number, signal.SIG_DFL)
-        # The parent may stop listening in the middle of a sentence; that is no news from here on.
+        # The parent may close the pipe while something is written to it: no traceback for that from here on.
         sys.excepthook = lambda *failure: None
 
     for number in SIGNALS:

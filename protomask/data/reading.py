@@ -148,7 +148,7 @@ class Reading:
             )
 
     def _digests(self, samples: dict[int, Sample]) -> list[str]:
-        """Digest each picture looked at; "" for others, and where the data set has dice of its own."""
+        """Digest each picture looked at; "" for others, and where the data set's own random transforms change it."""
         identities, warned = [""] * len(self.labels), False
         for index, sample in samples.items():
             same, other = (as_sample(self._item(index, seed), self._what(index))["image"] for seed in (0, 1))

@@ -65,7 +65,7 @@ def find_storage(reference: Any) -> Any:
     if view is None:
         return Storage(key, _DTYPES[kind], count)
     if not isinstance(view, tuple) or len(view) != 3 or not _whole(view[1]) or not _whole(view[2]):
-        raise UnreadablePickle("a view of a storage that is none")
+        raise UnreadablePickle("a malformed view of a storage")
     return Storage(key, _DTYPES[kind], view[2], view[1])
 
 
@@ -76,7 +76,7 @@ def _whole(number: Any) -> bool:
 def _stored(storage: Any = None, offset: Any = None, size: Any = None, stride: Any = None, *_) -> Stored:
     numbers = (offset, *size, *stride) if isinstance(size, tuple) and isinstance(stride, tuple) else (None,)
     if not isinstance(storage, Storage) or not all(_whole(number) for number in numbers):
-        raise UnreadablePickle("a tensor that is none")
+        raise UnreadablePickle("a malformed tensor")
     return Stored(storage, offset, size, stride)
 
 

@@ -83,7 +83,7 @@ def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
         name: of the localizer, for messages.
 
     Raises:
-        InputError: an unknown or ambiguous setting, or a value that is none of its type or refused.
+        InputError: an unknown or ambiguous setting, or a value that is not of its type, or refused.
     """
     known = _leaves(localizer)
     if settings and not known:

@@ -107,7 +107,7 @@ def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Ten
 
     The overlap of two distributions over the parts, the saliency's being a share of the whole map, so that what lies
     beside the parts is lost. Unlike the rank correlation it rewards neither large parts nor any order of unimportant
-    ones, and maps that know nothing score low. Ours. Importances below zero count as none.
+    ones, and maps made without the network score low. Ours. Importances below zero count as none.
 
     Args:
         importance, mass: (B, K).

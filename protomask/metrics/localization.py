@@ -139,7 +139,7 @@ def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = Fa
 def outside_share(saliency: Tensor, region: Tensor) -> Tensor:
     """Bound the :func:`outside_inside_ratio` r as r / (1 + r), so that it can be averaged; lower is better.
 
-    0: nothing outside; 0.5: as dense outside as inside, as in a map that knows nothing; 1: nothing inside, also for a
+    0: nothing outside; 0.5: as dense outside as inside, as in a map of noise; 1: nothing inside, also for a
     zero map.
     """
     ratio = outside_inside_ratio(saliency, region)

@@ -1,4 +1,4 @@
-"""How few pixels does a map need? Sparseness (Gini) and complexity (entropy): they ask nothing about the network."""
+"""How few pixels does a map need? Sparseness (Gini) and complexity (entropy), computed from the map alone."""
 
 from __future__ import annotations
 
