@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,11 @@ def _refuse_empty(arguments: argparse.Namespace) -> None:
 
 class _Parser(argparse.ArgumentParser):
     """Wrong words are one line on standard error and exit code 2, as every bad input."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        # Values such as -1000,400 are numbers, too, and no options.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str):
         raise InputError(f"{message}; see {self.prog} --help")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from protomask.cli import COMMANDS, find_command
+from protomask.cli import COMMANDS, build_parser, find_command
 from protomask.commands.messages import one_line
 from protomask.errors import InputError
 
@@ -80,3 +80,9 @@ def test_every_package_says_what_is_in_it():
             assert len(set(names)) == len(names) > 0, room
             for name in names:
                 assert hasattr(importlib.import_module(room), name) or importlib.import_module(f"{room}.{name}"), name
+
+
+@pytest.mark.parametrize("value", ["-1000,400", "-1e3,4", "-.5,.5", "0,4095"])
+def test_a_value_may_begin_with_a_minus(value):
+    words = build_parser().parse_args(["localize", "--model", "m", "--intensity-range", value, "a.png"])
+    assert (words.intensity_range, words.images) == (value, ["a.png"])

@@ -46,6 +46,15 @@ def add_classifier(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_intensity_range(parser: argparse.ArgumentParser) -> None:
+    """Add --intensity-range."""
+    parser.add_argument(
+        "--intensity-range",
+        metavar="LOW,HIGH",
+        help="values of grey pictures of more than 8 bits (16-bit PNG and TIFF, DICOM) that become black and white",
+    )
+
+
 def split_names(words: str | None, option: str) -> list[str] | None:
     """Split names separated by commas; None stays None.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_classifier, add_quiet, localizers, split_names
+from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet, localizers, split_names
 
 HELP = "measure localizers of a plain classifier against each other"
 DESCRIPTION = (
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
     add_classifier(parser)
+    add_intensity_range(parser)
     parser.add_argument("--judge", metavar="NAME", help="a second model of the same classes that judges the maps")
     parser.add_argument("--judge-weights", metavar="FILE", help="its weights")
     parser.add_argument(
@@ -42,10 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     from protomask.backbones.classifier import build_classifier
     from protomask.inputs import read_pictures
     from protomask.localization.compare import DEFAULT, compare
+    from protomask.options import parse_range
     from protomask.run.setup import choose_device
 
     names, metrics = localizers(arguments.localizers, "--localizers"), split_names(arguments.metrics, "--metrics")
-    pictures = read_pictures(arguments.images)  # before any weights are loaded
+    levels = None if arguments.intensity_range is None else parse_range(arguments.intensity_range)
+    pictures = read_pictures(arguments.images, levels)  # before any weights are loaded
     device = choose_device(arguments.device)
     built = build_classifier(
         arguments.model, pretrained=arguments.pretrained, weights=arguments.weights, image_size=arguments.image_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_classifier, add_quiet
+from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet
 
 HELP = "where a plain classifier looks in pictures"
 DESCRIPTION = (
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
     add_classifier(parser)
+    add_intensity_range(parser)
     parser.add_argument(
         "--index",
         metavar="CLASS",
@@ -53,10 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from protomask.commands.arguments import localizers
     from protomask.localization.folder import LocalizeOptions, localize_command
+    from protomask.options import parse_range
 
     localizers(arguments.localizer, "--localizer")
 
     options = LocalizeOptions(
         **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(LocalizeOptions)}
     )
+    if arguments.intensity_range is not None:
+        options = dataclasses.replace(options, intensity_range=parse_range(arguments.intensity_range))
     return localize_command(options, progress=not arguments.quiet)

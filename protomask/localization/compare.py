@@ -114,6 +114,7 @@ def compare(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: int | None = None,
+    intensity_range: tuple[float, float] | None = None,
     multi_label: bool = False,
     device: str | torch.device | None = None,
     batch_size: int = 8,
@@ -142,6 +143,7 @@ def compare(
             its own.
         labels, preprocessing, mean, std, image_size, multi_label, device, batch_size: as for :func:`protomask.look`.
         judge_preprocessing: the judge's, in the same forms.
+        intensity_range: of deep grey photographs, see :func:`protomask.inputs.read_pictures`.
         seed: of the bootstrap.
         cache: folder that keeps maps and values; the same call goes on where it was stopped.
         progress: show a bar.
@@ -165,7 +167,7 @@ def compare(
         explained = JudgedClassifier(plain, prepare, judge, other, multi_label=multi_label)
     where = device_of(plain) if device is None else torch.device(device)
     names = labels_of(plain, labels)
-    data = _as_data(images, prepare)
+    data = _as_data(images, prepare, intensity_range)
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
     if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
@@ -186,12 +188,17 @@ def compare(
     )
 
 
-def _as_data(images: object, prepare: Preprocessing) -> AnnotatedImages:
+def _as_data(images: object, prepare: Preprocessing, intensity_range: tuple[float, float] | None) -> AnnotatedImages:
+    if intensity_range is not None and isinstance(images, (AnnotatedImages, Dataset)):
+        raise InputError(
+            "intensity_range is for photographs; a data set reads its own: open it with one, for example by "
+            'load_data("folder", root, intensity_range=...)'
+        )
     if isinstance(images, AnnotatedImages):
         return images.with_transform(prepare.transform())
     if isinstance(images, Dataset):
         return from_datasets(images, images, validation=0.0, progress=False).test.with_transform(prepare.transform())
-    pictures = read_pictures(images)
+    pictures = read_pictures(images, intensity_range)
     names = [picture.name for picture in pictures]
     return Photographs(names, [picture.pixels for picture in pictures], [""], prepare.transform())
 

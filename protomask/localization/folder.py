@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.data.decoding import decode
+from protomask.data.depth import check_range
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import Classifier
@@ -41,6 +42,7 @@ class LocalizeOptions:
     weights: str | None = None
     pretrained: bool = False
     image_size: int | None = None
+    intensity_range: tuple[float, float] | None = None
     index: str | None = None
     top: int = 1
     labels: str | None = None
@@ -162,11 +164,12 @@ class _Work:
         )
         self.transform = evaluation_transform(built.image_size, built.mean, built.std)
         self.multi_label, self.top, self.classes = options.multi_label, min(options.top, built.classes), built.classes
+        self.intensity_range = check_range(options.intensity_range)
         self.labels, self.localizers, self.indices, self.device = labels, localizers, indices, device
 
     def localize(self, jobs: Sequence[Job]) -> Iterator[str]:
         """Write the maps of some pictures; yield what there is to say of each class."""
-        pictures = [decode(job.image)[0] for job in jobs]
+        pictures = [decode(job.image, intensity_range=self.intensity_range)[0] for job in jobs]
         images = torch.cat([as_batch(pixels, self.transform) for pixels in pictures]).to(self.device)
         with torch.no_grad(), frozen(self.explained):
             probabilities = self.explained.probabilities(images.contiguous(memory_format=torch.channels_last))

@@ -1,5 +1,7 @@
 """One small run, trained once, that the tests of the commands share."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -53,3 +55,27 @@ def run(folder, tmp_path_factory):
         main(["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--black-box"]) == 0
     )
     return RunFolder(output)
+
+
+def copied(run, folder):
+    """A copy of a run to work on, because other tests use the shared one."""
+    shutil.copytree(run.folder, folder)
+    return RunFolder(folder)
+
+
+# How a run becomes one whose pictures, evaluation and page cost little.
+CHEAP = {
+    "project": ["project", "{run}", "--localizer", "center"],
+    "evaluate": ["evaluate", "{run}", "--localizers", "center,similarity", "--metrics", "deletion", "--samples", "2"],
+    "report": ["report", "{run}", "--explained", "1"],
+}
+
+
+@pytest.fixture(scope="session")
+def cheap(run, tmp_path_factory):
+    """A run whose pictures, evaluation and page cost little; to be copied, not changed."""
+    copy = copied(run, tmp_path_factory.mktemp("runs") / "run")
+    shutil.rmtree(copy / "evaluation")
+    for words in CHEAP.values():
+        assert main([*(word.format(run=copy.folder) for word in words), "--quiet"]) == 0
+    return copy

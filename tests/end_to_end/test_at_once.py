@@ -1,6 +1,5 @@
 """Two commands at once make two runs, or one run and one clear line; never half of each."""
 
-import shutil
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import torch
 from protomask.networks import load_network
 from protomask.run_folder import RunFolder
 from tests.distributed.jobs import child_environment, kill_group
+from tests.end_to_end.conftest import copied
 from tests.protopnet.official_files import Plain
 
 SECONDS = 300
@@ -50,9 +50,7 @@ def judge(outcomes, expected_done):
 
 @pytest.fixture
 def own(run, tmp_path):
-    copy = RunFolder(tmp_path / "runs" / "run")
-    shutil.copytree(run.folder, copy.folder)
-    return copy
+    return copied(run, tmp_path / "runs" / "run")
 
 
 def test_two_prunes_make_two_runs(own):

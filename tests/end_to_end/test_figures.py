@@ -1,18 +1,16 @@
 """Figures one by one, and a mask that grows, out of a run."""
 
-import shutil
 
 import pytest
 from PIL import Image
 
 from protomask.cli import main
-from protomask.run_folder import RunFolder
+from tests.end_to_end.conftest import copied
 
 
 @pytest.fixture(scope="module")
 def own(run, tmp_path_factory):
-    copy = RunFolder(tmp_path_factory.mktemp("own") / "run")
-    shutil.copytree(run.folder, copy.folder)
+    copy = copied(run, tmp_path_factory.mktemp("own") / "run")
     assert main(["project", str(copy.folder), "--localizer", "mdm", "--quiet"]) == 0
     return copy
 

@@ -11,30 +11,15 @@ import pytest
 
 from protomask import files
 from protomask.cli import main
-from protomask.run_folder import RunFolder
+from tests.end_to_end.conftest import CHEAP, copied
 
 resource = pytest.importorskip("resource")
-COMMANDS = {
-    "evaluate": ["evaluate", "{run}", "--localizers", "center,similarity", "--metrics", "deletion", "--samples", "2"],
-    "report": ["report", "{run}", "--explained", "1"],
-}
-
-
-@pytest.fixture(scope="module")
-def reported(run, tmp_path_factory):
-    """A run with small pictures, an evaluation and a page, whose maps and values are kept."""
-    copy = RunFolder(tmp_path_factory.mktemp("runs") / "run")
-    shutil.copytree(run.folder, copy.folder)
-    for words in (["project", "{run}", "--localizer", "center"], *COMMANDS.values()):
-        assert main([*(word.format(run=copy.folder) for word in words), "--quiet"]) == 0
-    return copy
+COMMANDS = {name: CHEAP[name] for name in ("evaluate", "report")}
 
 
 @pytest.fixture
-def own(reported, tmp_path):
-    copy = RunFolder(tmp_path / "run")
-    shutil.copytree(reported.folder, copy.folder)
-    return copy
+def own(cheap, tmp_path):
+    return copied(cheap, tmp_path / "run")
 
 
 def contents(run):

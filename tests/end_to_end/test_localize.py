@@ -176,6 +176,22 @@ def test_localize_json_is_strict_json(weights, pictures, tmp_path):
         json.loads(path.read_text(), parse_constant=no_constant)
 
 
+def test_deep_greys_are_localised_through_the_range_that_is_given(weights, tmp_path, capsys):
+    shades = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 4
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    Image.fromarray(np.rint(shades.clip(0, 2047) / 2047 * 255).astype(np.uint8)).save(tmp_path / "plain.png")
+    given = {"deep.png": ["--intensity-range", "0,2047"], "plain.png": []}
+    for name, more in given.items():
+        assert main(words(weights, tmp_path / name, "--output", tmp_path / "out", *more)) == 0
+    maps = [np.load(next((tmp_path / "out" / name).glob("*.npy"))) for name in ("deep", "plain")]
+    np.testing.assert_array_equal(*maps)
+    # Another range is another picture.
+    capsys.readouterr()
+    assert main(words(weights, tmp_path / "deep.png", "--output", tmp_path / "out")) == 0
+    assert "deep.png" in capsys.readouterr().out
+    fails(capsys, words(weights, tmp_path / "deep.png", "--intensity-range", "9,3"), "--intensity-range", "9,3")
+
+
 def test_its_own_overlays_are_no_pictures(weights, pictures, capsys):
     for _ in range(2):
         assert main(words(weights, pictures, "--output", pictures / "maps")) == 0

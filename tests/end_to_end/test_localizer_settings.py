@@ -1,14 +1,13 @@
 """Localizers with settings, wherever a command names them."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from protomask.cli import main
-from protomask.run_folder import RunFolder
+from tests.end_to_end.conftest import copied
 
 NARROW, WIDE = "center:width=0.1", "center:width=0.5"
 LIST = f"{NARROW},{WIDE},random:seed=3"
@@ -17,10 +16,9 @@ LIST = f"{NARROW},{WIDE},random:seed=3"
 @pytest.fixture(scope="module")
 def own(run, tmp_path_factory):
     """A copy of the run with pictures by localizers that have settings."""
-    copy = tmp_path_factory.mktemp("settings") / "run"
-    shutil.copytree(run.folder, copy)
-    assert main(["project", str(copy), "--localizer", LIST, "--quiet"]) == 0
-    return RunFolder.open(copy)
+    copy = copied(run, tmp_path_factory.mktemp("settings") / "run")
+    assert main(["project", str(copy.folder), "--localizer", LIST, "--quiet"]) == 0
+    return copy
 
 
 def test_pictures_explanations_and_report(own, folder, tmp_path, capsys):

@@ -10,14 +10,12 @@ import torch
 from protomask.cli import main
 from protomask.networks import load_network
 from protomask.run_folder import RunFolder
-from tests.end_to_end.conftest import SMALL
+from tests.end_to_end.conftest import SMALL, copied
 
 
 @pytest.fixture(scope="module")
 def own(run, tmp_path_factory):
-    """A copy, because other tests project the shared run again."""
-    copy = RunFolder(tmp_path_factory.mktemp("own") / "run")
-    shutil.copytree(run.folder, copy.folder)
+    copy = copied(run, tmp_path_factory.mktemp("own") / "run")
     assert main(["project", str(copy.folder), "--localizer", "center", "--format", "svg", "--quiet"]) == 0
     return copy
 

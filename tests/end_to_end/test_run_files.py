@@ -19,15 +19,14 @@ from safetensors.torch import save
 
 from protomask.cli import main
 from protomask.run_folder import RunFolder
+from tests.end_to_end.conftest import CHEAP
 from tests.support.alarm import at_most
 
 SECONDS = 300
 """after which a command counts as hanging"""
 COMMANDS = {
-    "project": ["project", "{run}", "--localizer", "center"],
+    **CHEAP,
     "explain": ["explain", "{run}", "{image}", "--localizer", "center", "--json", "--output", "{out}"],
-    "evaluate": ["evaluate", "{run}", "--localizers", "center,similarity", "--metrics", "deletion", "--samples", "2"],
-    "report": ["report", "{run}", "--explained", "1"],
     "prune": ["prune", "{run}", "--prototypes", "0", "--output", "{out}"],
     "resume": ["train", "--output", "{run}", "--resume"],
 }
@@ -137,33 +136,22 @@ def pictures(folder):
 
 
 @pytest.fixture(scope="module")
-def sound(run, tmp_path_factory):
-    """A run whose pictures and evaluation cost little."""
-    copy = RunFolder(tmp_path_factory.mktemp("runs") / "run")
-    shutil.copytree(run.folder, copy.folder)
-    shutil.rmtree(copy / "evaluation")
-    for command in ("project", "evaluate", "report"):
-        assert main([*(word.format(run=copy.folder) for word in COMMANDS[command]), "--quiet"]) == 0
-    return copy
-
-
-@pytest.fixture(scope="module")
-def expected(sound, pictures, tmp_path_factory):
+def expected(cheap, pictures, tmp_path_factory):
     found = {}
 
     def of(command: str):
         if command not in found:
-            found[command] = outcome(sound, command, pictures, tmp_path_factory.mktemp("sound"), lambda run: None)
+            found[command] = outcome(cheap, command, pictures, tmp_path_factory.mktemp("sound"), lambda run: None)
             assert found[command][0] == 0, found[command]
         return found[command]
 
     return of
 
 
-def outcome(sound: RunFolder, command: str, pictures: Path, folder: Path, damage) -> tuple[int, object, str]:
+def outcome(cheap: RunFolder, command: str, pictures: Path, folder: Path, damage) -> tuple[int, object, str]:
     """The exit code, the figures that a command made, and what it said on standard error."""
     run = RunFolder(folder / "run")
-    shutil.copytree(sound.folder, run.folder, symlinks=True)
+    shutil.copytree(cheap.folder, run.folder, symlinks=True)
     damage(run)
     image = next(iter(sorted((pictures / "test").rglob("*.png"))))
     words = [word.format(run=run.folder, image=image, out=folder / "out") for word in COMMANDS[command]]
@@ -221,7 +209,7 @@ def judge(case: tuple, found: tuple, right: tuple) -> str | None:
     return "another result, and nothing said"
 
 
-def run_case(case, sound, pictures, expected, folder) -> str | None:
+def run_case(case, cheap, pictures, expected, folder) -> str | None:
     name, damage, command = case
 
     def harm(run: RunFolder) -> None:
@@ -231,26 +219,26 @@ def run_case(case, sound, pictures, expected, folder) -> str | None:
         DAMAGES[damage](path)
 
     try:
-        return judge(case, outcome(sound, command, pictures, folder, harm), expected(command))
+        return judge(case, outcome(cheap, command, pictures, folder, harm), expected(command))
     except Exception as error:  # a traceback, for the user
         return f"{type(error).__name__}: {error}"[:300]
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=" ".join)
-def test_a_sample_of_the_matrix(case, sound, pictures, expected, tmp_path):
-    assert run_case(case, sound, pictures, expected, tmp_path) is None
+def test_a_sample_of_the_matrix(case, cheap, pictures, expected, tmp_path):
+    assert run_case(case, cheap, pictures, expected, tmp_path) is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_the_whole_matrix(name, sound, pictures, expected, tmp_path):
+def test_the_whole_matrix(name, cheap, pictures, expected, tmp_path):
     wrong, count = {}, 0
     for damage in DAMAGES:
         for command in COMMANDS:
             count += 1
             folder = tmp_path / str(count)
             folder.mkdir()
-            found = run_case((name, damage, command), sound, pictures, expected, folder)
+            found = run_case((name, damage, command), cheap, pictures, expected, folder)
             shutil.rmtree(folder)
             if found:
                 wrong[f"{name} {damage}, {command}"] = found

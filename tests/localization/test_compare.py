@@ -174,3 +174,25 @@ def test_a_model_that_overflows_is_an_error_whatever_class_is_asked_for():
         for index in (None, 1):
             with pytest.raises(InputError, match="NaN or infinity"):
                 compare(model, photographs(), ["center"], index=index, multi_label=multi_label, **PLAIN)
+
+
+def deep(path):
+    """12 bits in 16, and the picture of 8 bits that it is through 0..2047."""
+    shades = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 4
+    Image.fromarray(shades).save(path)
+    return np.rint(shades.clip(0, 2047) / 2047 * 255).astype(np.uint8)
+
+
+def test_deep_greys_are_compared_through_the_range_that_is_given(tmp_path):
+    plain = deep(tmp_path / "deep.png")
+    words = {"localizers": ["center"], "metrics": ["insertion", "deletion"], **PLAIN}
+    found = compare(Corner(), tmp_path / "deep.png", intensity_range=(0, 2047), **words)
+    assert (
+        means(found)
+        == means(compare(Corner(), plain, **words))
+        != means(compare(Corner(), tmp_path / "deep.png", **words))
+    )
+    with pytest.raises(InputError, match="intensity_range"):
+        compare(
+            Corner(), TensorDataset(torch.rand(4, 3, 32, 32), torch.zeros(4).long()), intensity_range=(0, 1), **words
+        )
