@@ -1,6 +1,5 @@
 """Figures one by one, and a mask that grows, out of a run."""
 
-
 import pytest
 from PIL import Image
 
