@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 
 AS_PRINTED = "SIZE, PER_CLASS, EPOCHS, SAMPLES = 64, 80, 20, 12"
-SMALLER = "SIZE, PER_CLASS, EPOCHS, SAMPLES = 32, 16, 3, 4"
+SMALLER = "SIZE, PER_CLASS, EPOCHS, SAMPLES = 48, 40, 8, 4"
 
 
 @pytest.fixture(scope="module", params=[SMALLER, pytest.param(AS_PRINTED, marks=pytest.mark.slow)])
