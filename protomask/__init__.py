@@ -35,6 +35,8 @@ _HOMES = {
     "save_run": "protomask.run",
     "train": "protomask.run",
     "compare": "protomask.localization.compare",
+    "Distillation": "protomask.distillation",
+    "distill": "protomask.distillation",
     "Look": "protomask.localization.look",
     "look": "protomask.localization.look",
 }

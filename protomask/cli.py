@@ -21,6 +21,7 @@ COMMANDS = (
     "audit",
     "prune",
     "refine",
+    "distill",
     "check",
     "import-official",
     "localize",

@@ -13,5 +13,9 @@ class NothingToKeepWarning(UserWarning):
     """A score is no higher than that of the empty image: no part of the image holds it up, and the map means little."""
 
 
+class LowFaithfulnessWarning(UserWarning):
+    """A map in one pass that, by its own check, tells little about where the score comes from."""
+
+
 class PeerLost(RuntimeError):
     """Another process of a job of several ended, so that this one cannot go on; that one's own message says why."""

@@ -19,7 +19,16 @@ from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
 
 MEND = "restore it, or make the run again"
-FOLDERS = ("checkpoint", "evaluation", "prototypes", "explanations", "figures", "refined", "tensorboard")
+FOLDERS = (
+    "checkpoint",
+    "distillation",
+    "evaluation",
+    "prototypes",
+    "explanations",
+    "figures",
+    "refined",
+    "tensorboard",
+)
 """what a run writes into, below its own folder"""
 PACKAGES = ("protomask", "torch", "torchvision", "timm", "numpy", "scikit-image")
 

@@ -170,6 +170,25 @@ class Refined(TypedDict, total=False):
     outside: MaybeBeforeAndAfter
 
 
+Width = Annotated[int, Range(1, 65536)]
+
+
+class OfExplainer(TypedDict):
+    channels: Annotated[list[Width], Range(1, 4)]
+    condition: Width
+    colours: Annotated[int, Range(1, 64)]
+
+
+class LocalizerFile(TypedDict, total=False):
+    explainer: Required[OfExplainer]
+    taps: Required[Annotated[list[str], Range(1, 4)]]
+    contrast: Required[Annotated[float, Range(0.01, 100)]]
+    model: Required[str | None]
+    teacher: str
+    training: dict[str, Any]
+    held_out: dict[str, float | None]
+
+
 SCHEMAS: dict[str, Any] = {
     "config.json": Config,
     "metrics.json": Metrics,
@@ -179,4 +198,5 @@ SCHEMAS: dict[str, Any] = {
     "audit.json": AuditFile,
     "refined.json": Refined,
     "inspection.json": list[dict[str, Any]],
+    "localizer.json": LocalizerFile,
 }

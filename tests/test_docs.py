@@ -13,6 +13,7 @@ from PIL import Image
 
 import protomask
 from protomask.cli import COMMANDS, main
+from protomask.distillation import Distillation
 from protomask.localizers import localizer_names
 from protomask.run import setup
 from protomask.training.last_layer import fit_last_layer
@@ -56,6 +57,8 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(timm, "create_model", without_download)
     defaults = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "samples": 3, "workers": 0}
     monkeypatch.setitem(setup.DATA_DEFAULTS, None, {**setup.DATA_DEFAULTS[None], **defaults})
+    few = partial(Distillation, maps=2, imitation=1, steps=1)
+    monkeypatch.setattr("protomask.distillation.explainers.Distillation", few)
     monkeypatch.setattr("protopnet.recipe.fit_last_layer", partial(fit_last_layer, passes=2))
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
@@ -74,7 +77,14 @@ def own_network():
     return {"model": ForeignPPNet(), "mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 
-TAKEN_FOR_GRANTED = {"evaluation.md": own_network}
+def classifier():
+    """What docs/distill.md takes for granted."""
+    import timm
+
+    return {"model": timm.create_model("resnet50").eval()}
+
+
+TAKEN_FOR_GRANTED = {"evaluation.md": own_network, "distill.md": classifier}
 INSTALLED = {"extending.md"}
 """whose blocks are files of a package"""
 

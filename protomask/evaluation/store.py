@@ -8,14 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
 from protomask.errors import InputError
 from protomask.files import check_regular_file, file_name
-from protomask.freezing import held_modules
+from protomask.fingerprints import fingerprint
 from protomask.tensor_files import load_tensors, save_tensors
 
 
@@ -101,19 +100,6 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
         return Store(None), Store(None)
     folder = cache / weights / f"{file_name(name)}-{_digest([repr(localizer), _source(localizer)])}"
     return Store(folder / "maps"), Store(folder / f"values-{_code(metric_room, 'cases', 'maps', 'variants')}")
-
-
-def fingerprint(explained: object) -> str | None:
-    """Digest to 16 hexadecimal digits the kind and every weight of the modules that ``explained`` is or holds; None
-    without any."""
-    digest, count = hashlib.blake2b(repr(type(explained)).encode(), digest_size=8), 0
-    for module in held_modules(explained):
-        digest.update(repr(module).encode())
-        for key, tensor in module.state_dict().items():
-            digest.update(key.encode() + str(tensor.dtype).encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-            count += 1
-    return digest.hexdigest() if count else None
 
 
 def image_names(images: Tensor, index: Tensor) -> list[str]:

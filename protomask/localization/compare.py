@@ -167,7 +167,7 @@ def compare(
         explained = JudgedClassifier(plain, prepare, judge, other, multi_label=multi_label)
     where = device_of(plain) if device is None else torch.device(device)
     names = labels_of(plain, labels)
-    data = _as_data(images, prepare, intensity_range)
+    data = as_data_set(images, prepare, intensity_range)
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
     if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
@@ -188,7 +188,14 @@ def compare(
     )
 
 
-def _as_data(images: object, prepare: Preprocessing, intensity_range: tuple[float, float] | None) -> AnnotatedImages:
+def as_data_set(
+    images: object, prepare: Preprocessing, intensity_range: tuple[float, float] | None = None
+) -> AnnotatedImages:
+    """Make a data set of photographs, a torch Dataset or one of our data sets, with images as a model expects them.
+
+    Raises:
+        InputError: what cannot be read.
+    """
     if intensity_range is not None and isinstance(images, (AnnotatedImages, Dataset)):
         raise InputError(
             "intensity_range is for photographs; a data set reads its own: open it with one, for example by "

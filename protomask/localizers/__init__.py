@@ -25,6 +25,7 @@ BUILT_IN = {
     "hdm": "hdm:HDM",
     "neuromask": "neuromask:NeuroMask",
     "similarity": "similarity:Similarity",
+    "distilled": "distilled:Distilled",
     "mdm-published": "published:published_mdm",
     "hdm-published": "published:PublishedHDM",
     "meaningful": "meaningful:MeaningfulPerturbation",
@@ -84,16 +85,25 @@ def get_localizers(
 
     Args:
         words: localizers separated by commas (:func:`split_specs`), or several strings.
-        beside: further names, and what makes the localizer of each.
+        beside: further names, and what makes the localizer of each; settings may follow them, too.
 
     Raises:
-        InputError: as :func:`get_localizer`; or the list is empty.
+        InputError: as :func:`get_localizer`; the list is empty; or a localizer lacks a file that it needs.
     """
     beside = beside or {}
     specs = split_specs(words)
     if not specs:
         raise InputError("no localizer is named; give names separated by commas, for example mdm,similarity")
-    return {spec: beside[spec]() if spec in beside else get_localizer(spec) for spec in specs}
+    found = {spec: _made(spec, beside) for spec in specs}
+    for each in found.values():
+        if callable(getattr(each, "opened", None)):
+            each.opened()
+    return found
+
+
+def _made(spec: str, beside: Mapping[str, Callable[[], Localizer]]) -> Localizer:
+    name = name_of(spec)
+    return with_settings(beside[name](), settings_of(spec), name) if name in beside else get_localizer(spec)
 
 
 def _plain(name: str) -> Localizer:

@@ -49,8 +49,10 @@ class Stages:
             description=f"{self.name} {stage}",
         ).result
 
-    def keep(self, images: Tensor, index: Tensor, keep: Keep, *, warn: bool = False) -> Tensor:
-        """Learn masks (B, H, W) that keep the score with little of the image."""
+    def keep(
+        self, images: Tensor, index: Tensor, keep: Keep, *, warn: bool = False, start: Tensor | None = None
+    ) -> Tensor:
+        """Learn masks (B, H, W) that keep the score with little of the image; from ``start`` (B, H, W) where given."""
         all_sizes, steps = require_value(keep.sizes), require_value(keep.steps)
         groups = [all_sizes] if keep.joint else [(size,) for size in all_sizes]
         masks = []
@@ -65,6 +67,7 @@ class Stages:
                 self.background,
                 self.runtime.seed,
                 warn=warn and sizes == groups[0],
+                rough=start,
             )
             stage = f"keep {'+'.join(map(str, sizes))}"
             masks.append(self.learn(images, index, problem, steps, Adam(keep.rate), stage))

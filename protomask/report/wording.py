@@ -12,6 +12,7 @@ LOCALIZERS = {
     "hdm-published": "HDM as published",
     "neuromask": "NeuroMask",
     "similarity": "Similarity map",
+    "distilled": "Distilled mask",
     "random": "Random",
     "center": "Centre",
     "gradcam": "Grad-CAM",

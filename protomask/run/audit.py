@@ -8,7 +8,7 @@ from protomask.audit import Audit, audit
 from protomask.errors import InputError
 from protomask.evaluation import choose_pairs
 from protomask.report.audit_page import write_audit_page
-from protomask.run.setup import Localizers, as_localizers
+from protomask.run.setup import Localizers
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -35,7 +35,7 @@ def audit_run(
         raise InputError(f"samples is {samples}; audit at least 1 image")
     if not 0 <= seed < 2**31:
         raise InputError(f"seed is {seed}; give a number from 0 to 2147483647")
-    chosen = as_localizers(run.options.localizer if localizer is None else localizer)
+    chosen = run.localizers(localizer)
     if localizer is not None and len(chosen) > 1:
         raise InputError(f"localizer names {len(chosen)}; audit one at a time")
     name, method = next(iter(chosen.items()))

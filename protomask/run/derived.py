@@ -10,6 +10,7 @@ import torch
 
 from protomask.explanations.records import PrototypePicture
 from protomask.labels import right_answers
+from protomask.localizers.amortised.files import ABOUT, open_explainer
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.measures import MEASURES
@@ -66,6 +67,8 @@ def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict],
     }
     others = {name: value for name, value in measured.items() if name not in (*MEASURES, "right")}
     save_network(new.network, new.options.network, new.folder)
+    if run.files.has(ABOUT):
+        open_explainer(run.folder).save(new.folder)  # it is asked about prototypes by their vectors
     new.files.write("metrics.json", {**metrics, **scores, **others, "seconds": metrics.get("seconds", {})})
     logged = [{**row, "stage": f"{row['stage']}, {kind}"} for row in rows]
     new.files.write("log.jsonl", (run.files.read("log.jsonl") or []) + logged)

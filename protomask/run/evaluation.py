@@ -23,7 +23,7 @@ from protomask.evaluation.catalogue import METRICS, Over
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
 from protomask.evaluation.tables import per_class as class_means
 from protomask.files import write_together
-from protomask.run.setup import Localizers, as_localizers, say
+from protomask.run.setup import Localizers, say
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -70,7 +70,7 @@ def evaluate_run(
         raise InputError(f"seed is {seed}; give a number from 0 to 2147483647")
     if on not in STEMS:
         raise InputError(f"on is {on!r}; choose from {', '.join(STEMS)}")
-    chosen = as_localizers(
+    chosen = run.localizers(
         [run.options.localizer, *BASELINES] if localizers is None else localizers, {"oracle": Oracle}
     )
     names = _names(metrics)

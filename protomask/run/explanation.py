@@ -15,7 +15,7 @@ from protomask.explanations.predictions import explain
 from protomask.explanations.records import Explanation
 from protomask.inputs import as_batch, as_pixels, name_pictures
 from protomask.run.results import Explanations
-from protomask.run.setup import Localizers, pictures_localizers
+from protomask.run.setup import Localizers
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -53,7 +53,7 @@ def explain_each(
     for name, value, least in (("top", top, 1), ("counter", counter, 0)):
         if value < least:
             raise InputError(f"{name} is {value}; give at least {least}")
-    localizers = pictures_localizers(run.options.localizer if localizer is None else localizer)
+    localizers = run.localizers(localizer, pictures=True)
     pictures = run.pictures
     missing = [name for name in localizers if name not in pictures[0].maps]
     if missing:
@@ -89,7 +89,7 @@ def save_mask_growth(
     """
     from protomask.report import grow, save_animation
 
-    localizers = pictures_localizers(run.options.localizer if localizer is None else localizer)
+    localizers = run.localizers(localizer, pictures=True)
     name, record = next(iter(localizers)), explanation.matches[0].prototype.record
     stages = grow(localizers[name], run.network, batch[0], record.prototype, progress=run.progress)
     save_animation(path, explanation.image, stages, name, f"Prototype {record.prototype}, {record.class_name}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +19,8 @@ from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation
 from protomask.explanations.files import read_pictures
+from protomask.localizers import Localizer
+from protomask.localizers.distilled import Distilled
 from protomask.networks import load_network
 from protomask.options import CompleteOptions
 from protomask.prototype_network import PrototypeNetwork
@@ -30,9 +32,20 @@ from protomask.run.pictures import write_pictures
 from protomask.run.pruning import prune_run
 from protomask.run.results import Explanations, Prototypes, Report
 from protomask.run.review import Review
-from protomask.run.setup import IN_MEMORY, Localizers, choose_device, open_data, training_set
+from protomask.run.setup import (
+    IN_MEMORY,
+    Localizers,
+    as_localizers,
+    choose_device,
+    open_data,
+    pictures_localizers,
+    training_set,
+)
 from protomask.run_folder import RunFolder
 from protomask.training import TrainingSet
+
+if TYPE_CHECKING:
+    from protomask.distillation import Distillation
 
 
 class Run:
@@ -128,6 +141,26 @@ class Run:
         """Test images through the evaluation transform; needs the data."""
         return self.splits.test.with_transform(self.transform)
 
+    def localizers(
+        self,
+        given: Localizers | None = None,
+        beside: Mapping[str, Callable[[], Localizer]] | None = None,
+        *,
+        pictures: bool = False,
+    ) -> dict[str, Localizer]:
+        """Give localizers by name, among them the run's own ``distilled``.
+
+        Args:
+            given, beside: as for :func:`protomask.run.setup.as_localizers`; the run's own by default.
+            pictures: the similarity map is always beside them.
+
+        Raises:
+            InputError: an unknown name, or none; ``distilled``, and nothing was distilled here.
+        """
+        named = {"distilled": lambda: Distilled.open(self.folder), **(beside or {})}
+        find = pictures_localizers if pictures else as_localizers
+        return find(self.options.localizer if given is None else given, named)
+
     def explain(
         self,
         images: Any,
@@ -188,6 +221,16 @@ class Run:
         """
         with self.files.lock():
             return write_pictures(self, localizer, format)
+
+    def distill(self, *, settings: Distillation | None = None, **changes) -> Distilled:
+        """Train the explainer network that draws masks in one pass; it is then called ``distilled`` in this run.
+
+        Args: as :func:`protomask.run.distilling.distill_run`.
+        """
+        from protomask.run.distilling import distill_run
+
+        with self.files.lock():
+            return distill_run(self, settings=settings, **changes)
 
     def prune(
         self,

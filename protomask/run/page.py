@@ -19,7 +19,7 @@ from protomask.labels import right_answers
 from protomask.report.answers import Answers
 from protomask.report.encoding import QUALITY, SMALL_SIDE
 from protomask.run.results import Report
-from protomask.run.setup import pictures_localizers, say
+from protomask.run.setup import say
 from protomask.training import predict
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def explain_test_images(
     chosen = correct[: count - len(wrong)] + wrong
     if not chosen:
         return []
-    localizers = pictures_localizers(list(pictures[0].maps))
+    localizers = run.localizers(list(pictures[0].maps), pictures=True)
     images = collate([test[place] for place in chosen])["images"].to(setup.device)
     return explain(
         run.network,

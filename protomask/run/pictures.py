@@ -12,7 +12,7 @@ from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.reasoning import sum_up_reasoning
 from protomask.explanations.records import PrototypePicture
 from protomask.run.results import Prototypes
-from protomask.run.setup import Localizers, pictures_localizers, say
+from protomask.run.setup import Localizers, say
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -27,7 +27,7 @@ def write_pictures(run: Run, localizer: Localizers | None = None, format: str = 
         localizer: the run's own by default; the similarity map is always beside it.
         format: of the galleries: png, pdf or svg.
     """
-    localizers = pictures_localizers(run.options.localizer if localizer is None else localizer)
+    localizers = run.localizers(localizer, pictures=True)
     setup = run.setup
     pictures = picture_prototypes(
         run.network,

@@ -23,7 +23,7 @@ from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
 from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
-from protomask.run.setup import pictures_localizers, say
+from protomask.run.setup import say
 from protomask.run_folder import RunFolder, new_run
 from protomask.training import Action, Epochs, predict, rate_answers, train
 from protomask.training.forgetting import choose_starts, find_forbidden, project_allowed, settling
@@ -227,7 +227,7 @@ def _pictures(
         new = picture_prototypes(
             network,
             setup.plain,
-            pictures_localizers(names or "similarity"),
+            refined.localizers(names or "similarity", pictures=True),
             device=setup.device,
             batch_size=setup.batch_size,
             progress=setup.progress,

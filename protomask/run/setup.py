@@ -126,13 +126,15 @@ def training_set(
     )
 
 
-def pictures_localizers(given: Localizers) -> dict[str, Localizer]:
-    """Give the localizers named, and the similarity map beside them.
+def pictures_localizers(
+    given: Localizers, beside: Mapping[str, Callable[[], Localizer]] | None = None
+) -> dict[str, Localizer]:
+    """Give the localizers named, and the similarity map beside them; ``beside`` as for :func:`as_localizers`.
 
     Raises:
         InputError: an unknown name, or none.
     """
-    return {**as_localizers(given), **get_localizers("similarity")}
+    return {**as_localizers(given, beside), **get_localizers("similarity")}
 
 
 def as_localizers(
@@ -143,7 +145,7 @@ def as_localizers(
     Args:
         given: ``"mdm,similarity"``, ``["mdm", "similarity"]``, ``MDM(...)``, ``[MDM(...), "similarity"]`` or
             ``{"mine": MDM(...)}``; a localizer without a name is called by its class, in small letters.
-        beside: further names, and what makes the localizer of each.
+        beside: further names, and what makes the localizer of each; settings may follow them, too.
 
     Raises:
         InputError: an unknown name, or none.

@@ -18,7 +18,7 @@ from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
 from protomask.report.wording import readable
 from protomask.run.opened import Run, open_run
-from protomask.run.setup import Localizers, as_localizers
+from protomask.run.setup import Localizers
 from protomask.serve.pictures import read_upload, shown
 from protomask.serve.subjects import (
     Asked,
@@ -50,7 +50,7 @@ class RunSubject:
     def __init__(self, run: Run, localizer: Localizers | None = None) -> None:
         self.run, self.network, self._chosen = run, run.network, localizer
         self.prototypes = run.pictures
-        localizers = as_localizers(run.options.localizer if localizer is None else localizer)
+        localizers = run.localizers(localizer)
         self.localizer, localize = next(iter(localizers.items()))
         self._learner = MaskLearner(self.network, localize)
         missing = [name for name in (self.localizer, SIMILARITY) if name not in self.prototypes[0].maps]

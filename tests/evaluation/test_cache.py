@@ -16,7 +16,8 @@ from protomask.evaluation import (
     choose_source_pairs,
     evaluate,
 )
-from protomask.evaluation.store import Store, fingerprint, image_names
+from protomask.evaluation.store import Store, image_names
+from protomask.fingerprints import fingerprint
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
 
 CALLS: list[int] = []

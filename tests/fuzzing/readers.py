@@ -28,6 +28,8 @@ from protomask.importing.torch_files import TorchFile
 from protomask.json_files import with_checksum
 from protomask.localization.folder import read_labels
 from protomask.localizers import get_localizers
+from protomask.localizers.amortised.explainer import Explainer
+from protomask.localizers.amortised.files import Opened, open_explainer
 from protomask.networks import load_network
 from protomask.options import parse_range
 from protomask.run_folder import RunFolder, read_options
@@ -208,6 +210,17 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         lambda path: load_network(path.parent),
         (description, json.dumps(plain).encode()),
         {"model.safetensors": weights},
+    )
+    Opened(Explainer([4], 3), ("layer",), 1.0, None).save(folder / "explainer")
+    about, explainer = (
+        (folder / "explainer" / name).read_bytes() for name in ("localizer.json", "localizer.safetensors")
+    )
+    bare = {key: value for key, value in json.loads(about).items() if key != "checksum"}
+    found["localizer.json"] = Reader(
+        "localizer.json",
+        lambda path: open_explainer(path.parent),
+        (about, json.dumps(bare).encode()),
+        {"localizer.safetensors": explainer},
     )
     save_tensors(
         folder / "small.safetensors", {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(0, dtype=torch.int8)}

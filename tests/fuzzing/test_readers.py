@@ -30,6 +30,7 @@ NAMES = [
     "prototypes/nearest.npz",
     "inspection.json",
     "model.json",
+    "localizer.json",
     "safetensors",
     "weights safetensors",
     "weights pth",

@@ -256,7 +256,7 @@ def _step(
     mask = problem.mask(state)
     views = problem.views(state, mask)
     varied = [variation(view, state.images, state.step, number) for number, view in enumerate(views)]
-    scores = _ScoresOfViews.apply(explained, state.index, batch_size, *varied)
+    scores = scores_of_views(explained, state.index, batch_size, *varied)
     loss = problem.loss(state, mask, scores)
     gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)
     with torch.no_grad():
@@ -269,6 +269,15 @@ def _step(
         better = loss.detach() < state.moments["least"] - (tolerance or 0.0)
         state.moments["stale"] = torch.where(better, 0, state.moments["stale"] + 1)
         state.moments["least"] = torch.fmin(state.moments["least"], loss.detach())
+
+
+def scores_of_views(explained: Explainable, index: Tensor, at_once: int, *views: Tensor) -> Tensor:
+    """Score V views (B, 3, H, W), at most ``at_once`` images at a time: (V, B), differentiable in the views.
+
+    Raises:
+        InputError: scores of a wrong shape, or that do not depend on the images differentiably.
+    """
+    return _ScoresOfViews.apply(explained, index, at_once, *views)
 
 
 class _ScoresOfViews(torch.autograd.Function):

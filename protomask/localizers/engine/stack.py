@@ -74,12 +74,17 @@ class StackProblem(StackedVectors):
     """M hides the image instead of showing it, and is to destroy the score"""
     warn: bool = False
     """say where there is nothing to keep"""
+    rough: Tensor | None = None
+    """(N, H, W), masks to begin with, one for every pair of the call; by default all is shown"""
 
     def begin(self, state: MaskState) -> None:
         begin_objective(self.explained, state, self.background, self.seed)
         if self.warn:
             warn_of_nothing_to_keep(state)
-        self.start(state, state.images.new_ones(len(state), 1, *state.image_size))
+        if self.rough is None:
+            self.start(state, state.images.new_ones(len(state), 1, *state.image_size))
+        else:
+            self.start(state, self.rough[state.position][:, None])
 
     def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
         return (masked_images(state, 1 - mask if self.destroy else mask),)

@@ -1,0 +1,337 @@
+"""Train the explainer of a model, keep it, and say how good it is on images that it did not learn from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from protomask import distributed
+from protomask.data import AnnotatedImages, collate
+from protomask.distillation.objective import Objective, begin_ranges
+from protomask.distillation.questions import Questions, ask
+from protomask.distillation.settings import Distillation
+from protomask.distillation.teacher import teacher_maps
+from protomask.distillation.training import STATE, Trainer
+from protomask.errors import InputError, NothingToKeepWarning
+from protomask.evaluation.pairs import device_of
+from protomask.explainable import Classifier, Explainable
+from protomask.fingerprints import fingerprint
+from protomask.freezing import frozen
+from protomask.localization.compare import as_data_set
+from protomask.localization.preprocessing import preprocessing_of
+from protomask.localizers import get_localizer
+from protomask.localizers.amortised.explainer import Explainer
+from protomask.localizers.amortised.files import Opened
+from protomask.localizers.amortised.taps import find_taps, look_at
+from protomask.localizers.distilled import Distilled, draw, measure_faithfulness
+from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.mdm import MDM
+from protomask.prototype_network import PrototypeNetwork
+
+WORK = "distillation"
+"""folder of checkpoints and of the teacher's maps; it may be deleted once the explainer is there"""
+MOST_HELD_OUT = 32
+CONTRASTS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4)
+LEEWAY = 0.02
+
+
+def distill(
+    model: nn.Module | Classifier,
+    data: object,
+    *,
+    output: str | os.PathLike | None = None,
+    settings: Distillation | None = None,
+    only: Sequence[int] | None = None,
+    preprocessing: object = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    multi_label: bool = False,
+    device: str | torch.device | None = None,
+    workers: int = 0,
+    progress: bool = False,
+    **changes,
+) -> Distilled:
+    """Train a small network that draws in one pass the mask which MDM would learn; ours.
+
+    It looks at the features that the model has anyway and at the image, is asked for a class or a prototype, and is
+    trained through the model, which stays as it is, by MDM's own objective. It begins with some of MDM's maps, which
+    also tell it how much of an image to show. See docs/distill.md.
+
+    >>> distilled = protomask.distill(model, "photographs/", output="explainer", steps=600)     # doctest: +SKIP
+    >>> protomask.look(model, "bird.jpg", localizer=distilled)                                  # doctest: +SKIP
+
+    Args:
+        model: any classifier, a :class:`protomask.Classifier`, or a prototype network. Left exactly as it was.
+        data: training images: photographs (:func:`protomask.inputs.read_pictures`), a torch Dataset of (image, label),
+            or one of our data sets. For a prototype network one of our data sets with its classes.
+        output: folder that ``localizer.safetensors`` and ``localizer.json`` are written to. A call that was stopped
+            goes on there; the teacher's maps are kept in its ``distillation/``.
+        settings: how; and each field of :class:`Distillation` by its own name: ``steps=600``.
+        only: classes or prototypes that may be asked for; all by default.
+        preprocessing, mean, std, image_size, multi_label, device: as for :func:`protomask.look`.
+        workers: loading processes.
+        progress: show bars.
+
+    Raises:
+        InputError: too few images, a teacher that is no MDM, an ``only`` that no image allows, bad data or settings.
+    """
+    chosen = with_changes(settings or Distillation(), changes)
+    explained, images, where = _subject(model, data, preprocessing, mean, std, image_size, multi_label, device)
+    return distill_explained(
+        explained,
+        images,
+        chosen,
+        where,
+        folder=None if output is None else Path(output),
+        only=only,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def distill_explained(
+    explained: Explainable,
+    data: AnnotatedImages,
+    settings: Distillation,
+    device: torch.device,
+    *,
+    folder: Path | None = None,
+    only: Sequence[int] | None = None,
+    workers: int = 0,
+    progress: bool = False,
+) -> Distilled:
+    """Train on images that are normalised as the model expects; see :func:`distill`.
+
+    Args:
+        explained: a prototype network or a classifier, on ``device``.
+        folder: see ``output`` there.
+    """
+    begun, teacher = time.perf_counter(), _teacher(settings.teacher)
+    if len(data) < 4:
+        raise InputError(f"there are {len(data)} images to learn from; give at least 4, better some hundreds")
+    allowed = None if only is None else _allowed(only)
+    batch = max(1, min(settings.batch_size, len(data)))
+    questions = ask(explained, data, allowed, device, batch)
+    learned, held_out = _divide(questions, settings.seed)
+    some = learned[: max(1, min(settings.maps, len(learned)))]
+    first = _images(data, some[:1], device)
+    of = questions.draw(some.tolist(), 0.0, _generator(settings.seed))
+    taps = tuple(find_taps(explained, first, of[:1].to(device)))
+    quick = accelerate(explained, first, of[:1].to(device))
+    preset, stamp = teacher.for_model(explained), _stamp(explained, data, settings, allowed)
+    work = None if folder is None else folder / WORK
+    count = min(settings.maps, len(some))
+    maps = torch.zeros(0, 1, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingToKeepWarning)  # such pairs count nothing
+        if count:
+            identity = f"{fingerprint(explained)} {data.fingerprint()} {teacher!r} {tuple(first.shape)}"
+            maps = teacher_maps(
+                teacher,
+                explained,
+                data,
+                some[:count],
+                of[:count],
+                device,
+                folder=work,
+                stamp=identity,
+                progress=progress,
+            )
+    seconds = {"teacher": time.perf_counter() - begun}
+    seen = look_at(explained, taps, first, of[:1].to(device))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        explainer = Explainer([each.shape[1] for each in seen.features], seen.condition.shape[1], first.shape[1])
+    explainer.to(device)
+    objective = Objective(quick, preset, _usual_range(quick, preset, data, some[:MOST_HELD_OUT], of, device))
+    places = {int(position): place for place, position in enumerate(learned.tolist())}
+    trainer = Trainer(
+        explainer,
+        taps,
+        explained,
+        objective,
+        data.subset(learned),
+        Questions([questions.own[each] for each in learned], [questions.others[each] for each in learned]),
+        settings,
+        maps,
+        (torch.tensor([places[int(each)] for each in some[:count].tolist()], dtype=torch.long), of[:count]),
+        device,
+        work,
+        stamp,
+        workers,
+        progress,
+    )
+    log = trainer.run()
+    explainer.eval().requires_grad_(False)
+    opened = Opened(explainer, taps, 1.0, fingerprint(explained))
+    opened.contrast = _choose_contrast(opened, explained, data, some[:MOST_HELD_OUT], of, maps, device)
+    seconds["all"] = time.perf_counter() - begun
+    opened.about = {
+        "teacher": repr(teacher),
+        "training": {
+            "settings": repr(settings),
+            "images": len(learned),
+            "only": None if only is None else sorted({int(each) for each in only}),
+            "image_size": list(first.shape[-2:]),
+            "seconds": seconds,
+            "log": log,
+        },
+        "held_out": _held_out(opened, explained, data, held_out, questions, device),
+    }
+    distilled = Distilled(explainer=opened)
+    if folder is not None:
+        distributed.only_first(lambda: _finish(distilled, folder))
+    return distilled
+
+
+def _finish(distilled: Distilled, folder: Path) -> None:
+    distilled.save(folder)
+    for path in sorted((folder / WORK).glob("state*.pt")) if (folder / WORK / STATE).exists() else ():
+        path.unlink()
+
+
+def with_changes(settings: Distillation, changes: dict) -> Distillation:
+    """Change settings by name.
+
+    Raises:
+        InputError: an unknown name, or a value that is impossible.
+    """
+    try:
+        return replace(settings, **changes)
+    except TypeError as error:
+        known = ", ".join(Distillation.__dataclass_fields__)
+        raise InputError(f"distill knows no such setting ({error}); it has {known}") from None
+    except InputError as error:
+        raise InputError(str(error).removeprefix("Distillation: ")) from None
+
+
+def _subject(model, data, preprocessing, mean, std, image_size, multi_label, device):
+    """The model as something to explain, the images as it wants them, and the device."""
+    if isinstance(model, PrototypeNetwork):
+        if not isinstance(data, AnnotatedImages):
+            raise InputError(
+                "a prototype network is distilled with one of our data sets (protomask.load_data, "
+                "protomask.from_datasets); of a run: run.distill()"
+            )
+        from protomask.data.transforms import evaluation_transform
+
+        images = data.with_transform(evaluation_transform(model.image_size, model.mean, model.std))
+        return model, images, device_of(model) if device is None else torch.device(device)
+    plain = model.model if isinstance(model, Classifier) else model
+    if not isinstance(plain, nn.Module):
+        raise InputError(f"{type(plain).__name__} is no torch module; give a classifier or a prototype network")
+    if isinstance(model, Classifier):
+        mean, std, multi_label = mean or model.mean, std or model.std, multi_label or model.multi_label
+    prepare = preprocessing_of(plain, preprocessing, mean=mean, std=std, image_size=image_size)
+    explained = Classifier(plain, multi_label=multi_label, mean=prepare.mean, std=prepare.std)
+    return explained, as_data_set(data, prepare), device_of(plain) if device is None else torch.device(device)
+
+
+def _teacher(words: str) -> MDM:
+    teacher = get_localizer(words)
+    if not isinstance(teacher, MDM):
+        raise InputError(f"the teacher {words!r} is no MDM; give mdm, with settings where wanted (mdm:damping=1)")
+    return teacher
+
+
+def _allowed(only: Sequence[int]) -> Tensor:
+    try:
+        numbers = torch.as_tensor(list(only), dtype=torch.long)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError("only must list whole numbers of classes or prototypes") from error
+    if not len(numbers):
+        raise InputError("only lists nothing; give at least one class or prototype, or leave it out")
+    return numbers
+
+
+def _divide(questions: Questions, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions to learn from and held-out ones, of images that something can be asked about, in the seed's order."""
+    usable = torch.tensor([place for place, own in enumerate(questions.own) if len(own)], dtype=torch.long)
+    if len(usable) < 4:
+        raise InputError(
+            f"only {len(usable)} images have a class or prototype that may be asked for; allow more, or add images"
+        )
+    order = usable[torch.randperm(len(usable), generator=_generator(seed))]
+    count = max(1, min(MOST_HELD_OUT, len(order) // 10))
+    return order[count:], order[:count]
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _images(data: AnnotatedImages, positions: Tensor, device: torch.device) -> Tensor:
+    return collate([data[place] for place in positions.tolist()])["images"].to(device)
+
+
+def _stamp(explained: Explainable, data: AnnotatedImages, settings: Distillation, allowed: Tensor | None) -> str:
+    text = f"{fingerprint(explained)} {data.fingerprint()} {settings!r} {None if allowed is None else allowed.tolist()}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _usual_range(
+    quick: Explainable, teacher: MDM, data: AnnotatedImages, positions: Tensor, of: Tensor, device: torch.device
+) -> float:
+    """Median range of the scores of some pairs."""
+    ranges = []
+    with frozen(quick):
+        for rows in torch.arange(len(positions)).split(8):
+            images = _images(data, positions[rows], device)
+            state = begin_ranges(quick, images, of[rows].to(device), teacher.background or "zero")
+            ranges.append(state.buffers["range"].cpu())
+    return max(float(torch.cat(ranges).median()), 1e-6)
+
+
+def _choose_contrast(
+    opened: Opened,
+    explained: Explainable,
+    data: AnnotatedImages,
+    positions: Tensor,
+    of: Tensor,
+    maps: Tensor,
+    device: torch.device,
+) -> float:
+    """The greatest contrast at which the maps keep, on training images, as much of the score as the teacher's."""
+    images, index = _images(data, positions, device), of[: len(positions)].to(device)
+    wanted = 0.95
+    if len(maps):
+        count = min(len(maps), len(positions))
+        shown = nn.functional.interpolate(maps[:count, None].to(device), images.shape[-2:], mode="bilinear")[:, 0]
+        wanted = float(measure_faithfulness(explained, images[:count], index[:count], shown).kept.clamp(max=1).mean())
+    best = CONTRASTS[0]
+    for contrast in CONTRASTS:
+        opened.contrast = contrast
+        shown = draw(opened, explained, images, index)
+        kept = float(measure_faithfulness(explained, images, index, shown).kept.clamp(max=1).mean())
+        if kept >= wanted - LEEWAY:
+            best = contrast
+    return best
+
+
+def _held_out(
+    opened: Opened,
+    explained: Explainable,
+    data: AnnotatedImages,
+    positions: Tensor,
+    questions: Questions,
+    device: torch.device,
+) -> dict[str, float]:
+    """What the maps keep and leave on images that were not learned from."""
+    images = _images(data, positions, device)
+    index = questions.draw(positions.tolist(), 0.0, _generator(0)).to(device)
+    found = measure_faithfulness(explained, images, index, draw(opened, explained, images, index))
+    return {
+        "images": float(len(images)),
+        "kept": float(found.kept.mean()),
+        "rest": float(found.rest.mean()),
+        "low": float(found.low.float().mean()),
+    }

@@ -1,0 +1,1 @@
+"""What gives a mask in one pass: a small network that looks at the features of the explained one."""

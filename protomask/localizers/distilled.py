@@ -1,0 +1,197 @@
+"""The mask that a learned one would be, in one pass: an explainer network that was trained for the model."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from protomask.errors import InputError, LowFaithfulnessWarning
+from protomask.explainable import Explainable
+from protomask.freezing import frozen
+from protomask.localizers.amortised.explainer import draw_saliency
+from protomask.localizers.amortised.files import Opened, open_explainer
+from protomask.localizers.amortised.taps import look_at
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, run_in_chunks
+from protomask.localizers.engine.objective import score_range
+from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.mdm import MDM
+from protomask.localizers.settings import Runtime, Settings, require_value
+from protomask.localizers.stages import Stages
+
+LOW = 0.25
+"""how much more of its range the score must keep with the mask than without it, so that the map counts as faithful"""
+
+
+class Faithfulness(NamedTuple):
+    """Hold what two forward passes say of B maps, as shares of the score's range from the mean colour to the image."""
+
+    kept: Tensor
+    """(B,) with the map's part of the image alone; 1: all of the score, more where it rises"""
+    rest: Tensor
+    """(B,) with that part hidden; 0: nothing is left"""
+
+    @property
+    def low(self) -> Tensor:
+        """(B,) bool: the map tells little about where the score comes from."""
+        return ~(self.kept - self.rest >= LOW)
+
+
+@dataclass(frozen=True, repr=False)
+class Distilled(Settings):
+    """Draw the mask in one forward pass, by an explainer network that :func:`protomask.distill` trained; ours.
+
+    A small network looks at the features that the model has anyway, at the image, and at the question (a class's
+    gradient at the last feature map, or a prototype's vector), and gives two maps: what keeps the score, and which
+    pixels come first. They are put together as MDM does.
+
+    >>> distilled = protomask.distill(model, "photographs/", output="explainer")        # doctest: +SKIP
+    >>> protomask.look(model, "bird.jpg", localizer="distilled:folder=explainer")       # doctest: +SKIP
+
+    Args:
+        folder: where ``localizer.safetensors`` lies. Of a run it is the run's own and need not be given.
+        steps: refine each map by so many steps of MDM's learning that start from it; each costs two forward-backward
+            passes for a class, one for a prototype.
+        check: look by two further forward passes at what the map keeps and what is left without it, and warn
+            (:class:`protomask.errors.LowFaithfulnessWarning`) where that is little.
+        runtime: batch size, precision and seed of the steps.
+        explainer: what ``folder`` holds, where it is at hand.
+
+    Raises:
+        InputError: ``folder`` holds no explainer, or a damaged one.
+
+    Cost: one forward pass and, for classes, the backward pass of the layers after the last feature map.
+    """
+
+    folder: str | None = None
+    steps: int = 0
+    check: bool = True
+    runtime: Runtime = Runtime()
+    explainer: Opened | None = None
+
+    def __post_init__(self) -> None:
+        self.require_steps(0)
+        if self.folder is not None and self.explainer is None:
+            object.__setattr__(self, "explainer", open_explainer(self.folder))
+
+    def __repr__(self) -> str:
+        # The explainer says what it is, wherever it lies.
+        return super().__repr__() if self.explainer is None else Settings.__repr__(_without_folder(self))
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike) -> Distilled:
+        """Open the explainer in a folder; as ``Distilled(folder=...)``."""
+        return cls(folder=os.fspath(folder))
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write ``localizer.safetensors`` and ``localizer.json``."""
+        self.opened().save(folder)
+
+    def opened(self) -> Opened:
+        """Give the explainer.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.explainer is None:
+            raise InputError(
+                "distilled has no explainer network here; name its folder (distilled:folder=DIR), which "
+                "protomask.distill makes, or, of a run, protomask distill RUN"
+            )
+        return self.explainer
+
+    def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
+        """See :class:`protomask.localizers.Localizer`; InputError where the explainer was made for another model."""
+        opened = self.opened()
+        index = check_pairs(images, index, explained)
+        if not opened.fits(explained):
+            warnings.warn(
+                f"the explainer was distilled for other weights than those of this {type(explained).__name__}; its "
+                "maps may mean little: distill it again",
+                LowFaithfulnessWarning,
+                stacklevel=2,
+            )
+        maps = draw(opened, explained, images, index.long(), self.runtime.batch_size)
+        if self.steps:
+            maps = _refined(explained, images, index, maps, self.steps, self.runtime, progress)
+        if self.check:
+            _warn_of_low(measure_faithfulness(explained, images, index, maps), index)
+        return maps
+
+
+def _without_folder(distilled: Distilled) -> Distilled:
+    shown = copy.copy(distilled)
+    object.__setattr__(shown, "folder", None)
+    return shown
+
+
+def draw(
+    opened: Opened, explained: Explainable, images: Tensor, index: Tensor, batch_size: int | None = None
+) -> Tensor:
+    """Draw the maps (B, H, W) in [0, 1]."""
+    network = opened.network.to(images.device)
+
+    def part_of(rows: slice) -> Tensor:
+        seen = look_at(explained, opened.taps, images[rows], index[rows])
+        with torch.no_grad():
+            return draw_saliency(network, images[rows], seen, opened.contrast)
+
+    if not len(images):
+        raise InputError("there are no images to explain; give at least one")
+    return torch.cat(run_in_chunks(len(images), fitting_batch_size(batch_size, images), part_of))
+
+
+def measure_faithfulness(explained: Explainable, images: Tensor, index: Tensor, maps: Tensor) -> Faithfulness:
+    """Measure what maps (B, H, W) keep of the score, and what is left without them, over the mean colour.
+
+    Two forward passes, and two more for the ends of the score's range.
+    """
+
+    def part_of(rows: slice) -> Tensor:
+        part, of, mask = images[rows], index[rows].long(), maps[rows, None].to(images)
+        # One after the other: all four together would leave a processor's cache.
+        whole, empty, kept, rest = (
+            explained.score(view, of).float() for view in (part, torch.zeros_like(part), part * mask, part * (1 - mask))
+        )
+        extent = score_range(whole, empty)
+        # Where there is nothing to keep, nothing is kept.
+        return torch.where(whole > empty, torch.stack([(kept - empty) / extent, (rest - empty) / extent]), 0.0).T
+
+    with torch.no_grad(), frozen(explained):
+        found = torch.cat(run_in_chunks(len(images), fitting_batch_size(None, images), part_of))
+    return Faithfulness(*found.unbind(1))
+
+
+def _warn_of_low(found: Faithfulness, index: Tensor) -> None:
+    low = found.low.nonzero().flatten().tolist()
+    if low:
+        places = ", ".join(
+            f"{row} (index {int(index[row])}: {found.kept[row]:.2f} of the score kept, {found.rest[row]:.2f} without)"
+            for row in low[:5]
+        )
+        more = f" and {len(low) - 5} more" if len(low) > 5 else ""
+        warnings.warn(
+            f"the distilled map tells little about where the score comes from in image {places}{more}; "
+            "learn these masks one by one (mdm)",
+            LowFaithfulnessWarning,
+            stacklevel=3,
+        )
+
+
+def _refined(
+    explained: Explainable, images: Tensor, index: Tensor, maps: Tensor, steps: int, runtime: Runtime, progress: bool
+) -> Tensor:
+    """Let MDM go on from the maps for a few steps."""
+    preset = MDM().for_model(explained)
+    quick = accelerate(explained, images, index, runtime.precision)
+    stages = Stages(quick, require_value(preset.background), runtime, preset.views, progress, "distilled")
+    if preset.order.steps:
+        order = replace(preset.order, steps=steps, contrast=1.0)
+        ordered = stages.order(images, index, maps.to(images), order) * (0.5 + maps)
+        return stages.show(images, index, ordered, maps, order)
+    return min_max(stages.keep(images, index, replace(preset.keep, steps=steps), start=maps.to(images)))

@@ -1,0 +1,194 @@
+"""A distilled explainer: what it finds, what it is asked, how it is kept, stopped and refused."""
+
+import json
+import signal
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import protomask
+from protomask.distillation import Distillation, distill
+from protomask.distillation import training as training_room
+from protomask.errors import InputError, LowFaithfulnessWarning
+from protomask.explainable import Classifier
+from protomask.localizers import get_localizer, get_localizers
+from protomask.localizers.distilled import Distilled, measure_faithfulness
+from tests.distillation.toys import PLAIN, QUICK, Smeared, enlarged, mass_inside, unseen
+from tests.support.toy import ColourImages
+
+FEW = {"maps": 4, "imitation": 2, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model, and the explainer of its first two classes, in a folder."""
+    torch.manual_seed(5)
+    model, folder = Smeared(), tmp_path_factory.mktemp("explainer")
+    return model, distill(model, ColourImages(12), output=folder, only=[0, 1], **PLAIN, **QUICK), folder
+
+
+def test_it_finds_the_planted_square_in_unseen_images_where_the_feature_map_smears_it(made):
+    model, distilled, _ = made
+    test = unseen()
+    images, labels = enlarged(test)
+    seen = test.subset(range(12))  # of the classes that were asked for
+    seen.corners = test.corners[:12]
+    explained = Classifier(model)
+    quiet = replace(distilled, check=False)
+    maps = quiet(explained, images, labels)
+    assert maps.shape == (18, 32, 32) and maps.dtype == torch.float32
+    assert maps.min() >= 0 and maps.max() <= 1
+    first_sight = get_localizer("gradcam")(explained, images, labels)
+    assert mass_inside(first_sight[:12], seen) < 0.65 and mass_inside(maps[:12], seen) > 0.8
+    # A class that was never asked for: by its own direction among the features.
+    never = test.subset(range(12, 18))
+    never.corners = test.corners[12:]
+    assert mass_inside(maps[12:], never) > mass_inside(first_sight[12:], never)
+    alone = quiet(explained, images[3:4], labels[3:4])[0]
+    torch.testing.assert_close(alone, maps[3], atol=1e-4, rtol=0)
+
+
+def test_its_maps_keep_and_destroy_the_score(made):
+    model, distilled, _ = made
+    images, labels = enlarged(unseen())
+    explained = Classifier(model, "logit")
+    of = explained, images[:12], labels[:12]
+    found, first = (
+        measure_faithfulness(*of, localizer(*of))
+        for localizer in (replace(distilled, check=False), get_localizer("gradcam"))
+    )
+    assert (found.kept - found.rest).mean() > 0.2 and found.kept.mean() > first.kept.mean() and not found.low.all()
+    nothing = measure_faithfulness(explained, images, labels, torch.zeros(18, 32, 32))
+    assert nothing.low.all()
+
+
+def test_an_unfaithful_map_is_flagged_and_the_model_left_alone(made):
+    model, distilled, _ = made
+    model.train()
+    noise = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.3
+    with pytest.warns(LowFaithfulnessWarning, match="image 0.*0.00 of the score kept"):
+        distilled(Classifier(model), noise, torch.tensor([0, 1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LowFaithfulnessWarning)
+        replace(distilled, check=False)(Classifier(model), noise, torch.tensor([0, 1]))
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_other_weights_are_said_once(made):
+    _, distilled, _ = made
+    images, labels = enlarged(unseen(1))
+    other = Smeared()
+    with torch.no_grad():
+        other.head.weight.mul_(2)
+    explained, quiet = Classifier(other), replace(distilled, check=False)
+    with pytest.warns(LowFaithfulnessWarning, match="other weights"):
+        quiet(explained, images, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LowFaithfulnessWarning)
+        quiet(explained, images, labels)
+
+
+def test_round_trip(made):
+    model, distilled, folder = made
+    images, labels = enlarged(unseen(2))
+    opened = get_localizers(f"distilled:folder={folder},check=false")[f"distilled:folder={folder},check=false"]
+    before = replace(distilled, check=False)(Classifier(model), images, labels)
+    assert torch.equal(opened(Classifier(model), images, labels), before)
+    assert repr(opened) == repr(replace(distilled, check=False)) and str(folder) not in repr(opened)
+    about = json.loads((folder / "localizer.json").read_text())
+    assert about["training"]["only"] == [0, 1] and 0 < about["held_out"]["kept"] <= 1
+    refined = replace(opened, steps=2)(Classifier(model), images, labels)
+    assert not torch.equal(refined, before) and refined.shape == before.shape
+    look = protomask.look(
+        model, images[0].permute(1, 2, 0).numpy(), localizer=opened, mean=PLAIN["mean"], std=PLAIN["std"], image_size=32
+    )
+    assert look.saliency.shape == (32, 32)
+
+
+def test_damaged_files_are_one_line(made, tmp_path):
+    _, distilled, _ = made
+    with pytest.raises(InputError, match="no localizer.json.*protomask.distill"):
+        Distilled.open(tmp_path)
+    distilled.save(tmp_path)
+    weights = (tmp_path / "localizer.safetensors").read_bytes()
+    (tmp_path / "localizer.safetensors").write_bytes(weights[:-3] + b"abc")
+    with pytest.raises(InputError, match="localizer.safetensors is damaged.*distill it again"):
+        Distilled.open(tmp_path)
+    distilled.save(tmp_path)
+    about = json.loads((tmp_path / "localizer.json").read_text())
+    del about["checksum"]
+    for change in ({"explainer": {"channels": [], "condition": 3, "colours": 3}}, {"contrast": "much"}, {"taps": []}):
+        (tmp_path / "localizer.json").write_text(json.dumps({**about, **change}))
+        with pytest.raises(InputError, match="localizer.json is damaged"):
+            Distilled.open(tmp_path)
+    (tmp_path / "localizer.json").write_text(
+        json.dumps({**about, "explainer": {"channels": [7], "condition": 3, "colours": 3}})
+    )
+    with pytest.raises(InputError, match="does not fit localizer.json"):
+        Distilled.open(tmp_path)
+
+
+def test_the_same_seed_gives_the_same_weights_also_after_a_stop(tmp_path, monkeypatch):
+    data, model = ColourImages(4), Smeared()
+    whole = distill(model, data, **PLAIN, **FEW, seed=3)
+
+    steps = []
+
+    def stop_in_the_middle(self, loss):
+        steps.append(1)
+        learn(self, loss)
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    learn = training_room.Trainer._learn
+    monkeypatch.setattr(training_room.Trainer, "_learn", stop_in_the_middle)
+    with pytest.raises(KeyboardInterrupt):
+        distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)
+    assert (tmp_path / "distillation" / "state.pt").is_file() and not (tmp_path / "localizer.json").exists()
+    monkeypatch.setattr(training_room.Trainer, "_learn", learn)
+    made_again = []
+    monkeypatch.setattr("protomask.localizers.mdm.MDM.__call__", lambda *given, **others: made_again.append(given))
+    resumed = distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)
+    assert repr(resumed) == repr(whole) and not made_again  # the teacher's maps were kept
+    assert not (tmp_path / "distillation" / "state.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"teacher": "gradcam"}, "is no MDM"),
+        ({"teacher": "nothing"}, "unknown"),
+        ({"steps": -1}, "steps is -1"),
+        ({"rate": 0.0}, "rate is 0.0"),
+        ({"others": 2.0}, "others is 2.0"),
+        ({"speed": 3}, "knows no such setting"),
+        ({"only": []}, "only lists nothing"),
+        ({"only": ["bird"]}, "whole numbers"),
+        ({"only": [77]}, "only 0 images"),
+    ],
+)
+def test_bad_settings(changes, says):
+    with pytest.raises(InputError, match=says):
+        distill(Smeared(), ColourImages(2), **PLAIN, **{**FEW, **changes})
+
+
+def test_bad_models_and_data():
+    with pytest.raises(InputError, match="at least 4"):
+        distill(Smeared(), ColourImages(1), **PLAIN)
+    with pytest.raises(InputError, match="no torch module"):
+        distill(3, ColourImages(2), **PLAIN)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+    with pytest.raises(InputError, match="no layer with a feature map"):
+        distill(flat, ColourImages(2), **PLAIN)
+    with pytest.raises(InputError, match="distilled has no explainer"):
+        get_localizers("distilled")
+    with pytest.raises(InputError, match="distilled has no explainer"):
+        Distilled()(Classifier(Smeared()), torch.zeros(1, 3, 32, 32), 0)
+
+
+def test_settings_name_what_was_given():
+    assert repr(Distillation(steps=3)) == "Distillation(steps=3)"
