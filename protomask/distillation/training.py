@@ -182,10 +182,10 @@ class Trainer:
         loss.backward()
         parameters = list(self.explainer.parameters())
         for each in parameters:
-            each.grad = torch.zeros_like(each) if each.grad is None else each.grad
-        if distributed.active():
-            for each in parameters:
-                dist.all_reduce(each.grad)
+            gradient = torch.zeros_like(each) if each.grad is None else each.grad
+            if distributed.active():
+                dist.all_reduce(gradient)
+            each.grad = gradient
         norm = clip_grad_norm_(parameters, 1.0)
         if not math.isfinite(float(norm)):
             raise InputError(

@@ -96,8 +96,9 @@ def get_localizers(
         raise InputError("no localizer is named; give names separated by commas, for example mdm,similarity")
     found = {spec: _made(spec, beside) for spec in specs}
     for each in found.values():
-        if callable(getattr(each, "opened", None)):
-            each.opened()
+        opened = getattr(each, "opened", None)  # of those that need a file; without it they are no use
+        if callable(opened):
+            opened()
     return found
 
 

@@ -49,8 +49,9 @@ class Explainer(nn.Module):
         self.last = _Level(widths[-2] + 1 + colours, widths[-1])
         self.draw = nn.Conv2d(widths[-1], 2, 3, padding=1)
         self.strength = nn.Parameter(torch.tensor(4.0))
-        nn.init.zeros_(self.draw.weight)
-        nn.init.constant_(self.draw.bias, -2.0)
+        with torch.no_grad():
+            for parameter in self.draw.parameters():
+                parameter.fill_(-2.0 if parameter.ndim == 1 else 0.0)
 
     def forward(self, images: Tensor, seen: Seen) -> Tensor:
         """Draw at a quarter of the resolution of ``images`` (B, 3, H, W).
@@ -67,7 +68,7 @@ class Explainer(nn.Module):
         drawn = torch.cat([matched, seen.evidence], 1)
         for number, (enter, level) in enumerate(zip(self.enter, self.levels)):
             feature = values if number == 0 else _even(seen.features[number])
-            size = feature.shape[-2:]
+            size = int(feature.shape[-2]), int(feature.shape[-1])
             shown = F.adaptive_avg_pool2d(images, size)
             drawn = level(torch.cat([_resized(drawn, size), enter(feature), shown], 1), question)
         size = quarter(images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     """(B, 2, h, w) on the coarsest map: where the score comes from at first sight; about -1 to 1"""
 
 
-def asks_prototypes(explained: object) -> bool:
+def asks_prototypes(explained: object) -> TypeGuard[PrototypeNetwork]:
     """Tell whether the condition is a prototype, and the evidence its similarity map, rather than a gradient."""
     return isinstance(explained, PrototypeNetwork) and isinstance(explained, HasSimilarityMaps)
 
@@ -110,9 +110,10 @@ def look_at(explained: Explainable, taps: Sequence[str], images: Tensor, index: 
     images, index = images.detach(), index.long()
     size = (int(images.shape[-2]), int(images.shape[-1]))
     by_prototype = asks_prototypes(explained)
+    score = maps = images.new_zeros(())
     with frozen(explained), torch.inference_mode(False), torch.set_grad_enabled(not by_prototype):
         with _listening(explained, taps, size, leaf=not by_prototype) as heard:
-            if by_prototype:
+            if asks_prototypes(explained):
                 maps = explained.similarity_maps(images, index).float()
             else:
                 score = explained.score(images.clone(), index)
@@ -122,18 +123,23 @@ def look_at(explained: Explainable, taps: Sequence[str], images: Tensor, index: 
                 f"layer {missing[0]!r} of {type(explained).__name__} gives no feature map; distill it again"
             )
         features = [heard[name][0] for name in taps]
-        if by_prototype:
+        if asks_prototypes(explained):
             prototypes = explained.prototypes.detach()[index].float().flatten(2).mean(2)
             return Seen([each.float() for each in features], prototypes, _similarity_evidence(maps))
         output = heard[taps[0]][1]
         (slope,) = torch.autograd.grad(score.sum(), output)
-    slope = as_map(slope, held_modules(explained)[0], size).float()
+    slope = _require_map(as_map(slope, held_modules(explained)[0], size)).float()
     mean = slope.mean((2, 3))
     mean = mean / mean.norm(dim=1, keepdim=True).clamp_min(1e-12)
     coarse = features[0].detach().float()
     evidence = torch.stack([(mean[:, :, None, None] * coarse).sum(1), (slope * coarse).sum(1)], 1)
     evidence = evidence / evidence.abs().amax((2, 3), keepdim=True).clamp_min(1e-12)
     return Seen([each.detach().float() for each in features], mean, evidence)
+
+
+def _require_map(found: Tensor | None) -> Tensor:
+    assert found is not None  # the output that it is the gradient at was a map
+    return found
 
 
 def _similarity_evidence(maps: Tensor) -> Tensor:
