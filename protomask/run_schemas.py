@@ -199,4 +199,5 @@ SCHEMAS: dict[str, Any] = {
     "refined.json": Refined,
     "inspection.json": list[dict[str, Any]],
     "localizer.json": LocalizerFile,
+    "files.json": dict[str, str],
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from PIL import Image
 from protomask.data.decoding import decode
 from protomask.errors import InputError
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
-from protomask.files import check_regular_file, file_name, read_bytes, write_atomically
+from protomask.files import content_digest, file_name, read_bytes, write_atomically
 from protomask.options import RANGES
 from protomask.run_folder import RunFolder
 from protomask.schema import check
 
 FORMATS = ("png", "pdf", "svg")
+CHECKSUMS = "prototypes/files.json"
+"""name -> digest of each file beside it that a run reads again"""
 
 _HEADS = 1024
 """bytes that a file within a zip file may need beside its numbers"""
@@ -35,17 +37,20 @@ def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest:
 
     ``prototypes/0007.png`` is the source image of prototype 7 in its own proportions, ``maps.npz`` each localizer's
     maps (P, h, w) in uint8 (255 is 1.0), ``nearest.npz`` the similarity maps on the nearest test images (P, K, h, w),
-    likewise.
+    likewise, and ``files.json`` the checksums of all these.
     """
     folder = run / "prototypes"
     # Written last: until then the run has no pictures, rather than old words for new ones.
     (run / "prototypes.json").unlink(missing_ok=True)
     maps = {name: np.stack([_bytes(picture.maps[name]) for picture in pictures]) for name in pictures[0].maps}
-    write_atomically(folder / "maps.npz", lambda path: _save_npz(path, maps))
+    writes: dict[str, Callable[[Path], None]] = {"maps.npz": partial(_save_npz, arrays=maps)}
     for picture in pictures:
-        write_atomically(folder / f"{picture.record.prototype:04d}.png", partial(_save_png, picture.image))
+        writes[f"{picture.record.prototype:04d}.png"] = partial(_save_png, picture.image)
     if nearest is not None:
-        write_atomically(folder / "nearest.npz", lambda path: _save_npz(path, {"similarity": _bytes(nearest)}))
+        writes["nearest.npz"] = partial(_save_npz, arrays={"similarity": _bytes(nearest)})
+    for name, write in writes.items():
+        write_atomically(folder / name, write)
+    run.write(CHECKSUMS, {name: content_digest(folder / name).hex() for name in writes})
     inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
     if len(inspections) == len(pictures):
         run.write("inspection.json", [inspection.to_json() for inspection in inspections])
@@ -66,15 +71,16 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
         raise _damaged(run / "prototypes.json", "prototypes are not numbered 0, 1, 2, ...", run)
     if [each.prototype for each in inspected] == list(range(len(records))):
         inspections = [*inspected]
-    images = []
+    images, checksums = [], _checksums(run)
     for record in records:
         path = run / "prototypes" / f"{record.prototype:04d}.png"
-        check_regular_file(path, f"make it again with: {mend}")
+        _check_unchanged(path, checksums, run)
         try:
             images.append(decode(path)[0])
         except InputError as error:
             raise InputError(f"{error}; make it again with: {mend}") from error
     path = run / "prototypes" / "maps.npz"
+    _check_unchanged(path, checksums, run)
     names = set(records[0].boxes)
     maps = _read_npz(path, run, len(names) * len(records) * _map_cells(run))
     if not names <= maps.keys() or any(set(record.boxes) != names for record in records):
@@ -87,6 +93,17 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
         PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)
         for place, (record, image, inspection) in enumerate(zip(records, images, inspections))
     ]
+
+
+def _checksums(run: RunFolder) -> dict[str, str]:
+    """Read the checksums; runs of before have none."""
+    return run.read(CHECKSUMS, f"protomask project {run.folder}") if run.has(CHECKSUMS) else {}
+
+
+def _check_unchanged(path: Path, checksums: dict[str, str], run: RunFolder) -> None:
+    digest = content_digest(path, f"make it again with: protomask project {run.folder}").hex()
+    if checksums.get(path.name, digest) != digest:
+        raise _damaged(path, "its checksum differs: it changed after it was written", run)
 
 
 def _rows(run: RunFolder, name: str, kind: Any, mend: str) -> list[dict]:
@@ -139,6 +156,7 @@ def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
     if not run.has("prototypes/nearest.npz") or not run.has("inspection.json"):
         return None
     path = run / "prototypes" / "nearest.npz"
+    _check_unchanged(path, _checksums(run), run)
     rows = _rows(run, "inspection.json", Inspection, f"protomask project {run.folder}")
     most = _MOST_CELLS * sum(max(1, len(row["nearest"])) for row in rows)
     found = _read_npz(path, run, most).get("similarity")

@@ -84,7 +84,9 @@ def test_both_say_the_same(name, good, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*DATA_KINDS, *MORE])
 def test_nothing_is_refused_after_the_beginning(name, good, tmp_path, monkeypatch):
-    """As above, with the whole training; only the last layer sees its few images less often."""
+    """As above, with the whole training; only the last layer sees its few images less often, and pictures are made by
+    a localizer that costs nothing."""
+    monkeypatch.setitem(SMALL, "localizer", "center")
     for recipe in (protopnet.recipe, xprotonet.recipe):
         monkeypatch.setattr(recipe, "fit_last_layer", partial(recipe.fit_last_layer, passes=1))
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from protomask.cli import main
 from protomask.networks import load_network
@@ -131,3 +132,18 @@ def test_wrong_words_write_nothing(own, words, said, capsys):
 
 def test_the_galleries_have_the_format_that_was_asked_for(own):
     assert [path.read_text()[:5] for path in (own / "prototypes").glob("gallery_*.svg")] == ["<?xml"] * 3
+
+
+def test_a_changed_picture_is_named_and_runs_of_before_have_no_checksums(own, tmp_path, capsys):
+    copy = copied(own, tmp_path / "run")
+    picture = copy / "prototypes" / "0001.png"
+    whole = picture.read_bytes()
+    Image.new("RGB", (48, 48)).save(picture)
+    assert main(["report", str(copy.folder), "--explained", "0", "--quiet"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "0001.png is damaged (its checksum differs" in error and "protomask project" in error
+    (copy / "prototypes" / "files.json").unlink()
+    assert main(["report", str(copy.folder), "--explained", "0", "--quiet"]) == 0
+    picture.write_bytes(whole)
+    assert main(["prune", str(copy.folder), "--prototypes", "0", "--output", str(tmp_path / "new"), "--quiet"]) == 0
+    assert set(RunFolder(tmp_path / "new").read("prototypes/files.json")) >= {"maps.npz", "0004.png"}

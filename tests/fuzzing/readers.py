@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import warnings
@@ -178,6 +179,14 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         beside = {other: content for other, content in whole.items() if other != name}
         up = name.count("/")
         found[name] = Reader(name, lambda path, up=up: read_pictures(RunFolder(path.parents[up])), examples, beside)
+    digests = {
+        Path(name).name: hashlib.blake2b(content, digest_size=16).hexdigest()
+        for name, content in whole.items()
+        if name.startswith("prototypes/")
+    }
+    found["prototypes/files.json"] = Reader(
+        "prototypes/files.json", lambda path: read_pictures(RunFolder(path.parents[1])), _json(digests), whole
+    )
     inspection = [each.inspection.to_json() for each in inspected(shown)[0]]
     nearest = _npz(similarity=np.zeros((len(rows), 2, 4, 4), np.uint8))
     found["prototypes/nearest.npz"] = Reader(

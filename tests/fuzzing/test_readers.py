@@ -28,6 +28,7 @@ NAMES = [
     "prototypes/maps.npz",
     "prototypes/0000.png",
     "prototypes/nearest.npz",
+    "prototypes/files.json",
     "inspection.json",
     "model.json",
     "localizer.json",
