@@ -62,12 +62,16 @@ class JudgedClassifier(Classifier):
 
     def judge_score(self, images: Tensor, index: Tensor) -> Tensor:
         """Return the judge's probabilities (B,) of one class per image, normalised for the first network."""
+        return self.judge.score(self.judge_images(images), index)
+
+    def judge_images(self, images: Tensor) -> Tensor:
+        """Turn images that are normalised for the first network into those that the judge wants."""
         mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
         own_mean, own_std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.judge.mean, self.judge.std))
         pixels = images * std + mean
         if pixels.shape[-1] != self._size:
             pixels = nn.functional.interpolate(pixels, (self._size, self._size), mode="bilinear", antialias=True)
-        return self.judge.score((pixels - own_mean) / own_std, index)
+        return (pixels - own_mean) / own_std
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ from safetensors.torch import save_file
 from protomask.backbones.classifier import build_classifier
 from protomask.data import collate, load_data
 from protomask.data.transforms import evaluation_transform
+from protomask.errors import InputError
 from protomask.explainable import Classifier
+from protomask.localization.compare import JudgedClassifier
+from protomask.localization.preprocessing import Preprocessing
 from protomask.localizers import MDM, GradCAM, Keep, Order
 from protomask.metrics import average_drop, energy_pointing, insertion, masked_scores
 from tests.support.toy import ColourImages
 
-MODULES = ("masks", "methods", "steadiness", "subject", "tables", "throughput")
+MODULES = ("judges", "masks", "methods", "steadiness", "subject", "tables", "throughput")
 
 
 @pytest.fixture
@@ -212,3 +215,32 @@ def test_steadiness_compares_each_map_with_that_of_an_image_alike(script, materi
     map_ = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(steadiness.compare(map_, map_), torch.ones(1, 3))
     torch.testing.assert_close(steadiness.compare(map_, 1 - map_), torch.tensor([[-1.0, -1.0, 0.0]]))
+
+
+def test_judges_takes_the_images_on_which_both_networks_agree(script, material, tmp_path, capsys):
+    judges = importlib.import_module("judges")
+    given = words(material, tmp_path / "kept", "--methods", "gradcam,random", "--images", 3)
+    model, weights = (given[given.index(name) + 1] for name in ("--model", "--weights"))
+    given += ["--judge", model, "--judge-weights", weights, "--metrics", "insertion,judge_insertion"]
+    assert judges.main(given) == 0
+    found = capsys.readouterr().out
+    assert found.startswith("3 of 3 photographs") and "judge_insertion" in found
+    assert judges.main([*given, "--judge", "no_such_model"]) == 2 and "no_such_model" in capsys.readouterr().err
+
+    class Brightest(torch.nn.Module):
+        """The class is the brightest channel; or always the first."""
+
+        def __init__(self, always_first):
+            super().__init__()
+            self.bias = torch.tensor([1e3 if always_first else 0.0, 0.0, 0.0])
+
+        def forward(self, images):
+            return images.mean((2, 3)) + self.bias
+
+    plain = Preprocessing(8, (0.0,) * 3, (1.0,) * 3)
+    pair = JudgedClassifier(Brightest(False), plain, Brightest(True), plain)
+    images = torch.eye(3)[[2, 0, 1, 0]].view(4, 3, 1, 1).expand(-1, -1, 8, 8)
+    data = [{"image": image} for image in images]
+    assert judges.agreeing(pair, data, [0, 1, 2, 3], 2, torch.device("cpu")) == [1, 3]
+    with pytest.raises(InputError, match="agree on no photograph"):
+        judges.agreeing(pair, data[:1], [0], 1, torch.device("cpu"))
