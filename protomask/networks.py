@@ -9,7 +9,8 @@ An entry point names a module with four functions:
 - ``stages(network, options)``: its recipe, a list of :class:`protomask.training.Epochs` and ``Action``,
 
 and, where other projects' files can become such a network, ``import_official(path, classes, ...)``, as
-:func:`protopnet.official.import_network`.
+:func:`protopnet.official.import_network`, and ``check_official(network, data, setup, path)``, which refuses what
+only its answers betray, as :func:`protopnet.linear_similarity.refuse_linear_similarity`.
 """
 
 from __future__ import annotations

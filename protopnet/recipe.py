@@ -9,6 +9,7 @@ from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import bias_rate, steps
+from protopnet.linear_similarity import refuse_linear_similarity
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
 from protopnet.official import import_network
@@ -44,6 +45,7 @@ def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool 
 
 rebuild = ProtoPNet.from_settings
 import_official = import_network
+check_official = refuse_linear_similarity
 
 
 def stages(network: ProtoPNet, options: CompleteOptions) -> list[Epochs | Action]:

@@ -115,7 +115,8 @@ def _import(
     where = choose_device(options.device)
     size = options.image_size or 224  # until the file has said its own
     splits = open_data(options.replace(image_size=size), given)
-    network, how = get_network(options.network).import_official(
+    kind = get_network(options.network)
+    network, how = kind.import_official(
         Path(file),
         splits.train.classes,
         names=names,
@@ -142,6 +143,7 @@ def _import(
     network.to(where)
     setup = training_set(chosen, splits, network, where, progress)
     test = splits.test.with_transform(setup.plain.transform)
+    kind.check_official(network, test, setup, file)
     begin = time.perf_counter()
     score = accuracy(network, test, setup, "test")
     scores, measured = (
