@@ -79,6 +79,8 @@ class Classifier:
     ) -> None:
         if score not in SCORES:
             raise InputError(f"score {score!r} is unknown; choose one of {', '.join(SCORES)}")
+        if isinstance(model, type):
+            raise InputError(f"{model.__name__} is a class; give one of its objects, {model.__name__}()")
         if not callable(model):
             raise InputError(f"a classifier is called with images, but {type(model).__name__} cannot be called")
         self.model = model
@@ -110,6 +112,23 @@ class Classifier:
                 "images; wrap it so that it returns the logits alone"
             )
         return as_float(logits)
+
+    def first_probabilities(self, images: Tensor) -> Tensor:
+        """Return :meth:`probabilities` of the first images that the model gets, which it may not take at all.
+
+        Raises:
+            InputError: the model fails; names the images' shape and the reason.
+        """
+        try:
+            return self.probabilities(images)
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"{type(self.model).__name__} fails on images of the shape {tuple(images.shape)} on {images.device} "
+                f"({reason}); check image_size, device and the model"
+            ) from error
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the probabilities (B, C) of all classes; NaN where a logit is no number or has overflown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,6 +100,9 @@ def _each(given: object) -> Iterator[tuple[str | None, object]]:
             raise InputError(f"{path}: no such picture or folder")
         for each in find_pictures(path) if path.is_dir() else [path]:
             yield str(each), each
+    elif isinstance(given, (bytes, bytearray, Mapping)):
+        mend = "PIL.Image.open(io.BytesIO(...))" if not isinstance(given, Mapping) else "a list of its values"
+        raise InputError(f"pictures are of type {type(given).__name__}; give {mend}")
     elif isinstance(given, Picture):
         yield given.name, given.pixels
     elif isinstance(given, (Tensor, np.ndarray)) and given.ndim == 4:

@@ -23,6 +23,7 @@ from types import ModuleType
 
 from protomask.backbones.names import one_line
 from protomask.errors import InputError
+from protomask.given import as_path
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run_folder import checked_json
 from protomask.tensor_files import load_tensors
@@ -64,7 +65,7 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
     Raises:
         InputError: a file is missing, damaged, changed since it was written, or does not fit the other.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "the network's folder")
     for name in ("model.json", "model.safetensors"):
         if not os.path.lexists(folder / name):
             raise InputError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from protomask.errors import InputError
 from protomask.files import check_regular_file, check_usable
+from protomask.given import as_path
 from protomask.json_files import read_json, write_json
 from protomask.lock import LOCK, locked
 from protomask.options import CompleteOptions, Options
@@ -44,7 +45,7 @@ class RunFolder:
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder, "the run's folder")
         check_usable(self.folder, "give another folder")
 
     def __truediv__(self, name: str) -> Path:

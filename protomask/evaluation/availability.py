@@ -79,13 +79,15 @@ def available_metrics(
 
 
 def choose_metrics(
-    metrics: Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable
+    metrics: str | Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable
 ) -> list[str]:
-    """Resolve ``metrics`` to names, in order, each once.
+    """Resolve ``metrics`` (names, or a text of names separated by commas) to names, in order, each once.
 
     Raises:
         InputError: a name that is unknown, or that data or network do not allow.
     """
+    if isinstance(metrics, str):
+        metrics = [name.strip() for name in metrics.split(",") if name.strip()]
     for name in metrics or ():
         if name not in METRICS and name != "all":
             raise InputError(f"metric {name!r} is unknown; choose from {', '.join(METRICS)}, or all")

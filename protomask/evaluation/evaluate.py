@@ -36,7 +36,7 @@ def evaluate(
     localizers: Mapping[str, Callable],
     pairs: Pairs,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     prototype_pairs: Pairs | None = None,
     similar_pairs: Pairs | None = None,
     seed: int = 0,

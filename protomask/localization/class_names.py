@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,39 @@ from torch import Tensor
 from protomask.errors import InputError
 from protomask.localizers.base import shorten_repr
 
+Labels = Sequence[str] | Mapping[int, str]
 
-def labels_of(model: object, labels: Sequence[str] | None) -> dict[int, str]:
-    """Find the classes' names: those given, or those that a Hugging Face model brings."""
+
+def labels_of(model: object, labels: Labels | None) -> dict[int, str]:
+    """Find the classes' names: those given, in order or by number, or those that a Hugging Face model brings.
+
+    Raises:
+        InputError: ``labels`` is something else.
+    """
     if labels is None:
         own = getattr(getattr(model, "config", None), "id2label", None)
         return {int(number): str(name) for number, name in own.items()} if isinstance(own, Mapping) else {}
     if isinstance(labels, str):
         raise InputError("labels is one word; give a list of names, one per class")
+    if isinstance(labels, Mapping):
+        return {_class_number(number, {}): str(name) for number, name in labels.items()}
+    if not isinstance(labels, Iterable):
+        raise InputError(f"labels is of type {type(labels).__name__}; give a list of names, one per class")
     return {number: str(name) for number, name in enumerate(labels)}
+
+
+def check_labels(labels: Labels | None, classes: int) -> None:
+    """Check that a list of names, where one was given, has one for each class.
+
+    Raises:
+        InputError: another number of them, or a name of a class that the model has not.
+    """
+    if isinstance(labels, Mapping):
+        wrong = [number for number in labels if not 0 <= number < classes]
+        if wrong:
+            raise InputError(f"labels names a class {wrong[0]}; the model has {classes}, numbered 0 to {classes - 1}")
+    elif labels is not None and len(labels) != classes:
+        raise InputError(f"labels names {len(labels)} classes, but the model has {classes}; give one name per class")
 
 
 def class_numbers(index: object, count: int, names: Mapping[int, str]) -> list[int] | None:
@@ -46,8 +70,10 @@ def _class_number(one: Any, names: Mapping[int, str]) -> int:
         raise InputError(f"there is no class {one!r}{known}")
     try:
         number = int(one)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"index {shorten_repr(one)} is no class; give its number or its name") from error
     if number != one or isinstance(one, bool):
         raise InputError(f"index {one!r} is no class; give a whole number")
+    if abs(number) > 2**53:
+        raise InputError(f"there is no class {shorten_repr(number, 20)}; give a smaller number")
     return number

@@ -16,15 +16,17 @@ from torchvision import tv_tensors
 from protomask.data import AnnotatedImages
 from protomask.data.datasets import from_datasets
 from protomask.data.images import Sample
+from protomask.devices import choose_device
 from protomask.errors import InputError
 from protomask.evaluation.evaluate import evaluate
 from protomask.evaluation.pairs import Pairs, device_of
 from protomask.evaluation.results import Evaluation
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
+from protomask.given import as_count, as_path
 from protomask.inputs import read_pictures
 from protomask.labels import require_numbers
-from protomask.localization.class_names import class_numbers, labels_of
+from protomask.localization.class_names import check_labels, class_numbers, labels_of
 from protomask.localization.preprocessing import Preprocessing, preprocessing_of
 from protomask.localizers import Localizer, get_localizers
 
@@ -110,7 +112,7 @@ def compare(
     localizers: str | Iterable[str] = DEFAULT,
     *,
     index: object = None,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     judge: nn.Module | None = None,
     labels: Sequence[str] | None = None,
     preprocessing: object = None,
@@ -169,12 +171,14 @@ def compare(
     else:
         other = preprocessing_of(judge, judge_preprocessing)
         explained = JudgedClassifier(plain, prepare, judge, other, multi_label=multi_label)
-    where = device_of(plain) if device is None else torch.device(device)
+    where = device_of(plain) if device is None else choose_device(str(device))
+    batch_size, seed = as_count(batch_size, "batch_size"), as_count(seed, "seed", 0)
     names = labels_of(plain, labels)
     data = as_data_set(images, prepare, intensity_range)
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
     if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
+    check_labels(labels, classes)
     data.classes = tuple(names.get(number, f"class {number}") for number in range(classes))
     data.labels = chosen
     pairs = Pairs(torch.arange(len(data)), chosen)
@@ -187,7 +191,7 @@ def compare(
         seed=seed,
         batch_size=batch_size,
         device=where,
-        cache=None if cache is None else Path(cache),
+        cache=None if cache is None else as_path(cache, "cache"),
         progress=progress,
     )
 
@@ -222,6 +226,8 @@ def _classes(
     with torch.no_grad(), frozen(explained):
         for part in torch.arange(len(data)).split(batch_size):
             images = torch.stack([data[place]["image"].as_subclass(Tensor) for place in part.tolist()]).to(device)
+            if not found:
+                explained.first_probabilities(images[:1])
             logits = require_numbers(explained.logits(images), [data.names[place] for place in part.tolist()])
             found.append(logits.argmax(1).cpu())
             if wanted is not None:

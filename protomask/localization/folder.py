@@ -18,6 +18,7 @@ from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.data.decoding import decode
 from protomask.data.depth import check_range
 from protomask.data.transforms import evaluation_transform
+from protomask.devices import choose_device
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.files import file_name, read_text, write_atomically
@@ -27,7 +28,7 @@ from protomask.localization.jobs import Job, plan
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
 from protomask.report.class_overlay import outlined_box, overlay_png
-from protomask.run.setup import choose_device, say
+from protomask.run.setup import say
 
 SIDE = 1024
 """longest side of an overlay in pixels"""

@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from protomask.devices import choose_device
 from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
+from protomask.given import as_count
 from protomask.inputs import Picture, read_pictures
-from protomask.localization.class_names import class_numbers, labels_of
+from protomask.localization.class_names import check_labels, class_numbers, labels_of
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localization.result import Look
-from protomask.localizers import Localizer, get_localizer
+from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps
 
 NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
@@ -80,21 +82,20 @@ def look(
         explained = Classifier(model, score, multi_label=multi_label)
     prepare = preprocessing_of(explained.model, preprocessing, mean=mean, std=std, image_size=image_size)
     explained = _with_normalisation(explained, prepare.mean, prepare.std)
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; give at least 1")
-    method = get_localizer(localizer) if isinstance(localizer, str) else localizer
+    batch_size = as_count(batch_size, "batch_size")
+    method = as_localizer(localizer)
     if batch_size == 1:
         method = _one_at_a_time(method)
     names = labels_of(explained.model, labels)
     wanted = class_numbers(index, len(found), names)
-    where = device_of(explained.model) if device is None else torch.device(device)
+    where = device_of(explained.model) if device is None else choose_device(str(device))
     looks: list[Look] = []
     for start in range(0, len(found), batch_size):
         part = found[start : start + batch_size]
         images = prepare([picture.pixels for picture in part]).to(where)
         chosen = None if wanted is None else torch.tensor(wanted[start : start + batch_size], device=where)
         title = localizer if isinstance(localizer, str) else type(localizer).__name__.lower()
-        looks += _look_at(explained, part, images, chosen, method, title, names, progress)
+        looks += _look_at(explained, part, images, chosen, method, title, names, labels, progress)
     return looks if _are_several(pictures) else looks[0]
 
 
@@ -106,10 +107,12 @@ def _look_at(
     method: Localizer,
     title: str,
     names: Mapping[int, str],
+    labels: object,
     progress: bool,
 ) -> list[Look]:
     with torch.no_grad(), frozen(explained):
-        chances = explained.probabilities(images)
+        chances = explained.first_probabilities(images)
+        check_labels(labels, chances.shape[1])
         if not chances.isfinite().all():
             raise InputError(
                 f"{type(explained.model).__name__} gives probabilities that are no numbers; check its weights"
@@ -119,7 +122,8 @@ def _look_at(
         empty = explained.score(torch.zeros_like(images), index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # said below, with the pictures' names
-        maps = check_maps(method(explained, images, index, progress=progress), images, title).cpu().numpy()
+        shown = {"progress": True} if progress else {}  # a function of one's own need not know of it
+        maps = check_maps(method(explained, images, index, **shown), images, title).cpu().numpy()
     looks = []
     for place, picture in enumerate(part):
         number = int(index[place])

@@ -12,9 +12,12 @@ from torchvision.transforms import v2
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import IMAGENET
+from protomask.given import as_count
 from protomask.inputs import as_batch
 
 SIZE = 224
+LARGEST = 8192
+"""side in pixels; nobody means a greater one"""
 
 
 class Preprocessing(NamedTuple):
@@ -67,7 +70,7 @@ def preprocessing_of(
             f"the normalisation that {type(model).__name__} expects is not known; give mean= and std=, one number per "
             "channel (mean=(0, 0, 0), std=(1, 1, 1) if it takes values from 0 to 1)"
         )
-    mean, std = (tuple(float(value) for value in known[name]) for name in ("mean", "std"))
+    mean, std = (_numbers(known[name], name) for name in ("mean", "std"))
     channels = _channels_of(model)
     if channels == 1 and len(mean) == 3:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
@@ -76,7 +79,16 @@ def preprocessing_of(
             f"{type(model).__name__} takes {channels or len(mean)} channels, but mean has {len(mean)} numbers and std "
             f"{len(std)}; photographs become 1 or 3 channels"
         )
-    return Preprocessing(int(image_size or known.get("image_size") or SIZE), mean, std)
+    if image_size is not None:
+        return Preprocessing(as_count(image_size, "image_size", 1, LARGEST), mean, std)
+    return Preprocessing(int(known.get("image_size") or SIZE), mean, std)
+
+
+def _numbers(given: Any, name: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in given)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is {given!r}; give one number per channel") from error
 
 
 def _known_of(model: object) -> dict:

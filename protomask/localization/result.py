@@ -10,6 +10,7 @@ import numpy as np
 
 from protomask.errors import InputError
 from protomask.files import write_atomically
+from protomask.given import as_count, as_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Look:
         Raises:
             InputError: another suffix, or the file cannot be written.
         """
-        path = Path(path)
+        path = as_path(path, "path")
         if path.suffix.lower() == ".npy":
             content = io.BytesIO()
             np.save(content, self.saliency)
@@ -73,6 +74,7 @@ class Look:
     def _png(self, longest: int | None) -> bytes:
         from protomask.report.class_overlay import overlay_png
 
+        longest = None if longest is None else as_count(longest, "longest")
         caption = f"{self.class_name} {self.probability:.0%}" + (
             "" if self.warning is None else " \N{EM DASH} no evidence"
         )

@@ -74,8 +74,25 @@ def get_localizer(spec: str) -> Localizer:
     Raises:
         InputError: an unknown name, setting or value, or a registered localizer that cannot be loaded.
     """
+    if not isinstance(spec, str):
+        raise InputError(f"a localizer's name is a text, not {type(spec).__name__}; give one of {', '.join(BUILT_IN)}")
     name = name_of(spec)
     return with_settings(_plain(name), settings_of(spec), name)
+
+
+def as_localizer(given: object) -> Localizer:
+    """Give the localizer of a name, or a localizer as it is.
+
+    Raises:
+        InputError: as :func:`get_localizer`; a class, or anything else that cannot be called with images.
+    """
+    if isinstance(given, str):
+        return get_localizer(given)
+    if isinstance(given, type):
+        raise InputError(f"localizer {given.__name__} is a class; give one of its objects, {given.__name__}()")
+    if not callable(given):
+        raise InputError(f"localizer is a {type(given).__name__}; give a name, or something that is called as they are")
+    return given
 
 
 def get_localizers(

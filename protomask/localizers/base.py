@@ -72,6 +72,10 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     Raises:
         InputError: wrong shape or type, or values that no normalised image has.
     """
+    if explained is not None and not callable(getattr(explained, "score", None)):
+        raise InputError(
+            f"{type(explained).__name__} has no score; a plain classifier is explained as protomask.Classifier(model)"
+        )
     if not isinstance(images, Tensor):
         raise InputError(
             f"images are of type {type(images).__name__}; give a tensor (B, C, H, W), or use protomask.look, which "

@@ -23,7 +23,7 @@ from protomask.localizers.settings import (
     Runtime,
     Settings,
     Views,
-    check_background,
+    check_parts,
     require_value,
 )
 from protomask.localizers.stages import Stages
@@ -82,7 +82,7 @@ class HDM(Settings):
     runtime: Runtime = Runtime()
 
     def __post_init__(self) -> None:
-        check_background(self)
+        check_parts(self)
         self.require(self.order.steps != 0, "order", "it at least 1 step: HDM has no map without it")
 
     @classmethod

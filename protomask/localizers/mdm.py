@@ -17,7 +17,7 @@ from protomask.localizers.settings import (
     Runtime,
     Settings,
     Views,
-    check_background,
+    check_parts,
     require_value,
 )
 from protomask.localizers.stages import Stages
@@ -77,7 +77,7 @@ class MDM(Settings):
     runtime: Runtime = Runtime()
 
     def __post_init__(self) -> None:
-        check_background(self)
+        check_parts(self)
 
     @classmethod
     def for_classes(cls) -> MDM:

@@ -289,6 +289,14 @@ class Runtime(Settings):
         self.require(_is_count(self.seed, -(2**63)) and self.seed < 2**63, "seed", "a whole number of 64 bits")
 
 
-def check_background(settings: Settings) -> None:
-    """Raise InputError unless the field ``background`` is known, or None."""
+def check_parts(settings: Settings) -> None:
+    """Raise InputError unless every part is of its kind, and the field ``background`` is known, or None."""
+    for field in fields(settings):
+        plain, given = field.default, getattr(settings, field.name)
+        if isinstance(plain, Settings) and not isinstance(given, type(plain)):
+            kind = type(plain).__name__
+            raise InputError(
+                f"{type(settings).__name__}: {field.name} is {given!r}; give {kind}(...), as in "
+                f"{type(settings).__name__}({field.name}={kind}())"
+            )
     settings.require_known("background", OBJECTIVE_BACKGROUNDS)

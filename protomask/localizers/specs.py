@@ -29,8 +29,12 @@ def split_specs(words: str | Iterable[str]) -> list[str]:
     Raises:
         InputError: a setting that follows no localizer.
     """
+    texts = [words] if isinstance(words, str) else list(words) if isinstance(words, Iterable) else [words]
+    wrong = [each for each in texts if not isinstance(each, str)]
+    if wrong:
+        raise InputError(f"a localizer's name is a text, not {type(wrong[0]).__name__}; for example mdm,similarity")
     specs: list[str] = []
-    for text in [words] if isinstance(words, str) else words:
+    for text in texts:
         begun = False
         for piece in filter(None, (piece.strip() for piece in text.split(","))):
             name, colon, setting = (part.strip() for part in piece.partition(":"))

@@ -12,6 +12,7 @@ import torch
 from protomask import distributed
 from protomask.data import Splits, from_datasets, load_data
 from protomask.data.transforms import evaluation_transform, training_transform
+from protomask.devices import choose_device as choose_device
 from protomask.errors import InputError
 from protomask.localizers import Localizer, get_localizers
 from protomask.networks import get_network
@@ -44,23 +45,6 @@ def complete(options: Options) -> CompleteOptions:
     }
     known = {name: value for name, value in options.to_mapping().items() if value is not None}
     return CompleteOptions(**{**options.to_mapping(), **filled, **known})
-
-
-def choose_device(name: str) -> torch.device:
-    """Choose the device; ``auto`` is CUDA where there is one.
-
-    Raises:
-        InputError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.ones(1, device=device).item()  # the meta device has no numbers
-    except Exception as error:  # RuntimeError, AssertionError, NotImplementedError: each backend has its own
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"device {name[:80]!r} cannot be used here ({reason}); use cpu") from error
-    return device
 
 
 def open_data(options: Options, data: Any = None, classes: Sequence[str] | None = None) -> Splits:
@@ -97,7 +81,9 @@ def open_data(options: Options, data: Any = None, classes: Sequence[str] | None 
 def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Splits:
     if isinstance(data, Splits):
         return data
-    given = tuple(data) if isinstance(data, tuple | list) else (data,)
+    # A list of many (image, label) is one data set; two or three things are the splits.
+    several = isinstance(data, tuple) or (isinstance(data, list) and len(data) <= 3)
+    given = tuple(data) if several else (data,)
     if not 1 <= len(given) <= 3:
         raise InputError(f"data is a tuple of {len(given)}; give (train, test) or (train, test, validation)")
     others = {"validation": given[2]} if len(given) == 3 else {"validation": options.validation}

