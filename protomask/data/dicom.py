@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +29,9 @@ def is_dicom(path: ImageFile) -> bool:
 
 def dicom_size(path: ImageFile) -> tuple[int, int]:
     """Read (width, height) from the file's header alone; errors as :func:`read_dicom`."""
-    return _size(_read(path, pixels=False), path)
+    dataset = _read(path, pixels=False)
+    with _damage(path):
+        return _size(dataset, path)
 
 
 def read_dicom(path: ImageFile, intensity_range: IntensityRange | None = None) -> np.ndarray:
@@ -42,17 +46,24 @@ def read_dicom(path: ImageFile, intensity_range: IntensityRange | None = None) -
             decoder here, more pixels than are read; names the file.
     """
     dataset = _read(path, pixels=True)
-    _size(dataset, path)
-    stored = _pixels(dataset, path)
-    try:
+    with _damage(path):
+        _size(dataset, path)
+        stored = _pixels(dataset, path)
         kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
         if kind in _GREY and stored.ndim == 2:
             grey = _grey(stored, dataset, intensity_range, path)
             return 255 - grey if kind == "MONOCHROME1" else grey
         return _colours(stored, dataset, kind)
+
+
+@contextmanager
+def _damage(path: ImageFile) -> Iterator[None]:
+    """Whatever is raised for fields that make no sense, which pydicom reads when they are asked for, is damage."""
+    try:
+        yield
     except InputError:
         raise
-    except Exception as error:  # pydicom raises many kinds for fields that make no sense
+    except Exception as error:
         raise unreadable(path, error) from error
 
 
@@ -95,10 +106,7 @@ def _syntax(pydicom: Any, file: BinaryIO) -> str:
 
 def _size(dataset: Any, path: ImageFile) -> tuple[int, int]:
     """(width, height); what stands in the header must be of one frame."""
-    try:
-        rows, columns, frames = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
-    except (TypeError, ValueError) as error:
-        raise unreadable(path, error) from error
+    rows, columns, frames = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
     if frames > 1:
         raise InputError(f"{path}: {frames} frames; one picture per file is read: save the frame you mean as its own")
     if rows < 1 or columns < 1:
