@@ -54,7 +54,7 @@ _HOMES = {
     **dict.fromkeys(_SETTINGS, "settings"),
     **{place.split(":")[1]: place.split(":")[0] for place in BUILT_IN.values()},
 }
-__all__ = [*sorted(_HOMES), "get_localizer", "get_localizers", "localizer_names", "split_specs"]
+__all__ = [*sorted(_HOMES), "as_localizer", "get_localizer", "get_localizers", "localizer_names", "split_specs"]
 
 
 def localizer_names() -> list[str]:
