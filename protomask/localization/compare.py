@@ -26,7 +26,7 @@ from protomask.freezing import frozen
 from protomask.given import as_count, as_path
 from protomask.inputs import read_pictures
 from protomask.labels import require_numbers
-from protomask.localization.class_names import check_labels, class_numbers, labels_of
+from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
 from protomask.localization.preprocessing import Preprocessing, preprocessing_of
 from protomask.localizers import Localizer, get_localizers
 
@@ -114,7 +114,7 @@ def compare(
     index: object = None,
     metrics: str | Sequence[str] | None = None,
     judge: nn.Module | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Labels | None = None,
     preprocessing: object = None,
     judge_preprocessing: object = None,
     mean: Sequence[float] | None = None,

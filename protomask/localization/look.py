@@ -18,7 +18,7 @@ from protomask.explainable import Classifier
 from protomask.freezing import frozen
 from protomask.given import as_count
 from protomask.inputs import Picture, read_pictures
-from protomask.localization.class_names import check_labels, class_numbers, labels_of
+from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localization.result import Look
 from protomask.localizers import Localizer, as_localizer
@@ -33,7 +33,7 @@ def look(
     *,
     index: object = None,
     localizer: str | Localizer = "mdm",
-    labels: Sequence[str] | None = None,
+    labels: Labels | None = None,
     preprocessing: object = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -107,7 +107,7 @@ def _look_at(
     method: Localizer,
     title: str,
     names: Mapping[int, str],
-    labels: object,
+    labels: Labels | None,
     progress: bool,
 ) -> list[Look]:
     with torch.no_grad(), frozen(explained):
