@@ -148,6 +148,14 @@ def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
         raise InputError(f"{path} is not JSON ({error}); {mend}") from error
 
 
+def is_zip(path: str | Path) -> bool:
+    """Tell whether a file ends as zip files do; one whose end tells of several disks is none that can be read."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
+
+
 def refuse_bombs(archive: zipfile.ZipFile) -> None:
     """Raise ValueError for a zip file with compressed parts, which ``torch.save`` never writes."""
     for entry in archive.infolist():

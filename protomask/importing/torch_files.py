@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from protomask.errors import InputError
+from protomask.files import is_zip
 from protomask.importing.inert_pickle import UnreadablePickle, load
 from protomask.importing.torch_pickles import MAKERS, Storage, Stored, find_storage
 
@@ -54,7 +55,7 @@ class TorchFile:
         self._places: dict[str, tuple[int, int]] = {}
         if not self.path.is_file():
             raise InputError(f"{path}: no such file")
-        self._zipped = zipfile.is_zipfile(self.path)
+        self._zipped = is_zip(self.path)
         try:
             self.content = self._read_zip() if self._zipped else self._read_legacy()
         except (*_DAMAGE, UnreadablePickle) as error:
