@@ -27,6 +27,7 @@ RANGES = {
     "samples": (1, 10**9),
     "repeat": (1, 10_000),
     "checkpoint_minutes": (0.0, 10**6),
+    "memory": (1.0, 10**9),
     "prototypes_per_class": (1, 10_000),
     "prototype_channels": (1, 65_536),
     "prototype_size": (1, 64),
@@ -103,6 +104,9 @@ class Options:
     repeat: int = _text(1, "times that each training image is seen in an epoch, augmented anew each time")
     checkpoint_minutes: float = _text(
         10.0, "minutes between checkpoints within an epoch; there is one after each epoch anyway"
+    )
+    memory: float = _text(
+        2048.0, "megabytes that fitting the last layer may take; beyond, similarities go to a temporary file"
     )
     samples: int = _text(100, "test images in the evaluation of localizers")
     black_box: bool = _text(

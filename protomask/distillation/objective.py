@@ -12,7 +12,6 @@ from protomask.explainable import Explainable
 from protomask.localizers.engine.learning import MaskState, scores_of_views
 from protomask.localizers.engine.objective import ALTERNATING, begin_objective, keep_loss, masked_images, score_drop
 from protomask.localizers.engine.order import OrderProblem
-from protomask.localizers.engine.variation import Variation
 from protomask.localizers.mdm import MDM
 from protomask.localizers.settings import require_value
 
@@ -44,7 +43,8 @@ class Objective:
     For a mask M and an order O drawn for an image x: keeping is the teacher's consistency of x M + r (1 - M); ordering
     is its :class:`protomask.localizers.engine.order.OrderProblem` at one of its areas, drawn anew for every pair and
     step: the first pixels keep the score, and without them it is destroyed. O is taken without its mean, because a cut
-    at a share of the pixels does not depend on it.
+    at a share of the pixels does not depend on it. Unlike the teacher's, the views are not varied by shifts and noise:
+    many images do what these are for.
     """
 
     explained: Explainable
@@ -52,22 +52,18 @@ class Objective:
     reference: float
     """range of a usual score: pairs of less count less"""
 
-    def terms(self, images: Tensor, index: Tensor, drawn: Tensor, cuts: Tensor, step: int) -> Terms:
+    def terms(self, images: Tensor, index: Tensor, drawn: Tensor, cuts: Tensor) -> Terms:
         """Compute the losses, differentiable in ``drawn``.
 
         Args:
             images, index: (B, 3, H, W) and (B,).
             drawn: (B, 2, H, W), logits of the mask and the order.
             cuts: (B,) long, on the CPU: which area and which background each pair gets.
-            step: of the training, which varies what the model sees.
         """
         state, problem = self._begin(images, index, cuts)
         mask, order = _mask(drawn), _order(drawn)
         views = (*problem.views(state, order), masked_images(state, mask))
-        variation = Variation(require_value(self.teacher.views.noise), require_value(self.teacher.views.shift))
-        steps = torch.full((len(images),), step)
-        varied = [variation(view, images, steps, number) for number, view in enumerate(views)]
-        scores = scores_of_views(self.explained, index, len(images), *varied)
+        scores = scores_of_views(self.explained, index, len(images), *views)
         weight = (state.buffers["range"] / self.reference).clamp(max=1) * (state.score > state.buffers["empty"])
         return Terms(
             keep_loss(state, scores[2], require_value(self.teacher.keep.consistency)).clamp(-MOST, MOST),

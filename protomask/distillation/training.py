@@ -142,7 +142,7 @@ class Trainer:
             images = _flip(loaded["images"].to(self.device), flipped[part])
             chosen = index[part].to(self.device)
             drawn = enlarged(self._draw(images, chosen), images.shape[-2:])
-            terms = self.objective.terms(images, chosen, drawn, cuts[part], step)
+            terms = self.objective.terms(images, chosen, drawn, cuts[part])
             found |= {
                 "order": (terms.weight * terms.order).mean(),
                 "drop": terms.drop.clamp(-1, 1).mean(),

@@ -109,6 +109,7 @@ def training_set(
         seed=options.seed,
         progress=progress and distributed.is_first(),
         balance=options.balance,
+        memory=options.memory,
     )
 
 

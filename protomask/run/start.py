@@ -15,7 +15,7 @@ from protomask.run_folder import RunFolder, versions
 if TYPE_CHECKING:
     from protomask.run.opened import Run
 
-MACHINE = ("root", "device", "workers", "checkpoint_minutes")
+MACHINE = ("root", "device", "workers", "checkpoint_minutes", "memory")
 """Options that may change when a run is resumed"""
 
 

@@ -8,7 +8,9 @@ from torch.nn import functional as F
 from protomask.labels import is_multi_label
 
 
-def balanced_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+def balanced_focal(
+    logits: Tensor, labels: Tensor, gamma: float = 2.0, counts: Tensor | None = None, images: int | None = None
+) -> Tensor:
     """Compute a focal cross-entropy per finding, in which positive images weigh together as much as negative ones.
 
     For finding c, with p the sigmoid of its logit, N+ images that have it and N- that do not:
@@ -22,13 +24,15 @@ def balanced_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor
         logits: (B, C).
         labels: (B, C), 1 or 0.
         gamma: >= 0; 0 gives the balanced cross-entropy.
+        counts, images: (C,) images that have each finding, and how many there are, where these rows are a part of more:
+            the losses of all parts then sum to that of the whole.
     """
     # The negative of log(sigmoid): exact also where the sigmoid rounds to 0 or 1.
     positive = F.softplus(-logits) * (-logits).sigmoid().pow(gamma)
     negative = F.softplus(logits) * logits.sigmoid().pow(gamma)
-    counts = labels.sum(0)
+    counts, images = labels.sum(0) if counts is None else counts, len(labels) if images is None else images
     found = (labels * positive).sum(0) / counts.clamp_min(1)
-    missed = ((1 - labels) * negative).sum(0) / (len(labels) - counts).clamp_min(1)
+    missed = ((1 - labels) * negative).sum(0) / (images - counts).clamp_min(1)
     return (found + missed).mean()
 
 

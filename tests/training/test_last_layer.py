@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from protomask.training import TrainingSet
 from protomask.training.last_layer import fit_last_layer, training_similarities
+from protomask.training.stored_rows import COPIES, StoredRows
 from protopnet import ProtoPNet
 from tests.support.toy import ColourImages, ToyBackbone
 
@@ -59,3 +60,33 @@ def test_findings_keep_their_bias():
     fit_last_layer(net, setup, l1=1e-4, passes=1)
     assert net.last_layer.weight.ge(0).all() and net.last_layer.weight[~net.own_class()].eq(0).all()
     assert not torch.equal(before, net.last_layer.bias)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("evidence", ["positive", "signed"])
+def test_similarities_that_do_not_fit_are_read_in_chunks_and_give_the_same_weights(evidence, multi_label, monkeypatch):
+    fitted = []
+    read = []
+    chunks = StoredRows.chunks
+    monkeypatch.setattr(StoredRows, "chunks", lambda self: read.append(self.rows) or chunks(self))
+    for memory in (2048.0, 30 * 6 * 4 * COPIES / 2**20 / 4):
+        net, setup = make(multi_label)
+        if evidence == "signed":
+            net.evidence = "signed"
+            net.reset_last_layer()
+        if multi_label:
+            setup.train.labels = F.one_hot(setup.train.labels).float()
+        row = fit_last_layer(net, setup, l1=1e-3, passes=2, memory=memory)
+        fitted.append((net.last_layer.weight.detach(), net.last_layer.bias, row["loss"]))
+    torch.testing.assert_close(fitted[0], fitted[1], atol=1e-4, rtol=0)
+    assert len(read) == 300 and set(read) == {7}  # 60 rows in nine chunks, in every step
+
+
+def test_rows_come_back_in_order_and_in_bounds():
+    with StoredRows(3, 2 * 3 * 4 * COPIES / 2**20) as stored:
+        rows = torch.arange(15.0).view(5, 3)
+        stored.append(rows[:3])
+        stored.append(rows[3:])
+        found = [(part, chunk.clone()) for part, chunk in stored.chunks()]
+    assert [part for part, _ in found] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert torch.equal(torch.cat([chunk for _, chunk in found]), rows)
