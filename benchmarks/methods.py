@@ -25,6 +25,7 @@ SCORES = {
     "hdm": "log-probability",
     "mdm-fine": "log-probability",
     "hdm-fine": "log-probability",
+    "distilled": "log-probability",
     "mdm-published": "log-probability",
     "hdm-published": "log-probability",
     "neuromask": "log-probability",

@@ -18,6 +18,7 @@ from protomask.data.images import AnnotatedImages, Sample
 from protomask.data.masks import Region, decode_mask
 from protomask.data.problems import noted
 from protomask.data.raster import MEND, MISSING
+from protomask.data.words import Paths
 from protomask.errors import InputError
 from protomask.files import check_regular_file
 
@@ -72,7 +73,7 @@ class FileImages(AnnotatedImages):
         intensity_range: IntensityRange | None = None,
     ):
         super().__init__(classes, labels, names, part_names)
-        self.paths = tuple(Path(path) for path in paths)
+        self.paths: Sequence[Path] = Paths(paths)
         self._all_names = self.names  # a subset has other names than what is stored
         self.crop = crop
         self.image_size = image_size
@@ -93,7 +94,7 @@ class FileImages(AnnotatedImages):
         )
         self._points = None if points is None else torch.as_tensor(points, dtype=torch.float32)
         self._visible = None if visible is None else torch.as_tensor(visible, dtype=torch.bool)
-        self._bytes = tuple(_file_bytes(path) for path in self.paths)
+        self._bytes = np.fromiter((_file_bytes(path) for path in self.paths), np.int64, len(self.paths))
         self._sizes: list[tuple[int, int]] | None = None
         self._cache = self._plan_cache(cache)
 
@@ -113,7 +114,7 @@ class FileImages(AnnotatedImages):
         return settle(sample)
 
     def identity(self, index: int) -> str:
-        told = (self._bytes[index], self.crop, self._boxes_of(index).tolist())
+        told = (int(self._bytes[index]), self.crop, self._boxes_of(index).tolist())
         return repr(told if self.intensity_range is None else (*told, self.intensity_range))
 
     def files(self, index: int) -> tuple[Path, ...]:
@@ -209,7 +210,7 @@ class FileImages(AnnotatedImages):
 
     def _plan_cache(self, cap: int) -> PixelCache | None:
         # Decoded pixels hardly ever take less room than the file, unless they are decoded smaller.
-        if cap <= 0 or (self.image_size is None and sum(self._bytes) > cap) or sum(self._bytes) > 16 * cap:
+        if cap <= 0 or (self.image_size is None and int(self._bytes.sum()) > cap) or int(self._bytes.sum()) > 16 * cap:
             return None
         planes = 3 if self._masks is None else 4
         sizes, capacities = [], []

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from protomask.data.words import Words
 from protomask.labels import is_multi_label
 
 Sample = dict[str, Any]
@@ -55,7 +56,7 @@ class AnnotatedImages(Dataset):
         self.classes: tuple[str, ...] = tuple(classes)
         labels = torch.as_tensor(labels)
         self.labels: Tensor = labels.float() if labels.ndim == 2 else labels.long().reshape(-1)
-        self.names: tuple[str, ...] = tuple(names)
+        self.names: Sequence[str] = Words(names)
         self.part_names: tuple[str, ...] = tuple(part_names)
         self.transform = transform
         self._stored: Tensor = torch.arange(len(self.names))
@@ -123,7 +124,7 @@ class AnnotatedImages(Dataset):
         other = copy.copy(self)
         other._stored = self._stored[positions]
         other.labels = self.labels[positions]
-        other.names = tuple(self.names[position] for position in positions.tolist())
+        other.names = Words(self.names).take(positions)
         return other
 
     def fingerprint(self) -> str:
