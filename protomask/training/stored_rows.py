@@ -41,7 +41,7 @@ class StoredRows:
         Raises:
             InputError: no room for them.
         """
-        data = memoryview(np.ascontiguousarray(rows.detach().float().cpu().numpy())).cast("B")
+        data = np.ascontiguousarray(rows.detach().float().cpu().numpy()).data.cast("B")
         try:
             self._file.seek(0, 2)
             while data:
@@ -59,7 +59,7 @@ class StoredRows:
         self._file.seek(0)
         for start in range(0, self.count, len(buffer)):
             part = buffer[: min(len(buffer), self.count - start)]
-            left = memoryview(part).cast("B")
+            left = part.data.cast("B")
             while left:
                 read = self._file.readinto(left)
                 if not read:
