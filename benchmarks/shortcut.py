@@ -1,11 +1,17 @@
 """Do localizers reveal a planted shortcut? Trains a small ProtoPNet on ``parts`` with a tag on one class, and looks.
 
     python benchmarks/shortcut.py --output runs/shortcut                # a few minutes on two CPU cores
+    python benchmarks/shortcut.py --teach                               # then a person forgets the tag
 
 Prints and writes (OUTPUT/shortcut.json), for each localizer: in how many test images of the tagged class it points at
 the tag, given a prototype that loses more similarity without the tag than without any part of the creature (detected);
 how often it does for a prototype that does not depend on the tag (false alarms); and the share of its map on the tag
 (energy). Intervals are 95 %; the definitions are in protomask/evaluation/shortcut.py.
+
+With --teach the network becomes a run (OUTPUT/run), and a person is played who looks at the pictures of the tagged
+class's prototypes and marks those "forget" whose outline covers at least a third of the tag, at most five in all; the
+run is refined by that review, and once more where a new prototype lies on the tag. Prints the accuracy on the tagged
+class's test images with the tag taken off, before and after.
 """
 
 from __future__ import annotations
@@ -24,8 +30,11 @@ from protomask.evaluation.shortcut import detect, tag_pairs
 from protomask.localizers import get_localizers
 from protomask.networks import get_network
 from protomask.options import Options
+from protomask.report.evidence import find_evidence
+from protomask.run.review import add_judgements
+from protomask.run.saving import save_run
 from protomask.run.setup import choose_device, complete, training_set
-from protomask.run_folder import versions
+from protomask.run_folder import free_folder, versions
 from protomask.training import train
 
 
@@ -42,6 +51,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teach", action="store_true", help="forget the tag by review, and measure what that changes")
     parser.add_argument("--quiet", action="store_true")
     try:
         run(parser.parse_args(words))
@@ -88,6 +98,7 @@ def run(given: argparse.Namespace) -> None:
         "them\n"
     )
     print(table(rows))
+    taught = teach(network, splits, given, options.seed) if given.teach else None
     given.output.mkdir(parents=True, exist_ok=True)
     content = {
         "options": {**vars(given), "output": str(given.output)},
@@ -95,9 +106,58 @@ def run(given: argparse.Namespace) -> None:
         "tagged_images": pairs.images,
         "accuracy": {"with_tag": pairs.accuracy[0], "without_tag": pairs.accuracy[1]},
         "rows": rows,
+        "taught": taught,
         "localizers": {name: repr(localizer) for name, localizer in localizers.items()},
     }
     (given.output / "shortcut.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+CLICKS, ROUNDS, COVERED = 5, 3, 1 / 3
+"""prototypes that the person marks at most, reviews, and the share of the tag that an outline must cover"""
+
+
+def teach(network, splits, given: argparse.Namespace, seed: int) -> dict:
+    """Play a person who forgets the prototypes on the tag; the accuracies before and after."""
+    quiet = {"progress": not given.quiet}
+    run = save_run(network, splits, free_folder(given.output, "run"), localizer="mdm", seed=seed, **quiet)
+    run.project()
+    told = {"clicks": 0, "reviews": [], "before": tagged_accuracy(run)}
+    for _ in range(ROUNDS):
+        covered = tag_covered(run, given.tagged)
+        marked = [number for number, share in covered.items() if share >= COVERED][: CLICKS - told["clicks"]]
+        if not marked:
+            break
+        judgements = [{"prototype": number, "by": "bench", "verdict": "forget", "note": "tag"} for number in marked]
+        records = [picture.record for picture in run.pictures]
+        run = run.refine(add_judgements(run.folder, judgements, records))
+        told["clicks"] += len(marked)
+        told["reviews"].append({"covered": covered, "forgotten": marked, "after": tagged_accuracy(run)})
+    told["after"] = tagged_accuracy(run)
+    for when in ("before", "after"):
+        each = told[when]
+        print(
+            f"{when}: accuracy {each['with_tag']:.3f} on tagged images, {each['without_tag']:.3f} with the tag taken "
+            f"off, {each['all']:.3f} on all test images"
+        )
+    print(f"{told['clicks']} prototypes forgotten in {len(told['reviews'])} reviews; the last run is {run.folder}")
+    return told
+
+
+def tagged_accuracy(run) -> dict[str, float]:
+    """Measure the accuracy on the tagged class's test images with and without the tag, and on all."""
+    with_tag, without_tag = tag_pairs(run.network.eval(), run.test, device=run.device).accuracy
+    return {"with_tag": with_tag, "without_tag": without_tag, "all": run.metrics["test_accuracy"]["final"]}
+
+
+def tag_covered(run, tagged: int) -> dict[int, float]:
+    """Tell how much of the tag the outline of each of the tagged class's prototypes covers in its source image."""
+    train = run.setup.plain
+    found = {}
+    for number in (run.network.prototype_classes == tagged).nonzero().flatten().tolist():
+        tag = train.tag_mask(int(run.network.source_positions[number])).numpy()
+        region = find_evidence(run.pictures[number].maps["mdm"]).region
+        found[number] = float((region & tag).sum() / max(tag.sum(), 1))
+    return found
 
 
 def table(rows: list[dict]) -> str:

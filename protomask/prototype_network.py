@@ -155,6 +155,35 @@ class PrototypeNetwork(nn.Module):
         )
         self.last_layer.in_features = len(chosen)
 
+    @torch.no_grad()
+    def add_copies(self, index: Tensor | Sequence[int]) -> None:
+        """Add, in place, a copy of every prototype in ``index`` behind all others; each shares its weights with it.
+
+        Logits do not change. A network with further tensors of one row per prototype overrides this, and says in
+        :meth:`settings` which class each prototype has.
+
+        Args:
+            index: (N,) numbers of prototypes, each once.
+
+        Raises:
+            InputError: a number that no prototype has; nothing was changed.
+        """
+        chosen = torch.as_tensor(index, dtype=torch.long, device=self.prototype_classes.device).reshape(-1)
+        unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
+        if unknown:
+            raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
+        for name in ("prototype_classes", "source_positions", "source_locations"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(self, name)[chosen]]))
+        self.prototypes = nn.Parameter(
+            torch.cat([self.prototypes, self.prototypes[chosen]]), requires_grad=self.prototypes.requires_grad
+        )
+        weight = self.last_layer.weight.clone()
+        weight[:, chosen] /= 2
+        self.last_layer.weight = nn.Parameter(
+            torch.cat([weight, weight[:, chosen]], dim=1), requires_grad=self.last_layer.weight.requires_grad
+        )
+        self.last_layer.in_features = self.prototype_count
+
     def checked_selection(self, index: Tensor | Sequence[int]) -> Tensor:
         """Sort ``index``, each number once, on the network's device; the errors of :meth:`keep`."""
         chosen = torch.as_tensor(index, dtype=torch.long, device=self.prototype_classes.device).reshape(-1).unique()

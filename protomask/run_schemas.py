@@ -139,9 +139,10 @@ class Difference(TypedDict):
     high: float | None
 
 
-class Pair(TypedDict):
-    before: Count
-    after: list[Count]
+class Pair(TypedDict, total=False):
+    before: Required[Count]
+    after: Required[list[Count]]
+    why: str
 
 
 class ChangedAnswer(TypedDict, total=False):
@@ -158,6 +159,8 @@ class Refined(TypedDict, total=False):
     # "from" stands beside them: the folder that it came from
     forgotten: Required[list[Count]]
     replaced: Required[list[Count]]
+    required: list[Count]
+    split: list[Count]
     kept: list[Count]
     pairs: list[Pair]
     test_images: Required[Count]

@@ -11,9 +11,8 @@ import torch
 from protomask.explanations.records import PrototypePicture
 from protomask.report.evidence import find_evidence
 from protomask.run.review import Region
+from protomask.training.patches import Cell
 
-Cell = tuple[int, int, int]
-"""training image, row and column"""
 _SIDE = 256
 
 
@@ -29,7 +28,10 @@ def cells_of_masks(network: Any, pictures: Sequence[PrototypePicture], prototype
 
 
 def cells_of_regions(network: Any, regions: Iterable[Region]) -> list[Cell]:
-    """List the cells at least half of which is within what people outlined in the prototypes' source images."""
+    """List the cells at least half of which is within what people outlined in the prototypes' source images.
+
+    Of an outline that is smaller than that the cell that holds most of it.
+    """
     return [cell for region in regions for cell in _cells_of_region(network, region)]
 
 
@@ -39,14 +41,17 @@ def _cells_of_region(network: Any, region: Region) -> list[Cell]:
     canvas = Image.new("L", (_SIDE, _SIDE))
     ImageDraw.Draw(canvas).polygon([(x * _SIDE, y * _SIDE) for x, y in region.corners], fill=255)
     position = int(network.source_positions[region.prototype])
-    return [(position, row, column) for row, column in _cells(network, np.asarray(canvas) > 0)]
+    inside = np.asarray(canvas) > 0
+    return [(position, row, column) for row, column in _cells(network, inside) or _cells(network, inside, most=True)]
 
 
-def _cells(network: Any, inside: np.ndarray) -> list[tuple[int, int]]:
-    """Cells at least half of which is inside, (H, W) bool; patches must fit on the map."""
+def _cells(network: Any, inside: np.ndarray, most: bool = False) -> list[tuple[int, int]]:
+    """Cells at least half of which is inside, (H, W) bool, or the one most of which is; patches must fit on the map."""
     rows, columns = network.grid
     high, wide = network.prototypes.shape[2:]
     weights = torch.from_numpy(inside.astype(np.float32))[None, None]
     shares = torch.nn.functional.adaptive_avg_pool2d(weights, (rows, columns))[0, 0]
-    found = (shares >= 0.5).nonzero().tolist()
-    return [(row, column) for row, column in found if row + high <= rows and column + wide <= columns]
+    shares = shares[: rows - high + 1, : columns - wide + 1]
+    enough = (shares == shares.max()) & (shares > 0) if most else shares >= 0.5
+    found = [(row, column) for row, column in enough.nonzero().tolist()]
+    return found[:1] if most else found

@@ -122,7 +122,6 @@ def carry_over(review: Review, refined: Run, numbers: dict[int, int]) -> None:
 def in_words(outcome: dict) -> str:
     """Say in a line what the refining did."""
     scores, span = outcome["test_accuracy"], outcome["difference"]
-    how = "replaced" if outcome["replaced"] else "removed"
     known = span["low"] is not None and np.isfinite(span["low"])
     interval = f" [{span['low']:+.3f}, {span['high']:+.3f}]" if known else ""
     share = outcome.get("outside") or {}
@@ -132,7 +131,19 @@ def in_words(outcome: dict) -> str:
         else ""
     )
     return (
-        f"{how} {len(outcome['forgotten'])} prototypes; test accuracy {scores['before']:.3f} before, "
+        f"{_what(outcome)}; test accuracy {scores['before']:.3f} before, "
         f"{scores['after']:.3f} after ({span['mean']:+.3f}{interval}; {outcome['right_to_wrong']} images became wrong, "
         f"{outcome['wrong_to_right']} right){beside}"
     )
+
+
+def _what(outcome: dict) -> str:
+    gone = [number for number in outcome["forgotten"] if number not in outcome["replaced"]]
+    counts = {
+        "replaced": outcome["replaced"],
+        "removed": gone,
+        "moved": [number for number in outcome["required"] if number not in outcome["replaced"]],
+        "split": outcome["split"],
+    }
+    told = [f"{word} {len(numbers)} prototypes" for word, numbers in counts.items() if numbers]
+    return ", ".join(told).replace(" 1 prototypes", " 1 prototype")

@@ -1,4 +1,4 @@
-"""Refining: a run without the prototypes that people want forgotten, with others in their places, and what it cost."""
+"""Refining: a run that does what people asked for in a review, and what that cost."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.records import PrototypePicture
 from protomask.networks import get_network
 from protomask.run.derived import after_projection, select, write_derived
-from protomask.run.outlined_cells import cells_of_masks, cells_of_regions
+from protomask.run.lessons import Lessons, add_halves, find_lessons, teach
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
 from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
 from protomask.run.setup import say
 from protomask.run_folder import RunFolder, new_run
-from protomask.training import Action, Epochs, predict, rate_answers, train
-from protomask.training.forgetting import choose_starts, find_forbidden, project_allowed, settling
-from protomask.training.stages import Objective
+from protomask.training import predict, rate_answers, train
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -48,11 +44,12 @@ def refine_run(
     epochs: int = 3,
     tell: Tell = lambda share, words: None,
 ) -> Run:
-    """Make a run in which other patches stand in the places of forgotten prototypes; ``run`` stays as it is.
+    """Make a run in which prototypes are forgotten, moved or split as a review asks; ``run`` stays as it is.
 
-    What is forbidden, and how replacements are found, is in :mod:`protomask.training.forgetting`. Prototypes that are
-    to be kept, and those that nobody judged or that are doubtful, stay exactly as they are, and so do their judgements;
-    the last layer is fitted anew.
+    What is forbidden, and how replacements are found, is in :mod:`protomask.training.forgetting`; outlined places that
+    prototypes must lie on, and splitting, in :mod:`protomask.training.given_parts`. Prototypes that are to be kept, and
+    those that nobody judged or that are doubtful, stay exactly as they are, and so do their judgements; the last layer
+    is fitted anew.
     Of a network whose prototypes are no patches of a shared feature map (XProtoNet) forgotten prototypes are removed.
 
     Args:
@@ -66,18 +63,24 @@ def refine_run(
         The new run; its ``refined.json`` compares both.
 
     Raises:
-        InputError: nothing is to be forgotten, the review is of another run, a folder that is in use.
+        InputError: nothing is to be changed, the review is of another run, a folder that is in use.
     """
     if epochs < 0:
         raise InputError(f"epochs is {epochs}; give at least 0")
     given = find_review(run, review)
-    forgotten = given.numbers("forget")
-    if not forgotten:
+    lessons = find_lessons(given, run.network)
+    if not isinstance(run.network, ComparesPatches) and given.numbers("split"):
         raise InputError(
-            f"the review of {run.folder} forgets no prototype; mark one with: protomask serve {run.folder}"
+            f"{run.options.network} has prototypes that are no patches of one feature map, and cannot split them; "
+            "keep or forget them"
+        )
+    if not lessons.changed:
+        raise InputError(
+            f"the review of {run.folder} asks for no change (forget, split, or a place to look at); mark a prototype "
+            f"with: protomask serve {run.folder}"
         )
     with new_run(None if output is None else str(output), run.folder.parent, refined_name(run.folder)) as files:
-        return _refine(run, files, given, forgotten, epochs, tell)
+        return _refine(run, files, given, lessons, epochs, tell)
 
 
 def refined_name(folder: Path) -> str:
@@ -106,19 +109,24 @@ def find_review(run: Run, given: Reviews = None) -> Review:
     return join_reviews(review for review, _ in found)
 
 
-def _refine(run: Run, files: RunFolder, review: Review, forgotten: list[int], epochs: int, tell: Tell) -> Run:
+def _refine(run: Run, files: RunFolder, review: Review, lessons: Lessons, epochs: int, tell: Tell) -> Run:
     from protomask.run.opened import Run
 
     tell(0.0, "looking at the test pictures")
     begin, pictures, setup = time.perf_counter(), run.pictures, run.setup
     network, module = copy.deepcopy(run.network), get_network(run.options.network)
     logits, labels = predict(network, run.test, setup, "test before")
-    stages = module.stages(network, run.options)
+    halves: dict[int, int] = {}
     if isinstance(network, ComparesPatches):
-        replaced, rows = _replace(run, network, stages, pictures, review, forgotten, epochs, tell)
+        halves = add_halves(network, lessons)
+        stages = module.stages(network, run.options)
+        moved, rows = teach(network, setup, lessons, halves, pictures, stages, epochs, run.options.seed, tell)
+        old = [*range(len(pictures)), *halves]
     else:
-        replaced, rows = [], []
-        network.keep([number for number in range(network.prototype_count) if number not in forgotten])
+        moved, rows = [], []
+        old = [number for number in range(len(pictures)) if number not in lessons.forget]
+        network.keep(old)
+        stages = module.stages(network, run.options)
     tell(0.6, "fitting the last layer")
     rows += train(network, after_projection(stages), setup)
     tell(0.7, "looking at the test pictures again")
@@ -127,28 +135,32 @@ def _refine(run: Run, files: RunFolder, review: Review, forgotten: list[int], ep
     refined = Run(files, run.options, network, run.device, run.splits, progress=run.progress)
     outcome = {
         "from": str(run.folder),
-        "forgotten": forgotten,
-        "replaced": replaced,
+        "forgotten": list(lessons.forget),
+        "required": sorted(lessons.required),
+        "split": list(lessons.split),
+        "replaced": [number for number in lessons.forget if number in moved],
         "kept": review.numbers("keep"),
-        "pairs": [{"before": number, "after": [number] if number in replaced else []} for number in forgotten],
+        "pairs": [
+            {"before": number, "after": _successors(number, moved, halves), "why": lessons.why(number)}
+            for number in lessons.changed
+        ],
         **compare_answers(run, logits, after, labels),
     }
     write_derived(
         run,
         refined,
         "refined",
-        {key: outcome[key] for key in ("from", "forgotten", "replaced")},
+        {key: outcome[key] for key in ("from", "forgotten", "required", "split", "replaced")},
         rows,
         rate_answers(after, labels, run.test.classes),
     )
     tell(0.75, "drawing what the prototypes look at")
-    old = [number for number in range(len(pictures)) if replaced or number not in forgotten]
-    found = save_inspected(refined, _pictures(refined, pictures, old, replaced))
+    found = save_inspected(refined, _pictures(refined, pictures, old, moved))
     outcome["outside"] = {"before": outside(pictures), "after": outside(found)}
     tell(0.9, "writing the report")
     draw_changes(run, refined, outcome, found)
     report_run(refined)
-    carry_over(review, refined, {before: now for now, before in enumerate(old) if now not in replaced})
+    carry_over(review, refined, {before: now for now, before in enumerate(old) if now not in moved})
     metrics = refined.metrics
     metrics["seconds"]["refining"] = time.perf_counter() - begin
     files.write("metrics.json", metrics)
@@ -158,71 +170,23 @@ def _refine(run: Run, files: RunFolder, review: Review, forgotten: list[int], ep
     return refined
 
 
-def _replace(
-    run: Run,
-    network,
-    stages: list[Epochs | Action],
-    pictures: Sequence[PrototypePicture],
-    review: Review,
-    forgotten: list[int],
-    epochs: int,
-    tell: Tell,
-) -> tuple[list[int], list[dict]]:
-    setup = run.setup
-    tell(0.05, "looking for what is like the forgotten")
-    distractions = [region for region in review.regions() if region.meaning == "distraction"]
-    evidence = cells_of_masks(network, pictures, forgotten)
-    outlined = cells_of_regions(network, distractions)
-    forbidden = find_forbidden(network, setup, evidence, forgotten, outlined)
-    tell(0.15, "choosing other parts of the training pictures")
-    started = choose_starts(network, setup, forbidden, forgotten, run.options.seed)
-    if missing := sorted(set(forgotten) - set(started)):
-        owner = network.classes[int(network.prototype_classes[missing[0]])]
-        raise InputError(
-            f"no training image of {owner} has a patch that the review allows in the place of prototype {missing[0]}; "
-            "forget less of it, or remove it with protomask prune"
-        )
-    objective = _objective(stages)
-    tell(0.25, "settling")
-    resting = network.prototypes.detach().clone()
-    rows = train(
-        network,
-        settling(network, objective, forbidden, forgotten, epochs),
-        setup,
-        log=lambda rows: tell(0.25 + 0.25 * len(rows) / epochs, "settling"),
-    )
-    with torch.no_grad():
-        others = torch.ones(len(resting), dtype=torch.bool)
-        others[forgotten] = False
-        network.prototypes[others] = resting[others]
-    tell(0.5, "moving onto the nearest training patches")
-    begin = time.perf_counter()
-    moved = project_allowed(network, setup, forbidden, forgotten)
-    rows.append({"stage": "projection", "seconds": time.perf_counter() - begin, **moved})
-    return forgotten, rows
-
-
-def _objective(stages: list[Epochs | Action]) -> Objective:
-    """What the recipe minimises last, apart from a last layer alone."""
-    return next(
-        stage.objective
-        for stage in reversed(stages)
-        if isinstance(stage, Epochs) and any(not name.startswith("last_layer") for name in stage.rates)
-    )
+def _successors(number: int, moved: Sequence[int], halves: dict[int, int]) -> list[int]:
+    """The numbers of what stands in a prototype's place."""
+    return [each for each in (number, halves.get(number)) if each in moved]
 
 
 def _pictures(
-    refined: Run, before: Sequence[PrototypePicture], old: Sequence[int], replaced: Sequence[int]
+    refined: Run, before: Sequence[PrototypePicture], old: Sequence[int], moved: Sequence[int]
 ) -> list[PrototypePicture]:
-    """The pictures of all: those of replaced prototypes anew, the others as they were, with their new weights.
+    """The pictures of all: those of prototypes that moved anew, the others as they were, with their new weights.
 
     Args:
         old: by new number, which one it was.
-        replaced: new numbers.
+        moved: new numbers.
     """
     setup, network = refined.setup, refined.network
     found = select(before, old, network)
-    if replaced:
+    if moved:
         names = [name for name in before[0].maps if name != "similarity"]
         new = picture_prototypes(
             network,
@@ -231,7 +195,7 @@ def _pictures(
             device=setup.device,
             batch_size=setup.batch_size,
             progress=setup.progress,
-            index=list(replaced),
+            index=list(moved),
         )
         for picture in new:
             found[picture.record.prototype] = picture

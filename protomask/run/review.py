@@ -22,7 +22,8 @@ from protomask.lock import locked
 from protomask.schema import Range, Required, TypedDict, check
 
 FILE = "review.json"
-VERDICTS = ("keep", "doubtful", "forget")
+VERDICTS = ("keep", "doubtful", "forget", "split")
+"""split: it means two things, and should become two prototypes"""
 MEANINGS = ("evidence", "distraction")
 """of a region: what the network should look at there, or should not"""
 MOST = 50_000

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 
+from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
+from protomask.run.lessons import find_lessons
 from protomask.run.review import review_of
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused
@@ -51,17 +53,27 @@ class Teaching:
         if self.refining.state.running:
             raise Refused(409, BUSY)
         review = review_of(run.folder)
-        if not review.numbers("forget"):
-            raise InputError("no part is marked forget yet; mark one under What it learned")
+        if not find_lessons(review, subject.network).changed:
+            raise InputError("nothing is marked to be changed yet; mark a part under What it learned")
         review.check_fits([picture.record for picture in subject.prototypes], "the review")
         self.refining.start(run.folder, review, device=run.options.device, root=run.options.root)
 
     def in_words(self) -> dict:
         """Tell what would be done, what is being done, and what was."""
+        subject = self.served()
+        review = review_of(subject.run.folder)
+        lessons = find_lessons(review, subject.network)
         return {
             **_in_words(self.refining.state, self.versions),
+            "plan": {
+                "forget": list(lessons.forget),
+                "required": sorted(lessons.required),
+                "split": list(lessons.split),
+                "doubtful": len(review.numbers("doubtful")),
+                "can_replace": isinstance(subject.network, ComparesPatches),
+            },
             "versions": self.versions.in_words(),
-            "served": self.versions.number(self.served().run.folder),
+            "served": self.versions.number(subject.run.folder),
         }
 
     def serve(self, number: int) -> None:

@@ -103,6 +103,7 @@ class Versions:
             "changed": [_changed(files, place, each) for place, each in enumerate(told["changed"])],
             "pairs": [
                 {
+                    "why": pair.get("why", ""),
                     "before": _part(before, pair["before"]),
                     "after": [_part(after, each) for each in pair["after"]],
                 }

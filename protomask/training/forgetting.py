@@ -5,29 +5,27 @@ Reconstruction, and ours where it says so:
 
 - *forbidden patches* f: the forgotten prototypes, the cells of their source images that people outlined as distraction,
   and (ours) the cells in the evidence that the learned mask of a forgotten prototype outlines;
-- (ours) a patch z is like f when sim(z, f) >= l(f), halfway between sim(f, f) and the median over the training images
-  of other classes of what comes nearest to f in them: where every image holds something like f, next to nothing is
-  forbidden by it;
+- a patch is forbidden when it is like one of them (:mod:`protomask.training.patches`), and (ours) when it lies beside
+  one that is, since it sees what is there, too; where that leaves nothing of a class, the first alone counts;
 - the features rest, so that forbidden patches, kept prototypes and all that were not judged stay what they are;
 - replaced prototypes start as patches of their class that are like no f (:func:`choose_starts`), settle for a few
-  epochs under the recipe's own loss + ``weight`` * mean over them of max_f relu(sim(p, f) - l(f)), and are projected
-  onto their nearest patch that is allowed.
+  epochs (:mod:`protomask.training.settling`), and are projected onto their nearest patch that is allowed.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
-from protomask.prototype_network import Candidates
-from protomask.training.stages import Action, Epochs, Objective, TrainingSet
+from protomask.training.patches import Cell, class_of, cut_cells, levels_of, nearest_in_images, with_prototypes
+from protomask.training.stages import TrainingSet
 
 CELLS = 6
 """patches of each image that prototypes may start as"""
@@ -39,83 +37,69 @@ class Forbidden(NamedTuple):
     """Hold the forbidden patches."""
 
     patches: Tensor
-    """(F, D, k, k)"""
+    """(F, D, k, k); there may be none"""
     levels: Tensor
     """(F,) similarity from which a patch is like it"""
     cells: dict[int, frozenset[tuple[int, int]]]
     """training image to cells that people outlined as distraction: no prototype may come from there"""
 
 
-def with_prototypes(network: Any, patches: Tensor) -> Any:
-    """Copy a network so that its prototypes are ``patches`` (N, D, k, k); only distances can be asked of it."""
-    probe = copy.deepcopy(network)
-    probe.prototypes = nn.Parameter(patches.detach().clone().to(network.prototypes), requires_grad=False)
-    return probe
-
-
 @torch.no_grad()
 def find_forbidden(
     network: Any,
     setup: TrainingSet,
-    cells: Sequence[tuple[int, int, int]],
+    cells: Sequence[Cell],
     forgotten: Sequence[int],
-    outlined: Sequence,
+    outlined: Sequence[Cell],
 ) -> Forbidden:
     """Cut the forbidden patches, and find from which similarity on a patch is like each.
 
     Args:
         network: whose prototypes are patches of one feature map.
-        cells: training image, row and column of further forbidden patches.
+        cells: of further forbidden patches.
         forgotten: numbers of prototypes.
-        outlined: of ``cells`` those from which no prototype may come at all.
+        outlined: cells of forbidden patches from which no prototype may come at all.
     """
-    patches = [network.prototypes.detach()[list(forgotten)]]
+    places = list(dict.fromkeys((*cells, *outlined)))
+    found = torch.cat([network.prototypes.detach()[list(forgotten)], cut_cells(network, setup, places)])
     owners = network.prototype_classes.cpu()[list(forgotten)].tolist()
-    for position, row, column in dict.fromkeys((*cells, *outlined)):
-        patches.append(_cut(network, setup, position, [(row, column)]))
-        owners.append(_class_of(setup, position))
-    found = torch.cat(patches)
-    probe = with_prototypes(network, found)
-    nearest = _nearest(probe, setup)  # (N, F)
-    alike = probe.patch_similarities(found).diagonal().cpu()
-    present = positives(setup.plain.labels, len(network.classes))
-    others = torch.stack([nearest[~present[:, owner], place].median() for place, owner in enumerate(owners)])
-    others = others.nan_to_num(0.0)
+    owners += [class_of(setup, position) for position, _, _ in places]
+    levels = levels_of(network, setup, found, owners) if owners else found.new_zeros(0)
     blocked: dict[int, set[tuple[int, int]]] = {}
     for position, row, column in outlined:
         blocked.setdefault(position, set()).add((row, column))
-    levels = (alike + others) / 2
-    return Forbidden(found, levels.to(found.device), {key: frozenset(value) for key, value in blocked.items()})
-
-
-def _class_of(setup: TrainingSet, position: int) -> int:
-    label = setup.plain.labels[position]
-    return int(label.argmax()) if label.ndim else int(label)
-
-
-def _cut(network: Any, setup: TrainingSet, position: int, cells: Sequence[tuple[int, int]]) -> Tensor:
-    """Cut the patches (N, D, k, k) of a training image that begin at ``cells``."""
-    image = setup.plain[position]["image"][None].to(setup.device)
-    with frozen(network):
-        patches = network.candidates(image).patches
-    where = torch.tensor(cells, device=setup.device)[None]
-    index = torch.arange(len(cells), device=setup.device)
-    return network.cut(Candidates(where[..., 0], where, patches), torch.zeros_like(index), index)
-
-
-def _nearest(probe: Any, setup: TrainingSet) -> Tensor:
-    """Similarity of what comes nearest to each of the probe's prototypes in each training image: (N, F)."""
-    rows = []
-    with frozen(probe), setup.autocast():
-        for batch in tqdm(setup.loader(setup.plain), desc="compare", leave=False, disable=not setup.progress):
-            distances = probe.candidates(batch["images"].to(setup.device)).distances
-            rows.append(probe.similarity(distances).float().cpu())
-    return torch.cat(rows)
+    return Forbidden(found, levels, {key: frozenset(value) for key, value in blocked.items()})
 
 
 def is_allowed(forbidden: Forbidden, probe: Any, patches: Tensor) -> Tensor:
     """Tell which patches (N, D, k, k) are like no forbidden one, (N,) bool; ``probe`` has those as prototypes."""
+    if not len(forbidden.patches):
+        return torch.ones(len(patches), dtype=torch.bool, device=patches.device)
     return (probe.patch_similarities(patches) < forbidden.levels).all(1)
+
+
+@torch.no_grad()
+def allowed_cells(
+    forbidden: Forbidden, probe: Any, images: Tensor, positions: Sequence[int], beside: bool = True
+) -> Tensor:
+    """Tell from which cells of training images (B, 3, H, W) a prototype may come: (B, h, w) bool.
+
+    Args:
+        probe: a network whose prototypes are the forbidden patches.
+        positions: of the images.
+        beside: whether cells beside one that is like a forbidden patch are forbidden, too.
+    """
+    rows, columns = (side - part + 1 for side, part in zip(probe.grid, probe.prototypes.shape[2:]))
+    alike = torch.zeros(len(images), rows, columns, device=images.device)
+    if len(forbidden.patches):
+        maps = probe.similarity_maps(images).float()
+        alike = (maps >= forbidden.levels[:, None, None]).any(1).float()
+        if beside:
+            alike = F.max_pool2d(alike[:, None], 3, stride=1, padding=1)[:, 0]
+    for place, position in enumerate(positions):
+        for row, column in forbidden.cells.get(position, ()):
+            alike[place, row, column] = 1
+    return (alike == 0).cpu()
 
 
 @torch.no_grad()
@@ -132,8 +116,10 @@ def choose_starts(
     for owner in sorted({int(classes[number]) for number in replaced}):
         pool, places = _pool(network, setup, forbidden, probe, owner, generator)
         if not len(pool):
+            pool, places = _pool(network, setup, forbidden, probe, owner, generator, beside=False)
+        if not len(pool):
             continue
-        nearest = _nearest(with_prototypes(network, pool), setup)
+        nearest = nearest_in_images(with_prototypes(network, pool), setup)
         own = positives(setup.plain.labels, len(network.classes))[:, owner]
         worth = nearest[own].mean(0) - nearest[~own].mean(0) if (~own).any() else nearest[own].mean(0)
         among = with_prototypes(network, pool).patch_similarities(pool).cpu()
@@ -153,45 +139,25 @@ def choose_starts(
 
 
 def _pool(
-    network: Any, setup: TrainingSet, forbidden: Forbidden, probe: Any, owner: int, generator: torch.Generator
-) -> tuple[Tensor, list[tuple[int, int, int]]]:
+    network: Any,
+    setup: TrainingSet,
+    forbidden: Forbidden,
+    probe: Any,
+    owner: int,
+    generator: torch.Generator,
+    beside: bool = True,
+) -> tuple[Tensor, list[Cell]]:
     """Draw allowed patches (M, D, k, k) of a class's training images by chance, and where each is from."""
     present = positives(setup.plain.labels, len(network.classes))[:, owner].nonzero().flatten()
     chosen = present[torch.randperm(len(present), generator=generator)][: MOST_STARTS // CELLS]
-    high, wide = (side - part + 1 for side, part in zip(network.grid, network.prototypes.shape[2:]))
-    patches, places = [], []
-    for position in chosen.tolist():
-        drawn = torch.randperm(high * wide, generator=generator)[:CELLS].tolist()
-        cells = [divmod(cell, wide) for cell in drawn]
-        cells = [cell for cell in cells if cell not in forbidden.cells.get(position, ())]
-        if cells:
-            patches.append(_cut(network, setup, position, cells))
-            places += [(position, row, column) for row, column in cells]
-    if not patches:
-        return network.prototypes.detach()[:0], []
-    found = torch.cat(patches)
-    allowed = is_allowed(forbidden, probe, found)
-    return found[allowed], [place for place, good in zip(places, allowed.tolist()) if good]
-
-
-def settling(
-    network: Any, objective: Objective, forbidden: Forbidden, replaced: Sequence[int], epochs: int, weight: float = 1.0
-) -> list[Epochs | Action]:
-    """Make the stage in which the replaced prototypes alone settle, under a loss that keeps them off the forbidden."""
-    moving = torch.zeros(network.prototype_count, dtype=torch.bool, device=network.prototypes.device)
-    moving[list(replaced)] = True
-    targets = with_prototypes(network, forbidden.patches)
-
-    def loss(network: Any, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        terms = objective(network, images, labels)
-        # Those that are not replaced rest, whatever the optimiser.
-        resting = torch.where(moving.view(-1, 1, 1, 1), network.prototypes, network.prototypes.detach())
-        near = targets.patch_similarities(resting[moving]) - forbidden.levels
-        terms["forbidden"] = near.relu().amax(1).mean()
-        terms["loss"] = terms["loss"] + weight * terms["forbidden"]
-        return terms
-
-    return [Epochs("refine", epochs, loss, {"prototypes": 3e-3})] if epochs else []
+    places: list[Cell] = []
+    with frozen(probe):
+        for position in chosen.tolist():
+            image = setup.plain[position]["image"][None].to(setup.device)
+            cells = allowed_cells(forbidden, probe, image, [position], beside)[0].nonzero()
+            drawn = cells[torch.randperm(len(cells), generator=generator)[:CELLS]]
+            places += [(position, row, column) for row, column in drawn.tolist()]
+    return cut_cells(network, setup, places), places
 
 
 @torch.no_grad()
@@ -201,34 +167,38 @@ def project_allowed(
     """Move each replaced prototype onto the nearest allowed patch of its class's training images.
 
     Returns:
-        ``moved``: mean distance; ``without``: how many found none, and stay as they are.
+        ``moved``: mean distance; ``without``: how many found none, and go back to where they started.
     """
     probe, wanted = with_prototypes(network, forbidden.patches), torch.tensor(sorted(replaced))
     classes = network.prototype_classes.cpu()[wanted]
     least = torch.full((len(wanted),), torch.inf)
     best: dict[int, tuple[Tensor, int, Tensor]] = {}
     start = 0
-    with frozen(network):
+    with frozen(network), frozen(probe):
         for batch in tqdm(setup.loader(setup.plain), desc="projection", leave=False, disable=not setup.progress):
-            candidates = network.candidates(batch["images"].to(setup.device))
+            images = batch["images"].to(setup.device)
+            candidates = network.candidates(images)
             distances = candidates.distances[:, wanted.to(setup.device)].float().cpu()
             fits = has_class(batch["labels"], classes) & (distances < least)
+            if fits.any():
+                allowed = allowed_cells(forbidden, probe, images, range(start, start + len(images)))
             for image, place in fits.nonzero().tolist():
                 if distances[image, place] >= least[place]:
                     continue
                 where = torch.tensor([image], device=setup.device), wanted[place : place + 1].to(setup.device)
-                location = candidates.locations[where][0].cpu()
-                patch = network.cut(candidates, *where)
-                if tuple(location.tolist()) in forbidden.cells.get(start + image, ()):
-                    continue
-                if is_allowed(forbidden, probe, patch)[0]:
+                row, column = candidates.locations[where][0].tolist()
+                if allowed[image, row, column]:
                     least[place] = distances[image, place]
-                    best[place] = patch, start + image, location
+                    best[place] = network.cut(candidates, *where), start + image, torch.tensor([row, column])
             start += len(distances)
-    for place, (patch, position, location) in best.items():
-        number = int(wanted[place])
+    for place, number in enumerate(wanted.tolist()):
+        if place not in best:
+            row, column = network.source_locations[number].tolist()
+            start_cell = (int(network.source_positions[number]), row, column)
+            best[place] = cut_cells(network, setup, [start_cell]), start_cell[0], torch.tensor([row, column])
+        patch, position, location = best[place]
         network.set_prototypes(torch.tensor([number], device=setup.device), patch)
         network.source_positions[number] = position
         network.source_locations[number] = location
     moved = least[least.isfinite()]
-    return {"moved": moved.mean().item() if len(moved) else 0.0, "without": float(len(wanted) - len(best))}
+    return {"moved": moved.mean().item() if len(moved) else 0.0, "without": float((~least.isfinite()).sum())}

@@ -12,7 +12,8 @@ from protomask.networks import load_network
 from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
 from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, add_judgements, review_of
-from protomask.training.forgetting import choose_starts, find_forbidden, is_allowed, project_allowed, with_prototypes
+from protomask.training.forgetting import allowed_cells, choose_starts, find_forbidden, is_allowed, project_allowed
+from protomask.training.patches import with_prototypes
 from tests.run.conftest import SMALL, write_image_folder
 
 
@@ -69,7 +70,7 @@ def test_what_changed_is_told(run, refined):
     assert len(told["changed"]) >= abs(gained)
     assert (refined.folder / "report.html").is_file()
     assert {each.name for each in (refined.folder / "refined").iterdir()} == {"before.png", "after.png", "changed"}
-    assert told["pairs"] == [{"before": 1, "after": [1]}]
+    assert told["pairs"] == [{"before": 1, "after": [1], "why": "forgotten"}]
     assert [picture.record.prototype for picture in refined.pictures] == list(range(6))
     assert refined.pictures[1].record.source == run.setup.plain.names[int(refined.network.source_positions[1])]
     assert protomask.open_run(refined.folder).network.prototype_count == 6
@@ -80,7 +81,7 @@ def test_the_old_review_stays_and_what_it_says_of_prototypes_that_stay_goes_alon
     carried = review_of(refined.folder)
     assert carried.numbers("keep") == [2] and carried.numbers("forget") == []
     carried.check_fits([picture.record for picture in refined.pictures], "carried over")
-    with pytest.raises(InputError, match="forgets no prototype"):
+    with pytest.raises(InputError, match="asks for no change"):
         refined.refine()
 
 
@@ -110,7 +111,7 @@ def test_a_run_that_was_refined_already_is_not_called_so_twice(tmp_path):
 
 
 def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refined, tmp_path, capsys):
-    with pytest.raises(InputError, match="forgets no prototype"):
+    with pytest.raises(InputError, match="asks for no change"):
         refined.refine(output=tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
     other = tmp_path / "other"
@@ -125,10 +126,26 @@ def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refi
 def test_where_nothing_is_allowed_it_says_so_and_leaves_nothing(run, tmp_path, monkeypatch):
     from protomask.training import forgetting
 
-    monkeypatch.setattr(forgetting, "is_allowed", lambda forbidden, probe, patches: torch.zeros(len(patches)).bool())
+    def nowhere(forbidden, probe, images, positions, beside=True):
+        return torch.zeros(len(images), *run.network.grid, dtype=torch.bool)
+
+    monkeypatch.setattr(forgetting, "allowed_cells", nowhere)
     with pytest.raises(InputError, match="a patch that the review allows"):
         run.refine(output=tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_what_lies_beside_a_forbidden_patch_is_forbidden_too(run):
+    network, setup = load_network(run.folder), run.setup
+    position, (row, column) = int(network.source_positions[1]), network.source_locations[1].tolist()
+    forbidden = find_forbidden(network, setup, [], [1], [])
+    probe = with_prototypes(network, forbidden.patches)
+    image = setup.plain[position]["image"][None]
+    (alone,), (beside,) = (allowed_cells(forbidden, probe, image, [position], each) for each in (False, True))
+    assert not alone[row, column] and not beside[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].any()
+    assert (beside <= alone).all() and beside.sum() < alone.sum()
+    nothing = find_forbidden(network, setup, [], [], [])
+    assert allowed_cells(nothing, with_prototypes(network, nothing.patches), image, [position]).all()
 
 
 def test_an_outlined_distraction_is_never_projected_to(run):

@@ -8,6 +8,8 @@ const KINDS = [
   ["other", "Wrong before and now, but differently"],
 ];
 
+const WHY = { forgotten: "forgotten", required: "moved to the outlined place", split: "split in two" };
+
 const inPoints = (value) => `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`;
 const oneDecimal = (share) => `${(100 * share).toFixed(1)} %`;
 
@@ -39,7 +41,7 @@ function figures({ accuracy, difference, outside, became_wrong: wrong, became_ri
   const span = known ? `${inPoints(difference.mean)} (${inPoints(difference.low)} to ${inPoints(difference.high)})` : inPoints(difference.mean);
   const rows = [row("Test pictures right", oneDecimal(accuracy.before), oneDecimal(accuracy.after), span)];
   if (outside && outside.before !== null && outside.after !== null) {
-    rows.push(row("What it looks at lies beside the object", percent(outside.before), percent(outside.after), inPoints(outside.after - outside.before)));
+    rows.push(row("Evidence beside the object", percent(outside.before), percent(outside.after), inPoints(outside.after - outside.before)));
   }
   return make("div", {},
     make("table", { class: "figures" },
@@ -62,7 +64,7 @@ function parts({ pairs }) {
     make("h3", {}, "Parts that changed"),
     make("div", { class: "pairs" }, pairs.map((pair) =>
       make("article", { class: "pair", "aria-label": `Part ${pair.before.prototype}, ${pair.before.class}` },
-        make("h4", {}, pair.before.class, " ", make("span", { class: "quiet" }, `part ${pair.before.prototype}`)),
+        make("h4", {}, pair.before.class, " ", make("span", { class: "quiet" }, `part ${pair.before.prototype}${WHY[pair.why] ? `, ${WHY[pair.why]}` : ""}`)),
         make("div", { class: "sides" },
           part(pair.before, "before"),
           pair.after.length ? pair.after.map((each) => part(each, pair.after.length > 1 ? `now, part ${each.prototype}` : "now")) : make("p", { class: "quiet gone" }, "removed"))))));
@@ -74,7 +76,7 @@ function answers({ changed, answers_changed: count }) {
   const listed = changed.filter((each) => each.photo).length;
   return make("div", {},
     make("h3", {}, "Pictures that are answered differently"),
-    groups.map(([title, found, kind]) => make("section", { class: `answers ${kind}`, "aria-label": title },
+    groups.map(([title, found, kind]) => make("section", { class: `answers became-${kind}`, "aria-label": title },
       make("h4", {}, `${title} (${found.length})`),
       make("div", { class: "thumbs" }, found.filter((each) => each.photo).map((each) =>
         make("figure", { class: "thumb answer" },

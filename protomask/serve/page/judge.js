@@ -4,8 +4,8 @@ import { Lasso } from "./lasso.js";
 import { ask, find, make, percent, picture, plural, tell } from "./dom.js";
 import { prototype } from "./explain.js";
 
-const VERDICTS = [["keep", "Keep"], ["doubtful", "Doubtful"], ["forget", "Forget"]];
-const SAID = { keep: "keep", doubtful: "doubtful", forget: "forget" };
+const VERDICTS = [["keep", "Keep"], ["doubtful", "Doubtful"], ["forget", "Forget"], ["split", "Split"]];
+const SAID = { keep: "keep", doubtful: "doubtful", forget: "forget", split: "split, it means two things" };
 const FLAGS = { background: "lies mostly beside the object", duplicate: "nearly the same as another part" };
 const INITIALS = "protomask-initials";
 
@@ -34,7 +34,7 @@ export class Judging {
     this.list = make("div", { class: "parts" }, parts.map((each) => this.card(each)));
     this.view.replaceChildren(
       make("h2", {}, "What it learned to look for"),
-      make("p", {}, "Each picture is from training; the outline is the part that counts. Say what should stay: marks are kept with the network, with your initials, and nothing is lost when several people judge."),
+      make("p", {}, "Each picture is from training; the outline is the part that counts. Say what should stay, and what should be forgotten or split because it means two things: marks are kept with the network, with your initials, and nothing is lost when several people judge."),
       make("div", { class: "bar tools" },
         make("label", {}, "Your initials ", this.initials),
         make("label", {}, "Class ", this.kind),
@@ -123,7 +123,7 @@ export class Judging {
     const card = this.cards.get(number);
     const chosen = find("input[type=radio]:checked", card.element);
     if (!chosen) {
-      if (onlyNote) this.fail(card, "Choose keep, doubtful or forget; the note goes with it.");
+      if (onlyNote) this.fail(card, "Choose keep, doubtful, forget or split; the note goes with it.");
       return;
     }
     if (await this.send(number, { verdict: chosen.value, note: card.note.value.trim() })) tell(`Part ${number}: ${chosen.value}`);

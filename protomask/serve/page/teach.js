@@ -30,25 +30,29 @@ export class Teaching {
   }
 
   async open() {
-    const [state, review] = await Promise.all([ask("/api/teach"), ask("/api/review")]);
-    this.showPlan(review);
+    const state = await ask("/api/teach");
+    this.showPlan(state.plan);
     this.show(state);
     this.showVersions(state);
     if (state.running && !this.following) this.follow();
   }
 
-  showPlan(review) {
-    const of = (verdict) => Object.entries(review.prototypes).filter(([, each]) => each.verdict === verdict).map(([number]) => Number(number));
-    const forget = of("forget");
-    this.start.disabled = !forget.length;
-    const doubtful = of("doubtful").length;
+  showPlan({ forget, required, split, doubtful, can_replace: replaces }) {
+    const changes = [
+      [forget.filter((number) => !required.includes(number)), replaces ? "will go; parts of other training pictures that do not resemble it take its place" : "will go", replaces ? "will go; parts of other training pictures that do not resemble them take their places" : "will go"],
+      [required, "moves to the place that was outlined for it", "move to the places that were outlined for them"],
+      [split, "becomes two, one for each of the two things that it means", "become two each"],
+    ].filter(([numbers]) => numbers.length);
+    const all = [...new Set(changes.flatMap(([numbers]) => numbers))];
+    this.start.disabled = !all.length;
     this.plan.replaceChildren(
-      make("p", {}, forget.length
-        ? `${plural(forget.length, "part")} marked “forget” will go. Parts of other training pictures that do not resemble them take their places. Everything else stays as it is${doubtful ? `, also the ${plural(doubtful, "doubtful part")}` : ""}.`
-        : "Mark parts “forget” under What it learned; here they are replaced by others."),
+      all.length
+        ? make("ul", {}, changes.map(([numbers, one, many]) => make("li", {}, `${plural(numbers.length, "part")} ${numbers.length === 1 ? one : many}.`)))
+        : make("p", {}, "Nothing is marked to be changed yet. Under What it learned, mark parts “forget” or “split”, or outline where a part should look."),
+      all.length ? make("p", {}, `Everything else stays as it is${doubtful ? `, also the ${plural(doubtful, "doubtful part")}` : ""}.`) : "",
       make("p", { class: "quiet" }, "A new network is made beside this one, which is never changed. Both are compared on the test pictures before you choose."),
-      make("div", { class: "thumbs" }, forget.slice(0, MOST_SHOWN).map((number) => this.thumb(number))),
-      forget.length > MOST_SHOWN ? make("p", { class: "quiet" }, `and ${forget.length - MOST_SHOWN} more`) : "",
+      make("div", { class: "thumbs" }, all.slice(0, MOST_SHOWN).map((number) => this.thumb(number))),
+      all.length > MOST_SHOWN ? make("p", { class: "quiet" }, `and ${all.length - MOST_SHOWN} more`) : "",
     );
   }
 

@@ -1,0 +1,143 @@
+"""Prototypes on given patches: outlined places, and the halves of what means two things."""
+
+import pytest
+import torch
+
+import protomask
+from protomask.errors import InputError
+from protomask.networks import load_network
+from protomask.run.lessons import Lessons, add_halves, find_lessons
+from protomask.run.outlined_cells import cells_of_regions
+from protomask.run.review import Region, Review, add_judgements
+from protomask.training.forgetting import find_forbidden
+from protomask.training.given_parts import give_cells, give_halves, split_in_two
+from protomask.training.patches import cut_cells
+from tests.run.conftest import SMALL, write_image_folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("taught")
+    pictures = write_image_folder(place / "pictures", per_class=10)
+    return protomask.train(data="folder", root=pictures, output=place / "run", **{**SMALL, "epochs": 2})
+
+
+def records(run):
+    return [picture.record for picture in run.pictures]
+
+
+def outline(cell, grid):
+    """The corners of one cell of the feature map."""
+    row, column = cell
+    rows, columns = grid
+    x, y, right, down = column / columns, row / rows, (column + 1) / columns, (row + 1) / rows
+    return [[x, y], [right, y], [right, down], [x, down]]
+
+
+def elsewhere(network, number):
+    """A cell of a prototype's source image in which it does not lie."""
+    row, column = network.source_locations[number].tolist()
+    return (row + 1) % network.grid[0], (column + 1) % network.grid[1]
+
+
+def test_the_pair_to_which_all_are_most_similar_parts_them():
+    points = torch.tensor([0.0, 0.1, 0.2, 5.0, 5.1, 5.3])
+    similarities = 1 / (1 + (points[:, None] - points).abs())
+    first, second, group = split_in_two(similarities)
+    assert (first, second) == (1, 4) and group.tolist() == [0, 0, 0, 1, 1, 1]
+    first, second, group = split_in_two(torch.ones(4, 4))  # all the same: two groups all the same
+    assert first != second and set(group.tolist()) == {0, 1}
+
+
+def test_copies_change_no_answer(run):
+    network = load_network(run.folder)
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        before = network.eval()(images).logits
+        network.add_copies([1, 4])
+        after = network(images)
+    assert torch.allclose(before, after.logits, atol=1e-5) and after.similarities.shape == (3, 8)
+    assert network.prototype_classes.tolist() == [0, 0, 1, 1, 2, 2, 0, 2]
+    with pytest.raises(InputError, match="no prototype 99"):
+        network.add_copies([99])
+
+
+def test_an_outlined_place_that_the_prototype_lies_on_asks_for_nothing(run):
+    network = run.network
+    here = tuple(network.source_locations[2].tolist())
+    judgements = [
+        {"prototype": 2, "by": "RB", "region": outline(here, network.grid), "meaning": "evidence"},
+        {"prototype": 3, "by": "RB", "region": outline(elsewhere(network, 3), network.grid), "meaning": "evidence"},
+        {"prototype": 4, "by": "RB", "region": outline(elsewhere(network, 4), network.grid), "meaning": "evidence"},
+        {"prototype": 4, "by": "RB", "verdict": "keep"},
+        {"prototype": 5, "by": "RB", "verdict": "split"},
+    ]
+    filled = [{"id": str(place), "at": "2026", "source": "", **each} for place, each in enumerate(judgements)]
+    lessons = find_lessons(Review(tuple(filled)), network)
+    assert list(lessons.required) == [3] and lessons.split == (5,) and lessons.changed == [3, 5]
+    assert lessons.required[3] == ((int(network.source_positions[3]), *elsewhere(network, 3)),)
+
+
+def test_an_outline_smaller_than_a_cell_is_the_cell_that_holds_it(run):
+    network = run.network
+    rows, columns = network.grid
+    x, y = 1.5 / columns, 0.5 / rows
+    corners = tuple((x + dx, y + dy) for dx, dy in ((0, 0), (0.02, 0), (0.02, 0.02)))
+    found = cells_of_regions(network, [Region(0, corners, "evidence", "RB")])
+    assert found == [(int(network.source_positions[0]), 0, 1)]
+
+
+def test_what_is_outlined_and_forbidden_is_not_given(run):
+    network, setup = run.network, run.setup
+    cell = (int(network.source_positions[0]), *network.source_locations[0].tolist())
+    assert torch.allclose(cut_cells(network, setup, [cell])[0], network.prototypes[0], atol=1e-4)
+    forbidden = find_forbidden(network, setup, [], [0], [])
+    assert give_cells(network, setup, 0, [cell], forbidden) is None
+    assert give_cells(network, setup, 0, [cell], None).cells == (cell,)
+
+
+def test_halves_share_the_nearest_patches_of_the_class(run):
+    network = load_network(run.folder)
+    halves = add_halves(network, Lessons(split=(3,)))
+    assert halves == {3: 6}
+    found = give_halves(network, run.setup, 3, 6)
+    cells = [*found[3].cells, *found[6].cells]
+    assert len(set(cells)) == len(cells) >= 4 and found[3].other == 6
+    owners = {int(run.setup.plain.labels[position]) for position, _, _ in cells}
+    assert owners == {int(network.prototype_classes[3])}
+
+
+def test_refining_moves_a_prototype_onto_the_outlined_place_and_splits_another(run, tmp_path):
+    network = run.network
+    cell = elsewhere(network, 1)
+    given = [
+        {"prototype": 1, "by": "RB", "region": outline(cell, network.grid), "meaning": "evidence"},
+        {"prototype": 4, "by": "RB", "verdict": "split"},
+        {"prototype": 0, "by": "RB", "verdict": "keep"},
+    ]
+    review = add_judgements(tmp_path, given, records(run))
+    refined = run.refine(review, output=tmp_path / "new", epochs=1)
+    after = load_network(refined.folder)
+    assert after.prototype_count == 7 and after.prototype_classes.tolist() == [0, 0, 1, 1, 2, 2, 2]
+    assert after.source_locations[1].tolist() == list(cell)
+    assert after.source_positions[1] == network.source_positions[1]
+    assert torch.equal(after.prototypes[[0, 2, 3, 5]], network.prototypes[[0, 2, 3, 5]])
+    sources = {(int(after.source_positions[n]), *after.source_locations[n].tolist()) for n in (4, 6)}
+    assert len(sources) == 2
+    told = refined.files.read("refined.json")
+    assert told["pairs"] == [
+        {"before": 1, "after": [1], "why": "required"},
+        {"before": 4, "after": [4, 6], "why": "split"},
+    ]
+    assert [picture.record.prototype for picture in refined.pictures] == list(range(7))
+    assert protomask.open_run(refined.folder).explain(run.test.read(0)["image"])[0].matches
+
+
+def test_networks_without_shared_patches_say_that_they_cannot_split(tmp_path):
+    pictures = write_image_folder(tmp_path / "pictures", per_class=6)
+    run = protomask.train(
+        data="folder", root=pictures, output=tmp_path / "run", **{**SMALL, "network": "xprotonet", "epochs": 1}
+    )
+    review = add_judgements(tmp_path, [{"prototype": 1, "by": "RB", "verdict": "split"}], records(run))
+    with pytest.raises(InputError, match="cannot split"):
+        run.refine(review, output=tmp_path / "new")
