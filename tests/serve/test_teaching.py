@@ -44,7 +44,7 @@ def follow(client):
 @pytest.fixture(scope="module")
 def taught(teacher):
     nothing = teacher.post("/api/teach")
-    assert nothing.status_code == 400 and "marked forget" in nothing.json()["error"]
+    assert nothing.status_code == 400 and "marked to be changed" in nothing.json()["error"]
     judge(teacher, (1, "forget"), (2, "keep"))
     before = {path: path.read_bytes() for path in sorted(teacher.folder.rglob("*")) if path.is_file()}
     begun = teacher.post("/api/teach")
