@@ -47,6 +47,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--train-per-class", type=int, default=100)
     parser.add_argument("--test-per-class", type=int, default=100)
     parser.add_argument("--network", default="protopnet")
+    parser.add_argument("--evidence", choices=("positive", "signed"), help="what prototypes may say; the recipe's own")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--device", default="auto")
@@ -66,6 +67,7 @@ def run(given: argparse.Namespace) -> None:
     options = complete(
         Options(
             network=given.network,
+            evidence=given.evidence,
             epochs=given.epochs,
             image_size=given.image_size,
             seed=given.seed,

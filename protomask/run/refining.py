@@ -172,7 +172,7 @@ def _refine(run: Run, files: RunFolder, review: Review, lessons: Lessons, epochs
 
 def _successors(number: int, moved: Sequence[int], halves: dict[int, int]) -> list[int]:
     """The numbers of what stands in a prototype's place."""
-    return [each for each in (number, halves.get(number)) if each in moved]
+    return [each for each in (number, halves.get(number, -1)) if each in moved]
 
 
 def _pictures(

@@ -16,8 +16,9 @@ from protomask.explainable import Classifier
 from protomask.freezing import frozen
 from protomask.localization.folder import read_labels
 from protomask.localization.preprocessing import Preprocessing
-from protomask.localizers import Localizer, get_localizer
-from protomask.serve.pictures import read_upload, shown
+from protomask.localizers import GradCAM, get_localizer
+from protomask.localizers.layers import find_layer
+from protomask.serve.pictures import is_grey, read_upload, shown
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
@@ -27,8 +28,6 @@ from protomask.serve.subjects import (
     drawn,
     most_probable,
 )
-
-QUICK = "gradcam"
 
 
 class ClassifierSubject:
@@ -57,7 +56,7 @@ class ClassifierSubject:
         self._transform = preprocessing.transform()
         parameter = next(classifier.model.parameters(), torch.empty(0))
         self._device = parameter.device
-        self._quick: Localizer | None = get_localizer(QUICK)
+        self._quick: GradCAM | None = GradCAM()
 
     def about(self) -> dict:
         return {
@@ -73,6 +72,10 @@ class ClassifierSubject:
         side, channels = self.preprocessing.image_size, len(self.preprocessing.mean)
         images = blank_images(side, channels, self._device)
         try:
+            first = torch.zeros(1, dtype=torch.long, device=self._device)
+            # Looked for once: that takes a forward pass.
+            layer = find_layer(self.classifier, images, first, None, "Grad-CAM").name
+            self._quick = GradCAM(layer=layer)
             self._quick_maps(images, [0])
         except InputError:  # no feature map within
             self._quick = None
@@ -104,6 +107,7 @@ class ClassifierSubject:
             "width": asked.upload.size[0],
             "height": asked.upload.size[1],
             "photo": shown(asked.upload.pixels),
+            "grey": is_grey(asked.upload.pixels),
             "classes": most_probable(chances, self.classes.__getitem__),
             "several": several,
             "questions": [

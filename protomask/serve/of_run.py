@@ -19,7 +19,7 @@ from protomask.localizers import Similarity
 from protomask.report.wording import readable
 from protomask.run.opened import Run, open_run
 from protomask.run.setup import Localizers
-from protomask.serve.pictures import read_upload, shown
+from protomask.serve.pictures import is_grey, read_upload, shown
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
@@ -104,6 +104,7 @@ class RunSubject:
             "width": asked.upload.size[0],
             "height": asked.upload.size[1],
             "photo": shown(asked.upload.pixels),
+            "grey": is_grey(asked.upload.pixels),
             "classes": most_probable(chances, self.classes.__getitem__),
             "several": self.network.multi_label,
             "questions": [self._question(explanation, chances, asked) for explanation in asked.found],

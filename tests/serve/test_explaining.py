@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import io
+import os
 
 import numpy as np
 import pytest
@@ -104,6 +105,46 @@ def test_memory_is_bounded(client):
     assert len(service.kept) <= kept and service.room.held == 0
 
 
+def test_pictures_without_colour_are_known(client):
+    from protomask.serve.pictures import is_grey
+
+    grey = np.repeat(np.random.default_rng(0).integers(0, 255, (80, 80, 1), dtype=np.uint8), 3, axis=2)
+    grey[:8, :8] = (255, 0, 0)  # a coloured mark
+    assert is_grey(grey) and not is_grey(np.stack([grey[..., 0], grey[..., 1], 0 * grey[..., 2]], axis=2))
+    assert explain(client, photo(2))[0]["grey"] is False
+
+
+def resident():
+    """Megabytes that this process holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="tells memory by /proc")
+@pytest.mark.parametrize("localizer, number", [("similarity", 1000), ("mdm", 100)])
+def test_a_thousand_pictures_one_after_the_other_do_not_make_it_grow(run, localizer, number):
+    from protomask.serve.of_run import RunSubject
+
+    from .conftest import client_of
+
+    held = []
+    with client_of(RunSubject(run, localizer)) as client:
+        for place in range(number):
+            answer, told = explain(client, photo(place, size=(64, 64)), f"{place}.png")
+            assert answer["name"] == f"{place}.png" and not any("error" in each for each in told)
+            held.append(resident())
+        service = client.app.state.service
+        assert service.room.held == 0 and len(service.kept) == min(service.kept.most, number)
+        assert service.worker.waiting == 0
+    quarter = number // 4
+    grown = np.mean(held[-quarter:]) - np.mean(held[quarter : 2 * quarter])
+    print(
+        f"{localizer}: {held[0]:.0f} MB after one, {held[quarter]:.0f} after {quarter}, {held[-1]:.0f} after {number}"
+    )
+    assert grown < 10
+
+
 def test_large_photographs_are_read_smaller_and_keep_their_size_in_words(client):
     answer, _ = explain(client, photo(3, size=(2400, 1800), kind="JPEG"), "large.jpg")
     assert (answer["width"], answer["height"]) == (2400, 1800)
@@ -112,7 +153,7 @@ def test_large_photographs_are_read_smaller_and_keep_their_size_in_words(client)
 def test_prototypes_are_shown_by_number(client, run):
     found = client.get("/api/prototypes/1").json()
     record = run.pictures[1].record
-    assert found["source"] == record.source and found["photo"].startswith("data:image/webp;base64,")
+    assert found["source"] == record.source and found["photo"].startswith("data:image/jpeg;base64,")
     assert client.get("/api/prototypes/99").status_code == 400
 
 

@@ -79,9 +79,6 @@ def test_no_path_reaches_the_disk(client, path):
 def bomb(width, height):
     """A PNG that claims any number of pixels."""
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
 
@@ -117,9 +114,70 @@ def hostile():
     yield "head.tiff", b"II*\0\xff\xff\xff\xff"
     yield "loop.tiff", b"II*\0\x08\0\0\0\0\0\x08\0\0\0"
     yield "head.ppm", b"P6 999999999 999999999 255\n"
+    yield from claims_of_size()
+    yield from other_kinds()
+
+
+def claims_of_size():
+    """Files of every kind that say that they are enormous."""
+    frame = struct.pack(">BHHB", 8, 65535, 65535, 3) + b"\1\x11\0\2\x11\0\3\x11\0"
+    yield "bomb.jpg", b"\xff\xd8\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + b"\xff\xd9"
+    yield "bomb.gif", b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + b"\0" * 6 + b";"
+    yield (
+        "bomb.bmp",
+        b"BM" + struct.pack("<IHHI", 60, 0, 0, 54) + struct.pack("<IiiHH", 40, 99999, 99999, 1, 24) + b"\0" * 24,
+    )
+    yield "bomb.tiff", tiff_of(200_000, 200_000)
+    yield "wide bomb.tiff", tiff_of(2**31 - 1, 2)
+    head = struct.pack("<BBB", 0xFF, 0xFF, 0xFF) * 2
+    yield "bomb.webp", b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + head
+    yield "bomb.ppm", b"P5 60000 60000 255\n" + b"\0" * 100
+    yield "bomb.pfm", b"Pf 60000 60000 -1.0\n" + b"\0" * 100
+    yield "bomb.tga", b"\0\0\2" + b"\0" * 9 + struct.pack("<HH", 65535, 65535) + b"\x18\0"
+    yield "bomb.ico", b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, 2**31 - 1, 22)
+    text = zlib.compress(b"a" * 200_000_000, 9)
+    yield "bomb in words.png", png_with(b"zTXt", b"Comment\0\0" + text)
+    yield "bomb in a profile.png", png_with(b"iCCP", b"icc\0\0" + text)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_with(kind, data):
+    """A PNG without pixels that carries something else."""
+    head = struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(kind, data) + chunk(b"IEND", b"")
+
+
+def tiff_of(width, height):
+    """A TIFF that claims any number of pixels."""
+    tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+    tags += [(278, 4, height), (279, 4, 9)]
+    rows = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + rows + b"\0" * 4
+
+
+def other_kinds():
+    """What is no picture, or one of a kind that is not read."""
+    yield "program.exe", b"MZ" + b"\0" * 200
+    yield "music.mp3", b"ID3\3\0" + os.urandom(200)
+    yield "film.mp4", b"\0\0\0\x18ftypmp42" + os.urandom(200)
+    yield "photo.heic", b"\0\0\0\x18ftypheic" + os.urandom(200)
+    yield "base.sqlite", b"SQLite format 3\0" + b"\0" * 100
+    yield "packed.gz", b"\x1f\x8b\x08" + os.urandom(100)
+    yield "link.lnk", b"L\0\0\0\1\x14\2\0" + b"\0" * 60
+    yield "entities.svg", b'<!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg>&x;</svg>'
+    yield "code.php", b"GIF89a<?php system($_GET[0]); ?>"
+    yield "layers.psd", b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 30000, 30000, 8, 3)
+    yield "stars.fits", b"SIMPLE  =                    T" + b" " * 50
+    yield "page.html.jpg", b"<!doctype html><img src=//evil.example/x>"
+    yield "model.safetensors", struct.pack("<Q", 2**62) + b"{}"
+    yield "torch.pt", b"PK\x03\x04" + b"archive/data.pkl" + os.urandom(50)
 
 
 HOSTILE = list(hostile())
+assert len(HOSTILE) >= 50
 NAMES = [
     "../../../etc/passwd",
     "..\\..\\boot.ini",

@@ -99,6 +99,8 @@ export class Card {
 
   show(answer) {
     this.answer = answer;
+    // A glow would hide the shades of grey that such pictures are read by.
+    if (this.heat === undefined) this.heat = !answer.grey;
     const ratio = answer.width / answer.height;
     this.large = picture(answer.photo, `The picture ${answer.name}`, ratio);
     this.large.frame.classList.add("large");
@@ -219,19 +221,19 @@ export class Card {
     for (const each of this.lines.values()) each.button.setAttribute("aria-pressed", String(each === line));
     const { quick } = line.match;
     const outline = line.mask || quick;
-    if (quick && outline) this.large.draw({ ...outline, map: quick.map }, { heat: this.heat !== false });
-    else this.large.draw(outline, { heat: this.heat !== false });
+    if (quick && outline) this.large.draw({ ...outline, map: quick.map }, { heat: this.heat });
+    else this.large.draw(outline, { heat: this.heat });
     const bright = make("label", {}, make("input", {
       type: "checkbox",
-      checked: this.heat !== false,
+      checked: this.heat,
       onchange: (event) => {
         this.heat = event.target.checked;
         this.point(this.chosen);
       },
-    }), " glow");
+    }), " show how much each place resembles it");
     this.legend.replaceChildren(
       !outline || !outline.outline ? "Nothing small stands out here. " : line.mask ? "Outline: the smallest part that is enough. " : "Outline: the strongest place. ",
-      quick ? make("span", {}, "Glow: everywhere in the picture that resembles it. ") : "",
+      quick && this.heat ? "Glow: how much each place resembles it. " : "",
       quick || line.mask ? bright : "",
     );
   }

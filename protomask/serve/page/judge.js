@@ -6,7 +6,7 @@ import { prototype } from "./explain.js";
 
 const VERDICTS = [["keep", "Keep"], ["doubtful", "Doubtful"], ["forget", "Forget"], ["split", "Split"]];
 const SAID = { keep: "keep", doubtful: "doubtful", forget: "forget", split: "split, it means two things" };
-const FLAGS = { background: "lies mostly beside the object", duplicate: "nearly the same as another part" };
+const FLAGS = { background: "lies mostly beside the object", duplicate: "nearly the same as another part", common: "found in most pictures, also of other classes" };
 const INITIALS = "protomask-initials";
 
 export class Judging {
@@ -65,7 +65,7 @@ export class Judging {
     const element = make("article", { class: "part", "aria-label": `Part ${number}, ${name}` },
       frame,
       make("h3", {}, name, " ", make("span", { class: "quiet" }, `part ${number}`)),
-      flags.map((flag) => make("p", { class: "quiet remark" }, FLAGS[flag] || flag)),
+      flags.map((flag) => make("p", { class: "quiet remark", "data-flag": flag }, FLAGS[flag] || flag)),
       make("fieldset", {}, make("legend", { class: "hidden" }, `Part ${number} should`), choice),
       note, mark, problem, others);
     element.dataset.number = number;
@@ -87,8 +87,11 @@ export class Judging {
       card.lasso = new Lasso(shown.frame, (corners) => this.outlined(number, corners));
       card.mark.disabled = false;
       this.regions(number);
-      if (found.outside !== null) {
-        card.element.querySelector("h3").after(make("p", { class: "quiet" }, `${percent(found.outside)} of it lies beside the object`));
+      if (!found.mask.outline) card.frame.append(make("p", { class: "quiet remark" }, "nothing small stands out"));
+      const remark = card.element.querySelector("[data-flag=background]");
+      if (found.outside !== null && remark) remark.textContent = `${FLAGS.background} (${percent(found.outside)} of its map)`;
+      else if (found.outside !== null) {
+        card.element.querySelector("h3").after(make("p", { class: "quiet" }, `${percent(found.outside)} of its map lies beside the object`));
       }
     } catch (error) {
       this.fail(card, error.message);
