@@ -24,10 +24,10 @@ def main() -> int:
     """Refine as standard input says; exit code 0, or 1 where it failed."""
     told, sys.stdout = sys.stdout, sys.stderr  # what libraries print does not disturb the lines
     asked = json.loads(sys.stdin.readline())
-    threading.Thread(target=_stop_with, args=(sys.stdin,), daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(NICE)
     try:
+        threading.Thread(target=_stop_with, args=(sys.stdin,), daemon=True).start()
         _refine(asked, told)
     except KeyboardInterrupt:
         shutil.rmtree(asked["output"], ignore_errors=True)
