@@ -108,6 +108,17 @@ class AuditMeasure(TypedDict):
     n: Count
 
 
+class AuditCheck(TypedDict):
+    label: str
+    keeps: bool
+
+
+class AuditLimits(TypedDict):
+    answers: float
+    moved: float
+    overlap: float
+
+
 class AuditRow(TypedDict):
     check: str
     outcome: str
@@ -119,6 +130,8 @@ class AuditRow(TypedDict):
 class AuditFile(TypedDict):
     localizer: str
     images: Count
+    limits: AuditLimits
+    checks: dict[str, AuditCheck]
     rows: Annotated[list[AuditRow], Range(1)]
     verdict: str
 

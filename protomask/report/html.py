@@ -13,6 +13,7 @@ from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import write_atomically
 from protomask.report import accuracies, summary, verdict, views
 from protomask.report.answers import Answers, answers_section
+from protomask.report.audit_view import audit_view
 from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY, photo_side
 from protomask.report.overlays import LEVEL
@@ -31,6 +32,7 @@ def write_report(
     explanations: Sequence[Explanation] = (),
     evaluation=None,
     answers: Answers | None = None,
+    audit: Mapping | None = None,
     test_images: Mapping[int, np.ndarray] | None = None,
     nearest_maps: np.ndarray | None = None,
     level: float = LEVEL,
@@ -48,6 +50,7 @@ def write_report(
         explanations: of test images.
         evaluation: a :class:`protomask.evaluation.results.Evaluation`.
         answers: on all test images.
+        audit: the run's ``audit.json``.
         test_images: small pictures (H, W, 3) uint8 of the prototypes' nearest test images, by position in the test
             images.
         nearest_maps: (P, K, h, w) in [0, 1], each prototype's similarity maps on them.
@@ -66,6 +69,7 @@ def write_report(
         explanations=explanations,
         evaluation=evaluation,
         answers=answers,
+        audit=audit,
         test_images=test_images,
         nearest_maps=nearest_maps,
         level=level,
@@ -86,6 +90,7 @@ def render(
     explanations: Sequence[Explanation],
     evaluation,
     answers: Answers | None = None,
+    audit: Mapping | None = None,
     test_images: Mapping[int, np.ndarray] | None = None,
     nearest_maps: np.ndarray | None = None,
     level: float = LEVEL,
@@ -123,6 +128,7 @@ def render(
         table=verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
         contests=verdict.contest_tables(evaluation, *rivals) if rivals else [],
         curves=curve_charts(getattr(evaluation, "curves", None) or {}),
+        audit=audit_view(audit),
         training=training_charts(log),
         provenance=summary.provenance(config, metrics),
         config=config,

@@ -193,5 +193,8 @@ def test_audit_prints_a_table_and_a_verdict_and_writes_a_page(run, capsys):
     printed = capsys.readouterr()
     assert "weights shuffled" in printed.out and "evaluate answers" in printed.out and "audit.html" in printed.err
     assert len(run.read("audit.json")["rows"]) == 5 and run.has("audit.html")
+    assert main(["report", str(run.folder), "--explained", "0", "--quiet"]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert 'href="#audit"' in page and "weights shuffled" in page and run.read("audit.json")["verdict"][:40] in page
     assert main(["audit", str(run.folder), "--samples", "0", "--quiet"]) == 2
     assert "--samples" in capsys.readouterr().err

@@ -1,0 +1,40 @@
+"""An audit as the plain values that pages print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protomask.report.wording import localizer_label
+
+
+def audit_view(audit: Mapping | None) -> dict | None:
+    """Turn ``audit.json`` into what the templates print; None where there is none.
+
+    Args:
+        audit: see :meth:`protomask.audit.Audit.to_json`.
+    """
+    if audit is None:
+        return None
+    return {
+        "localizer": localizer_label(audit["localizer"]),
+        "images": audit["images"],
+        "verdict": audit["verdict"],
+        "limits": audit["limits"],
+        "rows": [
+            {
+                **audit["checks"][row["check"]],
+                "outcome": row["outcome"],
+                "cells": [_written(row[name]) for name in ("answers", "moved", "overlap")],
+            }
+            for row in audit["rows"]
+        ],
+    }
+
+
+def _written(interval: Mapping | None) -> str:
+    """Write a mean and its interval; a dash where nothing was asked."""
+    if interval is None or interval["mean"] is None:
+        return "–"
+    if interval["ci_low"] is None:  # too few images
+        return f"{interval['mean']:.2f}"
+    return f"{interval['mean']:.2f} [{interval['ci_low']:.2f}, {interval['ci_high']:.2f}]"
