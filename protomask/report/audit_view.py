@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from protomask.errors import InputError
 from protomask.report.wording import localizer_label
 
 
@@ -12,9 +13,15 @@ def audit_view(audit: Mapping | None) -> dict | None:
 
     Args:
         audit: see :meth:`protomask.audit.Audit.to_json`.
+
+    Raises:
+        InputError: a row of a change that it does not describe.
     """
     if audit is None:
         return None
+    for row in audit["rows"]:
+        if row["check"] not in audit["checks"]:
+            raise InputError(f"audit.json has a row {row['check'][:40]!r} but no such check; audit the run again")
     return {
         "localizer": localizer_label(audit["localizer"]),
         "images": audit["images"],

@@ -15,6 +15,7 @@ from protomask.errors import InputError
 from protomask.evaluation import Pairs, choose_pairs
 from protomask.localizers import get_localizer
 from protomask.report.audit_page import write_audit_page
+from protomask.report.audit_view import audit_view
 from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
 from tests.evaluation.test_evaluate import SIZE, Quadrants, Tiles, quadrant
@@ -147,4 +148,6 @@ def test_the_page_and_the_file(network, tmp_path):
     assert found.verdict[:40] in page and "Quadrants &lt;b&gt;" in page and page.count("<tr>") == 6
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     check(content, SCHEMAS["audit.json"])
+    with pytest.raises(InputError, match="row 'nothing'"):
+        audit_view({**content, "rows": [{**content["rows"][0], "check": "nothing"}]})
     assert content["rows"][4]["check"] == "weights" and content["rows"][4]["overlap"]["mean"] == 1
