@@ -24,7 +24,8 @@ from protomask.explainable import Classifier
 from protomask.files import file_name, read_text, write_atomically
 from protomask.freezing import frozen
 from protomask.inputs import as_batch
-from protomask.localization.jobs import Job, plan
+from protomask.localization.jobs import PAGE, SUMMARY, Job, plan
+from protomask.localization.overview import caption, write_overview
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
 from protomask.report.class_overlay import outlined_box, overlay_png
@@ -56,7 +57,10 @@ class LocalizeOptions:
 
 
 def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
-    """Write a map (``.npy``) and an overlay (``.png``) per picture, class and localizer, and ``localize.json``."""
+    """Write a map (``.npy``) and an overlay (``.png``) per picture, class and localizer, and what lists them all.
+
+    These are ``localize.json``, ``localize.csv``, ``localize.html`` and ``contact-sheet.png``.
+    """
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}; give at least 1")
@@ -77,12 +81,13 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
                     tqdm.write(line) if progress else print(line, flush=True)
                 bar.update(len(jobs[start : start + options.batch_size]))
     everything = [job.read() for job in (*jobs, *done)]
-    target = Path(options.output) / "localize.json"
+    target = Path(options.output) / SUMMARY
     write_atomically(
         target, lambda path: path.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     )
+    write_overview(target.parent, everything)
     already = f" ({len(done)} of them were there already)" if done else ""
-    say(f"protomask: {len(everything)} pictures{already} in {target}")
+    say(f"protomask: {len(everything)} pictures{already} in {target}; at one glance: {target.with_name(PAGE)}")
     return 0
 
 
@@ -208,7 +213,7 @@ class _Work:
             stem = f"{number:0{len(str(self.classes - 1))}d}-{file_name(name)}"
             array = saliency.numpy()
             write_atomically(job.folder / f"{stem}.npy", partial(_save, array))
-            png = overlay_png(pixels, array, name, longest=SIDE)
+            png = overlay_png(pixels, array, name, longest=SIDE, caption=caption(row))
             write_atomically(job.folder / f"{stem}.png", partial(_save_bytes, png))
             row["maps"][name] = {
                 "map": f"{stem}.npy",

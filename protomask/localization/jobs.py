@@ -16,6 +16,7 @@ from protomask.json_files import read_json, write_json
 from protomask.schema import Range, TypedDict, check
 
 RECORD, SUMMARY = "record.json", "localize.json"
+TABLE, PAGE, CONTACT_SHEET = "localize.csv", "localize.html", "contact-sheet.png"
 
 
 @dataclass
@@ -63,7 +64,7 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
     """
     todo: list[Job] = []
     done: list[Job] = []
-    taken = {output / SUMMARY}
+    taken = {output / name for name in (SUMMARY, TABLE, PAGE, CONTACT_SHEET)}
     settings = json.loads(json.dumps(settings))
     for image in find_images(words, output):
         state = image.stat()

@@ -16,6 +16,7 @@ from protomask.data.transforms import evaluation_transform
 from protomask.explainable import Classifier
 from protomask.inputs import as_batch, as_pixels
 from protomask.localizers import GradCAM
+from protomask.report.class_overlay import overlay_png
 from tests.end_to_end.test_bad_input import fails
 
 
@@ -109,6 +110,15 @@ def test_a_folder_of_pictures(weights, pictures, labels, tmp_path, capsys):
                 abs(x0 / row["width"] - 0.206) < 0.05 and abs(y1 / row["height"] - 0.794) < 0.05 and x0 < x1 and y0 < y1
             )
     assert not list(target.rglob("*.part"))
+    table = (target / "localize.csv").read_text().splitlines()
+    page = (target / "localize.html").read_text(encoding="utf-8")
+    assert len(table) == 1 + 3 * 2 * 2 and page.count("<li ") == 12 and (target / "contact-sheet.png").is_file()
+    one = rows[0]["classes"][0]
+    files = one["maps"]["gradcam"]
+    text = f"{one['name']} {100 * one['probability']:.0f}\N{NO-BREAK SPACE}%"
+    folder = target / rows[0]["folder"]
+    drawn = overlay_png(as_pixels(rows[0]["image"]), np.load(folder / files["map"]), "gradcam", caption=text)
+    assert (folder / files["overlay"]).read_bytes() == drawn
 
 
 def test_it_goes_on_and_does_again_what_changed(weights, pictures, tmp_path, capsys):
