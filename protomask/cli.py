@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 
 from protomask.commands.messages import one_line, told
-from protomask.errors import InputError, PeerLost
+from protomask.errors import InputError, PeerLost, did_you_mean
 
 COMMANDS = (
     "train",
@@ -50,8 +50,34 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
+class _Help(argparse.HelpFormatter):
+    """Keep the lines of examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("example"):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+class _Version(argparse.Action):
+    """Print the version; asked for only then, since looking it up takes as long as all other options together."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from protomask import __version__
+
+        print(f"protomask {__version__}")
+        parser.exit()
+
+
+def _refuse_unknown_command(words: Sequence[str]) -> None:
+    name = next(iter(words), "-")
+    if not name.startswith("-") and name not in COMMANDS:
+        mend = did_you_mean(name, COMMANDS) or f"; there are: {', '.join(COMMANDS)}"
+        raise InputError(f"there is no command {name!r}{mend}")
+
+
 def find_command(name: str) -> ModuleType:
-    """Import the module of a command: ``HELP``, ``DESCRIPTION``, ``add_arguments(parser)``, ``run(arguments)``."""
+    """Import a command: ``HELP``, ``DESCRIPTION``, ``EXAMPLE``, ``add_arguments(parser)``, ``run(arguments)``."""
     return import_module("protomask.commands." + name.replace("-", "_"))
 
 
@@ -60,10 +86,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="protomask", description="Train prototype networks, see where their prototypes look, and measure it."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name in COMMANDS:
         module = find_command(name)
-        words = commands.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
+        example = "example:\n  " + module.EXAMPLE.replace("\n", "\n  ")
+        words = commands.add_parser(
+            name, help=module.HELP, description=module.DESCRIPTION, epilog=example, formatter_class=_Help
+        )
         module.add_arguments(words)
         words.set_defaults(options={each.dest for each in words._actions if each.option_strings})
     return parser
@@ -81,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         parser = build_parser()
+        _refuse_unknown_command(sys.argv[1:] if argv is None else argv)
         arguments = parser.parse_args(argv)
         if arguments.command is None:
             parser.print_help()

@@ -1,5 +1,10 @@
 """The one error that a user can cause."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Bad input: a file, an option or a value that the user can mend.
@@ -19,3 +24,9 @@ class LowFaithfulnessWarning(UserWarning):
 
 class PeerLost(RuntimeError):
     """Another process of a job of several ended, so that this one cannot go on; that one's own message says why."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Write ``"; did you mean x?"``, or nothing where no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

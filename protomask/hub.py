@@ -1,4 +1,4 @@
-"""Networks on the Hugging Face Hub, by its own mixin; needs the extra ``hub``: ``pip install protomask[hub]``."""
+"""Networks on the Hugging Face Hub, by its own mixin; needs ``pip install huggingface_hub``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protomask.prototype_network import PrototypeNetwork
 try:
     from huggingface_hub import ModelHubMixin, snapshot_download
 except ImportError as error:
-    raise InputError("huggingface_hub is not installed; add it with: pip install protomask[hub]") from error
+    raise InputError("huggingface_hub is not installed; add it with: pip install huggingface_hub") from error
 
 _FILES = ["model.json", "model.safetensors"]
 

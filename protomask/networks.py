@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 from protomask.backbones.names import one_line
-from protomask.errors import InputError
+from protomask.errors import InputError, did_you_mean
 from protomask.given import as_path
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run_folder import checked_json
@@ -51,7 +51,8 @@ def get_network(name: str) -> ModuleType:
             return point.load()
     if name in _OWN:
         return importlib.import_module(_OWN[name])
-    raise InputError(f"network {name!r} is unknown; choose one of {', '.join(network_names())}")
+    known = network_names()
+    raise InputError(f"network {name!r} is unknown{did_you_mean(name, known)}; choose one of {', '.join(known)}")
 
 
 def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:

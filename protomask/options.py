@@ -19,6 +19,29 @@ CHOICES = {
     "precision": ("fp32", "bf16"),
     "evidence": ("positive", "signed"),
 }
+GROUPS = {
+    "data": (
+        *("data", "root", "crop", "intensity_range", "balance", "validation", "test_share", "image_size", "seed"),
+        *("batch_size", "repeat"),
+    ),
+    "network": (
+        *("network", "backbone", "features", "weights", "pretrained", "normalization", "freeze_norm", "similarity"),
+        *("prototypes_per_class", "prototype_channels", "prototype_size", "evidence"),
+    ),
+    "training": ("recipe", "epochs", "lr", "black_box", "checkpoint_minutes"),
+    "pictures and their evaluation": ("localizer", "samples"),
+    "machine": ("device", "precision", "workers"),
+}
+"""What the options are about: the groups in which the command line lists them"""
+METAVARS = {
+    **dict.fromkeys(("network", "data", "backbone", "device"), "NAME"),
+    "root": "DIR",
+    "weights": "FILE",
+    "localizer": "NAMES",
+    "intensity_range": "LOW,HIGH",
+    "normalization": "KIND",
+}
+"""How the command line calls the values of options that are text"""
 RANGES = {
     "epochs": (1, 100_000),
     "image_size": (16, 4096),
@@ -32,6 +55,8 @@ RANGES = {
     "prototype_channels": (1, 65_536),
     "prototype_size": (1, 64),
     "validation": (0.0, 0.9),
+    "test_share": (0.01, 0.9),
+    "lr": (1e-8, 10.0),
     "seed": (0, 2**31 - 1),
 }
 
@@ -71,6 +96,9 @@ class Options:
     )
     balance: bool | None = _text(None, "draw every class equally often in training; the data set's own way by default")
     validation: float = _text(0.1, "share of the training images held out for validation")
+    test_share: float | None = _text(
+        None, "share of each class that is the test set, where a folder has no test/ of its own; 0.2 by default"
+    )
     backbone: str | None = _text(
         None, "timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same"
     )
@@ -94,6 +122,9 @@ class Options:
     recipe: str = _text("default", "training schedule: default (ours) or official")
     epochs: int | None = _text(None, "joint epochs; the recipe's own number by default")
     batch_size: int | None = _text(None, "images per training step")
+    lr: float | None = _text(
+        None, "learning rate of the backbone; the others keep their ratio to it, and the recipe's own by default"
+    )
     precision: str = _text("fp32", "fp32, or bf16 autocast (prototype layers stay in float32)")
     device: str = _text("auto", "auto, cpu, cuda, cuda:1, ...")
     workers: int | None = _text(None, "processes that load images")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from protomask.errors import InputError
-from protomask.files import check_regular_file, check_usable
+from protomask.files import check_regular_file, check_usable, read_text
 from protomask.given import as_path
 from protomask.json_files import read_json, write_json
 from protomask.lock import LOCK, locked
@@ -146,19 +146,37 @@ def checked_json(path: Path, mend: str):
     return content
 
 
-def read_options(path: Path, mend: str = "give a JSON file of options") -> Options:
-    """Read options from a JSON file: a flat mapping of options, or a run's ``config.json``.
+def read_options(path: str | Path, mend: str = "give a JSON or YAML file of options") -> Options:
+    """Read options from a JSON file, or a YAML file (``.yaml``, ``.yml``): a flat mapping, or a run's ``config.json``.
 
     Raises:
-        InputError: no such file, not JSON, unknown or wrong options.
+        InputError: no such file, neither JSON nor YAML, unknown or wrong options.
     """
-    values = read_json(path, mend)
+    yaml = Path(path).suffix.lower() in (".yaml", ".yml")
+    values = read_yaml(path, mend) if yaml else read_json(path, mend)
     if not isinstance(values, dict):
-        raise InputError(f"{path} must hold a JSON object of options")
+        raise InputError(f"{path} must hold a {'mapping' if yaml else 'JSON object'} of options")
     values = values.get("options", values)
     if not isinstance(values, dict):
-        raise InputError(f'{path}: "options" must be a JSON object')
+        raise InputError(f'{path}: "options" must be a {"mapping" if yaml else "JSON object"}')
+    values = {str(name).replace("-", "_") if yaml else name: value for name, value in values.items()}
     return Options.from_mapping(values, str(path))
+
+
+def read_yaml(path: str | Path, mend: str) -> object:
+    """Read a YAML file of plain values (``yaml.safe_load``).
+
+    Raises:
+        InputError: no such file, or no YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(read_text(path, "YAML", mend))
+    except RecursionError:
+        raise InputError(f"{path} is not YAML (nested too deeply); {mend}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}); {mend}") from None
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from protomask.backbones.backbone import Backbone, SizeError
 from protomask.backbones.dryrun import trial
+from protomask.backbones.fetching import check_timm_weights
 from protomask.backbones.names import one_line, unknown
 from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
@@ -117,6 +118,8 @@ def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "
     else."""
     import timm
 
+    if pretrained:
+        check_timm_weights(name)
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
     except TypeError:

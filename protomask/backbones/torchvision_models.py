@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.backbones.backbone import Backbone
+from protomask.backbones.fetching import check_torchvision_weights
 from protomask.backbones.names import one_line, unknown
 from protomask.errors import InputError
 
@@ -82,6 +83,8 @@ def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "
     known = library.list_models(module=library)
     if name not in known:
         raise unknown(kind, f"torchvision/{name}", [f"torchvision/{other}" for other in known])
+    if pretrained:
+        check_torchvision_weights(name)
     if name in HALVES:  # their default warns that it will change
         arguments = {"init_weights": not pretrained, **arguments}
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Collection
 
 from protomask.errors import InputError
-from protomask.options import CHOICES, Options
+from protomask.options import CHOICES, GROUPS, METAVARS, Options
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -15,33 +16,40 @@ FORMATS = ("png", "pdf", "svg")
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add RUN and what every command on a run knows."""
     parser.add_argument("run", metavar="RUN", help="folder that protomask train wrote")
-    parser.add_argument("--device", help="in place of the run's own")
-    parser.add_argument("--root", metavar="DIR", help="the data set's folder, if it has moved")
-    add_quiet(parser)
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...; the run's own by default")
+    machine.add_argument("--root", metavar="DIR", help="the data set's folder, if it has moved")
+    add_quiet(machine)
 
 
-def add_quiet(parser: argparse.ArgumentParser) -> None:
+def add_quiet(parser: argparse._ActionsContainer) -> None:
     """Add --quiet."""
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress bars; where there is no terminal there are none anyway"
+    )
+
+
+def bars(arguments: argparse.Namespace) -> bool:
+    """Tell whether progress bars are shown: on a terminal alone, since they garble a log, and not with --quiet."""
+    return not arguments.quiet and sys.stderr.isatty()
 
 
 def add_classifier(parser: argparse.ArgumentParser) -> None:
     """Add --model and what belongs to it."""
-    parser.add_argument(
+    model = parser.add_argument_group("classifier")
+    model.add_argument(
         "--model",
         required=True,
         metavar="NAME",
         help="timm model, or torchvision/NAME; arguments follow a colon: "
         "mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
     )
-    parser.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
-    parser.add_argument(
-        "--pretrained", action="store_true", help="download the model's pretrained weights from its hub"
-    )
-    parser.add_argument(
+    model.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
+    model.add_argument("--pretrained", action="store_true", help="download the model's pretrained weights from its hub")
+    model.add_argument(
         "--image-size", type=int, metavar="N", help="side of the square input in pixels; the model's own by default"
     )
-    parser.add_argument(
+    model.add_argument(
         "--multi-label", action="store_true", help="each class is a question of its own: sigmoid instead of softmax"
     )
 
@@ -84,7 +92,7 @@ def localizers(words: str | None, option: str) -> str | None:
 
 def common(arguments: argparse.Namespace) -> dict:
     """Tell what every command on a run hands on."""
-    return {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
+    return {"device": arguments.device, "root": arguments.root, "progress": bars(arguments)}
 
 
 def add_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
@@ -92,25 +100,29 @@ def add_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) 
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="options from a JSON file, for example a run's config.json; the command line goes before it",
+        help="options from a JSON or YAML file, for example a run's config.json; the command line goes before it",
     )
+    groups = {title: parser.add_argument_group(title) for title in GROUPS}
     for field in dataclasses.fields(Options):
         if field.name in without:
             continue
+        group = next((groups[title] for title, names in GROUPS.items() if field.name in names), parser)
         text, kind = field.metadata["help"], str(field.type).split(" ")[0]
         if field.default is not None and kind != "bool":
             text += f" ({field.default})"
         name = "--" + field.name.replace("_", "-")
         if kind == "bool":
-            parser.add_argument(name, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+            group.add_argument(name, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            parser.add_argument(
+            group.add_argument(
                 name,
                 dest=field.name,
                 type={"str": str, "int": int, "float": float}[kind],
                 default=None,
                 choices=CHOICES.get(field.name),
-                metavar=None if field.name in CHOICES else {"str": "WORD", "int": "N", "float": "X"}[kind],
+                metavar=None
+                if field.name in CHOICES
+                else METAVARS.get(field.name, {"str": "WORD", "int": "N", "float": "X"}[kind]),
                 help=text,
             )
 

@@ -11,6 +11,7 @@ DESCRIPTION = (
     "Save the test images as JPEG, add noise that nobody sees, shift them a little, ask about another prototype and "
     "shuffle the network's weights: what should leave the pictures where they are, and does what should move them?"
 )
+EXAMPLE = "protomask audit runs/mine --samples 100"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from protomask.commands.arguments import add_options, add_quiet, chosen_options
+from protomask.commands.arguments import add_options, add_quiet, bars, chosen_options
 from protomask.errors import InputError
 
 HELP = "find everything that a training would refuse"
@@ -14,6 +14,7 @@ DESCRIPTION = (
     "with its file and line. With the options of protomask train, whatever that training would refuse. Exit code 2 "
     "where there is a problem."
 )
+EXAMPLE = "protomask check folder --root PICTURES --backbone resnet34"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None and arguments.threads < 1:
         raise InputError(f"threads is {arguments.threads}; check with at least 1 thread")
     options, begin = chosen_options(arguments), time.perf_counter()
-    found = check_training(options, arguments.output, threads=arguments.threads, progress=not arguments.quiet)
+    found = check_training(options, arguments.output, threads=arguments.threads, progress=bars(arguments))
     for problem in found.problems:
         line = one_line(InputError(problem), arguments.options)
         print(line.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)

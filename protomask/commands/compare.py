@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet, localizers, split_names
+from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet, bars, localizers, split_names
 
 HELP = "measure localizers of a plain classifier against each other"
 DESCRIPTION = (
     "Insertion, deletion, drop, increase and gain of several localizers on the same pictures, with intervals and "
     "verdicts; with --judge also on a second network of the same classes."
 )
+EXAMPLE = "protomask compare --model resnet50 --pretrained --localizers mdm,gradcam --output compared PICTURES"
 INTERRUPTED = "the same command goes on where it was, if --output is given"
 
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder for compare.json and for maps, so that it can go on")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals (0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (auto)")
     add_quiet(parser)
 
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         cache=None if output is None else output / "maps",
-        progress=not arguments.quiet,
+        progress=bars(arguments),
     )
     print(found.table())
     if output is not None:

@@ -8,6 +8,7 @@ from protomask.commands.arguments import add_run, common, localizers
 
 HELP = "measure localizers on a run's images"
 DESCRIPTION = HELP
+EXAMPLE = "protomask evaluate runs/mine --localizers mdm,similarity,gradcam --samples 200"
 PRINTED = 30
 """classes whose means are printed; those of more are in the file only"""
 INTERRUPTED = "the same command goes on where it was"

@@ -8,6 +8,7 @@ from protomask.commands.arguments import FORMATS, add_run, common, localizers
 
 HELP = "explain new images by a run's prototypes"
 DESCRIPTION = HELP
+EXAMPLE = "protomask explain runs/mine bird.jpg --output panels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

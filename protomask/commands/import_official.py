@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_quiet
+from protomask.commands.arguments import add_quiet, bars
 
 HELP = "a run from a ProtoPNet that others trained"
 DESCRIPTION = (
     "Reads a file of cfchen-duke/ProtoPNet (state dict or whole model) or CaBRNet's model_state.pth, without running "
     "any code in it, measures it on your data and writes a run, on which project, explain, evaluate and report work."
 )
+EXAMPLE = "protomask import-official FILE.pth --data cub --root CUB_200_2011 --output runs/official"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", action="store_true", help="move every prototype onto its nearest training patch")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that load images")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (auto)")
     add_quiet(parser)
 
 
@@ -59,5 +60,5 @@ def run(arguments: argparse.Namespace) -> int:
     own = ("data", "root", "crop", "backbone", "image_size", "classes", "prototype_classes", "model_config", "project")
     machine = ("batch_size", "workers", "device")
     words = {name: getattr(arguments, name) for name in own + machine}
-    import_official(arguments.file, arguments.output, **words, progress=not arguments.quiet)
+    import_official(arguments.file, arguments.output, **words, progress=bars(arguments))
     return 0

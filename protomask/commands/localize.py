@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet
+from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet, bars
 
 HELP = "where a plain classifier looks in pictures"
 DESCRIPTION = (
     "Maps of the most probable class, or of --index, for any classifier of timm or torchvision. The same command goes "
     "on where it was stopped."
 )
+EXAMPLE = "protomask localize --model resnet50 --pretrained --localizer mdm,gradcam --output maps PICTURES"
 INTERRUPTED = "the same command goes on"
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", default="localized", metavar="DIR", help="folder of overlays, maps and JSON (localized)"
     )
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (auto)")
     add_quiet(parser)
 
 
@@ -63,4 +64,4 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.intensity_range is not None:
         options = dataclasses.replace(options, intensity_range=parse_range(arguments.intensity_range))
-    return localize_command(options, progress=not arguments.quiet)
+    return localize_command(options, progress=bars(arguments))

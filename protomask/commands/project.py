@@ -8,6 +8,7 @@ from protomask.commands.arguments import FORMATS, add_run, common, localizers
 
 HELP = "pictures of all prototypes of a run"
 DESCRIPTION = HELP
+EXAMPLE = "protomask project runs/mine --localizer mdm,similarity --format pdf"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

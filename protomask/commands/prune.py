@@ -11,6 +11,7 @@ HELP = "a run without some of its prototypes"
 DESCRIPTION = (
     "Removes prototypes, re-fits the last layer, says what it cost in accuracy, and writes all into a new run."
 )
+EXAMPLE = "protomask prune runs/mine --flagged background,duplicate --output runs/pruned"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

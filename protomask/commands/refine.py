@@ -11,6 +11,7 @@ DESCRIPTION = (
     "Replaces the prototypes that a review forgets by patches that it allows, keeps all others as they are, re-fits "
     "the last layer, compares before and after, and writes all into a new run."
 )
+EXAMPLE = "protomask refine runs/mine --output runs/refined"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

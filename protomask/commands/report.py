@@ -8,6 +8,7 @@ from protomask.commands.arguments import FORMATS, add_run, common
 
 HELP = "write a run's report.html again"
 DESCRIPTION = HELP
+EXAMPLE = "protomask report runs/mine --figures pdf"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

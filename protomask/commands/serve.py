@@ -12,6 +12,7 @@ DESCRIPTION = (
     "Serves a page on this machine about a run, or about any classifier of timm or torchvision (--model). Prints the "
     "page's address; Ctrl-C ends it."
 )
+EXAMPLE = "protomask serve runs/mine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

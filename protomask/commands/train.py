@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_options, add_quiet, chosen_options
+from protomask.commands.arguments import add_options, add_quiet, bars, chosen_options
 
 HELP = "train, project, localise, evaluate, report"
 DESCRIPTION = (
     "The whole job. Without options: ProtoPNet on the embedded data set, localised by MDM, evaluated against the "
     "upsampled map."
 )
+EXAMPLE = "protomask train --data folder --root PICTURES --backbone resnet34 --pretrained --output runs/mine"
 INTERRUPTED = "go on with --resume and the same --output"
 
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         options,
         arguments.output,
         resume=arguments.resume,
-        progress=not arguments.quiet,
+        progress=bars(arguments),
         tensorboard=arguments.tensorboard,
     )
     return 0

@@ -13,7 +13,7 @@ from protomask.data.datasets import from_datasets
 from protomask.data.images import AnnotatedImages, Splits, collate
 from protomask.data.problems import noted
 from protomask.data.splitting import check_share, check_splits, hold_out
-from protomask.errors import InputError
+from protomask.errors import InputError, did_you_mean
 from protomask.files import check_usable
 
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "from_datasets", "load_data"]
@@ -89,7 +89,8 @@ def find_data(name: str) -> Callable[..., Splits]:
         return importlib.import_module(_BUILT_IN[name]).load
     for point in entry_points(group=_GROUP, name=name):
         return point.load()
-    raise InputError(f"unknown data set {name!r}; known: {', '.join(data_names())}")
+    known = data_names()
+    raise InputError(f"unknown data set {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
 
 
 def _accepted(load: Callable, name: str, usual: dict, others: dict) -> dict:

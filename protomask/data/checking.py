@@ -46,7 +46,7 @@ def check_data(
     crop: bool | None = None,
     validation: float = 0.1,
     image_size: int | None = None,
-    intensity_range: tuple[float, float] | None = None,
+    others: dict[str, Any] | None = None,
     workers: int | None = None,
     progress: bool = False,
 ) -> Checked:
@@ -55,7 +55,7 @@ def check_data(
     A file of annotations that cannot be read at all, or a folder that is none, hides what it says of the images.
 
     Args:
-        name, root, crop, validation, intensity_range: as :func:`protomask.data.load_data` takes them.
+        name, root, crop, validation, others: as :func:`protomask.data.load_data` takes them.
         image_size: for data that are rendered; files are decoded as small as possible.
         workers: threads that decode; all processors by default.
         progress: shows a bar.
@@ -65,9 +65,7 @@ def check_data(
     """
     cache = inspect.signature(find_data(name)).parameters.get("cache")
     # Nothing has to be kept in memory (for parts, the option says whether to keep files).
-    others: dict[str, Any] = {"cache": 0} if cache is not None and cache.default == CAP else {}
-    if intensity_range is not None:
-        others["intensity_range"] = intensity_range
+    others = {**(others or {}), **({"cache": 0} if cache is not None and cache.default == CAP else {})}
     checked = 0
     with collecting() as found, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it will be one of the problems
@@ -75,6 +73,7 @@ def check_data(
             splits = load_data(name, root, crop=crop, validation=validation, image_size=image_size or _SIDE, **others)
         except InputError as error:
             return Checked(list(dict.fromkeys([*found, " ".join(str(error).split())])), 0, None)
+        _LOG.info(f"data: {splits.text()}")
         for remark in splits.remarks():
             _LOG.info(remark)
         for problems in _decode(

@@ -71,7 +71,7 @@ def _pydicom(path: ImageFile) -> Any:
     try:
         import pydicom
     except ImportError:
-        raise InputError(f"{path}: DICOM files need pydicom; pip install 'protomask[medical]'") from None
+        raise InputError(f"{path}: DICOM files need pydicom; pip install pydicom") from None
     logging.getLogger("pydicom").addHandler(logging.NullHandler())  # its remarks would go to standard error
     return pydicom
 

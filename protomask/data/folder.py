@@ -38,6 +38,8 @@ from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
+SHARE = 0.2
+"""of each class that is the test set, where there is none"""
 _MASK = re.compile(r"(?P<name>.+)_mask(_\d+)?\.png", re.IGNORECASE)
 _SPLITS = ("train", "validation", "test")
 _HEADER = ("file", "x0", "y0", "x1", "y1")
@@ -50,7 +52,7 @@ def load(
     image_size: int | None = None,
     cache: int = CAP,
     seed: int = 0,
-    test: float = 0.2,
+    test: float | None = None,
     validation: float = 0.1,
     intensity_range: IntensityRange | None = None,
 ) -> Splits:
@@ -64,7 +66,7 @@ def load(
         crop: cut each image that has boxes to the box around them; images without a box stay whole.
         image_size, cache, intensity_range: see :class:`FileImages`.
         seed: of the choice of validation images; the test set does not depend on it.
-        test: which share of each class is the test set, where the folder has no split of its own.
+        test: which share of each class is the test set, where the folder has no split of its own; 0.2 by default.
         validation: which share of each class's training images is held out, unless the folder has validation images.
 
     Raises:
@@ -73,11 +75,13 @@ def load(
     if root is None:
         raise InputError("data set 'folder' needs a root: a folder with train/CLASS/ and test/CLASS/, or with CLASS/")
     root = Path(root)
-    check_share("test", test)
+    check_share("test", SHARE if test is None else test)
     check_share("validation", validation)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; root must hold train/CLASS/ and test/CLASS/, or CLASS/ folders")
     parts = find_splits(root)
+    if test is not None and parts.keys() != {""}:
+        raise InputError(f"{root}: has test images of its own ({parts['test'].name}/); leave out the share of others")
     found = [(part, name, path) for part, folder in parts.items() for name, path in find_pictures(folder)]
     classes = sorted({name for _, name, _ in found})
     paths = [path for _, _, path in found]
@@ -102,7 +106,7 @@ def load(
     groups = None
     if parts.keys() == {""}:
         groups = copy_groups(paths)
-        kept, held = hold_out(labels, test)
+        kept, held = hold_out(labels, SHARE if test is None else test)
         members["train"], members["test"] = keep_together(kept, held, groups)
         if len(held) and not members["test"]:
             raise InputError(f"{root}: its pictures are copies of each other, so no test images are left; add others")

@@ -150,6 +150,16 @@ class Splits:
     test: AnnotatedImages
     find_remarks: Callable[[], Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
+    def text(self) -> str:
+        """Say how many images and classes there are, and how the splits share them.
+
+        "160 images of 4 classes: 115 to train, 13 to validate, 32 to test"
+        """
+        sizes = [len(self.train), len(self.validation), len(self.test)]
+        kind = "findings" if self.train.multi_label else "classes"
+        parts = ", ".join(f"{size:,} to {what}" for size, what in zip(sizes, ("train", "validate", "test")))
+        return f"{sum(sizes):,} images of {len(self.train.classes)} {kind}: {parts}"
+
     def remarks(self) -> list[str]:
         """Tell, in lines, what a user should know of the data though it need not be wrong: unread files, copies...
 

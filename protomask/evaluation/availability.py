@@ -10,7 +10,7 @@ from torch import Tensor
 from protomask.capabilities import HasJudge, HasSimilarityMaps
 from protomask.data import AnnotatedImages
 from protomask.data.removable import HasRemovableParts, HasRemovableSets
-from protomask.errors import InputError
+from protomask.errors import InputError, did_you_mean
 from protomask.evaluation.batch import drop_full_regions
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.pairs import Pairs
@@ -90,7 +90,8 @@ def choose_metrics(
         metrics = [name.strip() for name in metrics.split(",") if name.strip()]
     for name in metrics or ():
         if name not in METRICS and name != "all":
-            raise InputError(f"metric {name!r} is unknown; choose from {', '.join(METRICS)}, or all")
+            mend = did_you_mean(name, METRICS)
+            raise InputError(f"metric {name!r} is unknown{mend}; choose from {', '.join(METRICS)}, or all")
     available = available_metrics(data, pairs.positions.tolist(), explained)
     for name in metrics or ():
         if name not in available and name != "all":

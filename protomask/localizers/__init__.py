@@ -13,8 +13,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from protomask.errors import InputError
-from protomask.localizers.specs import did_you_mean, name_of, settings_of, split_specs, with_settings
+from protomask.errors import InputError, did_you_mean
+from protomask.localizers.specs import name_of, settings_of, split_specs, with_settings
 
 if TYPE_CHECKING:
     from protomask.localizers.base import Localizer

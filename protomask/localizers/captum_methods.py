@@ -1,4 +1,4 @@
-"""Integrated gradients, SmoothGrad and occlusion, computed by captum (``pip install protomask[compare]``).
+"""Integrated gradients, SmoothGrad and occlusion, computed by captum (``pip install captum``).
 
 Pairs come one after the other, each one's perturbed images in batches: memory stays bounded, and what is random is
 drawn anew from the seed for each pair, so that a batch gives what a loop gives.
@@ -206,7 +206,7 @@ def _magnitude(attribution: Tensor, clip: float) -> Tensor:
 def _require(name: str, **numbers: int | None) -> None:
     if find_spec("captum") is None:
         raise InputError(
-            f"localizer {name!r} needs captum, which is not installed; install it with: pip install protomask[compare]"
+            f"localizer {name!r} needs captum, which is not installed; install it with: pip install captum"
         )
     for key, value in numbers.items():
         if value is not None and value < 1:

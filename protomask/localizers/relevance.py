@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation, and for prototypes PRP, by zennit's rules (``pip install protomask[compare]``)."""
+"""Layer-wise relevance propagation, and for prototypes PRP, by zennit's rules (``pip install zennit``)."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class LRP:
     def __post_init__(self) -> None:
         if find_spec("zennit") is None:
             raise InputError(
-                "localizers 'lrp' and 'prp' need zennit, which is not installed; "
-                "install it with: pip install protomask[compare]"
+                "localizers 'lrp' and 'prp' need zennit, which is not installed; install it with: pip install zennit"
             )
         if self.batch_size < 1:
             raise InputError(f"LRP: batch_size is {self.batch_size}; give at least 1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -101,12 +101,6 @@ def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
     for path, value in paths.items():
         localizer = _replace(localizer, path.split("."), value)
     return localizer
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Write ``"; did you mean x?"``, or nothing where no known word is close."""
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _tidy(settings: str) -> str:

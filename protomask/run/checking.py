@@ -11,7 +11,7 @@ from protomask.data.checking import Checked, check_data
 from protomask.errors import InputError
 from protomask.networks import get_network
 from protomask.options import Options
-from protomask.run.setup import choose_device, complete, pictures_localizers
+from protomask.run.setup import choose_device, complete, data_options, pictures_localizers, plan_of
 from protomask.run.start import absolute_paths, starting_folder
 from protomask.run.trial import try_batch, try_layers
 from protomask.run_folder import RunFolder, remove_unused
@@ -61,7 +61,7 @@ def check_training(
         crop=options.crop,
         validation=options.validation,
         image_size=whole.image_size if whole is not None and options.data == "parts" else None,
-        intensity_range=options.levels(),
+        others=attempt(lambda: data_options(options)),
         workers=threads,
         progress=progress,
     )
@@ -73,7 +73,7 @@ def check_training(
         module = get_network(whole.network)
         network = attempt(lambda: module.build(whole, classes, multi_label))
         if network is not None:
-            attempt(lambda: module.stages(network, whole))
+            attempt(lambda: plan_of(network, whole))
             if data.splits is not None:
                 smallest = min(whole.batch_size or 1, len(data.splits.train))
                 attempt(lambda: try_batch(network, smallest, device))

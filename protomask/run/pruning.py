@@ -14,11 +14,10 @@ import torch
 from protomask.errors import InputError
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Inspection, PrototypePicture
-from protomask.networks import get_network
 from protomask.run.derived import after_projection, right, select, write_derived
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
-from protomask.run.setup import say
+from protomask.run.setup import plan_of, say
 from protomask.run_folder import RunFolder, new_run
 from protomask.training import predict, rate_answers, train
 
@@ -72,8 +71,7 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
     before = right(logits, labels)
     network.keep(kept)
     without = right(*predict(network, run.test, setup, "test without"))
-    module = get_network(run.options.network)
-    rows = train(network, after_projection(module.stages(network, run.options)), setup)
+    rows = train(network, after_projection(plan_of(network, run.options)), setup)
     answers = predict(network, run.test, setup, "test after")
     after = right(*answers)
 

@@ -14,14 +14,13 @@ from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.records import PrototypePicture
-from protomask.networks import get_network
 from protomask.run.derived import after_projection, select, write_derived
 from protomask.run.lessons import Lessons, add_halves, find_lessons, teach
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
 from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
-from protomask.run.setup import say
+from protomask.run.setup import plan_of, say
 from protomask.run_folder import RunFolder, new_run
 from protomask.training import predict, rate_answers, train
 
@@ -114,19 +113,19 @@ def _refine(run: Run, files: RunFolder, review: Review, lessons: Lessons, epochs
 
     tell(0.0, "looking at the test pictures")
     begin, pictures, setup = time.perf_counter(), run.pictures, run.setup
-    network, module = copy.deepcopy(run.network), get_network(run.options.network)
+    network = copy.deepcopy(run.network)
     logits, labels = predict(network, run.test, setup, "test before")
     halves: dict[int, int] = {}
     if isinstance(network, ComparesPatches):
         halves = add_halves(network, lessons)
-        stages = module.stages(network, run.options)
+        stages = plan_of(network, run.options)
         moved, rows = teach(network, setup, lessons, halves, pictures, stages, epochs, run.options.seed, tell)
         old = [*range(len(pictures)), *halves]
     else:
         moved, rows = [], []
         old = [number for number in range(len(pictures)) if number not in lessons.forget]
         network.keep(old)
-        stages = module.stages(network, run.options)
+        stages = plan_of(network, run.options)
     tell(0.6, "fitting the last layer")
     rows += train(network, after_projection(stages), setup)
     tell(0.7, "looking at the test pictures again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 
 from protomask import distributed
-from protomask.data import Splits, from_datasets, load_data
+from protomask.data import Splits, find_data, from_datasets, load_data
+from protomask.data.folder import SHARE
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.devices import choose_device as choose_device
 from protomask.errors import InputError
@@ -18,7 +20,8 @@ from protomask.localizers import Localizer, get_localizers
 from protomask.networks import get_network
 from protomask.options import CompleteOptions, Options
 from protomask.prototype_network import PrototypeNetwork
-from protomask.training import TrainingSet
+from protomask.training import Action, Epochs, TrainingSet
+from protomask.training.stages import with_rate
 
 _LOG = logging.getLogger("protomask")
 Localizers = str | Localizer | Iterable[str | Localizer] | Mapping[str, Localizer]
@@ -62,8 +65,6 @@ def open_data(options: Options, data: Any = None, classes: Sequence[str] | None 
     if options.data == IN_MEMORY:
         raise InputError("the data of this run were Datasets in memory; give them again: data=(train, test)")
 
-    levels = options.levels()
-
     def load() -> Splits:
         return load_data(
             options.data,
@@ -72,10 +73,33 @@ def open_data(options: Options, data: Any = None, classes: Sequence[str] | None 
             validation=options.validation,
             seed=0,
             image_size=options.image_size,
-            **({} if levels is None else {"intensity_range": levels}),
+            **data_options(options),
         )
 
     return distributed.only_first(load) or load()
+
+
+def data_options(options: Options) -> dict[str, Any]:
+    """Give the options that only some data sets have.
+
+    Raises:
+        InputError: a share of test images, where the data set has its own.
+    """
+    found: dict[str, Any] = {}
+    if options.intensity_range is not None:
+        found["intensity_range"] = options.levels()
+    if options.test_share is not None:
+        if "test" not in inspect.signature(find_data(options.data)).parameters:
+            raise InputError(
+                f"test_share is given, but data set {options.data!r} has test images of its own; leave it out"
+            )
+        found["test"] = options.test_share
+    return found
+
+
+def plan_of(network: PrototypeNetwork, options: CompleteOptions) -> list[Epochs | Action]:
+    """Give the recipe's stages for a network, with the learning rate that was asked for."""
+    return with_rate(get_network(options.network).stages(network, options), options.lr)
 
 
 def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Splits:
@@ -87,7 +111,10 @@ def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Split
     if not 1 <= len(given) <= 3:
         raise InputError(f"data is a tuple of {len(given)}; give (train, test) or (train, test, validation)")
     others = {"validation": given[2]} if len(given) == 3 else {"validation": options.validation}
-    return from_datasets(*given[:2], classes=classes, seed=0, **others)
+    if options.test_share is not None and len(given) > 1:
+        raise InputError("test_share is given, but so are test images; leave out one of them")
+    test = given[1] if len(given) > 1 else SHARE if options.test_share is None else options.test_share
+    return from_datasets(given[0], test, classes=classes, seed=0, **others)
 
 
 def training_set(

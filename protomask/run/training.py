@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ from protomask.run.measures import MEASURES, changes, training_metrics, with_tes
 from protomask.run.opened import Run
 from protomask.run.page import report_run
 from protomask.run.pictures import write_pictures
-from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, pictures_localizers, say
+from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, pictures_localizers, plan_of, say
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
 from protomask.run.trial import try_batch, try_layers
 from protomask.run_folder import RunFolder, free_folder, remove_unused
@@ -110,6 +110,7 @@ def train_run(
             files = RunFolder(distributed.from_first(str(free)))
         say(f"run folder {files.folder}")
         splits = open_data(options, data, classes)
+        say(f"data: {splits.text()}")
         for remark in splits.remarks():
             say(remark)
         module = get_network(options.network)
@@ -130,10 +131,11 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
     files, options, network, setup = run.files, run.options, run.network, run.setup
     earlier = run.metrics
     before = earlier.get("seconds", {})
-    stages = with_test_accuracy(module.stages(network, options), run.test)
+    stages = with_test_accuracy(plan_of(network, options), run.test)
 
     def log(rows: list[dict]) -> None:
         files.write("log.jsonl", rows)
+        say(epoch_line(rows[-1]))
         if board is not None:
             board(rows)
 
@@ -156,7 +158,7 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
         black_box = train_black_box(
             fresh,
             len(network.classes),
-            module.stages(network, options),
+            plan_of(network, options),
             setup,
             run.test,
             checkpoint=files / "checkpoint" / "black_box.pt",
@@ -183,6 +185,21 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
             f"{scores['after_projection']:.3f} after, {scores['final']:.3f} with the last layer re-fitted"
         )
     return metrics
+
+
+def epoch_line(row: Mapping[str, Any]) -> str:
+    """Say an epoch, or another step of the training, in one line.
+
+    >>> epoch_line({"stage": "joint", "epoch": 2, "loss": 0.51234, "validation_accuracy": 0.9, "seconds": 3.2})
+    'joint, epoch 2: loss 0.512, validation accuracy 0.900 (3.2 s)'
+    """
+    told = [
+        f"{name.replace('_', ' ')} {row[name]:.3f}"
+        for name in ("loss", "train_accuracy", "validation_accuracy", "test_accuracy")
+        if isinstance(row.get(name), int | float)
+    ]
+    name = f"{row['stage']}, epoch {row['epoch']}" if "epoch" in row else row["stage"]
+    return f"{name}{': ' if told else ''}{', '.join(told)} ({row['seconds']:.1f} s)"
 
 
 def _finish(run: Run, metrics: dict) -> None:

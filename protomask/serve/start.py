@@ -56,10 +56,10 @@ def serve(subject: Subject, *, host: str = "127.0.0.1", port: int | None = None,
 
 
 def check_installed() -> None:
-    """Raise InputError where a package of the extra ``serve`` is missing."""
+    """Raise InputError where a package that the page needs is missing."""
     for name in ("fastapi", "uvicorn"):
         if find_spec(name) is None:
-            raise InputError(f"the page needs {name}; pip install 'protomask[serve]'")
+            raise InputError(f"the page needs {name}; pip install fastapi uvicorn")
 
 
 def listen(host: str, port: int | None) -> socket.socket:

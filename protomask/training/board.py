@@ -1,4 +1,4 @@
-"""The training log for TensorBoard (``--tensorboard``; ``pip install protomask[tensorboard]``)."""
+"""The training log for TensorBoard (``--tensorboard``; ``pip install tensorboard``)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise InputError(
-                "tensorboard needs TensorBoard; install it with: pip install protomask[tensorboard]"
-            ) from error
+            raise InputError("tensorboard needs TensorBoard; install it with: pip install tensorboard") from error
         self._writer = SummaryWriter(str(folder))
         self._written = 0
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -128,3 +128,21 @@ def steps(every: int, factor: float = 0.1, ahead: int = 0) -> Callable[[float, f
     ``ahead=1`` as the official code, which steps before it trains.
     """
     return lambda share, epochs_done: factor ** int((epochs_done + ahead) // every)
+
+
+def with_rate(stages: Sequence[Epochs | Action], rate: float | None) -> list[Epochs | Action]:
+    """Give the same stages with ``rate`` as the backbone's learning rate; all others keep their ratio to it.
+
+    Stages that learn the last layer alone stay as they are. None leaves all as it is.
+    """
+    own = [each.rates["backbone"] for each in stages if isinstance(each, Epochs) and "backbone" in each.rates]
+    if rate is None or not own:
+        return list(stages)
+
+    def scaled(stage: Epochs | Action) -> Epochs | Action:
+        if not isinstance(stage, Epochs) or stage.rates.keys() <= {"last_layer"}:
+            return stage
+        rates = {name: each * rate / own[0] for name, each in stage.rates.items()}
+        return replace(stage, rates=rates)
+
+    return [scaled(stage) for stage in stages]

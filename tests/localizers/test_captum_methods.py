@@ -138,7 +138,7 @@ def test_scores_without_gradient_and_of_the_wrong_shape_are_named():
 @pytest.mark.parametrize("name", ["integrated-gradients", "smoothgrad", "occlusion"])
 def test_without_captum_the_mend_is_named(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "captum", None)
-    with pytest.raises(InputError, match=f"{name}.*pip install protomask\\[compare\\]"):
+    with pytest.raises(InputError, match=f"{name}.*pip install captum"):
         get_localizer(name)
 
 

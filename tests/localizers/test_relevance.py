@@ -172,5 +172,5 @@ def test_what_has_no_rule_is_refused():
 
 def test_without_zennit_the_mend_is_named(monkeypatch):
     monkeypatch.setattr(relevance, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="prp.*pip install protomask\\[compare\\]"):
+    with pytest.raises(InputError, match="prp.*pip install zennit"):
         get_localizer("prp")

@@ -29,5 +29,5 @@ def test_every_number_is_written_once_at_its_epoch(tmp_path):
 
 def test_without_tensorboard_the_mend_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(InputError, match=r"pip install protomask\[tensorboard\]"):
+    with pytest.raises(InputError, match=r"pip install tensorboard"):
         Board(tmp_path)
