@@ -201,3 +201,20 @@ def test_the_test_command_of_the_readme_is_what_ci_runs():
     assert len(lines[0].split("&&")) == 4 and lines[0].endswith("python train.py")
     assert sum("python -m pytest" in line for line in lines) == 1
     assert "grep -m1 'python -m pytest' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_pages_and_names_of_the_site_exist():
+    import importlib
+
+    import yaml
+
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r": ([\w-]+\.md)$", text, re.MULTILINE)
+    assert len(set(named)) == len(named) and yaml.safe_load(text)["docs_dir"] == "docs"
+    assert set(named) <= {page.name for page in PAGES if page.parent.name == "docs"} and len(named) > 10
+    for name in re.findall(r"^::: ([\w.]+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            home, _, last = name.rpartition(".")
+            assert hasattr(importlib.import_module(home), last), name
