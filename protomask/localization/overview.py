@@ -20,8 +20,10 @@ from protomask.report import style
 from protomask.report.templating import template
 from protomask.report.wording import localizer_label, percent
 
-COLUMNS = ("image", "index", "name", "probability", "localizer", "x0", "y0", "x1", "y1", "width", "height")
-COLUMNS += ("overlay", "map")
+COLUMNS = (
+    *("image", "index", "name", "probability", "localizer"),
+    *("x0", "y0", "x1", "y1", "width", "height", "overlay", "map"),
+)
 """of the table; the box around what is outlined is in pixels of the picture, end-exclusive, and empty without one"""
 ON_SHEET = 60
 """overlays on a contact sheet at most"""
