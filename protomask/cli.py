@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name in COMMANDS:
         module = find_command(name)
-        example = "example:\n  " + module.EXAMPLE.replace("\n", "\n  ")
+        example = f"example:\n  {module.EXAMPLE}" if hasattr(module, "EXAMPLE") else None
         words = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION, epilog=example, formatter_class=_Help
         )

@@ -12,6 +12,7 @@ DESCRIPTION = (
     "maps. It is then called distilled among the localizers of this run (explain, evaluate, project, report); "
     "distilled:steps=5 refines its maps. The same command goes on where it was stopped."
 )
+EXAMPLE = "protomask distill runs/mine --steps 600"
 INTERRUPTED = "the same command goes on"
 NUMBERS = {
     "steps": (int, "steps of the objective through the network (600)"),
