@@ -30,7 +30,7 @@ GROUPS = {
     ),
     "training": ("recipe", "epochs", "lr", "black_box", "checkpoint_minutes"),
     "pictures and their evaluation": ("localizer", "samples"),
-    "machine": ("device", "precision", "workers"),
+    "machine": ("device", "precision", "workers", "memory"),
 }
 """What the options are about: the groups in which the command line lists them"""
 METAVARS = {

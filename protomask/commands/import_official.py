@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
     parser.add_argument("--output", metavar="RUN", required=True, help="run folder to write")
-    parser.add_argument("--data", metavar="WORD", default="cub", help="data set that it was trained on (cub)")
+    parser.add_argument("--data", metavar="NAME", default="cub", help="data set that it was trained on (cub)")
     parser.add_argument("--root", metavar="DIR", help="folder of the data set")
     parser.add_argument(
         "--crop",
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="crop images to their boxes; cub does by default",
     )
     parser.add_argument(
-        "--backbone", metavar="WORD", help="resnet34, vgg19, densenet121, ...; told from the tensors by default"
+        "--backbone", metavar="NAME", help="resnet34, vgg19, densenet121, ...; told from the tensors by default"
     )
     parser.add_argument(
         "--image-size", type=int, metavar="N", help="side of the input in pixels; the file's own by default, or 224"
