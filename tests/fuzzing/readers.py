@@ -33,11 +33,36 @@ from protomask.localizers.amortised.explainer import Explainer
 from protomask.localizers.amortised.files import Opened, open_explainer
 from protomask.networks import load_network
 from protomask.options import parse_range
+from protomask.run.review import read_review
 from protomask.run_folder import RunFolder, read_options
+from protomask.serve.versions import verdict
 from protomask.tensor_files import load_tensors, save_tensors
 from protomask.training.checkpoint import load_checkpoint, save_checkpoint
 from protopnet.cabrnet import read_architecture
 from protopnet.checkpoint import read_checkpoint
+
+JUDGEMENT = {"id": "a1", "at": "2026-01-31T23:59:59+00:00", "by": "RB", "prototype": 0, "source": "train/a.png"}
+CORNERS = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.6]]
+REVIEW = {
+    "judgements": [
+        {**JUDGEMENT, "verdict": "forget", "note": "a caliper"},
+        {**JUDGEMENT, "id": "a2", "region": CORNERS, "meaning": "distraction"},
+    ]
+}
+REFINED = {
+    "from": "runs/a",
+    "forgotten": [0],
+    "replaced": [0],
+    "pairs": [{"before": 0, "after": [0], "why": "forgotten"}],
+    "test_images": 40,
+    "test_accuracy": {"before": 0.9, "after": 0.95},
+    "difference": {"mean": 0.05, "low": -0.01, "high": 0.11},
+    "right_to_wrong": 1,
+    "wrong_to_right": 3,
+    "answers_changed": 1,
+    "changed": [{"image": "a.png", "truth": "a", "before": "a", "after": "b", "was_right": True, "is_right": False}],
+    "outside": {"before": 0.4, "after": None},
+}
 
 
 class Reader(NamedTuple):
@@ -214,6 +239,10 @@ def all_readers(folder: Path) -> dict[str, Reader]:
     network.save(folder / "network", "protopnet")
     description, weights = ((folder / "network" / name).read_bytes() for name in ("model.json", "model.safetensors"))
     plain = {key: value for key, value in json.loads(description).items() if key != "checksum"}
+    found["review.json"] = Reader("review.json", lambda path: read_review(path).standing(), _json(REVIEW))
+    found["refined.json"] = Reader(
+        "refined.json", lambda path: verdict(RunFolder(path.parent).read("refined.json")), _json(REFINED)
+    )
     found["model.json"] = Reader(
         "model.json",
         lambda path: load_network(path.parent),

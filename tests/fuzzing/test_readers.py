@@ -30,6 +30,8 @@ NAMES = [
     "prototypes/nearest.npz",
     "prototypes/files.json",
     "inspection.json",
+    "review.json",
+    "refined.json",
     "model.json",
     "localizer.json",
     "safetensors",
