@@ -12,6 +12,7 @@ import protomask
 from protomask.run.refined import changed_picture
 from protomask.run.review import review_of
 from protomask.serve.versions import Versions, verdict
+from tests.training.test_given_parts import elsewhere, outline
 
 from .conftest import client_of, explain, photo
 
@@ -112,6 +113,22 @@ def test_what_fails_is_told_and_leaves_nothing(teacher, taught, monkeypatch):
     last = follow(teacher)[-1]
     assert "/nowhere" in last["error"] and last["made"] is None
     assert sorted(each.name for each in teacher.folder.parent.iterdir()) == before
+
+
+def test_the_plan_names_what_would_change(run, tmp_path):
+    from protomask.serve.of_run import RunSubject
+
+    shutil.copytree(run.folder, tmp_path / "net")
+    with client_of(RunSubject(protomask.open_run(tmp_path / "net", progress=False))) as client:
+        assert client.get("/api/teach").json()["plan"]["forget"] == []
+        judge(client, (0, "forget"), (1, "split"), (2, "doubtful"))
+        away = outline(elsewhere(run.network, 3), run.network.grid)
+        for number, place in ((3, away), (4, [[0, 0], [1, 0], [1, 1], [0, 1]])):  # where the second lies already
+            given = {"prototype": number, "by": "RB", "region": place, "meaning": "evidence"}
+            assert client.post("/api/review", json={"judgements": [given]}).status_code == 200
+        plan = client.get("/api/teach").json()["plan"]
+    assert plan["can_replace"]
+    assert (plan["forget"], plan["split"], plan["required"], plan["doubtful"]) == ([0], [1], [3], 1)
 
 
 @pytest.mark.parametrize("path", ["/api/teach", "/api/teach/stop", "/api/versions/0/serve"])
