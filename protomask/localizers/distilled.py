@@ -194,4 +194,6 @@ def _refined(
         order = replace(preset.order, steps=steps, contrast=1.0)
         ordered = stages.order(images, index, maps.to(images), order) * (0.5 + maps)
         return stages.show(images, index, ordered, maps, order)
-    return min_max(stages.keep(images, index, replace(preset.keep, steps=steps), start=maps.to(images)))
+    kept = stages.keep(images, index, replace(preset.keep, steps=steps), start=maps.to(images))
+    # As MDM's destroying masks do, the map that was drawn orders what the keeping mask leaves out.
+    return min_max(kept + preset.destroy.share * maps)
