@@ -215,7 +215,7 @@ def with_changes(settings: Distillation, changes: dict) -> Distillation:
 
 
 def _subject(model, data, preprocessing, mean, std, image_size, multi_label, device):
-    """The model as something to explain, the images as it wants them, and the device."""
+    """Give the model as something to explain, the images as it wants them, and the device."""
     if isinstance(model, PrototypeNetwork):
         if not isinstance(data, AnnotatedImages):
             raise InputError(
@@ -300,7 +300,7 @@ def _choose_contrast(
     maps: Tensor,
     device: torch.device,
 ) -> float:
-    """The greatest contrast at which the maps keep, on training images, as much of the score as the teacher's."""
+    """Find the greatest contrast at which the maps keep, on training images, as much of the score as the teacher's."""
     images, index = _images(data, positions, device), of[: len(positions)].to(device)
     wanted = 0.95
     if len(maps):
@@ -325,7 +325,7 @@ def _held_out(
     questions: Questions,
     device: torch.device,
 ) -> dict[str, float]:
-    """What the maps keep and leave on images that were not learned from."""
+    """Measure what the maps keep and leave on images that were not learned from."""
     images = _images(data, positions, device)
     index = questions.draw(positions.tolist(), 0.0, _generator(0)).to(device)
     found = measure_faithfulness(explained, images, index, draw(opened, explained, images, index))

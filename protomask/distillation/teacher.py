@@ -70,7 +70,7 @@ def _name(stamp: str, positions: Tensor, index: Tensor) -> str:
 
 
 def _read(path: Path, count: int) -> Tensor | None:
-    """A piece that is whole; None for any other."""
+    """Read a piece that is whole; None for any other."""
     if not path.is_file():
         return None
     try:

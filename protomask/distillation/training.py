@@ -110,7 +110,7 @@ class Trainer:
         return self.log
 
     def _batches(self, step: int) -> Iterator[dict[str, Any]]:
-        """This process's part of each batch from ``step`` on, loaded; under ``draw`` the whole batch's positions."""
+        """Load this process's part of each batch from ``step`` on; under ``draw`` the whole batch's positions."""
         count, size = len(self.data), min(self.settings.batch_size, len(self.data))
         each = len(shuffled_batches(count, size, 0))
         loader = SeededLoader(self.data, self.workers)
@@ -172,7 +172,7 @@ class Trainer:
         return mask + F.binary_cross_entropy_with_logits(order, maps)
 
     def _image(self, place: int) -> Tensor:
-        """An image that the teacher explained; there are few, so that they are kept."""
+        """Give an image that the teacher explained; there are few, so that they are kept."""
         if place not in self._taught:
             self._taught[place] = collate([self.data[int(self.pairs[0][place])]])["images"][0]
         return self._taught[place]
@@ -194,7 +194,7 @@ class Trainer:
         self.optimiser.step()
 
     def _restore(self) -> int:
-        """The step at which a stopped training goes on; 0 for a new one."""
+        """Find the step at which a stopped training goes on; 0 for a new one."""
         saved = None if self.folder is None else load_checkpoint(self.folder / STATE)
         if saved is None or saved.get("stamp") != self.stamp:
             return 0
@@ -239,6 +239,6 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _shared(values: dict[str, float], share: float) -> dict[str, float]:
-    """The means over all processes' parts of the batch."""
+    """Average over all processes' parts of the batch."""
     everybody: list[tuple[dict[str, float], float]] = distributed.gather((values, share))
     return {name: sum(each[name] * part for each, part in everybody if name in each) for name in values}

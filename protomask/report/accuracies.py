@@ -9,7 +9,7 @@ from protomask.statistics import newcombe, wilson
 
 
 def accuracy(metrics: Mapping, config: Mapping) -> dict:
-    """Figures, sentences and a table of classes about accuracy: before and after projection, at the end, and without
+    """Give figures, sentences and a table of classes about accuracy: before and after projection, at the end, without
     prototypes.
 
     An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the

@@ -77,7 +77,7 @@ def _class_rows(answers: Answers) -> list[list]:
 
 
 def _finding_rows(answers: Answers) -> list[list]:
-    """The same of each finding that an image has or is said to have; -1 - f is the absence of finding f."""
+    """Tell the same of each finding that an image has or is said to have; -1 - f is the absence of finding f."""
     chances, has = probabilities(answers.logits.double(), True), answers.labels > 0.5
     found = []
     for place, finding in ((answers.logits > 0) | has).nonzero().tolist():
@@ -128,7 +128,7 @@ def confusion(answers: Answers) -> dict:
 
 
 def per_class_table(answers: Answers) -> list[dict]:
-    """One row a class: images, recall (share of its images that are found), AUROC, average precision."""
+    """Give one row a class: images, recall (share of its images that are found), AUROC, average precision."""
     chances = probabilities(answers.logits.double(), answers.findings)
     has = positives(answers.labels, len(answers.classes))
     said = answers.logits > 0 if answers.findings else positives(answers.logits.argmax(1), len(answers.classes))

@@ -151,7 +151,7 @@ def _chart(
 
 
 def _path(x, y, x_of, y_of) -> str:
-    """A broken line: it is lifted over values that are missing."""
+    """Draw a broken line: it is lifted over values that are missing."""
     parts, pen = [], False
     for a, b in zip(x, y):
         if np.isfinite(b):

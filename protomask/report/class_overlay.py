@@ -12,7 +12,7 @@ from protomask.report.overlays import LEVEL
 
 
 def outlined_box(saliency: np.ndarray, size: tuple[int, int]) -> list[int] | None:
-    """x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines, or None."""
+    """Find x0, y0, x1, y1 in pixels of the picture (H, W), end-exclusive, around what the overlay outlines, or None."""
     box = find_evidence(saliency).box
     if box is None:
         return None

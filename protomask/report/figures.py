@@ -105,7 +105,7 @@ def _gallery_cell(
 
 
 def _inspected(picture: PrototypePicture) -> str:
-    """What the inspection says, short enough for a caption."""
+    """Say what the inspection found, short enough for a caption."""
     found = picture.inspection
     if found is None:
         return ""

@@ -98,7 +98,7 @@ def render(
     title: str | None = None,
     folder: str | Path = "RUN",
 ) -> str:
-    """The page as text; arguments as for :func:`write_report`, and the run's ``folder`` for the commands it names."""
+    """Make the page as text; arguments as for :func:`write_report`, and the ``folder`` for the commands it names."""
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
     side = photo_side(len(pictures) + len(explanations))
@@ -137,7 +137,7 @@ def render(
 
 
 def _rivals(evaluation, localizers: Sequence[str]) -> tuple[str, str] | None:
-    """The two localizers whose contest the page is about: those of the pictures, else the first two evaluated."""
+    """Choose the two localizers that the page compares: those of the pictures, else the first two evaluated."""
     if evaluation is None or not evaluation.comparisons:
         return None
     have = list(dict.fromkeys(row["localizer"] for row in evaluation.rows))

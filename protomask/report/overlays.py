@@ -58,7 +58,7 @@ def outlines(
 
 
 def _area(path: np.ndarray) -> float:
-    """What a closed outline encloses, in square pixels (the shoelace formula)."""
+    """Compute what a closed outline encloses, in square pixels (the shoelace formula)."""
     x, y = path[:, 0], path[:, 1]
     return 0.5 * abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])))
 

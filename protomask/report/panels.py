@@ -220,7 +220,7 @@ def _sum(
     top: float,
     width: float,
 ) -> float:
-    """The points that are not shown, a rule, and the logit of ``class_name``; returns where they end."""
+    """Write the points that are not shown, a rule, and the logit of ``class_name``; returns where they end."""
     room = columns["equals"] - columns["source"]
     options: dict[str, Any] = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
     for label, points in terms:

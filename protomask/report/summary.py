@@ -35,7 +35,7 @@ def title(config: Mapping) -> str:
 
 
 def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
-    """What the inspection found, in sentences."""
+    """Say what the inspection found, in sentences."""
     found = [each.inspection for each in pictures if each.inspection is not None]
     if not found:
         return []
@@ -66,7 +66,7 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
 
 
 def provenance(config: Mapping, metrics: Mapping) -> list[dict]:
-    """Everything in ``config`` as tables of (name, value), one per nested mapping, and the seconds of each stage."""
+    """Give everything in ``config`` as tables of (name, value), one per nested mapping, and each stage's seconds."""
     tables, loose = [], []
     for name, value in config.items():
         if isinstance(value, Mapping):

@@ -23,7 +23,7 @@ FEW = 20
 
 
 def which_to_trust(evaluation, a: str, b: str) -> dict | None:
-    """A headline and the reasons for it, from the metrics that ask whether the score follows the picture.
+    """Give a headline and the reasons for it, from the metrics that ask whether the score follows the picture.
 
     Whether a map lies on the object is reported elsewhere and does not count here: a network may well look at the
     background, and its picture should then say so. A winner that is not ahead of a baseline that knows nothing gets
@@ -100,7 +100,7 @@ def _location(evaluation, first: str, second: str) -> list[str]:
 
 
 def _against_baselines(evaluation, winner: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """The metrics in which ``winner`` is behind each baseline, and those in which it is not told apart from it."""
+    """Name the metrics in which ``winner`` is behind each baseline, and those in which it is not told apart from it."""
     behind: dict[str, list[str]] = {}
     undecided: dict[str, list[str]] = {}
     for row in evaluation.comparisons:
@@ -111,7 +111,7 @@ def _against_baselines(evaluation, winner: str) -> tuple[dict[str, list[str]], d
 
 
 def metric_table(evaluation) -> dict:
-    """Metrics down, localizers across, the best mean marked."""
+    """Make a table: metrics down, localizers across, the best mean marked."""
     rows = {(row["metric"], row["localizer"]): row for row in evaluation.rows}
     metrics = list(dict.fromkeys(row["metric"] for row in evaluation.rows))
     localizers = list(dict.fromkeys(row["localizer"] for row in evaluation.rows))
@@ -161,7 +161,7 @@ def metric_table(evaluation) -> dict:
 
 
 def differences(evaluation, a: str, b: str) -> list[dict]:
-    """The paired differences of two localizers, turned so that positive is always better for ``a``."""
+    """Give the paired differences of two localizers, turned so that positive is always better for ``a``."""
     found = []
     for row in evaluation.comparisons:
         if {row["a"], row["b"]} != {a, b} or row["difference"] is None:
@@ -195,7 +195,7 @@ def _says(row: dict) -> str:
 
 
 def contest_tables(evaluation, a: str, b: str) -> list[dict]:
-    """:func:`differences` of every two localizers, the contest of ``a`` and ``b`` first."""
+    """Give :func:`differences` of every two localizers, the contest of ``a`` and ``b`` first."""
     pairs = list(dict.fromkeys((row["a"], row["b"]) for row in evaluation.comparisons))
     pairs.sort(key=lambda pair: set(pair) != {a, b})
     return [

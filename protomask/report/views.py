@@ -83,7 +83,7 @@ def gallery(
 
 
 def _inspected(found: Inspection | None) -> dict:
-    """The values that stand on a card; None for what is not known."""
+    """Give the values that stand on a card; None for what is not known."""
     if found is None:
         return {"found": None, "purity": None, "outside": None, "flags": [], "twin": None}
     return {

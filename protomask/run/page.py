@@ -127,7 +127,7 @@ def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int
 
 
 def test_answers(run: Run, needed: bool = True) -> Answers | None:
-    """What the network answers on all test images; None where the data are not to be had, unless ``needed``."""
+    """Find what the network answers on all test images; None where the data are not to be had, unless ``needed``."""
     try:
         test = run.test
     except InputError as error:

@@ -70,7 +70,7 @@ def answers(logits: Tensor, classes: Sequence[str], several: bool) -> list[str]:
 
 
 def outside(pictures: Iterable[PrototypePicture]) -> float | None:
-    """Mean share of the prototypes' maps outside of the object; None where the object is not known."""
+    """Average the share of the prototypes' maps outside of the object; None where the object is not known."""
     shares = [
         next(iter(picture.inspection.outside.values()))
         for picture in pictures

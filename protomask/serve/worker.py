@@ -39,7 +39,7 @@ class Job:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more; the job ends at its next :meth:`check`."""
+        """Give up: nobody wants the answer any more, and the job ends at its next :meth:`check`."""
         self._cancelled.set()
 
     @property

@@ -42,7 +42,7 @@ def training_similarities(
 def _similarities(
     network: PrototypeNetwork, setup: TrainingSet, passes: int, first: int = 0
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
-    """This process's share of the similarities (n, P), and the images they are of, in order."""
+    """Take this process's share of the similarities (n, P), and the images they are of, in order."""
     share = distributed.shard(len(setup.train), setup.batch_size)
     loader = setup.seeded_loader(setup.train)
     for number in range(first, first + passes):
@@ -178,7 +178,7 @@ def _logits(similarities: torch.Tensor, learned: Sequence[torch.Tensor], owners:
 
 
 def _share_of_loss(logits: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor | None, total: int) -> torch.Tensor:
-    """What these rows add to the classification term of all ``total`` rows."""
+    """Compute what these rows add to the classification term of all ``total`` rows."""
     if counts is not None:
         return balanced_focal(logits, labels, counts=counts, images=total)
     return classification_terms(logits, labels)["cross_entropy"] * (len(labels) / total)
