@@ -83,6 +83,10 @@ class Classifier:
             raise InputError(f"{model.__name__} is a class; give one of its objects, {model.__name__}()")
         if not callable(model):
             raise InputError(f"a classifier is called with images, but {type(model).__name__} cannot be called")
+        if getattr(model, "num_classes", None) == 0:
+            raise InputError(
+                f"{type(model).__name__} has num_classes=0, so it gives features, not logits; make it with its classes"
+            )
         self.model = model
         self.kind = score
         self.multi_label = multi_label

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet, bars, localizers, split_names
+from protomask.errors import InputError
 
 HELP = "measure localizers of a plain classifier against each other"
 DESCRIPTION = (
@@ -42,11 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from protomask.backbones.classifier import build_classifier
+    from protomask.devices import choose_device
     from protomask.inputs import read_pictures
     from protomask.localization.compare import DEFAULT, compare
     from protomask.options import parse_range
-    from protomask.run.setup import choose_device
+    from protomask.run.setup import say
 
+    if arguments.judge_weights and not arguments.judge:
+        raise InputError("--judge-weights is for --judge; name the second model, too")
     names, metrics = localizers(arguments.localizers, "--localizers"), split_names(arguments.metrics, "--metrics")
     levels = None if arguments.intensity_range is None else parse_range(arguments.intensity_range)
     pictures = read_pictures(arguments.images, levels)  # before any weights are loaded
@@ -55,6 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, pretrained=arguments.pretrained, weights=arguments.weights, image_size=arguments.image_size
     )
     judge = None
+    if not arguments.pretrained:
+        for option, name, weights in (
+            ("--model", arguments.model, arguments.weights),
+            ("--judge", arguments.judge, arguments.judge_weights),
+        ):
+            if name and not weights:
+                say(f"note: {option} {name} has random weights; give its weights, or --pretrained")
     if arguments.judge:
         judge = build_classifier(arguments.judge, pretrained=arguments.pretrained, weights=arguments.judge_weights)
         judge.model.to(device)

@@ -168,7 +168,7 @@ def _given(
 
 
 def _objective(stages: Sequence[Epochs | Action]) -> Objective:
-    """What the recipe minimises last, apart from a last layer alone."""
+    """Find what the recipe minimises last, apart from a last layer alone."""
     return next(
         stage.objective
         for stage in reversed(stages)

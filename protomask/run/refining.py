@@ -170,14 +170,14 @@ def _refine(run: Run, files: RunFolder, review: Review, lessons: Lessons, epochs
 
 
 def _successors(number: int, moved: Sequence[int], halves: dict[int, int]) -> list[int]:
-    """The numbers of what stands in a prototype's place."""
+    """Give the numbers of what stands in a prototype's place."""
     return [each for each in (number, halves.get(number, -1)) if each in moved]
 
 
 def _pictures(
     refined: Run, before: Sequence[PrototypePicture], old: Sequence[int], moved: Sequence[int]
 ) -> list[PrototypePicture]:
-    """The pictures of all: those of prototypes that moved anew, the others as they were, with their new weights.
+    """Give the pictures of all: those of prototypes that moved anew, the others as they were, with their new weights.
 
     Args:
         old: by new number, which one it was.

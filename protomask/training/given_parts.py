@@ -93,7 +93,7 @@ def give_halves(network: Any, setup: TrainingSet, number: int, half: int) -> dic
 
 
 def _nearest_cells(network: Any, setup: TrainingSet, number: int) -> list[Cell]:
-    """The cell nearest to a prototype in each of the half of its class's training images that have it most."""
+    """Find the cell nearest to a prototype in each of the half of its class's training images that have it most."""
     probe = with_prototypes(network, network.prototypes.detach()[number : number + 1])
     own = positives(setup.plain.labels, len(network.classes))[:, int(network.prototype_classes[number])]
     found: list[tuple[float, Cell]] = []

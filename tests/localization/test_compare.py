@@ -161,6 +161,17 @@ def test_the_command_measures_and_writes(tmp_path, capsys):
     content = json.loads((tmp_path / "found" / "compare.json").read_text())
     assert {row["localizer"] for row in content["rows"]} == {"gradcam", "random"}
     assert main(["compare", str(tmp_path / "nothing"), "--model", "test_resnet"]) == 2
+    assert main([*words, *judge[2:]]) == 2
+    assert "--judge-weights is for --judge" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_random_weights_are_pointed_out(tmp_path, capsys):
+    Image.fromarray(photographs(1)[0]).save(tmp_path / "one.png")
+    words = ["compare", str(tmp_path / "one.png"), "--model", "test_resnet", "--localizers", "center"]
+    words += ["--judge", "test_resnet", "--metrics", "deletion", "--image-size", "32", "--quiet"]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "--model test_resnet has random weights" in said and "--judge test_resnet has random weights" in said
 
 
 def _words():

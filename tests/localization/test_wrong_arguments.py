@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
 import protomask
 from protomask import MDM, Classifier, InputError, compare, get_localizer, look, open_run
+from protomask.backbones.classifier import build_classifier
 
 
 class Small(nn.Module):
@@ -42,6 +44,8 @@ def compared(localizers=("center",), **changes):
     [
         (lambda: seen(model=Small), "Small is a class; give one of its objects"),
         (lambda: seen(model=Broken()), r"Broken fails on images of the shape \(1, 3, 32, 32\).*boom second line"),
+        (lambda: seen(model=timm.create_model("test_resnet", num_classes=0)), "ResNet has num_classes=0"),
+        (lambda: build_classifier("test_resnet:num_classes=0"), "model test_resnet:num_classes=0 has 0 classes"),
         (lambda: seen(b"abc"), "pictures are of type bytes"),
         (lambda: seen({"a": PICTURE}), "pictures are of type dict"),
         (lambda: seen(index=10**30), "there is no class 1000"),
