@@ -68,7 +68,7 @@ def build_classifier(
             "name the model that they were made for, with its classifier",
         )
     if getattr(model, "num_classes", None) == 0:
-        raise InputError(f"model {name} has 0 classes, so it gives features and no logits; give num_classes above 0")
+        raise InputError(f"model {name} gives no logits but features: it has 0 classes; give num_classes above 0")
     model.eval()
     try:
         logits = trial(model, (size, size), next(model.parameters()).device)

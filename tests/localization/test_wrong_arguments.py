@@ -45,7 +45,10 @@ def compared(localizers=("center",), **changes):
         (lambda: seen(model=Small), "Small is a class; give one of its objects"),
         (lambda: seen(model=Broken()), r"Broken fails on images of the shape \(1, 3, 32, 32\).*boom second line"),
         (lambda: seen(model=timm.create_model("test_resnet", num_classes=0)), "ResNet has num_classes=0"),
-        (lambda: build_classifier("test_resnet:num_classes=0"), "model test_resnet:num_classes=0 has 0 classes"),
+        (
+            lambda: build_classifier("test_resnet:num_classes=0"),
+            "model test_resnet:num_classes=0 gives no logits but features",
+        ),
         (lambda: seen(b"abc"), "pictures are of type bytes"),
         (lambda: seen({"a": PICTURE}), "pictures are of type dict"),
         (lambda: seen(index=10**30), "there is no class 1000"),
