@@ -34,6 +34,7 @@ _HOMES = {
     "import_official": "protomask.run",
     "save_run": "protomask.run",
     "train": "protomask.run",
+    "train_seeds": "protomask.run",
     "compare": "protomask.localization.compare",
     "Distillation": "protomask.distillation",
     "distill": "protomask.distillation",

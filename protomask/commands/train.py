@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from protomask.commands.arguments import add_options, add_quiet, bars, chosen_options
+from protomask.errors import InputError
+from protomask.options import Options
 
 HELP = "train, project, localise, evaluate, report"
 DESCRIPTION = (
@@ -19,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command: one for each of :class:`protomask.options.Options`, and a few of its own."""
     parser.add_argument("--output", metavar="RUN", help="run folder; by default a new one under runs/")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    parser.add_argument(
+        "--seeds",
+        metavar="N,N,...",
+        help="the same training from several seeds, one run each in OUTPUT/seed-N, and a table of means and ranges",
+    )
     add_quiet(parser)
     parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard, into OUTPUT/tensorboard")
     add_options(parser)
@@ -27,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on; exit code 0."""
     options = chosen_options(arguments)
+    if arguments.seeds is not None:
+        return _train_seeds(options, arguments)
 
     from protomask.run.training import train_run
 
@@ -37,4 +46,28 @@ def run(arguments: argparse.Namespace) -> int:
         progress=bars(arguments),
         tensorboard=arguments.tensorboard,
     )
+    return 0
+
+
+def _train_seeds(options: Options, arguments: argparse.Namespace) -> int:
+    try:
+        seeds = [int(word) for word in arguments.seeds.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds is {arguments.seeds!r}; give whole numbers separated by commas: 0,1,2") from None
+    if arguments.seed is not None:
+        raise InputError("--seed and --seeds are both given; give one of them")
+    if arguments.output is None:
+        raise InputError("--seeds needs --output, the folder of the runs")
+
+    from protomask.run.seeds import train_all
+
+    found = train_all(
+        options,
+        seeds,
+        arguments.output,
+        resume=arguments.resume,
+        progress=bars(arguments),
+        tensorboard=arguments.tensorboard,
+    )
+    print(found.table())
     return 0

@@ -1,0 +1,149 @@
+"""The same training from several seeds: one run each, and one table of means and ranges."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protomask import distributed
+from protomask.errors import InputError
+from protomask.given import as_path
+from protomask.json_files import write_json
+from protomask.options import Options
+from protomask.run.opened import Run
+from protomask.run.setup import IN_MEMORY, say
+from protomask.run.start import named_options
+from protomask.run.training import train_run
+from protomask.run_folder import RunFolder
+
+FILE = "seeds.json"
+MEASURES = {
+    "accuracy before projection": ("test_accuracy", "before_projection"),
+    "accuracy after projection": ("test_accuracy", "after_projection"),
+    "accuracy, re-fitted": ("test_accuracy", "final"),
+    "AUROC, re-fitted": ("test_auroc", "final"),
+    "accuracy of the plain classifier": ("black_box_accuracy",),
+    "share of points shown": ("reasoning", "explained_share"),
+    "prototypes for 90 % of points": ("reasoning", "decisive_prototypes"),
+    "background prototypes": ("reasoning", "background"),
+    "common prototypes": ("reasoning", "common"),
+    "duplicate prototypes": ("reasoning", "duplicates"),
+}
+"""What the table holds, and where ``metrics.json`` has it; what a run lacks is left out"""
+
+
+@dataclass(frozen=True)
+class SeedRuns:
+    """Runs that differ in their seed alone."""
+
+    folder: Path
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+    def rows(self) -> list[dict]:
+        """Give for each measure its ``values``, one per seed, their ``mean``, ``low`` and ``high``."""
+        found = []
+        for label, path in MEASURES.items():
+            values = [_look_up(run.metrics, path) for run in self.runs]
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                low, high = min(known), max(known)
+                found.append(
+                    {"measure": label, "values": values, "mean": sum(known) / len(known), "low": low, "high": high}
+                )
+        return found
+
+    def table(self) -> str:
+        """Write the table as text: mean, least and greatest, then each seed."""
+        head = ["measure", "mean", "range", *(f"seed {seed}" for seed in self.seeds)]
+        lines = [head]
+        for row in self.rows():
+            span = f"{row['low']:.3f} to {row['high']:.3f}"
+            lines.append([row["measure"], f"{row['mean']:.3f}", span, *(f"{value:.3f}" for value in row["values"])])
+        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        return "\n".join(
+            "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
+            for line in lines
+        )
+
+
+def train_seeds(
+    network: str = "protopnet",
+    data: Any = "parts",
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    output: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    **options,
+) -> SeedRuns:
+    """Train the same network from several seeds, one after the other, as ``protomask train --seeds``.
+
+    >>> protomask.train_seeds(seeds=(0, 1, 2), output="runs/parts").table()                  # doctest: +SKIP
+
+    Args:
+        network, data, classes, progress, options: as for :func:`protomask.train`.
+        seeds: different ones; the data are split alike for all.
+        output: folder of the runs, ``seed-0``, ``seed-1``, ..., and of ``seeds.json``, the table.
+        resume: go on with what is there; runs that are done are not done again.
+
+    Raises:
+        InputError: as :func:`protomask.train`; no seeds, or one twice.
+    """
+    named = isinstance(data, str)
+    chosen = named_options(network=network, data=data if named else IN_MEMORY, **options)
+    return train_all(
+        chosen, seeds, output, data=None if named else data, classes=classes, resume=resume, progress=progress
+    )
+
+
+def train_all(
+    options: Options,
+    seeds: Sequence[int],
+    output: str | os.PathLike,
+    *,
+    data: Any = None,
+    classes: Sequence[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> SeedRuns:
+    """Train from :class:`protomask.options.Options`; see :func:`train_seeds`."""
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise InputError(f"seeds are {list(seeds)}; give at least one, each once")
+    each = [options.replace(seed=seed) for seed in seeds]  # wrong ones are refused before any training
+    folder = as_path(output, "output")
+    if RunFolder(folder).started:
+        raise InputError(f"{folder} is itself a run; give the runs of several seeds another output=")
+    runs: list[Run] = []
+    for seed, chosen in zip(seeds, each):
+        place = folder / f"seed-{seed}"
+        say(f"seed {seed} ({len(runs) + 1} of {len(seeds)})")
+        begun = RunFolder(place).started
+        if begun and not resume:
+            raise InputError(f"{place} holds a run already; go on by resume=, or give another output=")
+        runs.append(
+            train_run(
+                chosen,
+                place,
+                resume=begun,
+                data=data,
+                classes=classes,
+                progress=progress,
+                tensorboard=tensorboard,
+            )
+        )
+    found = SeedRuns(folder, tuple(seeds), tuple(runs))
+    distributed.only_first(lambda: write_json(folder / FILE, {"seeds": list(seeds), "measures": found.rows()}))
+    return found
+
+
+def _look_up(metrics: dict, path: tuple[str, ...]) -> float | None:
+    value: Any = metrics
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

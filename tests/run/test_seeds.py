@@ -1,0 +1,62 @@
+"""Several seeds: a run each, one table."""
+
+import json
+
+import pytest
+
+import protomask
+from protomask.cli import main
+from protomask.errors import InputError
+from tests.run.conftest import SMALL
+
+ONLY = {name: value for name, value in SMALL.items() if name not in ("progress", "samples")}
+
+
+def test_three_numbers_of_two_runs_are_those_of_the_runs(pictures, tmp_path, capsys):
+    options = {**ONLY, "samples": 1}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    words = ["train", "--data", "folder", "--root", str(pictures), "--seeds", "3,1", "--output", str(tmp_path), *words]
+    assert main([*words, "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    first, second = (protomask.open_run(tmp_path / f"seed-{seed}") for seed in (3, 1))
+    assert (first.options.seed, second.options.seed) == (3, 1)
+    assert first.splits.test.names == second.splits.test.names, "the data are split alike"
+    rows = {row["measure"]: row for row in json.loads((tmp_path / "seeds.json").read_text())["measures"]}
+    values = [each.metrics["test_accuracy"]["after_projection"] for each in (first, second)]
+    row = rows["accuracy after projection"]
+    assert row["values"] == values and row["mean"] == pytest.approx(sum(values) / 2)
+    assert (row["low"], row["high"]) == (min(values), max(values))
+    assert (
+        "share of points shown" in rows
+        and "background prototypes" not in rows
+        and "accuracy of the plain classifier" not in rows
+    )
+    assert printed.splitlines()[0].split() == ["measure", "mean", "range", "seed", "3", "seed", "1"]
+    assert f"{values[1]:.3f}" in printed
+
+    written = (first.folder / "evaluation.json").stat().st_mtime_ns
+    assert main([*words, "--quiet"]) == 2 and "holds a run already" in capsys.readouterr().err
+    assert main([*words, "--quiet", "--resume"]) == 0
+    assert written == (first.folder / "evaluation.json").stat().st_mtime_ns, "what is done is not done again"
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["--seeds", "1,x", "--output", "OUT"], "--seeds is '1,x'"),
+        (["--seeds", "", "--output", "OUT"], "--seeds"),
+        (["--seeds", "1,1", "--output", "OUT"], "each once"),
+        (["--seeds", "1,-1", "--output", "OUT"], "seed"),
+        (["--seeds", "1", "--seed", "2", "--output", "OUT"], "both given"),
+        (["--seeds", "1,2"], "--output"),
+    ],
+)
+def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *more]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "OUT").exists()
+
+
+def test_python_refuses_a_folder_that_is_a_run(run):
+    with pytest.raises(InputError, match="itself a run"):
+        protomask.train_seeds(seeds=[0], output=run.folder)
