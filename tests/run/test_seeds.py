@@ -57,6 +57,6 @@ def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):
     assert said in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "OUT").exists()
 
 
-def test_python_refuses_a_folder_that_is_a_run(run):
+def test_python_refuses_a_folder_that_is_a_run(in_memory):
     with pytest.raises(InputError, match="itself a run"):
-        protomask.train_seeds(seeds=[0], output=run.folder)
+        protomask.train_seeds(seeds=[0], output=in_memory.folder)
