@@ -59,4 +59,4 @@ def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):
 
 def test_python_refuses_a_folder_that_is_a_run(in_memory):
     with pytest.raises(InputError, match="itself a run"):
-        protomask.train_seeds(seeds=[0], output=in_memory.folder)
+        protomask.train_seeds(seeds=[0], output=in_memory[0].folder)
