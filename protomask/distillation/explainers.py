@@ -24,7 +24,7 @@ from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
-from protomask.freezing import frozen
+from protomask.freezing import frozen, held_modules
 from protomask.localization.compare import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import get_localizer
@@ -172,9 +172,9 @@ def distill_explained(
     )
     log = trainer.run()
     explainer.eval().requires_grad_(False)
-    opened = Opened(explainer, taps, 1.0, fingerprint(explained))
+    opened = Opened(explainer, taps, 1.0, fingerprint(held_modules(explained)[0]))
     opened.contrast = _choose_contrast(opened, explained, data, some[:MOST_HELD_OUT], of, maps, device)
-    seconds["all"] = time.perf_counter() - begun
+    seconds["all"] = time.perf_counter() - begun + trainer.before
     opened.about = {
         "teacher": repr(teacher),
         "training": {

@@ -74,6 +74,9 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(self.explainer.parameters(), lr=self.settings.rate, weight_decay=0.01)
         self.imitated = self.settings.imitation if len(self.maps) else 0
         self.total = self.imitated + self.settings.steps
+        self.before = 0.0
+        """seconds that were spent before a stop"""
+        self._begun = time.monotonic()
         self._taught: dict[int, Tensor] = {}
 
     def run(self) -> list[dict[str, float]]:
@@ -200,7 +203,7 @@ class Trainer:
             return 0
         self.explainer.load_state_dict(saved["explainer"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.log = saved["log"]
+        self.log, self.before = saved["log"], saved["seconds"]
         return saved["step"]
 
     def _keep(self, step: int) -> None:
@@ -213,6 +216,7 @@ class Trainer:
             "explainer": self.explainer.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "log": self.log,
+            "seconds": self.before + time.monotonic() - self._begun,
         }
 
         def write() -> None:

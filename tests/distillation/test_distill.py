@@ -4,6 +4,7 @@ import json
 import signal
 import warnings
 from dataclasses import replace
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from protomask.distillation import Distillation, distill
 from protomask.distillation import training as training_room
 from protomask.errors import InputError, LowFaithfulnessWarning
 from protomask.explainable import Classifier
+from protomask.localization.compare import JudgedClassifier
+from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import get_localizer, get_localizers
 from protomask.localizers.distilled import Distilled, measure_faithfulness
 from tests.distillation.toys import PLAIN, QUICK, Smeared, enlarged, mass_inside, unseen
@@ -90,6 +93,17 @@ def test_other_weights_are_said_once(made):
     with warnings.catch_warnings():
         warnings.simplefilter("error", LowFaithfulnessWarning)
         quiet(explained, images, labels)
+
+
+def test_beside_a_judge_the_model_is_known_by_its_weights(made):
+    model, distilled, _ = made
+    images, labels = enlarged(unseen(1))
+    prepare = preprocessing_of(model, mean=PLAIN["mean"], std=PLAIN["std"], image_size=32)
+    judged = JudgedClassifier(model, prepare, Smeared(4), prepare)
+    quiet = replace(Distilled(explainer=replace(distilled.opened(), met=WeakSet())), check=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LowFaithfulnessWarning)
+        assert torch.equal(quiet(judged, images, labels), quiet(Classifier(model, "probability"), images, labels))
 
 
 def test_round_trip(made):

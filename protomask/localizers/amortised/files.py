@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from torch import nn
-
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.fingerprints import fingerprint
@@ -34,7 +32,7 @@ class Opened:
     contrast: float
     """power of the mask's values in a map"""
     model: str | None
-    """:func:`protomask.fingerprints.fingerprint` of the explained model"""
+    """:func:`protomask.fingerprints.fingerprint` of the explained torch module"""
     about: dict[str, Any] = field(default_factory=dict)
     """the rest of ``localizer.json``"""
     met: WeakSet = field(default_factory=WeakSet, repr=False)
@@ -71,11 +69,11 @@ class Opened:
 
     def fits(self, explained: Explainable) -> bool:
         """Tell whether ``explained`` has the weights that this was distilled for; looked up once for each model."""
-        roots = [root for root in held_modules(explained) if isinstance(root, nn.Module)]
-        if not roots or roots[0] in self.met:
+        roots = held_modules(explained)
+        if not roots or self.model is None or any(root in self.met for root in roots):
             return True
-        self.met.add(roots[0])
-        return self.model is None or fingerprint(explained) == self.model
+        self.met.update(roots)
+        return any(fingerprint(root) == self.model for root in roots)
 
 
 def open_explainer(folder: str | os.PathLike) -> Opened:

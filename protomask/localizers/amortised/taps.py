@@ -126,9 +126,9 @@ def look_at(explained: Explainable, taps: Sequence[str], images: Tensor, index: 
         if asks_prototypes(explained):
             prototypes = explained.prototypes.detach()[index].float().flatten(2).mean(2)
             return Seen([each.float() for each in features], prototypes, _similarity_evidence(maps))
-        output = heard[taps[0]][1]
+        _, output, root = heard[taps[0]]
         (slope,) = torch.autograd.grad(score.sum(), output)
-    slope = _require_map(as_map(slope, held_modules(explained)[0], size)).float()
+    slope = _require_map(as_map(slope, root, size)).float()
     mean = slope.mean((2, 3))
     mean = mean / mean.norm(dim=1, keepdim=True).clamp_min(1e-12)
     coarse = features[0].detach().float()
@@ -152,9 +152,13 @@ def _similarity_evidence(maps: Tensor) -> Tensor:
 @contextmanager
 def _listening(
     explained: Explainable, taps: Sequence[str], size: tuple[int, int], *, leaf: bool
-) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """Collect each tap's map and its output; where ``leaf`` the coarsest becomes the leaf of the gradient's graph."""
-    heard: dict[str, tuple[Tensor, Tensor]] = {}
+) -> Iterator[dict[str, tuple[Tensor, Tensor, nn.Module]]]:
+    """Collect each tap's map, its output and the model it is of.
+
+    Args:
+        leaf: the coarsest tap's output becomes the leaf of the gradient's graph.
+    """
+    heard: dict[str, tuple[Tensor, Tensor, nn.Module]] = {}
     with ExitStack() as hooks:
         for root in held_modules(explained):
             modules = dict(root.named_modules())
@@ -165,7 +169,7 @@ def _listening(
                         begun = output.detach().requires_grad_() if first else output
                         found = as_map(begun, root, size)
                         if found is not None:
-                            heard[name] = found, begun
+                            heard[name] = found, begun, root
                         # What follows may change it in place.
                         return begun.clone()
 
