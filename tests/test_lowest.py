@@ -12,7 +12,7 @@ def bounds():
     setup = configparser.ConfigParser()
     setup.read(HOME / "setup.cfg", encoding="utf-8")
     lists = [setup["options"]["install_requires"]]
-    lists += [words for extra, words in setup["options.extras_require"].items() if extra != "dev"]
+    lists += [words for extra, words in setup["options.extras_require"].items() if extra not in ("dev", "docs")]
     found: dict[str, set[str]] = {}
     for line in filter(None, (line.strip() for words in lists for line in words.splitlines())):
         name, version = re.fullmatch(r"([\w.-]+)>=([\d.]+)", line).groups()
