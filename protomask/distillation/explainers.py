@@ -29,7 +29,7 @@ from protomask.localization.compare import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import get_localizer
 from protomask.localizers.amortised.explainer import Explainer
-from protomask.localizers.amortised.files import Opened
+from protomask.localizers.amortised.files import ABOUT, Opened, open_explainer
 from protomask.localizers.amortised.taps import find_taps, look_at
 from protomask.localizers.distilled import Distilled, draw, measure_faithfulness
 from protomask.localizers.engine.speed.folding import accelerate
@@ -119,6 +119,10 @@ def distill_explained(
     if len(data) < 4:
         raise InputError(f"there are {len(data)} images to learn from; give at least 4, better some hundreds")
     allowed = None if only is None else _allowed(only)
+    stamp = _stamp(explained, data, settings, allowed)
+    ready = distributed.from_first(folder is not None and _is_ready(folder, stamp))
+    if folder is not None and ready:
+        return Distilled(explainer=open_explainer(folder))
     batch = max(1, min(settings.batch_size, len(data)))
     questions = ask(explained, data, allowed, device, batch)
     learned, held_out = _divide(questions, settings.seed)
@@ -127,7 +131,7 @@ def distill_explained(
     of = questions.draw(some.tolist(), 0.0, _generator(settings.seed))
     taps = tuple(find_taps(explained, first, of[:1].to(device)))
     quick = accelerate(explained, first, of[:1].to(device))
-    preset, stamp = teacher.for_model(explained), _stamp(explained, data, settings, allowed)
+    preset = teacher.for_model(explained)
     work = None if folder is None else folder / WORK
     count = min(settings.maps, len(some))
     maps = torch.zeros(0, 1, 1)
@@ -179,6 +183,7 @@ def distill_explained(
         "teacher": repr(teacher),
         "training": {
             "settings": repr(settings),
+            "stamp": stamp,
             "images": len(learned),
             "only": None if only is None else sorted({int(each) for each in only}),
             "image_size": list(first.shape[-2:]),
@@ -191,6 +196,16 @@ def distill_explained(
     if folder is not None:
         distributed.only_first(lambda: _finish(distilled, folder))
     return distilled
+
+
+def _is_ready(folder: Path, stamp: str) -> bool:
+    """Whether the folder holds what this very call would make."""
+    if not (folder / ABOUT).exists():
+        return False
+    try:
+        return open_explainer(folder).about.get("training", {}).get("stamp") == stamp
+    except InputError:  # damaged: made again
+        return False
 
 
 def _finish(distilled: Distilled, folder: Path) -> None:

@@ -169,6 +169,8 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(tmp_path, monkey
     resumed = distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)
     assert repr(resumed) == repr(whole) and not made_again  # the teacher's maps were kept
     assert not (tmp_path / "distillation" / "state.pt").exists()
+    monkeypatch.setattr(training_room.Trainer, "run", lambda self: pytest.fail("it is there already"))
+    assert repr(distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)) == repr(whole)
 
 
 @pytest.mark.parametrize(
