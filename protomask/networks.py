@@ -52,7 +52,7 @@ def get_network(name: str) -> ModuleType:
     if name in _OWN:
         return importlib.import_module(_OWN[name])
     known = network_names()
-    raise InputError(f"network {name!r} is unknown{did_you_mean(name, known)}; choose one of {', '.join(known)}")
+    raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:

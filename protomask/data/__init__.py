@@ -90,7 +90,7 @@ def find_data(name: str) -> Callable[..., Splits]:
     for point in entry_points(group=_GROUP, name=name):
         return point.load()
     known = data_names()
-    raise InputError(f"unknown data set {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+    raise InputError(f"unknown data set {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def _accepted(load: Callable, name: str, usual: dict, others: dict) -> dict:

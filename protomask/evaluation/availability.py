@@ -91,7 +91,7 @@ def choose_metrics(
     for name in metrics or ():
         if name not in METRICS and name != "all":
             mend = did_you_mean(name, METRICS)
-            raise InputError(f"metric {name!r} is unknown{mend}; choose from {', '.join(METRICS)}, or all")
+            raise InputError(f"metric {name!r} is unknown; choose from {', '.join(METRICS)}, or all{mend}")
     available = available_metrics(data, pairs.positions.tolist(), explained)
     for name in metrics or ():
         if name not in available and name != "all":
