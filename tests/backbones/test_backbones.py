@@ -297,6 +297,7 @@ def test_no_network_is_told_with_the_mend(monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("no route\nto host")
 
+    monkeypatch.setattr("protomask.backbones.fetching.answers", lambda address: True)
     monkeypatch.setattr(timm, "create_model", offline)
     monkeypatch.setattr(torchvision.models, "get_model", offline)
     for name in ("test_resnet", "torchvision/resnet18"):
