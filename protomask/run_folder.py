@@ -171,8 +171,12 @@ def read_yaml(path: str | Path, mend: str) -> object:
     """
     import yaml
 
+    text = read_text(path, "YAML", mend)
     try:
-        return yaml.safe_load(read_text(path, "YAML", mend))
+        # A few of these can stand for more values than any memory holds.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("aliases, *name, are not read")
+        return yaml.safe_load(text)
     except RecursionError:
         raise InputError(f"{path} is not YAML (nested too deeply); {mend}") from None
     except (yaml.YAMLError, ValueError) as error:

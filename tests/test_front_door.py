@@ -73,10 +73,16 @@ def test_configurations_in_yaml(tmp_path):
         ("epoch: 3", "unknown option epoch"),
         ("epochs: !!python/object/apply:os.getcwd []", "is not YAML"),
         ("epochs: many", "epochs is 'many'"),
+        ("epochs: &a 3\nseed: *a", "aliases"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=what):
             read_options(path)
+
+
+def test_a_configuration_that_is_missing(tmp_path):
+    with pytest.raises(InputError, match=r"^[^ ]*gone.yaml: no such file"):
+        read_options(tmp_path / "gone.yaml")
 
 
 def test_bars_are_for_terminals(monkeypatch):

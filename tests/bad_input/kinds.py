@@ -511,6 +511,12 @@ def _(root):
     return ["train", "--config", root / "options.json"]
 
 
+@kind("options that are no YAML", None)
+def _(root):
+    (root / "options.yaml").write_text("epochs: &a [1]\nseed: *a")
+    return ["train", "--config", root / "options.yaml"]
+
+
 @kind("unknown option in a file", None)
 def _(root):
     (root / "options.json").write_text('{"epoch": 3}')

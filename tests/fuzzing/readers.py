@@ -176,6 +176,7 @@ def all_readers(folder: Path) -> dict[str, Reader]:
 
     options = {"backbone": "test_resnet", "seed": 3, "localizer": "mdm:damping=1,similarity"}
     found["options"] = Reader("o.json", read_options, _json(options))
+    found["options.yaml"] = Reader("o.yaml", read_options, (b"seed: 3\nlocalizer: 'mdm:damping=1'\nbalance: true\n",))
     config = _json({**CONFIG, "options": {**CONFIG["options"], "root": "x"}})
     found["config.json"] = Reader("config.json", lambda path: RunFolder.open(path.parent).options(), config)
     found["metrics.json"] = Reader("metrics.json", _run("metrics.json"), _json(METRICS))
