@@ -21,7 +21,7 @@ def pictures():
 @pytest.fixture(scope="module")
 def report(pictures, tmp_path_factory):
     path = tmp_path_factory.mktemp("judged") / "report.html"
-    return write_report(path, config=scenes.CONFIG, metrics=scenes.METRICS, pictures=pictures)
+    return write_report(path, config=scenes.CONFIG, metrics=scenes.METRICS, pictures=pictures, answers=scenes.answers())
 
 
 def mark(browser, number, verdict, note=None):
@@ -41,6 +41,7 @@ def test_marks_are_saved_as_a_file_that_refining_reads(report, pictures, tmp_pat
     with chromium.Browser() as browser:
         browser.open(report)
         assert browser.run("document.querySelectorAll('.verdicts').length") == 0
+        assert browser.run("document.querySelectorAll('#prototypes .judge').length") == 1
         browser.run("document.querySelector('.judge-on').focus()")
         browser.press(" ")
         assert browser.run("document.querySelectorAll('.verdicts').length") == len(pictures)

@@ -55,7 +55,7 @@ function figures({ accuracy, difference, outside, became_wrong: wrong, became_ri
 function part(found, words) {
   const shown = picture(found.photo, `${found.class}, part ${found.prototype}, ${words}`, 1);
   shown.draw(found.mask);
-  return make("figure", { class: "thumb" }, shown.frame, make("figcaption", { class: "quiet" }, words));
+  return make("figure", { class: "thumb" }, shown.frame, make("figcaption", { class: "quiet" }, found.mask.outline ? words : `${words}: nothing small stands out`));
 }
 
 function parts({ pairs }) {
