@@ -61,6 +61,10 @@ class ChoosesOutline(Protocol):
         ...
 
 
+ANSWERS = ("score", "similarity_maps")
+"""what localizers ask; something with neither is a plain network that nobody has wrapped"""
+
+
 def check_pairs(images: Tensor, index: object, explained: object = None) -> Tensor:
     """Check what a localizer is given, and return the index as a tensor (B,) of integers on the images' device.
 
@@ -72,7 +76,7 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     Raises:
         InputError: wrong shape or type, or values that no normalised image has.
     """
-    if explained is not None and not callable(getattr(explained, "score", None)):
+    if explained is not None and not any(callable(getattr(explained, name, None)) for name in ANSWERS):
         raise InputError(
             f"{type(explained).__name__} has no score; a plain classifier is explained as protomask.Classifier(model)"
         )

@@ -20,6 +20,7 @@ NAMES = [
     *(f"picture {suffix}" for suffix in ("png", "jpg", "gif", "tif", "bmp", "webp", "ppm", "dcm")),
     "mask",
     "options",
+    "options.yaml",
     "config.json",
     "metrics.json",
     "log.jsonl",
