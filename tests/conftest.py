@@ -7,7 +7,9 @@ import pytest
 import torch
 
 # Tests work on tiny tensors: threads that wait for each other cost more than they bring, above all beside pytest -n.
+# The processes that tests start have one, too.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -22,12 +22,9 @@ def cells(request, tmp_path_factory):
     assert first.source.count(AS_PRINTED) == 1
     first.source = first.source.replace(AS_PRINTED, request.param)
     folder = str(tmp_path_factory.mktemp("notebook"))
-    with pytest.MonkeyPatch.context() as patch:
-        # Beside the other tests several threads only wait for each other: four times as long.
-        patch.setenv("OMP_NUM_THREADS", "1")
-        nbclient.NotebookClient(
-            notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": folder}}
-        ).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": folder}}
+    ).execute()
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 

@@ -56,15 +56,20 @@ def families(text: str) -> list[str]:
 
 
 def weight_for(text: str, weight: str) -> str:
-    """Give ``weight``, or ``normal`` where a font that the text needs has no bold letters."""
-    return weight if weight == "normal" or all(map(_has_bold, families(text))) else "normal"
+    """Give ``weight``, or ``normal`` where a font that the text needs has no bold form of its letters."""
+    kept = weight == "normal" or all(_has_bold(each) for each in text if not each.isascii())
+    return weight if kept else "normal"
 
 
 @cache
-def _has_bold(name: str) -> bool:
-    weights = font_manager.weight_dict
-    return any(
-        each.name == name and (weights.get(each.weight, 400) if isinstance(each.weight, str) else each.weight) >= 600
+def _has_bold(letter: str) -> bool:
+    """Whether the font that has ``letter`` has it in bold, too; some bold fonts have fewer letters."""
+    name, weights = font_of(letter), font_manager.weight_dict
+    return name is None or any(
+        each.name == name
+        and each.style == "normal"
+        and (weights.get(each.weight, 400) if isinstance(each.weight, str) else each.weight) >= 600
+        and ord(letter) in _letters_of(each.fname)
         for each in font_manager.fontManager.ttflist
     )
 

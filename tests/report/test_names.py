@@ -32,6 +32,8 @@ NAMES += ["mit\udcff", "עפרוני", "नीलकंठ", "한국 새", "$x^2
 def strict():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # What matplotlib itself calls in an old way is not about names.
+        warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 
