@@ -25,6 +25,15 @@ class HasScoreKind(Protocol):
 
 
 @runtime_checkable
+class HasScore(Protocol):
+    """Gives what is explained; see :class:`protomask.Explainable`."""
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """Give one score (B,) per image."""
+        ...
+
+
+@runtime_checkable
 class HasSimilarityMaps(Protocol):
     """Compares prototypes with every cell of a feature map."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from protomask.statistics import Interval
@@ -100,7 +101,7 @@ class Audit:
         ]
         for row in self.rows:
             check = CHECKS[row.check]
-            cells = [written(each) for each in (row.answers, row.moved, row.overlap)]
+            cells = [written(_plain(each)) for each in (row.answers, row.moved, row.overlap)]
             lines.append(
                 f"{check.label:<42} {cells[0]:>22} {cells[1]:>22} {cells[2]:>22}  {'stay' if check.keeps else 'go':<8}"
                 f"  {row.outcome}"
@@ -137,13 +138,13 @@ def _side(interval: Interval, limit: float, *, above: bool) -> str:
     return "holds" if right else "fails" if wrong else "undecided"
 
 
-def written(interval: Interval | None) -> str:
-    """Write a mean and its interval; a dash where nothing was asked."""
-    if interval is None:
+def written(measure: Mapping | None) -> str:
+    """Write a mean and its interval, as ``audit.json`` holds them; a dash where nothing was asked."""
+    if measure is None or measure["mean"] is None:
         return "-"
-    if math.isnan(interval.low):
-        return f"{interval.mean:.2f}"
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    if measure["ci_low"] is None:  # too few images
+        return f"{measure['mean']:.2f}"
+    return f"{measure['mean']:.2f} [{measure['ci_low']:.2f}, {measure['ci_high']:.2f}]"
 
 
 def _plain(interval: Interval | None) -> dict | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from protomask import distributed
 from protomask.data import AnnotatedImages, collate
+from protomask.devices import choose_device
 from protomask.distillation.objective import Objective, begin_ranges
 from protomask.distillation.questions import Questions, ask
 from protomask.distillation.settings import Distillation
@@ -26,7 +27,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
 from protomask.localization.compare import as_data_set
-from protomask.localization.preprocessing import preprocessing_of
+from protomask.localization.preprocessing import unwrap_classifier
 from protomask.localizers import get_localizer
 from protomask.localizers.amortised.explainer import Explainer
 from protomask.localizers.amortised.files import ABOUT, Opened, open_explainer
@@ -119,7 +120,8 @@ def distill_explained(
     if len(data) < 4:
         raise InputError(f"there are {len(data)} images to learn from; give at least 4, better some hundreds")
     allowed = None if only is None else _allowed(only)
-    stamp = _stamp(explained, data, settings, allowed)
+    source = f"{fingerprint(explained)} {data.fingerprint()}"  # reads all weights: once
+    stamp = _stamp(source, settings, allowed)
     ready = distributed.from_first(folder is not None and _is_ready(folder, stamp))
     if folder is not None and ready:
         return Distilled(explainer=open_explainer(folder))
@@ -138,7 +140,7 @@ def distill_explained(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # such pairs count nothing
         if count:
-            identity = f"{fingerprint(explained)} {data.fingerprint()} {teacher!r} {tuple(first.shape)}"
+            identity = f"{source} {teacher!r} {tuple(first.shape)}"
             maps = teacher_maps(
                 teacher,
                 explained,
@@ -240,15 +242,14 @@ def _subject(model, data, preprocessing, mean, std, image_size, multi_label, dev
         from protomask.data.transforms import evaluation_transform
 
         images = data.with_transform(evaluation_transform(model.image_size, model.mean, model.std))
-        return model, images, device_of(model) if device is None else torch.device(device)
-    plain = model.model if isinstance(model, Classifier) else model
-    if not isinstance(plain, nn.Module):
-        raise InputError(f"{type(plain).__name__} is no torch module; give a classifier or a prototype network")
-    if isinstance(model, Classifier):
-        mean, std, multi_label = mean or model.mean, std or model.std, multi_label or model.multi_label
-    prepare = preprocessing_of(plain, preprocessing, mean=mean, std=std, image_size=image_size)
+        return model, images, device_of(model) if device is None else choose_device(str(device))
+    if not isinstance(model, nn.Module | Classifier):
+        raise InputError(f"{type(model).__name__} is no torch module; give a classifier or a prototype network")
+    plain, prepare, multi_label = unwrap_classifier(
+        model, preprocessing, mean=mean, std=std, image_size=image_size, multi_label=multi_label
+    )
     explained = Classifier(plain, multi_label=multi_label, mean=prepare.mean, std=prepare.std)
-    return explained, as_data_set(data, prepare), device_of(plain) if device is None else torch.device(device)
+    return explained, as_data_set(data, prepare), device_of(plain) if device is None else choose_device(str(device))
 
 
 def _teacher(words: str) -> MDM:
@@ -288,8 +289,8 @@ def _images(data: AnnotatedImages, positions: Tensor, device: torch.device) -> T
     return collate([data[place] for place in positions.tolist()])["images"].to(device)
 
 
-def _stamp(explained: Explainable, data: AnnotatedImages, settings: Distillation, allowed: Tensor | None) -> str:
-    text = f"{fingerprint(explained)} {data.fingerprint()} {settings!r} {None if allowed is None else allowed.tolist()}"
+def _stamp(source: str, settings: Distillation, allowed: Tensor | None) -> str:
+    text = f"{source} {settings!r} {None if allowed is None else allowed.tolist()}"
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 

@@ -27,7 +27,7 @@ from protomask.given import as_count, as_path
 from protomask.inputs import read_pictures
 from protomask.labels import require_numbers
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
-from protomask.localization.preprocessing import Preprocessing, preprocessing_of
+from protomask.localization.preprocessing import Preprocessing, preprocessing_of, unwrap_classifier
 from protomask.localizers import Localizer, get_localizers
 
 DEFAULT = ("mdm", "gradcam", "center", "random")
@@ -157,10 +157,9 @@ def compare(
     Raises:
         InputError: no images, unknown names, a judge of other classes, and what :func:`protomask.look` refuses.
     """
-    plain = model.model if isinstance(model, Classifier) else model
-    if isinstance(model, Classifier):
-        mean, std, multi_label = mean or model.mean, std or model.std, multi_label or model.multi_label
-    prepare = preprocessing_of(plain, preprocessing, mean=mean, std=std, image_size=image_size)
+    plain, prepare, multi_label = unwrap_classifier(
+        model, preprocessing, mean=mean, std=std, image_size=image_size, multi_label=multi_label
+    )
     found = get_localizers(localizers)
     methods = {
         name: PublishedScore(each, SCORES.get(name.partition(":")[0], "log-probability"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from protomask.evaluation.tables import as_csv
 from protomask.files import write_atomically
 from protomask.localization.jobs import CONTACT_SHEET, PAGE, TABLE
 from protomask.report import style
+from protomask.report.encoding import data_uri
 from protomask.report.templating import template
 from protomask.report.wording import localizer_label, percent
 
@@ -117,7 +116,7 @@ def render_page(rows: Sequence[dict], thumbnails: Sequence[np.ndarray]) -> str:
             "localizer": _label(row),
             "link": quote(row["overlay"]),
             "map": quote(row["map"]),
-            "thumbnail": _uri(thumbnails[place]) if place < len(thumbnails) else None,
+            "thumbnail": data_uri(Image.fromarray(thumbnails[place]), 80) if place < len(thumbnails) else None,
         }
         for place, row in enumerate(rows)
     ]
@@ -126,9 +125,3 @@ def render_page(rows: Sequence[dict], thumbnails: Sequence[np.ndarray]) -> str:
 
 def _label(row: dict) -> str:
     return localizer_label(row["localizer"])
-
-
-def _uri(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
-from protomask.explainable import IMAGENET
+from protomask.explainable import IMAGENET, Classifier
 from protomask.given import as_count
 from protomask.inputs import as_batch
 
@@ -39,6 +39,30 @@ class Preprocessing(NamedTuple):
         """Turn photographs (H, W, 3) uint8 into images (B, C, H, W), normalised."""
         transform = self.transform()
         return torch.cat([as_batch(each, transform) for each in pixels])
+
+
+def unwrap_classifier(
+    model: nn.Module | Classifier,
+    given: object = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    multi_label: bool = False,
+) -> tuple[nn.Module, Preprocessing, bool]:
+    """Give the plain model, how it wants its images, and whether its classes are findings.
+
+    Args:
+        model: where it is a Classifier, what that knows stands in for what is not given.
+        given, mean, std, image_size: see :func:`preprocessing_of`.
+
+    Raises:
+        InputError: as :func:`preprocessing_of`.
+    """
+    plain = model.model if isinstance(model, Classifier) else model
+    if isinstance(model, Classifier):
+        mean, std, multi_label = mean or model.mean, std or model.std, multi_label or model.multi_label
+    return plain, preprocessing_of(plain, given, mean=mean, std=std, image_size=image_size), multi_label
 
 
 def preprocessing_of(

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
+from protomask.capabilities import HasScore, HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 
@@ -61,10 +62,6 @@ class ChoosesOutline(Protocol):
         ...
 
 
-ANSWERS = ("score", "similarity_maps")
-"""what localizers ask; something with neither is a plain network that nobody has wrapped"""
-
-
 def check_pairs(images: Tensor, index: object, explained: object = None) -> Tensor:
     """Check what a localizer is given, and return the index as a tensor (B,) of integers on the images' device.
 
@@ -76,7 +73,8 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     Raises:
         InputError: wrong shape or type, or values that no normalised image has.
     """
-    if explained is not None and not any(callable(getattr(explained, name, None)) for name in ANSWERS):
+    # Some localizers ask for similarity maps alone; something with neither is a plain network that nobody has wrapped.
+    if explained is not None and not isinstance(explained, HasScore | HasSimilarityMaps):
         raise InputError(
             f"{type(explained).__name__} has no score; a plain classifier is explained as protomask.Classifier(model)"
         )

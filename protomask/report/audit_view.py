@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from protomask.audit.results import written
 from protomask.errors import InputError
 from protomask.report.wording import localizer_label
 
@@ -31,17 +32,8 @@ def audit_view(audit: Mapping | None) -> dict | None:
             {
                 **audit["checks"][row["check"]],
                 "outcome": row["outcome"],
-                "cells": [_written(row[name]) for name in ("answers", "moved", "overlap")],
+                "cells": [written(row[name]) for name in ("answers", "moved", "overlap")],
             }
             for row in audit["rows"]
         ],
     }
-
-
-def _written(interval: Mapping | None) -> str:
-    """Write a mean and its interval; a dash where nothing was asked."""
-    if interval is None or interval["mean"] is None:
-        return "–"
-    if interval["ci_low"] is None:  # too few images
-        return f"{interval['mean']:.2f}"
-    return f"{interval['mean']:.2f} [{interval['ci_low']:.2f}, {interval['ci_high']:.2f}]"

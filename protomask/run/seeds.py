@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from protomask import distributed
 from protomask.errors import InputError
-from protomask.given import as_path
+from protomask.given import as_count, as_path
 from protomask.json_files import write_json
 from protomask.options import Options
 from protomask.run.opened import Run
-from protomask.run.setup import IN_MEMORY, say
-from protomask.run.start import named_options
-from protomask.run.training import train_run
+from protomask.run.setup import say
+from protomask.run.training import asked_for, train_run
 from protomask.run_folder import RunFolder
 
 FILE = "seeds.json"
@@ -94,11 +93,10 @@ def train_seeds(
     Raises:
         InputError: as :func:`protomask.train`; no seeds, or one twice.
     """
-    named = isinstance(data, str)
-    chosen = named_options(network=network, data=data if named else IN_MEMORY, **options)
-    return train_all(
-        chosen, seeds, output, data=None if named else data, classes=classes, resume=resume, progress=progress
-    )
+    if "seed" in options:
+        raise InputError("seed and seeds are both given; give one of them")
+    chosen, datasets = asked_for(network, data, classes, options)
+    return train_all(chosen, seeds, output, data=datasets, classes=classes, resume=resume, progress=progress)
 
 
 def train_all(
@@ -113,8 +111,11 @@ def train_all(
     tensorboard: bool = False,
 ) -> SeedRuns:
     """Train from :class:`protomask.options.Options`; see :func:`train_seeds`."""
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise InputError(f"seeds is {seeds!r}; give a list of whole numbers, for example [0, 1, 2]")
+    seeds = [as_count(seed, "a seed", least=0) for seed in seeds]
     if not seeds or len(set(seeds)) != len(seeds):
-        raise InputError(f"seeds are {list(seeds)}; give at least one, each once")
+        raise InputError(f"seeds are {seeds}; give at least one, each once")
     each = [options.replace(seed=seed) for seed in seeds]  # wrong ones are refused before any training
     folder = as_path(output, "output")
     if RunFolder(folder).started:

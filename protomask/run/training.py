@@ -67,18 +67,29 @@ def train(
     Raises:
         InputError: bad options or data, a folder that holds another run or at which another process works.
     """
-    named = isinstance(data, str)
-    if named and classes is not None:
-        raise InputError(f"classes are those of Datasets; the data set {data!r} knows its own: leave out classes=")
+    chosen, datasets = asked_for(network, data, classes, options)
     return train_run(
-        named_options(network=network, data=data if named else IN_MEMORY, **options),
+        chosen,
         output,
         resume=resume,
-        data=None if named else data,
+        data=datasets,
         classes=classes,
         progress=progress,
         tensorboard=tensorboard,
     )
+
+
+def asked_for(network: str, data: Any, classes: Sequence[str] | None, options: dict) -> tuple[Options, Any]:
+    """Turn the arguments of :func:`train` into options, and the Datasets that were given instead of a name (or None).
+
+    Raises:
+        InputError: as :func:`train`.
+    """
+    named = isinstance(data, str)
+    if named and classes is not None:
+        raise InputError(f"classes are those of Datasets; the data set {data!r} knows its own: leave out classes=")
+    chosen = named_options(network=network, data=data if named else IN_MEMORY, **options)
+    return chosen, None if named else data
 
 
 def train_run(

@@ -21,6 +21,7 @@ from protomask.run_folder import free_folder
 
 PATIENCE = 10.0
 """seconds that a process has to stop by itself"""
+BUSY = "a network is being taught already; wait for it, or stop it"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Refining:
         """
         with self._changed:
             if self.state.running:
-                raise InputError("a network is being taught already; wait for it, or stop it")
+                raise InputError(BUSY)
             output = free_folder(folder.resolve().parent, refined_name(folder))
             self._tell(running=True, share=0.0, words="starting", error=None, made=None)
             asked = {

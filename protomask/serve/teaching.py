@@ -16,7 +16,7 @@ from protomask.run.lessons import find_lessons
 from protomask.run.review import review_of
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused
-from protomask.serve.refining import Refining, State
+from protomask.serve.refining import BUSY, Refining, State
 from protomask.serve.versions import Versions
 from protomask.serve.worker import LATER
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SECONDS = 0.2
 """between two looks at how far it is"""
-BUSY = "a network is being taught already; wait for it, or stop it"
 
 
 class Teaching:

@@ -60,3 +60,20 @@ def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):
 def test_python_refuses_a_folder_that_is_a_run(in_memory):
     with pytest.raises(InputError, match="itself a run"):
         protomask.train_seeds(seeds=[0], output=in_memory[0].folder)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"seeds": 3}, "seeds is 3; give a list"),
+        ({"seeds": "012"}, "seeds is '012'; give a list"),
+        ({"seeds": [0, 1.5]}, "a seed is 1.5"),
+        ({"seeds": [0, True]}, "a seed is True"),
+        ({"seeds": [0], "seed": 1}, "both given"),
+        ({"seeds": [0], "classes": ["a"]}, "leave out classes="),
+    ],
+)
+def test_wrong_seeds_in_python_are_one_line(given, said, tmp_path):
+    with pytest.raises(InputError, match=said) as error:
+        protomask.train_seeds(output=tmp_path / "OUT", **given)
+    assert "\n" not in str(error.value) and not (tmp_path / "OUT").exists()
