@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # --help answers without any other package
     from typing_extensions import Self
 
 CHOICES = {
-    "recipe": ("default", "official"),
+    "recipe": ("default", "official", "frozen"),
     "similarity": ("cosine", "l2-log"),
     "precision": ("fp32", "bf16"),
     "evidence": ("positive", "signed"),
@@ -119,7 +119,9 @@ class Options:
         "positive: a prototype speaks for its own class alone; signed: for or against any, as published. By default "
         "positive, and signed with the official recipe",
     )
-    recipe: str = _text("default", "training schedule: default (ours) or official")
+    recipe: str = _text(
+        "default", "training schedule: default (ours), official, or frozen (the backbone rests: minutes)"
+    )
     epochs: int | None = _text(None, "joint epochs; the recipe's own number by default")
     batch_size: int | None = _text(None, "images per training step")
     lr: float | None = _text(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from protomask.errors import InputError
+from protomask.options import Options
 from protomask.projection import project
 from protomask.training.stages import Action, Epochs, Objective, warm_up_cosine
 
@@ -52,3 +54,18 @@ def share_out(count: int, parts: int) -> list[int]:
     """
     parts = min(parts, count)
     return [(count * (place + 1)) // parts - (count * place) // parts for place in range(parts)]
+
+
+def require_frozen(options: Options) -> None:
+    """Check the options of a recipe whose backbone rests.
+
+    Raises:
+        InputError: the backbone would have random weights; a learning rate is given, which is the backbone's.
+    """
+    if not options.weights and not options.pretrained:
+        raise InputError(
+            "recipe is frozen, so the backbone keeps the weights it starts with: name them (weights), or ask for the "
+            "library's own (pretrained)"
+        )
+    if options.lr is not None:
+        raise InputError("lr is the rate of the backbone, which does not learn with recipe=frozen; leave it out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protomask.backbones import backbone_from
 from protomask.options import CompleteOptions, Options
-from protomask.plans import joint_and_settle
+from protomask.plans import joint_and_settle, require_frozen
 from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
@@ -19,9 +19,19 @@ from protopnet.start import start_from_data
 REPLACEMENTS = 4
 """times in the joint stage, the last at its end, that prototypes on what every image has are replaced"""
 
+FROZEN_EPOCHS = 24
+"""of a frozen backbone, each a few seconds"""
+
 
 def defaults(options: Options) -> dict:
-    """Give values for the options that are still None."""
+    """Give values for the options that are still None.
+
+    Raises:
+        InputError: a frozen backbone without trained weights, or with a learning rate.
+    """
+    if options.recipe == "frozen":
+        require_frozen(options)
+        return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": FROZEN_EPOCHS}
     if options.recipe == "official":
         # The official settings say 1000 epochs, but the rates have fallen to nothing long before 31.
         return {"prototypes_per_class": 10, "batch_size": 80, "epochs": 31, "evidence": "signed"}
@@ -63,18 +73,22 @@ def default(network: ProtoPNet, options: CompleteOptions) -> list[Epochs | Actio
     diversity term; replacement of prototypes that are on it all the same; a second half of the epochs ("settle") in
     which prototypes rest on the distinct patches they were projected to while the features learn around them, so that
     the last projection hardly moves anything; a last layer that is fitted in seconds.
+
+    ``options.recipe="frozen"``: the same above a backbone that does not learn.
     """
-    pretrained = bool(options.weights or options.pretrained)
+    pretrained, rests = bool(options.weights or options.pretrained), options.recipe == "frozen"
     if network.similarity_kind == "cosine":
         loss = ProtoPNetLoss(separation=0.0, coverage=1.0, discrimination=1.0, diversity=1.0, label_smoothing=0.1)
     else:
         loss = ProtoPNetLoss(coverage=1.0, label_smoothing=0.1)
     head = {"add_on": 3e-3, "prototypes": 3e-3, **bias_rate(network)}
-    joint = {"backbone": 2e-4 if pretrained else 3e-3, **head}
+    joint = head if rests else {"backbone": 2e-4 if pretrained else 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05}
     plan: list[Epochs | Action] = []
     if pretrained:
-        plan += [Action("start", start_from_data), Epochs("warm", max(1, options.epochs // 8), loss, head, decay)]
+        plan.append(Action("start", start_from_data))
+    if pretrained and not rests:
+        plan.append(Epochs("warm", max(1, options.epochs // 8), loss, head, decay))
     return [
         *plan,
         *joint_and_settle(options.epochs, loss, joint, decay, Action("replacement", replace_common), REPLACEMENTS),

@@ -5,22 +5,28 @@ from __future__ import annotations
 from protomask.backbones import backbone_from
 from protomask.errors import InputError
 from protomask.options import CompleteOptions, Options
-from protomask.plans import joint_and_settle
+from protomask.plans import joint_and_settle, require_frozen
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import bias_rate
 from xprotonet.losses import XProtoNetLoss
 from xprotonet.model import XProtoNet
 
+FROZEN_EPOCHS = 24
+"""of a frozen backbone, each a few seconds"""
+
 
 def defaults(options: Options) -> dict:
     """Give values for the options that are still None.
 
     Raises:
-        InputError: an option that XProtoNet does not have is set.
+        InputError: an option that XProtoNet does not have is set; a frozen backbone without trained weights, or with a
+            learning rate.
     """
-    if options.recipe != "default":
-        raise InputError(f"recipe is {options.recipe}: XProtoNet's authors published no code; use recipe=default")
+    if options.recipe == "official":
+        raise InputError(
+            f"recipe is {options.recipe}: XProtoNet's authors published no code; use recipe=default or frozen"
+        )
     if options.similarity != "cosine":
         raise InputError(
             f"similarity is {options.similarity}: XProtoNet compares by cosine alone; use similarity=cosine"
@@ -30,7 +36,10 @@ def defaults(options: Options) -> dict:
             f"prototype_size is {options.prototype_size}: XProtoNet's prototypes are pooled vectors without a size; "
             "leave the option out"
         )
-    return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
+    if options.recipe == "frozen":
+        require_frozen(options)
+    epochs = FROZEN_EPOCHS if options.recipe == "frozen" else 20
+    return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": epochs}
 
 
 def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool = False) -> XProtoNet:
@@ -56,8 +65,11 @@ def stages(network: XProtoNet, options: CompleteOptions) -> list[Epochs | Action
     second half of the epochs ("settle") prototypes rest on the features they were projected to while everything else
     learns around them, so that the last projection hardly moves them. The occurrence terms are the relative ones, which
     shrinking the maps cannot cheat, the costly one on a quarter of each batch.
+
+    ``options.recipe="frozen"``: the same above a backbone that does not learn, without the transformation term, which
+    needs the images.
     """
-    pretrained = bool(options.weights or options.pretrained)
+    pretrained, rests = bool(options.weights or options.pretrained), options.recipe == "frozen"
     loss = XProtoNetLoss(
         separation=0.0,
         coverage=1.0,
@@ -67,12 +79,16 @@ def stages(network: XProtoNet, options: CompleteOptions) -> list[Epochs | Action
         relative=True,
         size=0.05,
         share=0.25,
+        transformation=0.0 if rests else 0.5,
     )
     head = {"add_on": 3e-3, "occurrence": 3e-3, "prototypes": 3e-3, **bias_rate(network)}
-    joint = {"backbone": 2e-4, **dict.fromkeys(head, 1e-3)} if pretrained else {"backbone": 3e-3, **head}
+    if rests:
+        joint = head
+    else:
+        joint = {"backbone": 2e-4, **dict.fromkeys(head, 1e-3)} if pretrained else {"backbone": 3e-3, **head}
     decay = {"backbone": 0.05, "add_on": 0.05, "occurrence": 0.05}
     plan: list[Epochs | Action] = []
-    if pretrained:
+    if pretrained and not rests:
         plan.append(Epochs("warm", max(1, options.epochs // 8), loss, head, decay))
     return [
         *plan,

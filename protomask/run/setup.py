@@ -98,8 +98,15 @@ def data_options(options: Options) -> dict[str, Any]:
 
 
 def plan_of(network: PrototypeNetwork, options: CompleteOptions) -> list[Epochs | Action]:
-    """Give the recipe's stages for a network, with the learning rate that was asked for."""
-    return with_rate(get_network(options.network).stages(network, options), options.lr)
+    """Give the recipe's stages for a network, with the learning rate that was asked for.
+
+    Raises:
+        InputError: the recipe shall rest the backbone, and this kind of network trains it.
+    """
+    stages = with_rate(get_network(options.network).stages(network, options), options.lr)
+    if options.recipe == "frozen" and any("backbone" in stage.rates for stage in stages if isinstance(stage, Epochs)):
+        raise InputError(f"network {options.network!r} has no recipe that leaves the backbone frozen; choose another")
+    return stages
 
 
 def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Splits:

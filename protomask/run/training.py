@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 import torch
 
 from protomask import distributed
+from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.files import file_name
 from protomask.given import as_path
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.run.evaluation import evaluate_run
+from protomask.run.frozen import on_stored_features
 from protomask.run.measures import MEASURES, changes, training_metrics, with_test_accuracy
 from protomask.run.opened import Run
 from protomask.run.page import report_run
@@ -27,6 +29,7 @@ from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, p
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
 from protomask.run.trial import try_batch, try_layers
 from protomask.run_folder import RunFolder, free_folder, remove_unused
+from protomask.training import TrainingSet
 from protomask.training import train as run_stages
 from protomask.training.black_box import train_black_box
 from protomask.training.board import Board
@@ -139,10 +142,10 @@ def train_run(
 
 def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
     """Trains the network, and the plain classifier if asked for. Returns the metrics."""
-    files, options, network, setup = run.files, run.options, run.network, run.setup
+    files, options, network = run.files, run.options, run.network
     earlier = run.metrics
     before = earlier.get("seconds", {})
-    stages = with_test_accuracy(plan_of(network, options), run.test)
+    checkpoint = files / "checkpoint" / "state.pt"
 
     def log(rows: list[dict]) -> None:
         files.write("log.jsonl", rows)
@@ -150,39 +153,23 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
         if board is not None:
             board(rows)
 
-    rows = run_stages(
-        network,
-        stages,
-        setup,
-        checkpoint=files / "checkpoint" / "state.pt",
-        log=log,
-        minutes=options.checkpoint_minutes,
-    )
-    if board is not None:
-        board.close()
-    distributed.only_first(lambda: save_network(network, options.network, files.folder))
-    metrics = training_metrics(rows)
-    if options.black_box:
-        # Built anew: the comparison starts from the same weights as the prototype network did.
-        torch.manual_seed(options.seed)
-        fresh = module.build(options, network.classes, run.splits.train.multi_label).backbone
-        black_box = train_black_box(
-            fresh,
-            len(network.classes),
-            plan_of(network, options),
+    # Of a training that is done, only what was measured is read again.
+    stored = options.recipe == "frozen" and not earlier
+    with on_stored_features(run, checkpoint) if stored else nullcontext((run.setup, run.test)) as (setup, test):
+        rows = run_stages(
+            network,
+            with_test_accuracy(plan_of(network, options), test),
             setup,
-            run.test,
-            checkpoint=files / "checkpoint" / "black_box.pt",
+            checkpoint=checkpoint,
+            log=log,
             minutes=options.checkpoint_minutes,
         )
-        metrics |= {f"black_box_{name}": black_box[name] for name in MEASURES}
-        metrics["seconds"]["black box"] = black_box["seconds"]
-        final = next((row.get("test_right") for row in reversed(rows) if "test_accuracy" in row), None)
-        if final and black_box.get("right"):
-            metrics["changes"] = {
-                **metrics.get("changes", {}),
-                **changes({"black_box": black_box["right"], "final": final}),
-            }
+        if board is not None:
+            board.close()
+        distributed.only_first(lambda: save_network(network, options.network, files.folder))
+        metrics = training_metrics(rows)
+        if options.black_box:
+            metrics = _with_black_box(metrics, rows, run, module, setup, test, stored)
     metrics["seconds"].update(
         {title: before[title] for title, file in PARTS.items() if title in before and files.is_whole(file)}
     )
@@ -195,6 +182,39 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
             f"test {name.replace('auroc', 'AUROC')} {scores['before_projection']:.3f} before projection, "
             f"{scores['after_projection']:.3f} after, {scores['final']:.3f} with the last layer re-fitted"
         )
+    return metrics
+
+
+def _with_black_box(
+    metrics: dict,
+    rows: list[dict],
+    run: Run,
+    module: ModuleType,
+    setup: TrainingSet,
+    test: AnnotatedImages,
+    stored: bool,
+) -> dict:
+    """Add what the same backbone reaches as a plain classifier; it starts from the weights of the prototype network."""
+    files, options, network = run.files, run.options, run.network
+    torch.manual_seed(options.seed)
+    fresh = network if stored else module.build(options, network.classes, run.splits.train.multi_label)
+    black_box = train_black_box(
+        fresh.backbone,
+        len(network.classes),
+        plan_of(network, options),
+        setup,
+        test,
+        checkpoint=files / "checkpoint" / "black_box.pt",
+        minutes=options.checkpoint_minutes,
+    )
+    metrics = {**metrics, **{f"black_box_{name}": black_box[name] for name in MEASURES}}
+    metrics["seconds"]["black box"] = black_box["seconds"]
+    final = next((row.get("test_right") for row in reversed(rows) if "test_accuracy" in row), None)
+    if final and black_box.get("right"):
+        metrics["changes"] = {
+            **metrics.get("changes", {}),
+            **changes({"black_box": black_box["right"], "final": final}),
+        }
     return metrics
 
 
