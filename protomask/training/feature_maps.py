@@ -92,9 +92,8 @@ def store_features(
     mine = missing[distributed.rank() :: distributed.size()]
     work = [(view, chunk, range(len(data))[starts[chunk] : starts[chunk] + rows]) for view, chunk in mine]
     loader = setup.seeded_loader(data)
-    bar = tqdm(total=sum(len(part) for _, _, part in work), desc=f"features, {name}", leave=False)
-    bar.disable = not setup.progress
-    with bar:
+    total = sum(len(part) for _, _, part in work)
+    with tqdm(total=total, desc=f"features, {name}", leave=False, disable=not setup.progress) as bar:
         for view, chunk, part in work:
             found = []
             for batch in loader(ordered_batches(part, setup.batch_size, derive_seed(setup.seed, view))):
@@ -137,7 +136,7 @@ def _require_room(folder: Path, size: int) -> None:
 @lru_cache(OPEN)
 def _opened(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} holds no feature maps any more ({error}); delete {path.parent} and resume the run"
