@@ -8,12 +8,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from protomask.prototype_network import PrototypeNetwork
+
+if TYPE_CHECKING:
+    from protomask.backbones import Backbone
 
 
 @runtime_checkable
@@ -68,6 +71,16 @@ class HasOutlineLevel(Protocol):
 
     outline_level: float | None
     """share of the maximum; None: there is no such rule (:class:`protomask.prototype_network.PrototypeNetwork`)"""
+
+
+@runtime_checkable
+class HasBackbone(Protocol):
+    """Sees images through a backbone alone, so that its feature maps can take their place."""
+
+    backbone: Backbone
+    """:class:`protomask.backbones.Backbone`"""
+    grid: tuple[int, int]
+    """(h, w) of its feature map"""
 
 
 @runtime_checkable

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from protomask import distributed
+from protomask.capabilities import HasBackbone
 from protomask.data import AnnotatedImages
+from protomask.errors import InputError
 from protomask.fingerprints import fingerprint
 from protomask.run.opened import Run
 from protomask.training.checkpoint import load_checkpoint
@@ -35,15 +37,17 @@ def on_stored_features(run: Run, checkpoint: Path) -> Iterator[tuple[TrainingSet
         checkpoint: of the training, where there is one already.
 
     Raises:
-        InputError: see :func:`protomask.training.feature_maps.store_features`.
+        InputError: the network has no ``backbone``; see :func:`protomask.training.feature_maps.store_features`.
     """
     network, setup = run.network, run.setup
+    if not isinstance(network, HasBackbone):
+        raise InputError(f"network {run.options.network!r} has no backbone to freeze; choose another recipe")
     saved = load_checkpoint(checkpoint)
     if saved is not None and isinstance(saved.get("network"), dict):
         start = "backbone."
         own = {key[len(start) :]: value for key, value in saved["network"].items() if key.startswith(start)}
         network.backbone.load_state_dict(own, strict=False)  # the trainer says what does not fit
-    folder = checkpoint.parent / f"features-{_key(run)}"
+    folder = checkpoint.parent / f"features-{_key(network, run)}"
     distributed.only_first(lambda: _remove_others(folder))
     once = setup.train.subset(torch.arange(len(setup.plain)))
     train = store_features(network, once, setup, folder, "training", VIEWS)
@@ -62,11 +66,11 @@ def on_stored_features(run: Run, checkpoint: Path) -> Iterator[tuple[TrainingSet
     distributed.only_first(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-def _key(run: Run) -> str:
+def _key(network: HasBackbone, run: Run) -> str:
     """Digest what the feature maps depend on."""
     options, splits = run.options, run.splits
     parts = (splits.train, splits.validation, splits.test)
-    said = [fingerprint(run.network.backbone), options.image_size, options.precision, options.seed, VIEWS]
+    said = [fingerprint(network.backbone), options.image_size, options.precision, options.seed, VIEWS]
     return blake2b(repr([*said, *(part.fingerprint() for part in parts)]).encode(), digest_size=6).hexdigest()
 
 

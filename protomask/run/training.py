@@ -197,7 +197,7 @@ def _with_black_box(
     """Add what the same backbone reaches as a plain classifier; it starts from the weights of the prototype network."""
     files, options, network = run.files, run.options, run.network
     torch.manual_seed(options.seed)
-    fresh = network if stored else module.build(options, network.classes, run.splits.train.multi_label)
+    fresh: Any = network if stored else module.build(options, network.classes, run.splits.train.multi_label)
     black_box = train_black_box(
         fresh.backbone,
         len(network.classes),

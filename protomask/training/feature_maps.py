@@ -14,12 +14,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask import distributed
+from protomask.capabilities import HasBackbone
 from protomask.data import AnnotatedImages
 from protomask.data.images import Sample
 from protomask.errors import InputError
 from protomask.files import write_atomically
 from protomask.freezing import frozen
-from protomask.prototype_network import PrototypeNetwork
 from protomask.training.loading import derive_seed, ordered_batches
 from protomask.training.stages import TrainingSet
 
@@ -50,19 +50,19 @@ class FeatureMaps(AnnotatedImages):
 
 
 @contextmanager
-def passing_features(network: PrototypeNetwork) -> Iterator[None]:
+def passing_features(network: HasBackbone) -> Iterator[None]:
     """Let the backbone give back the feature maps that it is given: with :class:`FeatureMaps` in the images' place,
     everything that learns above the backbone works as always. Its weights stay where they are."""
     backbone = network.backbone
-    backbone.forward = _unchanged
+    backbone.forward = _unchanged  # type: ignore[method-assign]
     try:
         yield
     finally:
-        del backbone.forward
+        del backbone.forward  # the class's own is seen again
 
 
 def store_features(
-    network: PrototypeNetwork, data: AnnotatedImages, setup: TrainingSet, folder: Path, name: str, views: int = 1
+    network: HasBackbone, data: AnnotatedImages, setup: TrainingSet, folder: Path, name: str, views: int = 1
 ) -> FeatureMaps:
     """Compute the backbone's feature maps of all images and write them to files; those that are there already stay.
 
@@ -97,7 +97,7 @@ def store_features(
         for view, chunk, part in work:
             found = []
             for batch in loader(ordered_batches(part, setup.batch_size, derive_seed(setup.seed, view))):
-                with frozen(network), torch.inference_mode(), setup.autocast():
+                with frozen(network.backbone), torch.inference_mode(), setup.autocast():
                     images = batch["images"].to(setup.device, memory_format=torch.channels_last)
                     found.append(network.backbone(images).float().cpu())
                 bar.update(len(images))
