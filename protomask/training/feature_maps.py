@@ -143,5 +143,5 @@ def _opened(path: Path) -> np.ndarray:
         ) from error
 
 
-def _unchanged(maps: Tensor) -> Tensor:
-    return maps
+def _unchanged(images: Tensor) -> Tensor:
+    return images
