@@ -76,6 +76,15 @@ def _refuse_unknown_command(words: Sequence[str]) -> None:
         raise InputError(f"there is no command {name!r}{mend}")
 
 
+def _refuse_unknown_option(arguments: argparse.Namespace, unknown: Sequence[str]) -> None:
+    if unknown:
+        name = unknown[0].split("=")[0]
+        known = ["--" + each.replace("_", "-") for each in arguments.options]
+        mend = (did_you_mean(name, known) if name.startswith("--") else "") or ";"
+        what = "no option" if name.startswith("-") else "no place for"
+        raise InputError(f"{arguments.command} has {what} {name}{mend} see protomask {arguments.command} --help")
+
+
 def find_command(name: str) -> ModuleType:
     """Import a command: ``HELP``, ``DESCRIPTION``, ``EXAMPLE``, ``add_arguments(parser)``, ``run(arguments)``."""
     return import_module("protomask.commands." + name.replace("-", "_"))
@@ -112,10 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = build_parser()
         _refuse_unknown_command(sys.argv[1:] if argv is None else argv)
-        arguments = parser.parse_args(argv)
+        arguments, unknown = parser.parse_known_args(argv)
         if arguments.command is None:
+            if unknown:
+                raise InputError(f"there is no option {unknown[0]}; see protomask --help")
             parser.print_help()
             return 0
+        _refuse_unknown_option(arguments, unknown)
         _refuse_empty(arguments)
         signal.signal(signal.SIGTERM, _terminate)
         module, options = find_command(arguments.command), arguments.options

@@ -96,6 +96,12 @@ class LogRow(TypedDict, total=False):
     loss: float | None
 
 
+class LoggerRecord(TypedDict, total=False):
+    rows: Required[Count]
+    id: str
+    address: str
+
+
 class Model(TypedDict):
     network: str
     settings: dict[str, Any]
@@ -209,6 +215,7 @@ SCHEMAS: dict[str, Any] = {
     "config.json": Config,
     "metrics.json": Metrics,
     "log.jsonl": Annotated[list[LogRow], Range(1)],
+    "loggers.json": dict[str, LoggerRecord],
     "model.json": Model,
     "prototypes.json": Annotated[list[dict[str, Any]], Range(1)],
     "audit.json": AuditFile,

@@ -1,5 +1,6 @@
 """What a person meets first: help, names that are nearly right, configurations, numbers before the work begins."""
 
+import argparse
 import dataclasses
 import json
 import shlex
@@ -31,6 +32,42 @@ def test_every_command_has_an_example_that_it_understands(name, capsys):
     assert out.endswith(f"example:\n  {example}\n") and "WORD" not in out
 
 
+VALUES = {
+    *(
+        "FILE",
+        "DIR",
+        "NAME",
+        "NAMES",
+        "RUN",
+        "NEWRUN",
+        "IMAGE",
+        "N",
+        "X",
+        "N,N,...",
+        "NUMBERS",
+        "LOW,HIGH",
+        "KIND",
+        "KINDS",
+    ),
+    *("CLASS", "ADDRESS"),
+}
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_of_every_command_is_in_a_group_and_its_value_has_a_name(name):
+    parser = argparse.ArgumentParser()
+    cli.find_command(name).add_arguments(parser)
+    positional, options, *groups = parser._action_groups
+    assert [action.dest for action in options._group_actions] == ["help"]
+    grouped = [action.dest for group in groups for action in group._group_actions]
+    named = [action.dest for action in parser._actions if action.option_strings and action.dest != "help"]
+    assert sorted(grouped) == sorted(named) and len({group.title for group in groups}) == len(groups)
+    for action in parser._actions:
+        takes_value = action.nargs != 0 and action.choices is None
+        assert not takes_value or action.metavar in VALUES, action.dest
+        assert action.help, action.dest
+
+
 def test_every_option_is_in_one_group_and_its_value_has_a_name():
     named = [name for names in GROUPS.values() for name in names]
     assert sorted(named) == sorted(field.name for field in dataclasses.fields(Options))
@@ -49,6 +86,14 @@ def test_names_that_are_nearly_right(capsys):
     assert did_you_mean("trian", ("train", "check")) == "; did you mean train?" and did_you_mean("x", ("train",)) == ""
     assert cli.main(["trian", "--quiet"]) == 2
     assert capsys.readouterr().err == "protomask: error: there is no command 'trian'; did you mean train?\n"
+    assert cli.main(["train", "--sampels", "3"]) == 2
+    assert (
+        "train has no option --sampels; did you mean --samples? see protomask train --help" in capsys.readouterr().err
+    )
+    assert cli.main(["--versoin"]) == 2
+    assert "there is no option --versoin; see protomask --help" in capsys.readouterr().err
+    assert cli.main(["report", "run", "two"]) == 2
+    assert "report has no place for two; see protomask report --help" in capsys.readouterr().err
     assert cli.main(["xyz"]) == 2
     assert "there are: train, project" in capsys.readouterr().err
     with pytest.raises(InputError, match="unknown data set 'foldr'; known: .*; did you mean folder"):

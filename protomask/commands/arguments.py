@@ -54,7 +54,29 @@ def add_classifier(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_intensity_range(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse._ActionsContainer) -> None:
+    """Add --config."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options from a JSON or YAML file, for example a run's config.json; the command line goes before it",
+    )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add the pictures that a command works on."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
+
+
+def add_machine(parser: argparse.ArgumentParser) -> argparse._ActionsContainer:
+    """Add --device and --quiet; give their group."""
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (auto)")
+    add_quiet(machine)
+    return machine
+
+
+def add_intensity_range(parser: argparse._ActionsContainer) -> None:
     """Add --intensity-range."""
     parser.add_argument(
         "--intensity-range",
@@ -96,17 +118,12 @@ def common(arguments: argparse.Namespace) -> dict:
 
 
 def add_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """Add --config, and a word for each of :class:`protomask.options.Options`; None where it is not given."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="options from a JSON or YAML file, for example a run's config.json; the command line goes before it",
-    )
+    """Add a word for each of :class:`protomask.options.Options`; None where it is not given."""
     groups = {title: parser.add_argument_group(title) for title in GROUPS}
     for field in dataclasses.fields(Options):
         if field.name in without:
             continue
-        group = next((groups[title] for title, names in GROUPS.items() if field.name in names), parser)
+        group = next(groups[title] for title, names in GROUPS.items() if field.name in names)
         text, kind = field.metadata["help"], str(field.type).split(" ")[0]
         if field.default is not None and kind != "bool":
             text += f" ({field.default})"

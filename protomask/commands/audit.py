@@ -17,9 +17,10 @@ EXAMPLE = "protomask audit runs/mine --samples 100"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument("--localizer", metavar="NAME", help="whose pictures; the run's own by default")
-    parser.add_argument("--samples", type=int, default=50, metavar="N", help="test images (50)")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the choice of images; the run's own by default")
+    audit = parser.add_argument_group("audit")
+    audit.add_argument("--localizer", metavar="NAME", help="whose pictures; the run's own by default")
+    audit.add_argument("--samples", type=int, default=50, metavar="N", help="test images (50)")
+    audit.add_argument("--seed", type=int, metavar="N", help="of the choice of images; the run's own by default")
 
 
 def run(arguments: argparse.Namespace) -> int:

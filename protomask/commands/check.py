@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from protomask.commands.arguments import add_options, add_quiet, bars, chosen_options
+from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options
 from protomask.errors import InputError
 
 HELP = "find everything that a training would refuse"
@@ -19,10 +19,12 @@ EXAMPLE = "protomask check folder --root PICTURES --backbone resnet34"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command: those of protomask train, and one of its own."""
-    parser.add_argument("data", metavar="DATA", help="data set: cub, busi, folder, ... as --data of protomask train")
-    parser.add_argument("--output", metavar="RUN", help="run folder of the training that is meant")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads that decode; all processors by default")
-    add_quiet(parser)
+    parser.add_argument("data", metavar="NAME", help="data set: cub, busi, folder, ... as --data of protomask train")
+    own = parser.add_argument_group("check")
+    own.add_argument("--output", metavar="RUN", help="run folder of the training that is meant")
+    own.add_argument("--threads", type=int, metavar="N", help="threads that decode; all processors by default")
+    add_config(own)
+    add_quiet(own)
     add_options(parser, without=["data"])
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet, bars, localizers, split_names
+from protomask.commands.arguments import (
+    add_classifier,
+    add_images,
+    add_intensity_range,
+    add_machine,
+    bars,
+    localizers,
+    split_names,
+)
 from protomask.errors import InputError
 
 HELP = "measure localizers of a plain classifier against each other"
@@ -18,24 +26,28 @@ INTERRUPTED = "the same command goes on where it was, if --output is given"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
+    add_images(parser)
     add_classifier(parser)
-    add_intensity_range(parser)
-    parser.add_argument("--judge", metavar="NAME", help="a second model of the same classes that judges the maps")
-    parser.add_argument("--judge-weights", metavar="FILE", help="its weights")
-    parser.add_argument(
+    judge = parser.add_argument_group("judge")
+    judge.add_argument("--judge", metavar="NAME", help="a second model of the same classes that judges the maps")
+    judge.add_argument("--judge-weights", metavar="FILE", help="its weights")
+    compared = parser.add_argument_group("comparison")
+    compared.add_argument(
         "--localizers",
         default="mdm,gradcam,center,random",
         metavar="NAMES",
         help="separated by commas, settings after a colon (mdm,gradcam,center,random)",
     )
-    parser.add_argument("--metrics", metavar="NAMES", help="separated by commas, or all; by default the usual ones")
-    parser.add_argument("--index", type=int, metavar="N", help="class to explain; the most probable of each by default")
-    parser.add_argument("--output", metavar="DIR", help="folder for compare.json and for maps, so that it can go on")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals (0)")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (auto)")
-    add_quiet(parser)
+    compared.add_argument("--metrics", metavar="NAMES", help="separated by commas, or all; by default the usual ones")
+    compared.add_argument(
+        "--index", type=int, metavar="N", help="class to explain; the most probable of each by default"
+    )
+    compared.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals (0)")
+    files = parser.add_argument_group("input and output")
+    add_intensity_range(files)
+    files.add_argument("--output", metavar="DIR", help="folder for compare.json and for maps, so that it can go on")
+    machine = add_machine(parser)
+    machine.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -27,11 +27,12 @@ NUMBERS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument(
+    explainer = parser.add_argument_group("explainer")
+    explainer.add_argument(
         "--teacher", metavar="NAME", help="mdm, with settings after a colon (mdm:damping=1); by default mdm"
     )
     for name, (kind, text) in NUMBERS.items():
-        parser.add_argument(f"--{name}", type=kind, metavar="N" if kind is int else "X", help=text)
+        explainer.add_argument(f"--{name}", type=kind, metavar="N" if kind is int else "X", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,8 @@ INTERRUPTED = "the same command goes on where it was"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument(
+    measured = parser.add_argument_group("evaluation")
+    measured.add_argument(
         "--localizers",
         metavar="NAMES",
         help=(
@@ -25,18 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "center, random; oracle: what the truth of parts draws"
         ),
     )
-    parser.add_argument(
+    measured.add_argument(
         "--metrics", metavar="NAMES", help="separated by commas, or all; by default the usual ones that the data allow"
     )
-    parser.add_argument("--samples", type=int, metavar="N", help="images; the run's own number by default")
-    parser.add_argument(
+    measured.add_argument("--samples", type=int, metavar="N", help="images; the run's own number by default")
+    measured.add_argument(
         "--on",
         choices=("test", "sources"),
         default="test",
         help="test images (test), or the training images that the prototypes were projected to (sources)",
     )
-    parser.add_argument("--per-class", action="store_true", help="also the means of each class")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the choice of images; the run's own by default")
+    measured.add_argument("--per-class", action="store_true", help="also the means of each class")
+    measured.add_argument("--seed", type=int, metavar="N", help="of the choice of images; the run's own by default")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import FORMATS, add_run, common, localizers
+from protomask.commands.arguments import FORMATS, add_images, add_run, common, localizers
 
 HELP = "explain new images by a run's prototypes"
 DESCRIPTION = HELP
@@ -14,22 +14,24 @@ EXAMPLE = "protomask explain runs/mine bird.jpg --output panels"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
-    parser.add_argument(
+    add_images(parser)
+    shown = parser.add_argument_group("explanation")
+    shown.add_argument(
         "--localizer",
         metavar="NAMES",
         help="localizers separated by commas, settings after a colon (mdm:damping=1); the run's own by default",
     )
-    parser.add_argument("--output", metavar="DIR", help="folder of the panels; RUN/explanations by default")
-    parser.add_argument("--top", type=int, default=3, metavar="N", help="prototypes shown for each image (3)")
-    parser.add_argument(
+    shown.add_argument("--top", type=int, default=3, metavar="N", help="prototypes shown for each image (3)")
+    shown.add_argument(
         "--counter", type=int, default=1, metavar="N", help="prototypes shown that speak for the runner-up (1)"
     )
-    parser.add_argument("--format", choices=FORMATS, default="png", help="of the panels (png)")
-    parser.add_argument(
+    files = parser.add_argument_group("output")
+    files.add_argument("--output", metavar="DIR", help="folder of the panels; RUN/explanations by default")
+    files.add_argument("--format", choices=FORMATS, default="png", help="of the panels (png)")
+    files.add_argument(
         "--animate", action="store_true", help="also a GIF of the strongest prototype's mask as it is learned"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON lines instead of text")
+    files.add_argument("--json", action="store_true", help="print JSON lines instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

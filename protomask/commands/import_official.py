@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_quiet, bars
+from protomask.commands.arguments import add_machine, bars
 
 HELP = "a run from a ProtoPNet that others trained"
 DESCRIPTION = (
@@ -17,25 +17,29 @@ EXAMPLE = "protomask import-official FILE.pth --data cub --root CUB_200_2011 --o
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
-    parser.add_argument("--output", metavar="RUN", required=True, help="run folder to write")
-    parser.add_argument("--data", metavar="NAME", default="cub", help="data set that it was trained on (cub)")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data set")
-    parser.add_argument(
+    parser.add_argument_group("output").add_argument(
+        "--output", metavar="RUN", required=True, help="run folder to write"
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", metavar="NAME", default="cub", help="data set that it was trained on (cub)")
+    data.add_argument("--root", metavar="DIR", help="folder of the data set")
+    data.add_argument(
         "--crop",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="crop images to their boxes; cub does by default",
     )
-    parser.add_argument(
-        "--backbone", metavar="NAME", help="resnet34, vgg19, densenet121, ...; told from the tensors by default"
-    )
-    parser.add_argument(
-        "--image-size", type=int, metavar="N", help="side of the input in pixels; the file's own by default, or 224"
-    )
-    parser.add_argument(
+    data.add_argument(
         "--classes", metavar="FILE", help="names of its classes in its order, one a line; the data's order by default"
     )
-    parser.add_argument(
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--backbone", metavar="NAME", help="resnet34, vgg19, densenet121, ...; told from the tensors by default"
+    )
+    network.add_argument(
+        "--image-size", type=int, metavar="N", help="side of the input in pixels; the file's own by default, or 224"
+    )
+    network.add_argument(
         "--prototype-classes",
         metavar="FILE",
         help=(
@@ -43,14 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "model that does not tell"
         ),
     )
-    parser.add_argument(
+    network.add_argument(
         "--model-config", metavar="FILE", help="CaBRNet's model_arch.yml; the one beside FILE by default"
     )
-    parser.add_argument("--project", action="store_true", help="move every prototype onto its nearest training patch")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that load images")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (auto)")
-    add_quiet(parser)
+    network.add_argument("--project", action="store_true", help="move every prototype onto its nearest training patch")
+    machine = add_machine(parser)
+    machine.add_argument("--batch-size", type=int, metavar="N", help="images at a time")
+    machine.add_argument("--workers", type=int, metavar="N", help="processes that load images")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_classifier, add_intensity_range, add_quiet, bars
+from protomask.commands.arguments import add_classifier, add_images, add_intensity_range, add_machine, bars
 
 HELP = "where a plain classifier looks in pictures"
 DESCRIPTION = (
@@ -17,36 +17,37 @@ INTERRUPTED = "the same command goes on"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of pictures")
+    add_images(parser)
     add_classifier(parser)
-    add_intensity_range(parser)
-    parser.add_argument(
+    maps = parser.add_argument_group("maps")
+    maps.add_argument(
         "--index",
         metavar="CLASS",
         help="class number, or name in --labels; several by commas; the most probable by default",
     )
-    parser.add_argument(
+    maps.add_argument(
         "--top", type=int, default=1, metavar="N", help="without --index: the N most probable classes (1)"
     )
-    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
-    parser.add_argument(
+    maps.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
+    maps.add_argument(
         "--localizer",
         default="mdm",
         metavar="NAMES",
         help="localizers separated by commas, settings after a colon (mdm:damping=1); by default mdm",
     )
-    parser.add_argument(
+    maps.add_argument(
         "--score",
         default="log-probability",
         metavar="KIND",
         help="what of the class is explained: log-probability, probability or logit (log-probability)",
     )
-    parser.add_argument(
+    files = parser.add_argument_group("input and output")
+    add_intensity_range(files)
+    files.add_argument(
         "--output", default="localized", metavar="DIR", help="folder of overlays, maps and JSON (localized)"
     )
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (auto)")
-    add_quiet(parser)
+    machine = add_machine(parser)
+    machine.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures localised together (8)")
 
 
 def run(arguments: argparse.Namespace) -> int:

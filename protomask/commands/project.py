@@ -14,12 +14,13 @@ EXAMPLE = "protomask project runs/mine --localizer mdm,similarity --format pdf"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument(
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
         "--localizer",
         metavar="NAMES",
         help="localizers separated by commas, settings after a colon (mdm:damping=1); the run's own by default",
     )
-    parser.add_argument("--format", choices=FORMATS, default="png", help="of the galleries (png)")
+    pictures.add_argument("--format", choices=FORMATS, default="png", help="of the galleries (png)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,13 +17,16 @@ EXAMPLE = "protomask prune runs/mine --flagged background,duplicate --output run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument(
+    chosen = parser.add_argument_group("prototypes that are removed")
+    chosen.add_argument(
         "--prototypes", metavar="NUMBERS", help="numbers separated by commas; the flagged ones by default"
     )
-    parser.add_argument(
+    chosen.add_argument(
         "--flagged", metavar="KINDS", help="of background, duplicate and common, separated by commas; all by default"
     )
-    parser.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-pruned by default")
+    parser.add_argument_group("output").add_argument(
+        "--output", metavar="NEWRUN", help="folder of the new run; RUN-pruned by default"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

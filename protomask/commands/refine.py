@@ -17,14 +17,15 @@ EXAMPLE = "protomask refine runs/mine --output runs/refined"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument(
+    refinement = parser.add_argument_group("refinement")
+    refinement.add_argument(
         "--review",
         action="append",
         metavar="FILE",
         help="judgements as pages and reports save them, several times for several people; RUN/review.json by default",
     )
-    parser.add_argument("--epochs", type=int, default=3, metavar="N", help="in which replacements settle (3)")
-    parser.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-refined by default")
+    refinement.add_argument("--epochs", type=int, default=3, metavar="N", help="in which replacements settle (3)")
+    refinement.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-refined by default")
 
 
 def run(arguments: argparse.Namespace) -> int:

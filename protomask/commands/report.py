@@ -14,15 +14,16 @@ EXAMPLE = "protomask report runs/mine --figures pdf"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     add_run(parser)
-    parser.add_argument("--quality", type=int, default=82, metavar="N", help="of its photographs (WebP), 1 to 100 (82)")
-    parser.add_argument(
+    page = parser.add_argument_group("page")
+    page.add_argument("--quality", type=int, default=82, metavar="N", help="of its photographs (WebP), 1 to 100 (82)")
+    page.add_argument(
         "--explained",
         type=int,
         default=8,
         metavar="N",
         help="test images that it explains, up to half of them wrong ones (8)",
     )
-    parser.add_argument("--figures", choices=FORMATS, help="also write its figures one by one, into RUN/figures")
+    page.add_argument("--figures", choices=FORMATS, help="also write its figures one by one, into RUN/figures")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,18 +18,23 @@ EXAMPLE = "protomask serve runs/mine"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command."""
     parser.add_argument("run", nargs="?", metavar="RUN", help="folder that protomask train wrote")
-    parser.add_argument("--model", metavar="NAME", help="instead of a run: a timm model, or torchvision/NAME")
-    parser.add_argument("--weights", metavar="FILE", help="of --model: a .safetensors or weights-only .pth file")
-    parser.add_argument("--pretrained", action="store_true", help="download the pretrained weights of --model")
-    parser.add_argument("--labels", metavar="FILE", help="of --model: names of the classes, one per line")
-    parser.add_argument("--image-size", type=int, metavar="N", help="of --model: side of the square input in pixels")
-    parser.add_argument("--multi-label", action="store_true", help="of --model: each class is a question of its own")
-    parser.add_argument("--localizer", metavar="NAME", help="what learns the masks; the run's own, or mdm, by default")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen there (127.0.0.1)")
-    parser.add_argument("--port", type=int, metavar="N", help="8765, or a free one where that is in use, by default")
-    parser.add_argument("--device", help="in place of the run's own; for --model auto, cpu, cuda, ...")
-    parser.add_argument("--root", metavar="DIR", help="the data set's folder, if it has moved")
-    add_quiet(parser)
+    model = parser.add_argument_group("classifier, instead of a run")
+    model.add_argument("--model", metavar="NAME", help="timm model, or torchvision/NAME")
+    model.add_argument("--weights", metavar="FILE", help="its weights: a .safetensors or weights-only .pth file")
+    model.add_argument("--pretrained", action="store_true", help="download its pretrained weights from its hub")
+    model.add_argument("--labels", metavar="FILE", help="names of its classes, one per line")
+    model.add_argument("--image-size", type=int, metavar="N", help="side of its square input in pixels")
+    model.add_argument("--multi-label", action="store_true", help="each class is a question of its own")
+    page = parser.add_argument_group("page")
+    page.add_argument("--localizer", metavar="NAME", help="what learns the masks; the run's own, or mdm, by default")
+    page.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen there (127.0.0.1)")
+    page.add_argument("--port", type=int, metavar="N", help="8765, or a free one where that is in use, by default")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--device", metavar="NAME", help="in place of the run's own; for --model auto, cpu, cuda, cuda:1, ..."
+    )
+    machine.add_argument("--root", metavar="DIR", help="the data set's folder, if it has moved")
+    add_quiet(machine)
 
 
 OF_MODEL = ("weights", "pretrained", "labels", "image_size", "multi_label")

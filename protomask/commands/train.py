@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from protomask.commands.arguments import add_options, add_quiet, bars, chosen_options
+from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options
 from protomask.errors import InputError
 from protomask.options import Options
 
@@ -19,15 +19,22 @@ INTERRUPTED = "go on with --resume and the same --output"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this command: one for each of :class:`protomask.options.Options`, and a few of its own."""
-    parser.add_argument("--output", metavar="RUN", help="run folder; by default a new one under runs/")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
-    parser.add_argument(
+    own = parser.add_argument_group("run")
+    own.add_argument("--output", metavar="RUN", help="run folder; by default a new one under runs/")
+    own.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    own.add_argument(
         "--seeds",
         metavar="N,N,...",
         help="the same training from several seeds, one run each in OUTPUT/seed-N, and a table of means and ranges",
     )
-    add_quiet(parser)
-    parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard, into OUTPUT/tensorboard")
+    own.add_argument(
+        "--log",
+        metavar="NAMES",
+        help="also log for tensorboard, wandb or mlflow, by their own packages; several separated by commas. A resumed "
+        "run goes on with the records that it has",
+    )
+    add_config(own)
+    add_quiet(own)
     add_options(parser)
 
 
@@ -44,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output,
         resume=arguments.resume,
         progress=bars(arguments),
-        tensorboard=arguments.tensorboard,
+        log=arguments.log,
     )
     return 0
 
@@ -67,7 +74,7 @@ def _train_seeds(options: Options, arguments: argparse.Namespace) -> int:
         arguments.output,
         resume=arguments.resume,
         progress=bars(arguments),
-        tensorboard=arguments.tensorboard,
+        log=arguments.log,
     )
     print(found.table())
     return 0

@@ -16,6 +16,7 @@ from protomask.report.answers import Answers, answers_section
 from protomask.report.audit_view import audit_view
 from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY, photo_side
+from protomask.report.neighbourhoods import neighbourhoods
 from protomask.report.overlays import LEVEL
 from protomask.report.palette import look
 from protomask.report.templating import template
@@ -35,6 +36,7 @@ def write_report(
     audit: Mapping | None = None,
     test_images: Mapping[int, np.ndarray] | None = None,
     nearest_maps: np.ndarray | None = None,
+    vectors: np.ndarray | None = None,
     level: float = LEVEL,
     quality: int = QUALITY,
     title: str | None = None,
@@ -54,6 +56,7 @@ def write_report(
         test_images: small pictures (H, W, 3) uint8 of the prototypes' nearest test images, by position in the test
             images.
         nearest_maps: (P, K, h, w) in [0, 1], each prototype's similarity maps on them.
+        vectors: (P, ...), the prototypes' own, for the map of their neighbourhoods.
         level: share of a map's maximum at which it is outlined.
         quality: of the photographs, as WebP counts it, 1 to 100; the size of the file follows.
         title: in place of "ProtoPNet on ...".
@@ -72,6 +75,7 @@ def write_report(
         audit=audit,
         test_images=test_images,
         nearest_maps=nearest_maps,
+        vectors=vectors,
         level=level,
         quality=quality,
         title=title,
@@ -93,6 +97,7 @@ def render(
     audit: Mapping | None = None,
     test_images: Mapping[int, np.ndarray] | None = None,
     nearest_maps: np.ndarray | None = None,
+    vectors: np.ndarray | None = None,
     level: float = LEVEL,
     quality: int = QUALITY,
     title: str | None = None,
@@ -120,6 +125,7 @@ def render(
         classes=views.class_filter(pictures),
         neighbours=views.neighbours(pictures, test_images or {}, nearest_maps, level),
         neighbour_look=look("similarity"),
+        map=neighbourhoods(pictures, vectors, localizers[0] if localizers else None, level),
         flags=views.flag_filter(pictures),
         inspected=summary.inspected(pictures),
         panels=views.panels(explanations, localizers, cards, level, quality, side),

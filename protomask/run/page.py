@@ -60,6 +60,7 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
         audit=files.read("audit.json"),
         test_images=small_test_images(run, pictures, needed=explained > 0),
         nearest_maps=read_nearest_maps(files),
+        vectors=run.network.prototypes.detach().float().cpu().numpy(),
         quality=quality,
     )
     written = write_figures(files / "figures", figures, pictures, explanations, evaluation, log) if figures else []

@@ -78,6 +78,7 @@ def train_seeds(
     classes: Sequence[str] | None = None,
     resume: bool = False,
     progress: bool = True,
+    log: str | Sequence[str] | None = None,
     **options,
 ) -> SeedRuns:
     """Train the same network from several seeds, one after the other, as ``protomask train --seeds``.
@@ -85,7 +86,7 @@ def train_seeds(
     >>> protomask.train_seeds(seeds=(0, 1, 2), output="runs/parts").table()                  # doctest: +SKIP
 
     Args:
-        network, data, classes, progress, options: as for :func:`protomask.train`.
+        network, data, classes, progress, log, options: as for :func:`protomask.train`.
         seeds: different ones; the data are split alike for all.
         output: folder of the runs, ``seed-0``, ``seed-1``, ..., and of ``seeds.json``, the table.
         resume: go on with what is there; runs that are done are not done again.
@@ -96,7 +97,7 @@ def train_seeds(
     if "seed" in options:
         raise InputError("seed and seeds are both given; give one of them")
     chosen, datasets = asked_for(network, data, classes, options)
-    return train_all(chosen, seeds, output, data=datasets, classes=classes, resume=resume, progress=progress)
+    return train_all(chosen, seeds, output, data=datasets, classes=classes, resume=resume, progress=progress, log=log)
 
 
 def train_all(
@@ -108,7 +109,7 @@ def train_all(
     classes: Sequence[str] | None = None,
     resume: bool = False,
     progress: bool = True,
-    tensorboard: bool = False,
+    log: str | Sequence[str] | None = None,
 ) -> SeedRuns:
     """Train from :class:`protomask.options.Options`; see :func:`train_seeds`."""
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
@@ -135,7 +136,7 @@ def train_all(
                 data=data,
                 classes=classes,
                 progress=progress,
-                tensorboard=tensorboard,
+                log=log,
             )
         )
     found = SeedRuns(folder, tuple(seeds), tuple(runs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +32,8 @@ from protomask.run_folder import RunFolder, free_folder, remove_unused
 from protomask.training import TrainingSet
 from protomask.training import train as run_stages
 from protomask.training.black_box import train_black_box
-from protomask.training.board import Board
+from protomask.training.loggers import FILE as LOGGERS
+from protomask.training.loggers import Loggers, logger_names
 
 PARTS = {"pictures": "prototypes.json", "evaluation": "evaluation.json", "report": "report.html"}
 """What follows the training, and the file that each part writes last"""
@@ -46,7 +47,7 @@ def train(
     output: str | os.PathLike | None = None,
     resume: bool = False,
     progress: bool = True,
-    tensorboard: bool = False,
+    log: str | Sequence[str] | None = None,
     **options,
 ) -> Run:
     """Train a prototype network, project, localise, evaluate and report: the whole job, as ``protomask train``.
@@ -63,7 +64,8 @@ def train(
         output: the run's folder; by default a new one under ``runs/``.
         resume: go on with the run in ``output``, or do what is left of it.
         progress: show progress bars.
-        tensorboard: also log for TensorBoard, into the run's ``tensorboard/``.
+        log: also log for ``"tensorboard"`` (into the run's ``tensorboard/``), ``"wandb"`` or ``"mlflow"``, by their own
+            packages; several as a list, or separated by commas. A resumed run goes on with the records that it has.
         options: those of :class:`protomask.options.Options`: ``epochs=8``, ``backbone="resnet34"``,
             ``pretrained=True``, ``localizer="mdm"``, ...
 
@@ -78,7 +80,7 @@ def train(
         data=datasets,
         classes=classes,
         progress=progress,
-        tensorboard=tensorboard,
+        log=log,
     )
 
 
@@ -103,13 +105,13 @@ def train_run(
     data: Any = None,
     classes: Sequence[str] | None = None,
     progress: bool = True,
-    tensorboard: bool = False,
+    log: str | Sequence[str] | None = None,
 ) -> Run:
     """Do the whole job, or what is left of it, from :class:`protomask.options.Options`; see :func:`train`.
 
     Started by ``torchrun``, all processes train and evaluate; the first one writes.
     """
-    given_root = options.root
+    given_root, logs = options.root, logger_names(log)
     files, asked = starting_folder(
         absolute_paths(options), None if output is None else str(as_path(output, "output")), resume
     )
@@ -134,13 +136,21 @@ def train_run(
         try_layers(network.to(device), localizers, device)
         run = Run(files, options, network, device, splits, progress=progress)
         with files.lock():
-            board = Board(files / "tensorboard") if tensorboard and distributed.is_first() else None
             distributed.only_first(lambda: keep_config(run, resume, given_root))
-            _finish(run, _train(run, module, board))
+            with _loggers(run, logs) as loggers:
+                metrics = _train(run, module, loggers)
+            _finish(run, metrics)
     return run
 
 
-def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
+def _loggers(run: Run, names: Sequence[str]) -> AbstractContextManager[Loggers | None]:
+    """Open the records that are asked for; the first process alone has any."""
+    if not distributed.is_first():
+        return nullcontext()
+    return Loggers(run.folder, names, run.options.to_mapping(), run.files.read(LOGGERS))
+
+
+def _train(run: Run, module: ModuleType, loggers: Loggers | None) -> dict:
     """Trains the network, and the plain classifier if asked for. Returns the metrics."""
     files, options, network = run.files, run.options, run.network
     earlier = run.metrics
@@ -150,8 +160,8 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
     def log(rows: list[dict]) -> None:
         files.write("log.jsonl", rows)
         say(epoch_line(rows[-1]))
-        if board is not None:
-            board(rows)
+        if loggers is not None:
+            loggers(rows)
 
     # Of a training that is done, only what was measured is read again.
     stored = options.recipe == "frozen" and not earlier
@@ -164,8 +174,6 @@ def _train(run: Run, module: ModuleType, board: Board | None) -> dict:
             log=log,
             minutes=options.checkpoint_minutes,
         )
-        if board is not None:
-            board.close()
         distributed.only_first(lambda: save_network(network, options.network, files.folder))
         metrics = training_metrics(rows)
         if options.black_box:

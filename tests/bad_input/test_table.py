@@ -1,4 +1,4 @@
-"""docs/bad-input.md: each row of its tables, made and answered."""
+"""docs/bad-input.md and docs/bad-input-sets.md: each row of their tables, made and answered."""
 
 import re
 import shutil
@@ -13,8 +13,9 @@ from tests.bad_input.kinds import KINDS
 from tests.bad_input.sets import MAKERS
 from tests.support.toy import ColourImages
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "bad-input.md"
-ROWS = dict(re.findall(r"^\| ([^|]+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+DOCS = Path(__file__).parent.parent.parent / "docs"
+TABLES = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("bad-input.md", "bad-input-sets.md"))
+ROWS = dict(re.findall(r"^\| ([^|]+?) \| (.+?) \|$", TABLES, re.MULTILINE))
 ROWS = {name: message for name, message in ROWS.items() if "`" in message}
 QUIET = ("check", "train", "import-official", "evaluate")
 

@@ -1,5 +1,6 @@
 """The page in a real Chromium: what its script does, and that it asks nothing of the network."""
 
+import numpy as np
 import pytest
 
 from protomask.report import write_report
@@ -27,6 +28,7 @@ def report(tmp_path_factory):
         answers=scenes.answers(),
         test_images=images,
         nearest_maps=maps,
+        vectors=np.repeat(np.eye(3), 2, 0),
     )
 
 
@@ -121,6 +123,21 @@ def test_a_link_shows_a_prototype_that_the_filter_hides(browser):
     assert browser.until("document.querySelectorAll('.card:not([hidden])').length === 6")
 
 
+def test_the_map_leads_to_the_cards_and_follows_the_filter(browser):
+    bright = (
+        "[...document.querySelectorAll('.neighbour-map a:not(.dim)')].map((each) => Number(each.dataset.of)).sort()"
+    )
+    assert browser.run(bright) == list(range(6))
+    boxes = "[...document.querySelectorAll('.neighbour-map a')].map((each) => each.getBoundingClientRect())"
+    assert len(set(browser.run(boxes + ".map((box) => `${box.x} ${box.y}`)"))) == 6  # none hides another
+    assert min(browser.run(boxes + ".map((box) => Math.min(box.width, box.height))")) >= 24
+    change(browser, "#class", "002.Spotted_bird")
+    assert browser.run(bright) == [3, 4, 5]
+    browser.run("document.querySelector('.neighbour-map a[data-of=\"1\"]').click()")
+    assert browser.until("location.hash === '#prototype-1' && !document.querySelector('#prototype-1').hidden")
+    assert browser.run(bright) == list(range(6))
+
+
 def test_switching_the_localizer_and_the_slider(browser):
     def visible(selector):
         return browser.run(f"getComputedStyle(document.querySelector('.card {selector}')).display !== 'none'")
@@ -175,6 +192,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(report, dark):
     with chromium.Browser(390, 800, dark=dark, phone=True) as phone:
         phone.open(report)
         assert phone.run("document.documentElement.scrollWidth") <= 390
+        assert phone.run("document.querySelector('.neighbour-map').getBoundingClientRect().right") <= 390
         light, ink = phone.run(
             "['backgroundColor', 'color'].map((key) => Number(getComputedStyle(document.body)[key].match(/\\d+/)[0]))"
         )
