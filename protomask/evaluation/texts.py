@@ -97,7 +97,7 @@ def power_sentence(contests: Sequence[dict]) -> str:
     if not open_:
         return ""
     needed = ", ".join(f"{row['metric']} about {rounded(row['images_needed']):,}" for row in open_)
-    return f"images that a difference of the size just seen would need: {needed}"
+    return f"to be decided, differences of the size just seen would need so many images: {needed}"
 
 
 def rounded(count: int) -> int:

@@ -48,11 +48,12 @@ class Reasoning:
         parts = []
         if self.background is not None:
             parts.append(f"{self.background:.0%} of the prototypes on the background")
-        parts += [f"{self.common:.0%} common to all classes", f"{self.duplicates:.0%} duplicates"]
+        whose = "" if parts else " of the prototypes"
+        parts += [f"{self.common:.0%}{whose} common to all classes", f"{self.duplicates:.0%} duplicates"]
         if self.explained_share is not None:
             parts.append(
                 f"the {SHOWN} strongest carry {self.explained_share:.0%} of a decision's points, and "
-                f"{self.decisive_prototypes:.1f} carry {ENOUGH:.0%}"
+                f"{self.decisive_prototypes:.1f} on average carry {ENOUGH:.0%}"
             )
         return "; ".join([", ".join(parts[:-1]), parts[-1]] if self.explained_share is not None else [", ".join(parts)])
 

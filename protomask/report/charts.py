@@ -107,7 +107,7 @@ def _chart(
     events=(),
     whole: bool = False,
 ) -> dict:
-    labels = sorted([((first + last) / 2, name) for name, first, last in spans] + [(at, name) for name, at in events])
+    labels = once([((first + last) / 2, name) for name, first, last in spans] + [(at, name) for name, at in events])
     x0, x1 = x_range
     across = WIDTH - _LEFT - _RIGHT
     x_of = lambda value: round(_LEFT + (value - x0) / (x1 - x0) * across, 1)  # noqa: E731
@@ -148,6 +148,22 @@ def _chart(
         "events": [x_of(at) for _, at in events],
         "labels": [(round(x, 1), 10 + 13 * row, name) for (_, name), (x, row) in zip(labels, places)],
     }
+
+
+def once(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Keep each name where it first occurs: a schedule that alternates is told by its shading.
+
+    >>> once([(3, "replacement, projection"), (1, "joint"), (2, "replacement"), (4, "joint")])
+    [(1, 'joint'), (2, 'replacement'), (3, 'projection')]
+    """
+    seen: set[str] = set()
+    kept = []
+    for at, text in sorted(labels):
+        new = [name for name in text.split(", ") if name not in seen]
+        seen.update(new)
+        if new:
+            kept.append((at, ", ".join(new)))
+    return kept
 
 
 def _path(x, y, x_of, y_of) -> str:

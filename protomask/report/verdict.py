@@ -211,7 +211,14 @@ def higher_is_better(metric: str) -> bool:
 
 
 def _metrics(names: list[str]) -> str:
-    return listed([metric_label(name).lower() for name in names])
+    return listed([_within(metric_label(name)) for name in names])
+
+
+def _within(label: str) -> str:
+    """Write a label as it stands within a sentence: ``Pointing game, box`` becomes ``pointing game (box)``."""
+    first, comma, rest = label.partition(", ")
+    first = first if any(letter.isupper() for letter in first[1:]) else first[0].lower() + first[1:]
+    return f"{first} ({rest})" if comma else first
 
 
 def _digits(metric: str) -> int:

@@ -17,7 +17,7 @@ from protomask.localizers.specs import name_of
 from protomask.report.encoding import PHOTO_SIDE, QUALITY, photo_uri, picture, svg_path
 from protomask.report.evidence import common_share, find_evidence
 from protomask.report.overlays import LEVEL
-from protomask.report.wording import localizer_label, number, percent, readable, shorten
+from protomask.report.wording import certainty, localizer_label, number, percent, readable, shorten
 
 
 def localizers_of(pictures: Sequence[PrototypePicture], explanations: Sequence[Explanation]) -> list[str]:
@@ -202,7 +202,7 @@ def panels(
                 "subject": readable(each.subject),
                 "right": right,
                 "true_class": readable(each.true_class),
-                "probability": percent(each.probability),
+                "probability": certainty(each.probability),
                 "logit": number(each.logit),
                 "own": number(each.other_own_points),
                 "others": number(each.other_points - each.other_own_points - each.bias),

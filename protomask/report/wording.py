@@ -374,6 +374,15 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{number(100 * share, digits)}\N{NO-BREAK SPACE}%"
 
 
+def certainty(probability: float) -> str:
+    """Write a probability as a share; none is certain.
+
+    >>> certainty(0.99996), certainty(0.5)
+    ('> 99.9\\xa0%', '50.0\\xa0%')
+    """
+    return f"> {percent(0.999)}" if probability > 0.9995 else percent(probability)
+
+
 def duration(seconds: float | None) -> str:
     """Write seconds: ``0.04`` -> "40 ms", ``95`` -> "1 min 35 s", ``7300`` -> "2 h 2 min"."""
     if seconds is None:
