@@ -154,7 +154,8 @@ def _alike(pictures: Sequence[PrototypePicture], names: Sequence[str], likeness:
     rows, columns = np.triu_indices(len(names), 1)
     apart = kinds[rows] != kinds[columns]
     rows, columns = rows[apart], columns[apart]
-    found, used = [], set()
+    found: list[dict] = []
+    used: set[int] = set()
     for pair in np.argsort(-likeness[rows, columns], kind="stable"):
         one, other = int(rows[pair]), int(columns[pair])
         if used & {one, other}:
