@@ -87,9 +87,7 @@ def test_names_that_are_nearly_right(capsys):
     assert cli.main(["trian", "--quiet"]) == 2
     assert capsys.readouterr().err == "protomask: error: there is no command 'trian'; did you mean train?\n"
     assert cli.main(["train", "--epohcs", "3"]) == 2
-    assert (
-        "train has no option --epohcs; did you mean --epochs? see protomask train --help" in capsys.readouterr().err
-    )
+    assert "train has no option --epohcs; did you mean --epochs? see protomask train --help" in capsys.readouterr().err
     assert cli.main(["--versoin"]) == 2
     assert "there is no option --versoin; see protomask --help" in capsys.readouterr().err
     assert cli.main(["report", "run", "two"]) == 2
