@@ -17,6 +17,7 @@ from protomask.explanations.records import PrototypePicture
 from protomask.report.encoding import data_uri
 from protomask.report.evidence import find_evidence
 from protomask.report.overlays import LEVEL
+from protomask.report.palette import class_colours
 from protomask.report.wording import percent, readable
 
 LEAST, MOST = 6, 196
@@ -117,7 +118,7 @@ def neighbourhoods(
     chosen, stands = spread(units, MOST)
     place, rows, columns = grid_places(units[chosen])
     likeness = units @ units.T
-    hues = {name: round(360 * number / len(classes)) for number, name in enumerate(classes)}
+    colours = dict(zip(classes, class_colours(len(classes))))
     marks = []
     for number, index in enumerate(chosen):
         each, others = pictures[index], [other for other in np.flatnonzero(stands == number) if other != index]
@@ -127,7 +128,7 @@ def neighbourhoods(
             {
                 "number": each.record.prototype,
                 "class_name": readable(names[index]),
-                "hue": hues[names[index]],
+                "colour": colours[names[index]],
                 "row": row + 1,
                 "column": column + 1,
                 "photo": data_uri(_thumbnail(each, localizer, level), 74),
@@ -143,7 +144,9 @@ def neighbourhoods(
         "columns": columns,
         "total": len(pictures),
         "beside": percent(beside(place, columns, likeness[np.ix_(chosen, chosen)]), 0),
-        "classes": [{"name": readable(name), "hue": hues[name]} for name in classes] if len(classes) <= LEGEND else [],
+        "classes": [{"name": readable(name), "colour": colours[name]} for name in classes]
+        if len(classes) <= LEGEND
+        else [],
         "alike": _alike(pictures, names, likeness),
     }
 

@@ -12,6 +12,21 @@ COLORMAP = "magma"
 """Perceptually uniform: equal steps of a map look like equal steps. Stays readable in grey and for the colour-blind."""
 
 
+CLASSES = ("#0072b2", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#d55e00", "#8c7ae6", "#9a9a2e")
+"""The colours of a few classes (six after Okabe and Ito), on white and dark alike: none of the first says good or bad"""
+
+
+def class_colours(count: int) -> list[str]:
+    """Choose a colour for each of ``count`` classes: ``CLASSES``, or evenly spaced hues where these are too few.
+
+    >>> class_colours(2), class_colours(9)[1]
+    (['#0072b2', '#e69f00'], 'hsl(250 60% 52%)')
+    """
+    if count <= len(CLASSES):
+        return list(CLASSES[:count])
+    return [f"hsl({(210 + round(360 * number / count)) % 360} 60% 52%)" for number in range(count)]
+
+
 class Look(NamedTuple):
     """Say how a localizer is drawn."""
 

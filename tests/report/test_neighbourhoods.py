@@ -81,8 +81,8 @@ def test_each_mark_shows_what_its_prototype_looks_at_and_leads_to_it():
     uri = next(mark["photo"] for mark in found["marks"] if mark["number"] == 0)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB"), float)
     assert pixels.shape[0] == pixels.shape[1] < 64 and (pixels[..., 0] > 150).mean() > 0.5  # the bright square
-    hues = {mark["class_name"]: mark["hue"] for mark in found["marks"]}
-    assert hues == {each["name"]: each["hue"] for each in found["classes"]} and len(set(hues.values())) == 2
+    colours = {mark["class_name"]: mark["colour"] for mark in found["marks"]}
+    assert colours == {each["name"]: each["colour"] for each in found["classes"]} and len(set(colours.values())) == 2
 
 
 def test_without_vectors_or_with_few_prototypes_there_is_no_map():
