@@ -13,7 +13,7 @@ COLORMAP = "magma"
 
 
 CLASSES = ("#0072b2", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#d55e00", "#8c7ae6", "#9a9a2e")
-"""The colours of a few classes (six after Okabe and Ito), on white and dark alike: none of the first says good or bad"""
+"""The colours of a few classes (six after Okabe and Ito), on white and dark alike; none says good or bad"""
 
 
 def class_colours(count: int) -> list[str]:

@@ -46,8 +46,8 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
         whose = "" if len(known) == len(found) else " whose training image shows an object"
         sentences.append(
             f"{background} of {count(len(known), 'prototype')}{whose} {'is' if background == 1 else 'are'} background: "
-            "more than half of the learned mask, with its parts too faint to be outlined, lies outside the object in the "
-            "training image that the prototype was taken from."
+            "more than half of the learned mask, with its parts too faint to be outlined, lies outside the object in "
+            "the training image that the prototype was taken from."
         )
     elif known:
         sentences.append("No prototype's mask lies mostly outside the object.")
