@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="localizers separated by commas, settings after a colon (mdm:damping=1); the run's own by default",
     )
-    shown.add_argument("--top", type=int, default=3, metavar="N", help="prototypes shown for each image (3)")
+    shown.add_argument(
+        "--top",
+        type=int,
+        metavar="N",
+        help="prototypes shown for each image; by default as many as carry 90 %% of its points, but at most 5",
+    )
     shown.add_argument(
         "--counter", type=int, default=1, metavar="N", help="prototypes shown that speak for the runner-up (1)"
     )

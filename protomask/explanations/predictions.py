@@ -12,6 +12,7 @@ from protomask.data import AnnotatedImages, collate
 from protomask.data.transforms import denormalize
 from protomask.errors import InputError
 from protomask.explanations.photographs import photographs
+from protomask.explanations.reasoning import SHOWN, point_shares
 from protomask.explanations.records import Explanation, Match, PrototypePicture, PrototypeRecord
 from protomask.freezing import frozen
 from protomask.labels import probabilities, require_numbers
@@ -110,7 +111,7 @@ def explain(
     *,
     true_classes: Sequence[str | Sequence[str] | None] | None = None,
     shown_as: Sequence[np.ndarray] | None = None,
-    top: int = 3,
+    top: int | None = None,
     counter: int = 1,
     progress: bool = False,
 ) -> list[Explanation]:
@@ -125,7 +126,8 @@ def explain(
         true_classes: per image the name of its class, or the names of its findings (``AnnotatedImages.truth``); None
             where unknown.
         shown_as: per image the photograph (H, W, 3) uint8 that is shown for it; by default the network's input.
-        top: how many prototypes are shown, strongest contribution first.
+        top: how many prototypes are shown, strongest contribution first; by default, for each image, as many as carry
+            90 % of its points, but at most 5.
         counter: how many are shown that speak for the runner-up, and named that cost the predicted class most.
 
     Returns:
@@ -142,16 +144,15 @@ def explain(
     weights = network.last_layer.weight.detach()[ranked]  # (n, 1 or 2, P): of the subject and the runner-up
     similarities = similarities[places]
     points = similarities[:, None] * weights
-    count = points.shape[2]
-    top, counter = min(top, count), min(counter, count)
-    best, rival = (
-        points[:, 0].topk(top, dim=1).indices,
-        points[:, -1].topk(0 if network.multi_label else counter, dim=1).indices,
-    )
-    worst = points[:, 0].topk(counter, dim=1, largest=False).indices
-    shown = torch.cat([best, rival], 1)
+    rivals_shown = 0 if network.multi_label else min(counter, points.shape[2])
+    best = [_strongest(each, top) for each in points[:, 0]]
+    rival = list(points[:, -1].topk(rivals_shown, dim=1).indices)
+    worst = points[:, 0].topk(min(counter, points.shape[2]), dim=1, largest=False).indices
+    shown = [torch.cat(both) for both in zip(best, rival)]
+    counts = torch.tensor([len(each) for each in shown])
+    starts = (counts.cumsum(0) - counts).tolist()
     maps = _localize(
-        network, localizers, images[places].repeat_interleave(shown.shape[1], 0), shown.flatten(), progress
+        network, localizers, images[places].repeat_interleave(counts.to(places), 0), torch.cat(shown), progress
     )
     own = network.prototype_classes[None] == ranked[:, :1]
     drawn = as_pictures(images, network) if shown_as is None else shown_as
@@ -159,7 +160,7 @@ def explain(
     for row, place in enumerate(places.tolist()):
 
         def match(prototype: int, rank: int, column: int | None, row=row) -> Match:
-            found = {} if column is None else {key: each[row * shown.shape[1] + column] for key, each in maps.items()}
+            found = {} if column is None else {key: each[starts[row] + column] for key, each in maps.items()}
             return Match(
                 pictures[prototype],
                 similarities[row, prototype].item(),
@@ -169,7 +170,7 @@ def explain(
             )
 
         matches = [match(prototype, 0, column) for column, prototype in enumerate(best[row].tolist())]
-        rivals = [match(prototype, -1, top + column) for column, prototype in enumerate(rival[row].tolist())]
+        rivals = [match(prototype, -1, len(matches) + column) for column, prototype in enumerate(rival[row].tolist())]
         against = [each for each in (match(prototype, 0, None) for prototype in worst[row].tolist()) if each.points < 0]
         answer = _answer(network, logits[place], ranked[row].tolist(), true_classes[place] if true_classes else None)
         hidden = own[row].clone()
@@ -190,6 +191,14 @@ def explain(
             )
         )
     return explanations
+
+
+def _strongest(points: Tensor, top: int | None) -> Tensor:
+    """Choose the prototypes that are shown by their points (P,): ``top``, or as many as carry enough of them."""
+    if top is None:
+        _, enough = point_shares(points[None].cpu())
+        top = min(int(enough), SHOWN) if len(enough) else 1
+    return points.topk(min(top, len(points))).indices
 
 
 def _carried(points: Tensor, shown: Tensor) -> float | None:

@@ -33,7 +33,7 @@ def explain_each(
     named: Sequence[tuple[str, Any]],
     *,
     localizer: Localizers | None = None,
-    top: int = 3,
+    top: int | None = None,
     counter: int = 1,
 ) -> Iterator[tuple[Explanation, Tensor]]:
     """Explain images one after the other, as they are asked for.
@@ -51,7 +51,7 @@ def explain_each(
         InputError: see :meth:`protomask.run.Run.explain`.
     """
     for name, value, least in (("top", top, 1), ("counter", counter, 0)):
-        if value < least:
+        if value is not None and value < least:
             raise InputError(f"{name} is {value}; give at least {least}")
     localizers = run.localizers(localizer, pictures=True)
     pictures = run.pictures

@@ -30,7 +30,7 @@ from protomask.serve.subjects import (
     most_probable,
 )
 
-TOP, COUNTER, MOST_FINDINGS = 3, 1, 4
+COUNTER, MOST_FINDINGS = 1, 4
 SIMILARITY = "similarity"
 
 
@@ -94,7 +94,6 @@ class RunSubject:
             [asked.upload.name],
             self.prototypes,
             {SIMILARITY: Similarity()},
-            top=TOP,
             counter=COUNTER,
         )
         asked.found, asked.index = found[:MOST_FINDINGS], []

@@ -91,6 +91,35 @@ def test_points_sum_to_the_logit(projected, top):
         assert f"{explanation.logit:.3f} points" in explanation.text()
 
 
+def test_by_default_as_many_are_shown_as_carry_nine_tenths(projected):
+    net, data = projected
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in (0, 9, 17)])
+    before = net.last_layer.weight.detach().clone()
+    try:
+        seen = set()
+        for small in (0.001, 0.2, 1.0):
+            with torch.no_grad():
+                net.last_layer.weight.zero_()
+                for prototype in range(6):
+                    # The second prototype of each class counts less and less.
+                    net.last_layer.weight[prototype // 2, prototype] = 3.0 if prototype % 2 == 0 else 3.0 * small
+            for place, explanation in enumerate(explain(net, images, "abc", pictures, LOCALIZERS)):
+                points = [match.points for match in explanation.matches]
+                assert explanation.shown_share >= 0.9
+                assert len(points) == 1 or sum(points[:-1]) < 0.9 * explanation.logit, "and none more"
+                own = [match.prototype.record.prototype for match in explanation.matches]
+                alone = explain(net, images[place : place + 1], "x", pictures, LOCALIZERS)[0]
+                for match, other in zip(explanation.matches + explanation.counter, alone.matches + alone.counter):
+                    assert np.array_equal(match.maps["similarity"], other.maps["similarity"])
+                assert own == [match.prototype.record.prototype for match in alone.matches]
+                seen.add(len(points))
+        assert seen == {1, 2}
+    finally:
+        with torch.no_grad():
+            net.last_layer.weight.copy_(before)
+
+
 @pytest.mark.parametrize("patch", [1, 2])
 def test_prototypes_start_as_patches_of_their_own_class(patch):
     torch.manual_seed(0)
