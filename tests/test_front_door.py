@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shlex
 import socket
+import warnings
 
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from protomask import cli
 from protomask.backbones import build_backbone, fetching
 from protomask.commands import arguments
+from protomask.commands.messages import told
 from protomask.data import load_data
 from protomask.errors import InputError, did_you_mean
 from protomask.options import GROUPS, METAVARS, Options
@@ -134,6 +136,17 @@ def test_bars_are_for_terminals(monkeypatch):
     assert arguments.bars(words) and not arguments.bars(cli.build_parser().parse_args(["train", "--quiet"]))
     monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
     assert not arguments.bars(words)
+
+
+def test_a_warning_of_the_library_is_one_line():
+    from protomask.errors import NothingToKeepWarning
+
+    before = warnings.formatwarning
+    with told():
+        text = warnings.formatwarning(NothingToKeepWarning("no higher\nthan empty"), NothingToKeepWarning, "a.py", 3)
+        assert text == "protomask: no higher than empty\n"
+        assert "a.py:3: UserWarning" in warnings.formatwarning(UserWarning("x"), UserWarning, "a.py", 3)
+    assert warnings.formatwarning is before
 
 
 def test_an_epoch_is_one_line():

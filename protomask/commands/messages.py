@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -39,15 +40,24 @@ def one_line(error: Exception, options: Collection[str] = ()) -> str:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Show what the library logs, on standard error, so that standard output stays data."""
+    """Show what the library logs, on standard error, so that standard output stays data; its own warnings as lines."""
+    written = warnings.formatwarning
     log, shown = logging.getLogger("protomask"), _Shown()
     level, propagate = log.level, log.propagate
     log.addHandler(shown)
     log.setLevel(logging.INFO)
     log.propagate = False
+
+    def as_line(message, category, *where, **more) -> str:
+        if category.__module__.partition(".")[0] == "protomask":
+            return f"protomask: {one_line(message)}\n"
+        return written(message, category, *where, **more)
+
+    warnings.formatwarning = as_line
     try:
         yield
     finally:
+        warnings.formatwarning = written
         log.removeHandler(shown)
         log.setLevel(level)
         log.propagate = propagate
