@@ -17,14 +17,15 @@ CLASSES = ("#0072b2", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#d55e00", "#8
 
 
 def class_colours(count: int) -> list[str]:
-    """Choose a colour for each of ``count`` classes: ``CLASSES``, or evenly spaced hues where these are too few.
+    """Choose a colour for each of ``count`` classes: ``CLASSES``, or, where these are too few, hues; of neighbours in
+    the list, which are often alike, they are far apart.
 
     >>> class_colours(2), class_colours(9)[1]
-    (['#0072b2', '#e69f00'], 'hsl(250 60% 52%)')
+    (['#0072b2', '#e69f00'], 'hsl(348 60% 52%)')
     """
     if count <= len(CLASSES):
         return list(CLASSES[:count])
-    return [f"hsl({(210 + round(360 * number / count)) % 360} 60% 52%)" for number in range(count)]
+    return [f"hsl({round(210 + 137.508 * number) % 360} 60% 52%)" for number in range(count)]
 
 
 class Look(NamedTuple):
