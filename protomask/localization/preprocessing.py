@@ -147,6 +147,8 @@ _NAMES = ("image_mean", "image_std", "mean", "std", "image_size", "crop_size", "
 def _side(size: object) -> int | None:
     if isinstance(size, Mapping):
         size = size.get("height") or size.get("shortest_edge")
+    elif hasattr(size, "shortest_edge"):  # an object of transformers from 5 on
+        size = getattr(size, "height", None) or size.shortest_edge
     if isinstance(size, Sequence) and size:
         size = size[-1]
     return size if isinstance(size, int) else None

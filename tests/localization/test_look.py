@@ -218,6 +218,9 @@ def test_images_that_are_not_normalised_are_noticed():
 def test_a_processor_of_hugging_face_tells_the_normalisation():
     processor = type("Processor", (), {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3], "size": {"height": 48}})()
     assert preprocessing_of(made(Small), processor) == (48, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    for height, shortest in ((48, None), (None, 48)):  # sizes of transformers 5 are objects, no mappings
+        processor.size = type("SizeDict", (), {"height": height, "shortest_edge": shortest})()
+        assert preprocessing_of(made(Small), processor).image_size == 48
     preset = models.SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms()
     assert preprocessing_of(made(Small), preset) == (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     with pytest.raises(InputError, match="tells no mean"):
