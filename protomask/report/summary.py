@@ -61,7 +61,14 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
         sentences.append(
             f"{count(twins, 'prototype is a duplicate', 'prototypes are duplicates')} of another one of the same class."
         )
-    if background or twins:
+    common = sum("common" in each.flags for each in found)
+    if common:
+        own = "its" if common == 1 else "their"
+        sentences.append(
+            f"{count(common, 'prototype is', 'prototypes are')} common: as similar to test images of other classes as "
+            f"to those of {own} own."
+        )
+    if background or twins or common:
         sentences.append("protomask prune removes flagged prototypes and says what that costs in accuracy.")
     return sentences
 

@@ -16,7 +16,7 @@ from protomask.errors import InputError
 from protomask.report import write_report
 from protomask.report.answers import Answers
 from protomask.report.html import render
-from protomask.report.summary import title
+from protomask.report.summary import inspected, title
 
 from . import scenes
 
@@ -160,7 +160,17 @@ def test_flags_and_what_was_inspected_are_said(page, text):
     assert '<span class="flag">background</span>' in card
     assert 'duplicate of <a href="#prototype-3">3</a>' in text
     assert "1 of 6 prototypes is background" in page.words and "1 prototype is a duplicate" in page.words
+    assert "common: as similar" not in page.words
     assert page.all("option", value="background") and "not flagged (4)" in page.words
+
+
+def test_what_is_not_known_and_what_is_common_is_said():
+    shown, *_ = scenes.inspected(scenes.pictures())
+    common = replace(shown[0], inspection=replace(shown[0].inspection, flags=("common",), outside={}))
+    first, second, last = inspected([common, *shown[1:3]])
+    assert first.startswith("1 of 2 prototypes whose training image shows an object is background: more than half of")
+    assert second == "1 prototype is common: as similar to test images of other classes as to those of its own."
+    assert last.startswith("protomask prune removes")
 
 
 def test_what_pruning_cost_is_said():
