@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from protomask.prototype_network import PrototypeNetwork
+from protomask.prototype_network import Candidates, PrototypeNetwork
 
 if TYPE_CHECKING:
     from protomask.backbones import Backbone
@@ -111,6 +111,20 @@ def class_of_index(explained: object, classes: int) -> Tensor:
 def score_kind(explained: object) -> str | None:
     """Tell what the scores of ``explained`` are, where it says so."""
     return explained.kind if isinstance(explained, HasScoreKind) else None
+
+
+@runtime_checkable
+class ChoosesAmongPatches(Protocol):
+    """Can be told which patches its prototypes may become."""
+
+    grid: tuple[int, ...]
+    """(h, w) of the feature map"""
+    prototypes: Tensor
+    """(P, D, k, k)"""
+
+    def candidates_among(self, images: Tensor, allowed: Tensor | None) -> Candidates:
+        """Find the patches from which projection chooses, of those ``allowed`` (B, h, w) bool; of all where None."""
+        ...
 
 
 @runtime_checkable

@@ -28,7 +28,7 @@ GROUPS = {
         *("network", "backbone", "features", "weights", "pretrained", "normalization", "freeze_norm", "similarity"),
         *("prototypes_per_class", "prototype_channels", "prototype_size", "evidence"),
     ),
-    "training": ("recipe", "epochs", "lr", "black_box", "checkpoint_minutes"),
+    "training": ("recipe", "on_object", "epochs", "lr", "black_box", "checkpoint_minutes"),
     "pictures and their evaluation": ("localizer", "samples"),
     "machine": ("device", "precision", "workers", "memory"),
 }
@@ -121,6 +121,9 @@ class Options:
     )
     recipe: str = _text(
         "default", "training schedule: default (ours), official, or frozen (the backbone rests: minutes)"
+    )
+    on_object: bool = _text(
+        False, "prototypes may only be patches on the object, by the boxes or masks of the training images"
     )
     epochs: int | None = _text(None, "joint epochs; the recipe's own number by default")
     batch_size: int | None = _text(None, "images per training step")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +11,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask import distributed
+from protomask.capabilities import ChoosesAmongPatches
 from protomask.errors import InputError
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
-from protomask.prototype_network import PrototypeNetwork
+from protomask.prototype_network import Candidates, PrototypeNetwork
+from protomask.training.object_patches import object_patches
 from protomask.training.stages import TrainingSet
 
 CHOICE = 8
@@ -71,7 +73,8 @@ class _Nearest(NamedTuple):
 def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = False) -> dict[str, float]:
     """Move every prototype onto the nearest patch of its own class's training images (Chen et al. 2019, known).
 
-    With several findings per image: of the training images that have the prototype's finding.
+    With several findings per image: of the training images that have the prototype's finding. With
+    ``setup.on_object`` of the patches on the object alone (ours).
 
     Streams ``setup.plain`` (training images through the evaluation transform) once, in order; a strictly smaller
     distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes
@@ -121,7 +124,7 @@ def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Neare
     with frozen(network), setup.autocast():
         for batch in tqdm(setup.loader(data.subset(share)), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
-            candidates = network.candidates(images)
+            candidates = find_candidates(network, setup, batch, images)
             distances = candidates.distances.float().cpu()
             distances = distances.masked_fill(~has_class(batch["labels"], classes), torch.inf)
 
@@ -131,6 +134,24 @@ def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Neare
 
             nearest = nearest.improve(distances.T, batch["positions"] + share.start, describe)
     return nearest
+
+
+def find_candidates(network: PrototypeNetwork, setup: TrainingSet, batch: dict[str, Any], images: Tensor) -> Candidates:
+    """Find the patches of a batch from which the projection chooses: those on the object where the training asks so.
+
+    Args:
+        network: on the device of ``images``.
+        batch: collated, whose ``images`` these are.
+
+    Raises:
+        InputError: patches on the object are asked for, and this kind of network cannot choose among patches.
+    """
+    if not setup.on_object:
+        return network.candidates(images)
+    if not isinstance(network, ChoosesAmongPatches):
+        raise InputError("on_object is for networks whose prototypes are patches, such as protopnet; leave it out")
+    chooser: ChoosesAmongPatches = network
+    return chooser.candidates_among(images, object_patches(batch, chooser.grid, chooser.prototypes.shape[2:]))
 
 
 def _distinct_ranks(distances: Tensor, patches: Tensor, network: PrototypeNetwork) -> Tensor:

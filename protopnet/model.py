@@ -201,8 +201,14 @@ class ProtoPNet(PrototypeNetwork):
             return SimilarityShares(self.similarity(distances.flatten(1).amin(1)), features, shares)
 
     def candidates(self, images: Tensor) -> Candidates:
+        return self.candidates_among(images, None)
+
+    def candidates_among(self, images: Tensor, allowed: Tensor | None) -> Candidates:
+        """Find the nearest patches of those ``allowed``, (B, h, w) bool with at least one in each image, or of all."""
         features = self.features(images)
         distances = self._distance_maps(features)
+        if allowed is not None:
+            distances = distances.masked_fill(~allowed.to(distances.device)[:, None], torch.inf)
         width = distances.shape[3]
         flat = distances.flatten(2)
         # The first of equal minima, as the official projection: argmin promises that, min does not.

@@ -11,6 +11,7 @@ from protomask.freezing import frozen
 from protomask.labels import has_class, positives
 from protomask.metrics.prototype_sets import discrimination
 from protomask.training import TrainingSet
+from protomask.training.object_patches import object_patches
 from protopnet.model import ProtoPNet
 
 COMMON = 0.7
@@ -30,7 +31,8 @@ def replace_common(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
     Such a prototype lies on background, or on what all classes share; once it is there, no gradient leads away. In its
     place comes the patch, of ``CANDIDATES`` drawn from images of its class, that tells the class from others best and
     is unlike the class's other prototypes. One pass over at most ``IMAGES`` training images, whose feature maps are
-    kept meanwhile. Every process computes the same.
+    kept meanwhile. Every process computes the same. With ``setup.on_object`` a prototype whose nearest patches mostly
+    are beside the object is replaced, too, and all by patches on the object.
 
     Returns:
         ``replaced``: how many.
@@ -38,16 +40,19 @@ def replace_common(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]:
     generator = torch.Generator().manual_seed(setup.seed)
     owners = network.prototype_classes.cpu()
     chosen = balanced_choice(setup.plain.labels, len(network.classes), IMAGES, generator)
-    features = _feature_maps(network, setup, chosen)
+    features, allowed = _feature_maps(network, setup, chosen)
     labels = setup.plain.labels[chosen]
     powers = discrimination_on(network, network.prototypes.cpu(), features, labels, owners)
+    if setup.on_object:
+        powers = powers.masked_fill(_mostly_beside(network, features, allowed, has_class(labels, owners)), -1.0)
     replaced = 0
     for label in range(len(network.classes)):
         mine = (owners == label).nonzero().flatten()
         poor = mine[powers[mine] < COMMON]
         if not len(poor):
             continue
-        patches = _draw_patches(features[positives(labels, len(network.classes))[:, label]], network, generator)
+        has = positives(labels, len(network.classes))[:, label]
+        patches = _draw_patches(features[has], allowed[has], network, generator)
         if not len(patches):
             continue
         scores = discrimination_on(network, patches, features, labels, torch.full((len(patches),), label))
@@ -94,21 +99,43 @@ def balanced_choice(labels: Tensor, classes: int, count: int, generator: torch.G
     return torch.cat(parts).unique()[:count]
 
 
-def _feature_maps(network: ProtoPNet, setup: TrainingSet, chosen: Tensor) -> Tensor:
-    """Compute feature maps (n, D, h, w) float32 of training images, on the CPU."""
-    found = []
+def _feature_maps(network: ProtoPNet, setup: TrainingSet, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute feature maps (n, D, h, w) float32 of training images, and which patches prototypes may become (n, h - k
+    + 1, w - k + 1) bool, on the CPU."""
+    found, allowed, size = [], [], network.prototypes.shape[2:]
     with frozen(network), setup.autocast():
         loader = setup.loader(setup.plain.subset(chosen.tolist()))
         for batch in tqdm(loader, desc="replacement", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             found.append(network.features(images).float().cpu())
-    return torch.cat(found)
+            patches = [len(images), *(cells - patch + 1 for cells, patch in zip(found[-1].shape[2:], size))]
+            free = torch.ones(patches, dtype=torch.bool)
+            allowed.append(object_patches(batch, network.grid, size) if setup.on_object else free)
+    return torch.cat(found), torch.cat(allowed)
 
 
-def _draw_patches(features: Tensor, network: ProtoPNet, generator: torch.Generator) -> Tensor:
-    """Draw ``CANDIDATES`` patches (n, D, k, k) of feature maps (N, D, h, w), fewer where there are not so many."""
+def _mostly_beside(network: ProtoPNet, features: Tensor, allowed: Tensor, own: Tensor) -> Tensor:
+    """Tell whose nearest patch is beside the object in more than half of the images of its class.
+
+    Args:
+        features: (N, D, h, w), after the add-on.
+        allowed: (N, h', w') bool, the patches on the object.
+        own: (N, P) bool, which images are of a prototype's class.
+
+    Returns:
+        (P,) bool.
+    """
+    prototypes = network.prototypes.cpu()
+    places = torch.cat([network.patch_distances(some, prototypes).flatten(2).argmin(2) for some in features.split(64)])
+    on = allowed.flatten(1).gather(1, places)
+    return (on & own).sum(0) * 2 < own.sum(0)
+
+
+def _draw_patches(features: Tensor, allowed: Tensor, network: ProtoPNet, generator: torch.Generator) -> Tensor:
+    """Draw ``CANDIDATES`` patches (n, D, k, k) of feature maps (N, D, h, w), of those ``allowed``; fewer where there
+    are not so many."""
     rows, columns = network.prototypes.shape[2:]
-    windows = features.unfold(2, rows, 1).unfold(3, columns, 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    windows = features.unfold(2, rows, 1).unfold(3, columns, 1).permute(0, 2, 3, 1, 4, 5)[allowed]
     return windows[torch.randperm(len(windows), generator=generator)[:CANDIDATES]].contiguous()
 
 

@@ -11,6 +11,7 @@ from protomask import distributed
 from protomask.freezing import frozen
 from protomask.labels import positives
 from protomask.training import TrainingSet
+from protomask.training.object_patches import object_patches
 from protopnet.model import ProtoPNet
 
 
@@ -90,9 +91,13 @@ def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]
         for batch in tqdm(setup.loader(chosen), desc="start", leave=False, disable=not setup.progress):
             grid = network.backbone(batch["images"].to(setup.device, memory_format=torch.channels_last))
             energy = F.avg_pool2d(grid.float().square().sum(1), size, stride=1)
+            if setup.on_object:
+                allowed = object_patches(batch, network.grid, (size, size))
+                energy = energy.masked_fill(~allowed.to(energy.device), -torch.inf)
             features = network.add_on(grid).float()
             for place, position in enumerate(source[batch["positions"]].tolist()):
-                strongest = energy[place].flatten().topk(-(-energy[place].numel() // 4)).indices.tolist()
+                count = int((energy[place] > -torch.inf).sum())
+                strongest = energy[place].flatten().topk(-(-count // 4)).indices.tolist()
                 for prototype in wanted[position]:
                     where = strongest[int(torch.randint(len(strongest), (), generator=generator))]
                     row, column = divmod(where, energy.shape[2])

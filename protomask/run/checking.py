@@ -11,7 +11,7 @@ from protomask.data.checking import Checked, check_data
 from protomask.errors import InputError
 from protomask.networks import get_network
 from protomask.options import Options
-from protomask.run.setup import choose_device, complete, data_options, pictures_localizers, plan_of
+from protomask.run.setup import check_fit, choose_device, complete, data_options, pictures_localizers, plan_of
 from protomask.run.start import absolute_paths, starting_folder
 from protomask.run.trial import try_batch, try_layers
 from protomask.run_folder import RunFolder, remove_unused
@@ -75,6 +75,8 @@ def check_training(
         if network is not None:
             attempt(lambda: plan_of(network, whole))
             if data.splits is not None:
+                train = data.splits.train
+                attempt(lambda: check_fit(network, whole, train))
                 smallest = min(whole.batch_size or 1, len(data.splits.train))
                 attempt(lambda: try_batch(network, smallest, device))
             if localizers is not None:

@@ -14,7 +14,6 @@ import torch
 from protomask import distributed
 from protomask.capabilities import HasBackbone
 from protomask.data import AnnotatedImages
-from protomask.errors import InputError
 from protomask.fingerprints import fingerprint
 from protomask.run.opened import Run
 from protomask.training.checkpoint import load_checkpoint
@@ -37,11 +36,10 @@ def on_stored_features(run: Run, checkpoint: Path) -> Iterator[tuple[TrainingSet
         checkpoint: of the training, where there is one already.
 
     Raises:
-        InputError: the network has no ``backbone``; see :func:`protomask.training.feature_maps.store_features`.
+        InputError: see :func:`protomask.training.feature_maps.store_features`.
     """
     network, setup = run.network, run.setup
-    if not isinstance(network, HasBackbone):
-        raise InputError(f"network {run.options.network!r} has no backbone to freeze; choose another recipe")
+    assert isinstance(network, HasBackbone)  # the options were checked
     saved = load_checkpoint(checkpoint)
     if saved is not None and isinstance(saved.get("network"), dict):
         start = "backbone."
@@ -70,7 +68,14 @@ def _key(network: HasBackbone, run: Run) -> str:
     """Digest what the feature maps depend on."""
     options, splits = run.options, run.splits
     parts = (splits.train, splits.validation, splits.test)
-    said = [fingerprint(network.backbone), options.image_size, options.precision, options.seed, VIEWS]
+    said = [
+        fingerprint(network.backbone),
+        options.image_size,
+        options.precision,
+        options.seed,
+        options.on_object,
+        VIEWS,
+    ]
     return blake2b(repr([*said, *(part.fingerprint() for part in parts)]).encode(), digest_size=6).hexdigest()
 
 

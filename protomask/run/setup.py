@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from protomask import distributed
-from protomask.data import Splits, find_data, from_datasets, load_data
+from protomask.capabilities import ChoosesAmongPatches, HasBackbone
+from protomask.data import AnnotatedImages, Splits, find_data, from_datasets, load_data
 from protomask.data.folder import SHARE
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.devices import choose_device as choose_device
@@ -28,6 +29,8 @@ Localizers = str | Localizer | Iterable[str | Localizer] | Mapping[str, Localize
 """what :func:`as_localizers` takes"""
 IN_MEMORY = "datasets"
 """the word for data that were given as Datasets, in the options of a run"""
+LOOKED_AT = 32
+"""images that are asked whether there are boxes or masks"""
 DATA_DEFAULTS: dict[str | None, dict[str, Any]] = {
     "parts": {"backbone": "test_resnet", "features": 16, "image_size": 96, "epochs": 8, "workers": 1},
     None: {
@@ -109,6 +112,31 @@ def plan_of(network: PrototypeNetwork, options: CompleteOptions) -> list[Epochs 
     return stages
 
 
+def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: AnnotatedImages) -> None:
+    """Check that network and data have what options of the training ask of them.
+
+    Raises:
+        InputError: they have not.
+    """
+    if options.recipe == "frozen" and not isinstance(network, HasBackbone):
+        raise InputError(f"network {options.network!r} has no backbone to freeze; choose another recipe")
+    if not options.on_object:
+        return
+    if not isinstance(network, ChoosesAmongPatches):
+        raise InputError(
+            f"on_object is for networks whose prototypes are patches, such as protopnet, not {options.network}; "
+            "leave it out"
+        )
+    if train.multi_label:
+        raise InputError("on_object is for one class per image, and these images have findings; leave it out")
+    samples = (train.read(position) for position in range(min(LOOKED_AT, len(train))))
+    if not any("mask" in sample or len(sample["boxes"]) for sample in samples):
+        raise InputError(
+            f"on_object needs boxes or object masks, and the first {min(LOOKED_AT, len(train))} training images have "
+            "none; leave it out"
+        )
+
+
 def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Splits:
     if isinstance(data, Splits):
         return data
@@ -143,6 +171,7 @@ def training_set(
         seed=options.seed,
         progress=progress and distributed.is_first(),
         balance=options.balance,
+        on_object=options.on_object,
         memory=options.memory,
     )
 

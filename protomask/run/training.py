@@ -25,7 +25,16 @@ from protomask.run.measures import MEASURES, changes, training_metrics, with_tes
 from protomask.run.opened import Run
 from protomask.run.page import report_run
 from protomask.run.pictures import write_pictures
-from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, pictures_localizers, plan_of, say
+from protomask.run.setup import (
+    IN_MEMORY,
+    check_fit,
+    choose_device,
+    complete,
+    open_data,
+    pictures_localizers,
+    plan_of,
+    say,
+)
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
 from protomask.run.trial import try_batch, try_layers
 from protomask.run_folder import RunFolder, free_folder, remove_unused
@@ -132,6 +141,7 @@ def train_run(
         module = get_network(options.network)
         torch.manual_seed(options.seed)
         network = module.build(options, splits.train.classes, splits.train.multi_label)
+        check_fit(network, options, splits.train)
         try_batch(network, min(options.batch_size, len(splits.train)) // distributed.size(), device)
         try_layers(network.to(device), localizers, device)
         run = Run(files, options, network, device, splits, progress=progress)

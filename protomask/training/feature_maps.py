@@ -21,6 +21,7 @@ from protomask.errors import InputError
 from protomask.files import write_atomically
 from protomask.freezing import frozen
 from protomask.training.loading import derive_seed, ordered_batches
+from protomask.training.object_patches import object_shares
 from protomask.training.stages import TrainingSet
 
 CHUNK = 2**26
@@ -36,17 +37,23 @@ class FeatureMaps(AnnotatedImages):
         data: whose images they are.
         views: the files of each view, in the order of the images.
         rows: images of each file.
+        objects: files of what the object covers of each cell, if that is known; the maps' ``mask`` (1, h, w) in [0, 1].
     """
 
-    def __init__(self, data: AnnotatedImages, views: Sequence[Sequence[Path]], rows: int) -> None:
+    def __init__(
+        self, data: AnnotatedImages, views: Sequence[Sequence[Path]], rows: int, objects: Sequence[Path] = ()
+    ) -> None:
         super().__init__(data.classes, data.labels, data.names)
-        self.views, self.rows = [list(view) for view in views], rows
+        self.views, self.rows, self.objects = [list(view) for view in views], rows, list(objects)
 
     def load(self, index: int) -> Sample:
         # torch's global generator: a training batch seeds it for each sample.
         view = self.views[int(torch.randint(len(self.views), ())) if len(self.views) > 1 else 0]
         chunk, row = divmod(index, self.rows)
-        return {"image": torch.from_numpy(_opened(view[chunk])[row].astype(np.float32)), "boxes": torch.empty(0, 4)}
+        found = {"image": torch.from_numpy(_opened(view[chunk])[row].astype(np.float32)), "boxes": torch.empty(0, 4)}
+        if self.objects:
+            found["mask"] = torch.from_numpy(_opened(self.objects[chunk])[row].astype(np.float32))[None]
+        return found
 
 
 @contextmanager
@@ -80,6 +87,7 @@ def store_features(
     Raises:
         InputError: no room on the disk, said before the work; the files cannot be written.
     """
+    objects_too = setup.on_object and views == 1  # a random view is never projected to
     size = 2 * network.backbone.channels * network.grid[0] * network.grid[1]
     rows = max(1, CHUNK // size)
     starts = range(0, len(data), rows)
@@ -95,15 +103,24 @@ def store_features(
     total = sum(len(part) for _, _, part in work)
     with tqdm(total=total, desc=f"features, {name}", leave=False, disable=not setup.progress) as bar:
         for view, chunk, part in work:
-            found = []
+            found, objects = [], []
             for batch in loader(ordered_batches(part, setup.batch_size, derive_seed(setup.seed, view))):
                 with frozen(network.backbone), torch.inference_mode(), setup.autocast():
                     images = batch["images"].to(setup.device, memory_format=torch.channels_last)
                     found.append(network.backbone(images).float().cpu())
+                if objects_too:
+                    objects.append(object_shares(batch, network.grid))
                 bar.update(len(images))
+            if objects:
+                _write(_objects(files[view][chunk]), torch.cat(objects))
             _write(files[view][chunk], torch.cat(found))
     distributed.barrier()
-    return FeatureMaps(data, files, rows)
+    return FeatureMaps(data, files, rows, [_objects(path) for path in files[0]] if objects_too else ())
+
+
+def _objects(path: Path) -> Path:
+    """Name the file beside a file of maps that says where the object is."""
+    return path.with_name(f"{path.stem}-object.npy")
 
 
 def forget_files() -> None:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
+from protomask.projection import find_candidates
 from protomask.training.patches import Cell, class_of, cut_cells, levels_of, nearest_in_images, with_prototypes
 from protomask.training.stages import TrainingSet
 
@@ -177,7 +178,7 @@ def project_allowed(
     with frozen(network), frozen(probe):
         for batch in tqdm(setup.loader(setup.plain), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device)
-            candidates = network.candidates(images)
+            candidates = find_candidates(network, setup, batch, images)
             distances = candidates.distances[:, wanted.to(setup.device)].float().cpu()
             fits = has_class(batch["labels"], classes) & (distances < least)
             if fits.any():

@@ -40,6 +40,8 @@ class TrainingSet:
     progress: bool = False
     balance: bool = False
     """draw training images so that every class is seen equally often, instead of each image once per epoch"""
+    on_object: bool = False
+    """prototypes may only become patches on the object, see :mod:`protomask.training.object_patches`"""
     memory: float = 2048.0
     """megabytes that fitting the last layer may take before it keeps similarities in a temporary file"""
 

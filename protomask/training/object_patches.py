@@ -1,0 +1,60 @@
+"""Which patches of a feature map lie on the object, by the boxes or the mask of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def object_shares(batch: dict[str, Any], grid: Sequence[int]) -> Tensor:
+    """Compute how much of each cell the object covers.
+
+    Args:
+        batch: collated; its ``mask`` counts, or, without one, its ``boxes``, in pixels of the square images.
+        grid: (h, w) of the feature map.
+
+    Returns:
+        (B, h, w) in [0, 1], on the CPU.
+    """
+    if "mask" in batch:
+        return F.adaptive_avg_pool2d(batch["mask"].float(), (grid[0], grid[1]))[:, 0]
+    side = batch["images"].shape[-1]
+    found = [_covered(boxes, grid, side) for boxes in batch["boxes"]]
+    return torch.stack(found)
+
+
+def object_patches(batch: dict[str, Any], grid: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Tell which patches are on the object: at least half of their area (ours).
+
+    Where no patch is, those that have most of it; all patches of an image without an object.
+
+    Args:
+        batch, grid: see :func:`object_shares`.
+        size: cells of a patch, (k, k).
+
+    Returns:
+        (B, h - k + 1, w - k + 1) bool.
+    """
+    shares = F.avg_pool2d(object_shares(batch, grid)[:, None], (size[0], size[1]), stride=1)[:, 0]
+    most = shares.amax((1, 2), keepdim=True)
+    return shares >= most.clamp(max=0.5) - 1e-6
+
+
+def _covered(boxes: Tensor, grid: Sequence[int], side: int) -> Tensor:
+    """Compute the share of each cell that lies in the largest part of any of ``boxes`` (K, 4); (h, w)."""
+    rows, columns = grid
+    covered = torch.zeros(rows, columns)
+    for x0, y0, x1, y1 in boxes.float().tolist():
+        across = _overlap(x0, x1, columns, side)
+        covered = torch.maximum(covered, _overlap(y0, y1, rows, side)[:, None] * across)
+    return covered
+
+
+def _overlap(low: float, high: float, count: int, side: int) -> Tensor:
+    """Compute the share of each of ``count`` equal parts of [0, side] that is between ``low`` and ``high``."""
+    edges = torch.linspace(0, side, count + 1)
+    return (edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)).clamp(min=0) * count / side

@@ -1,0 +1,157 @@
+"""Prototypes on the object alone: which patches those are, and that start, replacement and projection keep to them."""
+
+import pytest
+import torch
+
+import protomask
+from protomask.errors import InputError
+from protomask.projection import project
+from protomask.training import TrainingSet
+from protomask.training.feature_maps import forget_files, store_features
+from protomask.training.object_patches import object_patches, object_shares
+from protopnet import ProtoPNet, replacement
+from protopnet.replacement import replace_common
+from protopnet.start import start_from_patches
+from tests.support.toy import ColourImages, ToyBackbone
+from xprotonet import XProtoNet
+
+BATCH = {"images": torch.zeros(3, 3, 16, 16), "boxes": [torch.empty(0, 4)] * 3}
+
+
+def test_boxes_cover_cells_in_part():
+    boxes = [torch.tensor([[0.0, 0, 6, 4]]), torch.tensor([[4.0, 8, 8, 16], [12, 0, 16, 4]]), torch.empty(0, 4)]
+    shares = object_shares({**BATCH, "boxes": boxes}, (4, 4))
+    assert shares[0, 0].tolist() == [1, 0.5, 0, 0] and shares[0, 1:].sum() == 0
+    assert shares[1].nonzero().tolist() == [[0, 3], [2, 1], [3, 1]]
+    found = object_patches({**BATCH, "boxes": boxes}, (4, 4), (1, 1))
+    assert found[0].nonzero().tolist() == [[0, 0], [0, 1]] and found[2].all(), "without an object, anywhere"
+
+
+def test_a_mask_counts_before_boxes_and_a_small_object_has_the_cell_with_most_of_it():
+    mask = torch.zeros(3, 1, 16, 16, dtype=torch.uint8)
+    mask[0, 0, 5, 6] = 1
+    mask[1, 0, :8] = 1
+    found = object_patches({**BATCH, "mask": mask, "boxes": [torch.tensor([[0.0, 0, 16, 16]])] * 3}, (4, 4), (1, 1))
+    assert found[0].nonzero().tolist() == [[1, 1]] and found[2].all()
+    assert found[1].nonzero()[:, 0].unique().tolist() == [0, 1]
+    larger = object_patches({**BATCH, "mask": mask}, (4, 4), (2, 2))
+    assert larger.shape == (3, 3, 3) and larger[1].nonzero()[:, 0].unique().tolist() == [0, 1]
+
+
+def make(on_object=True, **more):
+    torch.manual_seed(3)
+    data = ColourImages(8)
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=3, channels=6, **more).eval()
+    return net, TrainingSet(data, data, data.subset([]), batch_size=5, on_object=on_object)
+
+
+def beside(net, setup):
+    """How many sources are cells of which less than half is on the object."""
+    count = 0
+    for position, (row, column) in zip(net.source_positions.tolist(), net.source_locations.tolist()):
+        x0, y0, x1, y1 = setup.plain[position]["boxes"][0].tolist()
+        wide = max(0, min(x1, column * 4 + 4) - max(x0, column * 4))
+        high = max(0, min(y1, row * 4 + 4) - max(y0, row * 4))
+        count += wide * high < 8
+    return count
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_projection_keeps_to_the_object(patch):
+    found = {}
+    for on_object in (False, True):
+        net, setup = make(on_object, patch=patch)
+        background = setup.plain[0]["image"].as_subclass(torch.Tensor).clone() * 0 + 0.1
+        with torch.no_grad():  # all prototypes like empty ground best
+            ground = net.features(background[None])[0, :, :patch, :patch]
+            net.prototypes.copy_(ground + 1e-3 * torch.randn_like(net.prototypes))
+        project(net, setup, distinct=True)
+        found[on_object] = beside(net, setup) if patch == 1 else None
+        if on_object:
+            for number, (position, where) in enumerate(zip(net.source_positions, net.source_locations.tolist())):
+                sample = setup.plain[int(position)]
+                allowed = object_patches(
+                    {"images": sample["image"][None], "boxes": [sample["boxes"]]}, net.grid, (patch, patch)
+                )
+                assert allowed[0][tuple(where)], number
+                image = sample["image"].as_subclass(torch.Tensor)[None]
+                index = torch.tensor([number])
+                with torch.no_grad():
+                    assert net.similarity_maps(image, index)[0][tuple(where)] == pytest.approx(1.0, abs=1e-4)
+    if patch == 1:
+        assert found[False] > 0 and found[True] == 0
+
+
+def test_prototypes_start_on_the_object():
+    for seed in range(5):
+        net, setup = make()
+        start_from_patches(net, TrainingSet(setup.train, setup.plain, setup.validation, on_object=True, seed=seed))
+        with torch.no_grad():
+            for prototype in net.prototypes:
+                images = torch.stack([setup.plain[place]["image"].as_subclass(torch.Tensor) for place in range(24)])
+                distances = net.patch_distances(net.features(images), prototype[None])[:, 0]
+                image, row, column = (distances == distances.min()).nonzero()[0].tolist()
+                sample = setup.plain[image]
+                allowed = object_patches(
+                    {"images": sample["image"][None], "boxes": [sample["boxes"]]}, net.grid, (1, 1)
+                )
+                assert allowed[0, row, column]
+
+
+def test_a_prototype_beside_the_object_is_replaced(monkeypatch):
+    monkeypatch.setattr(replacement, "COMMON", 0.0)  # nothing else is a reason
+    results = []
+    for on_object in (False, True):
+        net, setup = make(on_object)
+        start_from_patches(net, setup)
+        ground = torch.full((1, 3, 16, 16), 0.1)
+        with torch.no_grad():
+            net.prototypes[4] = net.features(ground)[0, :, :1, :1]
+        before = net.prototypes.clone()
+        row = replace_common(net, setup)
+        changed = (net.prototypes != before).flatten(1).any(1).nonzero().flatten().tolist()
+        assert row["replaced"] == len(changed)
+        results.append(changed)
+    assert results[0] == [] and 4 in results[1]
+
+
+def test_stored_feature_maps_know_where_the_object_is(tmp_path):
+    forget_files()
+    net, setup = make()
+    maps = store_features(net, setup.plain, setup, tmp_path, "plain")
+    for place in (0, 9, 23):
+        sample, stored = setup.plain[place], maps[place]
+        batch = {"images": sample["image"][None], "boxes": [sample["boxes"]]}
+        kept = {"images": stored["image"][None], "boxes": [stored["boxes"]], "mask": stored["mask"][None]}
+        assert torch.equal(object_patches(batch, net.grid, (1, 1)), object_patches(kept, net.grid, (1, 1)))
+    assert "mask" not in store_features(net, setup.train, setup, tmp_path, "training", 2)[0]
+    forget_files()
+
+
+def test_a_network_without_patches_is_refused():
+    data = ColourImages(2)
+    net = XProtoNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6)
+    with pytest.raises(InputError, match="on_object"):
+        project(net, TrainingSet(data, data, data.subset([]), on_object=True))
+
+
+@pytest.mark.parametrize(
+    "network, findings, said",
+    [("xprotonet", False, "xprotonet"), ("protopnet", True, "findings"), ("protopnet", False, "none")],
+)
+def test_what_the_option_cannot_do_is_said_before_the_work(tmp_path, network, findings, said):
+    labels = [[1, 0, 1], [0, 1, 0]] * 6 if findings else [0, 1, 2] * 4
+    items = [(torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8), label) for label in labels]
+    with pytest.raises(InputError, match=f"on_object.*{said}"):
+        protomask.train(
+            network,
+            data=(items, items[:3]),
+            classes=["a", "b", "c"],
+            on_object=True,
+            backbone="test_resnet",
+            image_size=32,
+            validation=0.0,
+            output=tmp_path / "none",
+            progress=False,
+        )
+    assert not (tmp_path / "none").exists()
