@@ -12,7 +12,8 @@ from protomask.cli import main
 from protomask.errors import InputError
 from protomask.run import frozen
 from protomask.training import feature_maps
-from tests.end_to_end.conftest import SMALL
+from tests.end_to_end.conftest import SMALL, write_folder
+from tests.support.toy import ColourImages
 
 CHEAP = [*SMALL, "--localizer", "center", "--samples", "1", "--recipe", "frozen"]
 
@@ -48,6 +49,25 @@ def test_it_learns_and_the_backbone_stays(folder, weights, tmp_path, network):
         right = (run.network(pictures).logits.argmax(1) == run.test.labels).float().mean().item()
     assert right == pytest.approx(metrics["test_accuracy"]["final"]), "the network of the file answers from pictures"
     assert not list((output / "checkpoint").glob("features-*")), "what is done needs no feature maps"
+
+
+@pytest.mark.parametrize("recipe", ["frozen", "default"])
+def test_with_boxes_every_prototype_is_on_the_object(weights, tmp_path, recipe):
+    root, boxes = write_folder(tmp_path / "pictures"), {}
+    for split, count, seed in (("train", 10, 0), ("test", 4, 1)):
+        data = ColourImages(count, seed=seed)
+        for place, (label, (row, column)) in enumerate(zip(data.labels.tolist(), data.corners.tolist())):
+            boxes[f"{split}/colour {label}/{place}.png"] = (3 * column, 3 * row, 3 * column + 24, 3 * row + 24)
+    lines = [",".join([name, *map(str, box)]) for name, box in boxes.items()]
+    (root / "boxes.csv").write_text("\n".join(["file,x0,y0,x1,y1", *lines]))
+    output = tmp_path / "run"
+    assert main(words(root, weights, output, "--on-object", "--recipe", recipe)) == 0
+    records = json.loads((output / "prototypes.json").read_text())
+    for record in records:
+        x0, y0, x1, y1 = record["patch_box"]
+        a0, b0, a1, b1 = boxes[record["source"]]
+        on = max(0, min(x1, a1) - max(x0, a0)) * max(0, min(y1, b1) - max(y0, b0))
+        assert on >= 0.5 * (x1 - x0) * (y1 - y0), record["prototype"]
 
 
 def test_interrupted_anywhere_it_ends_with_the_same_weights(folder, weights, tmp_path, monkeypatch):
