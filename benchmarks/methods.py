@@ -32,6 +32,7 @@ SCORES = {
     "neuromask-published": "log-probability",
     "meaningful": "probability",
     "extremal": "logit",
+    "igos": "probability",
     "gradcam": "logit",
     "score-cam": "logit",
     "smoothgrad": "logit",

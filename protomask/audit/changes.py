@@ -1,4 +1,5 @@
-"""Changes of an image that nobody would call another image: JPEG, noise below half a grey level, a small shift."""
+"""Changes of an image that nobody would call another image: JPEG, noise below half a grey level, a small shift, and a
+tag beside the object."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from protomask.data.shortcut import SHARE, tag_picture
 from protomask.metrics import nearby
 
 QUALITY = 75
@@ -45,3 +47,32 @@ def shifted(images: Tensor, pixels: int) -> Tensor:
     """Shift images (B, 3, H, W) down and to the right; the first row and column are repeated."""
     padded = F.pad(images, (pixels, 0, pixels, 0), mode="replicate")
     return padded[..., : images.shape[-2], : images.shape[-1]]
+
+
+def with_tag(
+    images: Tensor, objects: Tensor, mean: Sequence[float], std: Sequence[float], seeds: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Put the striped tag of :mod:`protomask.data.shortcut` beside the object, at a place drawn by each image's seed.
+
+    Args:
+        images: (B, 3, H, W), normalised by ``mean`` and ``std``.
+        objects: (B, H, W) bool; the tag keeps off them.
+        mean, std: of each channel.
+        seeds: one per image.
+
+    Returns:
+        the images with their tags, and whether there was room, (B,) bool: without it an image stays as it is.
+    """
+    side = max(min(images.shape[-2:]) // SHARE, 1)
+    scale, offset = (images.new_tensor(values).view(3, 1, 1) for values in (std, mean))
+    tag = (tag_picture(side, side).to(images) / 255 - offset) / scale
+    tagged, room = images.clone(), torch.zeros(len(images), dtype=torch.bool)
+    taken = F.max_pool2d(objects[:, None].float().cpu(), side, stride=1)[:, 0] > 0
+    for number, seed in enumerate(seeds):
+        free = (~taken[number]).nonzero()
+        if len(free):
+            generator = torch.Generator().manual_seed(seed)
+            top, left = free[int(torch.randint(len(free), (1,), generator=generator))].tolist()
+            tagged[number, :, top : top + side, left : left + side] = tag
+            room[number] = True
+    return tagged, room

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from protomask.audit.changes import saved_as_jpeg, shift_of, shifted, with_unseen_noise
+from protomask.audit.changes import saved_as_jpeg, shift_of, shifted, with_tag, with_unseen_noise
 from protomask.audit.results import CHECKS, Audit, Row
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
@@ -17,6 +17,7 @@ from protomask.evaluation.pairs import Pairs, device_of
 from protomask.freezing import frozen
 from protomask.localizers import Localizer
 from protomask.metrics import randomise_parameters, shared_first
+from protomask.metrics.localization import box_regions
 from protomask.prototype_network import PrototypeNetwork
 from protomask.statistics import Interval, bootstrap_mean, share_interval
 from protomask.statistics.intervals import FEW
@@ -60,26 +61,41 @@ def audit(
     with frozen(network), tqdm(total=len(pairs), desc="audit", unit="image", disable=not progress) as bar:
         for places in torch.arange(len(pairs)).split(batch_size):
             positions = pairs.positions[places].tolist()
-            images = collate([data[position] for position in positions])["images"].to(device)
-            index = pairs.prototypes[places].to(device)
-            for key, values in _measured(network, other, localizer, images, index, positions, seed).items():
+            samples = collate([data[position] for position in positions])
+            images, index = samples["images"].to(device), pairs.prototypes[places].to(device)
+            objects = _objects(samples)
+            for key, values in _measured(network, other, localizer, images, objects, index, positions, seed).items():
                 found.setdefault(key, []).append(values.cpu())
             bar.update(len(places))
     columns = {key: torch.cat(values) for key, values in found.items()}
-    rows = tuple(_row(check, columns, pairs.positions) for check in CHECKS)
+    rows = tuple(
+        _row(check, columns, pairs.positions) for check in CHECKS if not columns[f"{check}/overlap"].isnan().all()
+    )
     return Audit(name or repr(localizer), len(pairs.positions.unique()), rows)
 
 
-def _measured(network, other, localizer: Localizer, images, index, positions, seed: int) -> dict[str, Tensor]:
+def _objects(samples: Mapping) -> Tensor:
+    """Tell where objects may be, (B, H, W) bool, by masks, else by boxes; everywhere, where the data have neither."""
+    if "mask" in samples:
+        return samples["mask"][:, 0] > 0
+    height, width = samples["images"].shape[-2:]
+    without = torch.tensor([not len(boxes) for boxes in samples["boxes"]])
+    return box_regions(samples["boxes"], height, width) | without[:, None, None]
+
+
+def _measured(network, other, localizer: Localizer, images, objects, index, positions, seed: int) -> dict[str, Tensor]:
     """Measure one batch: ``"check/measure"`` -> (B,)."""
     saliency = localizer(network, images, index)
     with torch.no_grad():
         before, similarity = network(images).logits, network.score(images, index)
     pixels, found = shift_of(images), {}
+    seeds = [seed + 1000 * each for each in positions]
+    tagged, room = with_tag(images, objects, network.mean, network.std, seeds)
     changed: dict[str, Callable[[], Tensor]] = {
         "jpeg": lambda: saved_as_jpeg(images, network.mean, network.std),
-        "noise": lambda: with_unseen_noise(images, network.std, [seed + 1000 * each for each in positions]),
+        "noise": lambda: with_unseen_noise(images, network.std, seeds),
         "shift": lambda: shifted(images, pixels),
+        "tag": lambda: tagged,
     }
     for check, change in changed.items():
         copies = change()
@@ -96,6 +112,8 @@ def _measured(network, other, localizer: Localizer, images, index, positions, se
             (saliency[:, :-pixels, :-pixels], maps[:, pixels:, pixels:]) if check == "shift" else (saliency, maps)
         )
         found[f"{check}/overlap"] = shared_first(one.contiguous(), two.contiguous())
+    for measure in ("answers", "moved", "overlap"):  # images without room for a tag say nothing about it
+        found[f"tag/{measure}"] = found[f"tag/{measure}"].masked_fill(~room.to(images.device), torch.nan)
     swapped = localizer(network, images, _other_class(network, index, positions, seed))
     found["prototype/overlap"] = shared_first(saliency, swapped)
     found["weights/overlap"] = shared_first(saliency, localizer(other, images, index))

@@ -25,6 +25,7 @@ CHECKS = {
     "jpeg": Check("saved as JPEG (quality 75)", True),
     "noise": Check("noise below half a grey level", True),
     "shift": Check("shifted by 2 % of its side", True),
+    "tag": Check("given a striped tag beside the object", True),
     "prototype": Check("asked about a prototype of another class", False),
     "weights": Check("weights shuffled", False),
 }
@@ -79,6 +80,9 @@ class Audit:
                 "These pictures show where the network looks, but not which prototype does: another class's prototype "
             )
             first += "has nearly the same picture."
+        elif fragile == ["tag"]:
+            first = "These pictures are about the network and the prototype, but a tag beside the object, which should "
+            first += "mean nothing, changes answer, similarity or picture: see what else there the network uses."
         elif fragile:
             first = (
                 "These pictures are about the network and the prototype, but only for the very file they were made of: "

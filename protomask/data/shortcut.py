@@ -22,6 +22,12 @@ _STREAM = 1000  # apart from the streams of the scenes
 _TRIES = 30
 
 
+def tag_picture(height: int, width: int) -> Tensor:
+    """Draw the tag's pixels, uint8 (3, height, width): stripes of two colours that no scene has."""
+    stripes = (torch.arange(height)[:, None] + torch.arange(width)) * 4 // (height + 1) % 2
+    return torch.tensor(_COLOURS, dtype=torch.uint8)[stripes].permute(2, 0, 1)
+
+
 class TaggedParts(PartsImages):
     """:class:`protomask.data.parts_images.PartsImages` whose scenes of class ``tagged`` carry the tag.
 
@@ -60,9 +66,7 @@ class TaggedParts(PartsImages):
     def _dressed(self, sample: Sample, index: int) -> Sample:
         if self._wears(index):
             rows, columns = self._place(index)
-            height, width = sample["image"][0, rows, columns].shape
-            stripes = (torch.arange(height)[:, None] + torch.arange(width)) * 4 // (height + 1) % 2
-            sample["image"][:, rows, columns] = torch.tensor(_COLOURS, dtype=torch.uint8)[stripes].permute(2, 0, 1)
+            sample["image"][:, rows, columns] = tag_picture(*sample["image"][0, rows, columns].shape)
         return sample
 
     def _wears(self, index: int) -> bool:

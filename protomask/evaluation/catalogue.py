@@ -76,7 +76,7 @@ METRICS: dict[str, Metric] = {
     "judge_insertion": Metric(lambda case: case.judge_insertion, True, "judge"),
     "judge_deletion": Metric(lambda case: case.judge_deletion, False, "judge"),
     "judge_kept": Metric(lambda case: case.judge_kept, True, "judge"),
-    "road": Metric(lambda case: case.road, True, usual=False),
+    "road": Metric(lambda case: case.road, True),
     "mas_insertion": Metric(
         lambda case: magnitude.mas_insertion(case.insertion.scores, case.saliency), True, usual=False
     ),

@@ -40,6 +40,7 @@ SCORES = {
     "lrp": "logit",
     "score-cam": "logit",
     "smoothgrad": "logit",
+    "igos": "probability",
     "meaningful": "probability",
     "integrated-gradients": "probability",
     "occlusion": "probability",

@@ -30,6 +30,7 @@ BUILT_IN = {
     "hdm-published": "published:PublishedHDM",
     "meaningful": "meaningful:MeaningfulPerturbation",
     "extremal": "extremal:ExtremalPerturbation",
+    "igos": "igos:IGOS",
     "random": "baselines:RandomMap",
     "center": "baselines:CenterMap",
     "gradcam": "gradcam:GradCAM",

@@ -23,9 +23,13 @@ SHARES = (0.2, 0.4, 0.6, 0.8)
 """of the pixels that are removed, as in pytorch-grad-cam's ``ROADCombined``"""
 ITERATIONS = 100
 """of conjugate gradients, from a start that is smooth already; fewer where all images have converged"""
+TOLERANCE = 2e-3
+"""of the equations, a fifth of the noise"""
+CHECKED = 4
+"""steps of the solver from one look at what is left to the next"""
 
 
-def impute(images: Tensor, removed: Tensor, *, iterations: int = ITERATIONS, tolerance: float = 1e-3) -> Tensor:
+def impute(images: Tensor, removed: Tensor, *, iterations: int = ITERATIONS, tolerance: float = TOLERANCE) -> Tensor:
     """Replace removed pixels by the weighted mean of their neighbours, solved for all of them together, without noise.
 
     Each equation is (sum of weights) x_i = sum over the neighbours in the image of weight * x_j: a discrete membrane
@@ -40,22 +44,49 @@ def impute(images: Tensor, removed: Tensor, *, iterations: int = ITERATIONS, tol
     Returns:
         (B, 3, H, W); the images where nothing was removed, zero (the mean colour) where nothing is left.
     """
-    inside = removed[:, None].to(images.dtype)
-    kept = images * (1 - inside)
-    weights = _neighbours(torch.ones_like(inside[:1]))
-    found = _membrane_start(kept, 1 - inside)
-    residual = inside * (_neighbours(found) - weights * found)
-    direction, size = residual.clone(), residual.square().sum((1, 2, 3), keepdim=True)
-    for _ in range(iterations):
-        if float(residual.abs().amax()) <= tolerance:
+    # One at a time a processor finds it in its cache, and none waits for the slowest.
+    at_once = 1 if images.device.type == "cpu" else max(len(images), 1)
+    parts = zip(images.split(at_once), removed[:, None].split(at_once))
+    found = [torch.where(holes, _solve(part, holes, iterations, tolerance), part) for part, holes in parts]
+    return torch.cat(found) if found else images
+
+
+def _solve(images: Tensor, removed: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """Solve :func:`impute`'s equations by conjugate gradients, in place: memory is what they cost on a processor."""
+    inside = removed.to(images.dtype)
+    # The neighbours with their weights are [1 2 1] x [1 2 1] / 12, less a third of the pixel itself.
+    own = inside * (_neighbours(torch.ones_like(inside[:1])) + 1 / 3)
+    beside = inside / -12
+    found = _membrane_start(images * (1 - inside), 1 - inside).contiguous()
+    direction = F.pad(found, (1, 1, 1, 1))
+    middle = direction[..., 1:-1, 1:-1]
+    residual = -_moved(direction, own, beside)
+    middle.copy_(residual)
+    size = _squares(residual, residual)
+    for count in range(iterations):
+        if count % CHECKED == 0 and float(residual.abs().amax()) <= tolerance:
             break
-        moved = inside * (weights * direction - _neighbours(direction))
-        step = size / (direction * moved).sum((1, 2, 3), keepdim=True).clamp_min(1e-30)
-        found = found + step * direction
-        residual = residual - step * moved
-        again = residual.square().sum((1, 2, 3), keepdim=True)
-        direction, size = residual + again / size.clamp_min(1e-30) * direction, again
-    return torch.where(removed[:, None], found, images)
+        moved = _moved(direction, own, beside)
+        step = size / _squares(middle, moved).clamp_min(1e-30)
+        found.addcmul_(step, middle)
+        residual.addcmul_(-step, moved)
+        again = _squares(residual, residual)
+        middle.mul_(again / size.clamp_min(1e-30)).add_(residual)
+        size = again
+    return found
+
+
+def _moved(padded: Tensor, own: Tensor, beside: Tensor) -> Tensor:
+    """Compute the equations' left side less their right, of values with a border of zeros."""
+    rows = padded[..., :-2, :] + padded[..., 2:, :]
+    rows.add_(padded[..., 1:-1, :], alpha=2)
+    total = rows[..., :-2] + rows[..., 2:]
+    total.add_(rows[..., 1:-1], alpha=2)
+    return total.mul_(beside).addcmul_(own, padded[..., 1:-1, 1:-1])
+
+
+def _squares(one: Tensor, other: Tensor) -> Tensor:
+    return (one * other).sum((1, 2, 3), keepdim=True)
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ LOCALIZERS = {
     "receptive-field": "Receptive field",
     "meaningful": "Meaningful perturbation",
     "extremal": "Extremal perturbation",
+    "igos": "iGOS++",
 }
 
 SHOWS = {
@@ -46,6 +47,8 @@ SHOWS = {
     "meaningful": "The smallest smooth region whose blurring makes the similarity fall: what the network could not do "
     "without.",
     "extremal": "Smooth masks of fixed areas that keep the similarity as high as these areas allow, added up.",
+    "igos": "The region whose blurring makes the similarity fall, and which brings it back when all else stays "
+    "blurred, learned along the way from the blurred image to the whole one.",
     "lrp": "The score is handed back from layer to layer down to the pixels, each layer sharing what it gets among its "
     "inputs, so that the pixels' shares sum to the score. It shows what was added up, not what would suffice.",
     "prp": "The similarity is handed back from layer to layer down to the pixels, each layer sharing what it gets "

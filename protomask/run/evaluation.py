@@ -22,8 +22,10 @@ from protomask.evaluation.availability import choose_metrics
 from protomask.evaluation.catalogue import METRICS, Over
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
 from protomask.evaluation.tables import per_class as class_means
+from protomask.evaluation.texts import power_sentence
 from protomask.files import write_together
 from protomask.run.setup import Localizers, say
+from protomask.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -92,6 +94,9 @@ def evaluate_run(
         if several is not None and any(METRICS[name].over is Over.MOST_SIMILAR for name in wanted)
         else None
     )
+    first = next((name for name in chosen if name != "similarity"), None) if "similarity" in chosen else None
+    if first is not None and distributed.is_first():
+        _say_what_was_needed(run.files, f"{STEMS[on]}.json", first)
     evaluation = evaluate(
         network,
         data,
@@ -107,12 +112,20 @@ def evaluate_run(
         progress=setup.progress,
     )
     distributed.only_first(lambda: _write(evaluation, run.files / STEMS[on], per_class))
-    if "similarity" in chosen and len(chosen) > 1 and distributed.is_first():
-        first = next(name for name in chosen if name != "similarity")
+    if first is not None and distributed.is_first():
         say(evaluation.verdict(first, "similarity"))
         if needed := evaluation.power(first, "similarity"):
             say(needed)
     return evaluation
+
+
+def _say_what_was_needed(files: RunFolder, name: str, first: str) -> None:
+    """Say, before the work, how many images would decide what the evaluation that is there left undecided."""
+    if not files.is_whole(name):
+        return
+    contests = [each for each in files.read(name)["comparisons"] if {each["a"], each["b"]} == {first, "similarity"}]
+    if needed := power_sentence(contests):
+        say(f"by the evaluation before this one, of {max(each['images'] for each in contests)} images: {needed}")
 
 
 def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:

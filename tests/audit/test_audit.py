@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torchvision import tv_tensors
 
-from protomask.audit import CHECKS, audit
-from protomask.audit.changes import saved_as_jpeg, shifted, with_unseen_noise
+from protomask.audit import CHECKS, Audit, Row, audit
+from protomask.audit.changes import saved_as_jpeg, shifted, with_tag, with_unseen_noise
 from protomask.errors import InputError
 from protomask.evaluation import Pairs, choose_pairs
 from protomask.localizers import get_localizer
@@ -18,6 +18,7 @@ from protomask.report.audit_page import write_audit_page
 from protomask.report.audit_view import audit_view
 from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
+from protomask.statistics import Interval
 from tests.evaluation.test_evaluate import SIZE, Quadrants, Tiles, quadrant
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -74,6 +75,54 @@ def test_noise_rounds_to_the_same_picture_and_a_shift_moves_it():
     moved = shifted(images, 2)
     assert moved.shape == images.shape and torch.equal(moved[:, :, 2:, 2:], images[:, :, :-2, :-2])
     assert torch.equal(moved[:, :, 0, 5], images[:, :, 0, 3])
+
+
+def test_a_tag_stands_beside_the_object_where_there_is_room():
+    pixels, images, scale, offset = normal_images()
+    objects = torch.zeros(3, 16, 24, dtype=torch.bool)
+    objects[0, :, 4:] = True  # free: four columns
+    objects[1] = True
+    tagged, room = with_tag(images, objects, MEAN, STD, [7, 8, 9])
+    assert room.tolist() == [True, False, True] and torch.equal(tagged[1], images[1])
+    changed = ((tagged * scale + offset) - pixels).abs().amax(1) > 1e-4
+    assert changed[0].sum() == changed[2].sum() == 4 and not (changed & objects).any()
+    again, _ = with_tag(images[2:], objects[2:], MEAN, STD, [9])
+    assert torch.equal(again[0], tagged[2]) and ((again * scale + offset) * 255).round().amax() == 250
+
+
+def test_a_network_that_looks_beside_the_object_is_named(network):
+    """Boxes are the left half: the tag falls into the right one, which two of the four prototypes look at."""
+
+    class Boxed(DimTiles):
+        def load(self, index):
+            sample = super().load(index)
+            del sample["mask"]
+            return sample
+
+    data = Boxed(40)
+    positions = torch.arange(40)
+    left, right = (
+        audit(network, data, gradient, Pairs(positions, torch.full((40,), prototype))) for prototype in (0, 1)
+    )
+    row = {name: next(row for row in each.rows if row.check == "tag") for name, each in zip("lr", (left, right))}
+    assert row["l"].moved.mean == 0 and row["l"].overlap.mean == 1
+    assert row["r"].moved.mean > 0.01 and row["r"].overlap.mean < 1
+
+    class Nowhere(Boxed):
+        def load(self, index):
+            sample = super().load(index)
+            return sample | {"boxes": sample["boxes"][:0]}
+
+    found = audit(network, Nowhere(12), gradient, choose_pairs(network, Nowhere(12), 12))
+    assert [row.check for row in found.rows] == [check for check in CHECKS if check != "tag"]
+
+
+def test_what_a_tag_alone_changes_is_a_verdict_of_its_own():
+    fine = {"jpeg": 1.0, "noise": 1.0, "shift": 1.0, "tag": 0.2, "prototype": 0.0, "weights": 0.0}
+    rows = tuple(Row(check, None, None, Interval(mean, mean, mean, 50, 50)) for check, mean in fine.items())
+    assert "a tag beside the object, which should mean nothing" in Audit("mdm", 50, rows).verdict
+    both = tuple(Row("jpeg", None, None, rows[3].overlap) if row.check == "jpeg" else row for row in rows)
+    assert "saved as JPEG (quality 75), given a striped tag" in Audit("mdm", 50, both).verdict
 
 
 def test_a_map_of_the_true_cause_goes_where_it_should(network):
@@ -145,9 +194,9 @@ def test_the_page_and_the_file(network, tmp_path):
         network, DimTiles(12), get_localizer("center"), choose_pairs(network, DimTiles(12), 12), name="center"
     )
     page = write_audit_page(tmp_path / "audit.html", found, "Quadrants <b>").read_text(encoding="utf-8")
-    assert found.verdict[:40] in page and "Quadrants &lt;b&gt;" in page and page.count("<tr>") == 6
+    assert found.verdict[:40] in page and "Quadrants &lt;b&gt;" in page and page.count("<tr>") == 7
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     check(content, SCHEMAS["audit.json"])
     with pytest.raises(InputError, match="row 'nothing'"):
         audit_view({**content, "rows": [{**content["rows"][0], "check": "nothing"}]})
-    assert content["rows"][4]["check"] == "weights" and content["rows"][4]["overlap"]["mean"] == 1
+    assert content["rows"][5]["check"] == "weights" and content["rows"][5]["overlap"]["mean"] == 1

@@ -316,10 +316,10 @@ def test_metrics_follow_the_data(network):
     assert set(available_metrics(TilesWithPoints(), [0])) == set(KNOWN)
     parts = {"part_correlation", "top_part", "causal_overlap", "causal_insertion"}
     assert not parts & set(available_metrics(Tiles(), [0])) and "iou_best" in available_metrics(Tiles(), [0])
-    without_truth = {"insertion", "deletion", "average_drop", "increase", "gain"}
+    without_truth = {"insertion", "deletion", "average_drop", "increase", "gain", "road"}
     beside = {"adcc", "kept_first", "misalignment", "relevance_ordering"}
     beside |= {"steadiness", "steady_tenth", "max_sensitivity"}
-    beside |= {"road", "mas_insertion", "mas_deletion", "infidelity", "random_logit", "sparseness", "complexity"}
+    beside |= {"mas_insertion", "mas_deletion", "infidelity", "random_logit", "sparseness", "complexity"}
     of_prototypes = {"fidelity", "randomisation", "distinctiveness", "discrimination"}
     assert set(available_metrics(NoTruth(), [0, 1], network)) == without_truth | beside | of_prototypes
     assert set(available_metrics(NoTruth(), [0, 1], ScoreOnly())) == without_truth | beside

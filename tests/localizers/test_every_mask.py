@@ -10,6 +10,7 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import (
     HDM,
+    IGOS,
     MDM,
     Destroy,
     ExtremalPerturbation,
@@ -28,6 +29,7 @@ METHODS = {
     "neuromask": NeuroMask(steps=3),
     "meaningful": MeaningfulPerturbation(cells=8, steps=3),
     "extremal": ExtremalPerturbation(steps=3, cell=28, levels=3),
+    "igos": IGOS(cells=8, steps=2, points=2),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 

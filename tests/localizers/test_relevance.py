@@ -53,6 +53,7 @@ def network(name, kind):
     [
         *itertools.product(["resnet10t", "mobilenetv2_035"], ["cosine", "l2-log", "xprotonet"]),
         ("torchvision/vgg11_bn", "l2-log"),
+        *itertools.product(["densenet121:growth_rate=8"], ["cosine", "l2-log"]),
     ],
 )
 def test_relevance_of_a_prototype_sums_to_its_similarity(name, kind):

@@ -201,3 +201,27 @@ def test_audit_writes_a_table_a_page_and_a_verdict(in_memory):
         run.audit("center,random")
     with pytest.raises(InputError, match="samples is 0"):
         run.audit(samples=0)
+
+
+def test_evaluate_says_before_the_work_what_the_last_one_left_open(tmp_path, caplog):
+    from protomask.evaluation import Evaluation, Pairs
+    from protomask.run.evaluation import _say_what_was_needed
+
+    files = RunFolder(tmp_path)
+    with caplog.at_level("INFO"):
+        _say_what_was_needed(files, "evaluation.json", "mdm")
+    assert not caplog.messages
+    noise = torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
+    values = {name: {"gain": each} for name, each in zip(("mdm", "similarity", "center"), (*noise, noise[0] + 9))}
+    found = Evaluation.summarise(
+        Pairs(torch.arange(30), torch.zeros(30, dtype=torch.long)), ["x"] * 30, values, dict.fromkeys(values, 0.1)
+    )
+    (tmp_path / "evaluation.json").write_text(found.to_json())
+    with caplog.at_level("INFO"):
+        _say_what_was_needed(files, "evaluation.json", "mdm")
+    (said,) = caplog.messages
+    assert said.startswith("by the evaluation before this one, of 30 images: images that a difference")
+    assert f"gain about {found.power('mdm', 'similarity').rpartition(' ')[2]}" in said
+    (tmp_path / "evaluation.json").write_text("{")
+    _say_what_was_needed(files, "evaluation.json", "mdm")
+    assert len(caplog.messages) == 1
