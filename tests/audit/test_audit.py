@@ -108,7 +108,7 @@ def test_a_network_that_looks_beside_the_object_is_named(network):
     )
     row = {name: next(row for row in each.rows if row.check == "tag") for name, each in zip("lr", (left, right))}
     assert row["l"].moved.mean == 0 and row["l"].overlap.mean == 1
-    assert row["r"].moved.mean > 0.01 and row["r"].overlap.mean < 1
+    assert row["r"].moved.mean > 0.001 and row["r"].overlap.mean < 1
 
     class Nowhere(Boxed):
         def load(self, index):
