@@ -39,7 +39,7 @@ TABLES_OF_FIGURES = "benchmarks.md"
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_is_long_but_that_of_figures(page):
     words = [word for word in page.read_text(encoding="utf-8").split() if re.search(r"\w", word)]
-    assert len(words) <= 1300 or page.name == TABLES_OF_FIGURES, f"{len(words)} words; split the page"
+    assert len(words) <= 1400 or page.name == TABLES_OF_FIGURES, f"{len(words)} words; split the page"
 
 
 def test_names_that_documents_import_exist():
