@@ -180,6 +180,7 @@ class Refined(TypedDict, total=False):
     replaced: Required[list[Count]]
     required: list[Count]
     split: list[Count]
+    added: list[Count]
     kept: list[Count]
     pairs: list[Pair]
     test_images: Required[Count]
@@ -190,6 +191,18 @@ class Refined(TypedDict, total=False):
     answers_changed: Count
     changed: Required[Annotated[list[ChangedAnswer], Range(0, 500)]]
     outside: MaybeBeforeAndAfter
+
+
+class ForbiddenCell(TypedDict):
+    image: str
+    position: Count
+    row: Count
+    column: Count
+
+
+class ForbiddenFile(TypedDict):
+    cells: list[ForbiddenCell]
+    outlined: list[ForbiddenCell]
 
 
 Width = Annotated[int, Range(1, 65536)]
@@ -220,6 +233,7 @@ SCHEMAS: dict[str, Any] = {
     "prototypes.json": Annotated[list[dict[str, Any]], Range(1)],
     "audit.json": AuditFile,
     "refined.json": Refined,
+    "forbidden.json": ForbiddenFile,
     "inspection.json": list[dict[str, Any]],
     "localizer.json": LocalizerFile,
     "files.json": dict[str, str],

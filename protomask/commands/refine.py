@@ -1,4 +1,4 @@
-"""``protomask refine``: a run that forgets the prototypes that people marked, and what that cost."""
+"""``protomask refine``: a run that learns what people marked, and what that cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="judgements as pages and reports save them, several times for several people; RUN/review.json by default",
     )
-    refinement.add_argument("--epochs", type=int, default=3, metavar="N", help="in which replacements settle (3)")
+    refinement.add_argument("--epochs", type=int, default=3, metavar="N", help="in which the network settles (3)")
+    refinement.add_argument(
+        "--features",
+        action="store_true",
+        help="the features learn, too; without it what the review does not change stays exactly as it is",
+    )
     refinement.add_argument("--output", metavar="NEWRUN", help="folder of the new run; RUN-refined by default")
 
 
@@ -33,5 +38,5 @@ def run(arguments: argparse.Namespace) -> int:
     from protomask.run.opened import open_run
 
     opened = open_run(arguments.run, **common(arguments))
-    opened.refine(arguments.review, output=arguments.output, epochs=arguments.epochs)
+    opened.refine(arguments.review, output=arguments.output, epochs=arguments.epochs, features=arguments.features)
     return 0

@@ -19,7 +19,7 @@ from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Localizer
 from protomask.localizers.base import ChoosesOutline, check_maps
 from protomask.localizers.similarity import level_box, percentile_box
-from protomask.prototype_network import PrototypeNetwork
+from protomask.prototype_network import Prediction, PrototypeNetwork
 
 
 def as_pictures(images: Tensor, network: PrototypeNetwork) -> np.ndarray:
@@ -114,6 +114,7 @@ def explain(
     top: int | None = None,
     counter: int = 1,
     progress: bool = False,
+    prediction: Prediction | None = None,
 ) -> list[Explanation]:
     """Explain why the network classifies each image as it does.
 
@@ -129,6 +130,7 @@ def explain(
         top: how many prototypes are shown, strongest contribution first; by default, for each image, as many as carry
             90 % of its points, but at most 5.
         counter: how many are shown that speak for the runner-up, and named that cost the predicted class most.
+        prediction: what the network says of ``images``, where that is known already.
 
     Returns:
         One explanation per image. With several findings per image, one for every finding that is predicted, the most
@@ -137,8 +139,9 @@ def explain(
     Raises:
         InputError: the network answers NaN or infinity for an image; names it.
     """
-    with frozen(network), torch.no_grad():
-        prediction = network(images)
+    if prediction is None:
+        with frozen(network), torch.no_grad():
+            prediction = network(images)
     logits, similarities = require_numbers(prediction.logits.float(), names), prediction.similarities.float()
     places, ranked = _questions(logits, network.multi_label)
     weights = network.last_layer.weight.detach()[ranked]  # (n, 1 or 2, P): of the subject and the runner-up
@@ -151,9 +154,11 @@ def explain(
     shown = [torch.cat(both) for both in zip(best, rival)]
     counts = torch.tensor([len(each) for each in shown])
     starts = (counts.cumsum(0) - counts).tolist()
-    maps = _localize(
-        network, localizers, images[places].repeat_interleave(counts.to(places), 0), torch.cat(shown), progress
-    )
+    if len(images) == 1:  # not copied, so that a localizer can see that it is one image
+        asked = images.expand(int(counts.sum()), -1, -1, -1)
+    else:
+        asked = images[places].repeat_interleave(counts.to(places), 0)
+    maps = _localize(network, localizers, asked, torch.cat(shown), progress)
     own = network.prototype_classes[None] == ranked[:, :1]
     drawn = as_pictures(images, network) if shown_as is None else shown_as
     explanations = []

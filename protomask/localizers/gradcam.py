@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max, require_finite
-from protomask.localizers.layers import check_reaches_score, find_layer
+from protomask.localizers.layers import Layer, check_reaches_score, find_layer
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 
@@ -45,11 +45,9 @@ class GradCAM:
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; needs a feature map inside the model."""
-
-        def combine(features: Tensor, slope: Tensor) -> Tensor:
-            return (slope.mean((2, 3), keepdim=True) * features).sum(1).relu()
-
-        return activation_maps(explained, images, index, combine, self.layer, self.batch_size, "Grad-CAM", progress)
+        return activation_maps(
+            explained, images, index, weigh_by_mean, self.layer, self.batch_size, "Grad-CAM", progress
+        )
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,34 @@ class GradCAMPlusPlus:
             return ((shares * slope.relu()).sum((2, 3), keepdim=True) * features).sum(1).relu()
 
         return activation_maps(explained, images, index, combine, self.layer, self.batch_size, "Grad-CAM++", progress)
+
+
+def weigh_by_mean(features: Tensor, slope: Tensor) -> Tensor:
+    """Combine a map A (B, C, h, w) and its gradient as Grad-CAM does: (B, h, w)."""
+    return (slope.mean((2, 3), keepdim=True) * features).sum(1).relu()
+
+
+def class_maps(layer: Layer, logits: Tensor, classes: Sequence[int], images: Tensor) -> Tensor:
+    """Compute the Grad-CAM maps of several classes of one image from a pass that was recorded: (N, H, W).
+
+    Args:
+        layer: in its :meth:`~protomask.localizers.layers.Layer.record`.
+        logits: (1, C), with a gradient.
+        classes: N of them.
+        images: (1, 3, H, W), of that pass.
+
+    Raises:
+        InputError: the layer did not run, or does not reach the logits.
+    """
+    size, output = tuple(images.shape[-2:]), layer.output
+    features = layer.as_map(output, size)
+    if output is None or not (logits.requires_grad and features.requires_grad):
+        raise InputError("the logits have no gradient; Grad-CAM needs one")
+    maps = []
+    for number in classes:
+        (slope,) = torch.autograd.grad(logits[0, number], output, retain_graph=True, materialize_grads=True)
+        maps.append(weigh_by_mean(features, layer.as_map(slope, size)).detach().float())
+    return min_max(F.interpolate(torch.cat(maps)[:, None], size, mode="bilinear", align_corners=False)[:, 0])
 
 
 def require_pairs_together(name: str, batch_size: int) -> None:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypePicture
+from protomask.run.forbids import Forbids
 from protomask.run.outlined_cells import Cell, cells_of_masks, cells_of_regions
 from protomask.run.review import Review
 from protomask.training import Action, Epochs, TrainingSet, train
-from protomask.training.forgetting import Forbidden, choose_starts, find_forbidden, project_allowed
-from protomask.training.given_parts import Given, give_cells, give_halves, project_on_given, start_on_given
-from protomask.training.settling import settling
-from protomask.training.stages import Objective
+from protomask.training.forgetting import Forbidden, choose_starts, find_forbidden
+from protomask.training.given_parts import Given, give_cells, give_halves, start_on_given
+from protomask.training.patches import source_of
+from protomask.training.settling import settle_as, settling
+
+
+class Wanted(NamedTuple):
+    """Hold a place at which some prototype of a class must look."""
+
+    prototype: int
+    """in whose source image it was outlined; its class is meant"""
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,20 @@ class Lessons:
     split: tuple[int, ...] = ()
     distractions: tuple[Cell, ...] = ()
     """cells from which no prototype may come"""
+    added: tuple[Wanted, ...] = ()
+    """places at which a further prototype of the class must look, where none comes from and none is to be replaced"""
+    earlier: tuple[Cell, ...] = ()
+    """cells that earlier refinements forbade"""
 
     @property
     def changed(self) -> list[int]:
         """The prototypes that do not stay as they are."""
         return sorted({*self.forget, *self.required, *self.split})
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing at all is to be changed."""
+        return not self.changed and not self.added
 
     def why(self, number: int) -> str:
         """Say in a word why a prototype does not stay."""
@@ -45,12 +61,16 @@ class Lessons:
         return "required" if number in self.required else "forgotten"
 
 
-def find_lessons(review: Review, network: Any) -> Lessons:
+def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -> Lessons:
     """Read off a review what is to be changed.
 
     A place outlined as evidence moves its prototype there, unless it lies there already or is marked keep. A prototype
-    with both is forgotten and replaced by the outlined place. Networks whose prototypes are no patches of a shared
-    feature map can forget alone.
+    with both is forgotten and replaced by the outlined place. A place at which the class must look asks for nothing
+    where a prototype of the class that stays lies there; else a forgotten prototype of the class moves there, or a
+    further one is added. Networks whose prototypes are no patches of a shared feature map can forget alone.
+
+    Args:
+        earlier: what the refinements forbade that the network was made by.
     """
     forget = tuple(review.numbers("forget"))
     if not isinstance(network, ComparesPatches):
@@ -63,47 +83,111 @@ def find_lessons(review: Review, network: Any) -> Lessons:
     required = {
         number: tuple(dict.fromkeys(cells))
         for number, cells in sorted(wanted.items())
-        if number in forget or _cell_of(network, number) not in cells
+        if number in forget or source_of(network, number) not in cells
     }
     split = tuple(number for number in review.numbers("split") if number not in required)
+    places = [
+        Wanted(region.prototype, tuple(cells_of_regions(network, [region])))
+        for region in regions
+        if region.meaning == "class"
+    ]
+    required, added = _share_out(network, places, forget, required, split)
     distractions = cells_of_regions(network, [region for region in regions if region.meaning == "distraction"])
-    return Lessons(forget, required, split, tuple(dict.fromkeys(distractions)))
+    before = earlier or Forbids()
+    outlined = tuple(dict.fromkeys((*distractions, *before.outlined)))
+    return Lessons(forget, required, split, outlined, added, before.cells)
 
 
-def _cell_of(network: Any, number: int) -> Cell:
-    row, column = network.source_locations[number].tolist()
-    return int(network.source_positions[number]), row, column
+def _share_out(
+    network: Any,
+    places: Sequence[Wanted],
+    forget: Sequence[int],
+    required: dict[int, tuple[Cell, ...]],
+    split: Sequence[int],
+) -> tuple[dict[int, tuple[Cell, ...]], tuple[Wanted, ...]]:
+    """Give each place at which a class must look to a forgotten prototype of it, or to one that is to be added."""
+    required, added = dict(required), []
+    classes = network.prototype_classes.tolist()
+    taken = {cell for cells in required.values() for cell in cells}
+    for place in places:
+        own = [number for number, owner in enumerate(classes) if owner == classes[place.prototype]]
+        stay = [number for number in own if number not in (*forget, *required, *split)]
+        if not taken.isdisjoint(place.cells) or any(source_of(network, number) in place.cells for number in stay):
+            continue
+        taken.update(place.cells)
+        free = [number for number in own if number in forget and number not in required]
+        if free:
+            required[free[0]] = place.cells
+        else:
+            added.append(place)
+    return dict(sorted(required.items())), tuple(added)
 
 
-def add_halves(network: Any, lessons: Lessons) -> dict[int, int]:
-    """Give every prototype that is split a second half, behind all others: number to the half's number."""
-    halves = {number: network.prototype_count + place for place, number in enumerate(lessons.split)}
+class Increase(NamedTuple):
+    """Hold the prototypes that stand behind all others from now on."""
+
+    halves: dict[int, int]
+    """a prototype that is split to its other half"""
+    further: dict[int, Wanted]
+    """a further prototype to the place at which it must look"""
+
+    @property
+    def numbers(self) -> list[int]:
+        return [*self.halves.values(), *self.further]
+
+    @property
+    def origins(self) -> list[int]:
+        """The prototypes of which they began as copies, in their order."""
+        return [*self.halves, *(each.prototype for each in self.further.values())]
+
+
+def add_prototypes(network: Any, lessons: Lessons) -> Increase:
+    """Add the second halves of what is split, and what is asked for a class, behind all other prototypes."""
+    count = network.prototype_count
+    halves = {number: count + place for place, number in enumerate(lessons.split)}
+    count += len(halves)
+    further = {count + place: each for place, each in enumerate(lessons.added)}
+    found = Increase(halves, further)
     if halves:
         network.add_copies(list(halves))
-    return halves
+    for each in further.values():
+        network.add_copies([each.prototype])
+    return found
+
+
+class Taught(NamedTuple):
+    """Hold what teaching did."""
+
+    moved: list[int]
+    """numbers of the prototypes that do not stay on their patch"""
+    rows: list[dict]
+    """of the log"""
+    forbids: Forbids
+    """what is forbidden from now on"""
+    features: bool
+    """whether the features learned, too"""
 
 
 def teach(
     network: Any,
     setup: TrainingSet,
     lessons: Lessons,
-    halves: dict[int, int],
+    increase: Increase,
     pictures: Sequence[PrototypePicture],
     stages: Sequence[Epochs | Action],
     epochs: int,
     seed: int,
     tell: Callable[[float, str], None],
-) -> tuple[list[int], list[dict]]:
-    """Change the prototypes as the lessons say; features and all other prototypes rest.
+    features: bool = True,
+) -> Taught:
+    """Change the prototypes as the lessons say; all others stay on their training patches.
 
     Args:
-        network: changed in place, with the halves of what is split.
+        network: changed in place, with the prototypes that were added.
         pictures: of the prototypes before.
         stages: of the recipe.
-        epochs: in which those that moved settle.
-
-    Returns:
-        The numbers of those that moved, and the rows of the log.
+        epochs: in which the network settles.
+        features: whether they learn, too.
 
     Raises:
         InputError: there is nothing in the training images that the review allows.
@@ -111,7 +195,7 @@ def teach(
     tell(0.05, "looking for what is like the forgotten")
     forbidden = _forbidden(network, setup, lessons, pictures)
     tell(0.15, "choosing other parts of the training pictures")
-    given = _given(network, setup, lessons, halves, forbidden)
+    given = _given(network, setup, lessons, increase, forbidden)
     free = [number for number in lessons.forget if number not in given]
     started = choose_starts(network, setup, forbidden, free, seed)
     if missing := sorted(set(free) - set(started)):
@@ -121,56 +205,44 @@ def teach(
             "forget less of it, or remove it with protomask prune"
         )
     start_on_given(network, given)
-    moved = sorted({*free, *given})
-    resting = network.prototypes.detach().clone()
+    wanted = settle_as(stages, sorted({*free, *given}), forbidden, given)
+    if not features:
+        wanted = wanted._replace(rates={})
     tell(0.25, "settling")
-    rows = train(
-        network,
-        settling(network, _objective(stages), moved, forbidden, given, epochs),
-        setup,
-        log=lambda rows: tell(0.25 + 0.25 * len(rows) / epochs, "settling"),
+    plan = settling(network, wanted, epochs)
+    rows = train(network, plan, setup, log=lambda rows: tell(0.25 + 0.35 * len(rows) / len(plan), "settling"))
+    forbids = Forbids(
+        tuple(cell for cell in forbidden.sources if cell not in lessons.distractions), lessons.distractions
     )
-    with torch.no_grad():
-        others = torch.ones(len(resting), dtype=torch.bool)
-        others[moved] = False
-        network.prototypes[others] = resting[others]
-    tell(0.5, "moving onto the nearest training patches")
-    project_on_given(network, given)
-    rows.append({"stage": "projection", **(project_allowed(network, setup, forbidden, free) if free else {})})
-    return moved, rows
+    return Taught(list(wanted.moved), rows, forbids, bool(wanted.rates) and epochs > 0)
 
 
 def _forbidden(network: Any, setup: TrainingSet, lessons: Lessons, pictures: Sequence[PrototypePicture]) -> Forbidden:
     wanted = {cell for cells in lessons.required.values() for cell in cells}
-    evidence = [cell for cell in cells_of_masks(network, pictures, lessons.forget) if cell not in wanted]
+    wanted |= {cell for place in lessons.added for cell in place.cells}
+    masked = cells_of_masks(network, pictures, lessons.forget)
+    evidence = [cell for cell in (*masked, *lessons.earlier) if cell not in wanted]
     return find_forbidden(network, setup, evidence, lessons.forget, lessons.distractions)
 
 
 def _given(
-    network: Any, setup: TrainingSet, lessons: Lessons, halves: dict[int, int], forbidden: Forbidden
+    network: Any, setup: TrainingSet, lessons: Lessons, increase: Increase, forbidden: Forbidden
 ) -> dict[int, Given]:
     before, given = copy.deepcopy(network), {}
-    for number, cells in lessons.required.items():
+    places = {**lessons.required, **{number: place.cells for number, place in increase.further.items()}}
+    for number, cells in places.items():
         found = give_cells(before, setup, number, cells, forbidden)
         if found is None:
+            shown = increase.further[number].prototype if number in increase.further else number
             raise InputError(
-                f"what was outlined for prototype {number} is like what the review forgets; outline another part, or "
+                f"what was outlined for prototype {shown} is like what the review forgets; outline another part, or "
                 "forget less"
             )
         given[number] = found
     for number in lessons.split:
-        both = give_halves(before, setup, number, halves[number])
+        both = give_halves(before, setup, number, increase.halves[number])
         if both is None:
             owner = network.classes[int(network.prototype_classes[number])]
             raise InputError(f"{owner} has too few training images to split prototype {number}; keep or forget it")
         given.update(both)
     return given
-
-
-def _objective(stages: Sequence[Epochs | Action]) -> Objective:
-    """Find what the recipe minimises last, apart from a last layer alone."""
-    return next(
-        stage.objective
-        for stage in reversed(stages)
-        if isinstance(stage, Epochs) and any(not name.startswith("last_layer") for name in stage.rates)
-    )

@@ -252,15 +252,16 @@ class Run:
         *,
         output: str | os.PathLike | None = None,
         epochs: int = 3,
+        features: bool = False,
         tell: Callable[[float, str], None] = lambda share, words: None,
     ) -> Run:
-        """Make a run that forgets the prototypes that people marked; this one stays as it is.
+        """Make a run that learns what people marked; this one stays as it is.
 
         Args: as :func:`protomask.run.refining.refine_run`.
         """
         from protomask.run.refining import refine_run
 
-        return refine_run(self, review, output=output, epochs=epochs, tell=tell)
+        return refine_run(self, review, output=output, epochs=epochs, features=features, tell=tell)
 
     def report(self, *, quality: int = 82, explained: int = 8, figures: str | None = None) -> Report:
         """Write ``report.html``: one page of everything that the run's folder knows.

@@ -144,6 +144,7 @@ def _what(outcome: dict) -> str:
         "removed": gone,
         "moved": [number for number in outcome["required"] if number not in outcome["replaced"]],
         "split": outcome["split"],
+        "added": outcome["added"],
     }
     told = [f"{word} {len(numbers)} prototypes" for word, numbers in counts.items() if numbers]
     return ", ".join(told).replace(" 1 prototypes", " 1 prototype")

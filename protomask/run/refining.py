@@ -14,8 +14,10 @@ from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.records import PrototypePicture
+from protomask.localizers.amortised.files import ABOUT
 from protomask.run.derived import after_projection, select, write_derived
-from protomask.run.lessons import Lessons, add_halves, find_lessons, teach
+from protomask.run.forbids import Forbids, read_forbids, write_forbids
+from protomask.run.lessons import Increase, Lessons, Taught, add_prototypes, find_lessons, teach
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
@@ -41,21 +43,25 @@ def refine_run(
     *,
     output: str | os.PathLike | None = None,
     epochs: int = 3,
+    features: bool = False,
     tell: Tell = lambda share, words: None,
 ) -> Run:
-    """Make a run in which prototypes are forgotten, moved or split as a review asks; ``run`` stays as it is.
+    """Make a run in which prototypes are forgotten, moved, added or split as a review asks; ``run`` stays as it is.
 
     What is forbidden, and how replacements are found, is in :mod:`protomask.training.forgetting`; outlined places that
-    prototypes must lie on, and splitting, in :mod:`protomask.training.given_parts`. Prototypes that are to be kept, and
-    those that nobody judged or that are doubtful, stay exactly as they are, and so do their judgements; the last layer
-    is fitted anew.
+    prototypes must lie on, and splitting, in :mod:`protomask.training.given_parts`; what learns, in
+    :mod:`protomask.training.settling`. Prototypes that are to be kept, and those that nobody judged or that are
+    doubtful, stay on their training patches, and so do their judgements; the last layer is fitted anew. What earlier
+    refinements of ``run`` forbade stays forbidden.
     Of a network whose prototypes are no patches of a shared feature map (XProtoNet) forgotten prototypes are removed.
 
     Args:
         run: its data are needed.
         review: a file or several, or what one holds; the run's own ``review.json`` by default.
         output: the new run's folder; by default one beside ``run``'s.
-        epochs: in which the replacements settle.
+        epochs: in which the network settles.
+        features: whether the features learn, too, from images in which what is forbidden changes places; prototypes
+            that are not changed then stay on their training patches, and else exactly as they are.
         tell: how far it is.
 
     Returns:
@@ -67,19 +73,31 @@ def refine_run(
     if epochs < 0:
         raise InputError(f"epochs is {epochs}; give at least 0")
     given = find_review(run, review)
-    lessons = find_lessons(given, run.network)
-    if not isinstance(run.network, ComparesPatches) and given.numbers("split"):
+    lessons = find_lessons(given, run.network, read_forbids(run.files, run.network, run.setup.plain))
+    if not isinstance(run.network, ComparesPatches):
+        _check_forgets_only(given, run.options.network)
+    if features and run.files.has(ABOUT):
         raise InputError(
-            f"{run.options.network} has prototypes that are no patches of one feature map, and cannot split them; "
-            "keep or forget them"
+            f"{run.folder} has a distilled explainer, which knows the features as they are; let them rest, or distill "
+            "the refined run anew after removing it from this one"
         )
-    if not lessons.changed:
+    if lessons.nothing:
         raise InputError(
             f"the review of {run.folder} asks for no change (forget, split, or a place to look at); mark a prototype "
             f"with: protomask serve {run.folder}"
         )
     with new_run(None if output is None else str(output), run.folder.parent, refined_name(run.folder)) as files:
-        return _refine(run, files, given, lessons, epochs, tell)
+        return _refine(run, files, given, lessons, epochs, features, tell)
+
+
+def _check_forgets_only(review: Review, network: str) -> None:
+    """Raise InputError where a review asks more than to forget of prototypes that are no shared patches."""
+    asked = "split them" if review.numbers("split") else "place them" if review.regions() else None
+    if asked is not None:
+        raise InputError(
+            f"{network} has prototypes that are no patches of one feature map, and cannot {asked}; keep or forget them"
+            + (", and withdraw what was outlined" if asked == "place them" else "")
+        )
 
 
 def refined_name(folder: Path) -> str:
@@ -108,24 +126,27 @@ def find_review(run: Run, given: Reviews = None) -> Review:
     return join_reviews(review for review, _ in found)
 
 
-def _refine(run: Run, files: RunFolder, review: Review, lessons: Lessons, epochs: int, tell: Tell) -> Run:
+def _refine(
+    run: Run, files: RunFolder, review: Review, lessons: Lessons, epochs: int, features: bool, tell: Tell
+) -> Run:
     from protomask.run.opened import Run
 
     tell(0.0, "looking at the test pictures")
     begin, pictures, setup = time.perf_counter(), run.pictures, run.setup
     network = copy.deepcopy(run.network)
     logits, labels = predict(network, run.test, setup, "test before")
-    halves: dict[int, int] = {}
+    stages = plan_of(network, run.options)
     if isinstance(network, ComparesPatches):
-        halves = add_halves(network, lessons)
-        stages = plan_of(network, run.options)
-        moved, rows = teach(network, setup, lessons, halves, pictures, stages, epochs, run.options.seed, tell)
-        old = [*range(len(pictures)), *halves]
+        increase = add_prototypes(network, lessons)
+        taught = teach(
+            network, setup, lessons, increase, pictures, stages, epochs, run.options.seed, tell, features=features
+        )
+        old = [*range(len(pictures)), *increase.origins]
     else:
-        moved, rows = [], []
+        increase, taught = Increase({}, {}), Taught([], [], Forbids(), False)
         old = [number for number in range(len(pictures)) if number not in lessons.forget]
         network.keep(old)
-        stages = plan_of(network, run.options)
+    moved, rows = taught.moved, taught.rows
     tell(0.6, "fitting the last layer")
     rows += train(network, after_projection(stages), setup)
     tell(0.7, "looking at the test pictures again")
@@ -137,29 +158,33 @@ def _refine(run: Run, files: RunFolder, review: Review, lessons: Lessons, epochs
         "forgotten": list(lessons.forget),
         "required": sorted(lessons.required),
         "split": list(lessons.split),
+        "added": list(increase.further),
         "replaced": [number for number in lessons.forget if number in moved],
         "kept": review.numbers("keep"),
         "pairs": [
-            {"before": number, "after": _successors(number, moved, halves), "why": lessons.why(number)}
+            {"before": number, "after": _successors(number, moved, increase.halves), "why": lessons.why(number)}
             for number in lessons.changed
-        ],
+        ]
+        + [{"before": each.prototype, "after": [now], "why": "added"} for now, each in increase.further.items()],
         **compare_answers(run, logits, after, labels),
     }
     write_derived(
         run,
         refined,
         "refined",
-        {key: outcome[key] for key in ("from", "forgotten", "required", "split", "replaced")},
+        {key: outcome[key] for key in ("from", "forgotten", "required", "split", "added", "replaced")},
         rows,
         rate_answers(after, labels, run.test.classes),
     )
     tell(0.75, "drawing what the prototypes look at")
-    found = save_inspected(refined, _pictures(refined, pictures, old, moved))
+    drawn = range(len(old)) if taught.features else moved
+    found = save_inspected(refined, _pictures(refined, pictures, old, drawn))
     outcome["outside"] = {"before": outside(pictures), "after": outside(found)}
     tell(0.9, "writing the report")
     draw_changes(run, refined, outcome, found)
     report_run(refined)
     carry_over(review, refined, {before: now for now, before in enumerate(old) if now not in moved})
+    write_forbids(files, taught.forbids, setup.plain)
     metrics = refined.metrics
     metrics["seconds"]["refining"] = time.perf_counter() - begin
     files.write("metrics.json", metrics)
@@ -175,17 +200,17 @@ def _successors(number: int, moved: Sequence[int], halves: dict[int, int]) -> li
 
 
 def _pictures(
-    refined: Run, before: Sequence[PrototypePicture], old: Sequence[int], moved: Sequence[int]
+    refined: Run, before: Sequence[PrototypePicture], old: Sequence[int], changed: Sequence[int]
 ) -> list[PrototypePicture]:
-    """Give the pictures of all: those of prototypes that moved anew, the others as they were, with their new weights.
+    """Give the pictures of all: those of ``changed`` anew, the others as they were, with their new weights.
 
     Args:
         old: by new number, which one it was.
-        moved: new numbers.
+        changed: new numbers.
     """
     setup, network = refined.setup, refined.network
     found = select(before, old, network)
-    if moved:
+    if changed:
         names = [name for name in before[0].maps if name != "similarity"]
         new = picture_prototypes(
             network,
@@ -194,7 +219,7 @@ def _pictures(
             device=setup.device,
             batch_size=setup.batch_size,
             progress=setup.progress,
-            index=list(moved),
+            index=list(changed),
         )
         for picture in new:
             found[picture.record.prototype] = picture

@@ -24,8 +24,8 @@ from protomask.schema import Range, Required, TypedDict, check
 FILE = "review.json"
 VERDICTS = ("keep", "doubtful", "forget", "split")
 """split: it means two things, and should become two prototypes"""
-MEANINGS = ("evidence", "distraction")
-"""of a region: what the network should look at there, or should not"""
+MEANINGS = ("evidence", "class", "distraction")
+"""of a region: this prototype should look there; some prototype of its class must; nothing should"""
 MOST = 50_000
 LOCK = ".review.lock"
 _PATIENCE = 20.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -14,10 +15,12 @@ from protomask.data.transforms import denormalize
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
+from protomask.labels import probabilities
 from protomask.localization.folder import read_labels
 from protomask.localization.preprocessing import Preprocessing
-from protomask.localizers import GradCAM, get_localizer
-from protomask.localizers.layers import find_layer
+from protomask.localizers import get_localizer
+from protomask.localizers.gradcam import class_maps
+from protomask.localizers.layers import Layer, find_layer
 from protomask.serve.pictures import is_grey, read_upload, shown
 from protomask.serve.subjects import (
     Asked,
@@ -56,7 +59,8 @@ class ClassifierSubject:
         self._transform = preprocessing.transform()
         parameter = next(classifier.model.parameters(), torch.empty(0))
         self._device = parameter.device
-        self._quick: GradCAM | None = GradCAM()
+        self._layer: Layer | None = None
+        """whose map Grad-CAM weights, for the first answer; known after :meth:`warm_up`"""
 
     def about(self) -> dict:
         return {
@@ -74,11 +78,10 @@ class ClassifierSubject:
         try:
             first = torch.zeros(1, dtype=torch.long, device=self._device)
             # Looked for once: that takes a forward pass.
-            layer = find_layer(self.classifier, images, first, None, "Grad-CAM").name
-            self._quick = GradCAM(layer=layer)
-            self._quick_maps(images, [0])
+            self._layer = find_layer(self.classifier, images, first, None, "Grad-CAM")
+            self._look(images)
         except InputError:  # no feature map within
-            self._quick = None
+            self._layer = None
         self._learner.try_once(images)
 
     def read(self, name: str, content: bytes) -> Asked:
@@ -86,10 +89,8 @@ class ClassifierSubject:
         return Asked(upload.shrunk(), self.preprocessing([upload.pixels]).to(self._device))
 
     def answer(self, asked: Asked) -> dict:
-        chances = self._chances(asked.images)
+        chances, asked.index, quick = self._look(asked.images)
         several = self.classifier.multi_label
-        asked.index = chances.topk(min(2, len(chances))).indices.tolist()
-        quick = self._quick_maps(asked.images, asked.index)
         lines = [
             {
                 "slot": slot,
@@ -150,15 +151,30 @@ class ClassifierSubject:
         caption = f"{self.classes[number]} {probability:.0%}"
         return overlay_png(asked.upload.pixels, asked.maps[0], self.localizer, caption=caption)
 
-    def _quick_maps(self, images: Tensor, index: list[int]) -> Tensor | None:
-        if self._quick is None:
-            return None
-        where = torch.tensor(index, device=images.device)
-        return self._quick(self.classifier.with_score("logit"), images.expand(len(index), -1, -1, -1), where)
+    def _look(self, images: Tensor) -> tuple[Tensor, list[int], Tensor | None]:
+        """Look once, in one forward pass, since somebody is waiting.
+
+        Returns:
+            The probabilities (C,), the most probable class and the runner-up, and the Grad-CAM map of each; None of a
+            model without a feature map.
+        """
+        with torch.enable_grad(), frozen(self.classifier), self._recorded():
+            logits = self.classifier.logits(images.detach().clone().requires_grad_(self._layer is not None))
+            chances = self._checked(probabilities(logits.detach(), self.classifier.multi_label))
+            index = chances.topk(min(2, len(chances))).indices.tolist()
+            if self._layer is None:
+                return chances, index, None
+            return chances, index, class_maps(self._layer, logits, index, images)
+
+    def _recorded(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._layer is None else self._layer.record()
 
     def _chances(self, images: Tensor) -> Tensor:
         with torch.no_grad(), frozen(self.classifier):
-            chances = self.classifier.probabilities(images)[0].float().cpu()
+            return self._checked(self.classifier.probabilities(images))
+
+    def _checked(self, probabilities: Tensor) -> Tensor:
+        chances = probabilities[0].float().cpu()
         if not chances.isfinite().all():
             raise InputError(f"{self.title} gives probabilities that are no numbers; check its weights")
         return chances

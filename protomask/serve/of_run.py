@@ -16,6 +16,7 @@ from protomask.freezing import frozen
 from protomask.inputs import as_batch
 from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
+from protomask.prototype_network import Prediction
 from protomask.report.wording import readable
 from protomask.run.opened import Run, open_run
 from protomask.run.setup import Localizers
@@ -88,6 +89,7 @@ class RunSubject:
         return Asked(upload.shrunk(), as_batch(upload.pixels, self.run.transform).to(self.run.device))
 
     def answer(self, asked: Asked) -> dict:
+        prediction = self._predict(asked.images)
         found = explain(
             self.network,
             asked.images,
@@ -95,9 +97,10 @@ class RunSubject:
             self.prototypes,
             {SIMILARITY: Similarity()},
             counter=COUNTER,
+            prediction=prediction,
         )
         asked.found, asked.index = found[:MOST_FINDINGS], []
-        chances = self._chances(asked.images)
+        chances = self._chances(prediction)
         return {
             "name": asked.upload.name,
             "width": asked.upload.size[0],
@@ -147,17 +150,11 @@ class RunSubject:
         self._learner.learn(asked, tell, pause)
 
     def look_again(self, asked: Asked, images: Tensor) -> dict:
-        before, after = self._chances(asked.images), self._chances(images)
-        with torch.no_grad(), frozen(self.network):
-            points = [
-                self.network.score(images, torch.tensor([number], device=images.device)).item()
-                for number in dict.fromkeys(asked.index)
-            ]
-        similar = dict(zip(dict.fromkeys(asked.index), points))
+        before, after = self._predict(asked.images), self._predict(images)
         return {
             "photo": shown(as_pictures(images, self.network)[0]),
-            "classes": compare_chances(before, after, self.classes),
-            "similarity": {str(slot): similar[number] for slot, number in enumerate(asked.index)},
+            "classes": compare_chances(self._chances(before), self._chances(after), self.classes),
+            "similarity": {str(slot): after.similarities[0, number].item() for slot, number in enumerate(asked.index)},
         }
 
     def panel(self, asked: Asked) -> bytes:
@@ -216,8 +213,11 @@ class RunSubject:
             for picture in self.prototypes
         ]
 
-    def _chances(self, images: Tensor) -> Tensor:
-        """(C,)"""
+    def _predict(self, images: Tensor) -> Prediction:
         with torch.no_grad(), frozen(self.network):
-            logits = self.network(images).logits.float()
-        return probabilities(require_numbers(logits, ["this picture"]), self.network.multi_label)[0].cpu()
+            return self.network(images)
+
+    def _chances(self, prediction: Prediction) -> Tensor:
+        """(C,)"""
+        logits = require_numbers(prediction.logits.float(), ["this picture"])
+        return probabilities(logits, self.network.multi_label)[0].cpu()

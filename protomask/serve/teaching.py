@@ -52,7 +52,7 @@ class Teaching:
         if self.refining.state.running:
             raise Refused(409, BUSY)
         review = review_of(run.folder)
-        if not find_lessons(review, subject.network).changed:
+        if find_lessons(review, subject.network).nothing:
             raise InputError("nothing is marked to be changed yet; mark a part under What it learned")
         review.check_fits([picture.record for picture in subject.prototypes], "the review")
         self.refining.start(run.folder, review, device=run.options.device, root=run.options.root)
@@ -68,6 +68,7 @@ class Teaching:
                 "forget": list(lessons.forget),
                 "required": sorted(lessons.required),
                 "split": list(lessons.split),
+                "added": [each.prototype for each in lessons.added],
                 "doubtful": len(review.numbers("doubtful")),
                 "can_replace": isinstance(subject.network, ComparesPatches),
             },

@@ -25,7 +25,15 @@ from tqdm import tqdm
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
 from protomask.projection import find_candidates
-from protomask.training.patches import Cell, class_of, cut_cells, levels_of, nearest_in_images, with_prototypes
+from protomask.training.patches import (
+    Cell,
+    class_of,
+    cut_cells,
+    levels_of,
+    nearest_in_images,
+    source_of,
+    with_prototypes,
+)
 from protomask.training.stages import TrainingSet
 
 CELLS = 6
@@ -43,6 +51,10 @@ class Forbidden(NamedTuple):
     """(F,) similarity from which a patch is like it"""
     cells: dict[int, frozenset[tuple[int, int]]]
     """training image to cells that people outlined as distraction: no prototype may come from there"""
+    probe: Any
+    """a copy of the network that the person saw, with ``patches`` as its prototypes: what is like them is told by it"""
+    sources: tuple[Cell, ...] = ()
+    """where each of ``patches`` is from"""
 
 
 @torch.no_grad()
@@ -69,38 +81,47 @@ def find_forbidden(
     blocked: dict[int, set[tuple[int, int]]] = {}
     for position, row, column in outlined:
         blocked.setdefault(position, set()).add((row, column))
-    return Forbidden(found, levels, {key: frozenset(value) for key, value in blocked.items()})
+    blocks = {key: frozenset(value) for key, value in blocked.items()}
+    sources = tuple(source_of(network, number) for number in forgotten)
+    return Forbidden(found, levels, blocks, with_prototypes(network, found), (*sources, *places))
 
 
-def is_allowed(forbidden: Forbidden, probe: Any, patches: Tensor) -> Tensor:
-    """Tell which patches (N, D, k, k) are like no forbidden one, (N,) bool; ``probe`` has those as prototypes."""
+def is_allowed(forbidden: Forbidden, patches: Tensor) -> Tensor:
+    """Tell which patches (N, D, k, k), cut by the network before, are like no forbidden one: (N,) bool."""
     if not len(forbidden.patches):
         return torch.ones(len(patches), dtype=torch.bool, device=patches.device)
-    return (probe.patch_similarities(patches) < forbidden.levels).all(1)
+    return (forbidden.probe.patch_similarities(patches) < forbidden.levels).all(1)
 
 
 @torch.no_grad()
-def allowed_cells(
-    forbidden: Forbidden, probe: Any, images: Tensor, positions: Sequence[int], beside: bool = True
-) -> Tensor:
+def forbidden_cells(forbidden: Forbidden, images: Tensor, beside: int) -> Tensor:
+    """Tell which cells of images (B, 3, H, W) are like a forbidden patch, or so near to one: (B, h, w) bool.
+
+    Args:
+        beside: cells in each direction that see what is there, too.
+    """
+    rows, columns = (side - part + 1 for side, part in zip(forbidden.probe.grid, forbidden.probe.prototypes.shape[2:]))
+    if not len(forbidden.patches):
+        return torch.zeros(len(images), rows, columns, dtype=torch.bool, device=images.device)
+    with frozen(forbidden.probe):
+        maps = forbidden.probe.similarity_maps(images).float()
+    alike = (maps >= forbidden.levels[:, None, None]).any(1)
+    return F.max_pool2d(alike[:, None].float(), 2 * beside + 1, stride=1, padding=beside)[:, 0] > 0
+
+
+@torch.no_grad()
+def allowed_cells(forbidden: Forbidden, images: Tensor, positions: Sequence[int], beside: int = 1) -> Tensor:
     """Tell from which cells of training images (B, 3, H, W) a prototype may come: (B, h, w) bool.
 
     Args:
-        probe: a network whose prototypes are the forbidden patches.
         positions: of the images.
-        beside: whether cells beside one that is like a forbidden patch are forbidden, too.
+        beside: see :func:`forbidden_cells`.
     """
-    rows, columns = (side - part + 1 for side, part in zip(probe.grid, probe.prototypes.shape[2:]))
-    alike = torch.zeros(len(images), rows, columns, device=images.device)
-    if len(forbidden.patches):
-        maps = probe.similarity_maps(images).float()
-        alike = (maps >= forbidden.levels[:, None, None]).any(1).float()
-        if beside:
-            alike = F.max_pool2d(alike[:, None], 3, stride=1, padding=1)[:, 0]
+    alike = forbidden_cells(forbidden, images, beside)
     for place, position in enumerate(positions):
         for row, column in forbidden.cells.get(position, ()):
-            alike[place, row, column] = 1
-    return (alike == 0).cpu()
+            alike[place, row, column] = True
+    return ~alike.cpu()
 
 
 @torch.no_grad()
@@ -112,12 +133,12 @@ def choose_starts(
     Returns:
         Those for which there is such a patch; the others are as they were.
     """
-    probe, generator = with_prototypes(network, forbidden.patches), torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     classes, started = network.prototype_classes.cpu(), []
     for owner in sorted({int(classes[number]) for number in replaced}):
-        pool, places = _pool(network, setup, forbidden, probe, owner, generator)
+        pool, places = _pool(network, setup, forbidden, owner, generator)
         if not len(pool):
-            pool, places = _pool(network, setup, forbidden, probe, owner, generator, beside=False)
+            pool, places = _pool(network, setup, forbidden, owner, generator, beside=0)
         if not len(pool):
             continue
         nearest = nearest_in_images(with_prototypes(network, pool), setup)
@@ -143,21 +164,19 @@ def _pool(
     network: Any,
     setup: TrainingSet,
     forbidden: Forbidden,
-    probe: Any,
     owner: int,
     generator: torch.Generator,
-    beside: bool = True,
+    beside: int = 1,
 ) -> tuple[Tensor, list[Cell]]:
     """Draw allowed patches (M, D, k, k) of a class's training images by chance, and where each is from."""
     present = positives(setup.plain.labels, len(network.classes))[:, owner].nonzero().flatten()
     chosen = present[torch.randperm(len(present), generator=generator)][: MOST_STARTS // CELLS]
     places: list[Cell] = []
-    with frozen(probe):
-        for position in chosen.tolist():
-            image = setup.plain[position]["image"][None].to(setup.device)
-            cells = allowed_cells(forbidden, probe, image, [position], beside)[0].nonzero()
-            drawn = cells[torch.randperm(len(cells), generator=generator)[:CELLS]]
-            places += [(position, row, column) for row, column in drawn.tolist()]
+    for position in chosen.tolist():
+        image = setup.plain[position]["image"][None].to(setup.device)
+        cells = allowed_cells(forbidden, image, [position], beside)[0].nonzero()
+        drawn = cells[torch.randperm(len(cells), generator=generator)[:CELLS]]
+        places += [(position, row, column) for row, column in drawn.tolist()]
     return cut_cells(network, setup, places), places
 
 
@@ -170,19 +189,19 @@ def project_allowed(
     Returns:
         ``moved``: mean distance; ``without``: how many found none, and go back to where they started.
     """
-    probe, wanted = with_prototypes(network, forbidden.patches), torch.tensor(sorted(replaced))
+    wanted = torch.tensor(sorted(replaced))
     classes = network.prototype_classes.cpu()[wanted]
     least = torch.full((len(wanted),), torch.inf)
     best: dict[int, tuple[Tensor, int, Tensor]] = {}
     start = 0
-    with frozen(network), frozen(probe):
+    with frozen(network):
         for batch in tqdm(setup.loader(setup.plain), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device)
             candidates = find_candidates(network, setup, batch, images)
             distances = candidates.distances[:, wanted.to(setup.device)].float().cpu()
             fits = has_class(batch["labels"], classes) & (distances < least)
             if fits.any():
-                allowed = allowed_cells(forbidden, probe, images, range(start, start + len(images)))
+                allowed = allowed_cells(forbidden, images, range(start, start + len(images)))
             for image, place in fits.nonzero().tolist():
                 if distances[image, place] >= least[place]:
                     continue

@@ -53,7 +53,7 @@ def give_cells(
     """Give a prototype the patches of outlined ``cells``; None where all of them are forbidden."""
     patches = cut_cells(network, setup, cells)
     if forbidden is not None and len(forbidden.patches):
-        good = is_allowed(forbidden, with_prototypes(network, forbidden.patches), patches)
+        good = is_allowed(forbidden, patches)
         patches, cells = patches[good], [cell for cell, one in zip(cells, good.tolist()) if one]
     if not len(patches):
         return None

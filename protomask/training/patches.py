@@ -31,6 +31,12 @@ def with_prototypes(network: Any, patches: Tensor) -> Any:
     return probe
 
 
+def source_of(network: Any, number: int) -> Cell:
+    """Tell which cell a prototype is from."""
+    row, column = network.source_locations[number].tolist()
+    return int(network.source_positions[number]), row, column
+
+
 def cut_cells(network: Any, setup: TrainingSet, cells: Sequence[Cell]) -> Tensor:
     """Cut the patches (N, D, k, k) of training images that begin at ``cells``, in their order."""
     of_image: dict[int, list[int]] = {}

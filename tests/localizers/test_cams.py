@@ -11,6 +11,7 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
 from protomask.localizers.base import min_max
+from protomask.localizers.gradcam import class_maps
 from protomask.localizers.layers import find_layer
 from protopnet.model import ProtoPNet
 from tests.support.scores import Network, Region, pairs
@@ -276,3 +277,15 @@ def test_a_layer_that_does_not_reach_the_score_is_an_error(method):
     with pytest.raises(InputError, match="places of layer 'blocks.1' do not reach the score"):
         method(layer="blocks.1")(explained, images, index)
     assert method(layer="blocks.1.norm1")(explained, images, index).shape == (2, 32, 48)
+
+
+def test_the_maps_of_several_classes_come_from_one_pass():
+    model, images = timm.create_model("test_resnet", num_classes=5).eval(), torch.randn(1, 3, 64, 64)
+    classifier, classes = Classifier(model, score="logit"), [3, 1]
+    layer = find_layer(classifier, images, torch.zeros(1, dtype=torch.long), None, "Grad-CAM")
+    with layer.record():
+        found = class_maps(layer, classifier.logits(images.clone().requires_grad_()), classes, images)
+    expected = GradCAM(layer=layer.name)(classifier, images.expand(2, -1, -1, -1), torch.tensor(classes))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    with layer.record(), torch.no_grad(), pytest.raises(InputError, match="no gradient"):
+        class_maps(layer, classifier.logits(images), classes, images)

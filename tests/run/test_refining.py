@@ -9,11 +9,12 @@ from protomask.cli import main
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
 from protomask.networks import load_network
+from protomask.run.forbids import Forbids, read_forbids
 from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
 from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, add_judgements, review_of
 from protomask.training.forgetting import allowed_cells, choose_starts, find_forbidden, is_allowed, project_allowed
-from protomask.training.patches import with_prototypes
+from protomask.training.patches import cut_cells, source_of
 from tests.run.conftest import SMALL, write_image_folder
 
 
@@ -33,11 +34,24 @@ def refined(run):
     return run.refine(epochs=1)
 
 
-def test_the_forgotten_prototype_is_replaced_and_all_others_stay(run, refined):
+OTHERS = [0, 2, 3, 4, 5]
+
+
+def test_where_the_features_learn_all_others_stay_on_their_patches(run, tmp_path):
+    before, after = run.network, run.refine(output=tmp_path / "learned", epochs=2, features=True).network
+    assert torch.equal(before.source_positions[OTHERS], after.source_positions[OTHERS])
+    assert torch.equal(before.source_locations[OTHERS], after.source_locations[OTHERS])
+    assert source_of(before, 1) != source_of(after, 1)
+    assert not torch.equal(before.add_on[0].weight, after.add_on[0].weight)
+    patches = cut_cells(after, run.setup, [source_of(after, number) for number in range(6)])
+    assert torch.allclose(patches, after.prototypes, atol=1e-5)
+    assert not torch.equal(before.last_layer.weight, after.last_layer.weight)
+
+
+def test_the_forgotten_prototype_is_replaced_and_all_others_stay_exactly_as_they_are(run, refined):
     before, after = run.network, load_network(refined.folder)
-    others = [0, 2, 3, 4, 5]
-    assert torch.equal(before.prototypes[others], after.prototypes[others])
-    assert torch.equal(before.source_positions[others], after.source_positions[others])
+    assert torch.equal(before.prototypes[OTHERS], after.prototypes[OTHERS])
+    assert torch.equal(before.source_positions[OTHERS], after.source_positions[OTHERS])
     assert not torch.allclose(before.prototypes[1], after.prototypes[1])
     for name, value in before.backbone.state_dict().items():
         assert torch.equal(value, after.backbone.state_dict()[name])
@@ -54,9 +68,9 @@ def test_the_replacement_is_an_allowed_patch_of_its_class(run, refined):
         itself = network.patch_similarities(network.prototypes[1:2])[0, 1].item()
     assert similarity == pytest.approx(itself, abs=1e-4)  # it is a patch of that image
     forbidden = find_forbidden(run.network, setup, [], [1], [])
-    probe = with_prototypes(run.network, forbidden.patches)
-    assert is_allowed(forbidden, probe, network.prototypes).tolist()[1]
-    assert not is_allowed(forbidden, probe, run.network.prototypes).tolist()[1]
+    seen = cut_cells(run.network, setup, [source_of(network, 1)])  # by the network that the person saw
+    assert is_allowed(forbidden, seen).tolist() == [True]
+    assert not is_allowed(forbidden, run.network.prototypes).tolist()[1]
 
 
 def test_what_changed_is_told(run, refined):
@@ -126,7 +140,7 @@ def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refi
 def test_where_nothing_is_allowed_it_says_so_and_leaves_nothing(run, tmp_path, monkeypatch):
     from protomask.training import forgetting
 
-    def nowhere(forbidden, probe, images, positions, beside=True):
+    def nowhere(forbidden, images, positions, beside=1):
         return torch.zeros(len(images), *run.network.grid, dtype=torch.bool)
 
     monkeypatch.setattr(forgetting, "allowed_cells", nowhere)
@@ -139,13 +153,12 @@ def test_what_lies_beside_a_forbidden_patch_is_forbidden_too(run):
     network, setup = load_network(run.folder), run.setup
     position, (row, column) = int(network.source_positions[1]), network.source_locations[1].tolist()
     forbidden = find_forbidden(network, setup, [], [1], [])
-    probe = with_prototypes(network, forbidden.patches)
     image = setup.plain[position]["image"][None]
-    (alone,), (beside,) = (allowed_cells(forbidden, probe, image, [position], each) for each in (False, True))
+    (alone,), (beside,) = (allowed_cells(forbidden, image, [position], each) for each in (0, 1))
     assert not alone[row, column] and not beside[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].any()
     assert (beside <= alone).all() and beside.sum() < alone.sum()
     nothing = find_forbidden(network, setup, [], [], [])
-    assert allowed_cells(nothing, with_prototypes(network, nothing.patches), image, [position]).all()
+    assert allowed_cells(nothing, image, [position]).all()
 
 
 def test_an_outlined_distraction_is_never_projected_to(run):
@@ -158,6 +171,22 @@ def test_an_outlined_distraction_is_never_projected_to(run):
     assert choose_starts(network, setup, forbidden, [3], seed=0) == [3]
     project_allowed(network, setup, forbidden, [3])
     assert int(network.source_positions[3]) != position
+
+
+def test_what_was_forgotten_stays_forbidden_when_the_refined_run_is_refined(run, refined, tmp_path):
+    told = read_forbids(refined.files, refined.network, run.setup.plain)
+    forgotten = source_of(run.network, 1)
+    assert forgotten in told.cells and told.outlined == ()
+    review = add_judgements(
+        tmp_path, [{"prototype": 4, "by": "RB", "verdict": "forget"}], [each.record for each in refined.pictures]
+    )
+    again = refined.refine(review, output=tmp_path / "again", epochs=1)
+    kept = read_forbids(again.files, again.network, run.setup.plain)
+    assert {*told.cells, source_of(refined.network, 4)} <= set(kept.cells)
+    assert again.network.source_positions[1] == refined.network.source_positions[1]  # the first one's heir stays
+    assert read_forbids(run.files, run.network, run.setup.plain) == Forbids()
+    with pytest.raises(InputError, match="forbids a place in .* the training images do not have"):
+        read_forbids(refined.files, refined.network, run.setup.plain.subset(range(1)))
 
 
 def test_prototypes_that_are_no_shared_patches_are_removed(tmp_path):

@@ -6,12 +6,13 @@ import torch
 import protomask
 from protomask.errors import InputError
 from protomask.networks import load_network
-from protomask.run.lessons import Lessons, add_halves, find_lessons
+from protomask.run.lessons import Lessons, add_prototypes, find_lessons
 from protomask.run.outlined_cells import cells_of_regions
+from protomask.run.refined import in_words
 from protomask.run.review import Region, Review, add_judgements
 from protomask.training.forgetting import find_forbidden
 from protomask.training.given_parts import give_cells, give_halves, split_in_two
-from protomask.training.patches import cut_cells
+from protomask.training.patches import cut_cells, source_of
 from tests.run.conftest import SMALL, write_image_folder
 
 
@@ -98,8 +99,7 @@ def test_what_is_outlined_and_forbidden_is_not_given(run):
 
 def test_halves_share_the_nearest_patches_of_the_class(run):
     network = load_network(run.folder)
-    halves = add_halves(network, Lessons(split=(3,)))
-    assert halves == {3: 6}
+    assert add_prototypes(network, Lessons(split=(3,))).halves == {3: 6}
     found = give_halves(network, run.setup, 3, 6)
     cells = [*found[3].cells, *found[6].cells]
     assert len(set(cells)) == len(cells) >= 4 and found[3].other == 6
@@ -121,7 +121,8 @@ def test_refining_moves_a_prototype_onto_the_outlined_place_and_splits_another(r
     assert after.prototype_count == 7 and after.prototype_classes.tolist() == [0, 0, 1, 1, 2, 2, 2]
     assert after.source_locations[1].tolist() == list(cell)
     assert after.source_positions[1] == network.source_positions[1]
-    assert torch.equal(after.prototypes[[0, 2, 3, 5]], network.prototypes[[0, 2, 3, 5]])
+    stay = [0, 2, 3, 5]
+    assert [source_of(after, number) for number in stay] == [source_of(network, number) for number in stay]
     sources = {(int(after.source_positions[n]), *after.source_locations[n].tolist()) for n in (4, 6)}
     assert len(sources) == 2
     told = refined.files.read("refined.json")
@@ -133,6 +134,40 @@ def test_refining_moves_a_prototype_onto_the_outlined_place_and_splits_another(r
     assert protomask.open_run(refined.folder).explain(run.test.read(0)["image"])[0].matches
 
 
+def test_a_place_at_which_a_class_must_look_is_shared_out(run):
+    network = run.network
+    lies, free = source_of(network, 3)[1:], elsewhere(network, 3)
+
+    def lessons(cell, verdict=None):
+        given = [{"prototype": 3, "by": "RB", "region": outline(cell, network.grid), "meaning": "class"}]
+        given += [{"prototype": 2, "by": "RB", "verdict": verdict}] if verdict else []
+        common = {"id": "a", "at": "2026-01-01T00:00:00", "source": ""}
+        return find_lessons(Review(tuple({**common, **each} for each in given)), network)
+
+    assert lessons(lies).nothing  # a prototype of the class comes from there
+    asked = lessons(free)
+    assert not asked.changed and not asked.nothing and [each.prototype for each in asked.added] == [3]
+    assert asked.added[0].cells == ((int(network.source_positions[3]), *free),)
+    replaced = lessons(free, "forget")  # one that goes anyway moves there
+    assert replaced.forget == (2,) and replaced.required == {2: asked.added[0].cells} and not replaced.added
+
+
+def test_refining_adds_a_prototype_where_the_class_must_look(run, tmp_path):
+    network = run.network
+    cell = elsewhere(network, 3)
+    given = [{"prototype": 3, "by": "RB", "region": outline(cell, network.grid), "meaning": "class"}]
+    refined = run.refine(add_judgements(tmp_path, given, records(run)), output=tmp_path / "new", epochs=1)
+    after = load_network(refined.folder)
+    assert after.prototype_classes.tolist() == [0, 0, 1, 1, 2, 2, 1]
+    assert source_of(after, 6) == (int(network.source_positions[3]), *cell)
+    told = refined.files.read("refined.json")
+    assert told["pairs"] == [{"before": 3, "after": [6], "why": "added"}] and told["added"] == [6]
+    assert refined.pictures[6].record.source == refined.pictures[3].record.source
+    assert "added 1 prototype;" in in_words(told)
+    with pytest.raises(InputError, match="asks for no change"):  # the outline went along, and is fulfilled
+        refined.refine()
+
+
 def test_networks_without_shared_patches_say_that_they_cannot_split(tmp_path):
     pictures = write_image_folder(tmp_path / "pictures", per_class=6)
     run = protomask.train(
@@ -141,3 +176,6 @@ def test_networks_without_shared_patches_say_that_they_cannot_split(tmp_path):
     review = add_judgements(tmp_path, [{"prototype": 1, "by": "RB", "verdict": "split"}], records(run))
     with pytest.raises(InputError, match="cannot split"):
         run.refine(review, output=tmp_path / "new")
+    region = {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 0], [1, 1]], "meaning": "distraction"}
+    with pytest.raises(InputError, match="cannot place"):
+        run.refine(add_judgements(tmp_path / "other", [region], records(run)), output=tmp_path / "new")

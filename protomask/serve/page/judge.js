@@ -6,6 +6,7 @@ import { prototype } from "./explain.js";
 
 const VERDICTS = [["keep", "Keep"], ["doubtful", "Doubtful"], ["forget", "Forget"], ["split", "Split"]];
 const SAID = { keep: "keep", doubtful: "doubtful", forget: "forget", split: "split, it means two things" };
+const OUTLINED = { evidence: "where this part should look", class: "where its class must look", distraction: "what must not count" };
 const FLAGS = { background: "lies mostly beside the object", duplicate: "nearly the same as another part", common: "found in most pictures, also of other classes" };
 const INITIALS = "protomask-initials";
 
@@ -152,11 +153,19 @@ export class Judging {
       card.mark.focus();
     };
     const asked = make("div", { class: "asked" },
-      make("button", { type: "button", onclick: () => save("evidence") }, "It should look here"),
+      make("button", { type: "button", onclick: () => save("evidence") }, "This part should look here"),
+      make("button", { type: "button", onclick: () => save("class") }, `Some part of ${card.name} must look here`),
       make("button", { type: "button", onclick: () => save("distraction") }, "This must not count"),
       make("button", { type: "button", class: "quiet-button", onclick: done }, "Cancel"));
     card.mark.after(asked);
     asked.firstChild.focus();
+  }
+
+  async withdraw(number, { corners, meaning }) {
+    if (await this.send(number, { region: corners, meaning, withdrawn: true })) {
+      tell("The outline was withdrawn.");
+      this.cards.get(number).mark.focus();
+    }
   }
 
   regions(number) {
@@ -178,7 +187,8 @@ export class Judging {
       const regions = this.review.regions.filter((each) => each.prototype === number);
       card.others.replaceChildren(
         ...words.map((each) => make("li", {}, `${each.by}: ${SAID[each.verdict]}${each.note ? ` – ${each.note}` : ""}`)),
-        ...regions.map((each) => make("li", {}, `${each.by} outlined ${each.meaning === "evidence" ? "what counts" : "what must not count"}${each.note ? ` – ${each.note}` : ""}`)),
+        ...regions.map((each) => make("li", {}, `${each.by} outlined ${OUTLINED[each.meaning]}${each.note ? ` – ${each.note}` : ""} `,
+          each.by === this.initials.value.trim() ? make("button", { type: "button", class: "quiet-button withdraw", onclick: () => this.withdraw(number, each) }, "Withdraw") : "")),
         ...(disputed ? [make("li", { class: "wrong" }, "Opinions differ, so it counts as doubtful.")] : []));
       this.regions(number);
     }

@@ -92,8 +92,8 @@ export class Lasso {
       pen.stroke();
     };
     for (const { corners, meaning } of this.kept) {
-      pen.setLineDash(meaning === "evidence" ? [] : [8, 6]);
-      line(corners, meaning === "evidence" ? "#7dffb0" : "#ffb35c", true);
+      pen.setLineDash(meaning === "distraction" ? [8, 6] : []);
+      line(corners, { evidence: "#7dffb0", class: "#8fc7ff", distraction: "#ffb35c" }[meaning], true);
     }
     pen.setLineDash([]);
     if (this.corners.length) line(this.corners, "#fff", !this.drawing);

@@ -37,11 +37,12 @@ export class Teaching {
     if (state.running && !this.following) this.follow();
   }
 
-  showPlan({ forget, required, split, doubtful, can_replace: replaces }) {
+  showPlan({ forget, required, split, added, doubtful, can_replace: replaces }) {
     const changes = [
       [forget.filter((number) => !required.includes(number)), replaces ? "will go; parts of other training pictures that do not resemble it take its place" : "will go", replaces ? "will go; parts of other training pictures that do not resemble them take their places" : "will go"],
       [required, "moves to the place that was outlined for it", "move to the places that were outlined for them"],
       [split, "becomes two, one for each of the two things that it means", "become two each"],
+      [added, "was outlined where its class must look; a further part is added that looks there", "were outlined where their class must look; a further part is added for each"],
     ].filter(([numbers]) => numbers.length);
     const all = [...new Set(changes.flatMap(([numbers]) => numbers))];
     this.start.disabled = !all.length;
@@ -49,7 +50,7 @@ export class Teaching {
       all.length
         ? make("ul", {}, changes.map(([numbers, one, many]) => make("li", {}, `${plural(numbers.length, "part")} ${numbers.length === 1 ? one : many}.`)))
         : make("p", {}, "Nothing is marked to be changed yet. Under What it learned, mark parts “forget” or “split”, or outline where a part should look."),
-      all.length ? make("p", {}, `Everything else stays as it is${doubtful ? `, also the ${plural(doubtful, "doubtful part")}` : ""}.`) : "",
+      all.length ? make("p", {}, `All other parts stay on the pictures that they come from${doubtful ? `, also the ${plural(doubtful, "doubtful part")}` : ""}.`) : "",
       make("p", { class: "quiet" }, "A new network is made beside this one, which is never changed. Both are compared on the test pictures before you choose."),
       make("div", { class: "thumbs" }, all.slice(0, MOST_SHOWN).map((number) => this.thumb(number))),
       all.length > MOST_SHOWN ? make("p", { class: "quiet" }, `and ${all.length - MOST_SHOWN} more`) : "",

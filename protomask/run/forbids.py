@@ -1,0 +1,62 @@
+"""What refinements forbade, kept in the run that they made, ``forbidden.json``: refining that run forbids it, too."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from protomask.capabilities import ComparesPatches
+from protomask.data import AnnotatedImages
+from protomask.errors import InputError
+from protomask.run_folder import RunFolder
+from protomask.training.patches import Cell
+
+FILE = "forbidden.json"
+
+
+class Forbids(NamedTuple):
+    """Hold cells of training images."""
+
+    cells: tuple[Cell, ...] = ()
+    """no prototype may come from what is like them"""
+    outlined: tuple[Cell, ...] = ()
+    """nor from these at all: people outlined them"""
+
+
+def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages) -> Forbids:
+    """Read what a run's refinements forbade; nothing of a run that was not refined.
+
+    Args:
+        files: of the run.
+        network: the run's.
+        plain: its training images.
+
+    Raises:
+        InputError: damaged, or of other training images.
+    """
+    told = files.read(FILE) if isinstance(network, ComparesPatches) else None
+    if told is None:
+        return Forbids()
+    rows, columns = network.grid
+    for each in (*told["cells"], *told["outlined"]):
+        image, row, column = each["image"], each["row"], each["column"]
+        position = each["position"]
+        if position >= len(plain) or plain.names[position] != image or row >= rows or column >= columns:
+            raise InputError(
+                f"{files / FILE} forbids a place in {image} that the training images do not have; give the data that "
+                "the run was made with"
+            )
+    cells, outlined = (
+        tuple((each["position"], each["row"], each["column"]) for each in told[key]) for key in ("cells", "outlined")
+    )
+    return Forbids(cells, outlined)
+
+
+def write_forbids(files: RunFolder, forbids: Forbids, plain: AnnotatedImages) -> None:
+    """Write what is forbidden into a run."""
+    content = forbids._asdict()
+    files.write(FILE, {key: [_named(cell, plain) for cell in dict.fromkeys(content[key])] for key in content})
+
+
+def _named(cell: Cell, plain: AnnotatedImages) -> dict:
+    position, row, column = cell
+    return {"image": plain.names[position], "position": position, "row": row, "column": column}
