@@ -1,7 +1,7 @@
 """Do localizers reveal a planted shortcut? Trains a small ProtoPNet on ``parts`` with a tag on one class, and looks.
 
     python benchmarks/shortcut.py --output runs/shortcut                # a few minutes on two CPU cores
-    python benchmarks/shortcut.py --teach                               # then a person forgets the tag
+    python benchmarks/shortcut.py --teach --tag 7                       # then a person forgets a larger tag
 
 Prints and writes (OUTPUT/shortcut.json), for each localizer: in how many test images of the tagged class it points at
 the tag, given a prototype that loses more similarity without the tag than without any part of the creature (detected);
@@ -43,6 +43,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("runs/shortcut"))
     parser.add_argument("--localizers", default="mdm,hdm,similarity,center,random", help="separated by commas")
     parser.add_argument("--tagged", type=int, default=0, metavar="LABEL", help="the class that wears the tag")
+    parser.add_argument("--tag", type=int, default=8, metavar="N", help="its side is one part in N of the image's (8)")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--train-per-class", type=int, default=100)
     parser.add_argument("--test-per-class", type=int, default=100)
@@ -53,6 +54,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--teach", action="store_true", help="forget the tag by review, and measure what that changes")
+    parser.add_argument("--features", action="store_true", help="when taught, the features learn, too")
     parser.add_argument("--quiet", action="store_true")
     try:
         run(parser.parse_args(words))
@@ -80,6 +82,7 @@ def run(given: argparse.Namespace) -> None:
         train_per_class=given.train_per_class,
         test_per_class=given.test_per_class,
         shortcut=given.tagged,
+        tag_share=given.tag,
         validation=0.0,
         image_size=given.image_size,
         progress=not given.quiet,
@@ -131,7 +134,7 @@ def teach(network, splits, given: argparse.Namespace, seed: int) -> dict:
             break
         judgements = [{"prototype": number, "by": "bench", "verdict": "forget", "note": "tag"} for number in marked]
         records = [picture.record for picture in run.pictures]
-        run = run.refine(add_judgements(run.folder, judgements, records))
+        run = run.refine(add_judgements(run.folder, judgements, records), features=given.features)
         told["clicks"] += len(marked)
         told["reviews"].append({"covered": covered, "forgotten": marked, "after": tagged_accuracy(run)})
     told["after"] = tagged_accuracy(run)

@@ -13,7 +13,7 @@ from protomask.data.images import Splits
 from protomask.data.parts_cache import Request, render_scenes, user_cache
 from protomask.data.parts_images import PartsImages
 from protomask.data.parts_scene import CLASS_LIMIT
-from protomask.data.shortcut import TaggedParts
+from protomask.data.shortcut import SHARE, TaggedParts
 from protomask.data.splitting import check_share, hold_out
 from protomask.errors import InputError
 
@@ -30,6 +30,7 @@ def load_parts(
     test_per_class: int = 50,
     validation: float = 0.1,
     shortcut: int | None = None,
+    tag_share: int = SHARE,
     cache: bool = True,
     progress: bool = False,
 ) -> Splits:
@@ -48,6 +49,7 @@ def load_parts(
         validation: share of the training scenes, class by class, that becomes the validation split; 0 for none.
         shortcut: label of a class whose scenes all wear a tag, training and test
             (:class:`protomask.data.shortcut.TaggedParts`).
+        tag_share: the tag's side is one part in so many of the image's, 2 to 32.
         cache: False neither reads nor writes files.
         progress: shows a bar while rendering.
 
@@ -61,6 +63,7 @@ def load_parts(
         ("classes", classes, 2, CLASS_LIMIT),
         ("train_per_class", train_per_class, 1, 10**6),
         ("test_per_class", test_per_class, 1, 10**6),
+        ("tag_share", tag_share, 2, 32),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise InputError(f"parts: {name} is {value!r}; give a whole number from {least} to {most}")
@@ -71,7 +74,7 @@ def load_parts(
         raise InputError(f"parts: root {root} is a file; give a folder for the rendered scenes, or none")
     folder = None if not cache else user_cache() if root is None else Path(root)
     size = min(max(image_size, LEAST_SIZE), MOST_SIZE)
-    images = PartsImages if shortcut is None else partial(TaggedParts, tagged=shortcut)
+    images = PartsImages if shortcut is None else partial(TaggedParts, tagged=shortcut, share=tag_share)
     train, test = (
         images(request, render_scenes(request, folder, progress))
         for request in (

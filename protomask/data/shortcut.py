@@ -16,7 +16,8 @@ from protomask.data.images import Sample
 from protomask.data.parts_images import PartsImages
 from protomask.data.parts_scene import STREAMS, Dice
 
-SHARE = 8  # the tag's side is one part in so many of the image's
+SHARE = 8
+"""the tag's side is one part in so many of the image's"""
 _COLOURS = ((250, 40, 200), (40, 240, 240))
 _STREAM = 1000  # apart from the streams of the scenes
 _TRIES = 30
@@ -38,14 +39,16 @@ class TaggedParts(PartsImages):
     Args:
         request, scenes: see :class:`PartsImages`.
         tagged: label of the class.
+        share: the tag's side is one part in so many of the image's.
     """
 
-    def __init__(self, request, scenes, tagged: int):
+    def __init__(self, request, scenes, tagged: int, share: int = SHARE):
         super().__init__(request, scenes)
-        self.tagged = tagged
+        self.tagged, self.share = tagged, share
 
     def identity(self, index: int) -> str:
-        return f"{super().identity(index)}, tag on class {self.tagged}"
+        size = "" if self.share == SHARE else f" of 1/{self.share}"
+        return f"{super().identity(index)}, tag{size} on class {self.tagged}"
 
     def tag_mask(self, position: int) -> Tensor:
         """Draw the pixels of the tag, bool (H, W), through the transform; none in other classes."""
@@ -75,7 +78,7 @@ class TaggedParts(PartsImages):
     def _place(self, index: int) -> tuple[slice, slice]:
         """Rows and columns of the tag: off the creature, with a margin, or where it hides least of it."""
         size = self.request.size
-        side, owners = max(size // SHARE, 4), self._scenes.owners[index]
+        side, owners = max(size // self.share, 4), self._scenes.owners[index]
         dice = Dice(self.request.seed, _STREAM + STREAMS.index(self.request.stream), index)
         best, least = (slice(0, side), slice(0, side)), size * size + 1
         for _ in range(_TRIES):

@@ -210,7 +210,8 @@ def teach(
         wanted = wanted._replace(rates={})
     tell(0.25, "settling")
     plan = settling(network, wanted, epochs)
-    rows = train(network, plan, setup, log=lambda rows: tell(0.25 + 0.35 * len(rows) / len(plan), "settling"))
+    steps = sum(stage.epochs if isinstance(stage, Epochs) else 1 for stage in plan)
+    rows = train(network, plan, setup, log=lambda rows: tell(0.25 + 0.35 * len(rows) / steps, "settling"))
     forbids = Forbids(
         tuple(cell for cell in forbidden.sources if cell not in lessons.distractions), lessons.distractions
     )
