@@ -63,3 +63,12 @@ def test_a_tagged_data_set_is_another_one(tagged, plain):
 def test_wrong_classes_are_named(label):
     with pytest.raises(InputError, match="shortcut"):
         load_data("parts", shortcut=label, **OPTIONS)
+
+
+def test_the_tag_has_a_size_that_tells_data_sets_apart(tagged):
+    large = load_data("parts", shortcut=2, tag_share=4, **OPTIONS)
+    position = int((large.test.labels == 2).nonzero()[0])
+    assert large.test.tag_mask(position).sum() == 256 and tagged.test.tag_mask(position).sum() == 64
+    assert large.train.fingerprint() != tagged.train.fingerprint()
+    with pytest.raises(InputError, match="tag_share is 1"):
+        load_data("parts", shortcut=2, tag_share=1, **OPTIONS)
