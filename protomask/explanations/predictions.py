@@ -154,11 +154,9 @@ def explain(
     shown = [torch.cat(both) for both in zip(best, rival)]
     counts = torch.tensor([len(each) for each in shown])
     starts = (counts.cumsum(0) - counts).tolist()
-    if len(images) == 1:  # not copied, so that a localizer can see that it is one image
-        asked = images.expand(int(counts.sum()), -1, -1, -1)
-    else:
-        asked = images[places].repeat_interleave(counts.to(places), 0)
-    maps = _localize(network, localizers, asked, torch.cat(shown), progress)
+    maps = _localize(
+        network, localizers, images[places].repeat_interleave(counts.to(places), 0), torch.cat(shown), progress
+    )
     own = network.prototype_classes[None] == ranked[:, :1]
     drawn = as_pictures(images, network) if shown_as is None else shown_as
     explanations = []

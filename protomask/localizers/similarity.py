@@ -14,7 +14,6 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, min_max
-from protomask.prototype_network import PrototypeNetwork
 
 
 @dataclass(frozen=True)
@@ -43,22 +42,19 @@ class Similarity:
         with torch.no_grad(), frozen(explained):
             maps = torch.cat(
                 [
-                    _upsample(_maps(explained, part, chosen), part)
+                    _upsample(self.maps(explained, part, chosen), part)
                     for part, chosen in zip(images.split(self.batch_size), index.long().split(self.batch_size))
                 ]
             )
         return min_max(maps) if self.outline_level(explained) is None else _scale_by_maximum(maps)
 
+    def maps(self, explained: HasSimilarityMaps, images: Tensor, index: Tensor) -> Tensor:
+        """Ask for the maps (B, h, w) as they are on the feature map."""
+        return explained.similarity_maps(images, index)
+
     def outline_level(self, explained: Explainable) -> float | None:
         """Give the share of a map's maximum at which its picture is outlined; None where there is no such rule."""
         return explained.outline_level if isinstance(explained, HasOutlineLevel) else None
-
-
-def _maps(explained: HasSimilarityMaps, images: Tensor, index: Tensor) -> Tensor:
-    """Compute maps (B, h, w); of one image that was expanded, all of a prototype network's in one pass."""
-    if len(images) > 1 and images.stride(0) == 0 and isinstance(explained, PrototypeNetwork):
-        return explained.similarity_maps(images[:1])[0, index]
-    return explained.similarity_maps(images, index)
 
 
 def _scale_by_maximum(maps: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages) -> Forb
     for each in (*told["cells"], *told["outlined"]):
         image, row, column = each["image"], each["row"], each["column"]
         position = each["position"]
-        if position >= len(plain) or plain.names[position] != image or row >= rows or column >= columns:
+        if position >= len(plain.names) or plain.names[position] != image or row >= rows or column >= columns:
             raise InputError(
                 f"{files / FILE} forbids a place in {image} that the training images do not have; give the data that "
                 "the run was made with"

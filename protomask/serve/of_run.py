@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explanations.predictions import as_pictures, explain
 from protomask.explanations.records import Explanation, Match
@@ -16,7 +18,7 @@ from protomask.freezing import frozen
 from protomask.inputs import as_batch
 from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
-from protomask.prototype_network import Prediction
+from protomask.prototype_network import Prediction, PrototypeNetwork
 from protomask.report.wording import readable
 from protomask.run.opened import Run, open_run
 from protomask.run.setup import Localizers
@@ -33,6 +35,15 @@ from protomask.serve.subjects import (
 
 COUNTER, MOST_FINDINGS = 1, 4
 SIMILARITY = "similarity"
+
+
+@dataclass(frozen=True)
+class OnePass(Similarity):
+    """Make the similarity maps of one picture in one pass, as somebody is waiting; the same but for rounding."""
+
+    def maps(self, explained: HasSimilarityMaps, images: Tensor, index: Tensor) -> Tensor:
+        assert isinstance(explained, PrototypeNetwork)
+        return explained.similarity_maps(images[:1])[0, index]
 
 
 class RunSubject:
@@ -81,7 +92,7 @@ class RunSubject:
     def warm_up(self) -> None:
         """Explain noise once: the first person does not wait longer, and the number of steps is known."""
         images = blank_images(self._side, 3, self.run.device)
-        explain(self.network, images, ["noise"], self.prototypes, {SIMILARITY: Similarity()}, top=1, counter=0)
+        explain(self.network, images, ["noise"], self.prototypes, {SIMILARITY: OnePass()}, top=1, counter=0)
         self._learner.try_once(images)
 
     def read(self, name: str, content: bytes) -> Asked:
@@ -95,7 +106,7 @@ class RunSubject:
             asked.images,
             [asked.upload.name],
             self.prototypes,
-            {SIMILARITY: Similarity()},
+            {SIMILARITY: OnePass()},
             counter=COUNTER,
             prediction=prediction,
         )

@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from protomask.localizers.amortised.explainer import Explainer
 from protomask.localizers.amortised.files import Opened, open_explainer
 from protomask.networks import load_network
 from protomask.options import parse_range
+from protomask.run.forbids import read_forbids
 from protomask.run.review import read_review
 from protomask.run_folder import RunFolder, read_options
 from protomask.serve.versions import verdict
@@ -243,6 +245,12 @@ def all_readers(folder: Path) -> dict[str, Reader]:
     found["review.json"] = Reader("review.json", lambda path: read_review(path).standing(), _json(REVIEW))
     found["refined.json"] = Reader(
         "refined.json", lambda path: verdict(RunFolder(path.parent).read("refined.json")), _json(REFINED)
+    )
+    cell = {"image": "one.png", "position": 0, "row": 1, "column": 0}
+    found["forbidden.json"] = Reader(
+        "forbidden.json",
+        lambda path: read_forbids(RunFolder(path.parent), network, SimpleNamespace(names=["one.png"])),
+        _json({"cells": [cell], "outlined": []}),
     )
     found["model.json"] = Reader(
         "model.json",

@@ -33,6 +33,7 @@ NAMES = [
     "inspection.json",
     "review.json",
     "refined.json",
+    "forbidden.json",
     "model.json",
     "localizer.json",
     "safetensors",

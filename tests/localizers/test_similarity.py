@@ -5,10 +5,7 @@ import torch
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.localizers.similarity import Similarity, percentile_box
-from protopnet.model import ProtoPNet
 from tests.support.scores import Network, pairs
-from tests.support.toy import ToyBackbone
-from xprotonet.model import XProtoNet
 
 
 def test_peak_of_the_map_is_where_the_feature_map_peaks():
@@ -90,14 +87,3 @@ def test_box_of_a_constant_map_is_the_whole_map():
 def test_box_refuses_what_is_no_map(values, percentile):
     with pytest.raises(InputError, match="percentile"):
         percentile_box(values, percentile)
-
-
-@pytest.mark.parametrize("kind", [ProtoPNet, XProtoNet])
-def test_the_maps_of_one_image_are_made_in_one_pass_and_are_the_same(kind):
-    network = kind(ToyBackbone(), ["a", "b"], image_size=32, prototypes_per_class=2).eval()
-    image, index = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 0, 2])
-    passes = []
-    network.backbone.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
-    once = Similarity()(network, image.expand(3, -1, -1, -1), index)
-    assert passes == [1]
-    torch.testing.assert_close(once, Similarity()(network, image.repeat(3, 1, 1, 1), index), atol=1e-5, rtol=0)

@@ -74,6 +74,45 @@ def test_marks_are_saved_as_a_file_that_refining_reads(report, pictures, tmp_pat
     assert len({each["id"] for each in json.loads(file.read_text())["judgements"]}) == 4
 
 
+def test_parts_are_outlined_by_keyboard_and_by_pointer(report, pictures, tmp_path):
+    with chromium.Browser() as browser:
+        browser.open(report)
+        browser.run("document.querySelector('.judge-on').checked || document.querySelector('.judge-on').click()")
+        browser.run(
+            "(() => { const field = document.querySelector('.initials'); field.value = 'AM';"
+            "field.dispatchEvent(new Event('input')); })()"
+        )
+        browser.run("document.querySelector('#prototype-1 .outline-part').click()")
+        for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowDown", " ", "Enter"):
+            browser.press(key)
+        browser.press("Tab")  # from "it should look here" to the class
+        browser.press("Enter")
+        assert browser.run("document.querySelector('#prototype-1 .outlines').innerText.includes('its class must look')")
+        browser.run("document.querySelector('#prototype-4 .outline-part').click()")
+        box = browser.run(
+            "(() => { const field = document.querySelector('.outlining'); field.scrollIntoView({ block: 'center' });"
+            "const box = field.getBoundingClientRect(); return [box.left, box.top, box.width, box.height]; })()"
+        )
+        corners = [(box[0] + x * box[2], box[1] + y * box[3]) for x, y in ((0.2, 0.2), (0.8, 0.2), (0.8, 0.8))]
+        for kind, (x, y) in zip(("mousePressed", "mouseMoved", "mouseReleased"), corners):
+            if kind == "mouseReleased":
+                browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+            browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        browser.run("document.querySelectorAll('#prototype-4 .asked button')[2].click()")
+        browser.run("document.querySelector('#prototype-4 .outlines button').click()")  # and withdrawn
+        marks = json.loads(browser.run("JSON.stringify(Object.values(localStorage).find((each) => each[0] === '['))"))
+        assert browser.problems == []
+    (tmp_path / "review.json").write_text(json.dumps({"judgements": json.loads(marks)}))
+    review = read_review(tmp_path / "review.json")
+    review.check_fits([picture.record for picture in pictures], "the file")
+    (kept,) = review.regions()
+    assert (kept.prototype, kept.meaning, kept.by) == (1, "class", "AM")
+    assert kept.corners == ((0.5, 0.5), (0.56, 0.5), (0.56, 0.53))
+    drawn = [each for each in review.judgements if each["prototype"] == 4]
+    assert [each.get("withdrawn", False) for each in drawn] == [False, True]
+    assert drawn[0]["meaning"] == "distraction" and drawn[0]["region"][0] == pytest.approx((0.2, 0.2), abs=0.02)
+
+
 def test_on_a_phone_in_the_dark_it_fits(report):
     with chromium.Browser(390, 800, dark=True, phone=True) as phone:
         phone.open(report)

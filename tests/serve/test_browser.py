@@ -142,13 +142,23 @@ def test_prototypes_are_judged_and_a_part_is_outlined(address, run):
         for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowDown", "ArrowDown", " ", "Enter"):
             browser.press(key)
         assert browser.until("!!document.querySelector('.asked')", PATIENCE)
-        browser.run("document.querySelectorAll('.asked button')[1].click()")
+        browser.run("document.querySelectorAll('.asked button')[2].click()")
+        assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 2", PATIENCE)
+        browser.run("document.querySelector('.part button').click()")
+        for key in (" ", "ArrowRight", " ", "ArrowDown", " ", "Enter"):
+            browser.press(key)
+        assert browser.until("!!document.querySelector('.asked')", PATIENCE)
+        browser.press("Tab")  # some part of the class must look there
+        browser.press("Enter")
+        assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 3", PATIENCE)
+        browser.run("[...document.querySelectorAll('.withdraw')].at(-1).click()")
         assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 2", PATIENCE)
         assert browser.problems == [] and asked_elsewhere(browser, address) == []
     review = review_of(run.folder)
     (region,) = review.regions()
     assert review.numbers("forget") == [0] and (region.prototype, region.meaning) == (0, "distraction")
     assert region.corners == ((0.5, 0.5), (0.56, 0.5), (0.56, 0.56))
+    assert [each["meaning"] for each in review.judgements if each.get("withdrawn")] == ["class"]
     (run.folder / FILE).unlink()
 
 

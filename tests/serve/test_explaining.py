@@ -6,11 +6,16 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from protomask.localizers import get_localizer
+from protomask.localizers import Similarity, get_localizer
 from protomask.report.encoding import svg_path
 from protomask.report.evidence import find_evidence
+from protomask.serve.of_run import OnePass
+from protopnet.model import ProtoPNet
+from tests.support.toy import ToyBackbone
+from xprotonet.model import XProtoNet
 
 from .conftest import explain, photo
 
@@ -194,3 +199,14 @@ def test_watching_does_not_change_a_mask(run):
         watched = localizer(run.network, images, index)
     assert torch.equal(alone, watched)
     assert len(seen) > 10 and {shape for _, shape in seen} == {(2, 64, 64)}
+
+
+@pytest.mark.parametrize("kind", [ProtoPNet, XProtoNet])
+def test_the_first_maps_are_made_in_one_pass_and_are_the_usual_ones(kind):
+    network = kind(ToyBackbone(), ["a", "b"], image_size=32, prototypes_per_class=2).eval()
+    image, index = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 0, 2])
+    passes = []
+    network.backbone.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    once = OnePass()(network, image.repeat(3, 1, 1, 1), index)
+    assert passes == [1]
+    torch.testing.assert_close(once, Similarity()(network, image.repeat(3, 1, 1, 1), index), atol=1e-5, rtol=0)
