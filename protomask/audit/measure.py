@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from protomask.audit.changes import saved_as_jpeg, shift_of, shifted, with_tag, with_unseen_noise
 from protomask.audit.results import CHECKS, Audit, Row
 from protomask.data import AnnotatedImages, collate
-from protomask.errors import InputError
+from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import Pairs, device_of
 from protomask.freezing import frozen
 from protomask.localizers import Localizer
@@ -114,9 +115,11 @@ def _measured(network, other, localizer: Localizer, images, objects, index, posi
         found[f"{check}/overlap"] = shared_first(one.contiguous(), two.contiguous())
     for measure in ("answers", "moved", "overlap"):  # images without room for a tag say nothing about it
         found[f"tag/{measure}"] = found[f"tag/{measure}"].masked_fill(~room.to(images.device), torch.nan)
-    swapped = localizer(network, images, _other_class(network, index, positions, seed))
-    found["prototype/overlap"] = shared_first(saliency, swapped)
-    found["weights/overlap"] = shared_first(saliency, localizer(other, images, index))
+    with warnings.catch_warnings():  # another class's prototype, and shuffled weights, may well find nothing here
+        warnings.simplefilter("ignore", NothingToKeepWarning)
+        swapped = localizer(network, images, _other_class(network, index, positions, seed))
+        found["prototype/overlap"] = shared_first(saliency, swapped)
+        found["weights/overlap"] = shared_first(saliency, localizer(other, images, index))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torchvision import tv_tensors
 
 from protomask.audit import CHECKS, Audit, Row, audit
 from protomask.audit.changes import saved_as_jpeg, shifted, with_tag, with_unseen_noise
-from protomask.errors import InputError
+from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation import Pairs, choose_pairs
 from protomask.localizers import get_localizer
 from protomask.report.audit_page import write_audit_page
@@ -117,6 +118,18 @@ def test_a_network_that_looks_beside_the_object_is_named(network):
 
     found = audit(network, Nowhere(12), gradient, choose_pairs(network, Nowhere(12), 12))
     assert [row.check for row in found.rows] == [check for check in CHECKS if check != "tag"]
+
+
+def test_prototypes_that_find_nothing_are_no_warning_where_that_is_asked(network, recwarn):
+    def warning(explained, images, index, *, progress=False):
+        if explained is not network or (index != 0).any():
+            warnings.warn("nothing to keep", NothingToKeepWarning, stacklevel=2)
+        return gradient(explained, images, index)
+
+    audit(network, DimTiles(12), warning, Pairs(torch.arange(12), torch.zeros(12, dtype=torch.long)))
+    assert not [each for each in recwarn if each.category is NothingToKeepWarning]
+    with pytest.warns(NothingToKeepWarning):
+        audit(network, DimTiles(12), warning, Pairs(torch.arange(12), torch.ones(12, dtype=torch.long)))
 
 
 def test_what_a_tag_alone_changes_is_a_verdict_of_its_own():
