@@ -46,7 +46,7 @@ class IGOS:
     (log-)probabilities, else its share of the whole image's.
 
     Cost: 4 ``points`` forward-backward passes a step, 1,200 in all, and as many forward ones for each length of a step
-    that is tried, two or three of them. ``IGOS(steps=10, points=4)`` costs an eighth.
+    that is tried, about two. ``IGOS(steps=10, points=4)`` costs an eighth.
 
     Args:
         cells: of the masks along the image's shorter side.
