@@ -52,8 +52,9 @@ def test_a_picture_is_explained_and_hiding_a_part_changes_the_answer(address, fi
         browser.choose_files("#files", *files)
         assert browser.until("document.querySelectorAll('[data-answered]').length === 2", PATIENCE)
         assert browser.until("document.querySelectorAll('[data-done]').length === 2", PATIENCE)
-        assert len(texts(browser, ".match")) == 2 * 4
-        assert browser.run("document.querySelectorAll('.match .outline').length") >= 8
+        lines = len(texts(browser, ".match"))
+        assert 2 * 2 <= lines <= 2 * 6  # as many as carry 90 % of the points, and one for the runner-up
+        assert browser.run("document.querySelectorAll('.match .outline').length") >= lines
         before = texts(browser, ".card .number")[0]
         browser.run("document.querySelector('.tools button').click()")
         browser.run("document.querySelector('.pic.large').scrollIntoView({block: 'center'})")

@@ -25,7 +25,10 @@ export class Judging {
     this.review = review;
     const classes = [...new Set(parts.map((each) => each.class))];
     this.initials = make("input", { type: "text", maxLength: 12, size: 5, value: localStorage.getItem(INITIALS) || "", autocomplete: "off",
-      oninput: () => localStorage.setItem(INITIALS, this.initials.value.trim()) });
+      oninput: () => {
+        localStorage.setItem(INITIALS, this.initials.value.trim());
+        this.refresh();
+      } });
     this.kind = make("select", { onchange: () => this.filter() },
       make("option", { value: "" }, "all classes"), classes.map((each) => make("option", { value: each }, each)));
     this.which = make("select", { onchange: () => this.filter() },
@@ -154,7 +157,7 @@ export class Judging {
     };
     const asked = make("div", { class: "asked" },
       make("button", { type: "button", onclick: () => save("evidence") }, "This part should look here"),
-      make("button", { type: "button", onclick: () => save("class") }, `Some part of ${card.name} must look here`),
+      make("button", { type: "button", onclick: () => save("class") }, `Some part of “${card.name}” must look here`),
       make("button", { type: "button", onclick: () => save("distraction") }, "This must not count"),
       make("button", { type: "button", class: "quiet-button", onclick: done }, "Cancel"));
     card.mark.after(asked);
@@ -168,9 +171,10 @@ export class Judging {
     }
   }
 
-  regions(number) {
+  // `bright` is the outline that a button is about.
+  regions(number, bright = null) {
     const { lasso } = this.cards.get(number);
-    if (lasso) lasso.show(this.review.regions.filter((each) => each.prototype === number));
+    if (lasso) lasso.show(this.review.regions.filter((each) => each.prototype === number), bright);
   }
 
   refresh() {
@@ -181,6 +185,8 @@ export class Judging {
         const radio = find(`input[value=${own.verdict}]`, card.element);
         radio.checked = true;
         if (document.activeElement !== card.note) card.note.value = own.note;
+      } else {
+        for (const radio of card.element.querySelectorAll("input[type=radio]:checked")) radio.checked = false;
       }
       card.verdict = verdict;
       card.element.dataset.verdict = verdict;
@@ -188,7 +194,7 @@ export class Judging {
       card.others.replaceChildren(
         ...words.map((each) => make("li", {}, `${each.by}: ${SAID[each.verdict]}${each.note ? ` – ${each.note}` : ""}`)),
         ...regions.map((each) => make("li", {}, `${each.by} outlined ${OUTLINED[each.meaning]}${each.note ? ` – ${each.note}` : ""} `,
-          each.by === this.initials.value.trim() ? make("button", { type: "button", class: "quiet-button withdraw", onclick: () => this.withdraw(number, each) }, "Withdraw") : "")),
+          each.by === this.initials.value.trim() ? make("button", { type: "button", class: "quiet-button withdraw", onclick: () => this.withdraw(number, each), onfocus: () => this.regions(number, each), onmouseenter: () => this.regions(number, each), onmouseleave: () => this.regions(number), onblur: () => this.regions(number) }, "Withdraw") : "")),
         ...(disputed ? [make("li", { class: "wrong" }, "Opinions differ, so it counts as doubtful.")] : []));
       this.regions(number);
     }

@@ -36,8 +36,9 @@ export class Lasso {
     this.turn();
   }
 
-  show(regions) {
+  show(regions, bright = null) {
     this.kept = regions;
+    this.bright = bright;
     this.draw();
   }
 
@@ -91,10 +92,13 @@ export class Lasso {
       if (closed) pen.closePath();
       pen.stroke();
     };
-    for (const { corners, meaning } of this.kept) {
+    for (const each of this.kept) {
+      const { corners, meaning } = each;
+      pen.lineWidth = each === this.bright ? 8 : 3;
       pen.setLineDash(meaning === "distraction" ? [8, 6] : []);
-      line(corners, { evidence: "#7dffb0", class: "#8fc7ff", distraction: "#ffb35c" }[meaning], true);
+      line(corners, { evidence: "#7dffb0", class: "#e0a8ff", distraction: "#ffb35c" }[meaning], true);
     }
+    pen.lineWidth = 3;
     pen.setLineDash([]);
     if (this.corners.length) line(this.corners, "#fff", !this.drawing);
     if (this.on && this.keyed) line([[this.cursor[0] - 0.02, this.cursor[1]], [this.cursor[0] + 0.02, this.cursor[1]], this.cursor, [this.cursor[0], this.cursor[1] - 0.02], [this.cursor[0], this.cursor[1] + 0.02]], "#ff0");

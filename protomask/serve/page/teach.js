@@ -40,7 +40,7 @@ export class Teaching {
   showPlan({ forget, required, split, added, doubtful, can_replace: replaces }) {
     const changes = [
       [forget.filter((number) => !required.includes(number)), replaces ? "will go; parts of other training pictures that do not resemble it take its place" : "will go", replaces ? "will go; parts of other training pictures that do not resemble them take their places" : "will go"],
-      [required, "moves to the place that was outlined for it", "move to the places that were outlined for them"],
+      [required, "moves to the place that was outlined for it or its class", "move to the places that were outlined for them or their classes"],
       [split, "becomes two, one for each of the two things that it means", "become two each"],
       [added, "was outlined where its class must look; a further part is added that looks there", "were outlined where their class must look; a further part is added for each"],
     ].filter(([numbers]) => numbers.length);
