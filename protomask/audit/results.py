@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from protomask.evaluation.texts import rounded
 from protomask.statistics import Interval
 
 ANSWERS, MOVED, OVERLAP = 0.9, 0.1, 0.5
@@ -44,12 +45,26 @@ class Row:
     """intersection over union of the maps' most salient tenths, before and after"""
 
     @property
+    def _measures(self) -> list[tuple[Interval, float, bool]]:
+        """What was measured, with its limit, and whether it should be above."""
+        found = [(self.overlap, OVERLAP, CHECKS[self.check].keeps)]
+        found += [(self.answers, ANSWERS, True)] if self.answers else []
+        return found + ([(self.moved, MOVED, False)] if self.moved else [])
+
+    @property
+    def needed(self) -> int | None:
+        """Images that would decide what is undecided, if the means stay as they are; None: nothing is, or too few."""
+        open_ = [
+            (each, limit) for each, limit, above in self._measures if _side(each, limit, above=above) == "undecided"
+        ]
+        if not open_ or any(math.isnan(each.low) or each.mean == limit for each, limit in open_):
+            return None
+        return max(_images_needed(each, limit) for each, limit in open_)
+
+    @property
     def outcome(self) -> str:
         """``"holds"``, ``"fails"``, or ``"undecided"``: where an interval lies on both sides of its limit."""
-        keeps = CHECKS[self.check].keeps
-        found = [_side(self.overlap, OVERLAP, above=keeps)]
-        found += [_side(self.answers, ANSWERS, above=True)] if self.answers else []
-        found += [_side(self.moved, MOVED, above=False)] if self.moved else []
+        found = [_side(each, limit, above=above) for each, limit, above in self._measures]
         return "fails" if "fails" in found else "undecided" if "undecided" in found else "holds"
 
 
@@ -95,8 +110,14 @@ class Audit:
                 "These pictures can be trusted to belong to this network and this prototype, and to stay the same for "
             )
             first += "images that look the same."
-        rest = f" Undecided: {_listed(names['undecided'])}." if names["undecided"] else ""
+        rest = f" Undecided: {_listed(names['undecided'])}{self._needed}." if names["undecided"] else ""
         return f"{first}{rest} Whether the score follows them is another question, which evaluate answers."
+
+    @property
+    def _needed(self) -> str:
+        needed = [row.needed for row in self.rows if row.outcome == "undecided" and row.needed is not None]
+        count = rounded(max(needed, default=0))
+        return f"; about {count:,} images would decide, if the means stay as they are" if count else ""
 
     def table(self) -> str:
         """Write the table as text."""
@@ -140,6 +161,12 @@ def _side(interval: Interval, limit: float, *, above: bool) -> str:
     right = interval.low >= limit if above else interval.high <= limit
     wrong = interval.high < limit if above else interval.low > limit
     return "holds" if right else "fails" if wrong else "undecided"
+
+
+def _images_needed(interval: Interval, limit: float) -> int:
+    """Compute how many images bring the interval's end to its limit: its length falls with the root of their number."""
+    reach = interval.mean - interval.low if interval.mean > limit else interval.high - interval.mean
+    return math.ceil((interval.units or interval.n) * (reach / (interval.mean - limit)) ** 2)
 
 
 def written(measure: Mapping | None) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import warnings
 
 import numpy as np
@@ -130,6 +131,19 @@ def test_prototypes_that_find_nothing_are_no_warning_where_that_is_asked(network
     assert not [each for each in recwarn if each.category is NothingToKeepWarning]
     with pytest.warns(NothingToKeepWarning):
         audit(network, DimTiles(12), warning, Pairs(torch.arange(12), torch.ones(12, dtype=torch.long)))
+
+
+def test_what_is_undecided_says_how_many_images_would_decide():
+    sure, open_ = Interval(0.95, 0.91, 0.99, 50, 50), Interval(0.95, 0.85, 0.99, 50, 50)
+    moved, apart = Interval(0.01, 0.0, 0.02, 50, 50), Interval(0.06, 0.02, 0.1, 50, 50)
+    row = Row("jpeg", open_, moved, sure)
+    assert row.outcome == "undecided" and row.needed == 200  # the low end is twice as far from the mean as the limit
+    assert Row("jpeg", sure, moved, sure).needed is None
+    found = Audit("mdm", 50, (row, Row("weights", None, None, apart)))
+    assert "Undecided: saved as JPEG (quality 75); about 200 images would decide, if the means" in found.verdict
+    few = Interval(0.95, math.nan, math.nan, 4, 4)
+    assert Row("jpeg", few, moved, sure).needed is None
+    assert "would decide" not in Audit("mdm", 4, (Row("jpeg", few, moved, sure),)).verdict
 
 
 def test_what_a_tag_alone_changes_is_a_verdict_of_its_own():
