@@ -84,7 +84,7 @@ class Audit:
         """Say what the pictures can be trusted for, in plain words."""
         names = {name: [row.check for row in self.rows if row.outcome == name] for name in ("fails", "undecided")}
         blind = [check for check in names["fails"] if not CHECKS[check].keeps]
-        fragile = [check for check in names["fails"] if CHECKS[check].keeps]
+        fragile = [check for check in names["fails"] if CHECKS[check].keeps and check != "tag"]
         if "weights" in blind:
             first = (
                 "Do not trust these pictures: they hardly change when the network's weights are shuffled, so they show "
@@ -95,14 +95,13 @@ class Audit:
                 "These pictures show where the network looks, but not which prototype does: another class's prototype "
             )
             first += "has nearly the same picture."
-        elif fragile == ["tag"]:
-            first = "These pictures are about the network and the prototype, but a tag beside the object, which should "
-            first += "mean nothing, changes answer, similarity or picture: see what else there the network uses."
         elif fragile:
             first = (
                 "These pictures are about the network and the prototype, but only for the very file they were made of: "
             )
             first += f"answer, similarity or picture do not survive when the image is {_listed(fragile)}."
+        elif "tag" in names["fails"]:
+            first = "These pictures are about the network and the prototype."
         elif names["undecided"]:
             first = "Nothing speaks against these pictures, but the images are too few to be sure."
         else:
@@ -110,6 +109,11 @@ class Audit:
                 "These pictures can be trusted to belong to this network and this prototype, and to stay the same for "
             )
             first += "images that look the same."
+        if "tag" in names["fails"]:
+            first += (
+                " A striped tag beside the object, which should mean nothing, changes answer, similarity or picture: "
+            )
+            first += "see what else beside the object the network goes by."
         rest = f" Undecided: {_listed(names['undecided'])}{self._needed}." if names["undecided"] else ""
         return f"{first}{rest} Whether the score follows them is another question, which evaluate answers."
 
@@ -166,7 +170,7 @@ def _side(interval: Interval, limit: float, *, above: bool) -> str:
 def _images_needed(interval: Interval, limit: float) -> int:
     """Compute how many images bring the interval's end to its limit: its length falls with the root of their number."""
     reach = interval.mean - interval.low if interval.mean > limit else interval.high - interval.mean
-    return math.ceil((interval.units or interval.n) * (reach / (interval.mean - limit)) ** 2)
+    return round((interval.units or interval.n) * (reach / (interval.mean - limit)) ** 2)
 
 
 def written(measure: Mapping | None) -> str:

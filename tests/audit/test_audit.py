@@ -149,9 +149,10 @@ def test_what_is_undecided_says_how_many_images_would_decide():
 def test_what_a_tag_alone_changes_is_a_verdict_of_its_own():
     fine = {"jpeg": 1.0, "noise": 1.0, "shift": 1.0, "tag": 0.2, "prototype": 0.0, "weights": 0.0}
     rows = tuple(Row(check, None, None, Interval(mean, mean, mean, 50, 50)) for check, mean in fine.items())
-    assert "a tag beside the object, which should mean nothing" in Audit("mdm", 50, rows).verdict
+    verdict = Audit("mdm", 50, rows).verdict
+    assert verdict.startswith("These pictures are about the network and the prototype. A striped tag beside the object")
     both = tuple(Row("jpeg", None, None, rows[3].overlap) if row.check == "jpeg" else row for row in rows)
-    assert "saved as JPEG (quality 75), given a striped tag" in Audit("mdm", 50, both).verdict
+    assert "image is saved as JPEG (quality 75). A striped tag beside" in Audit("mdm", 50, both).verdict
 
 
 def test_a_map_of_the_true_cause_goes_where_it_should(network):
