@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from protomask.errors import InputError
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
 from protomask.prototype_network import Candidates, PrototypeNetwork
-from protomask.training.object_patches import object_patches
+from protomask.training.object_patches import allowed_patches
 from protomask.training.stages import TrainingSet
 
 CHOICE = 8
@@ -148,10 +148,8 @@ def find_candidates(network: PrototypeNetwork, setup: TrainingSet, batch: dict[s
     """
     if not setup.on_object:
         return network.candidates(images)
-    if not isinstance(network, ChoosesAmongPatches):
-        raise InputError("on_object is for networks whose prototypes are patches, such as protopnet; leave it out")
-    chooser: ChoosesAmongPatches = network
-    return chooser.candidates_among(images, object_patches(batch, chooser.grid, chooser.prototypes.shape[2:]))
+    patches = allowed_patches(network, batch)
+    return cast(ChoosesAmongPatches, network).candidates_among(images, patches)
 
 
 def _distinct_ranks(distances: Tensor, patches: Tensor, network: PrototypeNetwork) -> Tensor:

@@ -160,10 +160,19 @@ class ProtoPNet(PrototypeNetwork):
         return log_similarity(distances) if self.similarity_kind == "l2-log" else F.relu(1 - distances)
 
     def forward(self, images: Tensor) -> Prediction:
-        distances = self._distance_maps(self.features(images)).flatten(2).amin(2)
+        return self.predict(self._distance_maps(self.features(images)).flatten(2).amin(2))
+
+    def predict(self, distances: Tensor) -> Prediction:
+        """Predict from the least distances (B, P)."""
         similarities = self.similarity(distances)
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(distances.device.type, enabled=False):
             return Prediction(self.last_layer(similarities), similarities, distances)
+
+    def predict_among(self, images: Tensor, allowed: Tensor) -> tuple[Prediction, Tensor]:
+        """Predict, and give the least distances (B, P) of the patches ``allowed`` (B, h, w) bool alone."""
+        maps = self._distance_maps(self.features(images))
+        among = maps.masked_fill(~allowed.to(maps.device)[:, None], torch.inf).flatten(2).amin(2)
+        return self.predict(maps.flatten(2).amin(2)), among
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         return self.similarity(self._distance_maps(self.features(images), index).flatten(1).amin(1))

@@ -11,7 +11,7 @@ from protomask.freezing import frozen
 from protomask.labels import has_class, positives
 from protomask.metrics.prototype_sets import discrimination
 from protomask.training import TrainingSet
-from protomask.training.object_patches import object_patches
+from protomask.training.object_patches import allowed_patches
 from protopnet.model import ProtoPNet
 
 COMMON = 0.7
@@ -110,7 +110,7 @@ def _feature_maps(network: ProtoPNet, setup: TrainingSet, chosen: Tensor) -> tup
             found.append(network.features(images).float().cpu())
             patches = [len(images), *(cells - patch + 1 for cells, patch in zip(found[-1].shape[2:], size))]
             free = torch.ones(patches, dtype=torch.bool)
-            allowed.append(object_patches(batch, network.grid, size) if setup.on_object else free)
+            allowed.append(allowed_patches(network, batch) if setup.on_object else free)
     return torch.cat(found), torch.cat(allowed)
 
 

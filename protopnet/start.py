@@ -11,7 +11,7 @@ from protomask import distributed
 from protomask.freezing import frozen
 from protomask.labels import positives
 from protomask.training import TrainingSet
-from protomask.training.object_patches import object_patches
+from protomask.training.object_patches import allowed_patches
 from protopnet.model import ProtoPNet
 
 
@@ -92,7 +92,7 @@ def start_from_patches(network: ProtoPNet, setup: TrainingSet) -> dict[str, int]
             grid = network.backbone(batch["images"].to(setup.device, memory_format=torch.channels_last))
             energy = F.avg_pool2d(grid.float().square().sum(1), size, stride=1)
             if setup.on_object:
-                allowed = object_patches(batch, network.grid, (size, size))
+                allowed = allowed_patches(network, batch)
                 energy = energy.masked_fill(~allowed.to(energy.device), -torch.inf)
             features = network.add_on(grid).float()
             for place, position in enumerate(source[batch["positions"]].tolist()):

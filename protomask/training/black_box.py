@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,5 +81,6 @@ def train_black_box(
     """
     torch.manual_seed(setup.seed)
     network = BlackBox(copy.deepcopy(backbone), classes)
+    setup = replace(setup, on_object=False)  # there are no prototypes
     rows = train(network, black_box_stages(stages), setup, checkpoint=checkpoint, minutes=minutes)
     return {**performance(network, test, setup), "seconds": sum(row["seconds"] for row in rows)}

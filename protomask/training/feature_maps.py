@@ -37,14 +37,14 @@ class FeatureMaps(AnnotatedImages):
         data: whose images they are.
         views: the files of each view, in the order of the images.
         rows: images of each file.
-        objects: files of what the object covers of each cell, if that is known; the maps' ``mask`` (1, h, w) in [0, 1].
+        objects: other files tell what the object covers of each cell; the maps' ``mask`` (1, h, w) in [0, 1].
     """
 
     def __init__(
-        self, data: AnnotatedImages, views: Sequence[Sequence[Path]], rows: int, objects: Sequence[Path] = ()
+        self, data: AnnotatedImages, views: Sequence[Sequence[Path]], rows: int, objects: bool = False
     ) -> None:
         super().__init__(data.classes, data.labels, data.names)
-        self.views, self.rows, self.objects = [list(view) for view in views], rows, list(objects)
+        self.views, self.rows, self.objects = [list(view) for view in views], rows, objects
 
     def load(self, index: int) -> Sample:
         # torch's global generator: a training batch seeds it for each sample.
@@ -52,7 +52,7 @@ class FeatureMaps(AnnotatedImages):
         chunk, row = divmod(index, self.rows)
         found = {"image": torch.from_numpy(_opened(view[chunk])[row].astype(np.float32)), "boxes": torch.empty(0, 4)}
         if self.objects:
-            found["mask"] = torch.from_numpy(_opened(self.objects[chunk])[row].astype(np.float32))[None]
+            found["mask"] = torch.from_numpy(_opened(_objects(view[chunk]))[row].astype(np.float32))[None]
         return found
 
 
@@ -87,7 +87,6 @@ def store_features(
     Raises:
         InputError: no room on the disk, said before the work; the files cannot be written.
     """
-    objects_too = setup.on_object and views == 1  # a random view is never projected to
     size = 2 * network.backbone.channels * network.grid[0] * network.grid[1]
     rows = max(1, CHUNK // size)
     starts = range(0, len(data), rows)
@@ -108,14 +107,14 @@ def store_features(
                 with frozen(network.backbone), torch.inference_mode(), setup.autocast():
                     images = batch["images"].to(setup.device, memory_format=torch.channels_last)
                     found.append(network.backbone(images).float().cpu())
-                if objects_too:
+                if setup.on_object:
                     objects.append(object_shares(batch, network.grid))
                 bar.update(len(images))
             if objects:
                 _write(_objects(files[view][chunk]), torch.cat(objects))
             _write(files[view][chunk], torch.cat(found))
     distributed.barrier()
-    return FeatureMaps(data, files, rows, [_objects(path) for path in files[0]] if objects_too else ())
+    return FeatureMaps(data, files, rows, setup.on_object)
 
 
 def _objects(path: Path) -> Path:

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from protomask.capabilities import ChoosesAmongPatches
+from protomask.errors import InputError
+
 
 def object_shares(batch: dict[str, Any], grid: Sequence[int]) -> Tensor:
     """Compute how much of each cell the object covers.
@@ -42,6 +45,17 @@ def object_patches(batch: dict[str, Any], grid: Sequence[int], size: Sequence[in
     shares = F.avg_pool2d(object_shares(batch, grid)[:, None], (size[0], size[1]), stride=1)[:, 0]
     most = shares.amax((1, 2), keepdim=True)
     return shares >= most.clamp(max=0.5) - 1e-6
+
+
+def allowed_patches(network: Any, batch: dict[str, Any]) -> Tensor:
+    """Give :func:`object_patches` for a network whose prototypes are patches.
+
+    Raises:
+        InputError: this kind of network cannot choose among patches.
+    """
+    if not isinstance(network, ChoosesAmongPatches):
+        raise InputError("on_object is for networks whose prototypes are patches, such as protopnet; leave it out")
+    return object_patches(batch, network.grid, network.prototypes.shape[2:])
 
 
 def _covered(boxes: Tensor, grid: Sequence[int], side: int) -> Tensor:

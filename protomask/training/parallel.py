@@ -30,8 +30,8 @@ class _Terms(nn.Module):
         self.network = network
         self.objective = objective
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        terms = self.objective(self.network, images, labels)
+    def forward(self, *batch: Tensor) -> dict[str, Tensor]:
+        terms = self.objective(self.network, *batch)
         # Parameters that only a logged term depends on count as unused.
         return {name: term if name == "loss" else term.detach() for name, term in terms.items()}
 

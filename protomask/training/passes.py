@@ -18,6 +18,7 @@ from protomask.interruption import HeldSignals
 from protomask.labels import balancing_weights
 from protomask.training.checkpoint import Saver
 from protomask.training.loading import SeededLoader, derive_seed, own_part, shuffled_batches
+from protomask.training.object_patches import allowed_patches
 from protomask.training.parallel import average_statistics, distribute
 from protomask.training.prediction import accuracy
 from protomask.training.stages import Action, Epochs, TrainingSet
@@ -119,7 +120,13 @@ def run_epoch(
             # What the network and the loss draw depends on the step alone, in each process on its own.
             torch.manual_seed(derive_seed(seed, -1 - step * distributed.size() - distributed.rank()))
             values = _step(
-                objective, optimizer, batch, len(batches[step]), setup, f"stage {stage.name}, epoch {epoch + 1}"
+                network,
+                objective,
+                optimizer,
+                batch,
+                len(batches[step]),
+                setup,
+                f"stage {stage.name}, epoch {epoch + 1}",
             )
             means.add(values, len(batch["labels"]))
             bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
@@ -150,7 +157,8 @@ def run_epoch(
 
 
 def _step(
-    objective: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    network: nn.Module,
+    objective: Callable[..., dict[str, Tensor]],
     optimizer: torch.optim.Optimizer,
     batch: dict,
     whole: int,
@@ -160,8 +168,9 @@ def _step(
     """One gradient step on this process's part of a batch of ``whole`` images. Returns the terms' values."""
     images = batch["images"].to(setup.device, memory_format=torch.channels_last, non_blocking=True)
     labels = batch["labels"].to(setup.device, non_blocking=True)
+    patches = [allowed_patches(network, batch)] if setup.on_object else []
     with setup.autocast(), _enough_for_batch_norm(len(images), place):
-        terms = objective(images, labels)
+        terms = objective(images, labels, *patches)
     values = {name: term.item() for name, term in terms.items()}
     _check("loss", values["loss"], batch, setup, place)
     optimizer.zero_grad(set_to_none=True)

@@ -16,9 +16,9 @@ from protomask.interruption import leave_signals_to_parent
 from protomask.prototype_network import PrototypeNetwork
 from protomask.training.loading import Loader, SeededLoader, check_descriptors
 
-Objective = Callable[[Any, Tensor, Tensor], dict[str, Tensor]]
+Objective = Callable[..., dict[str, Tensor]]
 """(network, images, labels) -> terms, for one kind of network; ``loss`` is minimised, ``correct`` counts right answers,
-the rest is logged"""
+the rest is logged. With ``TrainingSet.on_object`` a fourth argument tells which patches (B, h, w) are on the object."""
 
 
 @dataclass(frozen=True)

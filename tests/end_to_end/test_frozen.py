@@ -61,7 +61,7 @@ def test_with_boxes_every_prototype_is_on_the_object(weights, tmp_path, recipe):
     lines = [",".join([name, *map(str, box)]) for name, box in boxes.items()]
     (root / "boxes.csv").write_text("\n".join(["file,x0,y0,x1,y1", *lines]))
     output = tmp_path / "run"
-    assert main(words(root, weights, output, "--on-object", "--recipe", recipe)) == 0
+    assert main(words(root, weights, output, "--on-object", "--recipe", recipe, "--black-box")) == 0
     records = json.loads((output / "prototypes.json").read_text())
     for record in records:
         x0, y0, x1, y1 = record["patch_box"]

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 import protomask
+from protomask.data import collate
 from protomask.errors import InputError
 from protomask.projection import project
 from protomask.training import TrainingSet
 from protomask.training.feature_maps import forget_files, store_features
 from protomask.training.object_patches import object_patches, object_shares
 from protopnet import ProtoPNet, replacement
+from protopnet.losses import ProtoPNetLoss
 from protopnet.replacement import replace_common
 from protopnet.start import start_from_patches
 from tests.support.toy import ColourImages, ToyBackbone
@@ -115,6 +117,32 @@ def test_a_prototype_beside_the_object_is_replaced(monkeypatch):
     assert results[0] == [] and 4 in results[1]
 
 
+def test_the_loss_looks_at_the_object_for_the_own_class_and_anywhere_for_others():
+    net, setup = make()
+    batch = collate([setup.plain[place] for place in range(0, 24, 3)])
+    images, labels = batch["images"], batch["labels"]
+    allowed = object_patches(batch, net.grid, (1, 1))
+    loss = ProtoPNetLoss(separation=0.5, coverage=1.0, discrimination=1.0)
+    with torch.no_grad():
+        maps = net.patch_distances(net.features(images), net.prototypes)
+        found = loss(net, images, labels, allowed)
+        plain = loss(net, images, labels)
+    beside, clusters = [], []
+    for image, label in enumerate(labels.tolist()):
+        on = []
+        for prototype in range(9):
+            if prototype // 3 == label:
+                cells = [maps[image, prototype, row, column] for row, column in allowed[image].nonzero().tolist()]
+                on.append(min(cells))
+                beside.append(min(cells) - maps[image, prototype].min())
+        clusters.append(min(on))
+    assert found["beside"].item() == pytest.approx(torch.stack(beside).mean().item(), abs=1e-6) and found["beside"] > 0
+    assert found["cluster"].item() == pytest.approx(torch.stack(clusters).mean().item(), abs=1e-6)
+    for name in ("separation", "discrimination", "cross_entropy", "correct"):
+        assert torch.equal(found[name], plain[name]), name
+    assert "beside" not in plain and found["loss"] > plain["loss"]
+
+
 def test_stored_feature_maps_know_where_the_object_is(tmp_path):
     forget_files()
     net, setup = make()
@@ -124,7 +152,7 @@ def test_stored_feature_maps_know_where_the_object_is(tmp_path):
         batch = {"images": sample["image"][None], "boxes": [sample["boxes"]]}
         kept = {"images": stored["image"][None], "boxes": [stored["boxes"]], "mask": stored["mask"][None]}
         assert torch.equal(object_patches(batch, net.grid, (1, 1)), object_patches(kept, net.grid, (1, 1)))
-    assert "mask" not in store_features(net, setup.train, setup, tmp_path, "training", 2)[0]
+    assert "mask" in store_features(net, setup.train, setup, tmp_path, "training", 2)[0]
     forget_files()
 
 
