@@ -26,8 +26,8 @@ class ProtoPNetLoss:
     and joint stages, ``"last"`` (classification and L1) when only the last layer learns.
 
     Where the patches on the object are given (``on_object``, ours), the costs of an image's own class look at these
-    alone, and Bes is the mean, over pairs of an image and a prototype of its class, of how much nearer the nearest patch
-    of all is than the nearest on the object: features learn not to find a prototype where it cannot come from.
+    alone, and Bes is the mean, over pairs of an image and a prototype of its class, of how much nearer the nearest
+    patch of all is than the nearest on the object: features learn not to find a prototype where it cannot come from.
     """
 
     cluster: float = 0.8
