@@ -195,7 +195,7 @@ def test_a_quality_that_there_is_not_is_refused(tmp_path, quality):
 
 
 def test_a_lower_quality_makes_a_smaller_file():
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
     pictures = [replace(each, image=noise) for each in scenes.pictures()]
     assert len(whole(pictures=pictures, quality=20)) < 0.8 * len(whole(pictures=pictures))
 
