@@ -54,10 +54,8 @@ def teach(given: argparse.Namespace) -> dict:
     told, after = refined.files.read("refined.json"), shares_beside(refined)
     scores, span = told["test_accuracy"], told["difference"]
     print(f"forgotten: {len(marked)} of {len(run.pictures)} prototypes, those most beside the object: {marked}")
-    known = span["low"] is not None and span["high"] is not None  # neither where no answer changed
-    interval = (
-        f"[{span['low']:+.3f}, {span['high']:+.3f}]" if known else "(no interval: no answer became right or wrong)"
-    )
+    known = span["low"] is not None and span["high"] is not None  # not where next to no answer changed
+    interval = f"[{span['low']:+.3f}, {span['high']:+.3f}]" if known else "(too few answers changed for an interval)"
     print(
         f"test accuracy {scores['before']:.3f} -> {scores['after']:.3f}, difference {span['mean']:+.3f} {interval}, "
         f"{told['test_images']} images"
