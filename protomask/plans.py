@@ -10,6 +10,9 @@ from protomask.options import Options
 from protomask.projection import project
 from protomask.training.stages import Action, Epochs, Objective, warm_up_cosine
 
+FROZEN_EPOCHS = 24
+"""of a frozen backbone, each about a second"""
+
 
 def joint_and_settle(
     epochs: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protomask.backbones import backbone_from
 from protomask.options import CompleteOptions, Options
-from protomask.plans import joint_and_settle, require_frozen
+from protomask.plans import FROZEN_EPOCHS, joint_and_settle, require_frozen
 from protomask.projection import project
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
@@ -19,9 +19,6 @@ from protopnet.start import start_from_data
 REPLACEMENTS = 4
 """times in the joint stage, the last at its end, that prototypes on what every image has are replaced"""
 
-FROZEN_EPOCHS = 24
-"""of a frozen backbone, each a few seconds"""
-
 
 def defaults(options: Options) -> dict:
     """Give values for the options that are still None.
@@ -29,13 +26,13 @@ def defaults(options: Options) -> dict:
     Raises:
         InputError: a frozen backbone without trained weights, or with a learning rate.
     """
-    if options.recipe == "frozen":
-        require_frozen(options)
-        return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": FROZEN_EPOCHS}
     if options.recipe == "official":
         # The official settings say 1000 epochs, but the rates have fallen to nothing long before 31.
         return {"prototypes_per_class": 10, "batch_size": 80, "epochs": 31, "evidence": "signed"}
-    return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": 20}
+    if options.recipe == "frozen":
+        require_frozen(options)
+    epochs = FROZEN_EPOCHS if options.recipe == "frozen" else 20
+    return {"evidence": "positive", "prototypes_per_class": 5, "batch_size": 32, "epochs": epochs}
 
 
 def build(options: CompleteOptions, classes: tuple[str, ...], multi_label: bool = False) -> ProtoPNet:

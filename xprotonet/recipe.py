@@ -5,15 +5,12 @@ from __future__ import annotations
 from protomask.backbones import backbone_from
 from protomask.errors import InputError
 from protomask.options import CompleteOptions, Options
-from protomask.plans import joint_and_settle, require_frozen
+from protomask.plans import FROZEN_EPOCHS, joint_and_settle, require_frozen
 from protomask.training import Action, Epochs
 from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import bias_rate
 from xprotonet.losses import XProtoNetLoss
 from xprotonet.model import XProtoNet
-
-FROZEN_EPOCHS = 24
-"""of a frozen backbone, each a few seconds"""
 
 
 def defaults(options: Options) -> dict:
@@ -24,9 +21,7 @@ def defaults(options: Options) -> dict:
             learning rate.
     """
     if options.recipe == "official":
-        raise InputError(
-            f"recipe is {options.recipe}: XProtoNet's authors published no code; use recipe=default or frozen"
-        )
+        raise InputError("recipe is official: XProtoNet's authors published no code; use recipe=default or frozen")
     if options.similarity != "cosine":
         raise InputError(
             f"similarity is {options.similarity}: XProtoNet compares by cosine alone; use similarity=cosine"

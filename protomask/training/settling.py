@@ -99,11 +99,12 @@ class _Terms:
         self.forbidden = wanted.forbidden.probe
         self.given = {number: with_prototypes(network, each.patches) for number, each in wanted.given.items()}
 
-    def __call__(self, network: Any, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def __call__(self, network: Any, images: Tensor, *others: Tensor) -> dict[str, Tensor]:
+        """Compute the recipe's terms and these; ``others``: the labels, and what else the recipe's objective gets."""
         wanted = self.wanted
         if wanted.rates:
             images = exchange(wanted.forbidden, images)
-        terms = wanted.objective(network, images, labels)
+        terms = wanted.objective(network, images, *others)
         # Those that are not moved rest, whatever the optimiser.
         prototypes = torch.where(self.moving.view(-1, 1, 1, 1), network.prototypes, network.prototypes.detach())
         if wanted.free and len(wanted.forbidden.patches):

@@ -11,6 +11,7 @@ import protomask
 from protomask.cli import main
 from protomask.errors import InputError
 from protomask.run import frozen
+from protomask.run.review import add_judgements
 from protomask.training import feature_maps
 from tests.end_to_end.conftest import SMALL, write_folder
 from tests.support.toy import ColourImages
@@ -68,6 +69,10 @@ def test_with_boxes_every_prototype_is_on_the_object(weights, tmp_path, recipe):
         a0, b0, a1, b1 = boxes[record["source"]]
         on = max(0, min(x1, a1) - max(x0, a0)) * max(0, min(y1, b1) - max(y0, b0))
         assert on >= 0.5 * (x1 - x0) * (y1 - y0), record["prototype"]
+    run = protomask.open_run(output, progress=False)
+    judgements = [{"prototype": 0, "by": "test", "verdict": "forget", "note": ""}]
+    refined = run.refine(add_judgements(output, judgements, [each.record for each in run.pictures]), epochs=1)
+    assert refined.network.prototype_count == run.network.prototype_count, "a review can teach such a run, too"
 
 
 def test_interrupted_anywhere_it_ends_with_the_same_weights(folder, weights, tmp_path, monkeypatch):
