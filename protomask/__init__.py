@@ -27,7 +27,7 @@ _HOMES = {
     "evaluate": "protomask.evaluation",
     "choose_pairs": "protomask.evaluation",
     "explain": "protomask.explanations.predictions",
-    "picture_prototypes": "protomask.explanations.predictions",
+    "picture_prototypes": "protomask.explanations.sources",
     "project": "protomask.projection",
     "Run": "protomask.run",
     "open_run": "protomask.run",

@@ -14,7 +14,7 @@ its results to all; the first process alone writes files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -27,6 +27,7 @@ from torch import Tensor
 from protomask.errors import InputError, PeerLost
 
 T = TypeVar("T")
+R = TypeVar("R")
 # A process that died is noticed by its closed connection and by torchrun; the others may wait long for the first
 # one's pictures.
 PATIENCE = timedelta(hours=24)
@@ -143,6 +144,17 @@ def gather(value: T) -> list[T]:
     values: list = [None] * size()
     dist.all_gather_object(values, value)
     return values
+
+
+def share_out(items: Sequence[T], work: Callable[[T], R]) -> list[R]:
+    """Give ``work(item)`` of every item, in order, in every process; each does a block of them, and what it gives must
+    pickle.
+
+    >>> share_out(["a", "b"], str.upper)
+    ['A', 'B']
+    """
+    done = [work(items[place]) for place in shard(len(items))]
+    return [each for part in gather(done) for each in part]
 
 
 def from_first(value: T) -> T:

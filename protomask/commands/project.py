@@ -25,14 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures; exit code 0."""
+    from protomask import distributed
     from protomask.run.opened import open_run
     from protomask.run.pictures import write_pictures
-    from protomask.run.setup import say
+    from protomask.run.setup import choose_device, say
     from protomask.run_folder import RunFolder
 
-    chosen = localizers(arguments.localizer, "--localizer")
-    with RunFolder.open(arguments.run).lock():  # before the network is loaded
-        run = open_run(arguments.run, **common(arguments))
+    chosen, files = localizers(arguments.localizer, "--localizer"), RunFolder.open(arguments.run)
+    device = arguments.device or files.options().device
+    with files.lock(), distributed.job(choose_device(device)) as own:  # before the network is loaded
+        run = open_run(arguments.run, **common(arguments) | {"device": str(own)})
         pictures = write_pictures(run, chosen, arguments.format)
     say(f"pictures in {run.files / 'prototypes'}")
     say(pictures.text())

@@ -28,13 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page; exit code 0."""
+    from protomask import distributed
     from protomask.run.opened import open_run
     from protomask.run.page import report_run
+    from protomask.run.setup import choose_device
     from protomask.run_folder import RunFolder
 
-    with RunFolder.open(arguments.run).lock():  # before the network is loaded
+    files = RunFolder.open(arguments.run)
+    device = arguments.device or files.options().device
+    with files.lock(), distributed.job(choose_device(device)) as own:  # before the network is loaded
         report_run(
-            open_run(arguments.run, **common(arguments)),
+            open_run(arguments.run, **common(arguments) | {"device": str(own)}),
             quality=arguments.quality,
             explained=arguments.explained,
             figures=arguments.figures,

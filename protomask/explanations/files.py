@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from protomask import distributed
 from protomask.data.decoding import decode
 from protomask.errors import InputError
+from protomask.explanations.on_demand import PictureOnDemand
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
 from protomask.files import content_digest, file_name, read_bytes, write_atomically
 from protomask.options import RANGES
@@ -30,6 +32,8 @@ _LARGEST = int(RANGES["image_size"][1])
 """pixels; no network takes larger images"""
 _MOST_CELLS = 512 * 512
 """of a similarity map"""
+_DECODED = 64
+"""images that stay in memory"""
 
 
 def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest: np.ndarray | None = None) -> None:
@@ -37,28 +41,48 @@ def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest:
 
     ``prototypes/0007.png`` is the source image of prototype 7 in its own proportions, ``maps.npz`` each localizer's
     maps (P, h, w) in uint8 (255 is 1.0), ``nearest.npz`` the similarity maps on the nearest test images (P, K, h, w),
-    likewise, and ``files.json`` the checksums of all these.
+    likewise, and ``files.json`` the checksums of all these. Several processes share the images; the first writes all
+    else.
     """
     folder = run / "prototypes"
     # Written last: until then the run has no pictures, rather than old words for new ones.
-    (run / "prototypes.json").unlink(missing_ok=True)
-    maps = {name: np.stack([_bytes(picture.maps[name]) for picture in pictures]) for name in pictures[0].maps}
-    writes: dict[str, Callable[[Path], None]] = {"maps.npz": partial(_save_npz, arrays=maps)}
-    for picture in pictures:
-        writes[f"{picture.record.prototype:04d}.png"] = partial(_save_png, picture.image)
-    if nearest is not None:
-        writes["nearest.npz"] = partial(_save_npz, arrays={"similarity": _bytes(nearest)})
-    for name, write in writes.items():
-        write_atomically(folder / name, write)
-    run.write(CHECKSUMS, {name: content_digest(folder / name).hex() for name in writes})
-    inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
-    if len(inspections) == len(pictures):
-        run.write("inspection.json", [inspection.to_json() for inspection in inspections])
-    run.write("prototypes.json", [picture.record.to_json() for picture in pictures])
+    distributed.only_first(lambda: (run / "prototypes.json").unlink(missing_ok=True))
+
+    def write(name: str, content: Callable[[Path], None]) -> tuple[str, str]:
+        write_atomically(folder / name, content)
+        return name, content_digest(folder / name).hex()
+
+    def save_image(picture: PrototypePicture) -> tuple[str, str]:
+        return write(f"{picture.record.prototype:04d}.png", partial(_save_png, picture.image))
+
+    images = distributed.share_out(pictures, save_image)
+
+    def save_rest() -> None:
+        found = [write("maps.npz", partial(_save_npz, arrays=_all_maps(pictures))), *images]
+        if nearest is not None:
+            found.append(write("nearest.npz", partial(_save_npz, arrays={"similarity": _bytes(nearest)})))
+        run.write(CHECKSUMS, dict(found))
+        inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
+        if len(inspections) == len(pictures):
+            run.write("inspection.json", [inspection.to_json() for inspection in inspections])
+        run.write("prototypes.json", [picture.record.to_json() for picture in pictures])
+
+    distributed.only_first(save_rest)
+
+
+def _all_maps(pictures: Sequence[PrototypePicture]) -> dict[str, np.ndarray]:
+    """Collect the maps (P, h, w) of each localizer in uint8."""
+    first = pictures[0].maps
+    found = {name: np.empty((len(pictures), *each.shape), np.uint8) for name, each in first.items()}
+    for place, picture in enumerate(pictures):
+        maps = picture.maps
+        for name, rows in found.items():
+            rows[place] = _bytes(maps[name])
+    return found
 
 
 def read_pictures(run: RunFolder) -> list[PrototypePicture]:
-    """Read what :func:`save_pictures` wrote.
+    """Read what :func:`save_pictures` wrote; an image is decoded when something looks at it.
 
     Raises:
         InputError: it never did, or files are missing or damaged.
@@ -71,14 +95,22 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
         raise _damaged(run / "prototypes.json", "prototypes are not numbered 0, 1, 2, ...", run)
     if [each.prototype for each in inspected] == list(range(len(records))):
         inspections = [*inspected]
-    images, checksums = [], _checksums(run)
+    checksums = _checksums(run)
+
+    @lru_cache(maxsize=_DECODED)
+    def image(prototype: int) -> np.ndarray:
+        try:
+            pixels = decode(run / "prototypes" / f"{prototype:04d}.png")[0]
+        except InputError as error:
+            raise InputError(f"{error}; make it again with: {mend}") from error
+        pixels.flags.writeable = False  # others will see the same
+        return pixels
+
     for record in records:
         path = run / "prototypes" / f"{record.prototype:04d}.png"
         _check_unchanged(path, checksums, run)
-        try:
-            images.append(decode(path)[0])
-        except InputError as error:
-            raise InputError(f"{error}; make it again with: {mend}") from error
+        if path.name not in checksums:
+            image(record.prototype)
     path = run / "prototypes" / "maps.npz"
     _check_unchanged(path, checksums, run)
     names = set(records[0].boxes)
@@ -86,12 +118,16 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
     if not names <= maps.keys() or any(set(record.boxes) != names for record in records):
         raise _damaged(path, "its localizers are not those of prototypes.json", run)
     shape = next(iter(maps.values())).shape[1:]
+
+    def of(place: int) -> dict[str, np.ndarray]:
+        return {name: _unit(found[place]) for name, found in maps.items()}
+
     for name, found in maps.items():
         if found.ndim != 3 or found.shape != (len(records), *shape):
             raise _damaged(path, f"the maps of {name} are {found.shape}, not one for each picture", run)
     return [
-        PrototypePicture(record, image, {name: found[place] for name, found in maps.items()}, inspection)
-        for place, (record, image, inspection) in enumerate(zip(records, images, inspections))
+        PictureOnDemand(record, partial(image, record.prototype), partial(of, place), inspection)
+        for place, (record, inspection) in enumerate(zip(records, inspections))
     ]
 
 
@@ -124,7 +160,7 @@ def _map_cells(run: RunFolder) -> int:
 
 
 def _read_npz(path: Path, run: RunFolder, most: int) -> dict[str, np.ndarray]:
-    """Read maps by name, float32 in [0, 1], of at most ``most`` numbers together: a small zip file can hold any."""
+    """Read maps by name, uint8 (255 is 1.0), of at most ``most`` numbers together: a small zip file can hold any."""
     data = io.BytesIO(read_bytes(path, f"make it again with: protomask project {run.folder}"))
     try:
         with zipfile.ZipFile(data) as archive:  # numpy itself does not compare all checksums
@@ -140,7 +176,12 @@ def _read_npz(path: Path, run: RunFolder, most: int) -> dict[str, np.ndarray]:
             raise ValueError("something else than maps is in it")
     except Exception as error:  # zip, zlib and numpy raise many kinds for damaged files
         raise _damaged(path, " ".join(str(error).split())[:200] or type(error).__name__, run) from error
-    return {name: each.astype(np.float32) / 255 for name, each in found.items()}
+    return found
+
+
+def _unit(maps: np.ndarray) -> np.ndarray:
+    """Give maps of uint8 as float32 in [0, 1]."""
+    return maps.astype(np.float32) / 255
 
 
 def _damaged(path: Path, what: str, run: RunFolder) -> InputError:
@@ -164,24 +205,27 @@ def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
         raise _damaged(path, "not one row of maps for each prototype", run)
     if any(len(row["nearest"]) > found.shape[1] for row in rows):
         raise _damaged(path, "fewer maps than nearest images in inspection.json", run)
-    return found
+    return _unit(found)
 
 
 def save_galleries(
     run: RunFolder, pictures: Sequence[PrototypePicture], localizer: str, kind: str = "png"
 ) -> list[Path]:
-    """Write ``prototypes/gallery_CLASS.png`` (or another of ``FORMATS``): a class's prototypes."""
+    """Write ``prototypes/gallery_CLASS.png`` (or another of ``FORMATS``): a class's prototypes.
+
+    Several processes share the classes.
+    """
     from protomask.report import prototype_gallery, save_figure
 
     by_class: dict[str, list[PrototypePicture]] = {}
     for picture in pictures:
         by_class.setdefault(picture.record.class_name, []).append(picture)
-    return [
-        save_figure(
-            prototype_gallery(members, localizer), run / "prototypes" / f"gallery_{file_name(name)}.{kind}", dpi=110
-        )
-        for name, members in by_class.items()
-    ]
+
+    def save(name: str) -> Path:
+        path = run / "prototypes" / f"gallery_{file_name(name)}.{kind}"
+        return save_figure(prototype_gallery(by_class[name], localizer), path, dpi=110)
+
+    return distributed.share_out(list(by_class), save)
 
 
 def _bytes(maps: np.ndarray) -> np.ndarray:

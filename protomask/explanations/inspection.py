@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from protomask import distributed
 from protomask.data import AnnotatedImages, collate
 from protomask.explanations.records import Inspection, Neighbour, PrototypePicture
 from protomask.freezing import frozen
@@ -49,7 +50,8 @@ def inspect_prototypes(
     ``background``: more than ``OUTSIDE`` of the first localizer's map on the source image lies outside the object,
     where a mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`.
     ``common``: as similar to images of other classes as to those of its own, which tells background where no mask or
-    box does. One forward pass over ``test`` unless ``similarities`` are given; memory (N, P) float32.
+    box does. One forward pass over ``test`` unless ``similarities`` are given; memory (N, P) float32. Several processes
+    share the work, each has the result.
 
     Args:
         network: projected, on ``setup.device``.
@@ -102,13 +104,14 @@ def inspect_prototypes(
 
 
 def similarities_to(network: PrototypeNetwork, data: AnnotatedImages, setup: TrainingSet) -> Tensor:
-    """Compute the (N, P) similarities of all images of ``data``, on the CPU."""
+    """Compute the (N, P) similarities of all images of ``data``, on the CPU; several processes share the work."""
+    share = data.subset(distributed.shard(len(data), setup.batch_size))
     found = [torch.zeros(0, network.prototype_count)]
     with frozen(network), torch.inference_mode(), setup.autocast():
-        for batch in tqdm(setup.loader(data), desc="neighbours", leave=False, disable=not setup.progress):
+        for batch in tqdm(setup.loader(share), desc="neighbours", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
             found.append(network(images).similarities.float().cpu())
-    return torch.cat(found)
+    return distributed.gather_rows(torch.cat(found))
 
 
 def class_names(data: AnnotatedImages, position: int) -> str:
@@ -123,14 +126,16 @@ def shares_outside(
     """Compute each map's share outside the object, per prototype and localizer; empty where it is not known.
 
     The object is the mask where the data have one, else the boxes; an empty mask and boxes that cover nearly all of the
-    image (cropped data) tell nothing.
+    image (cropped data) tell nothing. Several processes share the work.
     """
-    return [
-        {}
-        if (region := object_region(plain[position])) is None
-        else {name: _share(saliency, ~region) for name, saliency in picture.maps.items()}
-        for picture, position in zip(pictures, positions)
-    ]
+
+    def shares(place: int) -> dict[str, float]:
+        region = object_region(plain[positions[place]])
+        if region is None:
+            return {}
+        return {name: _share(saliency, ~region) for name, saliency in pictures[place].maps.items()}
+
+    return distributed.share_out(range(len(pictures)), shares)
 
 
 def object_region(sample: Mapping) -> np.ndarray | None:
@@ -179,27 +184,38 @@ def nearest_maps(
 
     (P, K, h, w) float32.
 
-    An image that several prototypes share goes through the network once.
+    An image that several prototypes share goes through the network once. Several processes share the images.
     """
     wanted: dict[int, list[tuple[int, int]]] = {}
     for each in inspections:
         for rank, neighbour in enumerate(each.nearest):
             wanted.setdefault(neighbour.position, []).append((each.prototype, rank))
     most = max((len(each.nearest) for each in inspections), default=0)
-    maps, positions = None, sorted(wanted)
+    positions = sorted(wanted)
+    mine = distributed.shard(len(positions), setup.batch_size)
+    places: list[tuple[int, int]] = []
+    found: list[np.ndarray] = []
     with frozen(network), torch.inference_mode():
         for start in tqdm(
-            range(0, len(positions), setup.batch_size), desc="neighbours' maps", leave=False, disable=not setup.progress
+            range(mine.start, mine.stop, setup.batch_size),
+            desc="neighbours' maps",
+            leave=False,
+            disable=not setup.progress,
         ):
-            some = positions[start : start + setup.batch_size]
+            some = positions[start : min(start + setup.batch_size, mine.stop)]
             images = collate([test[position] for position in some])["images"].to(
                 setup.device, memory_format=torch.channels_last
             )
-            found = network.similarity_maps(images).float().cpu().numpy()
-            if maps is None:
-                maps = np.zeros((len(inspections), most, *found.shape[2:]), np.float32)
+            maps = network.similarity_maps(images).float().cpu().numpy()
             for place, position in enumerate(some):
                 for prototype, rank in wanted[position]:
-                    chosen = np.maximum(found[place, prototype], 0)
-                    maps[prototype, rank] = chosen / max(float(chosen.max()), 1e-12)
-    return np.zeros((len(inspections), 0, 1, 1), np.float32) if maps is None else maps
+                    chosen = np.maximum(maps[place, prototype], 0)
+                    places.append((prototype, rank))
+                    found.append(chosen / max(float(chosen.max()), 1e-12))
+    everybody = [part for part in distributed.gather((places, np.array(found, np.float32))) if part[0]]
+    if not everybody:
+        return np.zeros((len(inspections), 0, 1, 1), np.float32)
+    all_maps = np.zeros((len(inspections), most, *everybody[0][1].shape[1:]), np.float32)
+    for places, rows in everybody:
+        all_maps[tuple(np.array(places).T)] = rows
+    return all_maps

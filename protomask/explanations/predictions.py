@@ -1,4 +1,4 @@
-"""Pictures of prototypes, and explanations of predictions by them, with any localizers."""
+"""Explanations of predictions by prototypes, with any localizers."""
 
 from __future__ import annotations
 
@@ -8,98 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protomask.data import AnnotatedImages, collate
 from protomask.data.transforms import denormalize
-from protomask.errors import InputError
-from protomask.explanations.photographs import photographs
+from protomask.explanations.maps import share_maps
 from protomask.explanations.reasoning import SHOWN, point_shares
-from protomask.explanations.records import Explanation, Match, PrototypePicture, PrototypeRecord
+from protomask.explanations.records import Explanation, Match, PrototypePicture
 from protomask.freezing import frozen
 from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Localizer
-from protomask.localizers.base import ChoosesOutline, check_maps
-from protomask.localizers.similarity import level_box, percentile_box
 from protomask.prototype_network import Prediction, PrototypeNetwork
+
+TOGETHER = 32
+"""maps that are made together at most"""
 
 
 def as_pictures(images: Tensor, network: PrototypeNetwork) -> np.ndarray:
     """Turn normalised images (B, 3, H, W) into (B, H, W, 3) uint8."""
     return denormalize(images.cpu(), network.mean, network.std).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _localize(
-    network: PrototypeNetwork, localizers: Mapping[str, Localizer], images: Tensor, index: Tensor, progress: bool
-) -> dict[str, np.ndarray]:
-    return {
-        name: check_maps(localizer(network, images, index, progress=progress), images, name).cpu().numpy()
-        for name, localizer in localizers.items()
-    }
-
-
-def picture_prototypes(
-    network: PrototypeNetwork,
-    plain: AnnotatedImages,
-    localizers: Mapping[str, Localizer],
-    *,
-    device: torch.device = torch.device("cpu"),
-    batch_size: int = 32,
-    progress: bool = False,
-    index: Sequence[int] | None = None,
-) -> list[PrototypePicture]:
-    """Localise every prototype in its source image.
-
-    Args:
-        network: projected.
-        plain: the training images that it was projected to, with the evaluation transform.
-        localizers: by name.
-        index: of the prototypes that are wanted; all by default.
-
-    Raises:
-        InputError: the network was never projected, or on other data.
-    """
-    sources = network.source_positions.cpu().tolist()
-    if min(sources) < 0:
-        raise InputError("the network was not projected yet, so its prototypes have no source image; project it first")
-    if max(sources) >= len(plain):
-        raise InputError(
-            "the network was projected on another data set: its sources lie outside this one; use the data it was "
-            "trained on"
-        )
-    own = network.last_layer.weight.detach().cpu()[network.prototype_classes.cpu(), torch.arange(len(sources))].tolist()
-    levels: dict[str, float] = {
-        name: level
-        for name, localizer in localizers.items()
-        if isinstance(localizer, ChoosesOutline) and (level := localizer.outline_level(network)) is not None
-    }
-    pictures: list[PrototypePicture] = []
-    wanted = range(len(sources)) if index is None else index
-    for start in range(0, len(wanted), batch_size):
-        prototypes = wanted[start : start + batch_size]
-        images = collate([plain[sources[prototype]] for prototype in prototypes])["images"].to(device)
-        chosen = torch.tensor(list(prototypes), device=device)
-        with frozen(network), torch.no_grad():
-            similarities = network.score(images, chosen).cpu().tolist()
-        maps = _localize(network, localizers, images, chosen, progress)
-        shown = photographs(plain, [sources[prototype] for prototype in prototypes])
-        for place, (prototype, picture) in enumerate(zip(prototypes, shown)):
-            location = tuple(network.source_locations[prototype].tolist())
-            record = PrototypeRecord(
-                prototype=prototype,
-                class_name=network.classes[int(network.prototype_classes[prototype])],
-                source=plain.names[sources[prototype]],
-                location=location,
-                similarity=similarities[place],
-                patch_box=network.patch_box(location),
-                weight=own[prototype],
-                boxes={name: _box(found[place], levels.get(name)) for name, found in maps.items()},
-                levels=levels,
-            )
-            pictures.append(PrototypePicture(record, picture, {name: found[place] for name, found in maps.items()}))
-    return pictures
-
-
-def _box(saliency: np.ndarray, level: float | None) -> tuple[int, int, int, int]:
-    return percentile_box(saliency) if level is None else level_box(saliency, level)
 
 
 def explain(
@@ -122,7 +46,7 @@ def explain(
         network: on the device of ``images``.
         images: (B, 3, H, W), normalised.
         names: one per image.
-        pictures: every prototype's, in order, from :func:`picture_prototypes`.
+        pictures: every prototype's, in order, from :func:`protomask.picture_prototypes`.
         localizers: by name; they locate each shown prototype in the image.
         true_classes: per image the name of its class, or the names of its findings (``AnnotatedImages.truth``); None
             where unknown.
@@ -131,6 +55,8 @@ def explain(
             90 % of its points, but at most 5.
         counter: how many are shown that speak for the runner-up, and named that cost the predicted class most.
         prediction: what the network says of ``images``, where that is known already.
+
+    Several processes share the maps, and each has all explanations.
 
     Returns:
         One explanation per image. With several findings per image, one for every finding that is predicted, the most
@@ -154,9 +80,8 @@ def explain(
     shown = [torch.cat(both) for both in zip(best, rival)]
     counts = torch.tensor([len(each) for each in shown])
     starts = (counts.cumsum(0) - counts).tolist()
-    maps = _localize(
-        network, localizers, images[places].repeat_interleave(counts.to(places), 0), torch.cat(shown), progress
-    )
+    of = places.repeat_interleave(counts.to(places), 0)
+    maps = share_maps(network, localizers, images, of, torch.cat(shown), progress, TOGETHER)
     own = network.prototype_classes[None] == ranked[:, :1]
     drawn = as_pictures(images, network) if shown_as is None else shown_as
     explanations = []

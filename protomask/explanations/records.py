@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +107,10 @@ class PrototypePicture:
     maps: dict[str, np.ndarray]
     """localizer name to (h, w) float32 in [0, 1], at the network's input size; to be stretched over the image"""
     inspection: Inspection | None = None
+
+    def changed(self, **changes: Any) -> PrototypePicture:
+        """Give the same picture with another ``record`` or ``inspection``."""
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)

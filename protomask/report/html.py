@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from protomask import distributed
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import write_atomically
@@ -21,6 +23,8 @@ from protomask.report.overlays import LEVEL
 from protomask.report.palette import look
 from protomask.report.templating import template
 from protomask.report.wording import BASELINES, localizer_label
+
+PAGE = "report.html.j2"
 
 
 def write_report(
@@ -41,7 +45,8 @@ def write_report(
     quality: int = QUALITY,
     title: str | None = None,
 ) -> Path:
-    """Write ``report.html``; what is missing or empty gives a report without that section.
+    """Write ``report.html``; what is missing or empty gives a report without that section. Several processes, each
+    called with the same, share the drawing; the first writes.
 
     Args:
         path: of the file; whole or not there.
@@ -64,7 +69,7 @@ def write_report(
     if not 1 <= quality <= 100:
         raise InputError(f"quality is {quality}; it must be between 1 and 100")
     path = Path(path)
-    page = render(
+    contents = page_contents(
         config=config,
         metrics=metrics or {},
         log=log or [],
@@ -81,11 +86,23 @@ def write_report(
         title=title,
         folder=path.parent,
     )
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8", errors="backslashreplace"))
+
+    def write() -> None:
+        page = template(PAGE).render(**contents)
+        write_atomically(
+            path, lambda temporary: temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+        )
+
+    distributed.only_first(write)
     return path
 
 
-def render(
+def render(**contents: Any) -> str:
+    """Make the page as text; arguments as for :func:`page_contents`."""
+    return template(PAGE).render(**page_contents(**contents))
+
+
+def page_contents(
     *,
     config: Mapping,
     metrics: Mapping,
@@ -102,44 +119,45 @@ def render(
     quality: int = QUALITY,
     title: str | None = None,
     folder: str | Path = "RUN",
-) -> str:
-    """Make the page as text; arguments as for :func:`write_report`, and the ``folder`` for the commands it names."""
+) -> dict[str, Any]:
+    """Collect what the template prints; arguments as for :func:`write_report`, and the ``folder`` for the commands it
+    names."""
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
     side = photo_side(len(pictures) + len(explanations))
     cards = views.gallery(pictures, localizers, explanations, level, quality, side)
-    return template("report.html.j2").render(
-        title=title or summary.title(config),
-        level=f"{100 * level:.0f}",
-        levels=[
+    return {
+        "title": title or summary.title(config),
+        "level": f"{100 * level:.0f}",
+        "levels": [
             (localizer_label(name), f"{100 * own:.0f}")
             for name, own in (pictures[0].record.levels if pictures else {}).items()
         ],
-        answers=answers_section(
+        "answers": answers_section(
             answers,
             {each.name: f"image-{place}" for place, each in reversed(list(enumerate(explanations)))},
         ),
-        accuracy=accuracies.accuracy(metrics, config),
-        localizers=views.localizer_switch(localizers),
-        gallery=cards,
-        classes=views.class_filter(pictures),
-        neighbours=views.neighbours(pictures, test_images or {}, nearest_maps, level),
-        neighbour_look=look("similarity"),
-        map=neighbourhoods(pictures, vectors, localizers[0] if localizers else None, level),
-        flags=views.flag_filter(pictures),
-        inspected=summary.inspected(pictures),
-        panels=views.panels(explanations, localizers, cards, level, quality, side),
-        evaluate=f"protomask evaluate {shlex.quote(str(folder))} --localizers {shlex.quote(','.join(localizers))}",
-        trust=verdict.which_to_trust(evaluation, *rivals) if rivals else None,
-        table=verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
-        contests=verdict.contest_tables(evaluation, *rivals) if rivals else [],
-        curves=curve_charts(getattr(evaluation, "curves", None) or {}),
-        audit=audit_view(audit),
-        training=training_charts(log),
-        provenance=summary.provenance(config, metrics),
-        config=config,
-        metrics=metrics,
-    )
+        "accuracy": accuracies.accuracy(metrics, config),
+        "localizers": views.localizer_switch(localizers),
+        "gallery": cards,
+        "classes": views.class_filter(pictures),
+        "neighbours": views.neighbours(pictures, test_images or {}, nearest_maps, level),
+        "neighbour_look": look("similarity"),
+        "map": neighbourhoods(pictures, vectors, localizers[0] if localizers else None, level),
+        "flags": views.flag_filter(pictures),
+        "inspected": summary.inspected(pictures),
+        "panels": views.panels(explanations, localizers, cards, level, quality, side),
+        "evaluate": f"protomask evaluate {shlex.quote(str(folder))} --localizers {shlex.quote(','.join(localizers))}",
+        "trust": verdict.which_to_trust(evaluation, *rivals) if rivals else None,
+        "table": verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
+        "contests": verdict.contest_tables(evaluation, *rivals) if rivals else [],
+        "curves": curve_charts(getattr(evaluation, "curves", None) or {}),
+        "audit": audit_view(audit),
+        "training": training_charts(log),
+        "provenance": summary.provenance(config, metrics),
+        "config": config,
+        "metrics": metrics,
+    }
 
 
 def _rivals(evaluation, localizers: Sequence[str]) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from protomask import distributed
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Explanation, Inspection, Match, PrototypePicture
 from protomask.localizers.base import min_max
@@ -34,52 +35,59 @@ def gallery(
     quality: int = QUALITY,
     side: int = PHOTO_SIDE,
 ) -> list[dict]:
-    """Make one card per prototype; ``used`` says which explained images rest on it."""
+    """Make one card per prototype; ``used`` says which explained images rest on it. Several processes share them."""
     used: dict[int, list[dict]] = {}
     for place, explanation in enumerate(explanations):
         for match in explanation.matches:
             used.setdefault(match.prototype.record.prototype, []).append(
                 {"anchor": f"image-{place}", "name": explanation.name, "points": number(match.points)}
             )
-    cards = []
-    for each in pictures:
-        record, name = each.record, readable(each.record.class_name)
-        common = (
-            common_share(*(find_evidence(each.maps[key], record.levels.get(key, level)) for key in localizers[:2]))
-            if all(key in each.maps for key in localizers[:2]) and len(localizers) > 1
-            else None
-        )
-        cards.append(
-            {
-                "number": record.prototype,
-                "class_name": name,
-                "class_id": record.class_name,
-                "source": record.source,
-                "short_source": shorten(record.source.rsplit("/", 1)[-1], 28),
-                "weight": number(record.weight),
-                "overlap": None if common is None else percent(common, 0),
-                "used": used.get(record.prototype, []),
-                **_inspected(each.inspection),
-                "sort": {
-                    "weight": record.weight,
-                    "apart": 0.0 if common is None else round(1 - common, 4),
-                    **_sort_keys(each.inspection),
-                },
-                "search": f"{record.prototype} {record.class_name} {name} {record.source}".lower(),
-                "picture": picture(
-                    each.image,
-                    each.maps,
-                    localizers,
-                    f"Training image {record.source} of class {name}, source of prototype {record.prototype}",
-                    cell=record.patch_box,
-                    level=level,
-                    quality=quality,
-                    side=side,
-                    levels=record.levels,
-                ),
-            }
-        )
-    return cards
+    draw = partial(_card, localizers=localizers, used=used, level=level, quality=quality, side=side)
+    return distributed.share_out(pictures, draw)
+
+
+def _card(
+    each: PrototypePicture,
+    localizers: Sequence[str],
+    used: Mapping[int, list[dict]],
+    level: float,
+    quality: int,
+    side: int,
+) -> dict:
+    record, name, maps = each.record, readable(each.record.class_name), each.maps
+    common = (
+        common_share(*(find_evidence(maps[key], record.levels.get(key, level)) for key in localizers[:2]))
+        if all(key in maps for key in localizers[:2]) and len(localizers) > 1
+        else None
+    )
+    return {
+        "number": record.prototype,
+        "class_name": name,
+        "class_id": record.class_name,
+        "source": record.source,
+        "short_source": shorten(record.source.rsplit("/", 1)[-1], 28),
+        "weight": number(record.weight),
+        "overlap": None if common is None else percent(common, 0),
+        "used": used.get(record.prototype, []),
+        **_inspected(each.inspection),
+        "sort": {
+            "weight": record.weight,
+            "apart": 0.0 if common is None else round(1 - common, 4),
+            **_sort_keys(each.inspection),
+        },
+        "search": f"{record.prototype} {record.class_name} {name} {record.source}".lower(),
+        "picture": picture(
+            each.image,
+            maps,
+            localizers,
+            f"Training image {record.source} of class {name}, source of prototype {record.prototype}",
+            cell=record.patch_box,
+            level=level,
+            quality=quality,
+            side=side,
+            levels=record.levels,
+        ),
+    }
 
 
 def _inspected(found: Inspection | None) -> dict:
@@ -110,37 +118,50 @@ def neighbours(
 ) -> dict:
     """List the nearest test images of every prototype, each photograph once, with the similarity map's outline.
 
+    Several processes share the drawing.
+
     Args:
         images: position in the test images to (H, W, 3) uint8, small.
         maps: (P, K, h, w) in [0, 1], the similarity maps there; None draws no outlines.
     """
-    of: dict[int, list[dict]] = {}
-    for each in pictures:
-        for rank, near in enumerate(each.inspection.nearest if each.inspection else ()):
-            if near.position not in images:
-                continue
-            height, width = images[near.position].shape[:2]
-            own = each.record.levels.get("similarity")
-            drawn = {}
-            if maps is not None:
-                grid = enlarge_map(maps[each.record.prototype, rank], height, width, own is None)
-                drawn["path"] = svg_path(find_evidence(grid, level if own is None else own))
-            of.setdefault(each.record.prototype, []).append(
-                {
-                    "image": near.position,
-                    "name": near.name,
-                    "class": readable(near.class_name),
-                    "own": near.own,
-                    "similarity": number(near.similarity),
-                    **drawn,
-                }
-            )
+
+    def near(each: PrototypePicture) -> list[dict]:
+        found = each.inspection.nearest if each.inspection else ()
+        return [
+            _near(each, rank, images[near.position], None if maps is None else maps[each.record.prototype, rank], level)
+            for rank, near in enumerate(found)
+            if near.position in images
+        ]
+
+    drawn = distributed.share_out(pictures, near)
+    of = {each.record.prototype: found for each, found in zip(pictures, drawn) if found}
     used = sorted({near["image"] for each in of.values() for near in each})
-    photos = {
-        position: {"photo": photo_uri(images[position], 74), "size": list(images[position].shape[1::-1])}
-        for position in used
+    photos = distributed.share_out(
+        used,
+        lambda position: {
+            "photo": photo_uri(images[position], 74),
+            "size": list(images[position].shape[1::-1]),
+        },
+    )
+    return {"images": dict(zip(used, photos)), "of": of} if of else {}
+
+
+def _near(each: PrototypePicture, rank: int, image: np.ndarray, grid: np.ndarray | None, level: float) -> dict:
+    """Make one of a prototype's nearest images, with the outline of its similarity map."""
+    assert each.inspection is not None
+    near, own, drawn = each.inspection.nearest[rank], each.record.levels.get("similarity"), {}
+    if grid is not None:
+        height, width = image.shape[:2]
+        large = enlarge_map(grid, height, width, own is None)
+        drawn["path"] = svg_path(find_evidence(large, level if own is None else own))
+    return {
+        "image": near.position,
+        "name": near.name,
+        "class": readable(near.class_name),
+        "own": near.own,
+        "similarity": number(near.similarity),
+        **drawn,
     }
-    return {"images": photos, "of": of} if of else {}
 
 
 def enlarge_map(grid: np.ndarray, height: int, width: int, by_range: bool = True) -> np.ndarray:
@@ -176,11 +197,12 @@ def panels(
 ) -> list[dict]:
     """Make one "this looks like that" panel per explanation; the rows and the rest sum to the logit.
 
-    ``cards`` are those of :func:`gallery`, whose pictures are used again.
+    ``cards`` are those of :func:`gallery`, whose pictures are used again. Several processes share the drawing.
     """
     drawn = {card["number"]: card["picture"] for card in cards}
-    found = []
-    for place, each in enumerate(explanations):
+
+    def panel(place: int) -> dict:
+        each = explanations[place]
         # The sum over all other prototypes is far larger than any one's points; its bar would hide theirs.
         reach = max((abs(match.points) for match in (*each.matches, *each.counter)), default=1.0) or 1.0
         rows = partial(
@@ -194,39 +216,38 @@ def panels(
             drawn=drawn,
         )
         right = None if each.true_class is None else each.true_class == each.predicted
-        found.append(
-            {
-                "anchor": f"image-{place}",
-                "name": each.name,
-                "predicted": readable(each.predicted),
-                "subject": readable(each.subject),
-                "right": right,
-                "true_class": readable(each.true_class),
-                "probability": certainty(each.probability),
-                "logit": number(each.logit),
-                "own": number(each.other_own_points),
-                "others": number(each.other_points - each.other_own_points - each.bias),
-                "against": [
-                    {
-                        "number": match.prototype.record.prototype,
-                        "points": number(match.points),
-                        "linked": match.prototype.record.prototype in drawn,
-                    }
-                    for match in each.against
-                ],
-                "runner_up": readable(each.runner_up),
-                "runner_up_logit": number(each.runner_up_logit),
-                "margin": number(abs(each.logit - each.runner_up_logit)),
-                "carried": "" if each.shown_share is None else percent(each.shown_share, 0),
-                "positive": each.evidence == "positive",
-                "of": f" of {readable(each.finding)}" if each.finding else "",
-                "bias": number(each.bias) if each.finding else "",
-                "rows": [rows(match) for match in each.matches],
-                "counter": [rows(match) for match in each.counter],
-                "counter_others": number(each.counter_other_points),
-            }
-        )
-    return found
+        return {
+            "anchor": f"image-{place}",
+            "name": each.name,
+            "predicted": readable(each.predicted),
+            "subject": readable(each.subject),
+            "right": right,
+            "true_class": readable(each.true_class),
+            "probability": certainty(each.probability),
+            "logit": number(each.logit),
+            "own": number(each.other_own_points),
+            "others": number(each.other_points - each.other_own_points - each.bias),
+            "against": [
+                {
+                    "number": match.prototype.record.prototype,
+                    "points": number(match.points),
+                    "linked": match.prototype.record.prototype in drawn,
+                }
+                for match in each.against
+            ],
+            "runner_up": readable(each.runner_up),
+            "runner_up_logit": number(each.runner_up_logit),
+            "margin": number(abs(each.logit - each.runner_up_logit)),
+            "carried": "" if each.shown_share is None else percent(each.shown_share, 0),
+            "positive": each.evidence == "positive",
+            "of": f" of {readable(each.finding)}" if each.finding else "",
+            "bias": number(each.bias) if each.finding else "",
+            "rows": [rows(match) for match in each.matches],
+            "counter": [rows(match) for match in each.counter],
+            "counter_others": number(each.counter_other_points),
+        }
+
+    return distributed.share_out(range(len(explanations)), panel)
 
 
 def _row(

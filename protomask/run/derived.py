@@ -39,8 +39,7 @@ def select(
     weights = network.last_layer.weight.detach().cpu()
     classes = network.prototype_classes.tolist()
     return [
-        replace(
-            pictures[old],
+        pictures[old].changed(
             inspection=None,
             record=replace(pictures[old].record, prototype=new, weight=weights[classes[new], new].item()),
         )

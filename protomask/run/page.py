@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from protomask import distributed
 from protomask.data import collate
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation
@@ -30,7 +31,7 @@ EXPLAINED = 8
 
 
 def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, figures: str | None = None) -> Report:
-    """Write ``report.html``; sections whose files are missing are left out.
+    """Write ``report.html``; sections whose files are missing are left out. Of several processes each does its share.
 
     Args:
         run: with pictures of its prototypes. Its data are needed for explained images alone; where these are not to be
@@ -63,7 +64,11 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
         vectors=run.network.prototypes.detach().float().cpu().numpy(),
         quality=quality,
     )
-    written = write_figures(files / "figures", figures, pictures, explanations, evaluation, log) if figures else []
+
+    def draw() -> list[Path]:
+        return write_figures(files / "figures", figures, pictures, explanations, evaluation, log) if figures else []
+
+    written = distributed.only_first(draw) or []
     report = Report(path, tuple(written))
     say(report.text())
     if figures:
@@ -112,7 +117,7 @@ def write_figures(
 
 def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int, np.ndarray]:
     """Give the prototypes' nearest test images, by position in the test images; none where the data are not to be had,
-    unless they are ``needed``."""
+    unless they are ``needed``. Several processes share the reading."""
     inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
     positions = sorted({near.position for each in inspections for near in each.nearest})
     if not positions:
@@ -124,7 +129,8 @@ def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int
             raise
         say(f"without the prototypes' nearest test images: {error}")
         return {}
-    return {position: photographs(test, [position], SMALL_SIDE)[0] for position in positions}
+    images = distributed.share_out(positions, lambda position: photographs(test, [position], SMALL_SIDE)[0])
+    return dict(zip(positions, images))
 
 
 def test_answers(run: Run, needed: bool = True) -> Answers | None:

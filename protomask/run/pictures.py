@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from protomask.explanations.files import save_galleries, save_pictures
+from protomask import distributed
+from protomask.explanations.files import read_pictures, save_galleries, save_pictures
 from protomask.explanations.inspection import inspect_prototypes, nearest_maps, similarities_to
-from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.reasoning import sum_up_reasoning
 from protomask.explanations.records import PrototypePicture
+from protomask.explanations.sources import share_pictures
 from protomask.run.results import Prototypes
 from protomask.run.setup import Localizers, say
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
 
+PIECES = "prototypes/pieces"
+"""folder of the maps that are done, until all are; a call that was stopped goes on with them"""
+
 
 def write_pictures(run: Run, localizer: Localizers | None = None, format: str = "png") -> Prototypes:
     """Localise every prototype in its source image and inspect it; write ``prototypes.json``, ``inspection.json`` and
     ``prototypes/``, with a gallery of each class.
+
+    Of several processes each does its share. A call that was stopped finds the maps that were done.
 
     Args:
         run: projected; its data are needed.
@@ -28,26 +34,33 @@ def write_pictures(run: Run, localizer: Localizers | None = None, format: str = 
         format: of the galleries: png, pdf or svg.
     """
     localizers = run.localizers(localizer, pictures=True)
-    setup = run.setup
-    pictures = picture_prototypes(
+    setup, pieces = run.setup, run.files / PIECES
+    pictures = share_pictures(
         run.network,
         setup.plain,
         localizers,
+        pieces,
         device=setup.device,
         batch_size=setup.batch_size,
         progress=setup.progress,
     )
-    return save_inspected(run, pictures, format)
+    save_inspected(run, pictures, format)
+    distributed.only_first(lambda: shutil.rmtree(pieces, ignore_errors=True))
+    return Prototypes(read_pictures(run.files))
 
 
 def save_inspected(run: Run, pictures: Sequence[PrototypePicture], format: str = "png") -> Prototypes:
     """Inspect localised prototypes, write them all, and give them back with what was found."""
     similarities = similarities_to(run.network, run.test, run.setup)
     inspections = inspect_prototypes(run.network, pictures, run.setup.plain, run.test, run.setup, similarities)
-    pictures = [replace(picture, inspection=inspection) for picture, inspection in zip(pictures, inspections)]
+    pictures = [picture.changed(inspection=inspection) for picture, inspection in zip(pictures, inspections)]
     save_pictures(run.files, pictures, nearest_maps(run.network, inspections, run.test, run.setup))
     reasoning = sum_up_reasoning(run.network, similarities, inspections)
-    run.files.write("metrics.json", {**(run.files.read("metrics.json") or {}), "reasoning": reasoning.to_json()})
+    distributed.only_first(
+        lambda: run.files.write(
+            "metrics.json", {**(run.files.read("metrics.json") or {}), "reasoning": reasoning.to_json()}
+        )
+    )
     say(reasoning.text())
     save_galleries(run.files, pictures, next(iter(pictures[0].maps)), format)
     return Prototypes(pictures)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
-from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.records import PrototypePicture
+from protomask.explanations.sources import picture_prototypes
 from protomask.localizers.amortised.files import ABOUT
 from protomask.run.derived import after_projection, select, write_derived
 from protomask.run.forbids import Forbids, read_forbids, write_forbids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -253,17 +253,16 @@ def epoch_line(row: Mapping[str, Any]) -> str:
 
 def _finish(run: Run, metrics: dict) -> None:
     """Pictures, evaluation and report; those that are done already stay."""
-    # The evaluation shares its work among the processes itself; during the other two they wait for the first.
-    work = {
-        "pictures": lambda: distributed.only_first(lambda: write_pictures(run)),
-        "evaluation": lambda: evaluate_run(run),
-        "report": lambda: distributed.only_first(lambda: report_run(run)),
+    work: dict[str, Callable[[Run], object]] = {
+        "pictures": write_pictures,
+        "evaluation": evaluate_run,
+        "report": report_run,
     }
     for title in PARTS:
         if title in metrics["seconds"]:
             continue
         begin = time.perf_counter()
-        work[title]()
+        work[title](run)
         metrics["seconds"][title] = time.perf_counter() - begin
         # The pictures have added to the file.
         distributed.only_first(

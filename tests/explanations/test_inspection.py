@@ -11,8 +11,8 @@ from protomask.explanations.inspection import (
     similarities_to,
     twins,
 )
-from protomask.explanations.predictions import picture_prototypes
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
+from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.run_folder import RunFolder

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.explanations.predictions import explain, picture_prototypes
+from protomask.explanations.predictions import explain
 from protomask.explanations.records import PrototypeRecord
+from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet, performance

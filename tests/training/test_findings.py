@@ -8,7 +8,8 @@ from torchvision import tv_tensors
 
 from protomask.data import AnnotatedImages
 from protomask.evaluation import choose_pairs
-from protomask.explanations.predictions import explain, picture_prototypes
+from protomask.explanations.predictions import explain
+from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet, performance, train

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from protomask.explanations.predictions import explain, picture_prototypes
+from protomask.explanations.predictions import explain
 from protomask.explanations.records import PrototypeRecord
+from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.networks import get_network, load_network, save_network
 from protomask.options import Options
