@@ -119,15 +119,17 @@ def distill_explained(
     begun, teacher = time.perf_counter(), _teacher(settings.teacher)
     if len(data) < 4:
         raise InputError(f"there are {len(data)} images to learn from; give at least 4, better some hundreds")
+    batch = max(1, min(settings.batch_size, len(data)))
+    _check_shares(batch)
     allowed = None if only is None else _allowed(only)
     source = f"{fingerprint(explained)} {data.fingerprint()}"  # reads all weights: once
     stamp = _stamp(source, settings, allowed)
     ready = distributed.from_first(folder is not None and _is_ready(folder, stamp))
     if folder is not None and ready:
         return Distilled(explainer=open_explainer(folder))
-    batch = max(1, min(settings.batch_size, len(data)))
     questions = ask(explained, data, allowed, device, batch)
     learned, held_out = _divide(questions, settings.seed)
+    _check_shares(min(batch, len(learned)))
     some = learned[: max(1, min(settings.maps, len(learned)))]
     first = _images(data, some[:1], device)
     of = questions.draw(some.tolist(), 0.0, _generator(settings.seed))
@@ -198,6 +200,15 @@ def distill_explained(
     if folder is not None:
         distributed.only_first(lambda: _finish(distilled, folder))
     return distilled
+
+
+def _check_shares(batch: int) -> None:
+    """Raise InputError where a process would have no image of a batch."""
+    if batch < distributed.size():
+        raise InputError(
+            f"a batch of {batch} images cannot be shared by {distributed.size()} processes; give larger batches or "
+            "more images, or lower --nproc-per-node"
+        )
 
 
 def _is_ready(folder: Path, stamp: str) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from protomask import distributed
 from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.data.decoding import decode
 from protomask.data.depth import check_range
@@ -59,36 +60,61 @@ class LocalizeOptions:
 def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
     """Write a map (``.npy``) and an overlay (``.png``) per picture, class and localizer, and what lists them all.
 
-    These are ``localize.json``, ``localize.csv``, ``localize.html`` and ``contact-sheet.png``.
+    These are ``localize.json``, ``localize.csv``, ``localize.html`` and ``contact-sheet.png``. Of several processes
+    each does its share of the pictures, and the first writes what lists them.
     """
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}; give at least 1")
     localizers = get_localizers(options.localizer)
     labels = read_labels(options.labels)
-    jobs, done = plan(options.images, Path(options.output), _settings(options, localizers))
-    device = choose_device(options.device)
-    if jobs:
-        built = build_classifier(
-            options.model, pretrained=options.pretrained, weights=options.weights, image_size=options.image_size
+    with distributed.job(choose_device(options.device)) as device:
+        # One process looks what is done, before another one writes anything.
+        planned = distributed.only_first(
+            lambda: plan(options.images, Path(options.output), _settings(options, localizers))
         )
-        if options.weights is None and not options.pretrained:
-            say("protomask: note: the model has random weights; give weights or pretrained")
-        work = _Work(options, built, labels, localizers, _indices(options.index, labels, built.classes), device)
-        with tqdm(total=len(jobs), desc="pictures", unit="picture", disable=not progress) as bar:
-            for start in range(0, len(jobs), options.batch_size):
-                for line in work.localize(jobs[start : start + options.batch_size]):
-                    tqdm.write(line) if progress else print(line, flush=True)
-                bar.update(len(jobs[start : start + options.batch_size]))
-    everything = [job.read() for job in (*jobs, *done)]
-    target = Path(options.output) / SUMMARY
+        jobs, done = distributed.from_first(planned or ([], []))
+        if jobs:
+            _localize(options, labels, localizers, jobs, device, progress and distributed.is_first())
+        distributed.barrier()
+        distributed.only_first(lambda: _sum_up(Path(options.output), [*jobs, *done], len(done)))
+    return 0
+
+
+def _localize(
+    options: LocalizeOptions,
+    labels: list[str] | None,
+    localizers: dict[str, Localizer],
+    jobs: Sequence[Job],
+    device: torch.device,
+    progress: bool,
+) -> None:
+    """Localise this process's share of the pictures; each process says what it found."""
+    built = build_classifier(
+        options.model, pretrained=options.pretrained, weights=options.weights, image_size=options.image_size
+    )
+    if options.weights is None and not options.pretrained:
+        say("protomask: note: the model has random weights; give weights or pretrained")
+    work = _Work(options, built, labels, localizers, _indices(options.index, labels, built.classes), device)
+    mine = distributed.shard(len(jobs), options.batch_size)
+    with tqdm(total=len(mine), desc="pictures", unit="picture", disable=not progress) as bar:
+        for start in range(mine.start, mine.stop, options.batch_size):
+            some = jobs[start : min(start + options.batch_size, mine.stop)]
+            for line in work.localize(some):
+                tqdm.write(line) if progress else print(line, flush=True)
+            bar.update(len(some))
+
+
+def _sum_up(output: Path, jobs: Sequence[Job], already: int) -> None:
+    """Write what lists all pictures, and say where."""
+    everything = [job.read() for job in jobs]
+    target = output / SUMMARY
     write_atomically(
         target, lambda path: path.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     )
-    write_overview(target.parent, everything)
-    already = f" ({len(done)} of them were there already)" if done else ""
-    say(f"protomask: {len(everything)} pictures{already} in {target}; at one glance: {target.with_name(PAGE)}")
-    return 0
+    write_overview(output, everything)
+    words = f" ({already} of them were there already)" if already else ""
+    say(f"protomask: {len(everything)} pictures{words} in {target}; at one glance: {target.with_name(PAGE)}")
 
 
 def read_labels(path: str | None) -> list[str] | None:
