@@ -22,7 +22,7 @@ CHOICES = {
 GROUPS = {
     "data": (
         *("data", "root", "crop", "intensity_range", "balance", "validation", "test_share", "image_size", "seed"),
-        *("batch_size", "repeat"),
+        *("batch_size", "repeat", "image_column", "label_column"),
     ),
     "network": (
         *("network", "backbone", "features", "weights", "pretrained", "normalization", "freeze_norm", "similarity"),
@@ -38,6 +38,8 @@ METAVARS = {
     "root": "DIR",
     "weights": "FILE",
     "localizer": "NAMES",
+    "image_column": "NAME",
+    "label_column": "NAME",
     "intensity_range": "LOW,HIGH",
     "normalization": "KIND",
 }
@@ -87,7 +89,7 @@ class Options:
         return dataclasses.field(default=default, metadata={"help": text})
 
     network: str = _text("protopnet", "kind of prototype network")
-    data: str = _text("parts", "data set: parts (embedded), cub, busi, chestxray, folder")
+    data: str = _text("parts", "data set: parts (embedded), cub, busi, chestxray, folder, hf:NAME_OR_FOLDER")
     root: str | None = _text(None, "folder of the data set; for parts, the folder of its cache")
     crop: bool | None = _text(None, "crop images to their boxes; the data set's own way by default (cub crops)")
     intensity_range: str | None = _text(
@@ -99,6 +101,8 @@ class Options:
     test_share: float | None = _text(
         None, "share of each class that is the test set, where a folder has no test/ of its own; 0.2 by default"
     )
+    image_column: str | None = _text(None, "column of the images of a data set hf:..., where it has several")
+    label_column: str | None = _text(None, "column of the classes of a data set hf:..., where it has several")
     backbone: str | None = _text(
         None, "timm model, or torchvision/NAME; arguments follow a colon: mobilenetv2_100:pad_type=same"
     )

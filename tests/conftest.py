@@ -1,6 +1,9 @@
 """Fixtures for every room."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,11 @@ import torch
 # The processes that tests start have one, too.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hugging Face datasets asks nobody on the network, and leaves nothing in the user's folder.
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+_CACHE = tempfile.mkdtemp(prefix="protomask-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ.setdefault("HF_DATASETS_CACHE", _CACHE)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from protomask.files import check_usable
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "from_datasets", "load_data"]
 
 # Each module has a function load(root, **options) -> Splits; imported when asked for.
-_BUILT_IN = {name: f"protomask.data.{name}" for name in ("parts", "cub", "busi", "chestxray", "folder")}
+_BUILT_IN = {name: f"protomask.data.{name}" for name in ("parts", "cub", "busi", "chestxray", "folder", "hf")}
+_NAMED = "hf:"  # how the name of a data set of Hugging Face datasets begins
 _GROUP = "protomask.datasets"
 
 
@@ -39,10 +40,11 @@ def load_data(
     >>> splits.train.with_transform(training_transform(224, mean, std))    # doctest: +SKIP
 
     Args:
-        name: a built-in data set (``parts``, ``cub``, ``busi``, ``chestxray``, ``folder``), or the name of an entry
-            point in the group ``protomask.datasets``: a function ``load(root, *, crop, seed, image_size, validation,
-            ...) -> Splits``, which may leave out those of the four that mean nothing to it. Without ``validation`` it
-            leaves that split empty.
+        name: a built-in data set (``parts``, ``cub``, ``busi``, ``chestxray``, ``folder``), ``hf:`` with a folder or a
+            name for Hugging Face ``datasets`` (:mod:`protomask.data.hf`), or the name of an entry point in the group
+            ``protomask.datasets``: a function ``load(root, *, crop, seed, image_size, validation, ...) -> Splits``,
+            which may leave out those of the four that mean nothing to it. Without ``validation`` it leaves that split
+            empty.
         root: where its files are; ``parts`` needs none.
         crop: cut images to their boxes; None leaves it to the data set (``cub`` crops, ``folder`` does not).
         validation: share of the training images, class by class, that becomes ``validation``; 0 for none. A data set
@@ -85,6 +87,10 @@ def find_data(name: str) -> Callable[..., Splits]:
     Raises:
         InputError: an unknown name.
     """
+    if name.startswith(_NAMED):
+        from protomask.data.hf import reader
+
+        return reader(name.removeprefix(_NAMED))
     if name in _BUILT_IN:
         return importlib.import_module(_BUILT_IN[name]).load
     for point in entry_points(group=_GROUP, name=name):

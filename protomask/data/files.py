@@ -184,10 +184,7 @@ class FileImages(AnnotatedImages):
 
     def _divisor(self, width: int, height: int) -> int:
         """By how much an image, or a region of one, of this size is decoded smaller."""
-        if self.image_size is None:
-            return 1
-        spare = min(width, height) / (_SPARE * self.image_size)
-        return 2 ** min(3, max(0, int(math.log2(max(spare, 1)))))
+        return divisor_for((width, height), self.image_size)
 
     def _pixels(self, index: int) -> tuple[np.ndarray, np.ndarray | None, Region, int]:
         """uint8 (h, w, 3), mask (h, w) or None, and the region and divisor that they are seen through; read only."""
@@ -223,6 +220,14 @@ class FileImages(AnnotatedImages):
             return None
         self._sizes = sizes
         return PixelCache(capacities)
+
+
+def divisor_for(size: tuple[int, int], image_size: int | None) -> int:
+    """Tell by how much an image of this size is decoded smaller for a network's input; None takes it whole."""
+    if image_size is None:
+        return 1
+    spare = min(size) / (_SPARE * image_size)
+    return int(2 ** min(3, max(0, int(math.log2(max(spare, 1))))))
 
 
 def _file_bytes(path: Path) -> int:

@@ -29,6 +29,9 @@ def title(config: Mapping) -> str:
     if not data:
         return str(name)
     own = Path(str(options["root"])).name if options.get("root") else ""
+    kind, _, source = str(data).partition(":")
+    if kind == "hf":
+        return f"{name} on {own or Path(source).name}"
     if own and data in NAMED_BY_FOLDER:
         return f"{name} on {own}{NAMED_BY_FOLDER[data]}"
     return f"{name} on {DATA.get(data, data)}"

@@ -97,7 +97,8 @@ def data_options(options: Options) -> dict[str, Any]:
                 f"test_share is given, but data set {options.data!r} has test images of its own; leave it out"
             )
         found["test"] = options.test_share
-    return found
+    columns = {name: getattr(options, name) for name in ("image_column", "label_column")}
+    return found | {name: column for name, column in columns.items() if column is not None}
 
 
 def plan_of(network: PrototypeNetwork, options: CompleteOptions) -> list[Epochs | Action]:

@@ -42,7 +42,12 @@ def named_options(**given) -> Options:
 def absolute_paths(options: Options) -> Options:
     """Give the same options with paths that hold in any working folder."""
     paths = {name: getattr(options, name) for name in ("root", "weights")}
-    return options.replace(**{name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if path})
+    changes = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if path}
+    kind, _, folder = options.data.partition(":")
+    folder = os.path.abspath(os.path.expanduser(folder))
+    if kind == "hf" and os.path.isdir(folder):
+        changes["data"] = f"{kind}:{folder}"
+    return options.replace(**changes)
 
 
 def starting_folder(options: Options, output: str | None, resume: bool) -> tuple[RunFolder | None, Options]:

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from protomask.run_folder import RunFolder
 from tests.bad_input.sets import SIZE, edit, mask, picture
+from tests.data.hf_folders import CLASSES, encoded, table, write_hf
 
 BIRD = "train/red kites/bird 0.png"
 KINDS: dict[str, tuple[str, object]] = {}
@@ -485,6 +486,94 @@ def _(root):
 @kind("box of a finding in words", "chestxray")
 def _(root):
     edit(root / "BBox_List_2017.csv", 2, "00000006_000.png,Effusion,left,36,18.0,18,,,")
+
+
+# Hugging Face datasets
+
+
+def rewrite(root, **columns):
+    """The same data set with other columns in its training images: (type, values)."""
+    shutil.rmtree(root)
+    write_hf(
+        root,
+        train=table(6, **columns),
+        test=table(4, **{name: (kind, rows[:4]) for name, (kind, rows) in columns.items()}),
+    )
+
+
+def images(**rows):
+    import datasets
+
+    found = [encoded(row) for row in range(6)]
+    for row, image in rows.items():
+        found[int(row.removeprefix("row"))] = image
+    return datasets.Image(), found
+
+
+@kind("no column of images", "hf")
+def _(root):
+    import datasets
+
+    rewrite(root, image=(datasets.Value("int64"), list(range(6))))
+
+
+@kind("several columns of images", "hf")
+def _(root):
+    rewrite(root, seen=images())
+
+
+@kind("several columns of classes", "hf")
+def _(root):
+    import datasets
+
+    rewrite(root, kind=(datasets.ClassLabel(names=["a", "b"]), [0, 1] * 3))
+
+
+@kind("no column of classes", "hf")
+def _(root):
+    import datasets
+
+    shutil.rmtree(root)
+    write_hf(root, train=table(6, label=None, weight=(datasets.Value("float64"), [0.5] * 6)))
+
+
+@kind("labels of type float", "hf")
+def _(root):
+    import datasets
+
+    rewrite(root, label=(datasets.Value("float64"), [0.0, 1.0] * 3))
+
+
+@kind("a row of other bytes than an image's", "hf")
+def _(root):
+    rewrite(root, image=images(row1={"bytes": b"no image", "path": None}))
+
+
+@kind("a row of a truncated image", "hf")
+def _(root):
+    rewrite(root, image=images(row2={"bytes": encoded(2)["bytes"][:700], "path": None}))
+
+
+@kind("a row without an image", "hf")
+def _(root):
+    rewrite(root, image=images(row3=None))
+
+
+@kind("a row without a label", "hf")
+def _(root):
+    import datasets
+
+    rewrite(root, label=(datasets.ClassLabel(names=CLASSES), [0, None, 0, 1, 0, 1]))
+
+
+@kind("a damaged table", "hf")
+def _(root):
+    cut(next((root / "train").glob("*.arrow")), 0.1)
+
+
+@kind("grey, CMYK and transparent rows", "hf")
+def _(root):
+    rewrite(root, image=images(row0=encoded(0, "L"), row1=encoded(1, "CMYK", "JPEG"), row2=encoded(2, "RGBA")))
 
 
 # Other files and words

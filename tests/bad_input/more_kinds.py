@@ -395,6 +395,59 @@ def _(root, name):
     return {"data": name}
 
 
+# Hugging Face datasets
+
+
+@each(
+    "a column",
+    "hf",
+    {"image_column": "label"},
+    {"image_column": "imagse"},
+    {"label_column": "image"},
+    {"label_column": "x"},
+)
+def _(root, options):
+    return options
+
+
+@each("a file of a table", "hf", "dataset_dict.json", "train/dataset_info.json", "train/state.json")
+def _(root, name):
+    (root / name).write_bytes(b"{")
+
+
+@each("a missing file of a table", "hf", "train/dataset_info.json", "train/state.json", "test/state.json")
+def _(root, name):
+    (root / name).unlink()
+
+
+@kind("a table's file is a pipe", "hf")
+def _(root):
+    os.mkfifo(_replaced(root / "train" / "state.json"))
+
+
+@kind("a share of test images beside those there are", "hf")
+def _(root):
+    return {"test_share": 0.5}
+
+
+@kind("a folder of tables that is empty", "hf")
+def _(root):
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+@kind("parquet files that are none", "hf")
+def _(root):
+    shutil.rmtree(root)
+    root.mkdir()
+    (root / "train-00000-of-00001.parquet").write_bytes(b"PAR1 no table PAR1")
+
+
+@kind("columns for another data set", "folder")
+def _(root):
+    return {"label_column": "label"}
+
+
 # The options
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tests.data.chestxray_folder import write_chestxray
+from tests.data.hf_folders import write_hf
 
 SIZE = (24, 16)
 
@@ -72,7 +73,7 @@ def make_chestxray(root: Path) -> None:
     write_chestxray(root, patients=6, images=1, folders=False)
 
 
-MAKERS = {"folder": make_folder, "cub": make_cub, "busi": make_busi, "chestxray": make_chestxray}
+MAKERS = {"folder": make_folder, "cub": make_cub, "busi": make_busi, "chestxray": make_chestxray, "hf": write_hf}
 
 
 def edit(path: Path, line: int, text: str | None) -> None:

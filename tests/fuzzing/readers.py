@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -18,6 +19,7 @@ from safetensors.torch import save as save_safetensors
 
 from protomask.backbones import build_backbone
 from protomask.backbones.weights import read_tensors
+from protomask.data import load_data
 from protomask.data.decoding import decode, image_size
 from protomask.data.depth import depth_remark
 from protomask.data.duplicates import copy_groups
@@ -166,6 +168,35 @@ def _run(name: str) -> Callable[[Path], object]:
     return lambda path: RunFolder(path.parent).read(name)
 
 
+def _look(run: RunFolder) -> None:
+    for each in read_pictures(run):
+        assert each.image.ndim == 3 and each.maps
+
+
+def _read_rows(root: Path) -> None:
+    splits = load_data(f"hf:{root}", validation=0)
+    for data in (splits.train, splits.test):
+        for position in range(len(data)):
+            with contextlib.suppress(InputError):
+                data[position]
+
+
+def _tables(folder: Path) -> dict[str, Reader]:
+    """Files of Hugging Face ``datasets``."""
+    from tests.data.hf_folders import table, write_hf, write_parquet
+
+    root = write_hf(folder / "hf")
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found = {}
+    for name in ("train/state.json", "train/dataset_info.json", "train/data-00000-of-00001.arrow"):
+        beside = {other: content for other, content in files.items() if other != name}
+        found[f"hf {name}"] = Reader(name, lambda path: _read_rows(path.parents[1]), (files[name],), beside)
+    (folder / "parquet").mkdir()
+    content = next(write_parquet(folder / "parquet", train=table(6)).iterdir()).read_bytes()
+    found["hf parquet"] = Reader("train.parquet", lambda path: _read_rows(path.parent), (content,))
+    return found
+
+
 def all_readers(folder: Path) -> dict[str, Reader]:
     """Name -> reader; examples are made in ``folder``."""
     from tests.report.scenes import CONFIG, LOG, METRICS, evaluation, inspected
@@ -174,6 +205,7 @@ def all_readers(folder: Path) -> dict[str, Reader]:
     found: dict[str, Reader] = {}
     for suffix, examples in pictures().items():
         found[f"picture {suffix}"] = Reader(f"x.{suffix}", _decode, examples)
+    found |= _tables(folder)
     found["mask"] = Reader("x_mask.png", _mask, pictures()["png"])
 
     options = {"backbone": "test_resnet", "seed": 3, "localizer": "mdm:damping=1,similarity"}
@@ -206,14 +238,14 @@ def all_readers(folder: Path) -> dict[str, Reader]:
     ):
         beside = {other: content for other, content in whole.items() if other != name}
         up = name.count("/")
-        found[name] = Reader(name, lambda path, up=up: read_pictures(RunFolder(path.parents[up])), examples, beside)
+        found[name] = Reader(name, lambda path, up=up: _look(RunFolder(path.parents[up])), examples, beside)
     digests = {
         Path(name).name: hashlib.blake2b(content, digest_size=16).hexdigest()
         for name, content in whole.items()
         if name.startswith("prototypes/")
     }
     found["prototypes/files.json"] = Reader(
-        "prototypes/files.json", lambda path: read_pictures(RunFolder(path.parents[1])), _json(digests), whole
+        "prototypes/files.json", lambda path: _look(RunFolder(path.parents[1])), _json(digests), whole
     )
     inspection = [each.inspection.to_json() for each in inspected(shown)[0]]
     nearest = _npz(similarity=np.zeros((len(rows), 2, 4, 4), np.uint8))

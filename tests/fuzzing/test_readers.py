@@ -19,6 +19,10 @@ SECONDS = 60  # far more than any of them takes
 NAMES = [
     *(f"picture {suffix}" for suffix in ("png", "jpg", "gif", "tif", "bmp", "webp", "ppm", "dcm")),
     "mask",
+    "hf train/state.json",
+    "hf train/dataset_info.json",
+    "hf train/data-00000-of-00001.arrow",
+    "hf parquet",
     "options",
     "options.yaml",
     "config.json",

@@ -1,0 +1,128 @@
+"""Data sets of Hugging Face ``datasets``, offline."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from protomask.cli import main
+from protomask.data import load_data
+from protomask.data.transforms import evaluation_transform
+from protomask.errors import InputError
+from protomask.options import Options
+from protomask.run.start import absolute_paths
+from tests.data.hf_folders import CLASSES, encoded, table, write_hf, write_parquet
+
+datasets = pytest.importorskip("datasets")
+
+
+def pixels_of(image):
+    return np.asarray(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))
+
+
+@pytest.mark.parametrize("write", [write_hf, write_parquet])
+def test_what_was_written_is_read(tmp_path, write):
+    write(tmp_path)
+    splits = load_data(f"hf:{tmp_path}", validation=0)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (6, 0, 4)
+    assert splits.train.classes == tuple(CLASSES) and splits.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert splits.test.names[3] == "test/000003"
+    sample = splits.test[3]
+    np.testing.assert_array_equal(sample["image"].permute(1, 2, 0).numpy(), pixels_of(encoded(9)))
+    assert sample["label"] == 1 and sample["boxes"].shape == (0, 4)
+
+
+def test_a_moved_folder_is_the_same_data_set_and_a_changed_one_is_not(tmp_path):
+    one = load_data("hf", write_hf(tmp_path / "one"))
+    two = load_data(f"hf:{write_hf(tmp_path / 'two')}")
+    assert one.train.fingerprint() == two.train.fingerprint()
+    images = [encoded(row) for row in range(6)]
+    images[1] = encoded(1, size=(25, 16))
+    other = write_hf(tmp_path / "three", train=table(6, image=(datasets.Image(), images)), test=table(4, start=6))
+    assert load_data(f"hf:{other}").train.fingerprint() != one.train.fingerprint()
+
+
+def test_missing_splits_are_drawn(tmp_path):
+    splits = load_data(f"hf:{write_hf(tmp_path, train=table(20))}", validation=0.2, seed=3)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (12, 4, 4)
+    assert splits.test.labels.bincount().tolist() == [2, 2]
+    names = [*splits.train.names, *splits.validation.names, *splits.test.names]
+    assert len(set(names)) == 20
+    assert len(load_data(f"hf:{tmp_path}", test=0.5).test) == 10
+
+
+def test_a_single_table_is_divided_and_other_names_of_validation_are_known(tmp_path):
+    table(10).save_to_disk(str(tmp_path / "single"))
+    assert len(load_data(f"hf:{tmp_path / 'single'}").test) == 2
+    write_hf(tmp_path / "dev", train=table(6), dev=table(2, start=6), test=table(2, start=8))
+    splits = load_data(f"hf:{tmp_path / 'dev'}")
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (6, 2, 2)
+    secret = table(4, label=(datasets.ClassLabel(names=CLASSES), [-1] * 4))
+    splits = load_data(f"hf:{write_hf(tmp_path / 'secret', train=table(10), test=secret)}", validation=0)
+    assert (len(splits.train), len(splits.test)) == (8, 2)
+
+
+def test_columns_are_named_where_their_types_do_not_tell(tmp_path):
+    kinds = (datasets.Value("string"), ["b", "a"] * 3)
+    second = (datasets.Image(), [encoded(row + 50) for row in range(6)])
+    rows = table(6, label=None, other=second, kind=kinds)
+    root = write_hf(tmp_path, train=rows)
+    splits = load_data(f"hf:{root}", image_column="other", label_column="kind", validation=0)
+    assert splits.train.classes == ("a", "b")
+    row = int(splits.train.names[0].rsplit("/")[1])
+    np.testing.assert_array_equal(splits.train[0]["image"].permute(1, 2, 0).numpy(), pixels_of(encoded(50 + row)))
+
+
+def test_findings_are_lists_of_classes(tmp_path):
+    several = datasets.Sequence(datasets.ClassLabel(names=["mass", "scar"]))
+    rows = table(6, label=(several, [[], [0], [1], [0, 1], [0], [1]]))
+    train = load_data(f"hf:{write_hf(tmp_path, train=rows, test=rows)}", validation=0).train
+    assert train.multi_label and train.labels.tolist() == [[0, 0], [1, 0], [0, 1], [1, 1], [1, 0], [0, 1]]
+
+
+def test_grey_cmyk_and_large_images_are_read(tmp_path):
+    images = [
+        encoded(0, "L"),
+        encoded(1, "CMYK", "JPEG"),
+        encoded(2, "P"),
+        encoded(3, "RGBA"),
+        encoded(4, kind="JPEG", size=(640, 320)),
+        encoded(5),
+    ]
+    splits = load_data(f"hf:{write_hf(tmp_path, train=table(6, image=(datasets.Image(), images)))}", image_size=32)
+    sides = {tuple(splits.train[place]["image"].shape) for place in range(len(splits.train))}
+    assert all(shape[0] == 3 for shape in sides) and (3, 320, 640) not in sides
+    shown = splits.train.with_transform(evaluation_transform(32, (0.5,) * 3, (0.5,) * 3))[0]["image"]
+    assert shown.shape == (3, 32, 32)
+
+
+def test_rows_are_read_by_loading_processes(tmp_path):
+    train = load_data(f"hf:{write_hf(tmp_path)}", validation=0).train
+    loader = torch.utils.data.DataLoader(train, batch_size=None, num_workers=1)
+    found = [sample["image"] for sample in loader]
+    assert len(found) == 6 and torch.equal(found[5], train[5]["image"])
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match="needs the package datasets; pip install datasets"):
+        load_data(f"hf:{tmp_path}")
+
+
+def test_a_run_learns_from_it_and_finds_it_again(tmp_path, monkeypatch):
+    write_hf(tmp_path / "birds")
+    monkeypatch.chdir(tmp_path)
+    assert absolute_paths(Options(data="hf:birds")).data == f"hf:{tmp_path / 'birds'}"
+    assert absolute_paths(Options(data="hf:no/folder")).data == "hf:no/folder"
+    words = ["train", "--data", "hf:birds", "--output", "run", "--backbone", "test_resnet", "--features", "8"]
+    words += ["--image-size", "32", "--epochs", "1", "--batch-size", "2", "--prototypes-per-class", "1"]
+    words += ["--localizer", "center", "--samples", "2", "--workers", "0", "--validation", "0", "--quiet"]
+    assert main(words) == 0
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "ProtoPNet on birds" in page
+    (tmp_path / "birds").rename(tmp_path / "moved")
+    assert main(["report", "run", "--explained", "1", "--quiet"]) == 2
+    assert main(["report", "run", "--explained", "1", "--root", "moved", "--quiet"]) == 0
