@@ -22,7 +22,7 @@ from protomask.data.arrow_images import AT_ONCE, ArrowImages
 from protomask.data.depth import IntensityRange
 from protomask.data.folder import SHARE
 from protomask.data.hf_labels import check_classes, read_labels
-from protomask.data.images import Splits
+from protomask.data.images import AnnotatedImages, Splits
 from protomask.data.splitting import check_share, hold_out
 from protomask.errors import InputError, did_you_mean
 
@@ -71,7 +71,7 @@ def _load(
     classes = check_classes(labels, label, named)
     if "test" in parts and test is not None:
         raise InputError(f"{named}: has test images of its own ({parts['test'][0]}); leave out the share of others")
-    made = {
+    made: dict[str, AnnotatedImages] = {
         key: ArrowImages(
             _encoded(rows, image),
             name,
