@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from protomask.report.charts import curve_charts, training_charts
 from protomask.report.encoding import QUALITY, photo_side
 from protomask.report.neighbourhoods import neighbourhoods
 from protomask.report.overlays import LEVEL
+from protomask.report.paging import gallery_pages, neighbours_of, page_list, page_path, written_pages
 from protomask.report.palette import look
 from protomask.report.templating import template
 from protomask.report.wording import BASELINES, localizer_label
@@ -45,8 +48,10 @@ def write_report(
     quality: int = QUALITY,
     title: str | None = None,
 ) -> Path:
-    """Write ``report.html``; what is missing or empty gives a report without that section. Several processes, each
-    called with the same, share the drawing; the first writes.
+    """Write ``report.html``, and pages beside it for a gallery that is too large for one.
+
+    What is missing or empty gives a report without that section. Several processes, each called with the same, share
+    the drawing; the first writes.
 
     Args:
         path: of the file; whole or not there.
@@ -85,20 +90,45 @@ def write_report(
         quality=quality,
         title=title,
         folder=path.parent,
+        name=path.name,
     )
 
-    def write() -> None:
-        page = template(PAGE).render(**contents)
-        write_atomically(
-            path, lambda temporary: temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-        )
-
-    distributed.only_first(write)
+    distributed.only_first(lambda: _write_pages(path, contents))
     return path
 
 
+def _write_pages(path: Path, contents: Mapping[str, Any]) -> None:
+    """Write the report, and before it the pages of a gallery that is too large for one; older ones go."""
+    made = [page_path(path, number) for number in range(1, len(contents["pages"]) + 1)]
+    for old in written_pages(path)[len(made) :]:
+        old.unlink()
+    for target, page in [*zip(made, contents["pages"]), (path, None)]:
+        text = template(PAGE).render(**(contents if page is None else gallery_page(contents, page, path)))
+        write_atomically(target, partial(_write_text, text))
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def gallery_page(contents: Mapping[str, Any], page: Mapping[str, Any], report: Path) -> dict[str, Any]:
+    """Give what the template prints on one of the gallery's pages, out of what it would print on a single one."""
+    own = [contents["cards"][place] for place in page["places"]]
+    shown = [contents["pictures"][place] for place in page["places"]]
+    return {
+        **contents,
+        "page": page,
+        "home": quote(report.name),
+        "gallery": own,
+        "classes": views.class_filter(shown),
+        "flags": views.flag_filter(shown),
+        "neighbours": neighbours_of(contents["all_neighbours"], [card["number"] for card in own]),
+        "answers": None,
+    }
+
+
 def render(**contents: Any) -> str:
-    """Make the page as text; arguments as for :func:`page_contents`."""
+    """Make the page as text, without those of a large gallery; arguments as for :func:`page_contents`."""
     return template(PAGE).render(**page_contents(**contents))
 
 
@@ -119,13 +149,20 @@ def page_contents(
     quality: int = QUALITY,
     title: str | None = None,
     folder: str | Path = "RUN",
+    name: str = "report.html",
 ) -> dict[str, Any]:
-    """Collect what the template prints; arguments as for :func:`write_report`, and the ``folder`` for the commands it
-    names."""
+    """Collect what the template prints.
+
+    Arguments as for :func:`write_report`, the ``folder`` for the commands it names, and the ``name`` of its file.
+    """
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
     side = photo_side(len(pictures) + len(explanations))
     cards = views.gallery(pictures, localizers, explanations, level, quality, side)
+    neighbours = views.neighbours(pictures, test_images or {}, nearest_maps, level)
+    divided = gallery_pages(cards, neighbours)
+    pages = page_list(Path(name), divided, cards)
+    file_of = {cards[place]["number"]: page["file"] for page in pages for place in page["places"]}
     return {
         "title": title or summary.title(config),
         "level": f"{100 * level:.0f}",
@@ -139,9 +176,17 @@ def page_contents(
         ),
         "accuracy": accuracies.accuracy(metrics, config),
         "localizers": views.localizer_switch(localizers),
-        "gallery": cards,
+        "page": None,
+        "pages": pages,
+        "home": "",
+        "card_link": lambda number: f"{file_of.get(number, '')}#prototype-{number}",
+        "total": len(cards),
+        "cards": cards,
+        "pictures": pictures,
+        "gallery": [] if pages else cards,
         "classes": views.class_filter(pictures),
-        "neighbours": views.neighbours(pictures, test_images or {}, nearest_maps, level),
+        "all_neighbours": neighbours,
+        "neighbours": {} if pages else neighbours,
         "neighbour_look": look("similarity"),
         "map": neighbourhoods(pictures, vectors, localizers[0] if localizers else None, level),
         "flags": views.flag_filter(pictures),

@@ -153,23 +153,20 @@ def neighbourhoods(
 
 def _alike(pictures: Sequence[PrototypePicture], names: Sequence[str], likeness: np.ndarray) -> list[dict]:
     """List the most similar prototypes of different classes, each in one pair at most."""
-    kinds = np.array([sorted(set(names)).index(name) for name in names])
-    rows, columns = np.triu_indices(len(names), 1)
-    apart = kinds[rows] != kinds[columns]
-    rows, columns = rows[apart], columns[apart]
+    kinds = np.unique(np.array(names), return_inverse=True)[1]
+    # A pair once, and none of one class. Sorting all pairs of ten thousand prototypes would take gigabytes.
+    left = np.where(np.triu(kinds[:, None] != kinds[None], 1), likeness, -np.inf)
     found: list[dict] = []
-    used: set[int] = set()
-    for pair in np.argsort(-likeness[rows, columns], kind="stable"):
-        one, other = int(rows[pair]), int(columns[pair])
-        if used & {one, other}:
-            continue
-        used |= {one, other}
+    while len(found) < PAIRS and left.size:
+        one, other = (int(place) for place in np.unravel_index(int(left.argmax()), left.shape))
+        if left[one, other] == -np.inf:
+            break
         both = [
             {"number": pictures[each].record.prototype, "class_name": readable(names[each])} for each in (one, other)
         ]
         found.append({"pair": both, "likeness": f"{likeness[one, other]:.2f}"})
-        if len(found) == PAIRS:
-            break
+        left[[one, other]] = -np.inf
+        left[:, [one, other]] = -np.inf
     return found
 
 

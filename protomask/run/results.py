@@ -129,7 +129,11 @@ class Report(os.PathLike):
 
     def text(self) -> str:
         """Tell where the page is, and how large."""
-        return f"report {self.path} ({self.path.stat().st_size / 1e6:.1f} MB)"
+        from protomask.report.paging import written_pages
+
+        pages = len(written_pages(self.path))
+        beside = f", and {pages} pages of prototypes beside it" if pages else ""
+        return f"report {self.path} ({self.path.stat().st_size / 1e6:.1f} MB){beside}"
 
     def _repr_html_(self) -> str:
         return f'<a href="{html.escape(str(self.path))}">{html.escape(self.text())}</a>'
