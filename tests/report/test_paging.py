@@ -43,9 +43,8 @@ def pages(tmp_path_factory):
 
 def test_every_prototype_is_on_one_page_with_its_class(pages):
     assert "a report.html" in pages and len(pages) > 2
-    held = {
-        name: re.findall(r'class="card" id="prototype-(\d+)" data-class="(.+?)"', text) for name, text in pages.items()
-    }
+    pattern = re.compile(r'class="card" id="prototype-(\d+)" data-class="(.+?)"')
+    held = {name: pattern.findall(text) for name, text in pages.items()}
     assert held.pop("a report.html") == []
     assert sorted(int(number) for found in held.values() for number, _ in found) == list(range(12))
     for name in CLASSES:
@@ -57,12 +56,7 @@ def test_every_prototype_is_on_one_page_with_its_class(pages):
 def test_every_link_leads_somewhere(pages):
     parsed = {name: Page(text) for name, text in pages.items()}
     ids = {name: {each["id"] for _, each in page.tags if "id" in each} for name, page in parsed.items()}
-    links = [
-        (name, each["href"])
-        for name, page in parsed.items()
-        for tag, each in page.tags
-        if tag == "a" and "href" in each
-    ]
+    links = [(name, each["href"]) for name, page in parsed.items() for each in page.all("a") if "href" in each]
     assert len(links) > 40
     for name, href in links:
         file, anchor = urldefrag(href)
@@ -74,17 +68,9 @@ def test_every_link_leads_somewhere(pages):
 
 
 def test_neighbours_are_those_of_the_page(pages):
-    of = [
-        set(map(int, re.findall(r'"(\d+)": \[\{"class"', text)))
-        for name, text in pages.items()
-        if name != "a report.html"
-    ]
-    cards = [
-        set(map(int, re.findall(r'id="prototype-(\d+)"', text)))
-        for name, text in pages.items()
-        if name != "a report.html"
-    ]
-    assert of == cards
+    for name, text in pages.items():
+        of, cards = (set(re.findall(pattern, text)) for pattern in (r'"(\d+)": \[\{"class"', r'id="prototype-(\d+)"'))
+        assert of == cards and bool(of) == (name != "a report.html")
 
 
 def test_a_smaller_gallery_leaves_no_older_pages(tmp_path, monkeypatch):
@@ -117,15 +103,8 @@ def test_most_alike_of_different_classes_are_those_of_a_plain_search():
     vectors = np.random.default_rng(0).normal(size=(12, 4))
     shown = scenes.pictures(CLASSES, each=2)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = sorted(
-        (
-            (units[one] @ units[other], one, other)
-            for one in range(12)
-            for other in range(one + 1, 12)
-            if one // 2 != other // 2
-        ),
-        reverse=True,
-    )
+    apart = [(one, other) for one in range(12) for other in range(one + 1, 12) if one // 2 != other // 2]
+    pairs = sorted(((units[one] @ units[other], one, other) for one, other in apart), reverse=True)
     expected, used = [], set()
     for _, one, other in pairs:
         if not used & {one, other} and len(expected) < 5:
