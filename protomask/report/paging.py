@@ -26,7 +26,9 @@ def gallery_pages(cards: Sequence[dict], neighbours: Mapping[str, Any], most: in
     near = {number: _near_bytes(found, neighbours["images"]) for number, found in neighbours.get("of", {}).items()}
     sizes = [_card_bytes(card) + near.get(card["number"], 0) for card in cards]
     pages: list[list[int]] = []
-    aim = sum(sizes) / max(1, -(-sum(sizes) // most))
+    total = sum(sizes)
+    # A page closes with the class that brings it to its share, so shares leave room for one.
+    aim = total if total <= most else total / -(-total // (0.95 * most))
     held = 0
     for group in _whole_classes(cards, sizes, most):
         size = sum(sizes[place] for place in group)
