@@ -2,11 +2,17 @@
 
     python benchmarks/steadiness.py --root CUB_200_2011 --weights FILE --methods mdm,hdm,gradcam --images 32
 
+    python benchmarks/steadiness.py --root CUB_200_2011 --weights FILE --methods mdm,hdm,gradcam --images 16 --attack 8
+
 Noise uniform within half of one of 256 grey levels is added to each image: in 8 bits it would be the same. For a plain
 classifier's own
 top class the map of the one is compared with that of the other: Spearman's rank correlation of all pixels, that of
 their means over a grid of 14 x 14 cells, and what the tenths of the pixels that come first share (intersection over
 union). 95 % intervals over images.
+
+With --attack each image is instead changed by at most so many of 256 grey levels, so that what the method's own map
+shows suffices no more while the class stays as probable (protomask.metrics.move_evidence); images whose class changes
+are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from tqdm import tqdm
 
 from protomask.data import collate
 from protomask.explainable import Classifier
-from protomask.metrics import map_correlation
+from protomask.metrics import map_correlation, move_evidence
 from protomask.run.setup import choose_device
 from protomask.statistics import bootstrap_mean
 
@@ -38,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(found, methods="mdm,hdm,gradcam", images=32, required=True, help="its folder")
     found.add_argument("--seed", type=int, default=0, help="of the choice of images, and of the noise")
+    found.add_argument("--attack", type=float, metavar="LEVELS", help="instead of noise, an attack on each map")
     return found
 
 
@@ -46,26 +53,35 @@ def run(options: argparse.Namespace) -> None:
     methods = chosen_methods(options)
     generator = torch.Generator().manual_seed(options.seed)
     built, data, order = opened(options, device, generator)
-    level = 1 / 255 / torch.tensor(built.std).view(3, 1, 1)
+    mean, std = (torch.tensor(each, device=device).view(3, 1, 1) for each in (built.mean, built.std))
+    level, bounds = 1 / 255 / std, (-mean / std, (1 - mean) / std)
+    score = Classifier(built.model, "log-probability", mean=built.mean, std=built.std).score
     values: dict[str, list[Tensor]] = {name: [] for name in methods}
     with tqdm(total=len(order) * len(methods), desc="maps", unit="map") as bar:
         for start in range(0, len(order), options.batch_size):
             images = collate([data[place] for place in order[start : start + options.batch_size].tolist()])["images"]
-            alike = (images + (torch.rand(images.shape, generator=generator) - 0.5) * level).to(device)
+            noise = torch.rand(images.shape, generator=generator) - 0.5
             images = images.to(device)
+            alike = images + noise.to(device) * level
             with torch.no_grad():
                 index = built.model(images).argmax(1)
             for name, method in methods.items():
                 explained = Classifier(built.model, method.score, mean=built.mean, std=built.std)
-                one, other = (method.localizer(explained, shown, index) for shown in (images, alike))
-                values[name].append(compare(one, other).cpu())
+                one = method.localizer(explained, images, index)
+                stays = torch.ones_like(index, dtype=torch.bool)
+                if options.attack:
+                    alike = move_evidence(score, images, index, one, reach=options.attack * level, bounds=bounds)
+                    with torch.no_grad():
+                        stays = built.model(alike).argmax(1) == index
+                other = method.localizer(explained, alike, index)
+                values[name].append(compare(one, other)[stays].cpu())
                 bar.update(len(images))
     print(f"| method | images | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     for name, parts in values.items():
-        cells = [
-            f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high, *_ in map(bootstrap_mean, torch.cat(parts).T)
-        ]
-        print(f"| {name} | {len(order)} | {' | '.join(cells)} |")
+        kept = torch.cat(parts)
+        found = map(bootstrap_mean, kept.T) if len(kept) else ()
+        cells = [f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high, *_ in found] or ["-"] * len(COLUMNS)
+        print(f"| {name} | {len(kept)} | {' | '.join(cells)} |")
 
 
 def compare(one: Tensor, other: Tensor) -> Tensor:

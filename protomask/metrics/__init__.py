@@ -1,6 +1,6 @@
 """Metrics of saliency maps: pure batched functions on tensors, each naming the published variant it implements."""
 
-from protomask.metrics.attack import misalignment, outside_box, outside_top
+from protomask.metrics.attack import misalignment, move_evidence, outside_box, outside_top
 from protomask.metrics.boxes import box_iou_curves, max_box_accuracy
 from protomask.metrics.causal import (
     causal_insertion,
@@ -98,6 +98,7 @@ __all__ = [
     "merge_sides",
     "minmax",
     "misalignment",
+    "move_evidence",
     "nearby",
     "add_noise",
     "outside_box",

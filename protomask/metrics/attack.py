@@ -1,7 +1,10 @@
-"""Spatial misalignment: can a prototype's similarity be changed from where the map says that it does not look?
+"""Changes of an image that are made to harm its map: attacks by projected gradient descent.
 
-Source: Sacha et al., "Interpretability benchmark for evaluating spatial misalignment of prototypical parts
-explanations" (AAAI 2024), measure PAC, the change of the prototype's activation.
+Spatial misalignment: can a prototype's similarity be changed from where the map says that it does not look? Source:
+Sacha et al., "Interpretability benchmark for evaluating spatial misalignment of prototypical parts explanations" (AAAI
+2024), measure PAC, the change of the prototype's activation.
+
+:func:`move_evidence`: does a map stay when the evidence that it shows is taken away by a change that is hardly seen?
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor
 
 from protomask.localizers.similarity import percentile_box
-from protomask.metrics.faithfulness import Score, change_step, relative_to_whole
+from protomask.metrics.faithfulness import Score, change_step, minmax, relative_to_whole
 from protomask.metrics.localization import box_regions
 
 EPSILON, STEP, STEPS = 0.1, 0.01, 20
@@ -85,3 +88,49 @@ def misalignment(
             )
         changes.append(100 * (1 - relative_to_whole(after, before)))
     return torch.cat(changes)
+
+
+def move_evidence(
+    score: Score,
+    images: Tensor,
+    index: Tensor,
+    saliency: Tensor,
+    *,
+    reach: float | Tensor,
+    bounds: tuple[Tensor, Tensor] | None = None,
+    steps: int = STEPS,
+    batch_size: int = 16,
+) -> Tensor:
+    """Change images a little so that what a map shows suffices no more, while the score of the whole image stays.
+
+    Projected gradient descent (Madry et al., 2018) on s(x' m) - s(x') for the map m, scaled to [0, 1], in ``steps``
+    steps of 2.5 reach / steps each; ours. Another map of x' is then better, and a method that is asked again may give
+    it: the less its map moves, the less such a change can do.
+
+    Args:
+        score: differentiable in the images.
+        images: (B, 3, H, W), normalised.
+        index: (B,) long.
+        saliency: (B, H, W), the maps of these images.
+        reach: largest change of a value, in units of the normalised image; a number, or one per channel (3, 1, 1).
+        bounds: least and greatest value of each channel, (3, 1, 1) each; None: any.
+
+    Returns:
+        (B, 3, H, W).
+    """
+    found = []
+    for part in torch.arange(len(images), device=images.device).split(batch_size):
+        image, chosen, mask = images[part].detach(), index[part], minmax(saliency[part])[:, None].to(images)
+        low, high = image - reach, image + reach
+        if bounds is not None:
+            low, high = torch.maximum(low, bounds[0]), torch.minimum(high, bounds[1])
+        attacked = image.clone()
+        for _ in range(steps):
+            with torch.enable_grad():
+                leaf = attacked.detach().requires_grad_()
+                cost = score(leaf * mask, chosen) - score(leaf, chosen)
+                (gradient,) = torch.autograd.grad(cost.sum(), leaf)
+            moved = attacked - 2.5 * reach / steps * gradient.nan_to_num().sign()
+            attacked = torch.minimum(torch.maximum(moved, low), high)
+        found.append(attacked.detach())
+    return torch.cat(found)

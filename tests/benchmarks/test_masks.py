@@ -211,6 +211,9 @@ def test_steadiness_compares_each_map_with_that_of_an_image_alike(script, materi
     }
     assert rows["gradcam"][0] == "3" and all(float(cell.split()[0]) > 0.9 for cell in rows["gradcam"][1:])
     assert abs(float(rows["random"][1].split()[0])) < 0.2 and float(rows["random"][3].split()[0]) < 0.2
+    assert steadiness.main([*given, "--attack", "8"]) == 0
+    attacked = capsys.readouterr().out.splitlines()[2]
+    assert attacked.startswith("| gradcam | ") and attacked.count("|") == 6
     assert steadiness.main([*given, "--images", "0"]) == 2 and "--images" in capsys.readouterr().err
     map_ = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(steadiness.compare(map_, map_), torch.ones(1, 3))

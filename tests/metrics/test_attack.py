@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from protomask.metrics.attack import misalignment, outside_box, outside_top
+from protomask.metrics.attack import misalignment, move_evidence, outside_box, outside_top
 
 LEFT = torch.zeros(8, 8, dtype=torch.bool)
 LEFT[:, :4] = True
@@ -30,6 +30,40 @@ def test_only_what_is_allowed_changes_and_falls_below_nothing_are_undefined():
     assert misalignment(left_mean, images, index, quarter[None]).item() == pytest.approx(10, abs=1e-4)
     assert misalignment(left_mean, -images, index, quarter[None]).isnan()
     assert images.eq(0.5).all() and not images.requires_grad
+
+
+def test_evidence_moves_out_of_the_map_and_the_whole_image_scores_no_less():
+    images, index = torch.full((1, 3, 8, 8), 0.5), torch.tensor([0])
+
+    def mean(images, index):
+        return images.mean((1, 2, 3))
+
+    def squared(images, index):
+        return (images[..., :4].square() + images[..., 4:]).mean((1, 2, 3))
+
+    moved = move_evidence(mean, images, index, LEFT[None].float(), reach=0.1)
+    # s(x m) - s(x) = - mean over the right side / 2, so that only it changes.
+    torch.testing.assert_close(moved[..., :4], images[..., :4])
+    torch.testing.assert_close(moved[..., 4:], images[..., 4:] + 0.1)
+    part = LEFT[None].float()
+    part[..., :2] = 0.5  # scaled to [0, 1] it stays
+    both = move_evidence(squared, images, index, part, reach=0.1)
+    assert (squared(both, index) - squared(both * part, index)).item() > (
+        squared(images, index) - squared(images * part, index)
+    ).item()
+    assert (both - images).abs().max() <= 0.1 + 1e-6 and images.eq(0.5).all()
+
+
+def test_an_attack_stays_within_what_an_image_can_hold():
+    images, index = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0])
+    maps = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(1))
+    bounds = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    reach = torch.tensor([0.3, 0.2, 0.1]).view(3, 1, 1)
+    moved = move_evidence(left_mean, images, index, maps, reach=reach, bounds=bounds)
+    assert moved.min() >= 0 and moved.max() <= 1 and not moved.equal(images)
+    assert ((moved - images).abs() <= reach + 1e-6).all()
+    alone = move_evidence(left_mean, images, index, maps, reach=reach, bounds=bounds, batch_size=1)
+    torch.testing.assert_close(moved, alone)
 
 
 def test_batch_equals_loop():
