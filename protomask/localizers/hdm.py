@@ -12,7 +12,13 @@ from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, run_in_chunks
 from protomask.localizers.engine.learning import MaskState
-from protomask.localizers.engine.objective import ALTERNATING, begin_objective, masked_images, score_drop, score_range
+from protomask.localizers.engine.objective import (
+    ALTERNATING,
+    begin_objective,
+    masked_images,
+    score_drop,
+    score_range,
+)
 from protomask.localizers.engine.optimisers import Adam
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.settings import (
@@ -49,9 +55,10 @@ class HDM(Settings):
       they take the values of B in that order, or, for prototypes, as many are shown as the score needs;
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
       (s(x_k) - s(r)) / R_1 <= ``cascade.rest``, and S_k counts wholly from twice as much on, in a ramp between;
-    - fusion: w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the last of
-      ``keep.size_weights``; the map is sum_k w_k S_k, or, for prototypes, as many of its pixels are shown as the score
-      needs.
+    - fusion: for prototypes, w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the
+      last of ``keep.size_weights``; as many pixels of sum_k w_k S_k are shown as the score needs. For classes, ours,
+      each w_k in [0, 1] minimises keep_k(w_k S_k) + lambda mean(w_k S_k), so that of several objects, each of which
+      suffices, all stay; the map is sum_k w_k S_k.
 
     Settings that are not given are chosen by what is explained: those of :meth:`for_classes` for a
     :class:`protomask.Classifier`, those of :meth:`for_prototypes` for everything else.
@@ -69,8 +76,8 @@ class HDM(Settings):
         background: as of :class:`protomask.localizers.MDM`.
         runtime: batch size, precision, seed.
 
-    Cost in forward-backward passes per pair: per module that it enters keep.steps + 2 order.steps, and
-    fusion.steps where there is more than one.
+    Cost in forward-backward passes per pair: per module that it enters keep.steps + 2 order.steps, and, where there is
+    more than one, fusion.steps, for classes times the modules.
     """
 
     keep: Keep = Keep()
@@ -92,7 +99,13 @@ class HDM(Settings):
         order = Order(
             sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", contrast=2.0, area_weight=2.0
         )
-        return cls(keep, order, views=Views(noise=0.25, shift=1 / 14), background=ALTERNATING)
+        return cls(
+            keep,
+            order,
+            fusion=Fusion(steps=5, rate=0.2, complete=True),
+            views=Views(noise=0.25, shift=1 / 14),
+            background=ALTERNATING,
+        )
 
     @classmethod
     def for_prototypes(cls) -> HDM:
@@ -104,7 +117,13 @@ class HDM(Settings):
         order = Order(
             sizes=(28, 112, 224), steps=36, rate=0.1, damping=0.3, values="sufficient", contrast=1.0, area_weight=2.0
         )
-        return cls(keep, order, views=Views(noise=0.0, shift=0.0), background="zero")
+        return cls(
+            keep,
+            order,
+            fusion=Fusion(steps=10, rate=0.1, complete=False),
+            views=Views(noise=0.0, shift=0.0),
+            background="zero",
+        )
 
     def for_model(self, explained: Explainable) -> HDM:
         """Fill in every setting, as it is used for this model."""
@@ -179,15 +198,17 @@ class HDM(Settings):
     def _fuse(self, stages: Stages, images: Tensor, index: Tensor, found: Tensor) -> Tensor:
         """Fuse the modules' masks ``found`` (B, K, H, W) to (B, H, W)."""
         weights = found.new_ones(found.shape[:2])
-        if self.fusion.steps:
+        steps = require_value(self.fusion.steps)
+        if steps:
             problem = _FusionProblem(
                 stages.explained,
                 found,
                 require_value(self.keep.size_weights)[1],
+                require_value(self.fusion.complete),
                 stages.background,
                 stages.runtime.seed,
             )
-            weights = stages.learn(images, index, problem, self.fusion.steps, Adam(self.fusion.rate), "fusion")
+            weights = stages.learn(images, index, problem, steps, Adam(require_value(self.fusion.rate)), "fusion")
         fused = _weighted_sum(weights, found)
         return stages.show(images, index, fused, fused, self._plain_order()).to(found)
 
@@ -205,6 +226,8 @@ class _FusionProblem:
     explained: Explainable
     found: Tensor
     size_weight: float
+    complete: bool
+    """each mask by itself, on the image that the ones before have left; else their sum on the whole image"""
     background: str
     seed: int
 
@@ -217,13 +240,23 @@ class _FusionProblem:
         return _weighted_sum(state.learned["weights"], state.buffers["found"])[:, None].clamp(max=1)
 
     def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
-        return (masked_images(state, mask),)
+        if not self.complete:
+            return (masked_images(state, mask),)
+        hidden, left = masked_images(state, torch.zeros_like(mask)), state.images
+        views, weights = [], state.learned["weights"]
+        for number, found in enumerate(state.buffers["found"].unbind(1)):
+            views.append(torch.lerp(hidden, left, weights[:, number, None, None, None] * found[:, None]))
+            left = left * (1 - found[:, None])
+        return tuple(views)
 
     def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
-        return score_drop(state, scores[0]) + self.size_weight * mask.mean((1, 2, 3))
+        if not self.complete:
+            return score_drop(state, scores[0]) + self.size_weight * mask.mean((1, 2, 3))
+        kept = sum(score_drop(state, each) for each in scores)
+        return kept + self.size_weight * (state.learned["weights"] * state.buffers["found"].mean((2, 3))).sum(1)
 
     def after_step(self, state: MaskState) -> None:
-        state.learned["weights"].clamp_(min=0)
+        state.learned["weights"].clamp_(min=0, max=1 if self.complete else None)
 
     def result(self, state: MaskState) -> Tensor:
         return state.learned["weights"]

@@ -62,7 +62,7 @@ class PublishedHDM(HDM):
         default=Order(sizes=(28,), steps=1, rate=0.1, damping=0.0, values="mask", contrast=1.0, area_weight=0.0)
     )
     cascade: Cascade = Cascade()
-    fusion: Fusion = Fusion()
+    fusion: Fusion = Fusion(steps=10, rate=0.1, complete=False)
     views: Views = Views(noise=0.0, shift=0.0)
     background: str | None = "zero"
     runtime: Runtime = Runtime()

@@ -251,18 +251,26 @@ class Cascade(Settings):
 
 @dataclass(frozen=True, repr=False)
 class Fusion(Settings):
-    """Set how the weights of HDM's modules are learned: Adam's steps and learning rate; 0 steps: all weights 1.
+    """Set how the weights of HDM's modules are learned.
+
+    Args:
+        steps, rate: Adam's steps and learning rate; 0 steps: all weights 1.
+        complete: each module's weight says how much of its mask keeps the score of what the modules before have left;
+            else all weights together keep the score of the whole image, and a region that is not needed, because
+            another one suffices, loses its weight.
 
     Raises:
         InputError: a value that is impossible; the message names the field.
     """
 
-    steps: int = 10
-    rate: float = 0.1
+    steps: int | None = None
+    rate: float | None = None
+    complete: bool | None = None
 
     def __post_init__(self) -> None:
         self.require_steps(0)
         self.require_positive("rate")
+        self.require(isinstance(self.complete, bool), "complete", "True or False")
 
 
 @dataclass(frozen=True, repr=False)
