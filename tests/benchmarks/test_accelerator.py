@@ -1,0 +1,46 @@
+"""The script that runs everything on a device, tried on the processor."""
+
+import importlib
+import json
+import sys
+
+import pytest
+
+import protomask
+from tests.run.conftest import SMALL, write_image_folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    place = tmp_path_factory.mktemp("on a device")
+    return protomask.train(
+        data="folder", root=write_image_folder(place / "pictures"), output=place / "run", **SMALL
+    ).folder
+
+
+@pytest.fixture(scope="module")
+def script(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(request.config.rootpath / "benchmarks")
+        yield importlib.import_module("accelerator")
+        sys.modules.pop("accelerator")
+
+
+def test_a_step_that_fails_is_told_and_does_not_stop_the_next(script, tmp_path, capsys):
+    words = ["--device", "cpu", "--only", "job,maps", "--output", str(tmp_path), "--training", "--no-such-option"]
+    assert script.main(words) == 1
+    rows = json.loads((tmp_path / "accelerator.json").read_text())["steps"]
+    assert [row["step"] for row in rows] == ["job", "maps"] and all(row["ended"] == 2 for row in rows)
+    assert "--no-such-option" in rows[0]["last"] and "job" in rows[1]["last"]
+    assert "| job | no (2) |" in capsys.readouterr().out
+
+
+def test_unknown_steps_are_named(script, capsys):
+    assert script.main(["--device", "cpu", "--only", "job,mask"]) == 2
+    assert "no such step: mask; choose from suite, job" in capsys.readouterr().err
+
+
+def test_maps_on_the_processor_are_those_of_a_batch_and_of_single_images(script, trained):
+    told = script.compare(trained, script.choose_device("cpu"))
+    assert "mdm batch against cpu: ranks 1.000, first tenths 1.000" in told
+    assert "hdm batch against single: ranks" in told
