@@ -1,13 +1,12 @@
 """The script that runs everything on a device, tried on the processor."""
 
-import importlib
 import json
-import sys
 
 import pytest
 
 import protomask
 from tests.run.conftest import SMALL, write_image_folder
+from tests.support.scripts import benchmark
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +19,8 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def script(request):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(request.config.rootpath / "benchmarks")
-        yield importlib.import_module("accelerator")
-        sys.modules.pop("accelerator")
+    with benchmark(request.config.rootpath, "accelerator") as module:
+        yield module
 
 
 def test_a_step_that_fails_is_told_and_does_not_stop_the_next(script, tmp_path, capsys):

@@ -1,21 +1,17 @@
 """The documentation's table of an evaluation."""
 
-import importlib
-import sys
-
 import pytest
 import torch
 
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation, Pairs
+from tests.support.scripts import benchmark
 
 
 @pytest.fixture(scope="module")
 def script(request):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(request.config.rootpath / "benchmarks")
-        yield importlib.import_module("peers")
-        sys.modules.pop("peers")
+    with benchmark(request.config.rootpath, "peers") as module:
+        yield module
 
 
 def test_marks_are_the_corrected_verdicts(script, tmp_path, capsys):

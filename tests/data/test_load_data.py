@@ -61,7 +61,7 @@ def test_an_entry_point_adds_a_data_set_that_takes_what_it_needs(monkeypatch):
     splits = load_data("numbers", crop=True, image_size=32, seed=5, flavour="sour", validation=0.3)
     assert seen == {"root": None, "seed": 5, "flavour": "sour"}
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (4, 2, 2)
-    assert data_names() == ("parts", "cub", "busi", "chestxray", "folder", "numbers")
+    assert data_names() == ("parts", "cub", "busi", "chestxray", "folder", "hf", "numbers")
 
 
 def test_parts_needs_no_root_and_takes_the_usual_options(tmp_path, monkeypatch):

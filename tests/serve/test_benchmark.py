@@ -1,17 +1,14 @@
 """The benchmark of the page, on a small run in a process of its own."""
 
-import importlib
-import sys
-
 import pytest
+
+from tests.support.scripts import benchmark
 
 
 @pytest.fixture(scope="module")
 def serving(request):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(request.config.rootpath / "benchmarks")
-        yield importlib.import_module("serving")
-        sys.modules.pop("serving")
+    with benchmark(request.config.rootpath, "serving") as module:
+        yield module
 
 
 def test_uploads_to_another_process_are_answered_as_alone(serving, run, capsys):
