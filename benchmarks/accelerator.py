@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from protomask import open_run
 from protomask.data import collate
@@ -129,20 +130,24 @@ def table(rows: list[dict], where: str) -> str:
 
 def compare(folder: Path, device: torch.device) -> str:
     """Make maps of a run's test images thrice: in a batch on the device, on the processor, one by one on the device."""
-    told = []
-    ways = ("batch", device, IMAGES), ("cpu", torch.device("cpu"), IMAGES), ("single", device, 1)
-    for name, localizer in get_localizers("mdm,hdm").items():
-        made = {}
-        for way, where, at_once in ways:
-            run = open_run(folder, device=str(where), progress=False)
-            images = collate([run.test[place] for place in range(min(IMAGES, len(run.test)))])["images"].to(where)
-            with torch.no_grad():
-                index = run.network(images).similarities.argmax(1) if way == "batch" else made["index"].to(where)
-            made.setdefault("index", index.cpu())
+    found: dict[str, dict[str, Tensor]] = {}
+    index = None
+    for way, where, at_once in (
+        ("batch", device, IMAGES),
+        ("cpu", torch.device("cpu"), IMAGES),
+        ("single", device, 1),
+    ):
+        run = open_run(folder, device=str(where), progress=False)
+        images = collate([run.test[place] for place in range(min(IMAGES, len(run.test)))])["images"].to(where)
+        with torch.no_grad():
+            index = run.network(images).similarities.argmax(1) if index is None else index.to(where)
+        for name, localizer in get_localizers("mdm,hdm").items():
             parts = [localizer(run.network, *pair) for pair in zip(images.split(at_once), index.split(at_once))]
-            made[way] = torch.cat(parts).cpu()
+            found.setdefault(name, {})[way] = torch.cat(parts).cpu()
+    told = []
+    for name, maps in found.items():
         for way in ("cpu", "single"):
-            ranks, first = map_correlation(made["batch"], made[way]), shared_first(made["batch"], made[way])
+            ranks, first = map_correlation(maps["batch"], maps[way]), shared_first(maps["batch"], maps[way])
             told.append(f"{name} batch against {way}: ranks {ranks.mean():.3f}, first tenths {first.mean():.3f}")
     return "; ".join(told)
 

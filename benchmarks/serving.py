@@ -36,7 +36,6 @@ from PIL import Image
 
 from protomask import open_run
 from protomask.errors import InputError
-from protomask.localizers import get_localizers
 
 ALONE = 3
 """uploads one after the other"""
@@ -73,6 +72,8 @@ def measure(given: argparse.Namespace) -> dict:
     """Upload, compare and print; what was measured."""
     if given.uploads < ALONE:
         raise InputError(f"--uploads is {given.uploads}; give at least {ALONE}")
+    if not 0.001 <= given.megapixels <= 100:
+        raise InputError(f"--megapixels is {given.megapixels:g}; give a number from 0.001 to 100")
     run = open_run(given.run, root=given.root, progress=False)
     contents = [photograph(number, given.megapixels) for number in range(given.uploads)]
     with served(given) as (process, port, key):
@@ -186,7 +187,7 @@ def upload(port: int, key: str, number: int, content: bytes) -> Answer:
 
 def loop_seconds(run, masks: int) -> float:
     """Seconds of the run's localizer, called on as many prototypes of one image; the second of two calls."""
-    (localizer,) = list(get_localizers(run.options.localizer).values())[:1]
+    localizer = next(iter(run.localizers(None).values()))
     image = run.test[0]["image"].as_subclass(torch.Tensor)[None].to(run.device)
     images, index = image.repeat(masks, 1, 1, 1), torch.arange(masks, device=run.device) % run.network.prototype_count
     seconds = 0.0

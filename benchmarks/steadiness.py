@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.data import collate
+from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.metrics import map_correlation, move_evidence
 from protomask.run.setup import choose_device
@@ -49,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> None:
+    if options.attack is not None and not 0 < options.attack <= 255:
+        raise InputError(f"--attack is {options.attack:g}; give grey levels above 0 and at most 255")
     device = choose_device(options.device)
     methods = chosen_methods(options)
     generator = torch.Generator().manual_seed(options.seed)

@@ -76,18 +76,32 @@ def _card(
             **_sort_keys(each.inspection),
         },
         "search": f"{record.prototype} {record.class_name} {name} {record.source}".lower(),
-        "picture": picture(
-            each.image,
-            maps,
-            localizers,
-            f"Training image {record.source} of class {name}, source of prototype {record.prototype}",
-            cell=record.patch_box,
-            level=level,
-            quality=quality,
-            side=side,
-            levels=record.levels,
-        ),
+        "picture": _source(each, maps, localizers, level, quality, side),
     }
+
+
+def _source(
+    each: PrototypePicture,
+    maps: Mapping[str, np.ndarray],
+    localizers: Sequence[str],
+    level: float,
+    quality: int,
+    side: int,
+) -> dict:
+    """Draw the training image that a prototype is from; ``maps`` are its own, read once."""
+    record = each.record
+    name = readable(record.class_name)
+    return picture(
+        each.image,
+        maps,
+        localizers,
+        f"Training image {record.source} of class {name}, source of prototype {record.prototype}",
+        cell=record.patch_box,
+        level=level,
+        quality=quality,
+        side=side,
+        levels=record.levels,
+    )
 
 
 def _inspected(found: Inspection | None) -> dict:
@@ -282,17 +296,7 @@ def _row(
             levels=record.levels,
         ),
         "there": drawn.get(record.prototype)
-        or picture(
-            match.prototype.image,
-            match.prototype.maps,
-            localizers,
-            f"Training image {record.source} of class {name}, source of prototype {record.prototype}",
-            cell=record.patch_box,
-            level=level,
-            quality=quality,
-            side=side,
-            levels=record.levels,
-        ),
+        or _source(match.prototype, match.prototype.maps, localizers, level, quality, side),
     }
 
 
