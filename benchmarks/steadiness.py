@@ -29,7 +29,7 @@ from tqdm import tqdm
 from protomask.data import collate
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.metrics import map_correlation, move_evidence
+from protomask.metrics import map_correlation, move_evidence, shared_first
 from protomask.run.setup import choose_device
 from protomask.statistics import bootstrap_mean
 
@@ -90,9 +90,7 @@ def run(options: argparse.Namespace) -> None:
 def compare(one: Tensor, other: Tensor) -> Tensor:
     """(B, 3), as ``COLUMNS``, of maps (B, H, W)."""
     coarse = (F.adaptive_avg_pool2d(each[:, None], 14)[:, 0] for each in (one, other))
-    first = [each.flatten(1).argsort(1, descending=True).argsort(1) < each[0].numel() // 10 for each in (one, other)]
-    shared = (first[0] & first[1]).sum(1) / (first[0] | first[1]).sum(1)
-    return torch.stack([map_correlation(one, other), map_correlation(*coarse), shared], 1)
+    return torch.stack([map_correlation(one, other), map_correlation(*coarse), shared_first(one, other)], 1)
 
 
 if __name__ == "__main__":

@@ -239,8 +239,9 @@ def _with_black_box(
 def epoch_line(row: Mapping[str, Any]) -> str:
     """Say an epoch, or another step of the training, in one line.
 
-    >>> epoch_line({"stage": "joint", "epoch": 2, "loss": 0.51234, "validation_accuracy": 0.9, "seconds": 3.2})
-    'joint, epoch 2: loss 0.512, validation accuracy 0.900 (3.2 s)'
+    >>> row = {"stage": "joint", "epoch": 2, "loss": 0.51234, "validation_accuracy": 0.9, "images": 160, "seconds": 3.2}
+    >>> epoch_line(row)
+    'joint, epoch 2: loss 0.512, validation accuracy 0.900 (3.2 s, 50 images/s)'
     """
     told = [
         f"{name.replace('_', ' ')} {row[name]:.3f}"
@@ -248,7 +249,9 @@ def epoch_line(row: Mapping[str, Any]) -> str:
         if isinstance(row.get(name), int | float)
     ]
     name = f"{row['stage']}, epoch {row['epoch']}" if "epoch" in row else row["stage"]
-    return f"{name}{': ' if told else ''}{', '.join(told)} ({row['seconds']:.1f} s)"
+    seconds = row["seconds"]
+    speed = f", {row['images'] / seconds:.3g} images/s" if row.get("images") and seconds else ""
+    return f"{name}{': ' if told else ''}{', '.join(told)} ({seconds:.1f} s{speed})"
 
 
 def _finish(run: Run, metrics: dict) -> None:

@@ -142,6 +142,7 @@ def run_epoch(
     row = {
         "stage": stage.name,
         "epoch": earlier + epoch + 1,
+        "images": means.seen,
         "train_accuracy": means.mean("correct"),
         **{name: means.mean(name) for name in means.sums if name != "correct"},
     }
@@ -149,6 +150,7 @@ def run_epoch(
         held.deliver()  # what came during the last step
         if len(setup.validation):
             row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
+            row["images"] += len(setup.validation)
     except KeyboardInterrupt:
         if distributed.size() == 1:
             saver.save({**state, "within": within | {"step": len(batches), "seen": means.seen, "sums": means.sums}})

@@ -38,8 +38,9 @@ def train(
         minutes: between checkpoints within an epoch.
 
     Returns:
-        The rows: ``stage``, ``epoch`` (of the name, from 1; not for actions), ``seconds``, the mean of every term of
-        the objective, ``train_accuracy``, ``validation_accuracy``, or what an action returned.
+        The rows: ``stage``, ``epoch`` (of the name, from 1; not for actions), ``seconds``, ``images`` that were seen in
+        them (training and validation), the mean of every term of the objective, ``train_accuracy``,
+        ``validation_accuracy``, or what an action returned.
 
     Raises:
         Diverged: the loss or a gradient is not finite; the last checkpoint stands.
