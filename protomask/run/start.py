@@ -43,9 +43,9 @@ def absolute_paths(options: Options) -> Options:
     """Give the same options with paths that hold in any working folder."""
     paths = {name: getattr(options, name) for name in ("root", "weights")}
     changes = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if path}
-    kind, _, folder = options.data.partition(":")
-    folder = os.path.abspath(os.path.expanduser(folder))
-    if kind == "hf" and os.path.isdir(folder):
+    kind, _, named = options.data.partition(":")
+    folder = os.path.abspath(os.path.expanduser(named))
+    if kind == "hf" and named and os.path.isdir(folder):
         changes["data"] = f"{kind}:{folder}"
     return options.replace(**changes)
 

@@ -117,6 +117,7 @@ def test_a_run_learns_from_it_and_finds_it_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute_paths(Options(data="hf:birds")).data == f"hf:{tmp_path / 'birds'}"
     assert absolute_paths(Options(data="hf:no/folder")).data == "hf:no/folder"
+    assert absolute_paths(Options(data="hf:")).data == "hf:"  # not the working folder
     words = ["train", "--data", "hf:birds", "--output", "run", "--backbone", "test_resnet", "--features", "8"]
     words += ["--image-size", "32", "--epochs", "1", "--batch-size", "2", "--prototypes-per-class", "1"]
     words += ["--localizer", "center", "--samples", "2", "--workers", "0", "--validation", "0", "--quiet"]
