@@ -1,24 +1,26 @@
-"""Do maps carry over: localizers of one classifier, judged by a second one of the same classes.
+"""Do maps carry over: localizers of one classifier, judged by others of the same classes.
 
     python benchmarks/judges.py --root CUB_200_2011 --weights FILE --judge tf_efficientnet_lite0 --judge-weights FILE \\
         --methods mdm,hdm,gradcam --images 100 --output runs/judges
 
-The photographs are the first ones, in an order drawn by the seed, for which both networks find the same class most
-probable; that class is explained. Measures, intervals (95 %, over images) and corrected verdicts are those of
-``protomask compare``; maps and values are kept in OUTPUT, so that the command can be stopped and methods can be added.
+``--judge`` and ``--judge-weights`` can be given several times. The photographs are the first ones, in an order drawn by
+the seed, for which all networks find the same class most probable; that class is explained. Measures, intervals (95 %,
+over images) and corrected verdicts are those of ``protomask compare``; maps and values are kept in OUTPUT, so that the
+command can be stopped, and methods and judges can be added.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import torch
 from subject import add_options, chosen_methods, exit_code, opened
 from tqdm import tqdm
 
 import protomask
-from protomask.backbones.classifier import build_classifier
+from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.localization.compare import JudgedClassifier
@@ -36,8 +38,10 @@ def main(words: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(found, methods="mdm,gradcam", images=100, required=True, help="its folder")
-    found.add_argument("--judge", required=True, metavar="MODEL", help="the second classifier, named as --model")
-    found.add_argument("--judge-weights", metavar="FILE", help="its weights")
+    found.add_argument(
+        "--judge", required=True, action="append", metavar="MODEL", help="another classifier, named as --model"
+    )
+    found.add_argument("--judge-weights", action="append", metavar="FILE", help="its weights, in the same order")
     found.add_argument("--metrics", default=",".join(METRICS), help="separated by commas")
     found.add_argument("--seed", type=int, default=0, help="of the choice of images, and of the intervals")
     found.add_argument("--output", default="runs/judges", help="folder of maps and values (runs/judges)")
@@ -47,51 +51,62 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
     methods = chosen_methods(options)
+    files = options.judge_weights or [None] * len(options.judge)
+    if len(files) != len(options.judge):
+        raise InputError(f"{len(options.judge)} judges and {len(files)} files of weights; give one for each, or none")
     wanted, options.images = options.images, None
     built, data, order = opened(options, device, torch.Generator().manual_seed(options.seed))
-    judge = build_classifier(options.judge, weights=options.judge_weights)
-    judge.model.to(device)
-    wants = [Preprocessing(each.image_size, each.mean, each.std) for each in (built, judge)]
-    pair = JudgedClassifier(built.model, wants[0], judge.model, wants[1])
-    agreed = agreeing(pair, data, order.tolist(), wanted, device)
-    print(f"{len(agreed)} of {wanted} photographs: {options.model} judged by {options.judge}")
-    found = protomask.compare(
-        built.model,
-        data.subset(torch.tensor(agreed)),
-        list(methods),
-        judge=judge.model,
-        judge_preprocessing=wants[1]._asdict(),
-        mean=built.mean,
-        std=built.std,
-        metrics=options.metrics.split(","),
-        seed=options.seed,
-        batch_size=options.batch_size,
-        device=device,
-        cache=options.output,
-        progress=True,
-    )
-    print(found.table())
-    for name in methods:
-        for other in methods:
-            if name in ("mdm", "hdm") and other != name:
-                print(f"\n{found.contest(name, other)}")
+    judges = [build_classifier(name, weights=weights) for name, weights in zip(options.judge, files)]
+    for judge in judges:
+        judge.model.to(device)
+    pairs = [JudgedClassifier(built.model, preparing(built), each.model, preparing(each)) for each in judges]
+    agreed = data.subset(torch.tensor(agreeing(pairs, data, order.tolist(), wanted, device)))
+    for name, judge in zip(options.judge, judges):
+        print(f"\n{len(agreed)} of {wanted} photographs: {options.model} judged by {name}")
+        found = protomask.compare(
+            built.model,
+            agreed,
+            list(methods),
+            judge=judge.model,
+            judge_preprocessing=preparing(judge)._asdict(),
+            mean=built.mean,
+            std=built.std,
+            metrics=options.metrics.split(","),
+            seed=options.seed,
+            batch_size=options.batch_size,
+            device=device,
+            cache=options.output,
+            progress=True,
+        )
+        print(found.table())
+        for method in methods:
+            for other in methods:
+                if method in ("mdm", "hdm") and other != method:
+                    print(f"\n{found.contest(method, other)}")
+
+
+def preparing(built: BuiltClassifier) -> Preprocessing:
+    """How a classifier wants its images."""
+    return Preprocessing(built.image_size, built.mean, built.std)
 
 
 def agreeing(
-    pair: JudgedClassifier, data: AnnotatedImages, order: list[int], wanted: int, device: torch.device
+    pairs: Sequence[JudgedClassifier], data: AnnotatedImages, order: list[int], wanted: int, device: torch.device
 ) -> list[int]:
-    """The first ``wanted`` positions of ``order`` at which both networks find the same class most probable."""
+    """The first ``wanted`` positions of ``order`` at which the network and all judges find the same class most
+    probable."""
     found: list[int] = []
     with torch.no_grad(), tqdm(total=wanted, desc="agreed", unit="image") as bar:
         for place in order:
             if len(found) == wanted:
                 break
             image = data[place]["image"].as_subclass(torch.Tensor)[None].to(device)
-            if pair.logits(image).argmax() == pair.judge.logits(pair.judge_images(image)).argmax():
+            own = pairs[0].logits(image).argmax()
+            if all(own == each.judge.logits(each.judge_images(image)).argmax() for each in pairs):
                 found.append(place)
                 bar.update()
     if not found:
-        raise InputError("the two networks agree on no photograph; give networks of the same classes")
+        raise InputError("the networks agree on no photograph; give networks of the same classes")
     return found
 
 

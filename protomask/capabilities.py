@@ -91,6 +91,10 @@ class HasJudge(Protocol):
         """Give (B,) the second network's probability of one class per image; images as the first one takes them."""
         ...
 
+    def without_judge(self) -> HasScore:
+        """Give the first network alone, whose maps do not depend on who judges them."""
+        ...
+
 
 @runtime_checkable
 class HasPrototypeClasses(Protocol):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
+from protomask.capabilities import HasJudge
 from protomask.errors import InputError
 from protomask.files import check_regular_file, file_name
 from protomask.fingerprints import fingerprint
@@ -91,15 +92,17 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
 
     They are found again by the network's weights, by the localizer's repr and by the source code of localizers and
     metrics: whatever could change a figure. What cannot be told apart, a localizer without a repr of its own or an
-    explained object without weights, is not kept.
+    explained object without weights, is not kept. Maps of one network serve all of its judges.
     """
     if cache is None or " at 0x" in repr(localizer):
         return Store(None), Store(None)
     weights = fingerprint(explained)
     if weights is None:
         return Store(None), Store(None)
-    folder = cache / weights / f"{file_name(name)}-{_digest([repr(localizer), _source(localizer)])}"
-    return Store(folder / "maps"), Store(folder / f"values-{_code(metric_room, 'cases', 'maps', 'variants')}")
+    alone = fingerprint(explained.without_judge()) if isinstance(explained, HasJudge) else weights
+    method = f"{file_name(name)}-{_digest([repr(localizer), _source(localizer)])}"
+    values = f"values-{_code(metric_room, 'cases', 'maps', 'variants')}"
+    return Store(cache / str(alone) / method / "maps"), Store(cache / weights / method / values)
 
 
 def image_names(images: Tensor, index: Tensor) -> list[str]:

@@ -67,6 +67,10 @@ class JudgedClassifier(Classifier):
         """Return the judge's probabilities (B,) of one class per image, normalised for the first network."""
         return self.judge.score(self.judge_images(images), index)
 
+    def without_judge(self) -> Classifier:
+        """Give the first classifier alone, by its probabilities."""
+        return self.with_score("probability")
+
     def judge_images(self, images: Tensor) -> Tensor:
         """Turn images that are normalised for the first network into those that the judge wants."""
         mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))

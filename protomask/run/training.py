@@ -250,7 +250,7 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     ]
     name = f"{row['stage']}, epoch {row['epoch']}" if "epoch" in row else row["stage"]
     seconds = row["seconds"]
-    speed = f", {row['images'] / seconds:.3g} images/s" if row.get("images") and seconds else ""
+    speed = f", {row['images'] / seconds:.3g} images/s" if row.get("images") and "epoch" in row and seconds else ""
     return f"{name}{': ' if told else ''}{', '.join(told)} ({seconds:.1f} s{speed})"
 
 

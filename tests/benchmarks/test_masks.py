@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from protomask.backbones.classifier import build_classifier
 from protomask.data import collate, load_data
@@ -227,8 +227,16 @@ def test_judges_takes_the_images_on_which_both_networks_agree(script, material, 
     given += ["--judge", model, "--judge-weights", weights, "--metrics", "insertion,judge_insertion"]
     assert judges.main(given) == 0
     found = capsys.readouterr().out
-    assert found.startswith("3 of 3 photographs") and "judge_insertion" in found
-    assert judges.main([*given, "--judge", "no_such_model"]) == 2 and "no_such_model" in capsys.readouterr().err
+    assert found.strip().startswith("3 of 3 photographs") and "judge_insertion" in found
+    second = tmp_path / "second.safetensors"
+    save_file(load_file(weights) | {"fc.bias": load_file(weights)["fc.bias"] / 2}, second)
+    maps = sorted((tmp_path / "kept").rglob("maps/*"))
+    assert judges.main([*given, "--judge", model, "--judge-weights", str(second)]) == 0
+    assert capsys.readouterr().out.count("photographs:") == 2
+    assert maps and sorted((tmp_path / "kept").rglob("maps/*")) == maps  # another judge makes no map anew
+    assert judges.main([*given, "--judge", model]) == 2 and "2 judges and 1 files" in capsys.readouterr().err
+    wrong = [*given, "--judge", "no_such_model", "--judge-weights", weights]
+    assert judges.main(wrong) == 2 and "no_such_model" in capsys.readouterr().err
 
     class Brightest(torch.nn.Module):
         """The class is the brightest channel; or always the first."""
@@ -244,6 +252,9 @@ def test_judges_takes_the_images_on_which_both_networks_agree(script, material, 
     pair = JudgedClassifier(Brightest(False), plain, Brightest(True), plain)
     images = torch.eye(3)[[2, 0, 1, 0]].view(4, 3, 1, 1).expand(-1, -1, 8, 8)
     data = [{"image": image} for image in images]
-    assert judges.agreeing(pair, data, [0, 1, 2, 3], 2, torch.device("cpu")) == [1, 3]
+    assert judges.agreeing([pair], data, [0, 1, 2, 3], 2, torch.device("cpu")) == [1, 3]
+    alike = JudgedClassifier(Brightest(False), plain, Brightest(False), plain)
+    assert judges.agreeing([alike], data, [0, 1, 2, 3], 2, torch.device("cpu")) == [0, 1]
+    assert judges.agreeing([alike, pair], data, [0, 1, 2, 3], 2, torch.device("cpu")) == [1, 3]
     with pytest.raises(InputError, match="agree on no photograph"):
-        judges.agreeing(pair, data[:1], [0], 1, torch.device("cpu"))
+        judges.agreeing([alike, pair], data[:1], [0], 1, torch.device("cpu"))
