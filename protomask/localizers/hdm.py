@@ -57,8 +57,8 @@ class HDM(Settings):
       (s(x_k) - s(r)) / R_1 <= ``cascade.rest``, and S_k counts wholly from twice as much on, in a ramp between;
     - fusion: for prototypes, w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the
       last of ``keep.size_weights``; as many pixels of sum_k w_k S_k are shown as the score needs. For classes, ours,
-      each w_k in [0, 1] minimises keep_k(w_k S_k) + lambda mean(w_k S_k), so that of several objects, each of which
-      suffices, all stay; the map is sum_k w_k S_k.
+      w_1 = 1, and each later w_k in [0, 1] minimises keep_k(w_k S_k) + lambda mean(w_k S_k), so that of several
+      objects, each of which suffices, all stay, and what was found first comes first; the map is sum_k w_k S_k.
 
     Settings that are not given are chosen by what is explained: those of :meth:`for_classes` for a
     :class:`protomask.Classifier`, those of :meth:`for_prototypes` for everything else.
@@ -77,7 +77,7 @@ class HDM(Settings):
         runtime: batch size, precision, seed.
 
     Cost in forward-backward passes per pair: per module that it enters keep.steps + 2 order.steps, and, where there is
-    more than one, fusion.steps, for classes times the modules.
+    more than one, fusion.steps, for classes times the later modules.
     """
 
     keep: Keep = Keep()
@@ -227,36 +227,40 @@ class _FusionProblem:
     found: Tensor
     size_weight: float
     complete: bool
-    """each mask by itself, on the image that the ones before have left; else their sum on the whole image"""
+    """each mask but the first by itself, on the image that the ones before have left; else their sum on the whole
+    image"""
     background: str
     seed: int
 
     def begin(self, state: MaskState) -> None:
         begin_objective(self.explained, state, self.background, self.seed)
         state.buffers["found"] = self.found[state.position]
-        state.learned["weights"] = state.images.new_ones(len(state), self.found.shape[1])
+        state.learned["weights"] = state.images.new_ones(len(state), self.found.shape[1] - self.complete)
 
     def mask(self, state: MaskState) -> Tensor:
-        return _weighted_sum(state.learned["weights"], state.buffers["found"])[:, None].clamp(max=1)
+        return _weighted_sum(self.result(state), state.buffers["found"])[:, None].clamp(max=1)
 
     def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
         if not self.complete:
             return (masked_images(state, mask),)
         hidden, left = masked_images(state, torch.zeros_like(mask)), state.images
-        views, weights = [], state.learned["weights"]
-        for number, found in enumerate(state.buffers["found"].unbind(1)):
-            views.append(torch.lerp(hidden, left, weights[:, number, None, None, None] * found[:, None]))
-            left = left * (1 - found[:, None])
+        masks = state.buffers["found"][:, :, None].unbind(1)
+        views = []
+        for before, found, weight in zip(masks, masks[1:], state.learned["weights"].unbind(1)):
+            left = left * (1 - before)
+            views.append(torch.lerp(hidden, left, weight.view(-1, 1, 1, 1) * found))
         return tuple(views)
 
     def loss(self, state: MaskState, mask: Tensor, scores: Tensor) -> Tensor:
         if not self.complete:
             return score_drop(state, scores[0]) + self.size_weight * mask.mean((1, 2, 3))
         kept = sum(score_drop(state, each) for each in scores)
-        return kept + self.size_weight * (state.learned["weights"] * state.buffers["found"].mean((2, 3))).sum(1)
+        return kept + self.size_weight * (self.result(state) * state.buffers["found"].mean((2, 3))).sum(1)
 
     def after_step(self, state: MaskState) -> None:
         state.learned["weights"].clamp_(min=0, max=1 if self.complete else None)
 
     def result(self, state: MaskState) -> Tensor:
-        return state.learned["weights"]
+        """Give the weights (B, K) of all masks."""
+        weights = state.learned["weights"]
+        return torch.cat([torch.ones_like(weights[:, :1]), weights], 1) if self.complete else weights

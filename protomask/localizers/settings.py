@@ -255,9 +255,9 @@ class Fusion(Settings):
 
     Args:
         steps, rate: Adam's steps and learning rate; 0 steps: all weights 1.
-        complete: each module's weight says how much of its mask keeps the score of what the modules before have left;
-            else all weights together keep the score of the whole image, and a region that is not needed, because
-            another one suffices, loses its weight.
+        complete: the first module counts wholly, and each later one's weight says how much of its mask keeps the
+            score of what the modules before have left; else all weights together keep the score of the whole image,
+            and a region that is not needed, because another one suffices, loses its weight.
 
     Raises:
         InputError: a value that is impossible; the message names the field.
