@@ -58,7 +58,7 @@ class HDM(Settings):
     - fusion: for prototypes, w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the
       last of ``keep.size_weights``; as many pixels of sum_k w_k S_k are shown as the score needs. For classes, ours,
       w_1 = 1, and each later w_k in [0, 1] minimises keep_k(w_k S_k) + lambda mean(w_k S_k), so that of several
-      objects, each of which suffices, all stay, and what was found first comes first; the map is sum_k w_k S_k.
+      objects, each of which suffices, all stay, and none outweighs the first; the map is sum_k w_k S_k.
 
     Settings that are not given are chosen by what is explained: those of :meth:`for_classes` for a
     :class:`protomask.Classifier`, those of :meth:`for_prototypes` for everything else.
