@@ -119,12 +119,12 @@ def score_kind(explained: object) -> str | None:
 
 @runtime_checkable
 class ChoosesAmongPatches(Protocol):
-    """Can be told which patches its prototypes may become."""
+    """Can be told which patches its prototypes may become, or be pooled from."""
 
     grid: tuple[int, ...]
     """(h, w) of the feature map"""
     prototypes: Tensor
-    """(P, D, k, k)"""
+    """(P, D, k, k), of patches of k x k cells; (P, D), of single cells"""
 
     def candidates_among(self, images: Tensor, allowed: Tensor | None) -> Candidates:
         """Find the patches from which projection chooses, of those ``allowed`` (B, h, w) bool; of all where None."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from protomask.labels import right_answers
+from protomask.labels import has_class, right_answers
 from protomask.precision import as_float
 from protomask.training.classification import classification_terms
 from protomask.training.costs import cluster_cost, prototype_costs, separation_cost, wrong_class_weights
 from xprotonet.model import XProtoNet
-from xprotonet.occurrence import random_affines, size_cost, transform, transformation_cost
+from xprotonet.occurrence import beside_cost, random_affines, size_cost, transform, transformation_cost
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class XProtoNetLoss:
     prototypes of the own and of other classes. The coefficients are those of the two public re-implementations (known;
     where they differ, one of the two); ``coverage``, ``discrimination``, ``diversity``, ``label_smoothing``,
     ``relative`` and ``share`` are ours, and do nothing by default.
+
+    Where the cells on the object are given (``on_object``, ours), + beside * Bes: the mean, over pairs of an image and
+    a prototype of its class, of the share of the occurrence map that lies on other cells.
 
     Args:
         transformation, size: see :func:`~xprotonet.occurrence.transformation_cost` and
@@ -48,10 +51,16 @@ class XProtoNetLoss:
     rotation: float = 20.0
     scales: tuple[float, float] = (0.6, 1.5)
     share: float = 1.0
+    beside: float = 1.0
     part: str = "all"
 
-    def __call__(self, network: XProtoNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers."""
+    def __call__(
+        self, network: XProtoNet, images: Tensor, labels: Tensor, allowed: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Compute terms by name; ``loss`` is what is minimised, ``correct`` the number of right answers.
+
+        ``allowed``: (B, h, w) bool, the cells on the object; None: all.
+        """
         maps = network.maps(images)
         prediction = network.predict(maps)
         terms = classification_terms(prediction.logits, labels, self.label_smoothing)
@@ -70,7 +79,11 @@ class XProtoNetLoss:
             if self.transformation:
                 terms["transformation"] = self._transformation(network, images, maps.occurrences)
                 loss = loss + self.transformation * terms["transformation"]
-            for name, cost in prototype_costs(self, prediction.distances, labels, network).items():
+            costs = prototype_costs(self, prediction.distances, labels, network)
+            if allowed is not None:
+                own = has_class(labels, network.prototype_classes)
+                costs["beside"] = beside_cost(as_float(maps.occurrences), allowed.to(labels.device), own)
+            for name, cost in costs.items():
                 terms[name] = cost
                 loss = loss + getattr(self, name) * cost
         return {**terms, "loss": loss, "correct": right_answers(prediction.logits, labels).sum()}

@@ -200,7 +200,20 @@ class XProtoNet(PrototypeNetwork):
 
         A location is the first maximum of the prototype's occurrence map.
         """
+        return self.candidates_among(images, None)
+
+    def candidates_among(self, images: Tensor, allowed: Tensor | None) -> Candidates:
+        """Give the features that are pooled over the cells ``allowed``, (B, h, w) bool with at least one in each image,
+        or over all (ours).
+
+        Where an occurrence map is zero on all of these, their mean feature.
+        """
         maps = self.maps(images)
+        if allowed is not None:
+            cells = allowed.to(maps.occurrences.device)[:, None]
+            inside = maps.occurrences * cells
+            nothing = inside.sum((2, 3), keepdim=True) == 0
+            maps = maps._replace(occurrences=torch.where(nothing, cells.to(inside), inside))
         pooled = pool(*maps)
         where = maps.occurrences.flatten(2).argmax(2)
         width = maps.occurrences.shape[3]

@@ -68,6 +68,20 @@ def size_cost(occurrences: Tensor, relative: bool = False) -> Tensor:
     return (occurrences.mean((2, 3)) / occurrences.amax((2, 3)).clamp_min(_tiny(occurrences))).mean()
 
 
+def beside_cost(occurrences: Tensor, allowed: Tensor, own: Tensor) -> Tensor:
+    """Compute the share of the maps (B, P, h, w) >= 0 that lies beside the object, in [0, 1] (ours).
+
+    Args:
+        allowed: (B, h, w) bool, the cells on the object.
+        own: (B, P) bool, the maps that count.
+
+    Returns:
+        The mean over the maps that count; 0 where none does.
+    """
+    outside = (occurrences * ~allowed[:, None]).sum((2, 3)) / occurrences.sum((2, 3)).clamp_min(_tiny(occurrences))
+    return (outside * own).sum() / own.sum().clamp_min(1)
+
+
 def _tiny(maps: Tensor) -> float:
     # Far below any map that is not zero everywhere, and far above where 1/x overflows.
     return math.sqrt(torch.finfo(maps.dtype).tiny)

@@ -125,7 +125,7 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
         return
     if not isinstance(network, ChoosesAmongPatches):
         raise InputError(
-            f"on_object is for networks whose prototypes are patches, such as protopnet, not {options.network}; "
+            f"on_object is for networks that choose among patches, as protopnet and xprotonet, not {options.network}; "
             "leave it out"
         )
     if train.multi_label:

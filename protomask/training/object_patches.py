@@ -48,14 +48,16 @@ def object_patches(batch: dict[str, Any], grid: Sequence[int], size: Sequence[in
 
 
 def allowed_patches(network: Any, batch: dict[str, Any]) -> Tensor:
-    """Give :func:`object_patches` for a network whose prototypes are patches.
+    """Give :func:`object_patches` for a network whose prototypes come from patches, or from single cells.
 
     Raises:
         InputError: this kind of network cannot choose among patches.
     """
     if not isinstance(network, ChoosesAmongPatches):
-        raise InputError("on_object is for networks whose prototypes are patches, such as protopnet; leave it out")
-    return object_patches(batch, network.grid, network.prototypes.shape[2:])
+        raise InputError(
+            f"on_object is for networks as protopnet and xprotonet, not {type(network).__name__}; leave it out"
+        )
+    return object_patches(batch, network.grid, network.prototypes.shape[2:] or (1, 1))
 
 
 def _covered(boxes: Tensor, grid: Sequence[int], side: int) -> Tensor:

@@ -7,15 +7,16 @@ import protomask
 from protomask.data import collate
 from protomask.errors import InputError
 from protomask.projection import project
-from protomask.training import TrainingSet
+from protomask.training import Epochs, TrainingSet, train
 from protomask.training.feature_maps import forget_files, store_features
-from protomask.training.object_patches import object_patches, object_shares
+from protomask.training.object_patches import allowed_patches, object_patches, object_shares
 from protopnet import ProtoPNet, replacement
 from protopnet.losses import ProtoPNetLoss
 from protopnet.replacement import replace_common
 from protopnet.start import start_from_patches
 from tests.support.toy import ColourImages, ToyBackbone
 from xprotonet import XProtoNet
+from xprotonet.losses import XProtoNetLoss
 
 BATCH = {"images": torch.zeros(3, 3, 16, 16), "boxes": [torch.empty(0, 4)] * 3}
 
@@ -156,16 +157,61 @@ def test_stored_feature_maps_know_where_the_object_is(tmp_path):
     forget_files()
 
 
-def test_a_network_without_patches_is_refused():
-    data = ColourImages(2)
-    net = XProtoNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6)
-    with pytest.raises(InputError, match="on_object"):
-        project(net, TrainingSet(data, data, data.subset([]), on_object=True))
+def made_xprotonet(on_object=True):
+    torch.manual_seed(3)
+    data = ColourImages(8)
+    net = XProtoNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6).eval()
+    return net, TrainingSet(data, data, data.subset([]), batch_size=5, on_object=on_object)
+
+
+def test_xprotonet_pools_prototypes_from_the_object():
+    net, setup = made_xprotonet()
+    project(net, setup)
+    for number, (position, (row, column)) in enumerate(zip(net.source_positions, net.source_locations.tolist())):
+        batch = collate([setup.plain[int(position)]])
+        cells = object_patches(batch, net.grid, (1, 1))[0]
+        with torch.no_grad():
+            features, occurrences = net.maps(batch["images"], torch.tensor([number]))
+        weights = occurrences[0, 0] * cells
+        pooled = sum(weights[i, j] * features[0, :, i, j] for i, j in cells.nonzero().tolist())
+        torch.testing.assert_close(net.prototypes[number], pooled / pooled.norm())
+        assert cells[row, column] and weights[row, column] == weights.max()
+    with torch.no_grad():  # nothing occurs anywhere: the object's mean feature, not a prototype of zeros
+        for parameter in net.occurrence.parameters():
+            parameter.zero_()
+        found = net.candidates_among(batch["images"], cells[None]).patches[0, 0]
+    mean = features[0][:, cells].mean(1)
+    torch.testing.assert_close(found, mean / mean.norm())
+
+
+def test_xprotonet_learns_to_look_at_the_object():
+    net, setup = made_xprotonet()
+    batch = collate([setup.plain[place] for place in range(0, 24, 3)])
+    images, labels = batch["images"], batch["labels"]
+    allowed = object_patches(batch, net.grid, (1, 1))
+    loss = XProtoNetLoss(separation=0.5, coverage=1.0, transformation=0.0)
+    with torch.no_grad():
+        found, plain, maps = loss(net, images, labels, allowed), loss(net, images, labels), net.maps(images).occurrences
+    shares = [
+        (maps[image, prototype][~allowed[image]].sum() / maps[image, prototype].sum()).item()
+        for image, label in enumerate(labels.tolist())
+        for prototype in (2 * label, 2 * label + 1)
+    ]
+    assert found["beside"].item() == pytest.approx(sum(shares) / len(shares), abs=1e-6) and found["beside"] > 0.3
+    assert "beside" not in plain and found["loss"] == pytest.approx(plain["loss"].item() + found["beside"].item())
+    train(net, [Epochs("joint", 20, loss, {"occurrence": 3e-2})], setup)
+    with torch.no_grad():
+        assert loss(net, images, labels, allowed)["beside"] < 0.5 * found["beside"]
+
+
+def test_a_network_that_cannot_choose_is_refused():
+    with pytest.raises(InputError, match="on_object is for networks as protopnet and xprotonet"):
+        allowed_patches(torch.nn.Identity(), BATCH)
 
 
 @pytest.mark.parametrize(
     "network, findings, said",
-    [("xprotonet", False, "xprotonet"), ("protopnet", True, "findings"), ("protopnet", False, "none")],
+    [("xprotonet", True, "findings"), ("protopnet", True, "findings"), ("protopnet", False, "none")],
 )
 def test_what_the_option_cannot_do_is_said_before_the_work(tmp_path, network, findings, said):
     labels = [[1, 0, 1], [0, 1, 0]] * 6 if findings else [0, 1, 2] * 4
