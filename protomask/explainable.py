@@ -7,7 +7,7 @@ through :class:`Classifier`; a prototype through :class:`PrototypeNetwork`, the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,10 @@ class Classifier:
     def __repr__(self) -> str:
         labels = ", multi_label=True" if self.multi_label else ""
         return f"Classifier({type(self.model).__name__}, score={self.kind!r}{labels})"
+
+    def settings(self) -> dict[str, Any]:
+        """Give what scores depend on beside the model's weights."""
+        return {"score": self.kind, "multi_label": self.multi_label, "mean": self.mean, "std": self.std}
 
     def with_score(self, kind: str) -> Classifier:
         """Ask the same model for another kind of score."""

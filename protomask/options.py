@@ -126,9 +126,7 @@ class Options:
     recipe: str = _text(
         "default", "training schedule: default (ours), official, or frozen (the backbone rests: minutes)"
     )
-    on_object: bool = _text(
-        False, "prototypes may only be patches on the object, by the boxes or masks of the training images"
-    )
+    on_object: bool = _text(False, "prototypes keep to the object, by the boxes or masks of the training images")
     epochs: int | None = _text(None, "joint epochs; the recipe's own number by default")
     batch_size: int | None = _text(None, "images per training step")
     lr: float | None = _text(

@@ -57,7 +57,7 @@ def _load(
     named = str(root) if root is not None else source
     if not named:
         raise InputError("data set 'hf' needs a folder, or a name: hf:FOLDER or hf:NAME")
-    found = _open(named)
+    found = _open(named).with_format(None)  # one that was saved with the data hides columns, or changes their rows
     parts = _parts(found, named)
     shown = {key: f"{named}: {name}" for key, (name, _) in parts.items()}
     for key, (_, rows) in parts.items():
@@ -66,8 +66,9 @@ def _load(
     image = _image_column(features, image_column, named)
     label = _label_column(features, label_column, named)
     labels = {key: read_labels(rows, label, shown[key]) for key, (_, rows) in parts.items()}
-    if "test" in labels and labels["test"].unknown:  # as ImageNet's
-        del parts["test"], labels["test"]
+    for key in ("test", "validation"):
+        if key in labels and labels[key].unknown:  # as ImageNet's test images
+            del parts[key], labels[key]
     classes = check_classes(labels, label, named)
     if "test" in parts and test is not None:
         raise InputError(f"{named}: has test images of its own ({parts['test'][0]}); leave out the share of others")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -14,8 +16,10 @@ from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
 from protomask.capabilities import HasJudge
 from protomask.errors import InputError
+from protomask.explainable import Classifier
 from protomask.files import check_regular_file, file_name
 from protomask.fingerprints import fingerprint
+from protomask.prototype_network import PrototypeNetwork
 from protomask.tensor_files import load_tensors, save_tensors
 
 
@@ -90,19 +94,36 @@ class _Gone(Exception):
 def open_stores(cache: Path | None, explained: object, name: str, localizer: object) -> tuple[Store, Store]:
     """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
 
-    They are found again by the network's weights, by the localizer's repr and by the source code of localizers and
-    metrics: whatever could change a figure. What cannot be told apart, a localizer without a repr of its own or an
-    explained object without weights, is not kept. Maps of one network serve all of its judges.
+    They are found again by the network's weights and settings, by the localizer's repr and by the source code of
+    localizers and metrics: whatever could change a figure. What cannot be told apart, a localizer without a repr of its
+    own or an explained object without weights, is not kept. Maps of one network serve all of its judges.
     """
     if cache is None or " at 0x" in repr(localizer):
         return Store(None), Store(None)
-    weights = fingerprint(explained)
-    if weights is None:
+    judged = _network_name(explained)
+    alone = _network_name(explained.without_judge()) if isinstance(explained, HasJudge) else judged
+    if judged is None or alone is None:
         return Store(None), Store(None)
-    alone = fingerprint(explained.without_judge()) if isinstance(explained, HasJudge) else weights
     method = f"{file_name(name)}-{_digest([repr(localizer), _source(localizer)])}"
     values = f"values-{_code(metric_room, 'cases', 'maps', 'variants')}"
-    return Store(cache / str(alone) / method / "maps"), Store(cache / weights / method / values)
+    return Store(cache / alone / method / "maps"), Store(cache / judged / method / values)
+
+
+def _network_name(explained: object) -> str | None:
+    """Name what is explained by its weights and by all that its scores depend on beside them; None without weights."""
+    weights = fingerprint(explained)
+    if weights is None:
+        return None
+    said = _settings(explained)
+    # A repr with an address in it is another one in every process, and tells nothing.
+    return weights if " at 0x" in said else f"{weights}-{_digest([said])}"
+
+
+def _settings(explained: object) -> str:
+    if isinstance(explained, Classifier | PrototypeNetwork):
+        with suppress(NotImplementedError):  # of a network that cannot be saved
+            return json.dumps(explained.settings(), sort_keys=True, default=repr)  # tuples as the lists of a saved one
+    return repr(explained)
 
 
 def image_names(images: Tensor, index: Tensor) -> list[str]:

@@ -67,6 +67,9 @@ class JudgedClassifier(Classifier):
         """Return the judge's probabilities (B,) of one class per image, normalised for the first network."""
         return self.judge.score(self.judge_images(images), index)
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "judge": self.judge.settings(), "judge_image_size": self._size}
+
     def without_judge(self) -> Classifier:
         """Give the first classifier alone, by its probabilities."""
         return self.with_score("probability")

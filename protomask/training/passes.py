@@ -138,7 +138,8 @@ def run_epoch(
     average_statistics(network)
     network.eval()
     state["optimizers"][stage.name] = optimizer.state_dict()
-    means = means.of_all()
+    trained = so_far(len(batches))
+    means = Means(trained["seen"], trained["sums"])
     row = {
         "stage": stage.name,
         "epoch": earlier + epoch + 1,
@@ -153,7 +154,7 @@ def run_epoch(
             row["images"] += len(setup.validation)
     except KeyboardInterrupt:
         if distributed.size() == 1:
-            saver.save({**state, "within": within | {"step": len(batches), "seen": means.seen, "sums": means.sums}})
+            saver.save({**state, "within": trained})
         raise
     return {**row, "seconds": time.perf_counter() - begin}, epoch + 1 == stage.epochs
 

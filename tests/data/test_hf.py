@@ -54,6 +54,24 @@ def test_missing_splits_are_drawn(tmp_path):
     assert len(load_data(f"hf:{tmp_path}", test=0.5).test) == 10
 
 
+@pytest.mark.parametrize("form", [("torch", ["label"]), ("arrow", None), ("pandas", None)])
+def test_a_format_that_was_saved_with_the_rows_changes_nothing(tmp_path, form):
+    name, columns = form
+    write_hf(tmp_path / "plain")
+    write_hf(tmp_path / "other", **{split: table(6).with_format(name, columns) for split in ("train", "test")})
+    plain, other = (load_data(f"hf:{tmp_path / each}") for each in ("plain", "other"))
+    assert torch.equal(other.train[1]["image"], plain.train[1]["image"])
+    assert other.train.fingerprint() == plain.train.fingerprint()
+
+
+def test_validation_images_whose_labels_are_secret_are_drawn_anew(tmp_path):
+    secret = {"label": (datasets.ClassLabel(names=CLASSES), [-1] * 4)}
+    write_hf(tmp_path, train=table(20), validation=table(4, start=20, **secret), test=table(4, start=24))
+    splits = load_data(f"hf:{tmp_path}", validation=0.2)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (16, 4, 4)
+    assert set(splits.validation.labels.tolist()) == {0, 1}
+
+
 def test_a_single_table_is_divided_and_other_names_of_validation_are_known(tmp_path):
     table(10).save_to_disk(str(tmp_path / "single"))
     assert len(load_data(f"hf:{tmp_path / 'single'}").test) == 2

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from protomask.errors import InputError
 from protomask.evaluation import (
@@ -16,9 +17,14 @@ from protomask.evaluation import (
     choose_source_pairs,
     evaluate,
 )
-from protomask.evaluation.store import Store, image_names
+from protomask.evaluation.store import Store, image_names, open_stores
+from protomask.explainable import Classifier
 from protomask.fingerprints import fingerprint
+from protomask.localization.compare import JudgedClassifier
+from protomask.localization.preprocessing import Preprocessing
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
+from tests.support.toy import ToyBackbone
+from xprotonet import XProtoNet
 
 CALLS: list[int] = []
 
@@ -114,6 +120,34 @@ def test_other_settings_weights_images_and_truths_are_computed_anew(network, tmp
         other.values["counting"]["energy_mask"]
         != run(network, tmp_path, metrics=["energy_mask"]).values["counting"]["energy_mask"]
     )
+
+
+def test_what_scores_depend_on_beside_the_weights_is_told_apart(tmp_path):
+    torch.manual_seed(0)
+    model, other = (nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2)) for _ in range(2))
+    own = Preprocessing(SIZE, (0.5,) * 3, (0.5,) * 3)
+    judged = [
+        JudgedClassifier(model, own, judge, prepare)
+        for judge, prepare in [(other, own), (model, own), (other, own._replace(std=(0.25,) * 3))]
+    ]
+    judged.append(JudgedClassifier(model, own, other, own._replace(image_size=2 * SIZE)))
+
+    def stores(explained):
+        return [store._folder for store in open_stores(tmp_path, explained, "counting", Counting())]
+
+    maps, values = zip(*map(stores, judged))
+    alone = Classifier(model, "probability", mean=own.mean, std=own.std)
+    assert set(maps) == {stores(alone)[0]} and len({*values, stores(alone)[1]}) == 5
+    settings = [{"score": "logit"}, {"score": "probability"}, {"multi_label": True}, {"mean": own.mean, "std": own.std}]
+    assert len({stores(Classifier(model, **each))[0] for each in settings}) == 4
+    saved = [build_xprotonet(readout) for readout in ("relu", "shifted", "relu")]
+    first, shifted, again = (stores(network)[0] for network in saved)
+    assert first == again != shifted
+
+
+def build_xprotonet(readout):
+    torch.manual_seed(0)
+    return XProtoNet(ToyBackbone(), ["a", "b"], image_size=16, readout=readout, scale=3.0).eval()
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(network, tmp_path):

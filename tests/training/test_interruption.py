@@ -66,6 +66,7 @@ def test_what_was_interrupted_goes_on_to_the_bit(tmp_path, monkeypatch, number, 
         signal.signal(signal.SIGTERM, before)
     saved = load_checkpoint(tmp_path / "state.pt")
     assert 4 * saved["epoch"] + saved["within"]["step"] == step  # four steps in an epoch
+    assert saved["within"]["seconds"] > 0
     net, setup = make()
     rows = train(net, [Epochs("joint", 2, ProtoPNetLoss(), RATES)], setup, checkpoint=tmp_path / "state.pt")
     whole, setup = make()
