@@ -136,6 +136,12 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
             f"on_object needs boxes or object masks, and the first {min(LOOKED_AT, len(train))} training images have "
             "none; leave it out"
         )
+    patch = network.prototypes.shape[2:] or (1, 1)
+    if all(cells <= side for cells, side in zip(network.grid, patch)):
+        raise InputError(
+            f"on_object chooses among patches, and a feature map of {' x '.join(map(str, network.grid))} has a single "
+            "one; raise image_size, take a finer feature map (features), or leave on_object out"
+        )
 
 
 def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Splits:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import protomask
-from protomask.data import collate
+from protomask.data import Splits, collate
 from protomask.errors import InputError
 from protomask.projection import project
 from protomask.training import Epochs, TrainingSet, train
@@ -229,3 +229,31 @@ def test_what_the_option_cannot_do_is_said_before_the_work(tmp_path, network, fi
             progress=False,
         )
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("network", ["protopnet", "xprotonet"])
+def test_a_feature_map_of_a_single_patch_is_refused(tmp_path, network):
+    data = ColourImages(4)
+    with pytest.raises(InputError, match="a feature map of 1 x 1 has a single one; raise image_size"):
+        train_toy(tmp_path / "none", network, Splits(data, data.subset([]), data))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_network_of_others_that_cannot_choose_is_refused_before_the_work(tmp_path, monkeypatch):
+    data = ColourImages(4)
+    monkeypatch.delattr(XProtoNet, "candidates_among")
+    with pytest.raises(InputError, match="on_object is for networks that choose among patches.*, not xprotonet"):
+        train_toy(tmp_path / "none", "xprotonet", Splits(data, data.subset([]), data))
+
+
+def train_toy(output, network, data):
+    protomask.train(
+        network,
+        data=data,
+        on_object=True,
+        backbone="test_resnet",
+        image_size=32,
+        validation=0.0,
+        output=output,
+        progress=False,
+    )
