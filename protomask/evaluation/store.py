@@ -95,16 +95,18 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
 
     They are found again by the network's weights and settings, by the localizer's repr and by the source code of
-    localizers and metrics: whatever could change a figure. What cannot be told apart, a localizer without a repr of its
-    own or an explained object without weights, is not kept. Maps of one network serve all of its judges.
+    localizers and metrics: whatever could change a figure. What cannot be told apart is not kept: a localizer without a
+    repr of its own or without a file of code (as in a notebook), an explained object without weights. Maps of one
+    network serve all of its judges.
     """
     if cache is None or " at 0x" in repr(localizer):
         return Store(None), Store(None)
     judged = _network_name(explained)
     alone = _network_name(explained.without_judge()) if isinstance(explained, HasJudge) else judged
-    if judged is None or alone is None:
+    source = _source(localizer)
+    if judged is None or alone is None or source is None:
         return Store(None), Store(None)
-    method = f"{file_name(name)}-{_digest([repr(localizer), _source(localizer)])}"
+    method = f"{file_name(name)}-{_digest([repr(localizer), source])}"
     values = f"values-{_code(metric_room, 'cases', 'maps', 'variants')}"
     return Store(cache / alone / method / "maps"), Store(cache / judged / method / values)
 
@@ -141,15 +143,21 @@ def truth_names(names: Iterable[str], *truths: Iterable[Tensor] | None) -> list[
     return [f"{name}-{_digest(str(truth.tolist()) for truth in row)}" for name, row in zip(names, rows, strict=True)]
 
 
-def _source(localizer: object) -> str:
-    """Digest the code that the localizer is made of, as far as one can see."""
+def _source(localizer: object) -> str | None:
+    """Digest the code that the localizer is made of, and the one that it wraps; None where it cannot be read."""
     kind = localizer if inspect.isfunction(localizer) else type(localizer)
     if kind.__module__.startswith("protomask."):
-        return _code(localizer_room)
-    try:
-        return _digest([inspect.getsource(sys.modules[kind.__module__])])
-    except (OSError, TypeError, KeyError):
-        return "unknown"
+        own = _code(localizer_room)
+    else:
+        try:
+            own = _digest([inspect.getsource(sys.modules[kind.__module__])])
+        except (OSError, TypeError, KeyError):
+            return None
+    wrapped = getattr(localizer, "localizer", None)
+    if not callable(wrapped):
+        return own
+    inner = _source(wrapped)
+    return None if inner is None else _digest([own, inner])
 
 
 def _code(room, *beside: str) -> str:

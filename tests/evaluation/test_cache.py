@@ -1,5 +1,8 @@
 """What an evaluation keeps on disk, and how it goes on after an interruption."""
 
+import importlib
+import linecache
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -20,7 +23,7 @@ from protomask.evaluation import (
 from protomask.evaluation.store import Store, image_names, open_stores
 from protomask.explainable import Classifier
 from protomask.fingerprints import fingerprint
-from protomask.localization.compare import JudgedClassifier
+from protomask.localization.compare import JudgedClassifier, PublishedScore
 from protomask.localization.preprocessing import Preprocessing
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
 from tests.support.toy import ToyBackbone
@@ -143,6 +146,28 @@ def test_what_scores_depend_on_beside_the_weights_is_told_apart(tmp_path):
     saved = [build_xprotonet(readout) for readout in ("relu", "shifted", "relu")]
     first, shifted, again = (stores(network)[0] for network in saved)
     assert first == again != shifted
+
+
+def test_a_localizer_whose_code_changed_is_another_also_where_it_is_wrapped(tmp_path, monkeypatch):
+    model, file = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2)), tmp_path / "their_method.py"
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def folder(code, wrap):
+        file.write_text(code)
+        linecache.clearcache()
+        monkeypatch.delitem(sys.modules, "their_method", raising=False)
+        importlib.invalidate_caches()
+        made = importlib.import_module("their_method").Theirs()
+        return open_stores(tmp_path / "kept", Classifier(model), "theirs", wrap(made))[0]._folder
+
+    code = "class Theirs:\n    def __repr__(self):\n        return 'Theirs()'\n    def __call__(self):\n        pass\n"
+    for wrap in (lambda each: each, lambda each: PublishedScore(each, "logit")):
+        first, second = folder(code, wrap), folder(code + "    steps = 3\n", wrap)
+        assert first is not None and second not in (first, None)
+    typed: dict = {"__name__": "__typed__"}
+    exec(code, typed)  # as in a notebook
+    for made in (typed["Theirs"](), PublishedScore(typed["Theirs"](), "logit")):
+        assert open_stores(tmp_path / "kept", Classifier(model), "theirs", made)[0]._folder is None
 
 
 def build_xprotonet(readout):
