@@ -128,6 +128,12 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
             f"on_object is for networks that choose among patches, as protopnet and xprotonet, not {options.network}; "
             "leave it out"
         )
+    for stage in plan_of(network, options):
+        if isinstance(stage, Epochs) and not _takes_patches(stage.objective):
+            raise InputError(
+                f"on_object: what network {options.network!r} minimises in stage {stage.name!r} is not told which "
+                "patches are on the object (its fourth argument); leave on_object out"
+            )
     if train.multi_label:
         raise InputError("on_object is for one class per image, and these images have findings; leave it out")
     samples = (train.read(position) for position in range(min(LOOKED_AT, len(train))))
@@ -142,6 +148,16 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
             f"on_object chooses among patches, and a feature map of {' x '.join(map(str, network.grid))} has a single "
             "one; raise image_size, take a finer feature map (features), or leave on_object out"
         )
+
+
+def _takes_patches(objective: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(objective).bind("network", "images", "labels", "patches")
+    except TypeError:
+        return False
+    except ValueError:  # Python cannot tell
+        return True
+    return True
 
 
 def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Splits:

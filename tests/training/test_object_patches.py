@@ -246,6 +246,15 @@ def test_a_network_of_others_that_cannot_choose_is_refused_before_the_work(tmp_p
         train_toy(tmp_path / "none", "xprotonet", Splits(data, data.subset([]), data))
 
 
+def test_a_recipe_of_others_that_is_not_told_of_the_object_is_refused_before_the_work(tmp_path, monkeypatch):
+    data = ColourImages(4)
+    plan = [Epochs("joint", 1, lambda network, images, labels: {}, {"prototypes": 1e-3})]
+    monkeypatch.setattr("xprotonet.recipe.stages", lambda network, options: plan)
+    with pytest.raises(InputError, match="'xprotonet' minimises in stage 'joint' is not told which patches"):
+        train_toy(tmp_path / "none", "xprotonet", Splits(data, data.subset([]), data))
+    assert not (tmp_path / "none").exists()
+
+
 def train_toy(output, network, data):
     protomask.train(
         network,
