@@ -101,8 +101,13 @@ def agreeing(
             if len(found) == wanted:
                 break
             image = data[place]["image"].as_subclass(torch.Tensor)[None].to(device)
-            own = pairs[0].logits(image).argmax()
-            if all(own == each.judge.logits(each.judge_images(image)).argmax() for each in pairs):
+            own, *others = pairs[0].logits(image), *(each.judge.logits(each.judge_images(image)) for each in pairs)
+            for other in others:
+                if other.shape != own.shape:
+                    raise InputError(
+                        f"a judge has {other.shape[1]} classes and the model {own.shape[1]}; give one of the same"
+                    )
+            if all(own.argmax() == other.argmax() for other in others):
                 found.append(place)
                 bar.update()
     if not found:

@@ -256,5 +256,10 @@ def test_judges_takes_the_images_on_which_both_networks_agree(script, material, 
     alike = JudgedClassifier(Brightest(False), plain, Brightest(False), plain)
     assert judges.agreeing([alike], data, [0, 1, 2, 3], 2, torch.device("cpu")) == [0, 1]
     assert judges.agreeing([alike, pair], data, [0, 1, 2, 3], 2, torch.device("cpu")) == [1, 3]
+    fewer = JudgedClassifier(
+        Brightest(False), plain, torch.nn.Sequential(Brightest(False), torch.nn.Linear(3, 2)), plain
+    )
+    with pytest.raises(InputError, match="2 classes and the model 3"):
+        judges.agreeing([alike, fewer], data, [0], 1, torch.device("cpu"))
     with pytest.raises(InputError, match="agree on no photograph"):
         judges.agreeing([alike, pair], data[:1], [0], 1, torch.device("cpu"))
