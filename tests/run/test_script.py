@@ -19,7 +19,7 @@ def test_every_script_of_the_page_is_run():
     assert len(SCRIPTS) == len(RUNS)
 
 
-@pytest.mark.parametrize(("number", "run"), list(enumerate(RUNS)))
+@pytest.mark.parametrize(("number", "run"), [(0, "folder"), pytest.param(1, "tensors", marks=pytest.mark.slow)])
 def test_a_script_of_twelve_lines_does_everything(number, run, tmp_path):
     script = SCRIPTS[number].split("```")[0]
     assert sum(bool(line.strip()) for line in script.splitlines()) <= 12
