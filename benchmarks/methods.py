@@ -35,6 +35,8 @@ SCORES = {
     "igos": "probability",
     "gradcam": "logit",
     "score-cam": "logit",
+    "chefer": "logit",
+    "attention-rollout": "logit",
     "smoothgrad": "logit",
     "integrated-gradients": "probability",
     "occlusion": "probability",
