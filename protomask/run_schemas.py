@@ -90,7 +90,7 @@ class LogRow(TypedDict, total=False):
     stage: Required[str]
     epoch: Count
     seconds: Seconds
-    images: Count
+    seen: Count
     train_accuracy: Share | None
     validation_accuracy: Share | None
     test_accuracy: Share | None

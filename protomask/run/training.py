@@ -239,7 +239,7 @@ def _with_black_box(
 def epoch_line(row: Mapping[str, Any]) -> str:
     """Say an epoch, or another step of the training, in one line.
 
-    >>> row = {"stage": "joint", "epoch": 2, "loss": 0.51234, "validation_accuracy": 0.9, "images": 160, "seconds": 3.2}
+    >>> row = {"stage": "joint", "epoch": 2, "loss": 0.51234, "validation_accuracy": 0.9, "seen": 160, "seconds": 3.2}
     >>> epoch_line(row)
     'joint, epoch 2: loss 0.512, validation accuracy 0.900 (3.2 s, 50 images/s)'
     """
@@ -250,7 +250,7 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     ]
     name = f"{row['stage']}, epoch {row['epoch']}" if "epoch" in row else row["stage"]
     seconds = row["seconds"]
-    speed = f", {row['images'] / seconds:.3g} images/s" if row.get("images") and "epoch" in row and seconds else ""
+    speed = f", {row['seen'] / seconds:.3g} images/s" if row.get("seen") and seconds else ""
     return f"{name}{': ' if told else ''}{', '.join(told)} ({seconds:.1f} s{speed})"
 
 

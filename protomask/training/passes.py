@@ -143,7 +143,7 @@ def run_epoch(
     row = {
         "stage": stage.name,
         "epoch": earlier + epoch + 1,
-        "images": means.seen,
+        "seen": means.seen,
         "train_accuracy": means.mean("correct"),
         **{name: means.mean(name) for name in means.sums if name != "correct"},
     }
@@ -151,7 +151,7 @@ def run_epoch(
         held.deliver()  # what came during the last step
         if len(setup.validation):
             row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
-            row["images"] += len(setup.validation)
+            row["seen"] += len(setup.validation)
     except KeyboardInterrupt:
         if distributed.size() == 1:
             saver.save({**state, "within": trained})

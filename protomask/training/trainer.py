@@ -38,8 +38,8 @@ def train(
         minutes: between checkpoints within an epoch.
 
     Returns:
-        The rows: ``stage``, ``epoch`` (of the name, from 1; not for actions), ``seconds``, ``images`` that were seen in
-        them (training and validation), the mean of every term of the objective, ``train_accuracy``,
+        The rows: ``stage``, ``epoch`` (of the name, from 1; not for actions), ``seconds``, ``seen`` (how many images
+        were, to train and to validate), the mean of every term of the objective, ``train_accuracy``,
         ``validation_accuracy``, or what an action returned.
 
     Raises:

@@ -51,7 +51,7 @@ def test_training_learns_and_logs_every_stage():
     assert {"cross_entropy", "cluster", "separation", "train_accuracy", "validation_accuracy", "seconds"} <= set(
         rows[1]
     )
-    assert rows[0]["images"] == 4 * setup.batch_size + len(setup.validation)  # whole batches alone
+    assert rows[0]["seen"] == 4 * setup.batch_size + len(setup.validation)  # whole batches alone
     net, setup = make()
     longer = [Epochs("joint", 16, ProtoPNetLoss(), dict.fromkeys(RATES, 5e-2), schedule=warm_up_cosine()), *plan()[2:]]
     train(net, longer, setup)
