@@ -42,6 +42,10 @@ class Case:
         return self._curve(faithfulness.deletion)
 
     @property
+    def region_deletion(self) -> Tensor:
+        return self._curve(faithfulness.region_deletion).auc
+
+    @property
     def gain(self) -> Tensor:
         """Compute the gain: Opti-CAM's for probabilities, its counterpart for similarities."""
         kind = faithfulness.average_gain if self._are_probabilities else faithfulness.relative_gain
@@ -54,6 +58,10 @@ class Case:
     @property
     def judge_deletion(self) -> Tensor:
         return self._judged(faithfulness.deletion).auc
+
+    @property
+    def judge_region_deletion(self) -> Tensor:
+        return self._judged(faithfulness.region_deletion).auc
 
     @property
     def judge_kept(self) -> Tensor:

@@ -72,9 +72,11 @@ METRICS: dict[str, Metric] = {
     "average_drop": Metric(lambda case: case.drop, False),
     "increase": Metric(lambda case: faithfulness.increase_in_confidence(case.batch.whole, case.kept), True, hit=100),
     "gain": Metric(lambda case: case.gain, True),
+    "region_deletion": Metric(lambda case: case.region_deletion, False, usual=False),
     "kept_first": Metric(lambda case: case.kept_first, True, usual=False),
     "judge_insertion": Metric(lambda case: case.judge_insertion, True, "judge"),
     "judge_deletion": Metric(lambda case: case.judge_deletion, False, "judge"),
+    "judge_region_deletion": Metric(lambda case: case.judge_region_deletion, False, "judge", usual=False),
     "judge_kept": Metric(lambda case: case.judge_kept, True, "judge"),
     "road": Metric(lambda case: case.road, True),
     "mas_insertion": Metric(

@@ -23,6 +23,10 @@ STEPS = 28
 """Steps of a curve: RISE changes 224*8 pixels a step at 224 x 224, that is one 28th of the image."""
 
 
+REGIONS = 28
+"""Regions along the shorter side of :func:`region_deletion`: 8 pixels of 224; Samek et al. have 9 of 227."""
+
+
 class Curve(NamedTuple):
     """Scores while pixels are changed in the order of the map."""
 
@@ -159,6 +163,39 @@ def deletion(
     """
     finish = torch.full_like(images, fill)
     return perturbation_curve(score, images, finish, index, saliency, steps=steps, batch_size=batch_size)
+
+
+def region_deletion(
+    score: Score,
+    images: Tensor,
+    index: Tensor,
+    saliency: Tensor,
+    *,
+    regions: int = REGIONS,
+    steps: int = STEPS,
+    batch_size: int = 16,
+) -> Curve:
+    """Compute deletion of whole regions (Samek et al., TNNLS 2017, region perturbation, MoRF): lower is better.
+
+    :func:`deletion` of nearly square regions in the order of their mean saliency. Single pixels that are taken out
+    scatter the image with dots, which takes a class away wherever they are: the same order multiplied by random numbers
+    deletes faster. A region leaves no dots. Ours: a grid, the mean colour and RISE's area; Samek et al. draw 9 x 9
+    pixels from a uniform distribution.
+
+    Args:
+        regions: along the image's shorter side; at 224 pixels 28 make them 8 x 8.
+    """
+    height, width = saliency.shape[1:]
+    side = max(min(height, width) / regions, 1)
+    means = F.adaptive_avg_pool2d(saliency[:, None], (round(height / side), round(width / side)))
+    return deletion(
+        score,
+        images,
+        index,
+        F.interpolate(means, (height, width), mode="nearest-exact")[:, 0],
+        steps=steps,
+        batch_size=batch_size,
+    )
 
 
 def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:

@@ -83,6 +83,12 @@ METRICS = {
         "%",
         "By how much the score rises, on average, when only what the map marks is kept; falls count as zero.",
     ),
+    "region_deletion": (
+        "Deletion of regions",
+        "",
+        "Deletion, a small square at a time: pixels that are taken out one by one scatter the image with dots, which "
+        "takes a class away wherever they are.",
+    ),
     "kept_first": (
         "Kept by the first 15 %",
         "",
@@ -97,6 +103,11 @@ METRICS = {
         "Deletion, second network",
         "",
         "The same on a second network: does it, too, lose the class early while the image disappears?",
+    ),
+    "judge_region_deletion": (
+        "Deletion of regions, second network",
+        "",
+        "The same on a second network.",
     ),
     "judge_kept": (
         "Kept, second network",
@@ -300,9 +311,11 @@ FAITHFUL = (
     "average_drop",
     "gain",
     "increase",
+    "region_deletion",
     "kept_first",
     "judge_insertion",
     "judge_deletion",
+    "judge_region_deletion",
     "judge_kept",
     "road",
     "mas_insertion",

@@ -317,7 +317,7 @@ def test_metrics_follow_the_data(network):
     parts = {"part_correlation", "top_part", "causal_overlap", "causal_insertion"}
     assert not parts & set(available_metrics(Tiles(), [0])) and "iou_best" in available_metrics(Tiles(), [0])
     without_truth = {"insertion", "deletion", "average_drop", "increase", "gain", "road"}
-    beside = {"adcc", "kept_first", "misalignment", "relevance_ordering"}
+    beside = {"adcc", "kept_first", "region_deletion", "misalignment", "relevance_ordering"}
     beside |= {"steadiness", "steady_tenth", "max_sensitivity"}
     beside |= {"mas_insertion", "mas_deletion", "infidelity", "random_logit", "sparseness", "complexity"}
     of_prototypes = {"fidelity", "randomisation", "distinctiveness", "discrimination"}

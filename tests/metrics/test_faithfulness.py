@@ -14,6 +14,7 @@ from protomask.metrics.faithfulness import (
     insertion,
     masked_scores,
     minmax,
+    region_deletion,
     relative_gain,
     relative_to_whole,
     rise_blur,
@@ -216,3 +217,40 @@ def test_a_constant_map_keeps_nothing(constant):
     assert minmax(saliency).abs().max() == 0
     kept = masked_scores(mean_score, torch.ones(1, 3, 4, 4), INDEX, saliency)
     assert average_drop(torch.ones(1), kept).item() == 100
+
+
+def test_deletion_of_regions_is_deletion_in_the_order_of_their_means():
+    """Against a slow loop: 8 regions along the shorter side of 16 x 24, 2 x 2 pixels each."""
+    draw = torch.Generator().manual_seed(4)
+    images, weights, saliency = (torch.rand(size, generator=draw) for size in ((2, 3, 16, 24),) * 2 + ((2, 16, 24),))
+    score = linear_score(weights)
+    found = region_deletion(score, images, torch.arange(2), saliency, regions=8, steps=96)
+    for number in range(2):
+        means = {
+            (row, column): saliency[number, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].mean().item()
+            for row in range(8)
+            for column in range(12)
+        }
+        left = images[number].clone()
+        heights = [(left * weights[number]).sum()]
+        for row, column in sorted(means, key=lambda region: -means[region]):
+            left[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = 0
+            heights.append((left * weights[number]).sum())
+        torch.testing.assert_close(found.scores[number], torch.stack(heights))
+
+
+def test_scatter_gains_less_in_deletion_of_regions():
+    """A score that dots harm wherever they are, and that otherwise is the brightness of a large square."""
+
+    def score(images, index):
+        gray = images[:, 0]
+        dots = (gray[:, 1:-1, 1:-1] - (gray[:, :-2, 1:-1] + gray[:, 2:, 1:-1]) / 2).abs().mean((1, 2))
+        return gray[:, 4:28, 4:28].mean((1, 2)) * (1 - 5 * dots).clamp(min=0)
+
+    square = torch.full((1, 32, 32), 0.5)
+    square[:, 4:28, 4:28] = 1
+    scattered = square * torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    images = torch.ones(1, 3, 32, 32)
+    single = [deletion(score, images, INDEX, each).auc.item() for each in (square, scattered)]
+    regions = [region_deletion(score, images, INDEX, each, regions=8).auc.item() for each in (square, scattered)]
+    assert single[1] < 0.3 * single[0] and regions[1] > 0.8 * regions[0]
