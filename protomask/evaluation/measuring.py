@@ -17,7 +17,7 @@ from protomask.evaluation.cases import Case
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.maps import Maps
 from protomask.evaluation.pairs import Pairs
-from protomask.evaluation.store import Store
+from protomask.evaluation.store import Store, Stores
 
 CURVES = ("insertion", "deletion")
 """metrics that are the area below a curve, which is kept, too"""
@@ -68,10 +68,14 @@ class Columns(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A localizer's maps, and the store of what metrics made of them."""
+    """A localizer's maps, and the stores of what metrics made of them."""
 
     maps: Maps
-    values: Store
+    stores: Stores
+
+    def store(self, column: Column) -> Store:
+        """Give the store of a column's values."""
+        return self.stores.judged if METRICS[column.metric].needs == "judge" else self.stores.values
 
 
 def measure_pairs(
@@ -124,14 +128,15 @@ def batch_length(count: int, batch_size: int) -> int:
 def _measure(batch: Batch, localizer: Measured, columns: Sequence[Column]) -> dict[Column, Tensor]:
     """Take what the store holds of this batch; measure and store what it does not hold."""
     found, case = {}, Case(batch, localizer.maps)
-    fresh: dict[str, Tensor] = {}
+    fresh: dict[Store, dict[str, Tensor]] = {}
     for column in columns:
-        names = [f"{name}/{column.key}" for name in batch.truth_names]
-        stored = localizer.values.get(names)
+        names, store = [f"{name}/{column.key}" for name in batch.truth_names], localizer.store(column)
+        stored = store.get(names)
         if stored is None:
             found[column] = column.measure(case).detach().cpu()
-            fresh |= dict(zip(names, found[column]))
+            fresh.setdefault(store, {}).update(zip(names, found[column]))
         else:
             found[column] = torch.stack(stored)
-    localizer.values.put(fresh)
+    for store, tensors in fresh.items():
+        store.put(tensors)
     return found

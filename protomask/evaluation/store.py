@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -91,24 +92,36 @@ class _Gone(Exception):
     """A file that was there is not, or cannot be read any more."""
 
 
-def open_stores(cache: Path | None, explained: object, name: str, localizer: object) -> tuple[Store, Store]:
+class Stores(NamedTuple):
+    """What is kept of one localizer and one network."""
+
+    maps: Store
+    values: Store
+    """what metrics measured on the network itself"""
+    judged: Store
+    """what metrics measured on its judge"""
+
+
+def open_stores(cache: Path | None, explained: object, name: str, localizer: object) -> Stores:
     """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
 
     They are found again by the network's weights and settings, by the localizer's repr and by the source code of
     localizers and metrics: whatever could change a figure. What cannot be told apart is not kept: a localizer without a
     repr of its own or without a file of code (as in a notebook), an explained object without weights. Maps of one
-    network serve all of its judges.
+    network, and what was measured on the network itself, serve all of its judges.
     """
+    nothing = Stores(Store(None), Store(None), Store(None))
     if cache is None or " at 0x" in repr(localizer):
-        return Store(None), Store(None)
+        return nothing
     judged = _network_name(explained)
     alone = _network_name(explained.without_judge()) if isinstance(explained, HasJudge) else judged
     source = _source(localizer)
     if judged is None or alone is None or source is None:
-        return Store(None), Store(None)
+        return nothing
     method = f"{file_name(name)}-{_digest([repr(localizer), source])}"
     values = f"values-{_code(metric_room, 'cases', 'maps', 'variants')}"
-    return Store(cache / alone / method / "maps"), Store(cache / judged / method / values)
+    own, judge = cache / alone / method, cache / judged / method
+    return Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
 
 
 def _network_name(explained: object) -> str | None:

@@ -12,9 +12,12 @@ from torch.utils.data import TensorDataset
 
 from protomask import InputError, compare
 from protomask.cli import main
+from protomask.evaluation.cases import Case
+from protomask.evaluation.variants import IMAGE
 from protomask.explainable import Classifier
 from protomask.localization.compare import JudgedClassifier
 from protomask.localization.preprocessing import Preprocessing
+from protomask.localizers.captum_methods import Occlusion
 from protomask.metrics import insertion, kept_by_first
 
 PLAIN = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "image_size": 32}
@@ -76,6 +79,25 @@ def test_a_judge_confirms_only_what_it_sees_too():
     assert means(same)["occlusion", "judge_kept"] > 0.9
     assert means(other)["occlusion", "judge_kept"] < means(same)["occlusion", "judge_kept"]
     assert means(same)["occlusion", "judge_insertion"] == pytest.approx(means(same)["occlusion", "insertion"], abs=1e-6)
+
+
+def test_another_judge_costs_no_map_and_nothing_of_the_network_itself(tmp_path, monkeypatch):
+    options = {"cache": tmp_path, "metrics": ["insertion", "average_drop", "judge_insertion"], **PLAIN}
+
+    def judged(judge):
+        return compare(Corner(), photographs(), "occlusion", judge=judge, judge_preprocessing=_words(), **options)
+
+    first = judged(Corner())
+    for name in ("insertion", "kept", "saliency"):
+        monkeypatch.setattr(Case, name, property(lambda case: pytest.fail("measured again")))
+    assert means(judged(Corner())) == means(first)
+    monkeypatch.setattr(Case, "saliency", property(lambda case: case.maps(IMAGE)))  # found among those kept
+    monkeypatch.setattr(Occlusion, "__call__", lambda *given, **options: pytest.fail("localised again"))
+    fainter = Corner()
+    fainter.weight.data.mul_(0.1)
+    second = judged(fainter)
+    assert second.values["occlusion"]["insertion"] == first.values["occlusion"]["insertion"]
+    assert means(second)["occlusion", "judge_insertion"] < means(first)["occlusion", "judge_insertion"]
 
 
 def test_the_judge_gets_its_own_normalisation_and_size():
