@@ -16,7 +16,7 @@ from protomask.errors import InputError
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
 from protomask.prototype_network import Candidates, PrototypeNetwork
-from protomask.training.object_patches import allowed_patches
+from protomask.training.object_patches import allowed_patches, filled_by_objects
 from protomask.training.stages import TrainingSet
 
 CHOICE = 8
@@ -74,7 +74,8 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
     """Move every prototype onto the nearest patch of its own class's training images (Chen et al. 2019, known).
 
     With several findings per image: of the training images that have the prototype's finding. With
-    ``setup.on_object`` of the patches on the object alone (ours).
+    ``setup.on_object`` (ours) of the patches on the object alone, and of the images whose object fills a whole patch,
+    where a class has at least as many of these as prototypes: what is shown of a smaller one is mostly around it.
 
     Streams ``setup.plain`` (training images through the evaluation transform) once, in order; a strictly smaller
     distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes
@@ -105,7 +106,12 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
             "the class out"
         )
     count = CHOICE if distinct else 1
-    nearest = _merge(distributed.gather(_search(network, setup, count)), len(classes), count)
+    shares = distributed.gather(_search(network, setup, count))
+    nearest = _merge([each.anywhere for each in shares], len(classes), count)
+    if setup.on_object:
+        filled = _merge([each.filled for each in shares], len(classes), count)
+        images = torch.stack([each.images for each in shares]).sum(0)
+        nearest = _preferred(filled, nearest, (images >= classes.bincount(minlength=len(images)))[classes])
     assert nearest.patches is not None  # every class has an image
     index = torch.arange(len(classes))
     rank = _distinct_ranks(nearest.distances, nearest.patches, network) if distinct else torch.zeros_like(index)
@@ -116,11 +122,22 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
     return {"mean_distance": moved.mean().item(), "max_distance": moved.max().item()}
 
 
-def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Nearest:
+class _Found(NamedTuple):
+    """Hold what one process found in its share of the images."""
+
+    anywhere: _Nearest
+    filled: _Nearest
+    """in images whose object fills a whole patch"""
+    images: Tensor
+    """(C,) long, how many of these each class has"""
+
+
+def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Found:
     """Find the nearest patches in this process's share of the images, on the CPU."""
     data, classes = setup.plain, network.prototype_classes.cpu()
     share = distributed.shard(len(data), setup.batch_size)
-    nearest = _nothing(len(classes), count)
+    nearest = filled = _nothing(len(classes), count)
+    images_filled = torch.zeros(len(network.classes), dtype=torch.long)
     with frozen(network), setup.autocast():
         for batch in tqdm(setup.loader(data.subset(share)), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)
@@ -132,8 +149,13 @@ def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Neare
                 where = image.to(setup.device), prototype.to(setup.device)
                 return candidates.locations[where].cpu(), network.cut(candidates, *where).float().cpu()
 
-            nearest = nearest.improve(distances.T, batch["positions"] + share.start, describe)
-    return nearest
+            positions = batch["positions"] + share.start
+            nearest = nearest.improve(distances.T, positions, describe)
+            if setup.on_object:
+                whole = filled_by_objects(network, batch)
+                filled = filled.improve(distances.masked_fill(~whole[:, None], torch.inf).T, positions, describe)
+                images_filled += positives(batch["labels"], len(network.classes))[whole].sum(0)
+    return _Found(nearest, filled, images_filled)
 
 
 def find_candidates(network: PrototypeNetwork, setup: TrainingSet, batch: dict[str, Any], images: Tensor) -> Candidates:
@@ -196,6 +218,22 @@ def _nothing(prototypes: int, count: int) -> _Nearest:
         torch.full((prototypes, count), -1),
         torch.full((prototypes, count, 2), -1),
         None,
+    )
+
+
+def _preferred(one: _Nearest, other: _Nearest, where: Tensor) -> _Nearest:
+    """Take ``one`` for the prototypes ``where`` (P,) is true, and ``other`` for the rest."""
+    if one.patches is None or other.patches is None or not where.any():
+        return other
+
+    def choose(first: Tensor, second: Tensor) -> Tensor:
+        return torch.where(where.view(-1, *[1] * (first.ndim - 1)), first, second)
+
+    return _Nearest(
+        choose(one.distances, other.distances),
+        choose(one.positions, other.positions),
+        choose(one.locations, other.locations),
+        choose(one.patches, other.patches),
     )
 
 

@@ -47,6 +47,13 @@ def object_patches(batch: dict[str, Any], grid: Sequence[int], size: Sequence[in
     return shares >= most.clamp(max=0.5) - 1e-6
 
 
+def filled_by_objects(network: Any, batch: dict[str, Any]) -> Tensor:
+    """Tell in which images the object fills a whole patch, (B,) bool: there a prototype can see the object alone."""
+    size = network.prototypes.shape[2:] or (1, 1)
+    shares = F.avg_pool2d(object_shares(batch, network.grid)[:, None], (size[0], size[1]), stride=1)
+    return shares.flatten(1).amax(1) > 1 - 1e-6
+
+
 def allowed_patches(network: Any, batch: dict[str, Any]) -> Tensor:
     """Give :func:`object_patches` for a network whose prototypes come from patches, or from single cells.
 

@@ -9,7 +9,7 @@ from protomask.errors import InputError
 from protomask.projection import project
 from protomask.training import Epochs, TrainingSet, train
 from protomask.training.feature_maps import forget_files, store_features
-from protomask.training.object_patches import allowed_patches, object_patches, object_shares
+from protomask.training.object_patches import allowed_patches, filled_by_objects, object_patches, object_shares
 from protopnet import ProtoPNet, replacement
 from protopnet.losses import ProtoPNetLoss
 from protopnet.replacement import replace_common
@@ -83,6 +83,51 @@ def test_projection_keeps_to_the_object(patch):
                     assert net.similarity_maps(image, index)[0][tuple(where)] == pytest.approx(1.0, abs=1e-4)
     if patch == 1:
         assert found[False] > 0 and found[True] == 0
+
+
+class SmallOnes(ColourImages):
+    """The object of the first images of each class is smaller than a cell."""
+
+    def __init__(self, small):
+        super().__init__(8)
+        self.small = small
+
+    def load(self, index):
+        sample = super().load(index)
+        if index % 8 < self.small:
+            sample["boxes"][:, 2:] = sample["boxes"][:, :2] + 3
+        return sample
+
+
+@pytest.mark.parametrize("network", ["protopnet", "xprotonet"])
+@pytest.mark.parametrize(("small", "only_large"), [(5, True), (6, False), (8, False)])
+def test_prototypes_come_from_objects_that_fill_a_patch_where_there_are_enough(network, small, only_large):
+    """Three prototypes a class: at least three such images are enough."""
+    data = SmallOnes(small)
+    torch.manual_seed(3)
+    kind = {"protopnet": ProtoPNet, "xprotonet": XProtoNet}[network]
+    net = kind(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=3, channels=6).eval()
+    setup = TrainingSet(data, data, data.subset([]), batch_size=5, on_object=True)
+    with torch.no_grad():  # what is nearest lies in images with small objects
+        candidates = net.candidates(
+            torch.stack([data[8 * label]["image"].as_subclass(torch.Tensor) for label in range(3)])
+        )
+        owners = net.prototype_classes
+        net.set_prototypes(torch.arange(9), net.cut(candidates, owners, torch.arange(9)))
+    project(net, setup)
+    chosen = net.source_positions % 8
+    assert bool((chosen >= small).all()) is only_large
+    assert torch.equal(net.source_positions // 8, owners)
+
+
+def test_patches_of_several_cells_and_masks_are_filled_as_a_whole():
+    net, _ = make(patch=2)
+    mask = torch.zeros(3, 1, 16, 16, dtype=torch.uint8)
+    mask[0, :, 4:12, 4:12] = 1
+    mask[1, :, 4:12, 4:11] = 1
+    assert filled_by_objects(net, {**BATCH, "mask": mask}).tolist() == [True, False, False]
+    single, _ = make()
+    assert filled_by_objects(single, {**BATCH, "mask": mask}).tolist() == [True, True, False]
 
 
 def test_prototypes_start_on_the_object():
