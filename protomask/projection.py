@@ -79,9 +79,9 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
 
     Streams ``setup.plain`` (training images through the evaluation transform) once, in order; a strictly smaller
     distance wins, so the first of equals stays. Memory: one batch's features and (B, P) distances, and the prototypes
-    (``CHOICE`` times with ``distinct``), whatever the number of images. Several processes take a block of whole batches
-    each, and find what one would. The network's buffers ``source_positions`` and ``source_locations`` then say where
-    each prototype came from.
+    (``CHOICE`` times with ``distinct``, twice that with ``on_object``), whatever the number of images. Several
+    processes take a block of whole batches each, and find what one would. The network's buffers ``source_positions``
+    and ``source_locations`` then say where each prototype came from.
 
     Args:
         network: changed in place.

@@ -42,16 +42,14 @@ def object_patches(batch: dict[str, Any], grid: Sequence[int], size: Sequence[in
     Returns:
         (B, h - k + 1, w - k + 1) bool.
     """
-    shares = F.avg_pool2d(object_shares(batch, grid)[:, None], (size[0], size[1]), stride=1)[:, 0]
+    shares = _patch_shares(batch, grid, size)
     most = shares.amax((1, 2), keepdim=True)
     return shares >= most.clamp(max=0.5) - 1e-6
 
 
 def filled_by_objects(network: Any, batch: dict[str, Any]) -> Tensor:
     """Tell in which images the object fills a whole patch, (B,) bool: there a prototype can see the object alone."""
-    size = network.prototypes.shape[2:] or (1, 1)
-    shares = F.avg_pool2d(object_shares(batch, network.grid)[:, None], (size[0], size[1]), stride=1)
-    return shares.flatten(1).amax(1) > 1 - 1e-6
+    return _patch_shares(batch, network.grid, _patch_size(network)).flatten(1).amax(1) > 1 - 1e-6
 
 
 def allowed_patches(network: Any, batch: dict[str, Any]) -> Tensor:
@@ -64,7 +62,17 @@ def allowed_patches(network: Any, batch: dict[str, Any]) -> Tensor:
         raise InputError(
             f"on_object is for networks as protopnet and xprotonet, not {type(network).__name__}; leave it out"
         )
-    return object_patches(batch, network.grid, network.prototypes.shape[2:] or (1, 1))
+    return object_patches(batch, network.grid, _patch_size(network))
+
+
+def _patch_size(network: Any) -> Sequence[int]:
+    """Give the cells of a patch that prototypes come from; a single one where they have no size of their own."""
+    return network.prototypes.shape[2:] or (1, 1)
+
+
+def _patch_shares(batch: dict[str, Any], grid: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Compute how much of each patch the object covers, (B, h - k + 1, w - k + 1) in [0, 1]."""
+    return F.avg_pool2d(object_shares(batch, grid)[:, None], (size[0], size[1]), stride=1)[:, 0]
 
 
 def _covered(boxes: Tensor, grid: Sequence[int], side: int) -> Tensor:
