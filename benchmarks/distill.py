@@ -29,7 +29,7 @@ from protomask.run.setup import choose_device
 def main(words: list[str] | None = None) -> int:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(found, methods="distilled", images=10**9, required=True, help="its folder")
-    for name, default in (("steps", 600), ("maps", 64), ("imitation", 150), ("seed", 0)):
+    for name, default in (("steps", 600), ("maps", 256), ("imitation", 400), ("seed", 0)):
         found.add_argument(f"--{name}", type=int, default=default, help=f"({default})")
     found.add_argument("--output", default="runs/explainer", help="folder of the explainer (runs/explainer)")
     options = found.parse_args(words)
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
                 "seconds": about["training"]["seconds"],
                 "held_out": about["held_out"],
                 "weights": sum(each.numel() for each in distilled.opened().network.parameters()),
-                "last": about["training"]["log"][-1],
+                "last": about["training"]["log"][-1:],
                 **times(built.model, distilled, explained, image),
             },
             indent=1,

@@ -31,17 +31,20 @@ def frozen(explained: object) -> Iterator[None]:
     On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as
     before.
     """
-    roots = held_modules(explained)
-    modes = [(module, module.training) for root in roots for module in root.modules()]
-    gradients = [(parameter, parameter.requires_grad) for root in roots for parameter in root.parameters()]
+    modules = [module for root in held_modules(explained) for module in root.modules()]
+    modes = [(module, module.training) for module in modules]
+    parameters = {each for module in modules for each in module._parameters.values() if each is not None}
+    gradients = [(each, each.requires_grad) for each in parameters]
     try:
-        for module, _ in modes:
-            module.training = False
-        for parameter, _ in gradients:
+        for module in modules:
+            if module.training:  # setting it anew, though it is so, would cost a third of a small network's pass
+                module.training = False
+        for parameter in parameters:
             parameter.requires_grad_(False)
         yield
     finally:
         for module, mode in modes:
-            module.training = mode
+            if module.training != mode:
+                module.training = mode
         for parameter, needs in gradients:
             parameter.requires_grad_(needs)

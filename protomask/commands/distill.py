@@ -16,8 +16,8 @@ EXAMPLE = "protomask distill runs/mine --steps 600"
 INTERRUPTED = "the same command goes on"
 NUMBERS = {
     "steps": (int, "steps of the objective through the network (600)"),
-    "maps": (int, "maps of the teacher that it begins with (64)"),
-    "imitation": (int, "steps in which it imitates them (150)"),
+    "maps": (int, "maps of the teacher that it begins with (256)"),
+    "imitation": (int, "steps in which it imitates them (400)"),
     "batch-size": (int, "pairs in each step (8)"),
     "rate": (float, "greatest learning rate (0.003)"),
     "seed": (int, "the run's own by default"),

@@ -27,8 +27,8 @@ class Distillation(Settings):
     """
 
     teacher: str = "mdm"
-    maps: int = 64
-    imitation: int = 150
+    maps: int = 256
+    imitation: int = 400
     steps: int = 600
     batch_size: int = 8
     rate: float = 0.003

@@ -27,14 +27,15 @@ from protomask.freezing import frozen
 from protomask.interruption import HeldSignals
 from protomask.localizers.amortised.explainer import Explainer, enlarged
 from protomask.localizers.amortised.taps import look_at
+from protomask.localizers.engine.order import rank_share
 from protomask.localizers.engine.speed.heap import keep_freed_memory
 from protomask.localizers.settings import require_value
 from protomask.training.checkpoint import load_checkpoint, save_checkpoint
 from protomask.training.loading import Drawn, SeededLoader, derive_seed, own_part, shuffled_batches
 
 WARM = 20
-ANCHOR = 2.0
-"""weight of the teacher's maps, which tell how much to show"""
+ANCHOR = 1.0
+"""weight of the teacher's maps, which tell how much to show, and what comes first, while the objective is learned"""
 KEEP = 0.5
 """weight of what keeping costs, at the teacher's mean price of the mask's size"""
 SECONDS = 60.0
@@ -78,6 +79,7 @@ class Trainer:
         """seconds that were spent before a stop"""
         self._begun = time.monotonic()
         self._taught: dict[int, Tensor] = {}
+        self._ranks = 1 - rank_share(self.maps)
 
     def run(self) -> list[dict[str, float]]:
         """Make all steps that are left, and give the log: means of every 25 steps.
@@ -139,7 +141,7 @@ class Trainer:
         found: dict[str, Tensor] = {}
         loss = torch.zeros((), device=self.device)
         if len(self.maps):
-            found["imitation"] = self._imitate(taught[part], flipped[part], both=step < self.imitated)
+            found["imitation"] = self._imitate(taught[part], flipped[part])
             loss = loss + (1.0 if step < self.imitated else ANCHOR) * found["imitation"]
         if step >= self.imitated:
             images = _flip(loaded["images"].to(self.device), flipped[part])
@@ -163,16 +165,13 @@ class Trainer:
         seen = look_at(self.explained, self.taps, images, index)
         return self.explainer(images, seen)
 
-    def _imitate(self, chosen: Tensor, flipped: Tensor, *, both: bool) -> Tensor:
-        """How far the mask, or mask and order, are from the teacher's maps."""
+    def _imitate(self, chosen: Tensor, flipped: Tensor) -> Tensor:
+        """How far the mask is from the teacher's maps, and the order from their pixels' ranks: few values are high."""
         images = _flip(torch.stack([self._image(int(place)) for place in chosen]).to(self.device), flipped)
-        maps = _flip(self.maps[chosen][:, None].to(self.device), flipped)
+        maps, ranks = (_flip(each[chosen][:, None].to(self.device), flipped) for each in (self.maps, self._ranks))
         drawn = self._draw(images, self.pairs[1][chosen].to(self.device))
-        mask = F.binary_cross_entropy_with_logits(drawn[:, :1], maps)
-        if not both:
-            return mask
         order = drawn[:, 1:] - drawn[:, 1:].mean((2, 3), keepdim=True)
-        return mask + F.binary_cross_entropy_with_logits(order, maps)
+        return F.binary_cross_entropy_with_logits(drawn[:, :1], maps) + F.binary_cross_entropy_with_logits(order, ranks)
 
     def _image(self, place: int) -> Tensor:
         """Give an image that the teacher explained; there are few, so that they are kept."""

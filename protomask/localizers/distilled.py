@@ -12,18 +12,21 @@ import torch
 from torch import Tensor
 
 from protomask.errors import InputError, LowFaithfulnessWarning
-from protomask.explainable import Explainable
+from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.localizers.amortised.explainer import draw_saliency
 from protomask.localizers.amortised.files import Opened, open_explainer
 from protomask.localizers.amortised.taps import look_at
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, run_in_chunks
 from protomask.localizers.engine.objective import score_range
+from protomask.localizers.engine.order import REST
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.mdm import MDM
-from protomask.localizers.settings import Runtime, Settings, require_value
+from protomask.localizers.settings import Runtime, Settings, Views, require_value
 from protomask.localizers.stages import Stages
 
+PRICE, SETTLE, VIEWS = (1.0, 2.0), 0.4, Views(noise=0.0, shift=1 / 28)
+"""of the steps that refine a class's map: so few have no noise, half of MDM's shifts, and a lower price of the size"""
 LOW = 0.25
 """how much more of its range the score must keep with the mask than without it, so that the map counts as faithful"""
 
@@ -55,8 +58,8 @@ class Distilled(Settings):
 
     Args:
         folder: where ``localizer.safetensors`` lies. Of a run it is the run's own and need not be given.
-        steps: refine each map by so many steps of MDM's learning that start from it; each costs two forward-backward
-            passes for a class, one for a prototype.
+        steps: refine each map by so many steps in which MDM's mask that keeps the score goes on from it; each costs one
+            forward-backward pass. Five do what MDM's own fifty passes do (docs/benchmarks.md).
         check: look by two further forward passes at what the map keeps and what is left without it, and warn
             (:class:`protomask.errors.LowFaithfulnessWarning`) where that is little.
         runtime: batch size, precision and seed of the steps.
@@ -186,14 +189,11 @@ def _warn_of_low(found: Faithfulness, index: Tensor) -> None:
 def _refined(
     explained: Explainable, images: Tensor, index: Tensor, maps: Tensor, steps: int, runtime: Runtime, progress: bool
 ) -> Tensor:
-    """Let MDM go on from the maps for a few steps."""
+    """Let MDM's mask that keeps the score go on from the maps for a few steps; they order what it leaves out."""
     preset = MDM().for_model(explained)
     quick = accelerate(explained, images, index, runtime.precision)
-    stages = Stages(quick, require_value(preset.background), runtime, preset.views, progress, "distilled")
-    if preset.order.steps:
-        order = replace(preset.order, steps=steps, contrast=1.0)
-        ordered = stages.order(images, index, maps.to(images), order) * (0.5 + maps)
-        return stages.show(images, index, ordered, maps, order)
-    kept = stages.keep(images, index, replace(preset.keep, steps=steps), start=maps.to(images))
-    # As MDM's destroying masks do, the map that was drawn orders what the keeping mask leaves out.
-    return min_max(kept + preset.destroy.share * maps)
+    keep, views, share = replace(preset.keep, steps=steps), preset.views, preset.destroy.share
+    if isinstance(explained, Classifier):
+        keep, views, share = replace(keep, size_weights=PRICE, settle=SETTLE), VIEWS, REST
+    stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
+    return min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)

@@ -68,6 +68,21 @@ def test_its_maps_keep_and_destroy_the_score(made):
     assert nothing.low.all()
 
 
+def test_a_few_steps_of_learning_keep_more_of_the_score_in_the_same_place(made):
+    model, distilled, _ = made
+    test = unseen()
+    images, labels = enlarged(test)
+    seen = test.subset(range(12))
+    seen.corners = test.corners[:12]
+    of, drawn = (Classifier(model, "logit"), images[:12], labels[:12]), replace(distilled, check=False)
+    before, after = (replace(drawn, steps=steps)(*of) for steps in (0, 5))
+    first, then = (measure_faithfulness(*of, maps) for maps in (before, after))
+    assert then.kept.mean() > first.kept.mean() + 0.1 and then.rest.mean() < first.rest.mean() + 0.02
+    assert mass_inside(after, seen) > mass_inside(before, seen)
+    # What the mask leaves out is in the order of the drawn map, not that of the rows.
+    assert all(len(new.unique()) > 0.8 * len(old.unique()) for old, new in zip(before, after))
+
+
 def test_an_unfaithful_map_is_flagged_and_the_model_left_alone(made):
     model, distilled, _ = made
     model.train()

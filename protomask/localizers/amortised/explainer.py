@@ -65,15 +65,15 @@ class Explainer(nn.Module):
             matched = self.match(values * _unit(seen.condition)[:, :, None, None])
         else:
             matched = self.match(values) * self.ask(_unit(seen.condition))[:, :, None, None]
-        drawn = torch.cat([matched, seen.evidence], 1)
+        drawn, fine = torch.cat([matched, seen.evidence], 1), F.adaptive_avg_pool2d(images, quarter(images))
         for number, (enter, level) in enumerate(zip(self.enter, self.levels)):
             feature = values if number == 0 else _even(seen.features[number])
             size = int(feature.shape[-2]), int(feature.shape[-1])
-            shown = F.adaptive_avg_pool2d(images, size)
+            shown = F.adaptive_avg_pool2d(images if size > fine.shape[-2:] else fine, size)
             drawn = level(torch.cat([_resized(drawn, size), enter(feature), shown], 1), question)
         size = quarter(images)
-        shown, evidence = F.adaptive_avg_pool2d(images, size), _smooth(seen.evidence[:, :1], size)
-        drawn = self.last(torch.cat([_resized(drawn, size), evidence, shown], 1), question)
+        evidence = _smooth(seen.evidence[:, :1], size)
+        drawn = self.last(torch.cat([_resized(drawn, size), evidence, fine], 1), question)
         return self.draw(drawn) + self.strength * evidence
 
 

@@ -161,9 +161,9 @@ def _listening(
     heard: dict[str, tuple[Tensor, Tensor, nn.Module]] = {}
     with ExitStack() as hooks:
         for root in held_modules(explained):
-            modules = dict(root.named_modules())
             for number, name in enumerate(taps):
-                if name in modules:
+                module = _module(root, name)
+                if module is not None:
 
                     def listen(_, __, output, name=name, root=root, first=leaf and number == 0):
                         begun = output.detach().requires_grad_() if first else output
@@ -173,5 +173,12 @@ def _listening(
                         # What follows may change it in place.
                         return begun.clone()
 
-                    hooks.callback(modules[name].register_forward_hook(listen).remove)
+                    hooks.callback(module.register_forward_hook(listen).remove)
         yield heard
+
+
+def _module(root: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return root.get_submodule(name)
+    except AttributeError:
+        return None
