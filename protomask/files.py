@@ -51,6 +51,17 @@ def check_regular_file(path: str | Path, mend: str = "restore it", missing: str 
     return found
 
 
+def check_folder(path: str | Path, mend: str) -> None:
+    """Check that ``path`` is a folder, or a link to one.
+
+    Raises:
+        InputError: nothing is there, or something else.
+    """
+    if not os.path.isdir(path):
+        what = "a file, where a folder is expected" if os.path.isfile(path) else "no such folder"
+        raise InputError(f"{path}: {what}; {mend}")
+
+
 def check_usable(path: str | Path, mend: str) -> None:
     """Check that ``path`` can be a file or folder at all, whether one is there or not.
 

@@ -31,6 +31,7 @@ from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out_groups, ranks
 from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
+from protomask.files import check_folder
 
 CLASSES = ("benign", "malignant", "normal")
 _FOLDER = "Dataset_BUSI_with_GT"
@@ -102,8 +103,7 @@ def _find(root: Path | None) -> Path:
     if root is None:
         raise InputError(f"data set 'busi' needs a root: the folder {_FOLDER}, which holds {', '.join(CLASSES)}")
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; root must be {_FOLDER} or the folder that holds it")
+    check_folder(root, f"root must be {_FOLDER} or the folder that holds it")
     for folder in (root, root / _FOLDER):
         if all((folder / name).is_dir() for name in CLASSES):
             return folder

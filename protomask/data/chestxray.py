@@ -29,6 +29,7 @@ from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out_groups, ranks
 from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
+from protomask.files import check_folder
 
 FINDINGS = (
     "Atelectasis",
@@ -107,8 +108,7 @@ def _find(root: Path | None) -> tuple[Path, Path]:
             f"data set 'chestxray' needs a root: the folder with {_ENTRIES[0]}, {', '.join(_LISTS.values())} and images"
         )
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; root must be the folder with {_ENTRIES[0]}")
+    check_folder(root, f"root must be the folder with {_ENTRIES[0]}")
     for name in _LISTS.values():
         if not is_named(root / name):
             raise InputError(

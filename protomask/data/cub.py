@@ -27,7 +27,7 @@ from protomask.data.images import Splits
 from protomask.data.problems import noted
 from protomask.data.tables import is_named
 from protomask.errors import InputError
-from protomask.files import read_text
+from protomask.files import check_folder, read_text
 
 _FOLDER = "CUB_200_2011"
 # The segmentations are means over annotators: 0, 51, ..., 255. On the object is where most of them say so.
@@ -90,8 +90,7 @@ def _find(root: Path | None) -> Path:
     if root is None:
         raise InputError(f"data set 'cub' needs a root: the folder {_FOLDER}, which holds images.txt and images/")
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; root must be {_FOLDER} or the folder that holds it")
+    check_folder(root, f"root must be {_FOLDER} or the folder that holds it")
     for folder in (root, root / _FOLDER):
         if is_named(folder / "images.txt") and (folder / "images").is_dir():
             return folder

@@ -36,6 +36,7 @@ from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out, keep_together
 from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
+from protomask.files import check_folder
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
 SHARE = 0.2
@@ -77,8 +78,7 @@ def load(
     root = Path(root)
     check_share("test", SHARE if test is None else test)
     check_share("validation", validation)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; root must hold train/CLASS/ and test/CLASS/, or CLASS/ folders")
+    check_folder(root, "root must hold train/CLASS/ and test/CLASS/, or CLASS/ folders")
     parts = find_splits(root)
     if test is not None and parts.keys() != {""}:
         raise InputError(f"{root}: has test images of its own ({parts['test'].name}/); leave out the share of others")

@@ -25,6 +25,7 @@ from protomask.data.hf_labels import check_classes, read_labels
 from protomask.data.images import AnnotatedImages, Splits
 from protomask.data.splitting import check_share, hold_out
 from protomask.errors import InputError, did_you_mean
+from protomask.files import check_folder
 
 _CALLED = {"train": ("train",), "test": ("test",), "validation": ("validation", "valid", "val", "dev")}
 _LABELS = ("label", "labels")
@@ -121,7 +122,7 @@ def _open(named: str) -> Any:
                 return datasets.load_from_disk(str(folder))
             return datasets.load_dataset(str(folder.resolve()))
         if folder.is_absolute() or named.startswith("."):
-            raise InputError(f"{named}: no such folder; give one that save_to_disk wrote, or one of parquet files")
+            check_folder(folder, "give one that save_to_disk wrote, or one of parquet files")
         return datasets.load_dataset(named)
     except InputError:
         raise
