@@ -40,8 +40,9 @@ from protomask.prototype_network import PrototypeNetwork
 WORK = "distillation"
 """folder of checkpoints and of the teacher's maps; it may be deleted once the explainer is there"""
 MOST_HELD_OUT = 32
-CONTRASTS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4)
-LEEWAY = 0.02
+CONTRASTS = (0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.0, 1.4)
+PRICE = 0.5
+"""of showing everything, in shares of the score's range"""
 
 
 def distill(
@@ -181,7 +182,7 @@ def distill_explained(
     log = trainer.run()
     explainer.eval().requires_grad_(False)
     opened = Opened(explainer, taps, 1.0, fingerprint(held_modules(explained)[0]))
-    opened.contrast = _choose_contrast(opened, explained, data, some[:MOST_HELD_OUT], of, maps, device)
+    opened.contrast = _choose_contrast(opened, explained, data, some[:MOST_HELD_OUT], of, device)
     seconds["all"] = time.perf_counter() - begun + trainer.before
     opened.about = {
         "teacher": repr(teacher),
@@ -324,24 +325,18 @@ def _choose_contrast(
     data: AnnotatedImages,
     positions: Tensor,
     of: Tensor,
-    maps: Tensor,
     device: torch.device,
 ) -> float:
-    """Find the greatest contrast at which the maps keep, on training images, as much of the score as the teacher's."""
+    """Find the contrast of maps that keep most of the score, less the price of what they show, on training images."""
     images, index = _images(data, positions, device), of[: len(positions)].to(device)
-    wanted = 0.95
-    if len(maps):
-        count = min(len(maps), len(positions))
-        shown = nn.functional.interpolate(maps[:count, None].to(device), images.shape[-2:], mode="bilinear")[:, 0]
-        wanted = float(measure_faithfulness(explained, images[:count], index[:count], shown).kept.clamp(max=1).mean())
-    best = CONTRASTS[0]
-    for contrast in CONTRASTS:
+
+    def worth(contrast: float) -> float:
         opened.contrast = contrast
         shown = draw(opened, explained, images, index)
-        kept = float(measure_faithfulness(explained, images, index, shown).kept.clamp(max=1).mean())
-        if kept >= wanted - LEEWAY:
-            best = contrast
-    return best
+        kept = measure_faithfulness(explained, images, index, shown).kept.clamp(max=1)
+        return float(kept.mean() - PRICE * shown.mean())
+
+    return max(CONTRASTS, key=worth)
 
 
 def _held_out(

@@ -60,7 +60,7 @@ class Distilled(Settings):
         folder: where ``localizer.safetensors`` lies. Of a run it is the run's own and need not be given.
         steps: refine each map by so many steps in which MDM's mask that keeps the score goes on from it; each costs one
             forward-backward pass. Five do what MDM's own fifty passes do (docs/benchmarks.md).
-        check: look by two further forward passes at what the map keeps and what is left without it, and warn
+        check: look by four further forward passes at what the map keeps and what is left without it, and warn
             (:class:`protomask.errors.LowFaithfulnessWarning`) where that is little.
         runtime: batch size, precision and seed of the steps.
         explainer: what ``folder`` holds, where it is at hand.

@@ -39,7 +39,7 @@ class Opened:
     """modules that it was asked about before"""
 
     def __repr__(self) -> str:
-        return f"explainer {fingerprint(self.network)}"
+        return f"explainer {fingerprint(self.network)} at contrast {self.contrast:g}"  # what kept maps are found by
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write both files, each whole or not at all.
