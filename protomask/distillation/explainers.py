@@ -43,6 +43,8 @@ MOST_HELD_OUT = 32
 CONTRASTS = (0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.0, 1.4)
 PRICE = 0.5
 """of showing everything, in shares of the score's range"""
+MOST_SHOWN = 1.5
+"""times as much as the teacher's maps show"""
 
 
 def distill(
@@ -182,7 +184,7 @@ def distill_explained(
     log = trainer.run()
     explainer.eval().requires_grad_(False)
     opened = Opened(explainer, taps, 1.0, fingerprint(held_modules(explained)[0]))
-    opened.contrast = _choose_contrast(opened, explained, data, some[:MOST_HELD_OUT], of, device)
+    opened.contrast = _choose_contrast(opened, explained, data, some[:MOST_HELD_OUT], of, maps, device)
     seconds["all"] = time.perf_counter() - begun + trainer.before
     opened.about = {
         "teacher": repr(teacher),
@@ -325,18 +327,26 @@ def _choose_contrast(
     data: AnnotatedImages,
     positions: Tensor,
     of: Tensor,
+    maps: Tensor,
     device: torch.device,
 ) -> float:
-    """Find the contrast of maps that keep most of the score, less the price of what they show, on training images."""
+    """Find the contrast of maps that keep most of the score, less the price of what they show, on training images.
+
+    Those that show much more than the teacher's ``maps`` do not count: a score that grows with each shade would have
+    the maps of an explainer that knows little pale all over.
+    """
     images, index = _images(data, positions, device), of[: len(positions)].to(device)
 
-    def worth(contrast: float) -> float:
+    most = MOST_SHOWN * float(maps.mean()) if len(maps) else 1.0
+    worth: dict[float, float] = {}
+    for contrast in reversed(CONTRASTS):
         opened.contrast = contrast
         shown = draw(opened, explained, images, index)
+        if worth and shown.mean() > most:
+            break
         kept = measure_faithfulness(explained, images, index, shown).kept.clamp(max=1)
-        return float(kept.mean() - PRICE * shown.mean())
-
-    return max(CONTRASTS, key=worth)
+        worth[contrast] = float(kept.mean() - PRICE * shown.mean())
+    return max(worth, key=worth.__getitem__)
 
 
 def _held_out(
