@@ -59,7 +59,11 @@ def test_numbers_too_large_for_half_precision_are_kept(tmp_path):
         net.backbone.convolution.weight.mul_(1e6)
     net.backbone.norm = nn.Identity()
     maps = store_features(net, setup.plain, setup, tmp_path, "plain")
-    assert torch.allclose(images(maps), expected(net, setup.plain), rtol=1e-5)
+    right = expected(net, setup.plain)
+    most = float(right.abs().max())
+    assert most > torch.finfo(torch.half).max
+    # Sums that cancel are as exact as their terms: a batch rounds other than an image alone.
+    assert torch.allclose(images(maps), right, rtol=1e-5, atol=1e-6 * most)
 
 
 def test_views_are_drawn_by_the_seed_of_the_sample(tmp_path):
