@@ -59,7 +59,7 @@ class Distilled(Settings):
     Args:
         folder: where ``localizer.safetensors`` lies. Of a run it is the run's own and need not be given.
         steps: refine each map by so many steps in which MDM's mask that keeps the score goes on from it; each costs one
-            forward-backward pass. Five do what MDM's own fifty passes do (docs/benchmarks.md).
+            forward-backward pass. On birds five were as faithful as MDM's own fifty (docs/benchmarks.md).
         check: look by four further forward passes at what the map keeps and what is left without it, and warn
             (:class:`protomask.errors.LowFaithfulnessWarning`) where that is little.
         runtime: batch size, precision and seed of the steps.
