@@ -336,7 +336,6 @@ def _choose_contrast(
     the maps of an explainer that knows little pale all over.
     """
     images, index = _images(data, positions, device), of[: len(positions)].to(device)
-
     most = MOST_SHOWN * float(maps.mean()) if len(maps) else 1.0
     worth: dict[float, float] = {}
     for contrast in reversed(CONTRASTS):
