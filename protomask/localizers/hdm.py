@@ -133,6 +133,7 @@ class HDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
+        settings = replace(settings, runtime=settings.runtime.alone(explained, images))
         quick = accelerate(explained, images, index, settings.runtime.precision)
         return settings._learn(
             Stages(quick, require_value(settings.background), settings.runtime, settings.views), images, index, progress

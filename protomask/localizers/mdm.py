@@ -116,7 +116,8 @@ class MDM(Settings):
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         quick = accelerate(explained, images, index, settings.runtime.precision)
-        stages = Stages(quick, require_value(settings.background), settings.runtime, settings.views, progress, "mdm")
+        runtime = settings.runtime.alone(explained, images)
+        stages = Stages(quick, require_value(settings.background), runtime, settings.views, progress, "mdm")
         return settings._learn(stages, images, index)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:

@@ -33,6 +33,24 @@ def test_a_batch_gives_what_a_loop_gives():
     torch.testing.assert_close(whole, each, atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize("localizer", [QUICK, HDM(keep=Keep(steps=2), order=Order(steps=2))])
+def test_classes_go_through_the_network_one_by_one_unless_a_number_is_given(localizer):
+    network = Network().eval()
+    images, index = pairs(5)
+    seen = set()
+    network.register_forward_pre_hook(lambda module, inputs: seen.add(len(inputs[0])))
+    localizer(Classifier(network), images, index)
+    assert seen == {1}
+    seen.clear()
+    replace(localizer, runtime=Runtime(batch_size=4))(Classifier(network), images, index)
+    assert max(seen) == 4
+    seen.clear()
+    score = network.score
+    network.score = lambda images, index: seen.add(len(images)) or score(images, index)
+    localizer(network, images, index)
+    assert 5 in seen, "prototypes' maps are smooth: together, as fits"
+
+
 def test_negative_scores_are_explained():
     weights = torch.zeros(1, 3, 24, 24)
     weights[:, :, :12, :12] = 1 / 432

@@ -33,15 +33,29 @@ def photographs(real_data, name, count):
 
 
 @pytest.mark.parametrize(
-    "name", ["squeezenet", pytest.param("mobilenet", marks=slow), pytest.param("transformer", marks=slow)]
+    ("name", "localizer"),
+    [
+        ("squeezenet", "mdm"),
+        pytest.param("mobilenet", "mdm", marks=slow),
+        pytest.param("transformer", "mdm", marks=slow),
+        pytest.param("squeezenet", "hdm", marks=slow),
+    ],
 )
-def test_a_batch_gives_what_each_image_alone_gives(real_data, name):
+def test_a_class_has_the_same_map_alone_and_in_any_batch_to_the_last_bit(real_data, name, localizer):
     explained, images, index = photographs(real_data, name, 2 if name == "squeezenet" else 4)
-    localizer = get_localizer("mdm")
-    whole = localizer(explained, images, index)
-    each = torch.cat([localizer(explained, images[place, None], index[place, None]) for place in range(len(images))])
+    explain = get_localizer(localizer)
+    whole = explain(explained, images, index)
+    each = torch.cat([explain(explained, images[place, None], index[place, None]) for place in range(len(images))])
+    assert torch.equal(whole, each)
+    assert torch.equal(whole, explain(explained, images.flip(0), index.flip(0)).flip(0))
+
+
+@slow
+def test_a_batch_as_large_as_asked_for_gives_nearly_what_each_image_alone_gives(real_data):
+    explained, images, index = photographs(real_data, "mobilenet", 4)
+    whole, each = (get_localizer(name)(explained, images, index) for name in ("mdm:batch_size=4", "mdm"))
     assert map_correlation(whole, each).mean() >= 0.99
-    assert shared_first(whole, each).mean() >= 0.95
+    assert shared_first(whole, each).mean() >= 0.9
     areas = [(maps > 0.01).float().mean((1, 2)) for maps in (whole, each)]
     torch.testing.assert_close(*areas, atol=0.01, rtol=0)
 
