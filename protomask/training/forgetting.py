@@ -14,7 +14,7 @@ Reconstruction, and ours where it says so:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from tqdm import tqdm
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
 from protomask.projection import find_candidates
+from protomask.training.object_patches import filled_by_objects
 from protomask.training.patches import (
     Cell,
     class_of,
@@ -186,39 +187,71 @@ def project_allowed(
 ) -> dict[str, float]:
     """Move each replaced prototype onto the nearest allowed patch of its class's training images.
 
+    With ``setup.on_object`` those whose object fills a patch come first, as in the projection: where a class has at
+    least as many of them as prototypes, and one of them holds an allowed patch.
+
     Returns:
         ``moved``: mean distance; ``without``: how many found none, and go back to where they started.
     """
     wanted = torch.tensor(sorted(replaced))
-    classes = network.prototype_classes.cpu()[wanted]
-    least = torch.full((len(wanted),), torch.inf)
-    best: dict[int, tuple[Tensor, int, Tensor]] = {}
+    nearest = _nearest_allowed(network, setup, forbidden, wanted)
+    for place, number in enumerate(wanted.tolist()):
+        cell = nearest[place].cell if place in nearest else source_of(network, number)
+        patch = nearest[place].patch if place in nearest else cut_cells(network, setup, [cell])
+        network.set_prototypes(torch.tensor([number], device=setup.device), patch)
+        network.source_positions[number] = cell[0]
+        network.source_locations[number] = torch.tensor(cell[1:])
+    moved = [found.distance for found in nearest.values()]
+    return {"moved": sum(moved) / max(len(moved), 1), "without": float(len(wanted) - len(moved))}
+
+
+class _Found(NamedTuple):
+    """Hold the nearest allowed patch so far of one prototype."""
+
+    distance: float
+    patch: Tensor
+    """(1, D, k, k)"""
+    cell: Cell
+
+
+def _nearest_allowed(network: Any, setup: TrainingSet, forbidden: Forbidden, wanted: Tensor) -> dict[int, _Found]:
+    """Find the nearest allowed patch of each prototype ``wanted`` (n,), by its place there; none where nothing is
+    allowed."""
+    owners = network.prototype_classes.cpu()
+    classes = owners[wanted]
+    anywhere: dict[int, _Found] = {}
+    filled: dict[int, _Found] = {}
+    images_filled = torch.zeros(len(network.classes), dtype=torch.long)
     start = 0
     with frozen(network):
         for batch in tqdm(setup.loader(setup.plain), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device)
             candidates = find_candidates(network, setup, batch, images)
             distances = candidates.distances[:, wanted.to(setup.device)].float().cpu()
-            fits = has_class(batch["labels"], classes) & (distances < least)
-            if fits.any():
+            whole = torch.zeros(len(images), dtype=torch.bool)
+            if setup.on_object:
+                whole = filled_by_objects(network, batch)
+                images_filled += positives(batch["labels"], len(network.classes))[whole].sum(0)
+            own = has_class(batch["labels"], classes)
+            nearer = own & (distances < _least(anywhere, len(wanted)))
+            fuller = own & whole[:, None] & (distances < _least(filled, len(wanted)))
+            if nearer.any() or fuller.any():
                 allowed = allowed_cells(forbidden, images, range(start, start + len(images)))
-            for image, place in fits.nonzero().tolist():
-                if distances[image, place] >= least[place]:
-                    continue
+            for image, place in (nearer | fuller).nonzero().tolist():
                 where = torch.tensor([image], device=setup.device), wanted[place : place + 1].to(setup.device)
                 row, column = candidates.locations[where][0].tolist()
-                if allowed[image, row, column]:
-                    least[place] = distances[image, place]
-                    best[place] = network.cut(candidates, *where), start + image, torch.tensor([row, column])
+                if not allowed[image, row, column]:
+                    continue
+                patch = network.cut(candidates, *where)
+                found = _Found(distances[image, place].item(), patch, (start + image, row, column))
+                for best, counts in ((anywhere, nearer), (filled, fuller)):
+                    if counts[image, place] and (place not in best or found.distance < best[place].distance):
+                        best[place] = found
             start += len(distances)
-    for place, number in enumerate(wanted.tolist()):
-        if place not in best:
-            row, column = network.source_locations[number].tolist()
-            start_cell = (int(network.source_positions[number]), row, column)
-            best[place] = cut_cells(network, setup, [start_cell]), start_cell[0], torch.tensor([row, column])
-        patch, position, location = best[place]
-        network.set_prototypes(torch.tensor([number], device=setup.device), patch)
-        network.source_positions[number] = position
-        network.source_locations[number] = location
-    moved = least[least.isfinite()]
-    return {"moved": moved.mean().item() if len(moved) else 0.0, "without": float((~least.isfinite()).sum())}
+    enough = images_filled >= owners.bincount(minlength=len(network.classes))
+    return anywhere | {place: found for place, found in filled.items() if enough[classes[place]]}
+
+
+def _least(found: Mapping[int, _Found], count: int) -> Tensor:
+    """Give the distances found so far, (count,), infinite where none."""
+    return torch.tensor([found[place].distance if place in found else torch.inf for place in range(count)])

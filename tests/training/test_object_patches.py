@@ -9,6 +9,7 @@ from protomask.errors import InputError
 from protomask.projection import project
 from protomask.training import Epochs, TrainingSet, train
 from protomask.training.feature_maps import forget_files, store_features
+from protomask.training.forgetting import find_forbidden, project_allowed
 from protomask.training.object_patches import allowed_patches, filled_by_objects, object_patches, object_shares
 from protopnet import ProtoPNet, replacement
 from protopnet.losses import ProtoPNetLoss
@@ -99,9 +100,17 @@ class SmallOnes(ColourImages):
         return sample
 
 
-@pytest.mark.parametrize("network", ["protopnet", "xprotonet"])
+def project_as_refined(net, setup):
+    """As ``protomask refine`` does with all prototypes and nothing forbidden."""
+    nothing = find_forbidden(net, setup, [], [], [])
+    project_allowed(net, setup, nothing, range(net.prototype_count))
+
+
+@pytest.mark.parametrize(
+    ("network", "move"), [("protopnet", project), ("xprotonet", project), ("protopnet", project_as_refined)]
+)
 @pytest.mark.parametrize(("small", "only_large"), [(5, True), (6, False), (8, False)])
-def test_prototypes_come_from_objects_that_fill_a_patch_where_there_are_enough(network, small, only_large):
+def test_prototypes_come_from_objects_that_fill_a_patch_where_there_are_enough(network, move, small, only_large):
     """Three prototypes a class: at least three such images are enough."""
     data = SmallOnes(small)
     torch.manual_seed(3)
@@ -114,7 +123,7 @@ def test_prototypes_come_from_objects_that_fill_a_patch_where_there_are_enough(n
         )
         owners = net.prototype_classes
         net.set_prototypes(torch.arange(9), net.cut(candidates, owners, torch.arange(9)))
-    project(net, setup)
+    move(net, setup)
     chosen = net.source_positions % 8
     assert bool((chosen >= small).all()) is only_large
     assert torch.equal(net.source_positions // 8, owners)
