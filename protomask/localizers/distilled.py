@@ -27,6 +27,8 @@ from protomask.localizers.stages import Stages
 
 PRICE, SETTLE, VIEWS = (1.0, 2.0), 0.4, Views(noise=0.0, shift=1 / 28)
 """of the steps that refine a class's map: so few have no noise, half of MDM's shifts, and a lower price of the size"""
+CONTRAST = 1.25
+"""power of a class's refined map, as MDM's has one: the evidence stands out more, at a higher drop"""
 LOW = 0.25
 """how much more of its range the score must keep with the mask than without it, so that the map counts as faithful"""
 
@@ -196,4 +198,5 @@ def _refined(
     if isinstance(explained, Classifier):
         keep, views, share = replace(keep, size_weights=PRICE, settle=SETTLE), VIEWS, REST
     stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
-    return min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)
+    refined = min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)
+    return refined.pow(CONTRAST) if isinstance(explained, Classifier) else refined
