@@ -19,7 +19,7 @@ from protomask.devices import choose_device
 from protomask.distillation.objective import Objective, begin_ranges
 from protomask.distillation.questions import Questions, ask
 from protomask.distillation.settings import Distillation
-from protomask.distillation.teacher import teacher_maps
+from protomask.distillation.teacher import PIECE, teacher_maps
 from protomask.distillation.training import STATE, Trainer
 from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import device_of
@@ -147,7 +147,7 @@ def distill_explained(
         if count:
             identity = f"{source} {teacher!r} {tuple(first.shape)}"
             maps = teacher_maps(
-                teacher,
+                _together(teacher),
                 explained,
                 data,
                 some[:count],
@@ -271,6 +271,13 @@ def _teacher(words: str) -> MDM:
     if not isinstance(teacher, MDM):
         raise InputError(f"the teacher {words!r} is no MDM; give mdm, with settings where wanted (mdm:damping=1)")
     return teacher
+
+
+def _together(teacher: MDM) -> MDM:
+    """Let the teacher's maps of a piece be learned together: sooner, and they need not be the same to the last bit."""
+    if teacher.runtime.batch_size is not None:
+        return teacher
+    return replace(teacher, runtime=replace(teacher.runtime, batch_size=PIECE))
 
 
 def _allowed(only: Sequence[int]) -> Tensor:
