@@ -12,6 +12,7 @@ from types import ModuleType
 
 from protomask.commands.messages import one_line, told
 from protomask.errors import InputError, PeerLost, did_you_mean
+from protomask.interruption import interrupts_insist
 
 COMMANDS = (
     "train",
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_empty(arguments)
         signal.signal(signal.SIGTERM, _terminate)
         module, options = find_command(arguments.command), arguments.options
-        with told():
+        with told(), interrupts_insist():
             return module.run(arguments)
     except InputError as error:
         print(f"protomask: error: {one_line(error, options)}", file=sys.stderr)

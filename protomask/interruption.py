@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -47,6 +48,29 @@ class HeldSignals:
         self.__exit__()
         if number is not None:
             signal.raise_signal(number)
+
+
+@contextmanager
+def interrupts_insist() -> Iterator[None]:
+    """Raise a KeyboardInterrupt again that came where Python ignores exceptions: in a finaliser, or in the callback of
+    a weak reference. Otherwise it is printed, and the work goes on as if nobody had asked it to end.
+    """
+    before = sys.unraisablehook
+
+    def again(ignored) -> None:
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            before(ignored)
+            return
+        # From another thread, and a moment later, so that it is not ignored here, too.
+        timer = threading.Timer(0.01, _thread.interrupt_main)
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def leave_signals_to_parent(worker: int | None = None) -> None:

@@ -12,11 +12,13 @@ from torch import nn
 
 from protomask import distributed
 from protomask.errors import InputError
+from protomask.interruption import interrupts_insist
 from protomask.training.checkpoint import Saver, load_checkpoint
 from protomask.training.passes import epoch_seed, run_epoch
 from protomask.training.stages import Action, Epochs, TrainingSet
 
 
+@interrupts_insist()
 def train(
     network: nn.Module,
     stages: Sequence[Epochs | Action],

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.interruption import HeldSignals
+from protomask.interruption import HeldSignals, interrupts_insist
 from protomask.training import Epochs, loading, train
 from protomask.training.checkpoint import load_checkpoint
 from protomask.training.loading import check_descriptors
@@ -103,6 +103,41 @@ def test_a_signal_to_the_whole_group_is_one_interruption(tmp_path, workers):
         kill_group(process)
     assert (process.returncode, errors) == (130, "")
     assert load_checkpoint(tmp_path / "state.pt")["log"]
+
+
+class Finalised:
+    """Is asked to end the process while it is finalised, where Python ignores exceptions."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(1000):  # the handler runs in here
+            pass
+
+
+def test_an_interruption_that_python_ignores_comes_again(capsys):
+    seen = []
+    before = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), interrupts_insist():
+        Finalised()
+        seen.append("went on")
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            time.sleep(0.01)
+    assert seen and time.monotonic() < end and sys.unraisablehook is before
+    assert capsys.readouterr().err == ""
+
+
+def test_other_exceptions_that_python_ignores_are_told_as_before(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: told.append(ignored.exc_type))
+
+    class Broken:
+        def __del__(self):
+            raise ValueError("in a finaliser")
+
+    with interrupts_insist():
+        Broken()
+    assert told == [ValueError]
 
 
 def test_too_few_open_files_are_one_clear_line(monkeypatch):
