@@ -28,7 +28,7 @@ SAME = 0.02
 Describe = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class _Nearest(NamedTuple):
+class Nearest(NamedTuple):
     """Hold the K nearest patches found so far for each of P prototypes, nearest first; distance infinite where none."""
 
     distances: Tensor
@@ -40,7 +40,7 @@ class _Nearest(NamedTuple):
     patches: Tensor | None
     """(P, K, D, k, k); None before the first image"""
 
-    def improve(self, distances: Tensor, positions: Tensor, describe: Describe) -> _Nearest:
+    def improve(self, distances: Tensor, positions: Tensor, describe: Describe) -> Nearest:
         """Take in the patches of further images; of equal distances the first seen stays ahead.
 
         Args:
@@ -53,7 +53,7 @@ class _Nearest(NamedTuple):
         together, order = together[:, :count], order[:, :count]
         fresh = (order >= count) & (together < torch.inf)
         held = order.clamp(max=count - 1)
-        found = _Nearest(
+        found = Nearest(
             together,
             torch.cat([self.positions, positions.expand(len(distances), -1)], 1).gather(1, order),
             self.locations.gather(1, held[..., None].expand(-1, -1, 2)),
@@ -111,7 +111,7 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
     if setup.on_object:
         filled = _merge([each.filled for each in shares], len(classes), count)
         images = torch.stack([each.images for each in shares]).sum(0)
-        nearest = _preferred(filled, nearest, (images >= classes.bincount(minlength=len(images)))[classes])
+        nearest = preferred(filled, nearest, (images >= classes.bincount(minlength=len(images)))[classes])
     assert nearest.patches is not None  # every class has an image
     index = torch.arange(len(classes))
     rank = _distinct_ranks(nearest.distances, nearest.patches, network) if distinct else torch.zeros_like(index)
@@ -125,8 +125,8 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
 class _Found(NamedTuple):
     """Hold what one process found in its share of the images."""
 
-    anywhere: _Nearest
-    filled: _Nearest
+    anywhere: Nearest
+    filled: Nearest
     """in images whose object fills a whole patch"""
     images: Tensor
     """(C,) long, how many of these each class has"""
@@ -136,7 +136,7 @@ def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Found
     """Find the nearest patches in this process's share of the images, on the CPU."""
     data, classes = setup.plain, network.prototype_classes.cpu()
     share = distributed.shard(len(data), setup.batch_size)
-    nearest = filled = _nothing(len(classes), count)
+    nearest = filled = nothing_yet(len(classes), count)
     images_filled = torch.zeros(len(network.classes), dtype=torch.long)
     with frozen(network), setup.autocast():
         for batch in tqdm(setup.loader(data.subset(share)), desc="projection", leave=False, disable=not setup.progress):
@@ -212,8 +212,9 @@ def mean_squared_distance(vectors: Tensor) -> float:
     return (torch.cdist(vectors, vectors).square().sum() / max(count * (count - 1), 1)).item()
 
 
-def _nothing(prototypes: int, count: int) -> _Nearest:
-    return _Nearest(
+def nothing_yet(prototypes: int, count: int) -> Nearest:
+    """Hold nothing, for a search to begin with."""
+    return Nearest(
         torch.full((prototypes, count), torch.inf),
         torch.full((prototypes, count), -1),
         torch.full((prototypes, count, 2), -1),
@@ -221,7 +222,7 @@ def _nothing(prototypes: int, count: int) -> _Nearest:
     )
 
 
-def _preferred(one: _Nearest, other: _Nearest, where: Tensor) -> _Nearest:
+def preferred(one: Nearest, other: Nearest, where: Tensor) -> Nearest:
     """Take ``one`` for the prototypes ``where`` (P,) is true, and ``other`` for the rest."""
     if one.patches is None or other.patches is None or not where.any():
         return other
@@ -229,7 +230,7 @@ def _preferred(one: _Nearest, other: _Nearest, where: Tensor) -> _Nearest:
     def choose(first: Tensor, second: Tensor) -> Tensor:
         return torch.where(where.view(-1, *[1] * (first.ndim - 1)), first, second)
 
-    return _Nearest(
+    return Nearest(
         choose(one.distances, other.distances),
         choose(one.positions, other.positions),
         choose(one.locations, other.locations),
@@ -237,9 +238,9 @@ def _preferred(one: _Nearest, other: _Nearest, where: Tensor) -> _Nearest:
     )
 
 
-def _merge(shares: list[_Nearest], prototypes: int, count: int) -> _Nearest:
+def _merge(shares: list[Nearest], prototypes: int, count: int) -> Nearest:
     """Merge the nearest of all shares; the first of equals, as the shares are in the order of the images."""
-    merged = _nothing(prototypes, count)
+    merged = nothing_yet(prototypes, count)
     for share in shares:
 
         def describe(slot: Tensor, prototype: Tensor, share=share) -> tuple[Tensor, Tensor]:

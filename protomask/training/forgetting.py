@@ -14,7 +14,7 @@ Reconstruction, and ours where it says so:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
-from protomask.projection import find_candidates
+from protomask.projection import Nearest, find_candidates, nothing_yet, preferred
 from protomask.training.object_patches import filled_by_objects
 from protomask.training.patches import (
     Cell,
@@ -195,63 +195,48 @@ def project_allowed(
     """
     wanted = torch.tensor(sorted(replaced))
     nearest = _nearest_allowed(network, setup, forbidden, wanted)
+    found = nearest.distances[:, 0] < torch.inf
     for place, number in enumerate(wanted.tolist()):
-        cell = nearest[place].cell if place in nearest else source_of(network, number)
-        patch = nearest[place].patch if place in nearest else cut_cells(network, setup, [cell])
-        network.set_prototypes(torch.tensor([number], device=setup.device), patch)
-        network.source_positions[number] = cell[0]
-        network.source_locations[number] = torch.tensor(cell[1:])
-    moved = [found.distance for found in nearest.values()]
-    return {"moved": sum(moved) / max(len(moved), 1), "without": float(len(wanted) - len(moved))}
+        if found[place] and nearest.patches is not None:
+            network.source_positions[number] = nearest.positions[place, 0]
+            network.source_locations[number] = nearest.locations[place, 0]
+            patch = nearest.patches[place]
+        else:
+            patch = cut_cells(network, setup, [source_of(network, number)])
+        network.set_prototypes(torch.tensor([number], device=setup.device), patch.to(setup.device))
+    moved = nearest.distances[found, 0]
+    return {"moved": moved.mean().item() if len(moved) else 0.0, "without": float((~found).sum())}
 
 
-class _Found(NamedTuple):
-    """Hold the nearest allowed patch so far of one prototype."""
-
-    distance: float
-    patch: Tensor
-    """(1, D, k, k)"""
-    cell: Cell
-
-
-def _nearest_allowed(network: Any, setup: TrainingSet, forbidden: Forbidden, wanted: Tensor) -> dict[int, _Found]:
-    """Find the nearest allowed patch of each prototype ``wanted`` (n,), by its place there; none where nothing is
-    allowed."""
+def _nearest_allowed(network: Any, setup: TrainingSet, forbidden: Forbidden, wanted: Tensor) -> Nearest:
+    """Find the nearest allowed patch of each prototype ``wanted`` (n,); infinitely far where nothing is allowed."""
     owners = network.prototype_classes.cpu()
-    classes = owners[wanted]
-    anywhere: dict[int, _Found] = {}
-    filled: dict[int, _Found] = {}
+    nearest = filled = nothing_yet(len(wanted), 1)
     images_filled = torch.zeros(len(network.classes), dtype=torch.long)
     start = 0
     with frozen(network):
         for batch in tqdm(setup.loader(setup.plain), desc="projection", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device)
+            positions = range(start, start := start + len(images))
             candidates = find_candidates(network, setup, batch, images)
             distances = candidates.distances[:, wanted.to(setup.device)].float().cpu()
+            distances = distances.masked_fill(~has_class(batch["labels"], owners[wanted]), torch.inf)
             whole = torch.zeros(len(images), dtype=torch.bool)
             if setup.on_object:
                 whole = filled_by_objects(network, batch)
                 images_filled += positives(batch["labels"], len(network.classes))[whole].sum(0)
-            own = has_class(batch["labels"], classes)
-            nearer = own & (distances < _least(anywhere, len(wanted)))
-            fuller = own & whole[:, None] & (distances < _least(filled, len(wanted)))
-            if nearer.any() or fuller.any():
-                allowed = allowed_cells(forbidden, images, range(start, start + len(images)))
-            for image, place in (nearer | fuller).nonzero().tolist():
-                where = torch.tensor([image], device=setup.device), wanted[place : place + 1].to(setup.device)
-                row, column = candidates.locations[where][0].tolist()
-                if not allowed[image, row, column]:
-                    continue
-                patch = network.cut(candidates, *where)
-                found = _Found(distances[image, place].item(), patch, (start + image, row, column))
-                for best, counts in ((anywhere, nearer), (filled, fuller)):
-                    if counts[image, place] and (place not in best or found.distance < best[place].distance):
-                        best[place] = found
-            start += len(distances)
+            in_filled = distances.masked_fill(~whole[:, None], torch.inf)
+            if not ((distances < nearest.distances[:, 0]) | (in_filled < filled.distances[:, 0])).any():
+                continue
+            row, column = candidates.locations[:, wanted.to(setup.device)].cpu().unbind(2)
+            allowed = allowed_cells(forbidden, images, positions)[torch.arange(len(images))[:, None], row, column]
+
+            def describe(image: Tensor, place: Tensor, candidates=candidates) -> tuple[Tensor, Tensor]:
+                where = image.to(setup.device), wanted[place].to(setup.device)
+                return candidates.locations[where].cpu(), network.cut(candidates, *where).float().cpu()
+
+            places = torch.tensor(positions)
+            nearest = nearest.improve(distances.masked_fill(~allowed, torch.inf).T, places, describe)
+            filled = filled.improve(in_filled.masked_fill(~allowed, torch.inf).T, places, describe)
     enough = images_filled >= owners.bincount(minlength=len(network.classes))
-    return anywhere | {place: found for place, found in filled.items() if enough[classes[place]]}
-
-
-def _least(found: Mapping[int, _Found], count: int) -> Tensor:
-    """Give the distances found so far, (count,), infinite where none."""
-    return torch.tensor([found[place].distance if place in found else torch.inf for place in range(count)])
+    return preferred(filled, nearest, enough[owners[wanted]] & (filled.distances[:, 0] < torch.inf))

@@ -55,7 +55,7 @@ def test_a_batch_as_large_as_asked_for_gives_nearly_what_each_image_alone_gives(
     explained, images, index = photographs(real_data, "mobilenet", 4)
     whole, each = (get_localizer(name)(explained, images, index) for name in ("mdm:batch_size=4", "mdm"))
     assert map_correlation(whole, each).mean() >= 0.99
-    assert shared_first(whole, each).mean() >= 0.9
+    assert shared_first(whole, each).mean() >= 0.95
     areas = [(maps > 0.01).float().mean((1, 2)) for maps in (whole, each)]
     torch.testing.assert_close(*areas, atol=0.01, rtol=0)
 
