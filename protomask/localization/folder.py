@@ -113,8 +113,9 @@ def _sum_up(output: Path, jobs: Sequence[Job], already: int) -> None:
         target, lambda path: path.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     )
     write_overview(output, everything)
-    words = f" ({already} of them were there already)" if already else ""
-    say(f"protomask: {len(everything)} pictures{words} in {target}; at one glance: {target.with_name(PAGE)}")
+    words = f" ({already} of them {'was' if already == 1 else 'were'} there already)" if already else ""
+    noun = "picture" if len(everything) == 1 else "pictures"
+    say(f"protomask: {len(everything)} {noun}{words} in {target}; at one glance: {target.with_name(PAGE)}")
 
 
 def read_labels(path: str | None) -> list[str] | None:
