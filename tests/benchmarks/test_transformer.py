@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 METHODS = ["--methods", "mdm:keep.steps=1,order.steps=0,chefer", "--metrics", "insertion,causal_overlap"]
-WORDS = [*"--train-per-class 2 --test-per-class 1 --epochs 1 --images 2".split(), *METHODS]
+WORDS = [*["--train-per-class", "2", "--test-per-class", "1", "--epochs", "1", "--images", "2"], *METHODS]
 
 
 @pytest.fixture
