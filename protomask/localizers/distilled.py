@@ -139,7 +139,7 @@ def draw(
     opened: Opened, explained: Explainable, images: Tensor, index: Tensor, batch_size: int | None = None
 ) -> Tensor:
     """Draw the maps (B, H, W) in [0, 1]."""
-    network = opened.network.to(images.device)
+    network = opened.network.to(images.device, memory_format=torch.channels_last)
 
     def part_of(rows: slice) -> Tensor:
         seen = look_at(explained, opened.taps, images[rows], index[rows])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
@@ -87,10 +88,14 @@ def rank_share(values: Tensor) -> Tensor:
     tensor([[[0.0000, 0.6250],
              [0.6250, 0.2500]]])
     """
-    flat = -values.flatten(1)
-    ordered = flat.sort(1).values
-    first, last = torch.searchsorted(ordered, flat), torch.searchsorted(ordered, flat, right=True)
-    return ((first + last - 1).to(values) / (2 * flat.shape[1])).view(values.shape)
+    ordered, pixel = (-values.flatten(1)).sort(1)
+    count = ordered.shape[1]
+    place = torch.arange(count, device=values.device).expand_as(ordered)
+    differs = ordered[:, 1:] != ordered[:, :-1]
+    # Of each run of equal values the first place, and the last one.
+    first = place.masked_fill(F.pad(~differs, (1, 0)), 0).cummax(1).values
+    last = place.masked_fill(F.pad(~differs, (0, 1)), count).flip(1).cummin(1).values.flip(1)
+    return (torch.empty_like(place).scatter(1, pixel, first + last).to(values) / (2 * count)).view(values.shape)
 
 
 def with_values_of(order: Tensor, mask: Tensor, contrast: float = 1.0) -> Tensor:

@@ -19,6 +19,14 @@ def test_a_place_counts_the_pixels_before_and_shares_ties():
     assert torch.equal(rank_share(values), rank_share(values.exp()))  # the order alone
 
 
+def test_each_of_equal_pixels_has_the_mean_of_their_places():
+    values = torch.randint(0, 5, (3, 7, 11), generator=torch.Generator().manual_seed(0)).float()
+    values[2] = 1.0
+    for each, places in zip(values.flatten(1), rank_share(values).flatten(1)):
+        before, equal = (each > each[:, None]).sum(1), (each == each[:, None]).sum(1)
+        torch.testing.assert_close(places, (before + (equal - 1) / 2) / 77)
+
+
 @pytest.mark.parametrize("size_weight", [0.0, 0.5, 5.0])
 def test_as_much_is_shown_as_the_score_needs(size_weight):
     """The mean of a region of a fifth of the image is lost in proportion to what is hidden of it."""
