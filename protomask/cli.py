@@ -116,7 +116,7 @@ def _terminate(number, frame):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 another process of the job ended, 2 bad input (one line on
     standard error), 130 interrupted."""
-    module, options, before = None, (), signal.getsignal(signal.SIGTERM)
+    module, arguments, options, before = None, None, (), signal.getsignal(signal.SIGTERM)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
@@ -145,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"protomask: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        mend = getattr(module, "INTERRUPTED", None)
+        told_by = getattr(module, "interrupted", None)
+        mend = told_by(arguments) if told_by else getattr(module, "INTERRUPTED", None)
         print(f"protomask: interrupted{f'; {mend}' if mend else ''}", file=sys.stderr)
         return 130
     finally:

@@ -26,6 +26,16 @@ class PeerLost(RuntimeError):
     """Another process of a job of several ended, so that this one cannot go on; that one's own message says why."""
 
 
+def type_named(given: object) -> str:
+    """Write the type of something with its article.
+
+    >>> type_named(3), type_named([])
+    ('an int', 'a list')
+    """
+    name = type(given).__name__
+    return f"{'an' if name.lower().startswith(('a', 'e', 'i', 'o', 'nd')) else 'a'} {name}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Write ``"; did you mean x?"``, or nothing where no known word is close."""
     close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)

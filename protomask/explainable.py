@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.errors import InputError
+from protomask.given import as_flag, as_statistics, short
 from protomask.labels import probabilities
 from protomask.precision import as_float
 
@@ -45,7 +46,7 @@ class Classifier:
 
     The model may return logits (B, C), or an object or mapping with ``logits``. Models in half or bfloat16 get images
     of their type, and their scores are taken in float32. A model that refuses images in channels-last order gets
-    contiguous ones. TorchScript modules work.
+    contiguous ones. TorchScript modules work for localizers that need scores alone.
 
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5)), score="probability")
     >>> classifier.score(torch.zeros(2, 3, 4, 4), torch.tensor([0, 4])).shape
@@ -77,8 +78,8 @@ class Classifier:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        if score not in SCORES:
-            raise InputError(f"score {score!r} is unknown; choose one of {', '.join(SCORES)}")
+        if not isinstance(score, str) or score not in SCORES:
+            raise InputError(f"score {short(score)} is unknown; choose one of {', '.join(SCORES)}")
         if isinstance(model, type):
             raise InputError(f"{model.__name__} is a class; give one of its objects, {model.__name__}()")
         if not callable(model):
@@ -89,7 +90,7 @@ class Classifier:
             )
         self.model = model
         self.kind = score
-        self.multi_label = multi_label
+        self.multi_label = as_flag(multi_label, "multi_label")
         self.mean, self.std = _normalisation(model, mean, std)
         self._contiguous = False
 
@@ -118,6 +119,11 @@ class Classifier:
             raise InputError(
                 f"a classifier gives logits (B, C), but {type(self.model).__name__} gave {got} for {len(images)} "
                 "images; wrap it so that it returns the logits alone"
+            )
+        if not logits.shape[1]:
+            raise InputError(
+                f"{type(self.model).__name__} gives logits of no class, of the shape {tuple(logits.shape)}; "
+                "make it with its classes"
             )
         return as_float(logits)
 
@@ -171,10 +177,21 @@ class Classifier:
         except RuntimeError as error:
             # A model that flattens by .view takes images in the usual order only.
             if "view size is not compatible" not in str(error) or images.is_contiguous():
+                self._check_type(images, error)
                 raise
             found = self.model(images.contiguous())
             self._contiguous = True
             return found
+
+    def _check_type(self, images: Tensor, error: RuntimeError) -> None:
+        """Raise InputError where a model failed because its numbers are of another type than the images'."""
+        own = _own_dtype(self.model)
+        if own in (None, images.dtype) or "type" not in str(error) or isinstance(error, torch.OutOfMemoryError):
+            return
+        mend = "model.float(), or images.double()" if own == torch.float64 else f"images.to({own})"
+        raise InputError(
+            f"{type(self.model).__name__} has weights of {own} and gets images of {images.dtype}; give {mend}"
+        ) from error
 
 
 def _check_classes(index: Tensor, classes: int) -> None:
@@ -187,14 +204,20 @@ def _check_classes(index: Tensor, classes: int) -> None:
 
 def _dtype_of(model: object, images: Tensor) -> torch.dtype:
     """Find the type of the model's numbers where it is a half one; the images' own elsewhere."""
-    if not isinstance(model, nn.Module) or torch.is_autocast_enabled(images.device.type):
+    if torch.is_autocast_enabled(images.device.type):
         return images.dtype
-    own = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), images.dtype)
+    own = _own_dtype(model) or images.dtype
     return (
         own
         if own in (torch.float16, torch.bfloat16) or images.dtype in (torch.float16, torch.bfloat16)
         else images.dtype
     )
+
+
+def _own_dtype(model: object) -> torch.dtype | None:
+    """Find the type of a module's first floating-point parameter, where there is one."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), None)
 
 
 def _unwrapped(found: object) -> object:
@@ -216,10 +239,7 @@ def _normalisation(model: object, mean: Sequence[float] | None, std: Sequence[fl
         mean, std = known.get("mean"), known.get("std")
         if mean is None or std is None:
             return None, None
-    try:
-        mean, std = tuple(float(value) for value in mean), tuple(float(value) for value in std or ())
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Classifier: mean {mean!r} and std {std!r}; give one number per channel each") from error
-    if not mean or len(mean) != len(std) or not min(std) > 0:
-        raise InputError(f"Classifier: mean {mean} and std {std}; give one number per channel each, std positive")
+    mean, std = as_statistics(mean, "mean"), as_statistics(std, "std")
+    if len(mean) != len(std):
+        raise InputError(f"Classifier: mean {mean} and std {std}; give one number per channel each")
     return mean, std

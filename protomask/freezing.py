@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
+
+from protomask.errors import InputError
 
 
 def held_modules(explained: object) -> list[nn.Module]:
@@ -24,16 +27,39 @@ def held_modules(explained: object) -> list[nn.Module]:
     return found
 
 
+def require_plain(roots: Iterable[nn.Module], method: str) -> None:
+    """Raise InputError where one of the modules is TorchScript, or holds some: nobody can look inside its layers.
+
+    Args:
+        method: named in the error.
+    """
+    for root in roots:
+        for module in root.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise InputError(
+                    f"{type(root).__name__} is TorchScript, or holds some, and {method} needs the layers of the plain "
+                    "module; give that one, or explain it by what needs scores alone: mdm, rise, occlusion"
+                )
+
+
 @contextmanager
 def frozen(explained: object) -> Iterator[None]:
     """Put every module that ``explained`` is or holds in evaluation mode, its parameters without gradient.
 
     On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as
     before.
+
+    Raises:
+        InputError: weights that were made under ``torch.inference_mode()``, through which no gradient can flow.
     """
     modules = [module for root in held_modules(explained) for module in root.modules()]
     modes = [(module, module.training) for module in modules]
     parameters = {each for module in modules for each in module._parameters.values() if each is not None}
+    if any(each.is_inference() for each in parameters):
+        raise InputError(
+            f"the weights of {type(modules[0]).__name__} were made under torch.inference_mode(), so they can take no "
+            "part in gradients; build or load the model outside of it"
+        )
     gradients = [(each, each.requires_grad) for each in parameters]
     try:
         for module in modules:

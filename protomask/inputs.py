@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -96,6 +97,10 @@ def as_pixels(one: object, what: str = "the picture", intensity_range: Intensity
 def _each(given: object) -> Iterator[tuple[str | None, object]]:
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
+        if not path.exists() and re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(given), re.IGNORECASE):
+            raise InputError(
+                f"{os.fspath(given)} is an address, and pictures are not fetched; save it and give the file"
+            )
         if not path.exists():
             raise InputError(f"{path}: no such picture or folder")
         for each in find_pictures(path) if path.is_dir() else [path]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from protomask.errors import InputError
+from protomask.given import short
 
 if TYPE_CHECKING:  # --help answers without any other package
     from typing_extensions import Self
@@ -163,7 +164,7 @@ class Options:
                 continue
             expected: Any = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(field.type).split(" ")[0]]
             if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-                raise InputError(f"{option} is {value!r}; it must be of type {str(field.type).split(' ')[0]}")
+                raise InputError(f"{option} is {short(value)}; it must be of type {str(field.type).split(' ')[0]}")
             if isinstance(value, str) and not value.strip():
                 raise InputError(f"{option} is empty; give a value, or leave it out")
             if field.name in CHOICES and value not in CHOICES[field.name]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from protomask.errors import InputError
+from protomask.given import as_flag
 from protomask.json_files import write_json
 from protomask.options import CHOICES
 from protomask.tensor_files import save_tensors
@@ -111,11 +112,11 @@ class PrototypeNetwork(nn.Module):
         """Add a fresh linear layer from similarities to classes; with a bias for findings.
 
         Raises:
-            InputError: an ``evidence`` that is not of :data:`EVIDENCE`.
+            InputError: an ``evidence`` that is not of :data:`EVIDENCE`, or a ``multi_label`` that is no flag.
         """
         if evidence not in EVIDENCE:
             raise InputError(f"evidence is {evidence!r}; choose one of {', '.join(EVIDENCE)}")
-        self.multi_label, self.evidence = multi_label, evidence
+        self.multi_label, self.evidence = as_flag(multi_label, "multi_label"), evidence
         self.last_layer = nn.Linear(self.prototype_count, len(self.classes), bias=multi_label)
         self.reset_last_layer()
 
@@ -193,7 +194,8 @@ class PrototypeNetwork(nn.Module):
         lost = set(self.prototype_classes.tolist()) - set(self.prototype_classes[chosen].tolist())
         if lost:
             names = ", ".join(self.classes[each] for each in sorted(lost))
-            raise InputError(f"class {names} would be left without a prototype; keep at least one of each class")
+            what = "class" if len(lost) == 1 else "classes"
+            raise InputError(f"{what} {names} would be left without a prototype; keep at least one of each class")
         return chosen
 
     @property

@@ -20,6 +20,8 @@ from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
 
 MEND = "restore it, or make the run again"
+RUNS = Path("runs")
+"""where runs go that are given no folder"""
 FOLDERS = (
     "checkpoint",
     "distillation",

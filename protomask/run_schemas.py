@@ -227,7 +227,7 @@ class LocalizerFile(TypedDict, total=False):
 
 SCHEMAS: dict[str, Any] = {
     "config.json": Config,
-    "metrics.json": Metrics,
+    "metrics.json": Annotated[Metrics, Range(1)],
     "log.jsonl": Annotated[list[LogRow], Range(1)],
     "loggers.json": dict[str, LoggerRecord],
     "model.json": Model,

@@ -49,7 +49,7 @@ def check(value: Any, kind: Any, where: str = "") -> None:
         return
     if origin is Annotated:
         check(value, inner[0], where)
-        _check_range(value, inner[1], where)
+        _check_range(value, inner[1], where, inner[0])
     elif origin in (Union, types.UnionType):
         _check_union(value, inner, where)
     elif dataclasses.is_dataclass(kind) or is_typeddict(kind):
@@ -78,9 +78,10 @@ def _check_plain(value: Any, kind: type, where: str) -> None:
     _expect(fits, value, _WORDS[kind], where)
 
 
-def _check_range(value: Any, allowed: Range, where: str) -> None:
+def _check_range(value: Any, allowed: Range, where: str, kind: Any) -> None:
     number = len(value) if isinstance(value, (str, list, dict)) else value
-    what = "of length " if number is not value else f"{_WORDS[type(value)]} "
+    # A whole number may stand where any number fits.
+    what = "of length " if number is not value else f"{_WORDS[float if kind is float else type(value)]} "
     if number is not None and not allowed.low <= number <= allowed.high:
         _expect(False, value, f"{what}from {allowed.low} to {allowed.high}", where)
 

@@ -82,10 +82,16 @@ def test_the_normalisation_is_timms_unless_given():
 
 
 @pytest.mark.parametrize(
-    "given", [{"mean": (0, 0, 0)}, {"mean": (0, 0), "std": (1, 1, 1)}, {"mean": (0, 0, 0), "std": (1, 0, 1)}]
+    "given",
+    [
+        {"mean": (0, 0, 0)},
+        {"mean": (0, 0), "std": (1, 1, 1)},
+        {"mean": (0, 0, 0), "std": (1, 0, 1)},
+        {"mean": (0, 0, float("nan")), "std": (1, 1, 1)},
+    ],
 )
 def test_half_a_normalisation_is_refused(given):
-    with pytest.raises(InputError, match="mean"):
+    with pytest.raises(InputError, match="mean|std is"):
         Classifier(model(), **given)
 
 

@@ -41,6 +41,7 @@ def test_what_fits_passes():
         ({"points": [{"x": 1, "z": 1}]}, r"points\[0\].z is unknown here"),
         ({"points": [{"x": 1, "y": float("nan")}]}, r"points\[0\].y is nan; it must be a number"),
         ({"share": 1.5}, "share is 1.5; it must be a number from 0 to 1"),
+        ({"share": 2}, "share is 2; it must be a number from 0 to 1"),
         ({"share": 10**400}, "share is 1000.*; it must be a number"),
         ({"box": [1]}, r"box is \[1\]; it must be a list of 2"),
         ({"extra": []}, "extra is .*; it must be an object"),

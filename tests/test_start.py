@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from protomask.cli import COMMANDS, build_parser, find_command
+from protomask.cli import COMMANDS, build_parser, find_command, main
 from protomask.commands.messages import one_line
 from protomask.errors import InputError
 
@@ -48,13 +48,40 @@ def test_every_command_has_its_words():
         ("use precision=fp32; mdm:damping=1 is known", "use --precision fp32; mdm:damping=1 is known"),
         ("config.json: epochs is 0", "config.json: epochs is 0"),
         ("data set 'x' is unknown", "data set 'x' is unknown"),
-        ("weights and pretrained exclude each other", "--weights and pretrained exclude each other"),
+        ("weights and pretrained exclude each other", "--weights and --pretrained exclude each other"),
+        ("RISE: masks=0, epochs=None; give output=x", "RISE: masks=0, epochs=None; give --output x"),
+        ("a.tif: give intensity_range=(low, high), or", "a.tif: give --intensity-range LOW,HIGH, or"),
+        ("intensity_range is 3; give two numbers (low, high)", "--intensity-range is 3; give two numbers LOW,HIGH"),
         ("two\nlines", "two lines"),
     ],
 )
 def test_messages_speak_the_words_of_the_command_line(text, said):
     options = {"image_size", "output", "precision", "epochs", "data", "weights", "pretrained", "damping"}
+    options |= {"intensity_range"}
     assert one_line(InputError(text), options) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "said"),
+    [
+        (["--output", "RUN"], [], "nothing was begun yet that could be resumed: give the same command again"),
+        (["--output", "RUN"], [".lock"], "nothing was begun"),
+        (["--output", "RUN"], ["config.json"], "go on with --resume and the same --output"),
+        (["--output", "RUN", "--seeds", "0,1"], ["config.json"], "nothing was begun"),
+        (["--output", "RUN", "--seeds", "0,1"], ["seed-0/config.json"], "go on with --resume and the same --output"),
+        ([], [], "if the run folder named above is there, go on with --resume"),
+    ],
+)
+def test_an_interrupted_training_is_resumed_only_where_there_is_one(tmp_path, monkeypatch, capsys, words, files, said):
+    def stop(arguments):
+        for name in files:
+            (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "run" / name).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("protomask.commands.train.run", stop)
+    assert main(["train", *(str(tmp_path / "run") if word == "RUN" else word for word in words)]) == 130
+    assert capsys.readouterr().err.startswith(f"protomask: interrupted; {said}")
 
 
 def test_the_version_is_the_installed_package_s_and_known_without_one():

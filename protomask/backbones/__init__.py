@@ -17,6 +17,7 @@ from protomask.backbones.backbone import Backbone
 from protomask.backbones.names import check_arguments, parse_features, parse_name, parse_statistics
 from protomask.backbones.weights import load_weights
 from protomask.errors import InputError
+from protomask.given import as_flag
 from protomask.options import CompleteOptions
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def build_backbone(
         InputError: for an unknown name, arguments or a feature map that the model does not have, an image size that it
             cannot take, and weights that cannot be fetched, read or fitted.
     """
-    if pretrained and weights is not None:
+    if as_flag(pretrained, "pretrained") and weights is not None:
         raise InputError(f"backbone {name}: pretrained weights and the file {weights} exclude each other; give one")
     library, base, options = parse_name(name)
     options.update(arguments or {})
@@ -74,7 +75,9 @@ def build_backbone(
         load_weights(backbone, Path(weights))
     backbone.mean = parse_statistics("mean", mean, backbone.mean)
     backbone.std = parse_statistics("std", std, backbone.std)
-    backbone.freeze_norm = bool(pretrained or weights is not None) if freeze_norm is None else bool(freeze_norm)
+    backbone.freeze_norm = (
+        bool(pretrained or weights is not None) if freeze_norm is None else as_flag(freeze_norm, "freeze_norm")
+    )
     return backbone.train()
 
 

@@ -12,6 +12,7 @@ from protomask.backbones.dryrun import trial
 from protomask.backbones.names import check_arguments, one_line, parse_name, parse_statistics
 from protomask.backbones.weights import fit_weights, read_tensors, renamed
 from protomask.errors import InputError
+from protomask.given import as_flag
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -46,7 +47,7 @@ def build_classifier(
         InputError: for an unknown name or arguments, weights that cannot be fetched, read or fitted, an image size that
             the model cannot take, and a model that gives no logits (B, C).
     """
-    if pretrained and weights is not None:
+    if as_flag(pretrained, "pretrained") and weights is not None:
         raise InputError(f"model {name}: pretrained weights and the file {weights} exclude each other; give one")
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size is {image_size}; give at least 1 pixel")

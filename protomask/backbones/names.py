@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from protomask.errors import InputError
+from protomask.given import short
 
 # Arguments that name files, addresses or code instead of a network's shape: timm unpickles a ``checkpoint_path``.
 _FILES = re.compile(
@@ -89,16 +91,20 @@ def parse_statistics(
     """Give one number per channel, from one number, three numbers or None (the default).
 
     Raises:
-        InputError: for anything else, and for a standard deviation that is not positive.
+        InputError: for anything else, and for numbers that are not finite, or a standard deviation not positive.
     """
     value = default if value is None else value
     try:
-        numbers = tuple(float(v) for v in value) if isinstance(value, Sequence) else (float(value),) * 3
+        numbers = (
+            tuple(float(v) for v in value)
+            if isinstance(value, Sequence) and not isinstance(value, str)
+            else (float(value),) * 3
+        )
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != 3 or (key == "std" and not min(numbers) > 0):
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or (key == "std" and not min(numbers) > 0):
         number = "positive number" if key == "std" else "number"
-        raise InputError(f"backbone: {key} {value!r} is neither a {number} nor three of them")
+        raise InputError(f"backbone: {key} {short(value)} is neither a {number} nor three of them")
     return numbers
 
 

@@ -1,7 +1,8 @@
 """One file per command: ``HELP``, ``DESCRIPTION``, ``add_arguments(parser)`` and ``run(arguments) -> exit code``.
 
 The files import nothing heavy before ``run``, so that ``--help`` answers at once. An optional ``INTERRUPTED`` says how
-to go on after a command was stopped.
+to go on after a command was stopped; where that depends on how far it came, a function
+``interrupted(arguments)`` does.
 """
 
 __all__ = [

@@ -101,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress=bars(arguments),
     )
     print(found.table())
+    for other in found.localizers[1:]:
+        print("\n" + found.contest(found.localizers[0], other))
     if output is not None:
         found.save(output / "compare.json")
     return 0

@@ -55,12 +55,21 @@ def run(arguments: argparse.Namespace) -> int:
     check_images(images, files.options().levels())  # before the network is loaded
     run = open_run(arguments.run, **common(arguments))
     target = writable_folder(arguments.output or files / "explanations")
-    names = NameGiver()
-    for explanation, batch in explain_each(run, images, localizer=chosen, top=arguments.top, counter=arguments.counter):
-        print(json.dumps(explanation.to_json()) if arguments.json else explanation.text(), flush=True)
-        name = names.name(explanation)
-        save_panel(explanation, target / f"{name}.{arguments.format}")
-        if arguments.animate:
-            save_mask_growth(run, explanation, batch, target / f"{name}.gif", chosen)
+    names = NameGiver(target)
+    try:
+        for explanation, batch in explain_each(
+            run, images, localizer=chosen, top=arguments.top, counter=arguments.counter
+        ):
+            name = names.name(explanation)
+            panel = target / f"{name}.{arguments.format}"
+            if arguments.json:
+                print(json.dumps({**explanation.to_json(), "panel": str(panel)}), flush=True)
+            else:
+                print(f"{explanation.text()}\n  panel: {panel}", flush=True)
+            save_panel(explanation, panel)
+            if arguments.animate:
+                save_mask_growth(run, explanation, batch, target / f"{name}.gif", chosen)
+    finally:
+        names.save()
     say(f"panels in {target}")
     return 0

@@ -19,6 +19,8 @@ def one_line(error: Exception, options: Collection[str] = ()) -> str:
     >>> one_line(ValueError("image_size is 3; see output=x"), {"image_size", "output"})
     '--image-size is 3; see --output x'
 
+    A localizer's settings, ``RISE: masks=0, batch_size=4; ...``, stay as they are.
+
     Args:
         error: speaks of arguments as ``name is ...`` at its start, or as ``name=``.
         options: names of the command's options, as Python writes them.
@@ -34,7 +36,11 @@ def one_line(error: Exception, options: Collection[str] = ()) -> str:
 
     text = " ".join(text.split())
     text = re.sub(r"^(?P<name>\w+)(?P<rest>)(?= (?:is|are|names|needs|and|exclude|cannot|'))", as_option, text)
-    text = re.sub(r"(?<![\w:-])(?P<name>\w+)=(?P<rest>[^\s;,)]*)", as_option, text)
+    text = re.sub(r"(?<= and )(?P<name>\w+)(?P<rest>)(?= exclude)", as_option, text)
+    settings = re.match(r"\w+: \w+=[^;]*|", text)[0]  # type: ignore[index]
+    text = settings + re.sub(r"(?<![\w:-])(?P<name>\w+)=(?P<rest>[^\s;,)]*)", as_option, text.removeprefix(settings))
+    if "--intensity-range" in text:
+        text = text.replace(" (low, high)", " LOW,HIGH")
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options
 from protomask.errors import InputError
@@ -14,7 +15,6 @@ DESCRIPTION = (
     "upsampled map."
 )
 EXAMPLE = "protomask train --data folder --root PICTURES --backbone resnet34 --pretrained --output runs/mine"
-INTERRUPTED = "go on with --resume and the same --output"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,17 @@ def run(arguments: argparse.Namespace) -> int:
         log=arguments.log,
     )
     return 0
+
+
+def interrupted(arguments: argparse.Namespace) -> str:
+    """Say how to go on; nothing can be resumed before a run's folder has its options."""
+    if arguments.output is None:
+        return "if the run folder named above is there, go on with --resume and --output that folder"
+    begun = "config.json" if arguments.seeds is None else "seed-*/config.json"
+    if any(Path(arguments.output).glob(begun)):
+        return "go on with --resume and the same --output"
+    again = ", without --resume" if arguments.resume else ""
+    return f"nothing was begun yet that could be resumed: give the same command again{again}"
 
 
 def _train_seeds(options: Options, arguments: argparse.Namespace) -> int:

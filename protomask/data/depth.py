@@ -47,7 +47,8 @@ def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, pa
         return scale(values, intensity_range, path)
     if not np.issubdtype(values.dtype, np.integer):
         raise InputError(
-            f"{path}: pixels of type float have no fixed range; convert the image to 8 bits, or give intensity_range"
+            f"{path}: pixels of type float have no fixed range; convert the image to 8 bits, or give "
+            "intensity_range=(low, high)"
         )
     least, most = (int(values.min()), int(values.max())) if values.size else (0, 0)
     if least < 0 or most > _MOST:

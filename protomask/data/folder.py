@@ -17,6 +17,7 @@ is no object), or none.
 
 import csv
 import math
+import os
 import re
 from dataclasses import replace
 from functools import partial
@@ -125,8 +126,10 @@ def find_pictures(folder: Path) -> list[tuple[str, Path]]:
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
     if not classes:
         raise InputError(f"{folder}: no class folders in it; expected one folder of pictures for each class")
-    pictures = []
+    pictures, whole = [], Path(os.path.realpath(folder))
     for entry in classes:
+        if whole.is_relative_to(os.path.realpath(entry)):
+            raise InputError(f"{entry}: is a link to {os.path.realpath(entry)}, in which it lies itself; remove it")
         found = [path for path in files_below(entry) if is_picture(path)]
         with noted():
             if not found:

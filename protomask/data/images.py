@@ -165,7 +165,23 @@ class Splits:
 
         May read every file.
         """
-        return [] if self.find_remarks is None else list(self.find_remarks())
+        return [*self._untested(), *([] if self.find_remarks is None else self.find_remarks())]
+
+    def _untested(self) -> list[str]:
+        classes, multi_label = self.train.classes, self.train.multi_label
+        labels = self.test.labels
+        # In a damaged data set, of which check wants all problems, there may be no class at all.
+        there = set(((labels > 0.5).any(0).nonzero() if multi_label else labels).flatten().tolist())
+        missing = [name for number, name in enumerate(classes) if number not in there]
+        if not missing:
+            return []
+        listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        kinds = ("finding", "findings") if multi_label else ("class", "classes")
+        return [
+            f"{len(missing)} of {len(classes)} {kinds[1]} without a test picture ({listed}): what is measured on the "
+            f"test pictures says nothing of {'it' if len(missing) == 1 else 'them'}; add pictures of "
+            f"{f'that {kinds[0]}' if len(missing) == 1 else f'those {kinds[1]}'}"
+        ]
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:

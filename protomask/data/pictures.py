@@ -33,6 +33,9 @@ def as_picture(value: Any, what: str) -> Tensor:
         value = _from_pil(value, what)
     elif not isinstance(value, Tensor | np.ndarray):
         raise InputError(f"{what}: the picture is a {type(value).__name__}; give a PIL image, an array or a tensor")
+    elif isinstance(value, Tensor) and (value.is_meta or value.layout != torch.strided or value.is_quantized):
+        kind = "on the meta device" if value.is_meta else "quantized" if value.is_quantized else "sparse"
+        raise InputError(f"{what}: the picture is a tensor that is {kind}; give a plain one that holds its values")
     pixels = _channels_first(value, what)
     if pixels.numel() == 0:
         raise InputError(f"{what}: the picture has no pixels (shape {tuple(value.shape)})")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from protomask.data.images import Sample
 from protomask.data.known import known_labels, known_paths, short_names
 from protomask.data.samples import Item, as_label, as_sample, take_apart
-from protomask.errors import InputError
+from protomask.errors import InputError, type_named
 
 _LOOKED_AT = 8  # items of each data set that are read at the start, evenly spread
 
@@ -168,7 +168,7 @@ class Reading:
 def _checked_length(data: Any, split: str) -> int:
     if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         mend = "give its .dataset" if isinstance(data, DataLoader) else "give one with __getitem__ and __len__"
-        raise InputError(f"{split} is a {type(data).__name__}, which is no map-style data set; {mend}")
+        raise InputError(f"{split} is {type_named(data)}, which is no map-style data set; {mend}")
     if len(data) == 0:
         raise InputError(f"the data set {split} is empty; give at least one image of every class")
     return len(data)

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from protomask.data.geometry import as_boxes, as_points, settle
 from protomask.data.images import Sample
 from protomask.data.pictures import as_mask, as_picture
-from protomask.errors import InputError
+from protomask.errors import InputError, type_named
 
 ANNOTATIONS = ("boxes", "box_labels", "mask", "points", "visible", "name")
 
@@ -46,13 +46,13 @@ def take_apart(item: Any, what: str) -> Item:
         )
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
         many = f" of {len(item)}" if isinstance(item, tuple | list) else ""
-        raise InputError(f"{what}: a {type(item).__name__}{many}; give (image, label), or (image, label, annotations)")
+        raise InputError(f"{what}: {type_named(item)}{many}; give (image, label), or (image, label, annotations)")
     extras = item[2] if len(item) == 3 else {}
     if isinstance(extras, str | PathLike):
         extras = {"name": fspath(extras)}
     if not isinstance(extras, Mapping):
         raise InputError(
-            f"{what}: its third element is a {type(extras).__name__}; give a dictionary of annotations "
+            f"{what}: its third element is {type_named(extras)}; give a dictionary of annotations "
             f"({', '.join(ANNOTATIONS)}), or leave it out"
         )
     unknown = [key for key in extras if key not in ANNOTATIONS]
@@ -75,7 +75,7 @@ def as_label(value: Any, what: str) -> int | tuple[int, ...]:
         numbers = torch.as_tensor(value if isinstance(value, Tensor | Number) else np.asarray(value)).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
-            f"{what}: the label is a {type(value).__name__}; give a class number, or a vector of ones and zeros"
+            f"{what}: the label is {type_named(value)}; give a class number, or a vector of ones and zeros"
         ) from None
     if numbers.is_complex() or not torch.equal(numbers, numbers.to(torch.int64).to(numbers.dtype)):
         raise InputError(f"{what}: the label is {value!r}; give a whole number, or a vector of ones and zeros")

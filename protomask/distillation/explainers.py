@@ -26,6 +26,7 @@ from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
+from protomask.given import as_flag, as_path
 from protomask.localization.compare import as_data_set
 from protomask.localization.preprocessing import unwrap_classifier
 from protomask.localizers import get_localizer
@@ -89,13 +90,14 @@ def distill(
         InputError: too few images, a teacher that is no MDM, an ``only`` that no image allows, bad data or settings.
     """
     chosen = with_changes(settings or Distillation(), changes)
+    progress = as_flag(progress, "progress")
     explained, images, where = _subject(model, data, preprocessing, mean, std, image_size, multi_label, device)
     return distill_explained(
         explained,
         images,
         chosen,
         where,
-        folder=None if output is None else Path(output),
+        folder=None if output is None else as_path(output, "output"),
         only=only,
         workers=workers,
         progress=progress,

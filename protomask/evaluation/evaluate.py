@@ -28,6 +28,8 @@ from protomask.evaluation.results import Evaluation
 from protomask.evaluation.store import open_stores
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
+from protomask.given import as_count, as_flag
+from protomask.localizers import as_localizer
 
 
 def evaluate(
@@ -71,8 +73,15 @@ def evaluate(
         InputError: nothing to evaluate; an unknown metric, or one whose truth the data does not hold; a map or a score
             that is not finite (the message names localizer and image).
     """
+    if not isinstance(localizers, Mapping):
+        raise InputError(
+            f"localizers is of type {type(localizers).__name__}; give localizers by name, {{'mdm': MDM()}}"
+        )
     if not localizers or not len(pairs):
         raise InputError(f"evaluate: {len(localizers)} localizers and {len(pairs)} pairs; give at least one of each")
+    seed, batch_size = as_count(seed, "seed", 0), as_count(batch_size, "batch_size")
+    progress = as_flag(progress, "progress")
+    localizers = {name: as_localizer(each) for name, each in localizers.items()}
     chosen = choose_metrics(metrics, data, pairs, network)
     device = device or device_of(network)
     groups = {

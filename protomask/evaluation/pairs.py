@@ -10,6 +10,7 @@ from torch import Tensor
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.freezing import frozen
+from protomask.given import as_count
 from protomask.labels import positives
 from protomask.prototype_network import PrototypeNetwork
 
@@ -51,9 +52,16 @@ def draw_stratified(labels: Tensor, count: int, seed: int) -> Tensor:
 
 
 def device_of(explained: object) -> torch.device:
-    """Find where a module's first parameter is; the processor for what has none."""
+    """Find where a module's first parameter is; the processor for what has none.
+
+    Raises:
+        InputError: it is on the meta device, without values.
+    """
     parameters = explained.parameters() if isinstance(explained, torch.nn.Module) else iter(())
-    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+    device = next((parameter.device for parameter in parameters), torch.device("cpu"))
+    if device.type == "meta":
+        raise InputError(f"{type(explained).__name__} is on the meta device and has no weights; load them first")
+    return device
 
 
 def choose_pairs(
@@ -191,8 +199,7 @@ def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, sample
 
 
 def _check(network: PrototypeNetwork, data: AnnotatedImages, samples: int) -> None:
-    if samples < 1:
-        raise InputError(f"samples must be at least 1, not {samples}")
+    as_count(samples, "samples")
     if tuple(data.classes) != tuple(network.classes):
         raise InputError(
             f"the data's {len(data.classes)} classes are not the {len(network.classes)} that the network "

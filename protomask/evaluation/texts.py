@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from protomask.evaluation.summaries import Number, higher_is_better
 
 NOTE = (
-    "[low, high]: 95 % interval of each mean by itself, not corrected. Who is ahead is judged by paired differences, "
-    "corrected for all metrics together (Holm)."
+    "*: the best mean. [low, high]: 95 % interval of each mean by itself, not corrected. Who is ahead is judged by "
+    "paired differences, corrected for all metrics together (Holm)."
 )
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.localizers.base import shorten_repr
+from protomask.report.wording import count as counted
+from protomask.report.wording import listed
 
 Labels = Sequence[str] | Mapping[int, str]
 
@@ -18,7 +20,7 @@ def labels_of(model: object, labels: Labels | None) -> dict[int, str]:
     """Find the classes' names: those given, in order or by number, or those that a Hugging Face model brings.
 
     Raises:
-        InputError: ``labels`` is something else.
+        InputError: ``labels`` is something else, or leaves a class without a name.
     """
     if labels is None:
         own = getattr(getattr(model, "config", None), "id2label", None)
@@ -26,10 +28,15 @@ def labels_of(model: object, labels: Labels | None) -> dict[int, str]:
     if isinstance(labels, str):
         raise InputError("labels is one word; give a list of names, one per class")
     if isinstance(labels, Mapping):
-        return {_class_number(number, {}): str(name) for number, name in labels.items()}
-    if not isinstance(labels, Iterable):
+        names = {_class_number(number, {}): str(name) for number, name in labels.items()}
+    elif isinstance(labels, Iterable):
+        names = {number: str(name) for number, name in enumerate(labels)}
+    else:
         raise InputError(f"labels is of type {type(labels).__name__}; give a list of names, one per class")
-    return {number: str(name) for number, name in enumerate(labels)}
+    for number, name in names.items():
+        if not name.strip():
+            raise InputError(f"labels has an empty name for class {number}; give it a name")
+    return names
 
 
 def check_labels(labels: Labels | None, classes: int) -> None:
@@ -50,22 +57,40 @@ def class_numbers(index: object, count: int, names: Mapping[int, str]) -> list[i
     """Turn what a user names (numbers or names, one for all or one per picture) into numbers; None stays None.
 
     Raises:
-        InputError: no such class, or another number of them.
+        InputError: no such class, a name that several classes have, or another number of them.
     """
     if index is None:
         return None
     several = index.tolist() if isinstance(index, (Tensor, np.ndarray)) else index
     several = list(several) if isinstance(several, Sequence) and not isinstance(several, str) else [several] * count
     if len(several) != count:
-        raise InputError(f"index has {len(several)} classes for {count} pictures; give one for each, or one for all")
+        raise InputError(
+            f"index has {counted(len(several), 'class', 'classes')} for {counted(count, 'picture')}; give one for "
+            "each, or one for all"
+        )
     return [_class_number(each, names) for each in several]
+
+
+def named_class(word: str, names: Mapping[int, str]) -> int | None:
+    """Find the class of that name, as it is written or else in any case; None where there is none.
+
+    Raises:
+        InputError: several classes have it.
+    """
+    word = word.strip()
+    alike = [number for number, name in names.items() if name.strip().casefold() == word.casefold()]
+    same = [number for number in alike if names[number].strip() == word] or alike
+    if len(same) > 1:
+        some = listed([str(number) for number in same])
+        raise InputError(f"index {word!r} is the name of classes {some}; give the number of one of them")
+    return same[0] if same else None
 
 
 def _class_number(one: Any, names: Mapping[int, str]) -> int:
     if isinstance(one, str):
-        for number, name in names.items():
-            if name.casefold() == one.strip().casefold():
-                return number
+        number = named_class(one, names)
+        if number is not None:
+            return number
         known = f"; known are {shorten_repr(list(names.values()))}" if names else "; names need labels="
         raise InputError(f"there is no class {one!r}{known}")
     try:

@@ -23,7 +23,7 @@ from protomask.evaluation.pairs import Pairs, device_of
 from protomask.evaluation.results import Evaluation
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
-from protomask.given import as_count, as_path
+from protomask.given import as_count, as_flag, as_path
 from protomask.inputs import read_pictures
 from protomask.labels import require_numbers
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
@@ -180,6 +180,7 @@ def compare(
         explained = JudgedClassifier(plain, prepare, judge, other, multi_label=multi_label)
     where = device_of(plain) if device is None else choose_device(str(device))
     batch_size, seed = as_count(batch_size, "batch_size"), as_count(seed, "seed", 0)
+    progress = as_flag(progress, "progress")
     names = labels_of(plain, labels)
     data = as_data_set(images, prepare, intensity_range)
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)

@@ -25,6 +25,7 @@ from protomask.explainable import Classifier
 from protomask.files import file_name, read_text, write_atomically
 from protomask.freezing import frozen
 from protomask.inputs import as_batch
+from protomask.localization.class_names import named_class
 from protomask.localization.jobs import PAGE, SUMMARY, Job, plan
 from protomask.localization.overview import caption, write_overview
 from protomask.localizers import Localizer, get_localizers
@@ -122,7 +123,7 @@ def read_labels(path: str | None) -> list[str] | None:
     """Read one name per line, the first that of class 0.
 
     Raises:
-        InputError: unreadable or empty.
+        InputError: unreadable or empty, or a line without a name.
     """
     if path is None:
         return None
@@ -135,6 +136,8 @@ def read_labels(path: str | None) -> list[str] | None:
         names.pop()
     if not names:
         raise InputError(f"labels {path} holds no names; give one class name per line, in the order of the classes")
+    if "" in names:
+        raise InputError(f"labels {path}:{names.index('') + 1}: an empty line; give one class name per line")
     return names
 
 
@@ -144,19 +147,23 @@ def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[
         raise InputError(f"labels names {len(labels)} classes, but the model has {classes}; give one line per class")
     if words is None:
         return None
-    known = {name.casefold(): number for number, name in reversed(list(enumerate(labels or ())))}
+    known = dict(enumerate(labels or ()))
     # A name may hold a comma itself.
-    parts = (
-        [words.strip()]
-        if words.strip().casefold() in known
-        else [part.strip() for part in words.split(",") if part.strip()]
-    )
+    whole = named_class(words, known) is not None
+    parts = [words.strip()] if whole else [part.strip() for part in words.split(",") if part.strip()]
     found = []
     for part in parts:
-        if part.casefold() in known:
-            found.append(known[part.casefold()])
-        elif part.isdecimal() and len(part) < 20 and int(part) < classes:
-            found.append(int(part))
+        named = named_class(part, known)
+        number = int(part) if part.isdecimal() and len(part) < 20 and int(part) < classes else None
+        if named is not None and number is not None and named != number:
+            raise InputError(
+                f"index {part!r} is the name of class {named} and the number of class {number}, {known[number]!r}; "
+                "leave out labels= to choose by number, or give names that are no numbers"
+            )
+        if named is not None:
+            found.append(named)
+        elif number is not None:
+            found.append(number)
         else:
             names = ", or a name in labels" if labels else "; names need labels"
             raise InputError(f"index {part!r} is no class of the model; give a number from 0 to {classes - 1}{names}")

@@ -16,7 +16,7 @@ from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
-from protomask.given import as_count
+from protomask.given import as_count, as_flag
 from protomask.inputs import Picture, read_pictures
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
 from protomask.localization.preprocessing import preprocessing_of
@@ -71,13 +71,14 @@ def look(
         InputError: pictures that cannot be read, a class that does not exist, an unknown normalisation, a model that
             gives no logits.
     """
-    found = read_pictures(pictures, intensity_range)
+    found, progress = read_pictures(pictures, intensity_range), as_flag(progress, "progress")
     if isinstance(model, Classifier):
-        if multi_label or score != "log-probability":
+        if as_flag(multi_label, "multi_label") or score != "log-probability":
             raise InputError(
                 "multi_label and score are the Classifier's own; give them to it, or give look the bare model"
             )
-        explained, mean, std = model, mean or model.mean, std or model.std
+        explained = model
+        mean, std = model.mean if mean is None else mean, model.std if std is None else std
     else:
         explained = Classifier(model, score, multi_label=multi_label)
     prepare = preprocessing_of(explained.model, preprocessing, mean=mean, std=std, image_size=image_size)

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import IMAGENET, Classifier
-from protomask.given import as_count
+from protomask.given import as_count, as_flag, as_statistics
 from protomask.inputs import as_batch
 
 SIZE = 224
@@ -59,9 +59,10 @@ def unwrap_classifier(
     Raises:
         InputError: as :func:`preprocessing_of`.
     """
-    plain = model.model if isinstance(model, Classifier) else model
+    plain, multi_label = model.model if isinstance(model, Classifier) else model, as_flag(multi_label, "multi_label")
     if isinstance(model, Classifier):
-        mean, std, multi_label = mean or model.mean, std or model.std, multi_label or model.multi_label
+        mean, std = model.mean if mean is None else mean, model.std if std is None else std
+        multi_label = multi_label or model.multi_label
     return plain, preprocessing_of(plain, given, mean=mean, std=std, image_size=image_size), multi_label
 
 
@@ -94,7 +95,7 @@ def preprocessing_of(
             f"the normalisation that {type(model).__name__} expects is not known; give mean= and std=, one number per "
             "channel (mean=(0, 0, 0), std=(1, 1, 1) if it takes values from 0 to 1)"
         )
-    mean, std = (_numbers(known[name], name) for name in ("mean", "std"))
+    mean, std = (as_statistics(known[name], name) for name in ("mean", "std"))
     channels = _channels_of(model)
     if channels == 1 and len(mean) == 3:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
@@ -106,13 +107,6 @@ def preprocessing_of(
     if image_size is not None:
         return Preprocessing(as_count(image_size, "image_size", 1, LARGEST), mean, std)
     return Preprocessing(int(known.get("image_size") or SIZE), mean, std)
-
-
-def _numbers(given: Any, name: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(value) for value in given)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is {given!r}; give one number per channel") from error
 
 
 def _known_of(model: object) -> dict:

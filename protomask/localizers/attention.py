@@ -15,7 +15,7 @@ from protomask.backbones.tokens import as_map
 from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules
+from protomask.freezing import frozen, held_modules, require_plain
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.gradcam import require_pairs_together
 
@@ -114,7 +114,9 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
 
 def _attention_blocks(explained: Explainable, name: str) -> tuple[nn.Module, list[nn.Module]]:
     """Find the Transformer and its attention layers, in order."""
-    for root in held_modules(explained):
+    roots = held_modules(explained)
+    require_plain(roots, repr(name))
+    for root in roots:
         for module in root.modules():
             if hasattr(module, "num_prefix_tokens") and hasattr(module, "blocks"):
                 blocks = [

@@ -13,6 +13,7 @@ from torch import Tensor
 from protomask.capabilities import HasScore, HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
+from protomask.prototype_network import PrototypeNetwork
 
 T = TypeVar("T")
 
@@ -83,10 +84,14 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
             f"images are of type {type(images).__name__}; give a tensor (B, C, H, W), or use protomask.look, which "
             "takes photographs as they are"
         )
+    if images.is_meta or images.layout != torch.strided:
+        kind = "on the meta device" if images.is_meta else "sparse"
+        raise InputError(f"images are a tensor that is {kind}; give a plain one that holds its values")
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise InputError(f"images have the shape {tuple(images.shape)}; give (B, C, H, W), C = 3 for colour")
     if not images.is_floating_point():
         raise InputError(f"images are {images.dtype}; give floating point, normalised as the model expects")
+    _check_type(images, explained)
     _check_values(images, explained)
     index = as_index(index, images)
     if index.shape != images.shape[:1] or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
@@ -155,6 +160,17 @@ def shorten_repr(value: object, most: int = 80) -> str:
 
 LARGEST = 30.0
 """no normalised image has larger values: (1 - 0.406) / 0.225 is 2.6, and 255 stands for pixels as they are stored"""
+
+
+def _check_type(images: Tensor, explained: object) -> None:
+    """Raise InputError where a prototype network has numbers of another type; a Classifier looks for itself."""
+    if not isinstance(explained, PrototypeNetwork) or torch.is_autocast_enabled(images.device.type):
+        return
+    own = next((each.dtype for each in explained.parameters() if each.is_floating_point()), images.dtype)
+    if own != images.dtype:
+        raise InputError(
+            f"images are {images.dtype}, but {type(explained).__name__} has weights of {own}; give images.to({own})"
+        )
 
 
 def _check_values(images: Tensor, explained: object) -> None:

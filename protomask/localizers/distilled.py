@@ -81,6 +81,7 @@ class Distilled(Settings):
 
     def __post_init__(self) -> None:
         self.require_steps(0)
+        self.require(isinstance(self.check, bool), "check", "True or False")
         if self.folder is not None and self.explainer is None:
             object.__setattr__(self, "explainer", open_explainer(self.folder))
 
@@ -139,7 +140,7 @@ def draw(
     opened: Opened, explained: Explainable, images: Tensor, index: Tensor, batch_size: int | None = None
 ) -> Tensor:
     """Draw the maps (B, H, W) in [0, 1]."""
-    network = opened.network.to(images.device, memory_format=torch.channels_last)
+    network = opened.network.to(images.device).to(memory_format=torch.channels_last)
 
     def part_of(rows: slice) -> Tensor:
         seen = look_at(explained, opened.taps, images[rows], index[rows])

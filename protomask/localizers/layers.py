@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from protomask.backbones.tokens import as_map, is_channels_last
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules
+from protomask.freezing import frozen, held_modules, require_plain
 from protomask.prototype_network import PrototypeNetwork
 
 
@@ -84,6 +84,7 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
         for root in roots:
             module = dict(root.named_modules()).get(name)
             if module is not None and name:
+                require_plain([module], method)
                 return Layer(name, module, root)
         raise InputError(
             f"{type(roots[0]).__name__} has no layer {name!r}; the names are those of named_modules(), "
@@ -91,6 +92,7 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
         )
     backbone = getattr(explained, "backbone", None)
     if isinstance(explained, PrototypeNetwork) and isinstance(backbone, nn.Module):
+        require_plain([backbone], method)
         return Layer("backbone", backbone, explained)
     return _last_map(roots, explained, image, index, method)
 
@@ -98,6 +100,7 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
 def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, index: Tensor, method: str) -> Layer:
     found: list[tuple[Layer, torch.Size]] = []
     handles = []
+    require_plain(roots, method)
     try:
         for root in roots:
             for name, module in root.named_modules():

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from protomask.capabilities import SharesSimilarity
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
-from protomask.freezing import frozen, held_modules
+from protomask.freezing import frozen, held_modules, require_plain
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.engine.speed.folding import fold_batch_norms
 from protomask.localizers.relevance_rules import Canonized, conv_rules
@@ -112,7 +112,15 @@ def _require_rules(explained: Explainable) -> None:
             f"relevance propagation explains classifiers and prototype networks with similarity_shares(), but "
             f"{type(explained).__name__} is neither; those that need scores alone can explain it: mdm, rise, occlusion"
         )
-    for root in held_modules(explained):
+    roots = held_modules(explained)
+    require_plain(roots, "relevance propagation")
+    if not any(isinstance(module, nn.Conv2d | nn.Linear) for root in roots for module in root.modules()):
+        raise InputError(
+            f"relevance propagation finds no convolution or linear layer in {type(explained).__name__}, so it has no "
+            "rules for what it computes (an exported program has none either); give the module that was exported, or "
+            "explain it by what needs scores alone: mdm, rise, occlusion"
+        )
+    for root in roots:
         for name, module in root.named_modules():
             if isinstance(module, nn.LayerNorm | nn.MultiheadAttention | nn.ConvTranspose2d):
                 raise InputError(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
+from protomask.given import short
 from protomask.localizers.engine.objective import CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.engine.speed.folding import PRECISIONS
 
@@ -65,7 +66,7 @@ class Settings:
         """Raise InputError that names the field ``name`` unless it is None or ``valid``."""
         value = getattr(self, name)
         if value is not None and not valid:
-            raise InputError(f"{type(self).__name__}: {name} is {value!r}; give {wanted}")
+            raise InputError(f"{type(self).__name__}: {name} is {short(value)}; give {wanted}")
 
     def require_positive(self, *names: str) -> None:
         for name in names:
@@ -126,6 +127,7 @@ class Keep(Settings):
 
     def __post_init__(self) -> None:
         self.require_sizes()
+        self.require(isinstance(self.joint, bool), "joint", "True or False")
         weights = self.size_weights
         valid = (
             isinstance(weights, tuple) and len(weights) == 2 and all(_within(each, 0, above=True) for each in weights)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from protomask.audit import Audit, audit
 from protomask.errors import InputError
 from protomask.evaluation import choose_pairs
+from protomask.given import as_count
 from protomask.report.audit_page import write_audit_page
 from protomask.run.setup import Localizers
 
@@ -30,11 +31,8 @@ def audit_run(
     Raises:
         InputError: an unknown name, several localizers, a number out of range, data not found.
     """
-    seed = run.options.seed if seed is None else seed
-    if samples < 1:
-        raise InputError(f"samples is {samples}; audit at least 1 image")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed is {seed}; give a number from 0 to 2147483647")
+    samples = as_count(samples, "samples")
+    seed = as_count(run.options.seed if seed is None else seed, "seed", 0)
     chosen = run.localizers(localizer)
     if localizer is not None and len(chosen) > 1:
         raise InputError(f"localizer names {len(chosen)}; audit one at a time")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
 from protomask.evaluation.tables import per_class as class_means
 from protomask.evaluation.texts import power_sentence
 from protomask.files import write_together
+from protomask.given import as_count, as_flag, short
 from protomask.run.setup import Localizers, say
 from protomask.run_folder import RunFolder
 
@@ -64,14 +65,11 @@ def evaluate_run(
     Raises:
         InputError: an unknown name, a metric that the data do not allow, a number out of range, data not found.
     """
-    samples = run.options.samples if samples is None else samples
-    seed = run.options.seed if seed is None else seed
-    if samples < 1:
-        raise InputError(f"samples is {samples}; evaluate at least 1 image")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed is {seed}; give a number from 0 to 2147483647")
-    if on not in STEMS:
-        raise InputError(f"on is {on!r}; choose from {', '.join(STEMS)}")
+    samples = as_count(run.options.samples if samples is None else samples, "samples")
+    seed = as_count(run.options.seed if seed is None else seed, "seed", 0)
+    per_class = as_flag(per_class, "per_class")
+    if not isinstance(on, str) or on not in STEMS:
+        raise InputError(f"on is {short(on)}; choose from {', '.join(STEMS)}")
     chosen = run.localizers(
         [run.options.localizer, *BASELINES] if localizers is None else localizers, {"oracle": Oracle}
     )
@@ -146,7 +144,9 @@ def _write_text(text: str, path: Path) -> None:
 def _names(metrics: str | Sequence[str] | None) -> list[str] | None:
     if metrics is None:
         return None
-    words = metrics.split(",") if isinstance(metrics, str) else list(metrics)
+    words = metrics.split(",") if isinstance(metrics, str) else list(metrics) if isinstance(metrics, Iterable) else None
+    if words is None or not all(isinstance(word, str) for word in words):
+        raise InputError(f"metrics is {short(metrics)}; give names separated by commas, or a list of them")
     names = [word.strip() for word in words if word.strip()]
     if not names:
         raise InputError("metrics names nothing; give names separated by commas")

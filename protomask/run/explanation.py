@@ -13,6 +13,7 @@ from protomask.errors import InputError
 from protomask.explanations.photographs import photograph
 from protomask.explanations.predictions import explain
 from protomask.explanations.records import Explanation
+from protomask.given import as_count
 from protomask.inputs import as_batch, as_pixels, name_pictures
 from protomask.run.results import Explanations
 from protomask.run.setup import Localizers
@@ -50,9 +51,7 @@ def explain_each(
     Raises:
         InputError: see :meth:`protomask.run.Run.explain`.
     """
-    for name, value, least in (("top", top, 1), ("counter", counter, 0)):
-        if value is not None and value < least:
-            raise InputError(f"{name} is {value}; give at least {least}")
+    top, counter = None if top is None else as_count(top, "top"), as_count(counter, "counter", 0)
     localizers = run.localizers(localizer, pictures=True)
     pictures = run.pictures
     missing = [name for name in localizers if name not in pictures[0].maps]

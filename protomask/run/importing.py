@@ -11,6 +11,7 @@ from typing import Any
 
 from protomask.data.contents import split_contents
 from protomask.errors import InputError
+from protomask.given import as_flag, as_path
 from protomask.importing.lists import read_names, read_owners
 from protomask.networks import get_network, save_network
 from protomask.options import Options
@@ -63,6 +64,8 @@ def import_official(
     Raises:
         InputError: the file, the data, or that they do not belong together.
     """
+    file, output = as_path(file, "file"), as_path(output, "output")
+    project, progress = as_flag(project, "project"), as_flag(progress, "progress")
     options = absolute_paths(
         named_options(
             data=data if isinstance(data, str) else IN_MEMORY,
@@ -81,7 +84,7 @@ def import_official(
     with new_run(output, Path(), "", empty=False) as files:
         return _import(
             files,
-            Path(file),
+            file,
             options,
             given,
             backbone=backbone,

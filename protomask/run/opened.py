@@ -19,6 +19,7 @@ from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation
 from protomask.explanations.files import read_pictures
+from protomask.given import as_flag, as_path
 from protomask.localizers import Localizer
 from protomask.localizers.distilled import Distilled
 from protomask.networks import load_network
@@ -75,7 +76,7 @@ class Run:
         progress: bool = True,
     ) -> None:
         self.files, self.options, self.network, self.device = files, options, network, device
-        self.progress = progress and distributed.is_first()
+        self.progress = as_flag(progress, "progress") and distributed.is_first()
         self._data = data
 
     @property
@@ -313,7 +314,10 @@ def open_run(
     """
     files = RunFolder.open(folder)
     options = files.options()
-    changes = {"device": None if device is None else str(device), "root": None if root is None else os.fspath(root)}
+    changes = {
+        "device": None if device is None else str(device),
+        "root": None if root is None else str(as_path(root, "root")),
+    }
     options = options.replace(**{name: value for name, value in changes.items() if value is not None})
     if root is None:
         options = options.replace(root=_present_root(files, options.root))

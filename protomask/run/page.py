@@ -16,6 +16,7 @@ from protomask.explanations.files import read_nearest_maps
 from protomask.explanations.photographs import photographs
 from protomask.explanations.predictions import explain
 from protomask.explanations.records import Explanation
+from protomask.given import as_count
 from protomask.labels import right_answers
 from protomask.report.answers import Answers
 from protomask.report.encoding import QUALITY, SMALL_SIDE
@@ -42,8 +43,7 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
     """
     from protomask.report import write_report
 
-    if explained < 0:
-        raise InputError(f"explained is {explained}; give at least 0")
+    explained, quality = as_count(explained, "explained", 0), as_count(quality, "quality", 1, 100)
     files, pictures = run.files, run.pictures
     evaluation = Evaluation.load(files / "evaluation.json") if files.has("evaluation.json") else None
     answers = test_answers(run, needed=explained > 0)

@@ -6,7 +6,7 @@ import copy
 import operator
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +14,8 @@ import torch
 from protomask.errors import InputError
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Inspection, PrototypePicture
+from protomask.given import short
+from protomask.report.wording import count
 from protomask.run.derived import after_projection, right, select, write_derived
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
@@ -116,7 +118,7 @@ def in_words(outcome: dict) -> str:
         f"removed {len(outcome['removed'])} of {outcome['prototypes']} prototypes; test accuracy "
         f"{scores['before']:.3f} "
         f"before, {scores['without_refitting']:.3f} without them, {scores['after']:.3f} with the last layer re-fitted "
-        f"({outcome['right_to_wrong']} images became wrong, {outcome['wrong_to_right']} right)"
+        f"({count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right)"
     )
 
 
@@ -127,7 +129,7 @@ def _numbers(prototypes: Sequence[int]) -> list[int]:
     except TypeError:
         numbers = []
     if not numbers:
-        raise InputError(f"prototypes is {prototypes!r}; give numbers of prototypes, for example [3, 7]")
+        raise InputError(f"prototypes is {short(prototypes)}; give numbers of prototypes, for example [3, 7]")
     return numbers
 
 
@@ -153,10 +155,10 @@ def _flagged(pictures: Sequence[PrototypePicture], given: str | Sequence[str] | 
 
 
 def _kinds(given: str | Sequence[str]) -> tuple[str, ...]:
-    words = given.split(",") if isinstance(given, str) else given
-    chosen = tuple(word.strip() for word in words if word.strip())
+    words = given.split(",") if isinstance(given, str) else given if isinstance(given, Iterable) else ()
+    chosen = tuple(word.strip() for word in map(str, words) if word.strip())
     if not chosen or any(word not in FLAGS for word in chosen):
-        raise InputError(f"flagged is {given!r}; choose from {', '.join(FLAGS)}")
+        raise InputError(f"flagged is {short(given)}; choose from {', '.join(FLAGS)}")
     return chosen
 
 

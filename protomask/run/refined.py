@@ -11,6 +11,7 @@ from torch import Tensor
 
 from protomask.explanations.photographs import photographs
 from protomask.explanations.records import PrototypePicture
+from protomask.report.wording import count
 from protomask.run.derived import right
 from protomask.run.review import FILE, Review
 from protomask.statistics import bootstrap_difference
@@ -132,8 +133,8 @@ def in_words(outcome: dict) -> str:
     )
     return (
         f"{_what(outcome)}; test accuracy {scores['before']:.3f} before, "
-        f"{scores['after']:.3f} after ({span['mean']:+.3f}{interval}; {outcome['right_to_wrong']} images became wrong, "
-        f"{outcome['wrong_to_right']} right){beside}"
+        f"{scores['after']:.3f} after ({span['mean']:+.3f}{interval}; "
+        f"{count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right){beside}"
     )
 
 
@@ -146,5 +147,4 @@ def _what(outcome: dict) -> str:
         "split": outcome["split"],
         "added": outcome["added"],
     }
-    told = [f"{word} {len(numbers)} prototypes" for word, numbers in counts.items() if numbers]
-    return ", ".join(told).replace(" 1 prototypes", " 1 prototype")
+    return ", ".join(f"{word} {count(len(numbers), 'prototype')}" for word, numbers in counts.items() if numbers)

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypePicture
 from protomask.explanations.sources import picture_prototypes
+from protomask.given import as_count, as_flag, as_path
 from protomask.localizers.amortised.files import ABOUT
+from protomask.report.wording import listed
 from protomask.run.derived import after_projection, select, write_derived
 from protomask.run.forbids import Forbids, read_forbids, write_forbids
 from protomask.run.lessons import Increase, Lessons, Taught, add_prototypes, find_lessons, teach
@@ -70,8 +72,7 @@ def refine_run(
     Raises:
         InputError: nothing is to be changed, the review is of another run, a folder that is in use.
     """
-    if epochs < 0:
-        raise InputError(f"epochs is {epochs}; give at least 0")
+    epochs, features = as_count(epochs, "epochs", 0), as_flag(features, "features")
     given = find_review(run, review)
     lessons = find_lessons(given, run.network, read_forbids(run.files, run.network, run.setup.plain))
     if not isinstance(run.network, ComparesPatches):
@@ -83,10 +84,12 @@ def refine_run(
         )
     if lessons.nothing:
         raise InputError(
-            f"the review of {run.folder} asks for no change (forget, split, or a place to look at); mark a prototype "
-            f"with: protomask serve {run.folder}"
+            f"{_named(run, review)} asks for no change (forget, split, or a place to look at){_disputes(given)}; mark "
+            f"a prototype with: protomask serve {run.folder}"
         )
-    with new_run(None if output is None else str(output), run.folder.parent, refined_name(run.folder)) as files:
+    with new_run(
+        None if output is None else as_path(output, "output"), run.folder.parent, refined_name(run.folder)
+    ) as files:
         return _refine(run, files, given, lessons, epochs, features, tell)
 
 
@@ -119,11 +122,28 @@ def find_review(run: Run, given: Reviews = None) -> Review:
         review = review_of(run.folder)
         review.check_fits(records, str(run.folder / FILE))
         return review
-    paths = [given] if isinstance(given, str | os.PathLike) else list(given)
-    found = [(read_review(Path(path)), path) for path in paths]
+    paths = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    found = [(read_review(as_path(path, "review")), path) for path in paths]
     for review, path in found:
         review.check_fits(records, str(path))
     return join_reviews(review for review, _ in found)
+
+
+def _named(run: Run, given: Reviews) -> str:
+    if given is None:
+        return f"the review of {run.folder}"
+    if isinstance(given, str | os.PathLike):
+        return f"the review in {os.fspath(given)}"
+    return f"the review in {listed([str(path) for path in given])}" if isinstance(given, Sequence) else "the review"
+
+
+def _disputes(review: Review) -> str:
+    """Say on which prototypes people differ, which are therefore left as they are."""
+    found = [f"prototype {number}" for number, each in review.standing().items() if each.disputed]
+    if not found:
+        return ""
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f", as people differ on {', '.join(found[:3])}{more}"
 
 
 def _refine(

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import file_name
+from protomask.json_files import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+PANELS = "panels.json"
 
 
 class _Drawn(list):
@@ -48,8 +51,12 @@ class Explanations(_Drawn):
         Raises:
             InputError: the folder cannot be written to.
         """
-        target, names = writable_folder(folder), NameGiver()
-        return [save_panel(each, target / f"{names.name(each)}.{format}") for each in self]
+        target = writable_folder(folder)
+        names = NameGiver(target)
+        try:
+            return [save_panel(each, target / f"{names.name(each)}.{format}") for each in self]
+        finally:
+            names.save()
 
     def to_json(self) -> list[dict]:
         """Give numbers and names, without pictures."""
@@ -154,22 +161,46 @@ def save_panel(explanation: Explanation, path: Path) -> Path:
 
 
 class NameGiver:
-    """Gives each explanation a file name of its own, without ending: its image's, with -2, -3, ... where it is
-    taken."""
+    """Gives each explanation a file name of its own within a folder, without ending.
 
-    def __init__(self) -> None:
-        self._used: set[str] = set()
+    It is its image's, with -2, -3, ... where the panel of another image stands there, also of an earlier call:
+    ``panels.json`` in the folder says whose each is.
+
+    Raises:
+        InputError: ``panels.json`` is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._used = folder / PANELS, set[str]()
+        self._there = {path.stem for path in folder.iterdir()}
+        self._owners: dict[str, str] = {}
+        if self._file.exists():
+            content = read_json(self._file, "remove it")
+            owners = content.get("panels") if isinstance(content, dict) else None
+            if not isinstance(owners, dict) or not all(isinstance(each, str) for each in owners.values()):
+                raise InputError(f"{self._file} is damaged (it must say whose each panel is); remove it")
+            self._owners = owners
 
     def name(self, explanation: Explanation) -> str:
         """Give the name of one explanation."""
         finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
-        stem = file_name(Path(explanation.name).stem) + finding
+        path = Path(explanation.name)
+        owner = (os.path.abspath(path) if os.path.exists(path) else explanation.name) + finding
+        stem = file_name(path.stem) + finding
         name, number = stem, 1
-        while name in self._used:
+        while name in self._used or not self._may_have(name, owner):
             number += 1
             name = f"{stem}-{number}"
         self._used.add(name)
+        self._owners[name] = owner
         return name
+
+    def _may_have(self, name: str, owner: str) -> bool:
+        return self._owners.get(name) == owner if name in self._owners else name not in self._there
+
+    def save(self) -> None:
+        """Write whose each panel is."""
+        write_json(self._file, {"panels": self._owners})
 
 
 def writable_folder(folder: str | os.PathLike) -> Path:

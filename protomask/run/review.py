@@ -29,7 +29,6 @@ MEANINGS = ("evidence", "class", "distraction")
 MOST = 50_000
 LOCK = ".review.lock"
 _PATIENCE = 20.0
-_SECONDS = len("2026-01-31T23:59:59")
 _WRITING = threading.Lock()
 
 Share = Annotated[float, Range(-0.01, 1.01)]
@@ -40,7 +39,7 @@ class Judgement(TypedDict, total=False):
 
     id: Required[Annotated[str, Range(1, 64)]]
     at: Required[Annotated[str, Range(1, 40)]]
-    """when, ISO 8601"""
+    """when, ISO 8601; without a zone it is UTC"""
     by: Required[Annotated[str, Range(1, 40)]]
     """a person's initials"""
     prototype: Required[Annotated[int, Range(0, 10**6)]]
@@ -97,7 +96,7 @@ class Review:
     @property
     def in_time(self) -> list[Judgement]:
         """The judgements by time: a file that somebody adds later may hold earlier ones."""
-        return sorted(self.judgements, key=lambda each: each["at"][:_SECONDS])
+        return sorted(self.judgements, key=lambda each: _instant(each["at"]))
 
     def standing(self) -> dict[int, Standing]:
         """Tell what holds of every prototype that was judged."""
@@ -152,12 +151,16 @@ def read_review(path: Path) -> Review:
         InputError: missing, damaged, or no review.
     """
     mend = "give the review.json of a run, or the file that a report exported"
-    return Review(tuple(_checked(read_json(path, mend), str(path), mend)))
+    return Review(_checked(read_json(path, mend), str(path), mend))
 
 
 def join_reviews(reviews: Iterable[Review]) -> Review:
-    """Join what several files hold; a judgement that is in two of them counts once."""
-    return Review(tuple({each["id"]: each for review in reviews for each in review.judgements}.values()))
+    """Join what several files hold; a judgement that is in two of them counts once.
+
+    Raises:
+        InputError: two that differ have the same id.
+    """
+    return Review(_once((each for review in reviews for each in review.judgements), "the reviews together"))
 
 
 def review_of(folder: Path) -> Review:
@@ -178,9 +181,10 @@ def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[Prototy
         The review with them.
 
     Raises:
-        InputError: one is no judgement, or of no prototype of this run; then none is added.
+        InputError: one is no judgement, of no prototype of this run, or has the id of another one; then none is
+            added.
     """
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     filled: list[Any] = []
     for each in given:
         each = dict(each) if isinstance(each, dict) else {}
@@ -189,33 +193,54 @@ def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[Prototy
         source = records[number].source if isinstance(number, int) and known else ""
         filled.append({"id": secrets.token_hex(8), "at": now, "source": source, **each})
     new = _checked({"judgements": filled}, "the judgement", "give a prototype, initials, and a verdict or a region")
-    Review(tuple(new)).check_fits(records, "the judgement")
+    Review(new).check_fits(records, "the judgement")
     with _WRITING, locked(folder, LOCK, _PATIENCE):
-        before = review_of(folder).judgements
-        seen = {each["id"] for each in before}
-        joined = (*before, *(each for each in new if each["id"] not in seen))
+        joined = _once((*review_of(folder).judgements, *new), f"{folder / FILE} with what is added")
         if len(joined) > MOST:
             raise InputError(f"{folder / FILE} holds {MOST} judgements, and no more fit")
         write_json(folder / FILE, {"judgements": list(joined)})
     return Review(joined)
 
 
-def _checked(content: Any, where: str, mend: str) -> list[Judgement]:
+def _checked(content: Any, where: str, mend: str) -> tuple[Judgement, ...]:
     try:
         check(content, ReviewFile)
-        for each in content["judgements"]:
-            _check_kind(each)
+        for place, each in enumerate(content["judgements"]):
+            _check_kind(each, f"judgements[{place}]")
     except ValueError as error:
         raise InputError(f"{where} is no review ({error}); {mend}") from error
-    return content["judgements"]
+    return _once(content["judgements"], where)
 
 
-def _check_kind(each: Judgement) -> None:
+def _check_kind(each: Judgement, where: str) -> None:
     if not each["by"].strip():
-        raise ValueError("the initials are empty")
+        raise ValueError(f"{where}: the initials are empty")
     if ("verdict" in each) == ("region" in each):
-        raise ValueError("a judgement has a verdict or a region")
+        raise ValueError(f"{where}: a judgement has a verdict or a region")
     if "verdict" in each and each["verdict"] not in VERDICTS:
-        raise ValueError(f"verdict is {each['verdict']!r}; choose from {', '.join(VERDICTS)}")
+        raise ValueError(f"{where}.verdict is {each['verdict']!r}; choose from {', '.join(VERDICTS)}")
     if "region" in each and each.get("meaning") not in MEANINGS:
-        raise ValueError(f"meaning is {each.get('meaning')!r}; choose from {', '.join(MEANINGS)}")
+        raise ValueError(f"{where}.meaning is {each.get('meaning')!r}; choose from {', '.join(MEANINGS)}")
+    try:
+        _instant(each["at"])
+    except InputError as error:
+        raise ValueError(f"{where}.{error}") from None
+
+
+def _instant(at: str) -> datetime:
+    try:  # Python 3.10 does not know the Z
+        time = datetime.fromisoformat(at[:-1] + "+00:00" if at.endswith(("Z", "z")) else at)
+    except ValueError:
+        raise InputError(f"at is {at!r}; it must be a time such as 2026-01-31T23:59:59Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def _once(judgements: Iterable[Judgement], where: str) -> tuple[Judgement, ...]:
+    """Leave out those that are there already; the same id with something else is an error."""
+    found: dict[str, Judgement] = {}
+    for each in judgements:
+        if found.setdefault(each["id"], each) != each:
+            raise InputError(
+                f"{where}: two judgements that differ have the id {each['id']!r}; give one of them another"
+            )
+    return tuple(found.values())

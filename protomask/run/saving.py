@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from protomask.data import Splits
-from protomask.errors import InputError
+from protomask.errors import InputError, type_named
+from protomask.given import as_flag, as_path
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.importing import find_sources
@@ -63,16 +64,16 @@ def save_run(
             folder that holds something already.
     """
     if not isinstance(network, PrototypeNetwork):
-        raise InputError(f"network is a {type(network).__name__}; give the PrototypeNetwork inside it")
+        raise InputError(f"network is {type_named(network)}; give the PrototypeNetwork inside it")
     if not network.registered_as:
         kind = type(network).__name__
         raise InputError(f"{kind} has no registered_as; set it to the name of its entry point in protomask.networks")
-    named = isinstance(data, str)
+    named, project, progress = isinstance(data, str), as_flag(project, "project"), as_flag(progress, "progress")
     own = _own_options(network)
     if twice := sorted(own.keys() & options.keys()):
         raise InputError(f"{twice[0]} is decided by the network; leave it out")
     asked = named_options(**{"validation": 0.0, **options, **own, "data": data if named else IN_MEMORY})
-    with new_run(os.fspath(output), Path(), "") as files:
+    with new_run(as_path(output, "output"), Path(), "") as files:
         chosen = complete(absolute_paths(asked))
         device = choose_device(chosen.device)
         splits = open_data(chosen, None if named else data, network.classes)

@@ -10,7 +10,7 @@ from typing import Any
 
 from protomask import distributed
 from protomask.errors import InputError
-from protomask.given import as_count, as_path
+from protomask.given import as_count, as_flag, as_path, short
 from protomask.json_files import write_json
 from protomask.options import Options
 from protomask.run.opened import Run
@@ -113,7 +113,8 @@ def train_all(
 ) -> SeedRuns:
     """Train from :class:`protomask.options.Options`; see :func:`train_seeds`."""
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        raise InputError(f"seeds is {seeds!r}; give a list of whole numbers, for example [0, 1, 2]")
+        raise InputError(f"seeds is {short(seeds)}; give a list of whole numbers, for example [0, 1, 2]")
+    resume, progress = as_flag(resume, "resume"), as_flag(progress, "progress")
     seeds = [as_count(seed, "a seed", least=0) for seed in seeds]
     if not seeds or len(set(seeds)) != len(seeds):
         raise InputError(f"seeds are {seeds}; give at least one, each once")

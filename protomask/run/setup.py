@@ -17,7 +17,8 @@ from protomask.data.folder import SHARE
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.devices import choose_device as choose_device
 from protomask.errors import InputError
-from protomask.localizers import Localizer, get_localizers
+from protomask.given import short
+from protomask.localizers import Localizer, as_localizer, get_localizers
 from protomask.networks import get_network
 from protomask.options import CompleteOptions, Options
 from protomask.prototype_network import PrototypeNetwork
@@ -66,7 +67,7 @@ def open_data(options: Options, data: Any = None, classes: Sequence[str] | None 
     if data is not None:
         return _splits(data, classes, options)
     if options.data == IN_MEMORY:
-        raise InputError("the data of this run were Datasets in memory; give them again: data=(train, test)")
+        raise InputError("the data are Datasets in memory; give them: data=(train, test)")
 
     def load() -> Splits:
         return load_data(
@@ -167,10 +168,13 @@ def _splits(data: Any, classes: Sequence[str] | None, options: Options) -> Split
     several = isinstance(data, tuple) or (isinstance(data, list) and len(data) <= 3)
     given = tuple(data) if several else (data,)
     if not 1 <= len(given) <= 3:
-        raise InputError(f"data is a tuple of {len(given)}; give (train, test) or (train, test, validation)")
+        what = f"a {type(data).__name__} of {len(given)}" if given else "empty"
+        raise InputError(f"data is {what}; give (train, test) or (train, test, validation)")
     others = {"validation": given[2]} if len(given) == 3 else {"validation": options.validation}
     if options.test_share is not None and len(given) > 1:
         raise InputError("test_share is given, but so are test images; leave out one of them")
+    if classes is not None and not isinstance(classes, Iterable):
+        raise InputError(f"classes is {short(classes)}; give the classes' names, as a list of texts")
     test = given[1] if len(given) > 1 else SHARE if options.test_share is None else options.test_share
     return from_datasets(given[0], test, classes=classes, seed=0, **others)
 
@@ -228,7 +232,11 @@ def as_localizers(
             raise InputError("localizer names none; give names separated by commas, for example mdm,similarity")
         found = {}
         for name, each in given.items():
-            made = [each] if callable(each) else list(get_localizers(each, beside).values())
+            made = (
+                [as_localizer(each)]
+                if callable(each) or not isinstance(each, Iterable)
+                else list(get_localizers(each, beside).values())
+            )
             if len(made) != 1:
                 raise InputError(f"{name!r} stands for {len(made)} localizers ({each}); give one for each name")
             found[str(name)] = made[0]
@@ -236,11 +244,10 @@ def as_localizers(
     if isinstance(given, str):
         return get_localizers(given, beside)
     found = {}
-    for each in [given] if callable(given) else list(given):
+    for each in list(given) if isinstance(given, Iterable) and not callable(given) else [given]:
         if not isinstance(each, str):
+            as_localizer(each)
             name = type(each).__name__.lower()
-            if not callable(each) or isinstance(each, type):
-                raise InputError(f"{each!r} is no localizer; give its name, or one such as MDM()")
             if name in found:
                 raise InputError(f"two localizers are called {name}; name them: {{'one': ..., 'other': ...}}")
         found |= get_localizers(each, beside) if isinstance(each, str) else {name: each}

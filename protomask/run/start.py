@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protomask.data.contents import data_change, split_contents
+from protomask.data.folder_splits import find_splits, is_hidden
 from protomask.errors import InputError
+from protomask.localizers import split_specs
 from protomask.options import Options
-from protomask.run_folder import RunFolder, versions
+from protomask.run_folder import RUNS, RunFolder, versions
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -35,7 +38,7 @@ def named_options(**given) -> Options:
         if isinstance(given.get(name), os.PathLike):
             given[name] = os.fspath(given[name])
     if isinstance(given.get("localizer"), list | tuple):
-        given["localizer"] = ",".join(given["localizer"])
+        given["localizer"] = ",".join(split_specs(given["localizer"]))
     return Options(**given)
 
 
@@ -55,6 +58,7 @@ def starting_folder(options: Options, output: str | None, resume: bool) -> tuple
     if output is None:
         if resume:
             raise InputError("resume needs the run's folder; give it by output=")
+        _require_outside_data(options, RUNS)
         return None, options
     run = RunFolder(output)
     if run.folder.exists() and not run.folder.is_dir():
@@ -76,7 +80,25 @@ def starting_folder(options: Options, output: str | None, resume: bool) -> tuple
         return run, _resumed(run.options(), options, output)
     if resume:
         raise InputError(f"{output} holds no run to resume (no config.json); leave out resume= to start one")
+    _require_outside_data(options, run.folder)
     return run, options
+
+
+def _require_outside_data(options: Options, folder: Path) -> None:
+    """Refuse a new run's folder among the folders that are read as classes, where its pictures would be data."""
+    if options.data != "folder" or not options.root:
+        return
+    try:
+        target, root = (Path(os.path.realpath(Path(path).expanduser())) for path in (folder, options.root))
+        read = find_splits(root)
+    except (InputError, OSError, ValueError):
+        return  # reading the data says it better
+    for part in read.values():
+        if target.is_relative_to(part) and not any(map(is_hidden, target.relative_to(part).parts)):
+            raise InputError(
+                f"the run's folder {folder} would be inside {part}, whose folders are read as classes, so that the "
+                "run's own pictures would be learned from; give an output= outside of it"
+            )
 
 
 def _resumed(own: Options, given: Options, output: str) -> Options:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +15,7 @@ from protomask import distributed
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.files import file_name
-from protomask.given import as_path
+from protomask.given import as_flag, as_path
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.run.evaluation import evaluate_run
@@ -37,7 +36,7 @@ from protomask.run.setup import (
 )
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
 from protomask.run.trial import try_batch, try_layers
-from protomask.run_folder import RunFolder, free_folder, remove_unused
+from protomask.run_folder import RUNS, RunFolder, free_folder, remove_unused
 from protomask.training import TrainingSet
 from protomask.training import train as run_stages
 from protomask.training.black_box import train_black_box
@@ -99,6 +98,8 @@ def asked_for(network: str, data: Any, classes: Sequence[str] | None, options: d
     Raises:
         InputError: as :func:`train`.
     """
+    if data is None:
+        raise InputError("data is None; give the name of a data set, or Datasets: data=(train, test)")
     named = isinstance(data, str)
     if named and classes is not None:
         raise InputError(f"classes are those of Datasets; the data set {data!r} knows its own: leave out classes=")
@@ -120,6 +121,7 @@ def train_run(
 
     Started by ``torchrun``, all processes train and evaluate; the first one writes.
     """
+    resume, progress = as_flag(resume, "resume"), as_flag(progress, "progress")
     given_root, logs = options.root, logger_names(log)
     files, asked = starting_folder(
         absolute_paths(options), None if output is None else str(as_path(output, "output")), resume
@@ -129,7 +131,7 @@ def train_run(
     with distributed.job(choose_device(options.device)) as device, ExitStack() as stack:
         name = file_name(f"{options.network}-{options.data}")
         if files is None:
-            free = distributed.only_first(lambda: free_folder(Path("runs"), name))
+            free = distributed.only_first(lambda: free_folder(RUNS, name))
             if free:
                 stack.callback(remove_unused, free)
             files = RunFolder(distributed.from_first(str(free)))

@@ -252,6 +252,19 @@ def test_what_is_not_read_is_said(spread):
     ]
 
 
+def test_classes_without_a_test_picture_are_said(tmp_path):
+    for seed in range(14):
+        _noise(tmp_path / "aabbc"[seed % 5] / f"{seed}.png", seed)
+    for path in sorted((tmp_path / "c").iterdir())[1:]:
+        path.unlink()
+    (remark,) = load_data("folder", tmp_path, validation=0).remarks()
+    assert remark.startswith("1 of 3 classes without a test picture (c): what is measured on the test pictures")
+    (tmp_path / "d").mkdir()
+    _noise(tmp_path / "d" / "0.png", 20)
+    (remark,) = load_data("folder", tmp_path, validation=0).remarks()
+    assert remark.startswith("2 of 4 classes without a test picture (c, d)") and remark.endswith("those classes")
+
+
 def test_copies_in_two_classes_and_in_two_splits_are_said(spread):
     (spread / "train" / "b" / "copy.png").write_bytes((spread / "train" / "a" / "0.png").read_bytes())
     near = Image.open(spread / "train" / "a" / "1.png").resize((64, 64), Image.Resampling.BICUBIC)

@@ -66,6 +66,25 @@ def test_an_output_folder_that_holds_a_run(run, folder, capsys):
     )
 
 
+@pytest.mark.parametrize("output", ["run", "colour 2/run", "."])
+def test_a_run_among_the_class_folders(folder, tmp_path, capsys, output):
+    root = tmp_path / "pictures"
+    shutil.copytree(folder / "train", root)
+    before = sorted(root.rglob("*"))
+    words = ["train", "--data", "folder", "--root", str(root), *SMALL]
+    fails(capsys, [*words, "--output", str(root / output)], "would be inside", "read as classes", "--output")
+    assert main(["check", "folder", "--root", str(root), "--output", str(root / output), "--quiet"]) == 2
+    assert "read as classes" in capsys.readouterr().out
+    assert sorted(root.rglob("*")) == before
+
+
+def test_runs_of_no_name_are_not_begun_among_the_class_folders(folder, tmp_path, capsys, monkeypatch):
+    shutil.copytree(folder / "train", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    fails(capsys, ["train", "--data", "folder", "--root", ".", *SMALL], "runs would be inside", "--output")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unreadable_image_is_named(tmp_path, capsys):
     root = write_folder(tmp_path / "pictures", 6)
     broken = next(iter(sorted((root / "train").rglob("*.png"))))

@@ -113,7 +113,23 @@ def test_explain_prints_reasons_that_sum_to_the_logit(run, folder, tmp_path, cap
         assert sum(match["points"] for match in line["matches"]) + line["other_points"] == pytest.approx(
             line["logit"], abs=1e-4
         )
-    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert [line["panel"] for line in lines] == [str(path) for path in sorted(tmp_path.glob("*.png"))]
+
+
+def test_panels_of_pictures_with_the_same_name_stay_beside_each_other(run, folder, tmp_path, capsys):
+    first, second = (tmp_path / kind / "a.png" for kind in ("one", "two"))
+    for target, source in zip((first, second), sorted((folder / "test").rglob("*.png"))):
+        target.parent.mkdir()
+        shutil.copy(source, target)
+    panels = tmp_path / "panels"
+    words = ["--output", str(panels), "--quiet"]
+    for picture, name in ((first, "a.png"), (second, "a-2.png"), (first, "a.png")):
+        assert main(["explain", str(run.folder), str(picture), *words]) == 0
+        assert f"panel: {panels / name}" in capsys.readouterr().out
+    assert {path.name for path in panels.iterdir()} == {"a.png", "a-2.png", "panels.json"}
+    (panels / "panels.json").write_text("[1]", encoding="utf-8")
+    assert main(["explain", str(run.folder), str(first), *words]) == 2
+    assert "panels.json is damaged" in capsys.readouterr().err
 
 
 def test_project_and_report_can_be_done_again(run, capsys):

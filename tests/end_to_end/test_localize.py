@@ -281,6 +281,10 @@ def test_random_weights_are_pointed_out(pictures, tmp_path, capsys):
         (["PICTURES", "--labels", "/no/names.txt"], ["/no/names.txt"]),
         (["PICTURES", "--labels", "PICTURES/notes.txt"], ["1 classes", "12"]),
         (["PICTURES", "--labels", "PICTURES/c.png"], ["c.png", "UTF-8"]),
+        (["PICTURES", "--labels", "NAMES/blank"], ["labels ", "blank:3: an empty line"]),
+        (["PICTURES", "--labels", "NAMES/twice", "--index", "a"], ["--index 'a'", "classes 0 and 5", "number"]),
+        (["PICTURES", "--labels", "NAMES/twice", "--index", "1,a"], ["--index 'a'", "classes 0 and 5", "number"]),
+        (["PICTURES", "--labels", "NAMES/from 1", "--index", "4"], ["class 3 ", "class 4, '5'", "leave out --labels"]),
         (["PICTURES", "--score", "odds"], ["odds", "probability"]),
         (["PICTURES", "--device", "cuda:77"], ["--device", "cpu"]),
         (["PICTURES", "--output", "PICTURES/c.png"], ["c.png", "--output"]),
@@ -290,7 +294,12 @@ def test_random_weights_are_pointed_out(pictures, tmp_path, capsys):
 )
 def test_bad_input(weights, pictures, tmp_path, capsys, more, named):
     (tmp_path / "empty").mkdir()
-    more = [word.replace("PICTURES", str(pictures)).replace("EMPTY", str(tmp_path / "empty")) for word in more]
+    (tmp_path / "blank").write_text("a\nb\n\nc\n")
+    (tmp_path / "twice").write_text("\n".join("abcdeaghijkl"))
+    (tmp_path / "from 1").write_text("\n".join(map(str, range(1, 13))))
+    places = {"PICTURES": pictures, "EMPTY": tmp_path / "empty", "NAMES": tmp_path}
+    for name, place in places.items():
+        more = [word.replace(name, str(place)) for word in more]
     fails(capsys, words(weights, "--output", tmp_path / "out", *more), *named)
 
 

@@ -336,7 +336,7 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         (b"extractor:\n  backbone:\n    arch: resnet34\n    layer: layer4\ntop_arch: {}\n",),
     )
     found["names"] = Reader("classes.txt", read_names, (b"1 a bird\n2 another\n", "\ufeffé\nü\n".encode()))
-    found["labels"] = Reader("labels.txt", lambda path: read_labels(str(path)), (b"cat\n\ndog\n",))
+    found["labels"] = Reader("labels.txt", lambda path: read_labels(str(path)), (b"cat\nfox\ndog\n",))
     found["owners"] = Reader("owners.txt", read_owners, (b"0 0 1, 1\n[2 2]",))
     found["owners npy"] = Reader("owners.npy", read_owners, (_npy(np.array([[0, 1], [3, 1]])),))
     found["localizers"] = Reader("spec", _words(get_localizers), _SPECS)

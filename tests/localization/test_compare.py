@@ -179,7 +179,8 @@ def test_the_command_measures_and_writes(tmp_path, capsys):
     words += ["--localizers", "gradcam,random", "--image-size", "32", "--output", str(tmp_path / "found"), "--quiet"]
     judge = ["--judge", "test_resnet", "--judge-weights", str(tmp_path / "weights.safetensors")]
     assert main([*words, *judge]) == 0
-    assert "judge_kept" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "judge_kept" in printed and "gradcam - random" in printed and "verdict" in printed
     content = json.loads((tmp_path / "found" / "compare.json").read_text())
     assert {row["localizer"] for row in content["rows"]} == {"gradcam", "random"}
     assert main(["compare", str(tmp_path / "nothing"), "--model", "test_resnet"]) == 2

@@ -1,5 +1,7 @@
 """Whatever a newcomer may give in a wrong place: one line that names it, never a traceback of something else."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import timm
@@ -8,7 +10,9 @@ from torch import nn
 
 import protomask
 from protomask import MDM, Classifier, InputError, compare, get_localizer, look, open_run
+from protomask.backbones import build_backbone
 from protomask.backbones.classifier import build_classifier
+from protomask.localizers import Keep
 
 
 class Small(nn.Module):
@@ -27,6 +31,9 @@ class Broken(nn.Module):
 
 
 NET = Small().eval()
+SCRIPTED = torch.jit.trace(NET, torch.zeros(1, 3, 32, 32))
+with torch.inference_mode():
+    INFERRED = Small()
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
 PLAIN = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "image_size": 32}
 
@@ -49,6 +56,41 @@ def compared(localizers=("center",), **changes):
             lambda: build_classifier("test_resnet:num_classes=0"),
             "model test_resnet:num_classes=0 gives no logits but features",
         ),
+        (lambda: seen(model=INFERRED), r"weights of Small were made under torch.inference_mode\(\).*outside of it"),
+        (lambda: seen(model=Small().to("meta")), "Small is on the meta device and has no weights"),
+        (lambda: seen(model=nn.Sequential(nn.Flatten(), nn.Linear(3072, 0))), r"logits of no class, .*\(1, 0\)"),
+        (
+            lambda: seen(model=Small().double()),
+            r"Small has weights of torch.float64 and gets images of torch.float32; give model.float\(\)",
+        ),
+        (lambda: seen(model=SCRIPTED, localizer="gradcam"), "TorchScript.*Grad-CAM needs the layers.*mdm, rise"),
+        (lambda: seen(model=SCRIPTED, localizer="gradcam:layer=convolution"), "TorchScript.*Grad-CAM"),
+        (lambda: seen(model=SCRIPTED, localizer="layercam"), "TorchScript.*LayerCAM"),
+        (lambda: seen(model=SCRIPTED, localizer="score-cam"), "TorchScript.*Score-CAM"),
+        (lambda: seen(model=nn.Sequential(SCRIPTED), localizer="chefer"), "TorchScript.*'chefer'"),
+        (lambda: protomask.distill(SCRIPTED, [PICTURE] * 4, steps=1, **PLAIN), "TorchScript.*in one pass"),
+        (lambda: seen(multi_label="no"), "multi_label is 'no'; give True or False"),
+        (lambda: seen(model=Classifier(NET), multi_label=0), "multi_label is 0; give True or False"),
+        (lambda: seen(progress="no"), "progress is 'no'"),
+        (lambda: Classifier(NET, multi_label="no"), "multi_label is 'no'"),
+        (lambda: Classifier(NET, score=["logit"]), "score .* is unknown"),
+        (lambda: compared(multi_label="no"), "multi_label is 'no'"),
+        (lambda: compared(progress="no"), "progress is 'no'"),
+        (lambda: build_classifier("test_resnet", pretrained="no"), "pretrained is 'no'"),
+        (lambda: build_backbone("test_resnet", pretrained="no"), "pretrained is 'no'"),
+        (lambda: build_backbone("test_resnet", freeze_norm="no"), "freeze_norm is 'no'"),
+        (lambda: MDM(keep=Keep(joint="no")), "joint is 'no'; give True or False"),
+        (lambda: seen(torch.zeros(3, 9, 9, device="meta")), "image 0: the picture is a tensor that is on the meta"),
+        (lambda: seen(torch.zeros(3, 9, 9).to_sparse()), "image 0: the picture is a tensor that is sparse"),
+        (lambda: seen("https://example.org/a.jpg"), "https://example.org/a.jpg is an address.*give the file"),
+        (lambda: seen([Path("https://example.org/a.jpg")]), "a.jpg is an address"),
+        (lambda: seen(std=(1, 1, float("nan"))), r"std is \(1, 1, nan\); give one number per channel, positive"),
+        (lambda: seen(std=(1, 0, 1)), r"std is \(1, 0, 1\)"),
+        (lambda: seen(mean=(0, 0, float("inf"))), r"mean is \(0, 0, inf\); give one number per channel, finite"),
+        (lambda: seen(mean="123"), "mean is '123'"),
+        (lambda: compared(std=(1, 1, float("nan"))), r"std is \(1, 1, nan\)"),
+        (lambda: build_backbone("test_resnet", std=(1, 1, float("inf"))), r"std \(1, 1, inf\)"),
+        (lambda: build_classifier("test_resnet:mean=1e999"), "mean inf"),
         (lambda: seen(b"abc"), "pictures are of type bytes"),
         (lambda: seen({"a": PICTURE}), "pictures are of type dict"),
         (lambda: seen(index=10**30), "there is no class 1000"),
@@ -93,6 +135,11 @@ def compared(localizers=("center",), **changes):
         (lambda: open_run(""), "the run's folder is ''; give a path"),
         (lambda: protomask.load_network(5), "the network's folder is 5; give a path"),
         (lambda: protomask.train(output=3), "output is 3; give a path"),
+        (lambda: protomask.train(weights=NET.state_dict()), "^weights is an OrderedDict; it must be of type str"),
+        (lambda: protomask.train(backbone=NET), "^backbone is a Small; it must be of type str"),
+        (lambda: protomask.train(resume="no"), "resume is 'no'"),
+        (lambda: protomask.train(progress="no"), "progress is 'no'"),
+        (lambda: protomask.train_seeds(output="there", resume="no"), "resume is 'no'"),
     ],
 )
 def test_one_line_names_what_was_given(call, said, tmp_path, monkeypatch):
@@ -109,6 +156,9 @@ def test_what_is_right_in_another_form_works():
     assert seen(image_size=np.int64(32), batch_size=np.int8(1)).saliency.shape == (32, 32)
     assert compared(metrics="deletion, insertion").rows[1]["metric"] == "insertion"
     assert compare(Classifier(NET), [PICTURE], "center", metrics="deletion", **PLAIN).rows[0]["n"] == 1
+    assert Classifier(NET, multi_label=np.bool_(True)).multi_label is True
+    statistics = {name: np.array(PLAIN[name]) for name in ("mean", "std")}
+    assert seen(model=Classifier(NET), **statistics).saliency.shape == (32, 32)
 
 
 def test_a_list_of_pairs_is_one_data_set(tmp_path):

@@ -5,8 +5,11 @@ import torch
 
 import protomask.localizers as localizers
 from protomask.errors import InputError
+from protomask.explainable import Classifier
 from protomask.localizers import get_localizer, localizer_names
 from protomask.localizers.base import Localizer, check_pairs, min_max
+from protopnet.model import ProtoPNet
+from tests.support.toy import ToyBackbone
 
 
 def test_every_name_gives_a_localizer_whose_repr_holds_its_settings():
@@ -68,6 +71,8 @@ def test_min_max_of_constant_and_broken_maps():
         (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.long), r"give \(B, C, H, W\)"),
         (torch.zeros(2, 0, 8, 8), torch.zeros(2, dtype=torch.long), r"give \(B, C, H, W\)"),
         (torch.full((2, 3, 8, 8), torch.nan), torch.zeros(2, dtype=torch.long), "NaN"),
+        (torch.zeros(2, 3, 8, 8, device="meta"), [0, 0], "on the meta device"),
+        (torch.zeros(2, 3, 8, 8).to_sparse(), [0, 0], "sparse"),
         (torch.zeros(2, 3, 8, 8), ["a", "b"], "no list of integers"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), "floating point"),
         (torch.zeros(2, 3, 8, 8), torch.zeros(3, dtype=torch.long), "one integer per image"),
@@ -77,3 +82,20 @@ def test_min_max_of_constant_and_broken_maps():
 def test_wrong_input_is_named(images, index, says):
     with pytest.raises(InputError, match=says):
         check_pairs(images, index)
+
+
+@pytest.mark.parametrize("name", ["center", "gradcam", "mdm", "occlusion"])
+def test_images_of_another_type_than_the_weights_are_named(name):
+    images = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
+    prototypes = ProtoPNet(ToyBackbone(), ["a", "b"], image_size=16, prototypes_per_class=1, channels=8).eval()
+    with pytest.raises(InputError, match=r"images are torch.float64.* give images.to\(torch.float32\)"):
+        get_localizer(name)(prototypes, images, [0])
+    if name != "center":  # it asks for no score
+        classifier = Classifier(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(), Mean()).eval())
+        with pytest.raises(InputError, match=r"images of torch.float64; give images.to\(torch.float32\)"):
+            get_localizer(name)(classifier, images, [0])
+
+
+class Mean(torch.nn.Module):
+    def forward(self, features):
+        return features.mean((2, 3))

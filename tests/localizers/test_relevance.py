@@ -167,6 +167,14 @@ def test_what_has_no_rule_is_refused():
         LRP()(Classifier(transformer), torch.randn(1, 3, 32, 32), [0])
     with pytest.raises(InputError, match="Network is neither"):
         LRP()(Network(), *pairs(1))
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
+    image = torch.randn(1, 3, 8, 8)
+    for model in (torch.jit.trace(plain, image), torch.jit.script(plain), nn.Sequential(torch.jit.script(plain))):
+        with pytest.raises(InputError, match="TorchScript.*relevance propagation needs the layers.*mdm, rise"):
+            LRP()(Classifier(model), image, [0])
+    for model in (torch.export.export(plain, (image,)).module(), lambda images: plain(images)):
+        with pytest.raises(InputError, match="no convolution or linear layer.*mdm, rise"):
+            LRP()(Classifier(model), image, [0])
     with pytest.raises(InputError, match="batch_size is 0"):
         LRP(batch_size=0)
 

@@ -1,5 +1,7 @@
 """Refining by a review: what is forgotten goes, what is kept stays, and nothing forbidden comes back."""
 
+import json
+
 import pytest
 import torch
 from PIL import Image
@@ -122,6 +124,19 @@ def test_findings_are_named_together():
 
 def test_a_run_that_was_refined_already_is_not_called_so_twice(tmp_path):
     assert [refined_name(tmp_path / name) for name in ("net", "net-refined", "net-refined-3")] == ["net-refined"] * 3
+
+
+def test_people_who_differ_are_told_of_it_with_the_file(run, tmp_path):
+    source = run.pictures[0].record.source
+    one = {"at": "2026-01-31T23:59:59", "prototype": 0, "source": source}
+    words = [
+        {**one, "id": "a", "by": "AM", "verdict": "forget"},
+        {**one, "id": "b", "by": "RB", "verdict": "keep"},
+    ]
+    file = tmp_path / "both.json"
+    file.write_text(json.dumps({"judgements": words}))
+    with pytest.raises(InputError, match=r"both\.json asks for no change .*, as people differ on prototype 0;"):
+        run.refine(file)
 
 
 def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refined, tmp_path, capsys):

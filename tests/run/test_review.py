@@ -58,6 +58,53 @@ def test_the_last_word_is_the_latest_and_not_the_one_that_was_added_last(tmp_pat
     assert join_reviews([one, one, Review(one.judgements[:1])]).judgements == one.judgements
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("2026-01-31T23:00:00", "2026-02-01T07:00:00+09:00"),  # the second is 22:00 UTC
+        ("2026-01-31T23:00:00Z", "2026-01-31T23:30:00+01:00"),
+        ("2026-01-31T23:00:00.500+00:00", "2026-01-31T23:00:00.400Z"),
+    ],
+)
+def test_the_last_word_is_told_by_the_instant_whatever_the_zone(tmp_path, times):
+    word = {"prototype": 0, "by": "RB"}
+    judge(tmp_path, {**word, "verdict": "forget", "at": times[0]}, {**word, "verdict": "keep", "at": times[1]})
+    assert review_of(tmp_path).numbers("forget") == [0]
+
+
+def test_a_word_without_a_time_has_that_of_its_adding(tmp_path):
+    judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "forget"})
+    judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "keep"})
+    assert review_of(tmp_path).numbers("keep") == [0]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"at": "yesterday"}, r"judgements\[1\]\.at is 'yesterday'; it must be a time"),
+        ({"id": "a"}, "two judgements that differ have the id 'a'"),
+        ({"region": [[0, 0], [5, 0], [0, 1]]}, "is 5; it must be a number from -0.01 to 1.01"),
+    ],
+)
+def test_a_wrong_judgement_of_a_file_is_named(tmp_path, change, message):
+    one = {"id": "a", "at": "2026-01-31T23:59:59", "by": "RB", "prototype": 0, "source": "train/0.png"}
+    one["verdict"] = "keep"
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"judgements": [one, {**one, "id": "b", "verdict": "forget"} | change]}))
+    with pytest.raises(InputError, match=message) as caught:
+        read_review(file)
+    assert str(file) in str(caught.value)
+
+
+def test_the_same_id_is_one_judgement_only_where_all_is_the_same(tmp_path):
+    one = judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "keep", "id": "a"})
+    (tmp_path / "twice.json").write_text(json.dumps({"judgements": [one.judgements[0]] * 2}))
+    assert read_review(tmp_path / "twice.json") == one
+    other = Review(({**one.judgements[0], "verdict": "forget"},))
+    with pytest.raises(InputError, match="the reviews together: two judgements that differ have the id 'a'"):
+        join_reviews([one, other])
+
+
 def _judge_often(folder, by):
     for number in range(10):
         judge(folder, {"prototype": number % 4, "by": by, "verdict": "keep", "note": str(number)})
@@ -96,10 +143,14 @@ def test_many_people_in_several_processes_lose_nothing(tmp_path):
         {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 1], [9, 9]], "meaning": "evidence"},
         {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 1], [0, 1]]},
         {"prototype": 1, "by": "RB", "verdict": "keep", "source": "another image"},
+        {"prototype": 1, "by": "RB", "verdict": "keep", "at": "zzz"},
+        {"prototype": 1, "by": "RB", "verdict": "keep", "at": "2026-13-01T00:00:00Z"},
+        {"prototype": 1, "by": "RB", "verdict": "keep", "at": ""},
+        {"prototype": 1, "by": "RB", "verdict": "keep", "id": "first"},
     ],
 )
 def test_what_is_no_judgement_is_refused_and_changes_nothing(tmp_path, given):
-    judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "keep"})
+    judge(tmp_path, {"prototype": 0, "by": "RB", "verdict": "keep", "id": "first"})
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(InputError):
         judge(tmp_path, {"prototype": 2, "by": "RB", "verdict": "keep"}, given)

@@ -133,6 +133,10 @@ def test_pruning_gives_a_new_run_and_leaves_this_one(run, tmp_path):
         run.prune([9], output=tmp_path / "other")
     with pytest.raises(InputError, match="prototypes and flagged exclude each other"):
         run.prune([1], flagged=["background"])
+    with pytest.raises(InputError, match="^class (.+) would be left"):
+        run.prune([0, 1], output=tmp_path / "other")
+    with pytest.raises(InputError, match="^classes (.+), (.+) would be left"):
+        run.prune([0, 1, 2, 3], output=tmp_path / "other")
 
 
 def test_projecting_again_and_localizers_as_objects(run, tmp_path):
@@ -181,6 +185,7 @@ def test_training_goes_on_where_it_was(in_memory):
         ({"device": "cuda:77"}, "^device 'cuda:77'"),
         ({"resume": True}, "output="),
         ({"data": 3}, "data set"),
+        ({"data": None}, "^data is None; give the name of a data set"),
     ],
 )
 def test_mistakes_are_one_line_in_python_words(given, said, tmp_path, monkeypatch):
@@ -189,6 +194,49 @@ def test_mistakes_are_one_line_in_python_words(given, said, tmp_path, monkeypatc
         protomask.train(**given, progress=False)
     assert "\n" not in str(caught.value) and "--" not in str(caught.value)
     assert not list(tmp_path.rglob("config.json"))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda run, image: run.explain(image, top="3"), "top is '3'; give a whole number"),
+        (lambda run, image: run.explain(image, top=0), "top is 0"),
+        (lambda run, image: run.explain(image, counter=1.5), "counter is 1.5; give a whole number of at least 0"),
+        (lambda run, image: run.evaluate(["center"], samples="2"), "samples is '2'"),
+        (lambda run, image: run.evaluate(["center"], samples=2.5), "samples is 2.5"),
+        (lambda run, image: run.evaluate(["center"], seed=2**31), "seed is 2147483648; .* from 0 to 2147483647"),
+        (lambda run, image: run.evaluate(["center"], on=3), "on is 3; choose from test, sources"),
+        (lambda run, image: run.evaluate(["center"], metrics=3), "metrics is 3"),
+        (lambda run, image: run.evaluate(["center"], metrics=[3]), r"metrics is \[3\]"),
+        (lambda run, image: run.evaluate(["center"], per_class="no"), "per_class is 'no'; give True or False"),
+        (lambda run, image: run.evaluate({"a": protomask.MDM}), r"MDM is a class; give one of its objects, MDM\(\)"),
+        (lambda run, image: run.evaluate([protomask.MDM]), "MDM is a class"),
+        (lambda run, image: run.evaluate(protomask.MDM), "MDM is a class"),
+        (lambda run, image: run.report(explained="2"), "explained is '2'"),
+        (lambda run, image: run.report(quality="high"), "quality is 'high'; give a whole number from 1 to 100"),
+        (lambda run, image: run.audit(localizer=3), "localizer is a[n]? int; give a name"),
+        (lambda run, image: run.audit(samples="2"), "samples is '2'"),
+        (lambda run, image: run.audit(seed="2"), "seed is '2'"),
+        (lambda run, image: run.refine(review=3), "review is 3; give a path"),
+        (lambda run, image: run.refine(epochs="3"), "epochs is '3'"),
+        (lambda run, image: run.refine(features="no"), "features is 'no'"),
+        (lambda run, image: run.prune(flagged=3), "flagged is 3; choose from"),
+        (lambda run, image: run.prune(3), "prototypes is 3"),
+        (lambda run, image: protomask.open_run(run.folder, progress="no"), "progress is 'no'"),
+        (lambda run, image: protomask.open_run(run.folder, root=3), "root is 3; give a path"),
+        (lambda run, image: protomask.save_run(run.network, run.splits, 3), "output is 3; give a path"),
+        (lambda run, image: protomask.save_run(run.network, run.splits, "there", project="no"), "project is 'no'"),
+        (lambda run, image: protomask.import_official(3, "there"), "file is 3; give a path"),
+        (lambda run, image: protomask.train(data=run.splits.test, classes=3), "classes is 3; give the classes' names"),
+        (lambda run, image: protomask.train(localizer=[3]), "a localizer's name is a text, not"),
+    ],
+)
+def test_what_a_run_is_asked_wrongly_is_one_line(call, said, in_memory):
+    run, (_, test) = in_memory
+    before = sorted(run.folder.rglob("*"))
+    with pytest.raises(InputError, match=said) as caught:
+        call(run, test[0][0])
+    assert "\n" not in str(caught.value) and sorted(run.folder.rglob("*")) == before
 
 
 def test_audit_writes_a_table_a_page_and_a_verdict(in_memory):

@@ -73,7 +73,7 @@ def test_an_outlined_place_that_the_prototype_lies_on_asks_for_nothing(run):
         {"prototype": 4, "by": "RB", "verdict": "keep"},
         {"prototype": 5, "by": "RB", "verdict": "split"},
     ]
-    filled = [{"id": str(place), "at": "2026", "source": "", **each} for place, each in enumerate(judgements)]
+    filled = [{"id": str(place), "at": "2026-01-01", "source": "", **each} for place, each in enumerate(judgements)]
     lessons = find_lessons(Review(tuple(filled)), network)
     assert list(lessons.required) == [3] and lessons.split == (5,) and lessons.changed == [3, 5]
     assert lessons.required[3] == ((int(network.source_positions[3]), *elsewhere(network, 3)),)
@@ -164,6 +164,7 @@ def test_refining_adds_a_prototype_where_the_class_must_look(run, tmp_path):
     assert told["pairs"] == [{"before": 3, "after": [6], "why": "added"}] and told["added"] == [6]
     assert refined.pictures[6].record.source == refined.pictures[3].record.source
     assert "added 1 prototype;" in in_words(told)
+    assert "; 1 image became wrong, " in in_words({**told, "right_to_wrong": 1})
     with pytest.raises(InputError, match="asks for no change"):  # the outline went along, and is fulfilled
         refined.refine()
 

@@ -13,7 +13,7 @@ from protomask.backbones.tokens import as_map
 from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules
+from protomask.freezing import frozen, held_modules, require_plain
 from protomask.prototype_network import PrototypeNetwork
 
 LEVELS = 4
@@ -53,6 +53,7 @@ def find_taps(explained: Explainable, image: Tensor, index: Tensor) -> list[str]
     roots = held_modules(explained)
     if not roots:
         raise InputError(f"{type(explained).__name__} holds no torch module whose features an explainer could look at")
+    require_plain(roots, "an explainer in one pass")
     size = (int(image.shape[-2]), int(image.shape[-1]))
     found: dict[tuple[int, int], str] = {}
     with frozen(explained), torch.inference_mode(False), torch.enable_grad(), ExitStack() as hooks:
@@ -108,6 +109,7 @@ def look_at(explained: Explainable, taps: Sequence[str], images: Tensor, index: 
         InputError: the model has no such layers, or they give no maps any more.
     """
     images, index = images.detach(), index.long()
+    require_plain(held_modules(explained), "an explainer in one pass")
     size = (int(images.shape[-2]), int(images.shape[-1]))
     by_prototype = asks_prototypes(explained)
     score = maps = images.new_zeros(())
