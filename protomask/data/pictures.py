@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from protomask.errors import InputError
+from protomask.errors import InputError, type_named
 
 _CHANNELS = (1, 3, 4)
 # Resizing with bicubic filters overshoots a little; a normalised picture leaves 0..1 by much more.
@@ -32,7 +32,7 @@ def as_picture(value: Any, what: str) -> Tensor:
     if isinstance(value, Image.Image):
         value = _from_pil(value, what)
     elif not isinstance(value, Tensor | np.ndarray):
-        raise InputError(f"{what}: the picture is a {type(value).__name__}; give a PIL image, an array or a tensor")
+        raise InputError(f"{what}: the picture is {type_named(value)}; give a PIL image, an array or a tensor")
     elif isinstance(value, Tensor) and (value.is_meta or value.layout != torch.strided or value.is_quantized):
         kind = "on the meta device" if value.is_meta else "quantized" if value.is_quantized else "sparse"
         raise InputError(f"{what}: the picture is a tensor that is {kind}; give a plain one that holds its values")
@@ -117,8 +117,8 @@ def _to_bytes(pixels: Tensor, what: str) -> Tensor:
     least, most = pixels.min().item(), pixels.max().item()
     if least < -_SLACK:
         raise InputError(
-            f"{what}: values from {least:.3g} to {most:.3g}, so it is normalised already; leave Normalize out of the "
-            "data set's transform: training normalises as the backbone wants it"
+            f"{what}: values from {least:.3g} to {most:.3g}, so it is normalised already; leave Normalize out of what "
+            "prepares it: that is done here, as the network needs it"
         )
     if most > 1 + _SLACK:
         raise InputError(f"{what}: floats from {least:.3g} to {most:.3g}; give floats in 0..1, or 0..255 as uint8")

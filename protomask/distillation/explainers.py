@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
-from protomask.given import as_flag, as_path
+from protomask.given import as_flag, as_path, short
 from protomask.localization.compare import as_data_set
 from protomask.localization.preprocessing import unwrap_classifier
 from protomask.localizers import get_localizer
@@ -236,8 +236,10 @@ def with_changes(settings: Distillation, changes: dict) -> Distillation:
     """Change settings by name.
 
     Raises:
-        InputError: an unknown name, or a value that is impossible.
+        InputError: no settings, an unknown name, or a value that is impossible.
     """
+    if isinstance(settings, type) or not is_dataclass(settings):
+        raise InputError(f"settings is {short(settings)}; give Distillation(...), or its fields by name: steps=600")
     try:
         return replace(settings, **changes)
     except TypeError as error:

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from protomask.errors import InputError, did_you_mean
+from protomask.errors import InputError, did_you_mean, type_named
 from protomask.localizers.specs import name_of, settings_of, split_specs, with_settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def as_localizer(given: object) -> Localizer:
     if isinstance(given, type):
         raise InputError(f"localizer {given.__name__} is a class; give one of its objects, {given.__name__}()")
     if not callable(given):
-        raise InputError(f"localizer is a {type(given).__name__}; give a name, or something that is called as they are")
+        raise InputError(f"localizer is {type_named(given)}; give a name, or something that is called as they are")
     return given
 
 

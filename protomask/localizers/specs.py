@@ -99,8 +99,17 @@ def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
             raise InputError(f"localizer {name!r}: {path} is given twice; give it once")
         paths[path] = _value(value, known[path], f"{name}: {path}")
     for path, value in paths.items():
-        localizer = _replace(localizer, path.split("."), value)
+        try:
+            localizer = _replace(localizer, path.split("."), value)
+        except InputError as error:
+            raise InputError(_as_written(str(error), path, name)) from error
     return localizer
+
+
+def _as_written(text: str, path: str, name: str) -> str:
+    """Name a refused setting as the words do: "Order: damping is -1.0" becomes "mdm: order.damping is -1.0"."""
+    refused, leaf = text.partition(": ")[2], path.rpartition(".")[2]
+    return f"{name}: {path}{refused.removeprefix(leaf)}" if refused.startswith(f"{leaf} is ") else text
 
 
 def _tidy(settings: str) -> str:

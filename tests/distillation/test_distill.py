@@ -199,6 +199,8 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(tmp_path, monkey
         ({"rate": 0.0}, "rate is 0.0"),
         ({"others": 2.0}, "others is 2.0"),
         ({"speed": 3}, "knows no such setting"),
+        ({"settings": 3}, r"settings is 3; give Distillation"),
+        ({"settings": Distillation}, "settings is .*; give Distillation"),
         ({"only": []}, "only lists nothing"),
         ({"only": ["bird"]}, "whole numbers"),
         ({"only": [77]}, "only 0 images"),
