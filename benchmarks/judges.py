@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from subject import add_options, chosen_methods, exit_code, opened
+from subject import add_options, chosen_methods, exit_code, opened, print_contests
 from tqdm import tqdm
 
 import protomask
@@ -78,11 +78,7 @@ def run(options: argparse.Namespace) -> None:
             cache=options.output,
             progress=True,
         )
-        print(found.table())
-        for method in methods:
-            for other in methods:
-                if method in ("mdm", "hdm") and other != method:
-                    print(f"\n{found.contest(method, other)}")
+        print_contests(found, methods)
 
 
 def preparing(built: BuiltClassifier) -> Preprocessing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from methods import SCORES, Method, get_method
@@ -14,6 +14,7 @@ from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.data import AnnotatedImages, load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
+from protomask.evaluation import Evaluation
 from protomask.localizers import split_specs
 
 
@@ -65,6 +66,16 @@ def opened(
     data = load_data(options.data, options.root, crop=False, validation=0, image_size=built.image_size)
     data = getattr(data, options.split).with_transform(evaluation_transform(built.image_size, built.mean, built.std))
     return built, data, torch.randperm(len(data), generator=generator)[: options.images]
+
+
+def print_contests(found: Evaluation, methods: Iterable[str]) -> None:
+    """The means, and MDM and HDM against every other method."""
+    print(found.table())
+    names = list(methods)
+    for method in names:
+        for other in names:
+            if method in ("mdm", "hdm") and other != method:
+                print(f"\n{found.contest(method, other)}")
 
 
 def exit_code(name: str, work: Callable[[], None]) -> int:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
-from subject import exit_code
+from subject import exit_code, print_contests
 from torch import Tensor, nn
 
 import protomask
@@ -102,11 +102,7 @@ def run(options: argparse.Namespace) -> None:
         cache=options.output,
         progress=True,
     )
-    print(found.table())
-    for ours in methods:
-        for other in methods:
-            if ours in ("mdm", "hdm") and other != ours:
-                print(f"\n{found.contest(ours, other)}")
+    print_contests(found, methods)
 
 
 if __name__ == "__main__":

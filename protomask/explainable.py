@@ -185,7 +185,7 @@ class Classifier:
 
     def _check_type(self, images: Tensor, error: RuntimeError) -> None:
         """Raise InputError where a model failed because its numbers are of another type than the images'."""
-        own = _own_dtype(self.model)
+        own = own_dtype(self.model)
         if own in (None, images.dtype) or "type" not in str(error) or isinstance(error, torch.OutOfMemoryError):
             return
         mend = "model.float(), or images.double()" if own == torch.float64 else f"images.to({own})"
@@ -206,7 +206,7 @@ def _dtype_of(model: object, images: Tensor) -> torch.dtype:
     """Find the type of the model's numbers where it is a half one; the images' own elsewhere."""
     if torch.is_autocast_enabled(images.device.type):
         return images.dtype
-    own = _own_dtype(model) or images.dtype
+    own = own_dtype(model) or images.dtype
     return (
         own
         if own in (torch.float16, torch.bfloat16) or images.dtype in (torch.float16, torch.bfloat16)
@@ -214,7 +214,7 @@ def _dtype_of(model: object, images: Tensor) -> torch.dtype:
     )
 
 
-def _own_dtype(model: object) -> torch.dtype | None:
+def own_dtype(model: object) -> torch.dtype | None:
     """Find the type of a module's first floating-point parameter, where there is one."""
     parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
     return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), None)

@@ -55,8 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_images(images, files.options().levels())  # before the network is loaded
     run = open_run(arguments.run, **common(arguments))
     target = writable_folder(arguments.output or files / "explanations")
-    names = NameGiver(target)
-    try:
+    with NameGiver(target) as names:
         for explanation, batch in explain_each(
             run, images, localizer=chosen, top=arguments.top, counter=arguments.counter
         ):
@@ -69,7 +68,5 @@ def run(arguments: argparse.Namespace) -> int:
             save_panel(explanation, panel)
             if arguments.animate:
                 save_mask_growth(run, explanation, batch, target / f"{name}.gif", chosen)
-    finally:
-        names.save()
     say(f"panels in {target}")
     return 0

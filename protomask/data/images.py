@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from protomask.data.words import Words
+from protomask.errors import first_of
 from protomask.labels import is_multi_label
 
 Sample = dict[str, Any]
@@ -175,11 +176,10 @@ class Splits:
         missing = [name for number, name in enumerate(classes) if number not in there]
         if not missing:
             return []
-        listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         kinds = ("finding", "findings") if multi_label else ("class", "classes")
         return [
-            f"{len(missing)} of {len(classes)} {kinds[1]} without a test picture ({listed}): what is measured on the "
-            f"test pictures says nothing of {'it' if len(missing) == 1 else 'them'}; add pictures of "
+            f"{len(missing)} of {len(classes)} {kinds[1]} without a test picture ({first_of(missing, 5)}): what is "
+            f"measured on the test pictures says nothing of {'it' if len(missing) == 1 else 'them'}; add pictures of "
             f"{f'that {kinds[0]}' if len(missing) == 1 else f'those {kinds[1]}'}"
         ]
 

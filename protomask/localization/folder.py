@@ -31,6 +31,7 @@ from protomask.localization.overview import caption, write_overview
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
 from protomask.report.class_overlay import outlined_box, overlay_png
+from protomask.report.wording import count
 from protomask.run.setup import say
 
 SIDE = 1024
@@ -115,8 +116,7 @@ def _sum_up(output: Path, jobs: Sequence[Job], already: int) -> None:
     )
     write_overview(output, everything)
     words = f" ({already} of them {'was' if already == 1 else 'were'} there already)" if already else ""
-    noun = "picture" if len(everything) == 1 else "pictures"
-    say(f"protomask: {len(everything)} {noun}{words} in {target}; at one glance: {target.with_name(PAGE)}")
+    say(f"protomask: {count(len(everything), 'picture')}{words} in {target}; at one glance: {target.with_name(PAGE)}")
 
 
 def read_labels(path: str | None) -> list[str] | None:

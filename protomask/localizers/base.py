@@ -12,7 +12,7 @@ from torch import Tensor
 
 from protomask.capabilities import HasScore, HasSimilarityMaps
 from protomask.errors import InputError
-from protomask.explainable import Explainable
+from protomask.explainable import Explainable, own_dtype
 from protomask.prototype_network import PrototypeNetwork
 
 T = TypeVar("T")
@@ -166,8 +166,8 @@ def _check_type(images: Tensor, explained: object) -> None:
     """Raise InputError where a prototype network has numbers of another type; a Classifier looks for itself."""
     if not isinstance(explained, PrototypeNetwork) or torch.is_autocast_enabled(images.device.type):
         return
-    own = next((each.dtype for each in explained.parameters() if each.is_floating_point()), images.dtype)
-    if own != images.dtype:
+    own = own_dtype(explained)
+    if own not in (None, images.dtype):
         raise InputError(
             f"images are {images.dtype}, but {type(explained).__name__} has weights of {own}; give images.to({own})"
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError, LowFaithfulnessWarning
+from protomask.errors import InputError, LowFaithfulnessWarning, first_of
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.localizers.amortised.explainer import draw_saliency
@@ -176,13 +176,12 @@ def measure_faithfulness(explained: Explainable, images: Tensor, index: Tensor, 
 def _warn_of_low(found: Faithfulness, index: Tensor) -> None:
     low = found.low.nonzero().flatten().tolist()
     if low:
-        places = ", ".join(
+        places = [
             f"{row} (index {int(index[row])}: {found.kept[row]:.2f} of the score kept, {found.rest[row]:.2f} without)"
-            for row in low[:5]
-        )
-        more = f" and {len(low) - 5} more" if len(low) > 5 else ""
+            for row in low
+        ]
         warnings.warn(
-            f"the distilled map tells little about where the score comes from in image {places}{more}; "
+            f"the distilled map tells little about where the score comes from in image {first_of(places, 5)}; "
             "learn these masks one by one (mdm)",
             LowFaithfulnessWarning,
             stacklevel=3,

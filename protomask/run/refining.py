@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protomask.capabilities import ComparesPatches
-from protomask.errors import InputError
+from protomask.errors import InputError, first_of
 from protomask.explanations.records import PrototypePicture
 from protomask.explanations.sources import picture_prototypes
 from protomask.given import as_count, as_flag, as_path
@@ -140,10 +140,7 @@ def _named(run: Run, given: Reviews) -> str:
 def _disputes(review: Review) -> str:
     """Say on which prototypes people differ, which are therefore left as they are."""
     found = [f"prototype {number}" for number, each in review.standing().items() if each.disputed]
-    if not found:
-        return ""
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f", as people differ on {', '.join(found[:3])}{more}"
+    return f", as people differ on {first_of(found, 3)}" if found else ""
 
 
 def _refine(

@@ -7,17 +7,26 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import file_name
 from protomask.json_files import read_json, write_json
+from protomask.schema import TypedDict, check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Self
 
 PANELS = "panels.json"
+
+
+class PanelsFile(TypedDict):
+    """Hold ``panels.json``."""
+
+    panels: dict[str, str]
+    """the name of a panel, without ending, to its picture, and finding"""
 
 
 class _Drawn(list):
@@ -52,11 +61,8 @@ class Explanations(_Drawn):
             InputError: the folder cannot be written to.
         """
         target = writable_folder(folder)
-        names = NameGiver(target)
-        try:
+        with NameGiver(target) as names:
             return [save_panel(each, target / f"{names.name(each)}.{format}") for each in self]
-        finally:
-            names.save()
 
     def to_json(self) -> list[dict]:
         """Give numbers and names, without pictures."""
@@ -164,7 +170,7 @@ class NameGiver:
     """Gives each explanation a file name of its own within a folder, without ending.
 
     It is its image's, with -2, -3, ... where the panel of another image stands there, also of an earlier call:
-    ``panels.json`` in the folder says whose each is.
+    ``panels.json`` in the folder says whose each is; it is written at the end.
 
     Raises:
         InputError: ``panels.json`` is damaged.
@@ -175,11 +181,18 @@ class NameGiver:
         self._there = {path.stem for path in folder.iterdir()}
         self._owners: dict[str, str] = {}
         if self._file.exists():
-            content = read_json(self._file, "remove it")
-            owners = content.get("panels") if isinstance(content, dict) else None
-            if not isinstance(owners, dict) or not all(isinstance(each, str) for each in owners.values()):
-                raise InputError(f"{self._file} is damaged (it must say whose each panel is); remove it")
-            self._owners = owners
+            content: Any = read_json(self._file, "remove it")
+            try:
+                check(content, PanelsFile)
+            except ValueError as error:
+                raise InputError(f"{self._file} is damaged ({error}); remove it") from error
+            self._owners = content["panels"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        write_json(self._file, {"panels": self._owners})
 
     def name(self, explanation: Explanation) -> str:
         """Give the name of one explanation."""
@@ -197,10 +210,6 @@ class NameGiver:
 
     def _may_have(self, name: str, owner: str) -> bool:
         return self._owners.get(name) == owner if name in self._owners else name not in self._there
-
-    def save(self) -> None:
-        """Write whose each panel is."""
-        write_json(self._file, {"panels": self._owners})
 
 
 def writable_folder(folder: str | os.PathLike) -> Path:

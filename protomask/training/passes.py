@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.errors import InputError
+from protomask.errors import InputError, first_of
 from protomask.interruption import HeldSignals
 from protomask.labels import balancing_weights
 from protomask.training.checkpoint import Saver
@@ -207,9 +207,8 @@ def _enough_for_batch_norm(images: int, place: str) -> Iterator[None]:
 def _check(what: str, value: float, batch: dict, setup: TrainingSet, place: str) -> None:
     if not math.isfinite(value):
         names = [setup.train.names[position] for position in batch["positions"].tolist()]
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         raise Diverged(
-            f"the {what} is {value} in {place}, at the batch of {', '.join(names[:8])}{more}; "
+            f"the {what} is {value} in {place}, at the batch of {first_of(names, 8)}; "
             "look at these images, or use precision=fp32; the last checkpoint is from before this batch"
         )
 

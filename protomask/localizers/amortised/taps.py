@@ -16,6 +16,7 @@ from protomask.explainable import Explainable
 from protomask.freezing import frozen, held_modules, require_plain
 from protomask.prototype_network import PrototypeNetwork
 
+METHOD = "an explainer in one pass"
 LEVELS = 4
 """feature maps that are looked at, of different sizes, at most"""
 FINEST = 4
@@ -53,7 +54,7 @@ def find_taps(explained: Explainable, image: Tensor, index: Tensor) -> list[str]
     roots = held_modules(explained)
     if not roots:
         raise InputError(f"{type(explained).__name__} holds no torch module whose features an explainer could look at")
-    require_plain(roots, "an explainer in one pass")
+    require_plain(roots, METHOD)
     size = (int(image.shape[-2]), int(image.shape[-1]))
     found: dict[tuple[int, int], str] = {}
     with frozen(explained), torch.inference_mode(False), torch.enable_grad(), ExitStack() as hooks:
@@ -109,7 +110,6 @@ def look_at(explained: Explainable, taps: Sequence[str], images: Tensor, index: 
         InputError: the model has no such layers, or they give no maps any more.
     """
     images, index = images.detach(), index.long()
-    require_plain(held_modules(explained), "an explainer in one pass")
     size = (int(images.shape[-2]), int(images.shape[-1]))
     by_prototype = asks_prototypes(explained)
     score = maps = images.new_zeros(())
@@ -166,6 +166,7 @@ def _listening(
             for number, name in enumerate(taps):
                 module = _module(root, name)
                 if module is not None:
+                    require_plain([module], METHOD)
 
                     def listen(_, __, output, name=name, root=root, first=leaf and number == 0):
                         begun = output.detach().requires_grad_() if first else output
