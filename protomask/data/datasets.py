@@ -14,6 +14,7 @@ from protomask.data.reading import Reading, check_annotations, read_item
 from protomask.data.samples import as_label, as_sample
 from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError
+from protomask.given import as_flag
 
 _SPLITS = ("train", "test", "validation")
 
@@ -61,6 +62,7 @@ def from_datasets(
         InputError: not a map-style data set, empty, fewer than two classes, a class without a training image; an item
             that is not as above, named by its number.
     """
+    progress = as_flag(progress, "progress")
     given = {"train": train, "test": test, "validation": validation}
     shares = {key: value for key, value in given.items() if _is_share(value) and key != "train"}
     for key, share in shares.items():

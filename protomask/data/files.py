@@ -21,6 +21,7 @@ from protomask.data.raster import MEND, MISSING
 from protomask.data.words import Paths
 from protomask.errors import InputError
 from protomask.files import check_regular_file
+from protomask.given import as_flag
 
 # An image is decoded at half, a quarter... of its size while its shorter side stays this many times the network's.
 _SPARE = 1.5
@@ -75,7 +76,7 @@ class FileImages(AnnotatedImages):
         super().__init__(classes, labels, names, part_names)
         self.paths: Sequence[Path] = Paths(paths)
         self._all_names = self.names  # a subset has other names than what is stored
-        self.crop = crop
+        self.crop = as_flag(crop, "crop")
         self.image_size = image_size
         self.intensity_range = check_range(intensity_range)
         self._masks = masks

@@ -16,6 +16,7 @@ from protomask.data.parts_scene import CLASS_LIMIT
 from protomask.data.shortcut import SHARE, TaggedParts
 from protomask.data.splitting import check_share, hold_out
 from protomask.errors import InputError
+from protomask.given import as_flag
 
 SIZE, LEAST_SIZE, MOST_SIZE = 128, 32, 512  # pixels along a side: by default, and the limits of the renderer
 
@@ -70,6 +71,7 @@ def load_parts(
     if shortcut is not None and (isinstance(shortcut, bool) or shortcut not in range(classes)):
         raise InputError(f"parts: shortcut is {shortcut!r}; give the label of a class, 0 to {classes - 1}, or none")
     check_share("validation", validation)
+    cache, progress = as_flag(cache, "cache"), as_flag(progress, "progress")
     if root is not None and Path(root).is_file():
         raise InputError(f"parts: root {root} is a file; give a folder for the rendered scenes, or none")
     folder = None if not cache else user_cache() if root is None else Path(root)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from protomask.given import as_flag
+
 TOLERANCE = 15.0
 """Pixels by which the pointing game may miss (Zhang et al., excitation backprop, 2016; TorchRay)."""
 
@@ -131,6 +133,7 @@ def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = Fa
         (B,) 0 or more; infinite where nothing lies inside, also for a zero map; NaN where the region is empty or the
         whole image.
     """
+    nonzero = as_flag(nonzero, "nonzero")
     inside, outside = (_mean_over(saliency, part, nonzero) for part in (region, ~region))
     ratio = torch.where(inside > 0, outside / inside.clamp(min=torch.finfo(saliency.dtype).tiny), torch.inf)
     return torch.where(region.flatten(1).any(1) & (~region).flatten(1).any(1), ratio, torch.nan)

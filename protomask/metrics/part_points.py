@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from protomask.given import as_flag
+
 HALF = 36
 """Consistency and stability: the window reaches this far from the maximum, in pixels at 224 x 224 (Huang et al.'s
 code)."""
@@ -109,7 +111,7 @@ def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool
         (P,) in percent.
     """
     same = (at == perturbed).all(1)
-    if strict:
+    if as_flag(strict, "strict"):
         same = same & at.any(1)
     return (
         100

@@ -47,6 +47,12 @@ def test_unknown_options_list_the_known_ones(cub_root):
         load_data("cub", cub_root, scenes=3)
 
 
+def test_flags_are_true_or_false(cub_root, folder_root):
+    for name, root in (("cub", cub_root), ("folder", folder_root)):
+        with pytest.raises(InputError, match="crop is 'no'; give True or False"):
+            load_data(name, root, crop="no")
+
+
 def test_an_entry_point_adds_a_data_set_that_takes_what_it_needs(monkeypatch):
     seen = {}
 

@@ -196,11 +196,13 @@ def test_sizes_beyond_the_renderer_s_are_rendered_at_the_nearest():
         ({"test_per_class": 2.5}, "test_per_class is 2.5"),
         ({"image_size": 0}, "image_size is 0"),
         ({"validation": 1.0}, "validation 1.0"),
+        ({"cache": "no"}, "cache is 'no'; give True or False"),
+        ({"progress": 1}, "progress is 1"),
     ],
 )
 def test_wrong_arguments_are_named(wrong, message):
     with pytest.raises(InputError, match=message):
-        load_parts(cache=False, **wrong)
+        load_parts(**{"cache": False, **wrong})
 
 
 def test_a_file_is_no_folder(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import protomask
-from protomask import MDM, Classifier, InputError, compare, get_localizer, look, open_run
+from protomask import MDM, Classifier, InputError, compare, get_localizer, look, metrics, open_run
 from protomask.backbones import build_backbone
 from protomask.backbones.classifier import build_classifier
 from protomask.localizers import Keep
@@ -31,6 +31,7 @@ class Broken(nn.Module):
 
 
 NET = Small().eval()
+HIT = torch.ones(1, 2, dtype=torch.bool)
 SCRIPTED = torch.jit.trace(NET, torch.zeros(1, 3, 32, 32))
 with torch.inference_mode():
     INFERRED = Small()
@@ -140,6 +141,9 @@ def compared(localizers=("center",), **changes):
         (lambda: protomask.train(resume="no"), "resume is 'no'"),
         (lambda: protomask.train(progress="no"), "progress is 'no'"),
         (lambda: protomask.train_seeds(output="there", resume="no"), "resume is 'no'"),
+        (lambda: protomask.from_datasets([], progress="no"), "progress is 'no'"),
+        (lambda: metrics.stability(HIT, HIT, torch.zeros(1), strict="no"), "strict is 'no'"),
+        (lambda: metrics.outside_inside_ratio(torch.ones(1, 2, 2), HIT[None], nonzero="no"), "nonzero is 'no'"),
     ],
 )
 def test_one_line_names_what_was_given(call, said, tmp_path, monkeypatch):
