@@ -32,7 +32,7 @@ from protomask.localizers.settings import (
     check_parts,
     require_value,
 )
-from protomask.localizers.stages import Stages
+from protomask.localizers.stages import Stages, each_alone
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,11 +133,10 @@ class HDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        settings = replace(settings, runtime=settings.runtime.alone(explained, images))
-        quick = accelerate(explained, images, index, settings.runtime.precision)
-        return settings._learn(
-            Stages(quick, require_value(settings.background), settings.runtime, settings.views), images, index, progress
-        )
+        with each_alone(settings.runtime, explained, images) as runtime:
+            quick = accelerate(explained, images, index, runtime.precision)
+            stages = Stages(quick, require_value(settings.background), runtime, settings.views)
+            return replace(settings, runtime=runtime)._learn(stages, images, index, progress)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         modules = self.cascade.modules

@@ -20,7 +20,7 @@ from protomask.localizers.settings import (
     check_parts,
     require_value,
 )
-from protomask.localizers.stages import Stages
+from protomask.localizers.stages import Stages, each_alone
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,10 +115,10 @@ class MDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        quick = accelerate(explained, images, index, settings.runtime.precision)
-        runtime = settings.runtime.alone(explained, images)
-        stages = Stages(quick, require_value(settings.background), runtime, settings.views, progress, "mdm")
-        return settings._learn(stages, images, index)
+        with each_alone(settings.runtime, explained, images) as runtime:
+            quick = accelerate(explained, images, index, runtime.precision)
+            stages = Stages(quick, require_value(settings.background), runtime, settings.views, progress, "mdm")
+            return settings._learn(stages, images, index)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
         mask = stages.keep(images, index, self.keep, warn=True)

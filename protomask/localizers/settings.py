@@ -15,10 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
-from torch import Tensor
-
 from protomask.errors import InputError
-from protomask.explainable import Classifier, Explainable
 from protomask.given import short
 from protomask.localizers.engine.objective import CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.engine.speed.folding import PRECISIONS
@@ -284,7 +281,8 @@ class Runtime(Settings):
 
     Args:
         batch_size: (image, index) pairs learned together, see :func:`protomask.localizers.engine.learning.learn_masks`;
-            None: as fits; one for the classes of a classifier on a processor, see :meth:`alone`. Does not change the
+            None: as fits; one for the classes of a classifier on a processor, see
+            :func:`protomask.localizers.stages.each_alone`. Does not change the
             result, but for rounding, which the many steps of a class's map amplify.
         precision: ``"fp32"``, or ``"bf16"`` autocast of the model.
         seed: of the noise.
@@ -301,15 +299,6 @@ class Runtime(Settings):
         self.require_steps(1, "batch_size")
         self.require_known("precision", PRECISIONS)
         self.require(_is_count(self.seed, -(2**63)) and self.seed < 2**63, "seed", "a whole number of 64 bits")
-
-    def alone(self, explained: Explainable, images: Tensor) -> Runtime:
-        """Take the pairs of a class one by one on a processor, unless a number was given.
-
-        Its library chooses kernels by the size of a batch, and they round differently. So each image's map is the same,
-        to the last bit, whatever else is asked for in the same call.
-        """
-        alone = self.batch_size is None and images.device.type == "cpu" and isinstance(explained, Classifier)
-        return replace(self, batch_size=1) if alone else self
 
 
 def check_parts(settings: Settings) -> None:

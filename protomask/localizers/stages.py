@@ -3,21 +3,42 @@ pixels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
 from torch import Tensor
 
-from protomask.explainable import Explainable
+from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import min_max
 from protomask.localizers.engine.learning import MaskProblem, learn_masks
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.order import OrderProblem, sufficient_mask, with_values_of
+from protomask.localizers.engine.speed.threads import one_thread_each
 from protomask.localizers.engine.stack import StackProblem
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views, require_value
+
+
+@contextmanager
+def each_alone(runtime: Runtime, explained: Explainable, images: Tensor) -> Iterator[Runtime]:
+    """Take the pairs of a class one by one on a processor, each on one thread, unless a batch size was given.
+
+    Its library chooses kernels by the size of a batch, shares sums among threads, and rounds differently each time. So
+    each image's map is the same, to the last bit, whatever else is asked for in the same call, on any number of
+    threads. Where there are several, as many maps are learned at once.
+
+    Yields:
+        ``runtime``, as it is to be used meanwhile.
+    """
+    if runtime.batch_size is None and images.device.type == "cpu" and isinstance(explained, Classifier):
+        with one_thread_each():
+            yield replace(runtime, batch_size=1)
+    else:
+        yield runtime
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ losses, and every tensor, the optimiser's state included, has the pair as its fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -23,8 +24,9 @@ from protomask.localizers.base import check_pairs, fitting_batch_size, require_f
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
 from protomask.localizers.engine.speed.heap import keep_freed_memory
+from protomask.localizers.engine.speed.threads import share_out
 from protomask.localizers.engine.variation import Variation
-from protomask.localizers.engine.watching import tell_watcher
+from protomask.localizers.engine.watching import is_watched, tell_watcher
 
 Tensors = dict[str, Tensor]
 
@@ -162,24 +164,79 @@ def learn_masks(
     batch_size = fitting_batch_size(batch_size, images)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
-    results: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    count, entered = len(index), 0
-    active: MaskState | None = None
-    waiting: list[MaskState] = []
+    settings = _Loop(images, index, problem, steps, optimiser, tolerance, patience, variation, description)
     with (
         _learning(explained, images.device),
-        tqdm(total=count, desc=description, unit="map", disable=not progress) as bar,
+        tqdm(total=len(index), desc=description, unit="map", disable=not progress) as bar,
     ):
-        while entered < count or active is not None or waiting:
+        if batch_size == 1 and not is_watched():
+            found = settings.each_by_itself(explained, bar.update)
+        else:
+            found = settings.run(explained, range(len(index)), batch_size, bar.update)
+    if not found:
+        raise InputError("there are no images to explain; give at least one")
+    position, *rest = (torch.cat(column) for column in zip(*found))
+    order = position.argsort()
+    return Learned(*(column.to(images.device)[order] for column in rest))
+
+
+Found = list[tuple[Tensor, Tensor, Tensor, Tensor]]
+"""places in the call, results, least losses and steps of the pairs that have left the loop, in the order they left"""
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """Hold what :func:`learn_masks` was asked for."""
+
+    images: Tensor
+    index: Tensor
+    problem: MaskProblem
+    steps: int
+    optimiser: Optimiser
+    tolerance: float | None
+    patience: int
+    variation: Variation
+    description: str
+
+    def each_by_itself(self, explained: Explainable, done: Callable[[int], object]) -> Found:
+        """Run the pairs one by one, some at once where there are threads for it."""
+        entering = threading.Lock()  # the problem has a model of its own to begin with
+
+        def work(own: Explainable, number: int, go_on: Callable[[], None]) -> Found:
+            return self.run(own, range(number, number + 1), 1, go_on=go_on, entering=entering)
+
+        return sum(share_out(work, explained, len(self.index), lambda: done(1)), [])
+
+    def run(
+        self,
+        explained: Explainable,
+        positions: range,
+        batch_size: int,
+        done: Callable[[int], object] = lambda pairs: None,
+        go_on: Callable[[], None] = lambda: None,
+        entering: AbstractContextManager = nullcontext(),
+    ) -> Found:
+        """Run the pairs at ``positions``, ``batch_size`` of them together.
+
+        Args:
+            done: told how many pairs leave the loop.
+            go_on: called before each step.
+            entering: entered while a pair enters the loop.
+        """
+        found: Found = []
+        entered = positions.start
+        active: MaskState | None = None
+        waiting: list[MaskState] = []
+        while entered < positions.stop or active is not None or waiting:
+            go_on()
             try:
                 room = batch_size - (0 if active is None else len(active))
-                if room > 0 and (waiting or entered < count):
+                if room > 0 and (waiting or entered < positions.stop):
                     if waiting:
                         new = waiting.pop()
                     else:
-                        new = _enter(
-                            explained, images, index, problem, optimiser, range(entered, min(entered + room, count))
-                        )
+                        with entering:
+                            new = self._enter(explained, range(entered, min(entered + room, positions.stop)))
                         entered += len(new)
                     active = new if active is None else active.join(new)
                 assert active is not None  # the loop runs while there are pairs
@@ -187,28 +244,65 @@ def learn_masks(
                     stays = torch.arange(len(active)) < batch_size
                     waiting.append(active.select(~stays))
                     active = active.select(stays)
-                _step(explained, problem, optimiser, active, tolerance, batch_size, variation)
+                self._step(explained, active, batch_size)
             except torch.OutOfMemoryError:
                 # Nothing has changed yet: a step changes its pairs only once their gradients are there.
                 if batch_size == 1:
                     raise
                 batch_size //= 2
                 continue
-            tell_watcher(description, problem, active, steps)
-            ended = active.step >= steps
-            if tolerance is not None:
-                ended |= (active.moments["stale"] >= patience).cpu()
+            tell_watcher(self.description, self.problem, active, self.steps)
+            ended = active.step >= self.steps
+            if self.tolerance is not None:
+                ended |= (active.moments["stale"] >= self.patience).cpu()
             if ended.any():
                 with torch.no_grad():
-                    done = active.select(ended)
-                    results.append((done.position, problem.result(done).detach(), done.moments["least"], done.step))
+                    over = active.select(ended)
+                    found.append((over.position, self.problem.result(over).detach(), over.moments["least"], over.step))
                     active = None if ended.all() else active.select(~ended)
-                bar.update(len(done))
-    if not results:
-        raise InputError("there are no images to explain; give at least one")
-    position, *rest = (torch.cat(column) for column in zip(*results))
-    order = position.argsort()
-    return Learned(*(column.to(images.device)[order] for column in rest))
+                done(len(over))
+        return found
+
+    def _enter(self, explained: Explainable, positions: range) -> MaskState:
+        """Make the pairs at ``positions`` ready for their first step."""
+        part = slice(positions.start, positions.stop)
+        # A clone, because tensors made under inference mode cannot take part in a backward pass.
+        chosen = self.images[part].detach().clone(memory_format=torch.channels_last)
+        position = torch.arange(part.start, part.stop, device=chosen.device)
+        with torch.no_grad():
+            index = self.index[part].detach().clone().long()
+            score = require_finite(_check_scores(explained.score(chosen, index), explained, index).detach(), explained)
+            state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
+            self.problem.begin(state)
+            state.moments = {
+                f"{name}.{number}": moment
+                for name, value in state.learned.items()
+                for number, moment in enumerate(self.optimiser.begin(value))
+            }
+            state.moments["least"] = torch.full_like(score, torch.inf)
+            state.moments["stale"] = torch.zeros_like(position)
+        return state
+
+    def _step(self, explained: Explainable, state: MaskState, batch_size: int) -> None:
+        """Make one step of every pair, in place."""
+        learned = {name: value.detach().requires_grad_() for name, value in state.learned.items()}
+        state.learned = learned
+        mask = self.problem.mask(state)
+        views = self.problem.views(state, mask)
+        varied = [self.variation(view, state.images, state.step, number) for number, view in enumerate(views)]
+        scores = scores_of_views(explained, state.index, batch_size, *varied)
+        loss = self.problem.loss(state, mask, scores)
+        gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)
+        with torch.no_grad():
+            state.learned = {name: value.detach() for name, value in learned.items()}
+            for (name, value), gradient in zip(state.learned.items(), gradients):
+                moments = tuple(moment for key, moment in state.moments.items() if key.rpartition(".")[0] == name)
+                self.optimiser.step(value, gradient.nan_to_num(0.0, 0.0, 0.0), moments, state.step)
+            state.step += 1
+            self.problem.after_step(state)
+            better = loss.detach() < state.moments["least"] - (self.tolerance or 0.0)
+            state.moments["stale"] = torch.where(better, 0, state.moments["stale"] + 1)
+            state.moments["least"] = torch.fmin(state.moments["least"], loss.detach())
 
 
 @contextmanager
@@ -216,59 +310,6 @@ def _learning(explained: Explainable, device: torch.device) -> Iterator[None]:
     """Switch gradients on, whatever the caller's mode, and freeze the model."""
     with torch.inference_mode(False), torch.enable_grad(), frozen(explained), keep_freed_memory(device.type):
         yield
-
-
-def _enter(
-    explained: Explainable, images: Tensor, index: Tensor, problem: MaskProblem, optimiser: Optimiser, positions: range
-) -> MaskState:
-    """Make the pairs at ``positions`` ready for their first step."""
-    part = slice(positions.start, positions.stop)
-    # A clone, because tensors made under inference mode cannot take part in a backward pass.
-    chosen = images[part].detach().clone(memory_format=torch.channels_last)
-    position = torch.arange(part.start, part.stop, device=images.device)
-    with torch.no_grad():
-        index = index[part].detach().clone().long()
-        score = require_finite(_check_scores(explained.score(chosen, index), explained, index).detach(), explained)
-        state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
-        problem.begin(state)
-        state.moments = {
-            f"{name}.{number}": moment
-            for name, value in state.learned.items()
-            for number, moment in enumerate(optimiser.begin(value))
-        }
-        state.moments["least"] = torch.full_like(score, torch.inf)
-        state.moments["stale"] = torch.zeros_like(position)
-    return state
-
-
-def _step(
-    explained: Explainable,
-    problem: MaskProblem,
-    optimiser: Optimiser,
-    state: MaskState,
-    tolerance: float | None,
-    batch_size: int,
-    variation: Variation,
-) -> None:
-    """Make one step of every pair, in place."""
-    learned = {name: value.detach().requires_grad_() for name, value in state.learned.items()}
-    state.learned = learned
-    mask = problem.mask(state)
-    views = problem.views(state, mask)
-    varied = [variation(view, state.images, state.step, number) for number, view in enumerate(views)]
-    scores = scores_of_views(explained, state.index, batch_size, *varied)
-    loss = problem.loss(state, mask, scores)
-    gradients = torch.autograd.grad(loss.sum(), list(learned.values()), materialize_grads=True)
-    with torch.no_grad():
-        state.learned = {name: value.detach() for name, value in learned.items()}
-        for (name, value), gradient in zip(state.learned.items(), gradients):
-            moments = tuple(moment for key, moment in state.moments.items() if key.rpartition(".")[0] == name)
-            optimiser.step(value, gradient.nan_to_num(0.0, 0.0, 0.0), moments, state.step)
-        state.step += 1
-        problem.after_step(state)
-        better = loss.detach() < state.moments["least"] - (tolerance or 0.0)
-        state.moments["stale"] = torch.where(better, 0, state.moments["stale"] + 1)
-        state.moments["least"] = torch.fmin(state.moments["least"], loss.detach())
 
 
 def scores_of_views(explained: Explainable, index: Tensor, at_once: int, *views: Tensor) -> Tensor:

@@ -46,6 +46,11 @@ def watching(watcher: Watcher) -> Iterator[None]:
         _WATCHER.reset(before)
 
 
+def is_watched() -> bool:
+    """Tell whether anybody watches this thread."""
+    return _WATCHER.get() is not None
+
+
 def tell_watcher(stage: str, problem: MaskProblem, state: MaskState, steps: int) -> None:
     """Tell whoever watches, if anybody does, that a step was made."""
     watcher = _WATCHER.get()

@@ -1,0 +1,114 @@
+"""Several maps at once on a processor, each on one thread: no map depends on how many threads there are."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+import torch
+
+from protomask.explainable import Explainable
+from protomask.freezing import held_modules
+
+T = TypeVar("T")
+MOST = 8
+"""maps at once: each holds a network's features of its own"""
+_MAPS_AT_ONCE: ContextVar[int] = ContextVar("maps at once", default=1)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Compute on one thread meanwhile, and let :func:`maps_at_once` be as many as torch may use threads.
+
+    A sum that several threads share is rounded in another way than on one, and the many steps of a mask amplify it.
+    """
+    threads = torch.get_num_threads()
+    before = _MAPS_AT_ONCE.set(max(min(threads, MOST), _MAPS_AT_ONCE.get()))
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
+        _MAPS_AT_ONCE.reset(before)
+
+
+def maps_at_once() -> int:
+    """Tell how many maps may be learned at once, on a thread each; 1 outside of :func:`one_thread_each`."""
+    return _MAPS_AT_ONCE.get()
+
+
+class Stopped(Exception):
+    """Another map ended with an error, or the user interrupts: this one is not wanted any more."""
+
+
+def share_out(
+    work: Callable[[Explainable, int, Callable[[], None]], T],
+    explained: Explainable,
+    count: int,
+    done: Callable[[], None],
+) -> list[T]:
+    """Do ``work(explained, number, go_on)`` for the numbers 0 to count - 1, some at once; results in their order.
+
+    Each thread works with a copy of ``explained`` that shares its weights: a model may keep what it computes in its
+    attributes. What cannot be copied is worked with on one thread.
+
+    Args:
+        work: calls ``go_on`` from time to time, which raises :class:`Stopped` where the result is not wanted any more.
+        done: called after each, in the calling thread.
+    """
+    copies: queue.SimpleQueue[Explainable] = queue.SimpleQueue()
+    threads = min(maps_at_once(), count)
+    try:
+        for _ in range(threads if threads > 1 else 0):
+            copies.put(copy_sharing_weights(explained))
+    except Exception:  # whatever a user's own class raises
+        threads = 1
+    stop = threading.Event()
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    def one(number: int) -> T:
+        own = copies.get()
+        try:
+            go_on()
+            return work(own, number, go_on)
+        finally:
+            copies.put(own)
+
+    if threads < 2:
+        results = []
+        for number in range(count):
+            results.append(work(explained, number, go_on))
+            done()
+        return results
+    with ThreadPoolExecutor(threads, "map", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        futures = [pool.submit(one, number) for number in range(count)]
+        try:
+            for future in as_completed(futures):
+                future.result()  # raises what the work raised, as soon as it did
+                done()
+        except BaseException:
+            stop.set()
+            raise
+    return [future.result() for future in futures]
+
+
+def copy_sharing_weights(explained: Explainable) -> Explainable:
+    """Copy what gives the scores, but for the parameters and buffers of its modules, which both share."""
+    memo: dict[int, object] = {}
+    for root in held_modules(explained):
+        for module in root.modules():
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is not None:
+                    memo[id(tensor)] = tensor
+    return copy.deepcopy(explained, memo)

@@ -1,0 +1,119 @@
+"""Maps that are learned at once, on a thread each, are those that are learned one after the other."""
+
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from protomask import Classifier, InputError, get_localizer
+from protomask.localizers.engine.speed.threads import copy_sharing_weights, maps_at_once, one_thread_each, share_out
+from protomask.localizers.engine.watching import watching
+
+
+@pytest.fixture
+def several_threads():
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(1)
+
+
+class Forgetful(nn.Module):
+    """Keeps what it computes in an attribute and reads it again, as many people's networks do."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.norm, self.head = nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.Linear(8, 4)
+        self.users = set()
+
+    def forward(self, images):
+        self.features = self.norm(self.convolution(images)).relu()
+        self.users.add(threading.get_ident())
+        time.sleep(1e-4)  # another thread's turn
+        return self.head(self.features.mean((2, 3)))
+
+
+def pairs(count):
+    images = torch.randn(count, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    return images, torch.arange(count) % 4
+
+
+@pytest.mark.parametrize("name", ["mdm:keep.steps=4,order.steps=2", "hdm:keep.steps=4,order.steps=2,fusion.steps=2"])
+def test_any_number_of_threads_gives_the_same_maps_to_the_last_bit(name, several_threads):
+    explained, (images, index), explain = Classifier(Forgetful().eval()), pairs(6), get_localizer(name)
+    several = explain(explained, images, index)
+    assert torch.get_num_threads() == several_threads
+    torch.set_num_threads(1)
+    assert torch.equal(several, explain(explained, images, index))
+    assert torch.equal(several[2:3], explain(explained, images[2:3], index[2:3]))
+    assert several.flatten(1).std(1).min() > 0
+
+
+def test_each_thread_has_a_copy_that_shares_the_weights(several_threads):
+    explained = Classifier(Forgetful().eval())
+    copied = copy_sharing_weights(explained)
+    assert copied.model is not explained.model and copied.model.users is not explained.model.users
+    assert copied.model.head.weight is explained.model.head.weight
+    assert copied.model.norm.running_mean is explained.model.norm.running_mean
+
+
+def numbers(explained, count, work):
+    seen = []
+    return share_out(work, explained, count, lambda: seen.append(None)), len(seen)
+
+
+def test_results_are_in_order_and_several_threads_work(several_threads):
+    together = threading.Barrier(several_threads, timeout=30)
+
+    def work(own, number, go_on):
+        go_on()
+        if number < several_threads:
+            together.wait()  # passes only where all of them are here
+        return number, torch.get_num_threads()
+
+    with one_thread_each():
+        assert maps_at_once() == several_threads and torch.get_num_threads() == 1
+        found, told = numbers(Classifier(Forgetful()), 7, work)
+    assert found == [(number, 1) for number in range(7)] and told == 7 and maps_at_once() == 1
+
+
+def test_what_cannot_be_copied_is_worked_with_alone(several_threads):
+    model = Forgetful()
+    model.lock = threading.Lock()
+    explained = Classifier(model)
+    with one_thread_each():
+        found, told = numbers(explained, 4, lambda own, number, go_on: (own is explained, threading.get_ident()))
+    assert found == [(True, threading.get_ident())] * 4 and told == 4
+
+
+@pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt()])
+def test_an_error_or_an_interruption_ends_the_others_soon(error, several_threads):
+    steps = []
+
+    def work(own, number, go_on):
+        if number == 1:
+            raise error
+        for _ in range(2000):
+            go_on()
+            steps.append(number)
+            time.sleep(0.01)
+
+    begin = time.monotonic()
+    with pytest.raises(type(error)), one_thread_each():
+        numbers(Classifier(Forgetful()), 6, work)
+    assert time.monotonic() - begin < 10 and len(steps) < 2000
+    assert torch.get_num_threads() == several_threads
+
+
+def test_who_watches_sees_every_map_in_the_calling_thread(several_threads):
+    places, here = set(), threading.get_ident()
+
+    def watch(glimpse):
+        assert threading.get_ident() == here
+        places.update(glimpse.position.tolist())
+
+    with watching(watch):
+        get_localizer("mdm:keep.steps=2,order.steps=1")(Classifier(Forgetful().eval()), *pairs(3))
+    assert places == {0, 1, 2}
