@@ -32,7 +32,7 @@ from protomask.localizers.settings import (
     check_parts,
     require_value,
 )
-from protomask.localizers.stages import Stages, each_alone
+from protomask.localizers.stages import Stages, one_thread_a_group
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,7 +133,7 @@ class HDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        with each_alone(settings.runtime, explained, images) as runtime:
+        with one_thread_a_group(settings.runtime, explained, images) as runtime:
             quick = accelerate(explained, images, index, runtime.precision)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views)
             return replace(settings, runtime=runtime)._learn(stages, images, index, progress)

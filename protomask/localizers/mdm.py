@@ -20,7 +20,7 @@ from protomask.localizers.settings import (
     check_parts,
     require_value,
 )
-from protomask.localizers.stages import Stages, each_alone
+from protomask.localizers.stages import Stages, one_thread_a_group
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,7 +115,7 @@ class MDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        with each_alone(settings.runtime, explained, images) as runtime:
+        with one_thread_a_group(settings.runtime, explained, images) as runtime:
             quick = accelerate(explained, images, index, runtime.precision)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views, progress, "mdm")
             return settings._learn(stages, images, index)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from protomask.explainable import Classifier, Explainable
-from protomask.localizers.base import min_max
+from protomask.localizers.base import fitting_batch_size, min_max
 from protomask.localizers.engine.learning import MaskProblem, learn_masks
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.optimisers import Adam, Optimiser
@@ -24,19 +24,22 @@ from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views, 
 
 
 @contextmanager
-def each_alone(runtime: Runtime, explained: Explainable, images: Tensor) -> Iterator[Runtime]:
-    """Take the pairs of a class one by one on a processor, each on one thread, unless a batch size was given.
+def one_thread_a_group(runtime: Runtime, explained: Explainable, images: Tensor) -> Iterator[Runtime]:
+    """Take the pairs in groups on a processor, each on one thread, unless a batch size was given.
 
-    Its library chooses kernels by the size of a batch, shares sums among threads, and rounds differently each time. So
-    each image's map is the same, to the last bit, whatever else is asked for in the same call, on any number of
-    threads. Where there are several, as many maps are learned at once.
+    Its library shares sums among threads and chooses kernels by the size of a batch, and rounds differently each time.
+    So a map is the same, to the last bit, on any number of threads. Where there are several, as many groups are learned
+    at once. A class makes a group by itself: its map is the same whatever else is asked for in the same call. Other
+    scores, whose maps rounding moves less, go together as fits
+    (:func:`protomask.localizers.base.fitting_batch_size`), which costs less.
 
     Yields:
         ``runtime``, as it is to be used meanwhile.
     """
-    if runtime.batch_size is None and images.device.type == "cpu" and isinstance(explained, Classifier):
-        with one_thread_each():
-            yield replace(runtime, batch_size=1)
+    if runtime.batch_size is None and images.device.type == "cpu":
+        size = 1 if isinstance(explained, Classifier) else fitting_batch_size(None, images)
+        with one_thread_each(size):
+            yield replace(runtime, batch_size=size)
     else:
         yield runtime
 

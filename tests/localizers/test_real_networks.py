@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from protomask.backbones import build_backbone
 from protomask.backbones.classifier import build_classifier
 from protomask.data import load_data
 from protomask.data.transforms import evaluation_transform
@@ -58,6 +59,36 @@ def test_a_batch_as_large_as_asked_for_gives_nearly_what_each_image_alone_gives(
     assert shared_first(whole, each).mean() >= 0.95
     areas = [(maps > 0.01).float().mean((1, 2)) for maps in (whole, each)]
     torch.testing.assert_close(*areas, atol=0.01, rtol=0)
+
+
+class Patches(torch.nn.Module):
+    """The similarity (cosine) of an image's patches to patches of others, as prototype networks score."""
+
+    def __init__(self, backbone, images):
+        super().__init__()
+        self.backbone = backbone
+        with torch.no_grad():
+            self.vectors = torch.nn.functional.normalize(backbone(images)[:, :, 3, 3])
+
+    def score(self, images, index):
+        features = torch.nn.functional.normalize(self.backbone(images).flatten(2))
+        return (features * self.vectors[index, :, None]).sum(1).amax(1)
+
+
+@slow
+def test_threads_do_not_change_a_patch_s_map_by_a_bit(real_data):
+    model, weights = NETWORKS["mobilenet"]
+    backbone = build_backbone(model, weights=real_data / "weights" / f"{weights}.safetensors").eval()
+    _, images, _ = photographs(real_data, "mobilenet", 3)
+    explained, index = Patches(backbone, images), torch.tensor([1, 2, 0])
+    maps = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            maps.append(get_localizer("mdm")(explained, images, index))
+        finally:
+            torch.set_num_threads(1)
+    assert torch.equal(*maps) and maps[0].flatten(1).std(1).min() > 0
 
 
 @pytest.mark.parametrize(

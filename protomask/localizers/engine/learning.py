@@ -24,7 +24,7 @@ from protomask.localizers.base import check_pairs, fitting_batch_size, require_f
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
 from protomask.localizers.engine.speed.heap import keep_freed_memory
-from protomask.localizers.engine.speed.threads import share_out
+from protomask.localizers.engine.speed.threads import groups_at_once, share_out
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.engine.watching import is_watched, tell_watcher
 
@@ -169,8 +169,8 @@ def learn_masks(
         _learning(explained, images.device),
         tqdm(total=len(index), desc=description, unit="map", disable=not progress) as bar,
     ):
-        if batch_size == 1 and not is_watched():
-            found = settings.each_by_itself(explained, bar.update)
+        if groups_at_once() > 1 and not is_watched():
+            found = settings.run_groups(explained, batch_size, bar.update)
         else:
             found = settings.run(explained, range(len(index)), batch_size, bar.update)
     if not found:
@@ -198,14 +198,16 @@ class _Loop:
     variation: Variation
     description: str
 
-    def each_by_itself(self, explained: Explainable, done: Callable[[int], object]) -> Found:
-        """Run the pairs one by one, some at once where there are threads for it."""
+    def run_groups(self, explained: Explainable, size: int, done: Callable[[int], object]) -> Found:
+        """Run groups of ``size`` pairs, several at once, a thread each."""
+        places = range(len(self.index))
+        groups = [places[start : start + size] for start in range(0, len(places), size)]
         entering = threading.Lock()  # the problem has a model of its own to begin with
 
         def work(own: Explainable, number: int, go_on: Callable[[], None]) -> Found:
-            return self.run(own, range(number, number + 1), 1, go_on=go_on, entering=entering)
+            return self.run(own, groups[number], size, go_on=go_on, entering=entering)
 
-        return sum(share_out(work, explained, len(self.index), lambda: done(1)), [])
+        return sum(share_out(work, explained, len(groups), lambda number: done(len(groups[number]))), [])
 
     def run(
         self,

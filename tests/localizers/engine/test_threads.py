@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from protomask import Classifier, InputError, get_localizer
-from protomask.localizers.engine.speed.threads import copy_sharing_weights, maps_at_once, one_thread_each, share_out
+from protomask.localizers.engine.speed.threads import copy_sharing_weights, groups_at_once, one_thread_each, share_out
 from protomask.localizers.engine.watching import watching
 
 
@@ -51,6 +51,27 @@ def test_any_number_of_threads_gives_the_same_maps_to_the_last_bit(name, several
     assert several.flatten(1).std(1).min() > 0
 
 
+class Scores(nn.Module):
+    """What is no classifier: prototypes, and scores of people's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Forgetful()
+
+    def score(self, images, index):
+        return self.inner(images)[torch.arange(len(index)), index]
+
+
+def test_groups_of_other_scores_do_not_depend_on_threads_either(several_threads):
+    explained, explain = Scores().eval(), get_localizer("mdm:keep.steps=3,destroy.steps=1")
+    images = torch.randn(10, 3, 224, 224, generator=torch.Generator().manual_seed(1))  # 8 of them fit together
+    index = torch.arange(10) % 4
+    several = explain(explained, images, index)
+    torch.set_num_threads(1)
+    assert torch.equal(several, explain(explained, images, index))
+    assert torch.equal(several[8:], explain(explained, images[8:], index[8:]))
+
+
 def test_each_thread_has_a_copy_that_shares_the_weights(several_threads):
     explained = Classifier(Forgetful().eval())
     copied = copy_sharing_weights(explained)
@@ -61,7 +82,7 @@ def test_each_thread_has_a_copy_that_shares_the_weights(several_threads):
 
 def numbers(explained, count, work):
     seen = []
-    return share_out(work, explained, count, lambda: seen.append(None)), len(seen)
+    return share_out(work, explained, count, seen.append), sorted(seen)
 
 
 def test_results_are_in_order_and_several_threads_work(several_threads):
@@ -73,19 +94,19 @@ def test_results_are_in_order_and_several_threads_work(several_threads):
             together.wait()  # passes only where all of them are here
         return number, torch.get_num_threads()
 
-    with one_thread_each():
-        assert maps_at_once() == several_threads and torch.get_num_threads() == 1
+    with one_thread_each(1):
+        assert groups_at_once() == several_threads and torch.get_num_threads() == 1
         found, told = numbers(Classifier(Forgetful()), 7, work)
-    assert found == [(number, 1) for number in range(7)] and told == 7 and maps_at_once() == 1
+    assert found == [(number, 1) for number in range(7)] and told == list(range(7)) and groups_at_once() == 1
 
 
 def test_what_cannot_be_copied_is_worked_with_alone(several_threads):
     model = Forgetful()
     model.lock = threading.Lock()
     explained = Classifier(model)
-    with one_thread_each():
+    with one_thread_each(1):
         found, told = numbers(explained, 4, lambda own, number, go_on: (own is explained, threading.get_ident()))
-    assert found == [(True, threading.get_ident())] * 4 and told == 4
+    assert found == [(True, threading.get_ident())] * 4 and told == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt()])
@@ -101,7 +122,7 @@ def test_an_error_or_an_interruption_ends_the_others_soon(error, several_threads
             time.sleep(0.01)
 
     begin = time.monotonic()
-    with pytest.raises(type(error)), one_thread_each():
+    with pytest.raises(type(error)), one_thread_each(1):
         numbers(Classifier(Forgetful()), 6, work)
     assert time.monotonic() - begin < 10 and len(steps) < 2000
     assert torch.get_num_threads() == several_threads

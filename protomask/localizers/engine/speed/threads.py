@@ -1,4 +1,4 @@
-"""Several maps at once on a processor, each on one thread: no map depends on how many threads there are."""
+"""Groups of maps at once on a processor, each on one thread: no map depends on how many threads there are."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from protomask.explainable import Explainable
 from protomask.freezing import held_modules
 
 T = TypeVar("T")
-MOST = 8
-"""maps at once: each holds a network's features of its own"""
-_MAPS_AT_ONCE: ContextVar[int] = ContextVar("maps at once", default=1)
+IMAGES = 32
+"""in the network at once, at most, of all groups together: each holds features of its own"""
+GROUPS = 8
+"""at once, at most: Python itself runs one thread at a time"""
+_AT_ONCE: ContextVar[int] = ContextVar("groups at once", default=1)
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Compute on one thread meanwhile, and let :func:`maps_at_once` be as many as torch may use threads.
+def one_thread_each(images: int) -> Iterator[None]:
+    """Compute on one thread meanwhile, and let :func:`groups_at_once` be as many as torch may use threads.
 
     A sum that several threads share is rounded in another way than on one, and the many steps of a mask amplify it.
+
+    Args:
+        images: of each group.
     """
     threads = torch.get_num_threads()
-    before = _MAPS_AT_ONCE.set(max(min(threads, MOST), _MAPS_AT_ONCE.get()))
+    before = _AT_ONCE.set(max(min(threads, GROUPS, IMAGES // images), 1))
     if threads > 1:
         torch.set_num_threads(1)
     try:
@@ -37,23 +42,23 @@ def one_thread_each() -> Iterator[None]:
     finally:
         if threads > 1:
             torch.set_num_threads(threads)
-        _MAPS_AT_ONCE.reset(before)
+        _AT_ONCE.reset(before)
 
 
-def maps_at_once() -> int:
-    """Tell how many maps may be learned at once, on a thread each; 1 outside of :func:`one_thread_each`."""
-    return _MAPS_AT_ONCE.get()
+def groups_at_once() -> int:
+    """Tell how many groups may be learned at once, on a thread each; 1 outside of :func:`one_thread_each`."""
+    return _AT_ONCE.get()
 
 
 class Stopped(Exception):
-    """Another map ended with an error, or the user interrupts: this one is not wanted any more."""
+    """Another group ended with an error, or the user interrupts: this one is not wanted any more."""
 
 
 def share_out(
     work: Callable[[Explainable, int, Callable[[], None]], T],
     explained: Explainable,
     count: int,
-    done: Callable[[], None],
+    done: Callable[[int], object],
 ) -> list[T]:
     """Do ``work(explained, number, go_on)`` for the numbers 0 to count - 1, some at once; results in their order.
 
@@ -62,10 +67,10 @@ def share_out(
 
     Args:
         work: calls ``go_on`` from time to time, which raises :class:`Stopped` where the result is not wanted any more.
-        done: called after each, in the calling thread.
+        done: called with the number of each that is done, in the calling thread.
     """
     copies: queue.SimpleQueue[Explainable] = queue.SimpleQueue()
-    threads = min(maps_at_once(), count)
+    threads = min(groups_at_once(), count)
     try:
         for _ in range(threads if threads > 1 else 0):
             copies.put(copy_sharing_weights(explained))
@@ -89,14 +94,14 @@ def share_out(
         results = []
         for number in range(count):
             results.append(work(explained, number, go_on))
-            done()
+            done(number)
         return results
-    with ThreadPoolExecutor(threads, "map", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(one, number) for number in range(count)]
+    with ThreadPoolExecutor(threads, "masks", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        futures = {pool.submit(one, number): number for number in range(count)}
         try:
             for future in as_completed(futures):
                 future.result()  # raises what the work raised, as soon as it did
-                done()
+                done(futures[future])
         except BaseException:
             stop.set()
             raise
