@@ -24,7 +24,7 @@ from protomask.localizers.base import check_pairs, fitting_batch_size, require_f
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
 from protomask.localizers.engine.speed.heap import keep_freed_memory
-from protomask.localizers.engine.speed.threads import groups_at_once, share_out
+from protomask.localizers.engine.speed.threads import groups_at_once, work_at_once
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.engine.watching import is_watched, tell_watcher
 
@@ -207,7 +207,7 @@ class _Loop:
         def work(own: Explainable, number: int, go_on: Callable[[], None]) -> Found:
             return self.run(own, groups[number], size, go_on=go_on, entering=entering)
 
-        return sum(share_out(work, explained, len(groups), lambda number: done(len(groups[number]))), [])
+        return sum(work_at_once(work, explained, len(groups), lambda number: done(len(groups[number]))), [])
 
     def run(
         self,

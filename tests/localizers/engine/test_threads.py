@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from protomask import Classifier, InputError, get_localizer
-from protomask.localizers.engine.speed.threads import copy_sharing_weights, groups_at_once, one_thread_each, share_out
+from protomask.localizers.engine.speed.threads import (
+    copy_sharing_weights,
+    groups_at_once,
+    one_thread_each,
+    work_at_once,
+)
 from protomask.localizers.engine.watching import watching
 
 
@@ -82,7 +87,7 @@ def test_each_thread_has_a_copy_that_shares_the_weights(several_threads):
 
 def numbers(explained, count, work):
     seen = []
-    return share_out(work, explained, count, seen.append), sorted(seen)
+    return work_at_once(work, explained, count, seen.append), sorted(seen)
 
 
 def test_results_are_in_order_and_several_threads_work(several_threads):

@@ -54,7 +54,7 @@ class Stopped(Exception):
     """Another group ended with an error, or the user interrupts: this one is not wanted any more."""
 
 
-def share_out(
+def work_at_once(
     work: Callable[[Explainable, int, Callable[[], None]], T],
     explained: Explainable,
     count: int,
