@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from protomask import Classifier, InputError, get_localizer
+from protomask.errors import NothingToKeepWarning
 from protomask.localizers.engine.speed.threads import (
     copy_sharing_weights,
     groups_at_once,
@@ -131,6 +132,15 @@ def test_an_error_or_an_interruption_ends_the_others_soon(error, several_threads
         numbers(Classifier(Forgetful()), 6, work)
     assert time.monotonic() - begin < 10 and len(steps) < 2000
     assert torch.get_num_threads() == several_threads
+
+
+def test_warnings_reach_whoever_catches_them(several_threads):
+    explained, (images, index) = Classifier(Forgetful().eval()), pairs(4)
+    empty = torch.zeros_like(images)  # is its own background: nothing is lost without it
+    with pytest.warns(NothingToKeepWarning) as caught:
+        get_localizer("mdm:keep.steps=1,order.steps=1")(explained, empty, index)
+    said = " ".join(str(each.message) for each in caught)
+    assert all(f"in image {place} (index {place}:" in said for place in range(4))
 
 
 def test_who_watches_sees_every_map_in_the_calling_thread(several_threads):

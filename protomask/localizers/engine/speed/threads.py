@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 import torch
@@ -97,7 +97,8 @@ def work_at_once(
             done(number)
         return results
     with ThreadPoolExecutor(threads, "masks", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = {pool.submit(one, number): number for number in range(count)}
+        # Who catches warnings, for one, is known by the context.
+        futures = {pool.submit(copy_context().run, one, number): number for number in range(count)}
         try:
             for future in as_completed(futures):
                 future.result()  # raises what the work raised, as soon as it did
