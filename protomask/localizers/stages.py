@@ -22,6 +22,9 @@ from protomask.localizers.engine.stack import StackProblem
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views, require_value
 
+TOGETHER = 8
+"""pairs of a group, at most: with more there are too few groups for the threads"""
+
 
 @contextmanager
 def one_thread_a_group(runtime: Runtime, explained: Explainable, images: Tensor) -> Iterator[Runtime]:
@@ -30,14 +33,13 @@ def one_thread_a_group(runtime: Runtime, explained: Explainable, images: Tensor)
     Its library shares sums among threads and chooses kernels by the size of a batch, and rounds differently each time.
     So a map is the same, to the last bit, on any number of threads. Where there are several, as many groups are learned
     at once. A class makes a group by itself: its map is the same whatever else is asked for in the same call. Other
-    scores, whose maps rounding moves less, go together as fits
-    (:func:`protomask.localizers.base.fitting_batch_size`), which costs less.
+    scores, whose maps rounding moves less, go together, up to 8, which costs less.
 
     Yields:
         ``runtime``, as it is to be used meanwhile.
     """
     if runtime.batch_size is None and images.device.type == "cpu":
-        size = 1 if isinstance(explained, Classifier) else fitting_batch_size(None, images)
+        size = 1 if isinstance(explained, Classifier) else min(TOGETHER, fitting_batch_size(None, images))
         with one_thread_each(size):
             yield replace(runtime, batch_size=size)
     else:
