@@ -148,7 +148,8 @@ def learn_masks(
         optimiser: how a gradient becomes a step.
         batch_size: pairs optimised together, and images in the network at once, at most; None: as fits
             (:func:`protomask.localizers.base.fitting_batch_size`). Halved, and halved again, while an accelerator has
-            not enough memory. Does not change the result, but for rounding.
+            not enough memory. Does not change the result, but for rounding. Within
+            :func:`protomask.localizers.engine.speed.threads.one_thread_each` several such groups at once.
         tolerance: a pair ends early once its least loss has not fallen by more than this for ``patience`` steps; its
             place goes to the next waiting pair. None: never.
         patience: see ``tolerance``.
