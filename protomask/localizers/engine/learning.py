@@ -165,15 +165,15 @@ def learn_masks(
     batch_size = fitting_batch_size(batch_size, images)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
-    settings = _Loop(images, index, problem, steps, optimiser, tolerance, patience, variation, description)
+    loop = _Loop(images, index, problem, steps, optimiser, tolerance, patience, variation, description)
     with (
         _learning(explained, images.device),
         tqdm(total=len(index), desc=description, unit="map", disable=not progress) as bar,
     ):
         if groups_at_once() > 1 and not is_watched():
-            found = settings.run_groups(explained, batch_size, bar.update)
+            found = loop.run_groups(explained, batch_size, bar.update)
         else:
-            found = settings.run(explained, range(len(index)), batch_size, bar.update)
+            found = loop.run(explained, range(len(index)), batch_size, bar.update)
     if not found:
         raise InputError("there are no images to explain; give at least one")
     position, *rest = (torch.cat(column) for column in zip(*found))
