@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -122,16 +122,21 @@ def check_maps(maps: object, images: Tensor, name: str) -> Tensor:
     return maps
 
 
-def require_finite(scores: Tensor, explained: object) -> Tensor:
+def require_finite(scores: Tensor, explained: object, places: Sequence[int] | None = None) -> Tensor:
     """Return ``scores`` (B,); a score that is not finite is an error, never a blank map.
+
+    Args:
+        places: the image of each score, by its number in the call; None: 0, 1, ...
 
     Raises:
         InputError: names the first image whose score is infinite or no number.
     """
     wrong = (~scores.detach().isfinite()).nonzero().flatten()
     if len(wrong):
+        first = int(wrong[0])
         raise InputError(
-            f"the score of {type(explained).__name__} is {scores[wrong[0]].item()} for image {wrong[0].item()}; "
+            f"the score of {type(explained).__name__} is {scores[first].item()} for image "
+            f"{places[first] if places else first}; "
             "a score that is not finite cannot be explained: check the weights and the image"
         )
     return scores

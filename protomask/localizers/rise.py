@@ -71,7 +71,8 @@ class RISE:
                 shown += flat.sum(0)
                 for place in range(count):
                     masked = (images[place] * masks[:, None].to(images)).contiguous(memory_format=torch.channels_last)
-                    scores = require_finite(explained.score(masked, index[place].expand(len(masks))), explained)
+                    scores = explained.score(masked, index[place].expand(len(masks)))
+                    require_finite(scores, explained, [place] * len(masks))
                     total[place] += scores.double() @ flat
                     bar.update(len(masks))
         # A pixel that no mask shows (few masks) has no mean; it gets the least.

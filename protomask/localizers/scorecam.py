@@ -53,7 +53,7 @@ class ScoreCAM:
             for place in tqdm(range(len(images)), desc="score-cam", unit="map", disable=not progress):
                 image, number = images[place : place + 1], index[place : place + 1]
                 with layer.record():
-                    require_finite(explained.score(image, number), explained)
+                    require_finite(explained.score(image, number), explained, [place])
                     features = layer.as_map(layer.output, tuple(image.shape[-2:])).float()
                 maps.append(self._combine(explained, image, number, features[0]))
         return min_max(torch.stack(maps))

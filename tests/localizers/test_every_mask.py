@@ -19,6 +19,7 @@ from protomask.localizers import (
     MeaningfulPerturbation,
     NeuroMask,
     Order,
+    get_localizer,
 )
 from tests.support.scores import Constant, Network, pairs
 
@@ -199,3 +200,20 @@ def test_within_autocast_only_the_network_is_rounded(method):
     with torch.autocast("cpu", torch.bfloat16):
         saliency = method(network, images, index)
     assert saliency.dtype == torch.float32 and saliency.isfinite().all() and saliency.amax() == 1
+
+
+@pytest.mark.parametrize("name", ["mdm", "hdm", "rise:masks=4", "score-cam:layer=inner.0"])
+def test_an_image_without_a_finite_score_is_named_by_its_number_in_the_call(name):
+    class Picky(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+
+        def forward(self, images):
+            logits = self.inner(images).mean((2, 3))
+            return torch.where((images.amax((1, 2, 3)) > 5)[:, None], torch.nan, logits)
+
+    images = torch.zeros(3, 3, 32, 32)
+    images[2] = 9.0
+    with pytest.raises(InputError, match="for image 2; a score that is not finite"):
+        get_localizer(name)(Classifier(Picky().eval()), images, torch.zeros(3, dtype=torch.long))

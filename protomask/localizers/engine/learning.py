@@ -274,7 +274,8 @@ class _Loop:
         position = torch.arange(part.start, part.stop, device=chosen.device)
         with torch.no_grad():
             index = self.index[part].detach().clone().long()
-            score = require_finite(_check_scores(explained.score(chosen, index), explained, index).detach(), explained)
+            score = _check_scores(explained.score(chosen, index), explained, index).detach()
+            require_finite(score, explained, positions)
             state = MaskState(chosen, index, score, position, torch.zeros(len(index), dtype=torch.long))
             self.problem.begin(state)
             state.moments = {
