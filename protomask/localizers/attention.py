@@ -89,7 +89,8 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
         for start in tqdm(range(0, len(images), batch_size), desc=name, unit="batch", disable=not progress):
             part, chosen = images[start : start + batch_size], index[start : start + batch_size]
             seen.clear()
-            score = require_finite(explained.score(part.requires_grad_(gradient), chosen), explained)
+            score = explained.score(part.requires_grad_(gradient), chosen)
+            require_finite(score, explained, range(start, len(images)))
             if len(seen) != len(blocks) or not all(each.ndim == 4 for each in seen):
                 raise InputError(
                     f"the attention of {type(root).__name__} cannot be seen, so {name!r} cannot explain it"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 
 import torch
@@ -171,7 +172,7 @@ def _each(
     index = check_pairs(images, index, explained)
     explained = accelerate(explained, images, index)
 
-    def score(perturbed: Tensor, numbers: Tensor) -> Tensor:
+    def score(place: int, perturbed: Tensor, numbers: Tensor) -> Tensor:
         scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)
         if scores.shape != numbers.shape:
             raise InputError(
@@ -182,13 +183,15 @@ def _each(
             raise InputError(
                 f"the score of {type(explained).__name__} has no gradient with respect to the images; {name} needs one"
             )
-        return require_finite(scores, explained)
+        return require_finite(scores, explained, [place] * len(scores))
 
     with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
         # Clones, because tensors made under inference mode cannot take part in a backward pass.
         maps = [
             attribute(
-                score, images[place : place + 1].detach().clone(), index[place : place + 1].detach().clone().long()
+                partial(score, place),
+                images[place : place + 1].detach().clone(),
+                index[place : place + 1].detach().clone().long(),
             ).detach()
             for place in tqdm(range(len(images)), desc=name, unit="map", disable=not progress)
         ]

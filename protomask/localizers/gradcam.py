@@ -144,8 +144,10 @@ def activation_maps(
         if layer_name is not None:
             check_reaches_score(explained, layer, images[:1], index[:1])
         with layer.record(), tqdm(total=len(images), desc=method.lower(), unit="map", disable=not progress) as bar:
-            for part, chosen in zip(images.split(batch_size), index.split(batch_size)):
-                score = require_finite(explained.score(part.requires_grad_(), chosen), explained)
+            for start in range(0, len(images), batch_size):
+                part, chosen = images[start : start + batch_size], index[start : start + batch_size]
+                score = explained.score(part.requires_grad_(), chosen)
+                require_finite(score, explained, range(start, len(images)))
                 output = layer.output
                 features = layer.as_map(output, size)
                 if output is None or not (score.requires_grad and features.requires_grad):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -81,28 +82,33 @@ class LRP:
             for context in contexts:
                 context.__enter__()
             try:
-                for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
-                    pixels = part.clone().requires_grad_()
+                for start in range(0, len(images), self.batch_size):
+                    part = slice(start, start + self.batch_size)
+                    pixels = images[part].clone().requires_grad_()
                     with Canonized():
-                        output, seed = _seed(private, pixels, chosen)
+                        output, seed = _seed(private, pixels, index[part], range(start, len(images)))
                     found.append(torch.autograd.grad(output, pixels, seed)[0].detach().float())
-                    bar.update(len(part))
+                    bar.update(len(pixels))
             finally:
                 for context in contexts:
                     context.__exit__(None, None, None)
         return torch.cat(found)
 
 
-def _seed(private: Explainable, pixels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the tensor where the propagation starts, and the relevance of each of its values."""
+def _seed(private: Explainable, pixels: Tensor, index: Tensor, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the tensor where the propagation starts, and the relevance of each of its values.
+
+    Args:
+        places: the images' numbers in the call, for errors.
+    """
     if isinstance(private, SharesSimilarity):
         shared = private.similarity_shares(pixels, index)
-        require_finite(shared.similarities, private)
+        require_finite(shared.similarities, private, places)
         return shared.features, shared.similarities.view(-1, 1, 1, 1) * shared.shares
     assert isinstance(private, Classifier)
     logits = private.logits(pixels)
     chosen = torch.zeros_like(logits).scatter(1, index[:, None], 1.0)
-    require_finite((logits * chosen).sum(1), private)
+    require_finite((logits * chosen).sum(1), private, places)
     return logits, (logits * chosen).detach()
 
 

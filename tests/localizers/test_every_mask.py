@@ -202,7 +202,20 @@ def test_within_autocast_only_the_network_is_rounded(method):
     assert saliency.dtype == torch.float32 and saliency.isfinite().all() and saliency.amax() == 1
 
 
-@pytest.mark.parametrize("name", ["mdm", "hdm", "rise:masks=4", "score-cam:layer=inner.0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mdm",
+        "hdm",
+        "rise:masks=4",
+        "score-cam:layer=inner.0",
+        "gradcam:layer=inner.0,batch_size=1",
+        "smoothgrad:samples=2",
+        "integrated-gradients:steps=2",
+        "occlusion",
+        "lrp:batch_size=2",
+    ],
+)
 def test_an_image_without_a_finite_score_is_named_by_its_number_in_the_call(name):
     class Picky(torch.nn.Module):
         def __init__(self):
