@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from protomask.capabilities import score_kind
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, run_in_chunks
@@ -34,6 +35,9 @@ from protomask.localizers.settings import (
 )
 from protomask.localizers.stages import Stages, one_thread_a_group
 
+ANOTHER_SEED = 7919
+"""between the seeds of a module's benchmark masks"""
+
 
 @dataclass(frozen=True, repr=False)
 class HDM(Settings):
@@ -47,14 +51,17 @@ class HDM(Settings):
 
     - benchmark: the mean B of the upsampled vectors of ``keep.sizes``, all-ones at the start, minimises
       keep_k(B) + lambda mean(B); lambda grows as for :class:`protomask.localizers.MDM`, and B is the mean over the
-      later steps;
+      later steps; for classes, ours, the mean of two such masks (``cascade.benchmarks``), each learned on views drawn
+      for itself: what only one of them found by chance counts half;
     - auxiliary: vectors of ``order.sizes`` start as B, scaled to [0, 1]; A, their mean,
       learns which pixels come first at every area (:class:`protomask.localizers.engine.order.OrderProblem`): cut softly
       at a share of the pixels it keeps the score, and its complement destroys it. A (B^guide + leeway), both scaled to
       [0, 1], is the order of the pixels: the fine mask counts where the rough one looks, and less elsewhere; in S_k
       they take the values of B in that order, or, for prototypes, as many are shown as the score needs;
     - cascade: x_1 = x,  x_{k+1} = x_k (1 - S_k) + r S_k with the mean colour as r; a pair ends when
-      (s(x_k) - s(r)) / R_1 <= ``cascade.rest``, and S_k counts wholly from twice as much on, in a ramp between;
+      (s(x_k) - s(r)) / R_1 <= ``cascade.rest``, and S_k counts wholly from twice as much on, in a ramp between. For
+      classes, ours, s is the probability here, and the rest half of it: another object brings all of it, what is left
+      of one that was found brings less;
     - fusion: for prototypes, w_k >= 0 minimises keep_1(M) + lambda mean(M) for M = min(1, sum_k w_k S_k); lambda the
       last of ``keep.size_weights``; as many pixels of sum_k w_k S_k are shown as the score needs. For classes, ours,
       w_1 = 1, and each later w_k in [0, 1] minimises keep_k(w_k S_k) + lambda mean(w_k S_k), so that of several
@@ -76,8 +83,9 @@ class HDM(Settings):
         background: as of :class:`protomask.localizers.MDM`.
         runtime: batch size, precision, seed.
 
-    Cost in forward-backward passes per pair: per module that it enters keep.steps + 2 order.steps, and, where there is
-    more than one, fusion.steps, for classes times the later modules.
+    Cost in forward-backward passes per pair: per module that it enters cascade.benchmarks * keep.steps + 2 order.steps,
+    and, where there is more than one, fusion.steps, for classes times the later modules: 120 for a class, and 125 more
+    where another object is left to find.
     """
 
     keep: Keep = Keep()
@@ -102,9 +110,10 @@ class HDM(Settings):
         return cls(
             keep,
             order,
-            fusion=Fusion(steps=5, rate=0.2, complete=True),
-            views=Views(noise=0.25, shift=1 / 14),
-            background=ALTERNATING,
+            Cascade(rest=0.5, in_probability=True, benchmarks=2),
+            Fusion(steps=5, rate=0.2, complete=True),
+            Views(noise=0.25, shift=1 / 14),
+            ALTERNATING,
         )
 
     @classmethod
@@ -120,9 +129,10 @@ class HDM(Settings):
         return cls(
             keep,
             order,
-            fusion=Fusion(steps=10, rate=0.1, complete=False),
-            views=Views(noise=0.0, shift=0.0),
-            background="zero",
+            Cascade(rest=0.1, in_probability=False, benchmarks=1),
+            Fusion(steps=10, rate=0.1, complete=False),
+            Views(noise=0.0, shift=0.0),
+            "zero",
         )
 
     def for_model(self, explained: Explainable) -> HDM:
@@ -163,10 +173,19 @@ class HDM(Settings):
 
     def _learn_module(self, stages: Stages, images: Tensor, index: Tensor, warn: bool) -> Tensor:
         """Learn the mask S_k, (B, H, W), of one module."""
-        rough = min_max(stages.keep(images, index, self.keep, warn=warn)).to(images)
+        rough = min_max(self._benchmark(stages, images, index, warn)).to(images)
         fine = stages.order(images, index, rough, self.order).to(images)
         guided = fine * (rough**self.cascade.guide + self.cascade.leeway)
         return stages.show(images, index, guided, rough, self._plain_order()).to(images)
+
+    def _benchmark(self, stages: Stages, images: Tensor, index: Tensor, warn: bool) -> Tensor:
+        """Learn where the critical regions are, roughly: the mean (B, H, W) of the benchmark masks."""
+        masks, runtime = [], stages.runtime
+        for number in range(require_value(self.cascade.benchmarks)):
+            seed = (runtime.seed + number * ANOTHER_SEED) % 2**63 if number else runtime.seed
+            own = replace(stages, runtime=replace(runtime, seed=seed))
+            masks.append(min_max(own.keep(images, index, self.keep, warn=warn and not number)))
+        return torch.stack(masks).mean(0)
 
     def _plain_order(self) -> Order:
         """Give the order without contrast, which the map gets when all modules have been found and fused."""
@@ -180,6 +199,8 @@ class HDM(Settings):
         From 0, nothing is left to find, to 1 in a ramp, so that no map jumps where the score left is hardly more or
         less than ``cascade.rest``.
         """
+        rest_share = require_value(self.cascade.rest)
+        logs = require_value(self.cascade.in_probability) and score_kind(explained) == "log-probability"
 
         def part_of(rows: slice) -> tuple[Tensor, Tensor]:
             hidden = torch.zeros_like(images[rows])
@@ -187,8 +208,10 @@ class HDM(Settings):
             whole, now, empty = (
                 explained.score(x.contiguous(), index[rows].long()) for x in (images[rows], rest, hidden)
             )
-            left_over = (now - empty) / score_range(whole, empty) - self.cascade.rest
-            return rest, (left_over / max(self.cascade.rest, 1e-6)).clamp(0, 1)
+            if logs:
+                whole, now, empty = whole.exp(), now.exp(), empty.exp()
+            left_over = (now - empty) / score_range(whole, empty) - rest_share
+            return rest, (left_over / max(rest_share, 1e-6)).clamp(0, 1)
 
         with torch.no_grad(), frozen(explained):
             parts = run_in_chunks(len(images), fitting_batch_size(self.runtime.batch_size, images), part_of)

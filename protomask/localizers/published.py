@@ -61,7 +61,7 @@ class PublishedHDM(HDM):
     order: Order = field(
         default=Order(sizes=(28,), steps=1, rate=0.1, damping=0.0, values="mask", contrast=1.0, area_weight=0.0)
     )
-    cascade: Cascade = Cascade()
+    cascade: Cascade = Cascade(rest=0.1, in_probability=False, benchmarks=1)
     fusion: Fusion = Fusion(steps=10, rate=0.1, complete=False)
     views: Views = Views(noise=0.0, shift=0.0)
     background: str | None = "zero"
@@ -69,8 +69,8 @@ class PublishedHDM(HDM):
     auxiliary: Keep = replace(_PLAIN, sizes=(28, 56))
 
     def for_model(self, explained: Explainable) -> PublishedHDM:
-        """Stay as it is: nothing is chosen by what is explained."""
-        return self
+        """Fill in every setting, the same whatever is explained."""
+        return self.completed(PublishedHDM())
 
     def _learn_module(self, stages: Stages, images: Tensor, index: Tensor, warn: bool) -> Tensor:
         benchmark = stages.keep(images, index, self.keep, warn=warn).to(images)

@@ -234,6 +234,8 @@ class Cascade(Settings):
     Args:
         modules: at most.
         rest: share of the score's range below which nothing is left to find.
+        in_probability: measure what is left in probabilities where the score is a log-probability.
+        benchmarks: rough masks of each module, learned on views of their own, whose mean guides the fine one.
         guide: how much a module's coarse mask holds its fine one to its regions; 0: not at all.
         leeway: what the fine mask counts outside the coarse mask's regions.
 
@@ -242,12 +244,16 @@ class Cascade(Settings):
     """
 
     modules: int = 2
-    rest: float = 0.1
+    rest: float | None = None
+    in_probability: bool | None = None
+    benchmarks: int | None = None
     guide: float = 0.75
     leeway: float = 0.5
 
     def __post_init__(self) -> None:
         self.require_steps(1, "modules")
+        self.require_steps(1, "benchmarks")
+        self.require(isinstance(self.in_probability, bool), "in_probability", "True or False")
         self.require_not_negative("rest", "guide", "leeway")
 
 

@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import pytest
 import torch
 
 from protomask.explainable import Classifier
 from protomask.localizers import HDM, Cascade, Fusion, Keep, Order, Runtime
 from protomask.localizers.engine.order import SUFFICIENT, rank_share
+from protomask.localizers.hdm import ANOTHER_SEED
 from tests.support.scores import Both, Linear, Network, Region, pairs
 
 QUICK = HDM(
@@ -152,3 +154,59 @@ def test_negative_scores_are_explained():
     weights[:, :, :12, :12] = 1 / 432
     saliency = QUICK(Linear(weights, offset=-5.0), torch.ones(1, 3, 24, 24), torch.tensor([0]))
     assert saliency[0, :12, :12].mean() > 5 * saliency[0, 12:, 12:].mean()
+
+
+def test_a_benchmark_is_the_mean_of_masks_of_other_views():
+    network, (images, index) = Classifier(Network().eval()), pairs(2)
+    seen = []
+
+    class Watching(HDM):
+        def _benchmark(self, stages, images, index, warn):
+            seen.append(super()._benchmark(stages, images, index, warn))
+            return seen[-1]
+
+    def benchmark(seed, count):
+        cascade = Cascade(modules=1, benchmarks=count)
+        Watching(Keep(steps=3), Order(steps=1), cascade, runtime=Runtime(seed=seed))(network, images, index)
+        return seen.pop()
+
+    first, second, both = benchmark(5, 1), benchmark(5 + ANOTHER_SEED, 1), benchmark(5, 2)
+    assert not torch.allclose(first, second, atol=1e-3)
+    torch.testing.assert_close(both, (first + second) / 2)
+
+
+class Leaves(torch.nn.Module):
+    """A class of probability near 1; without the image's left part it is ``left``."""
+
+    def __init__(self, left):
+        super().__init__()
+        self.left = torch.tensor(left)
+
+    def forward(self, images):
+        left = images[..., :8].mean((1, 2, 3)).clamp(0, 1)
+        right = images[..., 8:].mean((1, 2, 3)).clamp(0, 1)
+        # Logit of the probability: 6 with the left part, that of ``left`` with the right part alone, -6 with nothing.
+        logit = -6 + torch.maximum(12 * left, (6 + self.left.logit()) * right)
+        return torch.stack([logit, torch.zeros_like(logit)], 1)
+
+
+@pytest.mark.parametrize("left, objects", [(0.3, 1), (0.95, 2)])
+def test_what_is_left_counts_by_its_probability(left, objects):
+    entered = []
+
+    class Watching(HDM):
+        def _learn_module(self, stages, images, index, warn):
+            entered.append(len(images))
+            mask = torch.zeros(len(images), *images.shape[-2:])
+            mask[..., :8] = 1.0
+            return mask
+
+    explained, images, index = Classifier(Leaves(left)), torch.ones(1, 3, 24, 24), torch.tensor([0])
+    Watching()(explained, images, index)
+    assert len(entered) == objects
+    entered.clear()
+    # Of the logarithm's range, a probability of 0.3 is most.
+    Watching(cascade=Cascade(in_probability=False))(
+        Classifier(Leaves(left)), torch.ones(1, 3, 24, 24), torch.tensor([0])
+    )
+    assert len(entered) == 2

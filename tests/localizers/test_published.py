@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import torch
 
+from protomask.explainable import Classifier
 from protomask.localizers import Keep, get_localizer
 from protomask.localizers.engine.learning import learn_masks
 from protomask.localizers.engine.stack import GuidedProblem
@@ -51,4 +54,7 @@ def test_nothing_is_chosen_by_what_is_explained():
     localizer = PublishedHDM(
         keep=Keep(sizes=(4,), size_weights=(1.0, 1.0), steps=2, settle=1.0, consistency="absolute")
     )
-    assert localizer.for_model(Network()) is localizer and localizer.background == "zero"
+    assert localizer.for_model(Network()) == localizer and localizer.background == "zero"
+    longer = get_localizer("hdm-published:modules=3")
+    assert longer.for_model(Network()) == longer.for_model(Classifier(Network()))
+    assert longer.for_model(Network()).cascade == replace(localizer.cascade, modules=3)
