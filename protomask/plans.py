@@ -25,7 +25,8 @@ def joint_and_settle(
     """Plan ``epochs`` epochs in two halves, each ended by a projection to distinct patches (ours).
 
     First all of ``rates`` learn; then prototypes rest on what they were projected to, and the others learn around them
-    at half their rates, so that the last projection hardly moves anything. A single epoch has no second half.
+    at half their rates, so that the last projection hardly moves anything; where features run away from them all the
+    same, they are held near (:mod:`protomask.training.anchoring`). A single epoch has no second half.
 
     Args:
         epochs: at least 1.
@@ -44,7 +45,7 @@ def joint_and_settle(
         resting = {name: 0.5 * rate for name, rate in rates.items() if name != "prototypes"}
         plan += [
             Action("projection", distinct),
-            Epochs("settle", settling, objective, resting, decay, schedule=warm_up_cosine()),
+            Epochs("settle", settling, objective, resting, decay, schedule=warm_up_cosine(), anchored=True),
         ]
     return [*plan, Action("projection", distinct)]
 

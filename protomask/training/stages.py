@@ -82,6 +82,8 @@ class Epochs:
         optimizer: ``"adam"`` or ``"adamw"``.
         schedule: from the share of the name's epochs that are done, in [0, 1], and their number, to a factor on the
             rates.
+        anchored: prototypes rest on patches they were projected to, and are kept near them, see
+            :mod:`protomask.training.anchoring`.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Epochs:
     decay: Mapping[str, float] = field(default_factory=dict)
     optimizer: str = "adamw"
     schedule: Callable[[float, float], float] | None = None
+    anchored: bool = False
 
 
 @dataclass(frozen=True)
