@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import HDM, MDM, Fusion, Localizer, NeuroMask, Order, Views, get_localizer
+from protomask.localizers import HDM, MDM, Cascade, Fusion, Localizer, NeuroMask, Order, Views, get_localizer
 from protomask.localizers.base import ChoosesSettings
 from protomask.localizers.specs import name_of, settings_of, with_settings
 
@@ -48,9 +48,10 @@ SCORES = {
 FINE = Order(sizes=(28, 112, 224), rate=0.1, damping=0.0, values="sufficient")
 STILL = Views(noise=0.0, shift=0.0)
 """The order of single pixels on views as they are: the first of the networks' own insertion, and not steady."""
+FORMER = Cascade(rest=0.1, in_probability=False, benchmarks=1)
 VARIANTS = {
     "mdm-fine": lambda: MDM(order=FINE, views=STILL),
-    "hdm-fine": lambda: HDM(order=FINE, fusion=Fusion(steps=10, rate=0.1, complete=False), views=STILL),
+    "hdm-fine": lambda: HDM(order=FINE, cascade=FORMER, fusion=Fusion(steps=10, rate=0.1, complete=False), views=STILL),
     "neuromask-published": NeuroMask.imagenet,
 }
 """those that are another's with other settings"""
