@@ -24,7 +24,7 @@ SOURCES = 8
 """prototypes of a step that are compared with their source images"""
 MEASURED = 64
 """prototypes, at most, whose distance is measured after an epoch"""
-WEIGHT = 1.0
+WEIGHT = 4.0
 
 
 class Anchored:

@@ -3,7 +3,7 @@ import torch
 
 from protomask.projection import project
 from protomask.training import Action, Epochs, train
-from protomask.training.anchoring import SOURCES, Anchored, measure_drift, source_distances
+from protomask.training.anchoring import SOURCES, WEIGHT, Anchored, measure_drift, source_distances
 from protopnet.losses import ProtoPNetLoss
 from tests.training.test_trainer import RATES, Killed, make, weights
 
@@ -64,7 +64,7 @@ def test_source_images_are_seen_at_rest():
     terms = Anchored(lambda network, images, *others: {"loss": torch.zeros(())}, setup)(net, images, torch.zeros(4))
     assert [module.training for module in net.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert terms["loss"] == terms["anchor"] < 1e-5
+    assert terms["loss"] == WEIGHT * terms["anchor"] and terms["anchor"].abs() < 1e-5
 
 
 def test_only_where_features_run_away_prototypes_are_held(monkeypatch):
