@@ -105,7 +105,7 @@ class HDM(Settings):
         """Make the settings for the classes of a classifier."""
         keep = Keep(sizes=(7, 14, 28), size_weights=(1.0, 4.0), steps=24, settle=0.375, consistency="signed")
         order = Order(
-            sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", contrast=2.0, area_weight=2.0
+            sizes=(7, 14, 28), steps=36, rate=0.015, damping=1.0, values="mask", contrast=1.75, area_weight=2.0
         )
         return cls(
             keep,
