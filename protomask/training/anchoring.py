@@ -2,7 +2,8 @@
 
 While prototypes rest and features learn around them, what the features make of the prototypes' own patches may leave
 them: the last projection then moves prototypes far, and decisions with them. How far they are is measured after each
-epoch; once it is more than ``LIMIT``, each further step also draws some source images towards their prototypes.
+epoch; once it is more than ``LIMIT``, each further step also draws some source images towards their prototypes. For
+cosine distances alone: others have no scale of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ SOURCES = 8
 MEASURED = 64
 """prototypes, at most, whose distance is measured after an epoch"""
 WEIGHT = 4.0
+
+
+def can_be_held(network: Any) -> bool:
+    """Tell whether distances to prototypes are cosine distances."""
+    return getattr(network, "similarity_kind", "cosine") == "cosine"
 
 
 class Anchored:

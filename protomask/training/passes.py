@@ -16,7 +16,7 @@ from protomask import distributed
 from protomask.errors import InputError, first_of
 from protomask.interruption import HeldSignals
 from protomask.labels import balancing_weights
-from protomask.training.anchoring import LIMIT, Anchored, measure_drift
+from protomask.training.anchoring import LIMIT, Anchored, can_be_held, measure_drift
 from protomask.training.checkpoint import Saver
 from protomask.training.loading import SeededLoader, derive_seed, own_part, shuffled_batches
 from protomask.training.object_patches import allowed_patches
@@ -97,7 +97,7 @@ def run_epoch(
     begin = time.perf_counter() - within["seconds"]
     means = Means(within["seen"], within["sums"]) if distributed.is_first() else Means()
     drifts = [row["drift"] for row in state["log"] if row["stage"] == stage.name and "drift" in row]
-    held_near = stage.anchored and max(drifts, default=0.0) > LIMIT
+    held_near = max(drifts, default=0.0) > LIMIT
     objective = distribute(network, Anchored(stage.objective, setup) if held_near else stage.objective)
     mine = loader([own_part(batch) for batch in batches[within["step"] :]])
 
@@ -152,7 +152,7 @@ def run_epoch(
     }
     try:
         held.deliver()  # what came during the last step
-        if stage.anchored:
+        if stage.anchored and can_be_held(network):
             row["drift"] = distributed.gather(measure_drift(network, setup))[0]
         if len(setup.validation):
             row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")

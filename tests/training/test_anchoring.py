@@ -76,6 +76,13 @@ def test_only_where_features_run_away_prototypes_are_held(monkeypatch):
         assert [("anchor" in row) for row in rows] == [False, held, held, held]
 
 
+def test_distances_without_a_scale_of_their_own_are_left_alone():
+    net, setup = projected()
+    net.similarity_kind = "l2-log"
+    rows = train(net, settle(wander, 2), setup)
+    assert not any({"drift", "anchor"} & set(row) for row in rows)
+
+
 def test_without_it_a_training_stays_to_the_bit(monkeypatch):
     monkeypatch.setattr("protomask.training.passes.LIMIT", 1e6)
     net, setup = projected()
