@@ -49,6 +49,7 @@ FINE = Order(sizes=(28, 112, 224), rate=0.1, damping=0.0, values="sufficient")
 STILL = Views(noise=0.0, shift=0.0)
 """The order of single pixels on views as they are: the first of the networks' own insertion, and not steady."""
 FORMER = Cascade(rest=0.1, in_probability=False, benchmarks=1)
+"""The modules of HDM for classes as they were when the tables of single pixels were measured."""
 VARIANTS = {
     "mdm-fine": lambda: MDM(order=FINE, views=STILL),
     "hdm-fine": lambda: HDM(order=FINE, cascade=FORMER, fusion=Fusion(steps=10, rate=0.1, complete=False), views=STILL),

@@ -117,6 +117,11 @@ def score_kind(explained: object) -> str | None:
     return explained.kind if isinstance(explained, HasScoreKind) else None
 
 
+def compares_by_cosine(network: object) -> bool:
+    """Tell whether a network's distances to its prototypes are cosine distances; the default."""
+    return getattr(network, "similarity_kind", "cosine") == "cosine"
+
+
 @runtime_checkable
 class ChoosesAmongPatches(Protocol):
     """Can be told which patches its prototypes may become, or be pooled from."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -43,6 +43,21 @@ def require_plain(roots: Iterable[nn.Module], method: str) -> None:
 
 
 @contextmanager
+def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put modules in evaluation mode; on leaving, also after an exception, each one's mode is exactly as before."""
+    modes = [(module, module.training) for module in modules]
+    try:
+        for module in modules:
+            if module.training:  # setting it anew, though it is so, would cost a third of a small network's pass
+                module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            if module.training != mode:
+                module.training = mode
+
+
+@contextmanager
 def frozen(explained: object) -> Iterator[None]:
     """Put every module that ``explained`` is or holds in evaluation mode, its parameters without gradient.
 
@@ -53,7 +68,6 @@ def frozen(explained: object) -> Iterator[None]:
         InputError: weights that were made under ``torch.inference_mode()``, through which no gradient can flow.
     """
     modules = [module for root in held_modules(explained) for module in root.modules()]
-    modes = [(module, module.training) for module in modules]
     parameters = {each for module in modules for each in module._parameters.values() if each is not None}
     if any(each.is_inference() for each in parameters):
         raise InputError(
@@ -62,15 +76,10 @@ def frozen(explained: object) -> Iterator[None]:
         )
     gradients = [(each, each.requires_grad) for each in parameters]
     try:
-        for module in modules:
-            if module.training:  # setting it anew, though it is so, would cost a third of a small network's pass
-                module.training = False
         for parameter in parameters:
             parameter.requires_grad_(False)
-        yield
+        with evaluating(modules):
+            yield
     finally:
-        for module, mode in modes:
-            if module.training != mode:
-                module.training = mode
         for parameter, needs in gradients:
             parameter.requires_grad_(needs)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.capabilities import ChoosesAmongPatches
+from protomask.capabilities import ChoosesAmongPatches, compares_by_cosine
 from protomask.errors import InputError
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
@@ -202,8 +202,7 @@ def _distinct_ranks(distances: Tensor, patches: Tensor, network: PrototypeNetwor
 def comparable(prototypes: Tensor, network: PrototypeNetwork) -> Tensor:
     """Flatten prototypes (P, ...) to float64 (P, n), as unit vectors where the network compares by cosine."""
     vectors = prototypes.double().flatten(1)
-    cosine = getattr(network, "similarity_kind", "cosine") == "cosine"
-    return F.normalize(vectors, dim=1) if cosine else vectors
+    return F.normalize(vectors, dim=1) if compares_by_cosine(network) else vectors
 
 
 def mean_squared_distance(vectors: Tensor) -> float:

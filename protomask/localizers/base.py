@@ -122,11 +122,11 @@ def check_maps(maps: object, images: Tensor, name: str) -> Tensor:
     return maps
 
 
-def require_finite(scores: Tensor, explained: object, places: Sequence[int] | None = None) -> Tensor:
+def require_finite(scores: Tensor, explained: object, places: Sequence[int]) -> Tensor:
     """Return ``scores`` (B,); a score that is not finite is an error, never a blank map.
 
     Args:
-        places: the image of each score, by its number in the call; None: 0, 1, ...
+        places: the image of each score, by its number in the call.
 
     Raises:
         InputError: names the first image whose score is infinite or no number.
@@ -135,8 +135,7 @@ def require_finite(scores: Tensor, explained: object, places: Sequence[int] | No
     if len(wrong):
         first = int(wrong[0])
         raise InputError(
-            f"the score of {type(explained).__name__} is {scores[first].item()} for image "
-            f"{places[first] if places else first}; "
+            f"the score of {type(explained).__name__} is {scores[first].item()} for image {places[first]}; "
             "a score that is not finite cannot be explained: check the weights and the image"
         )
     return scores

@@ -8,15 +8,14 @@ cosine distances alone: others have no scale of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from protomask.data import collate
-from protomask.freezing import frozen
+from protomask.freezing import evaluating, frozen
 from protomask.training.stages import Objective, TrainingSet
 
 LIMIT = 0.1
@@ -26,11 +25,6 @@ SOURCES = 8
 MEASURED = 64
 """prototypes, at most, whose distance is measured after an epoch"""
 WEIGHT = 4.0
-
-
-def can_be_held(network: Any) -> bool:
-    """Tell whether distances to prototypes are cosine distances."""
-    return getattr(network, "similarity_kind", "cosine") == "cosine"
 
 
 class Anchored:
@@ -46,7 +40,7 @@ class Anchored:
     def __call__(self, network: Any, images: Tensor, *others: Tensor) -> dict[str, Tensor]:
         terms = self.objective(network, images, *others)
         numbers = torch.randperm(network.prototype_count)[:SOURCES].tolist()
-        with _at_rest(network):
+        with evaluating(list(network.modules())):
             terms["anchor"] = source_distances(network, self.setup, numbers).mean()
         terms["loss"] = terms["loss"] + WEIGHT * terms["anchor"]
         return terms
@@ -67,15 +61,3 @@ def source_distances(network: Any, setup: TrainingSet, numbers: Sequence[int]) -
     images = collate([setup.plain[positions[number]] for number in numbers])["images"]
     distances = network(images.to(setup.device, memory_format=torch.channels_last)).distances
     return distances[range(len(numbers)), numbers]
-
-
-@contextmanager
-def _at_rest(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode, while its parameters may learn."""
-    learning = [module for module in network.modules() if module.training]
-    try:
-        network.eval()
-        yield
-    finally:
-        for module in learning:
-            module.training = True

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from protomask import distributed
+from protomask.capabilities import compares_by_cosine
 from protomask.errors import InputError, first_of
 from protomask.interruption import HeldSignals
 from protomask.labels import balancing_weights
-from protomask.training.anchoring import LIMIT, Anchored, can_be_held, measure_drift
+from protomask.training.anchoring import LIMIT, Anchored, measure_drift
 from protomask.training.checkpoint import Saver
 from protomask.training.loading import SeededLoader, derive_seed, own_part, shuffled_batches
 from protomask.training.object_patches import allowed_patches
@@ -152,7 +153,7 @@ def run_epoch(
     }
     try:
         held.deliver()  # what came during the last step
-        if stage.anchored and can_be_held(network):
+        if stage.anchored and compares_by_cosine(network):
             row["drift"] = distributed.gather(measure_drift(network, setup))[0]
         if len(setup.validation):
             row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")

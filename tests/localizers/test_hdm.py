@@ -206,7 +206,5 @@ def test_what_is_left_counts_by_its_probability(left, objects):
     assert len(entered) == objects
     entered.clear()
     # Of the logarithm's range, a probability of 0.3 is most.
-    Watching(cascade=Cascade(in_probability=False))(
-        Classifier(Leaves(left)), torch.ones(1, 3, 24, 24), torch.tensor([0])
-    )
+    Watching(cascade=Cascade(in_probability=False))(explained, images, index)
     assert len(entered) == 2
