@@ -1,8 +1,10 @@
 """Trains a prototype network and shows where its prototypes look; the same as ``protomask train``.
 
-python train.py                                   # ProtoPNet on the embedded data set: train, project, localise,
-evaluate, report python train.py --data cub --root CUB_200_2011 --backbone resnet34 --pretrained
-python train.py --help
+Without options ProtoPNet on the embedded data set: train, project, localise, evaluate, report.
+
+    python train.py
+    python train.py --data cub --root CUB_200_2011 --backbone resnet34 --pretrained
+    python train.py --help
 """
 
 import sys

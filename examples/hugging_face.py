@@ -1,6 +1,6 @@
 """Where an image classifier of Hugging Face looks, and which localizer to trust on it.
 
-python examples/hugging_face.py PICTURES [OUTPUT] [MODEL]     MODEL: google/vit-base-patch16-224, microsoft/resnet-50
+python examples/hugging_face.py FOLDER [OUTPUT] [MODEL]     MODEL: google/vit-base-patch16-224, microsoft/resnet-50
 
 Needs `pip install transformers`. The weights are fetched from the hub at the first call.
 """

@@ -16,7 +16,7 @@ _HOMES = {
     "InputError": "protomask.errors",
     "MDM": "protomask.localizers",
     "NeuroMask": "protomask.localizers",
-    **dict.fromkeys(("Cascade", "Destroy", "Fusion", "Keep", "Order", "Runtime"), "protomask.localizers"),
+    **dict.fromkeys(("Cascade", "Destroy", "Fusion", "Keep", "Order", "Runtime", "Views"), "protomask.localizers"),
     "Similarity": "protomask.localizers",
     "get_localizer": "protomask.localizers",
     "get_localizers": "protomask.localizers",

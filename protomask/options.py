@@ -100,7 +100,9 @@ class Options:
     balance: bool | None = _text(None, "draw every class equally often in training; the data set's own way by default")
     validation: float = _text(0.1, "share of the training images held out for validation")
     test_share: float | None = _text(
-        None, "share of each class that is the test set, where a folder has no test/ of its own; 0.2 by default"
+        None,
+        "share of each class that is the test set, where the data have no test images of their own; 0.2 by default, "
+        "0.25 of busi",
     )
     image_column: str | None = _text(None, "column of the images of a data set hf:..., where it has several")
     label_column: str | None = _text(None, "column of the classes of a data set hf:..., where it has several")

@@ -152,6 +152,11 @@ def chosen_options(arguments: argparse.Namespace) -> Options:
     """
     from protomask.run_folder import read_options
 
-    names = [field.name for field in dataclasses.fields(Options)]
-    given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    given = said_options(arguments)
     return read_options(arguments.config).replace(**given) if arguments.config else Options(**given)
+
+
+def said_options(arguments: argparse.Namespace) -> dict:
+    """Give the options of :func:`add_options` that the command line says, with their values."""
+    names = [field.name for field in dataclasses.fields(Options)]
+    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}

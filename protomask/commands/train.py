@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options
+from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options, said_options
 from protomask.errors import InputError
 from protomask.options import Options
 
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     train_run(
         options,
         arguments.output,
+        said=said_options(arguments),
         resume=arguments.resume,
         progress=bars(arguments),
         log=arguments.log,
@@ -83,6 +84,7 @@ def _train_seeds(options: Options, arguments: argparse.Namespace) -> int:
         options,
         seeds,
         arguments.output,
+        said=said_options(arguments),
         resume=arguments.resume,
         progress=bars(arguments),
         log=arguments.log,

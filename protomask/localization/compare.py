@@ -141,8 +141,8 @@ def compare(
     >>> found = protomask.compare(model, "photographs/", ["mdm", "gradcam", "rise"])     # doctest: +SKIP
     >>> print(found.table())                                                             # doctest: +SKIP
 
-    Insertion, deletion, average drop, increase and gain are measured in probabilities, as published; with boxes or
-    masks in the data their metrics, too. Intervals and verdicts are those of :func:`protomask.evaluate`.
+    Insertion, deletion, average drop, increase, gain and ROAD are measured in probabilities, as published; with boxes
+    or masks in the data, or with a judge, their metrics, too. Intervals and verdicts are those of :func:`protomask.evaluate`.
 
     Args:
         model: any classifier, see :func:`protomask.look`.

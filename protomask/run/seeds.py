@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,17 @@ def train_seeds(
     if "seed" in options:
         raise InputError("seed and seeds are both given; give one of them")
     chosen, datasets = asked_for(network, data, classes, options)
-    return train_all(chosen, seeds, output, data=datasets, classes=classes, resume=resume, progress=progress, log=log)
+    return train_all(
+        chosen,
+        seeds,
+        output,
+        said=options,
+        data=datasets,
+        classes=classes,
+        resume=resume,
+        progress=progress,
+        log=log,
+    )
 
 
 def train_all(
@@ -105,6 +115,7 @@ def train_all(
     seeds: Sequence[int],
     output: str | os.PathLike,
     *,
+    said: Collection[str] = (),
     data: Any = None,
     classes: Sequence[str] | None = None,
     resume: bool = False,
@@ -133,6 +144,7 @@ def train_all(
             train_run(
                 chosen,
                 place,
+                said=said,
                 resume=begun,
                 data=data,
                 classes=classes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ def named_options(**given) -> Options:
     for name in ("root", "weights"):
         if isinstance(given.get(name), os.PathLike):
             given[name] = os.fspath(given[name])
+    levels = given.get("intensity_range")
+    if isinstance(levels, list | tuple):  # as protomask.look and load_data take it
+        given["intensity_range"] = ",".join(map(str, levels))
     if isinstance(given.get("localizer"), list | tuple):
         given["localizer"] = ",".join(split_specs(given["localizer"]))
     return Options(**given)
@@ -53,8 +57,13 @@ def absolute_paths(options: Options) -> Options:
     return options.replace(**changes)
 
 
-def starting_folder(options: Options, output: str | None, resume: bool) -> tuple[RunFolder | None, Options]:
-    """Give the folder to work in (None: a free one), and the options: a resumed run's own."""
+def starting_folder(
+    options: Options, output: str | None, resume: bool, said: Collection[str] = ()
+) -> tuple[RunFolder | None, Options]:
+    """Give the folder to work in (None: a free one), and the options: a resumed run's own.
+
+    ``said`` names the options that were given; of others a value is taken as given where it is not the default.
+    """
     if output is None:
         if resume:
             raise InputError("resume needs the run's folder; give it by output=")
@@ -77,7 +86,7 @@ def starting_folder(options: Options, output: str | None, resume: bool) -> tuple
                 f"{output} was made by protomask import-official, so there is no training to resume; start one with "
                 "another output="
             )
-        return run, _resumed(run.options(), options, output)
+        return run, _resumed(run.options(), options, output, said)
     if resume:
         raise InputError(f"{output} holds no run to resume (no config.json); leave out resume= to start one")
     _require_outside_data(options, run.folder)
@@ -101,7 +110,7 @@ def _require_outside_data(options: Options, folder: Path) -> None:
             )
 
 
-def _resumed(own: Options, given: Options, output: str) -> Options:
+def _resumed(own: Options, given: Options, output: str, said: Collection[str]) -> Options:
     """Give the run's own options, with what another machine needs differently.
 
     Raises:
@@ -110,7 +119,8 @@ def _resumed(own: Options, given: Options, output: str) -> Options:
     default, changes = Options(), {}
     for field in dataclasses.fields(Options):
         value = getattr(given, field.name)
-        if value == getattr(default, field.name) or value == getattr(own, field.name):
+        given_here = value is not None and (field.name in said or value != getattr(default, field.name))
+        if not given_here or value == getattr(own, field.name):
             continue
         if field.name not in MACHINE:
             raise InputError(

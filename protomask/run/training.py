@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import ModuleType
 from typing import Any
@@ -84,6 +84,7 @@ def train(
     return train_run(
         chosen,
         output,
+        said=options,
         resume=resume,
         data=datasets,
         classes=classes,
@@ -111,6 +112,7 @@ def train_run(
     options: Options,
     output: str | os.PathLike | None = None,
     *,
+    said: Collection[str] = (),
     resume: bool = False,
     data: Any = None,
     classes: Sequence[str] | None = None,
@@ -119,12 +121,13 @@ def train_run(
 ) -> Run:
     """Do the whole job, or what is left of it, from :class:`protomask.options.Options`; see :func:`train`.
 
-    Started by ``torchrun``, all processes train and evaluate; the first one writes.
+    ``said`` names the options that were given: a run that is resumed refuses another value of these even where it is
+    the default. Started by ``torchrun``, all processes train and evaluate; the first one writes.
     """
     resume, progress = as_flag(resume, "resume"), as_flag(progress, "progress")
     given_root, logs = options.root, logger_names(log)
     files, asked = starting_folder(
-        absolute_paths(options), None if output is None else str(as_path(output, "output")), resume
+        absolute_paths(options), None if output is None else str(as_path(output, "output")), resume, said
     )
     localizers = pictures_localizers(asked.localizer)
     options = complete(asked)

@@ -174,6 +174,19 @@ def test_training_goes_on_where_it_was(in_memory):
         protomask.train(output=run.folder, resume=True, progress=False)
 
 
+def test_what_is_said_when_a_run_goes_on_counts_even_where_it_is_the_default(in_memory, run, tmp_path, capsys):
+    """The run has 4 samples and device="cpu"; 100 and "auto" are the defaults."""
+    own, data = in_memory
+    again = {"data": data, "classes": ["red", "green", "blue"], "output": own.folder, "resume": True, "progress": False}
+    with pytest.raises(InputError, match="started with 4 for samples=, not 100; leave the option out"):
+        protomask.train(**again, samples=100)
+    assert protomask.train(**again, samples=4, backbone=None, device="auto").options.device == "auto"
+    other = tmp_path / "run"
+    shutil.copytree(run.folder, other)
+    assert main(["train", "--output", str(other), "--resume", "--samples", "100", "--quiet"]) == 2
+    assert "started with 4 for --samples, not 100" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
