@@ -142,7 +142,8 @@ def compare(
     >>> print(found.table())                                                             # doctest: +SKIP
 
     Insertion, deletion, average drop, increase, gain and ROAD are measured in probabilities, as published; with boxes
-    or masks in the data, or with a judge, their metrics, too. Intervals and verdicts are those of :func:`protomask.evaluate`.
+    or masks in the data, or with a judge, their metrics, too. Intervals and verdicts are those of
+    :func:`protomask.evaluate`.
 
     Args:
         model: any classifier, see :func:`protomask.look`.
