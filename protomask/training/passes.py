@@ -133,6 +133,8 @@ def run_epoch(
                 setup,
                 f"stage {stage.name}, epoch {epoch + 1}",
             )
+            if stage.after is not None:
+                stage.after(network)
             means.add(values, len(batch["labels"]))
             bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
             if step + 1 < len(batches) and saver.due(held.pending is not None):
