@@ -157,9 +157,9 @@ class Loggers:
 
     Called with all rows so far, as :func:`protomask.training.train` calls its ``log``; each row is written once to each
     record, also over interruptions. A resumed training goes on with the records that its folder names, whether they are
-    asked for again or not, and opens them with its first new row. A record that cannot be opened again, or a row that it
-    does not take (a server that is gone), does not stop a training: a line says so, once until it answers again, and
-    what it lacks is given with the next row.
+    asked for again or not, and opens them with its first new row. A record that cannot be opened again, or a row that
+    it does not take (a server that is gone), does not stop a training: a line says so, once until it answers again,
+    and what it lacks is given with the next row.
 
     Args:
         folder: the run's.
