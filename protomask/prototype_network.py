@@ -134,6 +134,15 @@ class PrototypeNetwork(nn.Module):
             self.last_layer.bias.copy_(-0.5 * self.scale * own.sum(1))
 
     @torch.no_grad()
+    def keep_evidence(self) -> None:
+        """Put the last layer back, in place, to where the evidence allows it: for steps that know of no constraint.
+
+        With positive evidence nothing to other classes, and at least 0 to the own one; signed evidence allows all.
+        """
+        if self.evidence == "positive":
+            self.last_layer.weight.masked_fill_(~self.own_class(), 0).clamp_(min=0)
+
+    @torch.no_grad()
     def keep(self, index: Tensor | Sequence[int]) -> None:
         """Remove, in place, every prototype that is not in ``index``; the others are numbered anew in ascending order.
 

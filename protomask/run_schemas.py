@@ -201,9 +201,10 @@ class ForbiddenCell(TypedDict):
     column: Count
 
 
-class ForbiddenFile(TypedDict):
-    cells: list[ForbiddenCell]
-    outlined: list[ForbiddenCell]
+class ForbiddenFile(TypedDict, total=False):
+    cells: Required[list[ForbiddenCell]]
+    outlined: Required[list[ForbiddenCell]]
+    covering: list[ForbiddenCell]
 
 
 Width = Annotated[int, Range(1, 65536)]

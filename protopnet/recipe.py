@@ -99,7 +99,8 @@ def official(network: ProtoPNet, options: CompleteOptions) -> list[Epochs | Acti
     5 warm epochs; joint with the rates falling tenfold every 5 epochs; from epoch 10 on, every 10 epochs, a
     projection and 20 passes over the last layer.
 
-    ``options.epochs`` counts warm and joint epochs, as in the official code.
+    ``options.epochs`` counts warm and joint epochs, as in the official code. With positive evidence (ours) each step on
+    the last layer ends where that allows it.
     """
     loss, last = ProtoPNetLoss(), ProtoPNetLoss(part="last")
     head = {"add_on": 3e-3, "prototypes": 3e-3, **bias_rate(network)}

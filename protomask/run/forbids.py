@@ -20,6 +20,8 @@ class Forbids(NamedTuple):
     """no prototype may come from what is like them"""
     outlined: tuple[Cell, ...] = ()
     """nor from these at all: people outlined them"""
+    covering: tuple[Cell, ...] = ()
+    """nor from these, whose patches of several cells cover a part of what people outlined"""
 
 
 def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages) -> Forbids:
@@ -36,8 +38,9 @@ def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages) -> Forb
     told = files.read(FILE) if isinstance(network, ComparesPatches) else None
     if told is None:
         return Forbids()
-    rows, columns = network.grid
-    for each in (*told["cells"], *told["outlined"]):
+    rows, columns = (side - part + 1 for side, part in zip(network.grid, network.prototypes.shape[2:]))
+    kinds = [told.get(name, []) for name in Forbids._fields]
+    for each in (each for kind in kinds for each in kind):
         image, row, column = each["image"], each["row"], each["column"]
         position = each["position"]
         if position >= len(plain.names) or plain.names[position] != image or row >= rows or column >= columns:
@@ -45,15 +48,14 @@ def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages) -> Forb
                 f"{files / FILE} forbids a place in {image} that the training images do not have; give the data that "
                 "the run was made with"
             )
-    cells, outlined = (
-        tuple((each["position"], each["row"], each["column"]) for each in told[key]) for key in ("cells", "outlined")
-    )
-    return Forbids(cells, outlined)
+    return Forbids(*(tuple((each["position"], each["row"], each["column"]) for each in kind) for kind in kinds))
 
 
 def write_forbids(files: RunFolder, forbids: Forbids, plain: AnnotatedImages) -> None:
     """Write what is forbidden into a run."""
     content = forbids._asdict()
+    if not forbids.covering:  # as where patches have one cell
+        del content["covering"]
     files.write(FILE, {key: [_named(cell, plain) for cell in dict.fromkeys(content[key])] for key in content})
 
 

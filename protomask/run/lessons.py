@@ -11,7 +11,7 @@ from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypePicture
 from protomask.run.forbids import Forbids
-from protomask.run.outlined_cells import Cell, cells_of_masks, cells_of_regions
+from protomask.run.outlined_cells import Cell, cells_covering_regions, cells_of_masks, cells_of_regions
 from protomask.run.review import Review
 from protomask.training import Action, Epochs, TrainingSet, train
 from protomask.training.forgetting import Forbidden, choose_starts, find_forbidden
@@ -38,7 +38,9 @@ class Lessons:
     """prototype to the cells, outlined as evidence, on which it must lie and does not"""
     split: tuple[int, ...] = ()
     distractions: tuple[Cell, ...] = ()
-    """cells from which no prototype may come"""
+    """cells from which no prototype may come, nor from what is like them"""
+    covering: tuple[Cell, ...] = ()
+    """cells from which none may come either: their patches cover a part of what was outlined"""
     added: tuple[Wanted, ...] = ()
     """places at which a further prototype of the class must look, where none comes from and none is to be replaced"""
     earlier: tuple[Cell, ...] = ()
@@ -92,10 +94,12 @@ def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -
         if region.meaning == "class"
     ]
     required, added = _share_out(network, places, forget, required, split)
-    distractions = cells_of_regions(network, [region for region in regions if region.meaning == "distraction"])
+    distractions = [region for region in regions if region.meaning == "distraction"]
     before = earlier or Forbids()
-    outlined = tuple(dict.fromkeys((*distractions, *before.outlined)))
-    return Lessons(forget, required, split, outlined, added, before.cells)
+    outlined = tuple(dict.fromkeys((*cells_of_regions(network, distractions), *before.outlined)))
+    around = dict.fromkeys((*cells_covering_regions(network, distractions), *before.covering))
+    covering = tuple(cell for cell in around if cell not in outlined)
+    return Lessons(forget, required, split, outlined, covering, added, before.cells)
 
 
 def _share_out(
@@ -212,9 +216,8 @@ def teach(
     plan = settling(network, wanted, epochs)
     steps = sum(stage.epochs if isinstance(stage, Epochs) else 1 for stage in plan)
     rows = train(network, plan, setup, log=lambda rows: tell(0.25 + 0.35 * len(rows) / steps, "settling"))
-    forbids = Forbids(
-        tuple(cell for cell in forbidden.sources if cell not in lessons.distractions), lessons.distractions
-    )
+    cells = tuple(cell for cell in forbidden.sources if cell not in lessons.distractions)
+    forbids = Forbids(cells, lessons.distractions, lessons.covering)
     return Taught(list(wanted.moved), rows, forbids, bool(wanted.rates) and epochs > 0)
 
 
@@ -223,7 +226,7 @@ def _forbidden(network: Any, setup: TrainingSet, lessons: Lessons, pictures: Seq
     wanted |= {cell for place in lessons.added for cell in place.cells}
     masked = cells_of_masks(network, pictures, lessons.forget)
     evidence = [cell for cell in (*masked, *lessons.earlier) if cell not in wanted]
-    return find_forbidden(network, setup, evidence, lessons.forget, lessons.distractions)
+    return find_forbidden(network, setup, evidence, lessons.forget, lessons.distractions, lessons.covering)
 
 
 def _given(

@@ -181,8 +181,8 @@ def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[Prototy
         The review with them.
 
     Raises:
-        InputError: one is no judgement, of no prototype of this run, or has the id of another one; then none is
-            added.
+        InputError: one is no judgement, of no prototype of this run, or has the id of another one, or those that are
+            there already are of another run; then none is added.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     filled: list[Any] = []
@@ -198,6 +198,7 @@ def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[Prototy
         joined = _once((*review_of(folder).judgements, *new), f"{folder / FILE} with what is added")
         if len(joined) > MOST:
             raise InputError(f"{folder / FILE} holds {MOST} judgements, and no more fit")
+        Review(joined).check_fits(records, str(folder / FILE))
         write_json(folder / FILE, {"judgements": list(joined)})
     return Review(joined)
 

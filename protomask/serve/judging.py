@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
-from protomask.run.review import Review, add_judgements, review_of
+from protomask.run.review import Review, add_judgements
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused, read_words
 
@@ -22,7 +22,7 @@ def add_judging(app: FastAPI, served: Callable[[], RunSubject]) -> None:
 
     @app.get("/api/review")
     async def review() -> dict:
-        return in_words(await asyncio.to_thread(review_of, served().run.folder))
+        return in_words(await asyncio.to_thread(served().review))
 
     @app.post("/api/review")
     async def judge(request: Request) -> dict:

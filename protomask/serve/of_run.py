@@ -21,6 +21,7 @@ from protomask.localizers import Similarity
 from protomask.prototype_network import Prediction, PrototypeNetwork
 from protomask.report.wording import readable
 from protomask.run.opened import Run, open_run
+from protomask.run.review import FILE, Review, review_of
 from protomask.run.setup import Localizers
 from protomask.serve.pictures import is_grey, read_upload, shown
 from protomask.serve.subjects import (
@@ -88,6 +89,16 @@ class RunSubject:
             "prototypes": self.network.prototype_count,
             "learns": self.localizer != SIMILARITY,
         }
+
+    def review(self) -> Review:
+        """Read what people said of the prototypes.
+
+        Raises:
+            InputError: the run's ``review.json`` is damaged, or of other prototypes.
+        """
+        found = review_of(self.run.folder)
+        found.check_fits([picture.record for picture in self.prototypes], str(self.run.folder / FILE))
+        return found
 
     def warm_up(self) -> None:
         """Explain noise once: the first person does not wait longer, and the number of steps is known."""

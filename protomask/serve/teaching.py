@@ -13,7 +13,6 @@ from fastapi.responses import StreamingResponse
 from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
 from protomask.run.lessons import find_lessons
-from protomask.run.review import review_of
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused
 from protomask.serve.refining import BUSY, Refining, State
@@ -51,16 +50,15 @@ class Teaching:
         run = subject.run
         if self.refining.state.running:
             raise Refused(409, BUSY)
-        review = review_of(run.folder)
+        review = subject.review()
         if find_lessons(review, subject.network).nothing:
             raise InputError("nothing is marked to be changed yet; mark a part under What it learned")
-        review.check_fits([picture.record for picture in subject.prototypes], "the review")
         self.refining.start(run.folder, review, device=run.options.device, root=run.options.root)
 
     def in_words(self) -> dict:
         """Tell what would be done, what is being done, and what was."""
         subject = self.served()
-        review = review_of(subject.run.folder)
+        review = subject.review()
         lessons = find_lessons(review, subject.network)
         return {
             **_in_words(self.refining.state, self.versions),
@@ -81,6 +79,7 @@ class Teaching:
         folder = self.versions.folder(number)
         if folder != self.served().run.folder.resolve():
             subject = self.served().of(folder)
+            find_lessons(subject.review(), subject.network)  # what the page would be refused is refused before
             subject.warm_up()
             self.service.switch(subject)
 

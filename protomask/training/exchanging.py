@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from protomask.training.forgetting import Forbidden, forbidden_cells
+from protomask.training.forgetting import Forbidden, covered_cells, forbidden_cells
 
 SHARE = 0.5
 """of the images of a batch that are exchanged"""
@@ -37,7 +37,8 @@ def exchange(forbidden: Forbidden, images: Tensor, share: float = SHARE) -> Tens
         return images
     drawn = torch.randperm(len(images))[: 2 * pairs].to(images.device)
     one, other = drawn[:pairs], drawn[pairs:]
-    area = F.interpolate(forbidden_cells(forbidden, images[drawn], BESIDE)[:, None].float(), size=images.shape[-2:])
+    cells = covered_cells(forbidden.probe, forbidden_cells(forbidden, images[drawn], BESIDE))
+    area = F.interpolate(cells[:, None].float(), size=images.shape[-2:])
     either = torch.maximum(area[:pairs], area[pairs:]) > 0
     changed = images.clone()
     changed[one] = torch.where(either, images[other], images[one])

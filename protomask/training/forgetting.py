@@ -51,7 +51,8 @@ class Forbidden(NamedTuple):
     levels: Tensor
     """(F,) similarity from which a patch is like it"""
     cells: dict[int, frozenset[tuple[int, int]]]
-    """training image to cells that people outlined as distraction: no prototype may come from there"""
+    """training image to the cells of patches that cover what people outlined as distraction: no prototype may come from
+    there"""
     probe: Any
     """a copy of the network that the person saw, with ``patches`` as its prototypes: what is like them is told by it"""
     sources: tuple[Cell, ...] = ()
@@ -65,6 +66,7 @@ def find_forbidden(
     cells: Sequence[Cell],
     forgotten: Sequence[int],
     outlined: Sequence[Cell],
+    covering: Sequence[Cell] = (),
 ) -> Forbidden:
     """Cut the forbidden patches, and find from which similarity on a patch is like each.
 
@@ -73,6 +75,7 @@ def find_forbidden(
         cells: of further forbidden patches.
         forgotten: numbers of prototypes.
         outlined: cells of forbidden patches from which no prototype may come at all.
+        covering: cells from which none may come either, of patches that are not forbidden themselves.
     """
     places = list(dict.fromkeys((*cells, *outlined)))
     found = torch.cat([network.prototypes.detach()[list(forgotten)], cut_cells(network, setup, places)])
@@ -80,7 +83,7 @@ def find_forbidden(
     owners += [class_of(setup, position) for position, _, _ in places]
     levels = levels_of(network, setup, found, owners) if owners else found.new_zeros(0)
     blocked: dict[int, set[tuple[int, int]]] = {}
-    for position, row, column in outlined:
+    for position, row, column in (*outlined, *covering):
         blocked.setdefault(position, set()).add((row, column))
     blocks = {key: frozenset(value) for key, value in blocked.items()}
     sources = tuple(source_of(network, number) for number in forgotten)
@@ -108,6 +111,17 @@ def forbidden_cells(forbidden: Forbidden, images: Tensor, beside: int) -> Tensor
         maps = forbidden.probe.similarity_maps(images).float()
     alike = (maps >= forbidden.levels[:, None, None]).any(1)
     return F.max_pool2d(alike[:, None].float(), 2 * beside + 1, stride=1, padding=beside)[:, 0] > 0
+
+
+def covered_cells(network: Any, patches: Tensor) -> Tensor:
+    """Tell which cells of the feature map lie in any of the patches that begin at ``patches`` (B, h, w) bool.
+
+    Returns:
+        (B, h + k - 1, w + k - 1) bool.
+    """
+    high, wide = network.prototypes.shape[2:]
+    around = F.pad(patches[:, None].float(), (wide - 1, wide - 1, high - 1, high - 1))
+    return F.max_pool2d(around, (high, wide), stride=1)[:, 0] > 0
 
 
 @torch.no_grad()

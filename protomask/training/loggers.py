@@ -157,8 +157,9 @@ class Loggers:
 
     Called with all rows so far, as :func:`protomask.training.train` calls its ``log``; each row is written once to each
     record, also over interruptions. A resumed training goes on with the records that its folder names, whether they are
-    asked for again or not, and opens them with its first new row. A row that a record does not take (a server that is
-    gone) does not stop a training: a line says so, and it is given again with the next one.
+    asked for again or not, and opens them with its first new row. A record that cannot be opened again, or a row that
+    it does not take (a server that is gone), does not stop a training: a line says so, once until it answers again,
+    and what it lacks is given with the next row.
 
     Args:
         folder: the run's.
@@ -167,7 +168,7 @@ class Loggers:
         known: what ``FILE`` holds; nothing in a new run.
 
     Raises:
-        InputError: a record cannot be opened.
+        InputError: a new record cannot be opened.
     """
 
     def __init__(
@@ -180,6 +181,7 @@ class Loggers:
         self._folder, self._options = folder, {name: value for name, value in options.items() if value is not None}
         self._state = {name: dict(each) for name, each in (known or {}).items()}
         self._open: dict[str, Logger] = {}
+        self._gone: set[str] = set()
         self._names = logger_names([*self._state, *names] or None)
         for name in self._names:
             if name not in self._state:
@@ -199,16 +201,20 @@ class Loggers:
             done = self._state[name]["rows"]
             if len(rows) <= done:
                 continue
-            if name not in self._open:
-                self._begin(name)
             try:
+                if name not in self._open:
+                    self._begin(name)
                 for number, row in enumerate(rows[done:], done + 1):
                     if values := numbers_of(row):
                         self._open[name].write(values, number, row.get("epoch", number))
                     done = number
+                self._gone.discard(name)
             except Exception as error:  # of a package's own kind, or of its network
-                _log.warning("%s does not take the log (%s); tried again later", name, first_line(error))
-            self._keep(name, done)
+                if name not in self._gone:
+                    _log.warning("%s does not take the log (%s); tried again later", name, first_line(error))
+                self._gone.add(name)
+            if name in self._open:
+                self._keep(name, done)
 
     def __enter__(self) -> Loggers:
         return self

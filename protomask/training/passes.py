@@ -17,6 +17,7 @@ from protomask.capabilities import compares_by_cosine
 from protomask.errors import InputError, first_of
 from protomask.interruption import HeldSignals
 from protomask.labels import balancing_weights
+from protomask.prototype_network import PrototypeNetwork
 from protomask.training.anchoring import LIMIT, Anchored, measure_drift
 from protomask.training.checkpoint import Saver
 from protomask.training.loading import SeededLoader, derive_seed, own_part, shuffled_batches
@@ -132,6 +133,8 @@ def run_epoch(
                 setup,
                 f"stage {stage.name}, epoch {epoch + 1}",
             )
+            if stage.after is not None:
+                stage.after(network)
             means.add(values, len(batch["labels"]))
             bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
             if step + 1 < len(batches) and saver.due(held.pending is not None):
@@ -193,6 +196,8 @@ def _step(
     ]
     _check("gradient's norm", torch.nn.utils.get_total_norm(learned).item(), batch, setup, place)
     optimizer.step()
+    if isinstance(network, PrototypeNetwork) and network.last_layer.weight.requires_grad:
+        network.keep_evidence()
     return values
 
 

@@ -75,11 +75,12 @@ def settling(network: Any, wanted: Settling, epochs: int) -> list[Epochs | Actio
     terms = _Terms(network, wanted)
     project = Action("projection", terms.project)
     if not wanted.rates or not epochs:
-        return [*([Epochs("refine", epochs, terms, {"prototypes": RATE})] if epochs else []), project]
+        alone = Epochs("refine", epochs, terms, {"prototypes": RATE}, after=terms.rest)
+        return [*([alone] if epochs else []), project]
     rates = {**wanted.rates, "prototypes": RATE}
     plan: list[Epochs | Action] = []
     for _ in range(epochs - epochs // 2):
-        step = Epochs("refine", 1, terms, rates, wanted.decay, schedule=warm_up_cosine())
+        step = Epochs("refine", 1, terms, rates, wanted.decay, schedule=warm_up_cosine(), after=terms.rest)
         plan += [step, Action("look again", terms.look_again)]
     plan.append(project)
     for _ in range(epochs // 2):
@@ -95,18 +96,17 @@ class _Terms:
         self.wanted = wanted
         self.moving = torch.zeros(network.prototype_count, dtype=torch.bool, device=network.prototypes.device)
         self.moving[list(wanted.moved)] = True
-        self.resting = network.prototypes.detach().clone()
+        self.before = network.prototypes.detach().clone()
         self.forbidden = wanted.forbidden.probe
         self.given = {number: with_prototypes(network, each.patches) for number, each in wanted.given.items()}
 
     def __call__(self, network: Any, images: Tensor, *others: Tensor) -> dict[str, Tensor]:
         """Compute the recipe's terms and these; ``others``: the labels, and what else the recipe's objective gets."""
-        wanted = self.wanted
+        wanted, prototypes = self.wanted, network.prototypes
+        self.before = prototypes.detach().clone()
         if wanted.rates:
             images = exchange(wanted.forbidden, images)
         terms = wanted.objective(network, images, *others)
-        # Those that are not moved rest, whatever the optimiser.
-        prototypes = torch.where(self.moving.view(-1, 1, 1, 1), network.prototypes, network.prototypes.detach())
         if wanted.free and len(wanted.forbidden.patches):
             near = self.forbidden.patch_similarities(prototypes[wanted.free]) - wanted.forbidden.levels
             terms["forbidden"] = near.relu().amax(1).mean()
@@ -127,9 +127,13 @@ class _Terms:
         return away
 
     @torch.no_grad()
+    def rest(self, network: Any) -> None:
+        """Put those that are not moved back to where they were before the step: the recipe's loss is of all."""
+        network.prototypes[~self.moving] = self.before[~self.moving]
+
+    @torch.no_grad()
     def project(self, network: Any, setup: TrainingSet) -> dict[str, float]:
-        """Move the moved prototypes onto training patches; all others are where they rest."""
-        network.prototypes[~self.moving] = self.resting[~self.moving]
+        """Move the moved prototypes onto training patches."""
         project_on_given(network, {number: self._now(network, setup, number) for number in self.wanted.given})
         return project_allowed(network, setup, self.wanted.forbidden, self.wanted.free) if self.wanted.free else {}
 
@@ -148,7 +152,6 @@ class _Terms:
         numbers = rest.nonzero().flatten().tolist()
         patches = cut_cells(network, setup, [source_of(network, number) for number in numbers])
         network.set_prototypes(torch.tensor(numbers, dtype=torch.long, device=setup.device), patches)
-        self.resting = network.prototypes.detach().clone()
         self.forbidden = with_prototypes(network, cut_cells(network, setup, self.wanted.forbidden.sources))
         for number, each in self.wanted.given.items():
             self.given[number] = with_prototypes(network, cut_cells(network, setup, each.cells))

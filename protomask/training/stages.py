@@ -84,6 +84,7 @@ class Epochs:
             rates.
         anchored: prototypes rest on patches they were projected to, and are kept near them, see
             :mod:`protomask.training.anchoring`.
+        after: called with the network after each gradient step, for what must hold whatever the optimizer does.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Epochs:
     optimizer: str = "adamw"
     schedule: Callable[[float, float], float] | None = None
     anchored: bool = False
+    after: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Refining by a review: what is forgotten goes, what is kept stays, and nothing forbidden comes back."""
 
+import dataclasses
 import json
 
 import pytest
@@ -15,8 +16,11 @@ from protomask.run.forbids import Forbids, read_forbids
 from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
 from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, add_judgements, review_of
+from protomask.run.setup import plan_of
+from protomask.training import train
 from protomask.training.forgetting import allowed_cells, choose_starts, find_forbidden, is_allowed, project_allowed
 from protomask.training.patches import cut_cells, source_of
+from protomask.training.settling import settle_as, settling
 from tests.run.conftest import SMALL, write_image_folder
 
 
@@ -48,6 +52,37 @@ def test_where_the_features_learn_all_others_stay_on_their_patches(run, tmp_path
     patches = cut_cells(after, run.setup, [source_of(after, number) for number in range(6)])
     assert torch.allclose(patches, after.prototypes, atol=1e-5)
     assert not torch.equal(before.last_layer.weight, after.last_layer.weight)
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_all_others_rest_while_it_settles_also_over_a_kill(run, tmp_path, features):
+    setup = dataclasses.replace(run.setup, batch_size=4)
+
+    def settle(checkpoint=None, death=None):
+        def objective(*given):
+            calls.append(given)
+            if len(calls) == death:
+                raise KeyboardInterrupt
+            return recipe(*given)
+
+        network, calls = load_network(run.folder), []
+        forbidden = find_forbidden(network, setup, [], [1], [])
+        assert choose_starts(network, setup, forbidden, [1], seed=0) == [1]
+        before = network.prototypes.detach().clone()
+        wanted = settle_as(plan_of(network, run.options), [1], forbidden, {})
+        recipe = wanted.objective
+        rates = wanted.rates if features else {}
+        wanted = wanted._replace(objective=objective, rates=rates, decay={"prototypes": 0.5})
+        (stage, *_) = settling(network, wanted, 2)
+        train(network, [stage], setup, checkpoint=checkpoint, minutes=0)
+        moved = (network.prototypes.detach() != before).flatten(1).any(1)
+        assert moved.tolist() == [number == 1 for number in range(6)]
+        return network.prototypes.detach()
+
+    whole = settle()
+    with pytest.raises(KeyboardInterrupt):
+        settle(tmp_path / "state.pt", death=2)
+    assert torch.equal(settle(tmp_path / "state.pt"), whole)
 
 
 def test_the_forgotten_prototype_is_replaced_and_all_others_stay_exactly_as_they_are(run, refined):

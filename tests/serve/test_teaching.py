@@ -10,7 +10,7 @@ from PIL import Image
 
 import protomask
 from protomask.run.refined import changed_picture
-from protomask.run.review import review_of
+from protomask.run.review import FILE, review_of
 from protomask.serve.versions import Versions, verdict
 from tests.training.test_given_parts import elsewhere, outline
 
@@ -129,6 +129,42 @@ def test_the_plan_names_what_would_change(run, tmp_path):
         plan = client.get("/api/teach").json()["plan"]
     assert plan["can_replace"]
     assert (plan["forget"], plan["split"], plan["required"], plan["doubtful"]) == ([0], [1], [3], 1)
+
+
+@pytest.mark.parametrize("prototype, source", [(99, "a.png"), (1, "elsewhere.png")])
+def test_a_review_of_another_run_is_refused_in_a_line(run, tmp_path, prototype, source):
+    from protomask.serve.of_run import RunSubject
+
+    shutil.copytree(run.folder, tmp_path / "net")
+    corners = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]
+    common = {"at": "2026-01-31T23:59:59Z", "by": "RB", "prototype": prototype, "source": source}
+    judgements = [
+        {**common, "id": "a", "verdict": "forget"},
+        {**common, "id": "b", "region": corners, "meaning": "evidence"},
+    ]
+    file = tmp_path / "net" / FILE
+    file.write_text(json.dumps({"judgements": judgements}))
+    before = file.read_bytes()
+    mark = {"judgements": [{"prototype": 0, "by": "RB", "verdict": "keep"}]}
+    with client_of(RunSubject(protomask.open_run(tmp_path / "net", progress=False))) as client:
+        answers = [client.get("/api/teach"), client.post("/api/teach"), client.get("/api/review")]
+        answers.append(client.post("/api/review", json=mark))
+        for answer in answers:
+            error = answer.json()["error"]
+            assert answer.status_code == 400 and f"prototype {prototype}" in error
+            assert error.endswith("give the review of this run")
+    assert file.read_bytes() == before
+
+
+def test_a_version_with_a_review_of_another_run_is_not_served(teacher, taught):
+    file = teacher.folder.parent / "net-refined" / FILE
+    before = file.read_text()
+    told = {"id": "a", "at": "2026-01-31", "by": "RB", "prototype": 0, "source": "elsewhere.png", "verdict": "forget"}
+    file.write_text(json.dumps({"judgements": [told]}))
+    refused = teacher.post("/api/versions/1/serve")
+    file.write_text(before)
+    assert refused.status_code == 400 and "elsewhere.png" in refused.json()["error"]
+    assert teacher.get("/api/about").json()["title"] == "net"
 
 
 @pytest.mark.parametrize("path", ["/api/teach", "/api/teach/stop", "/api/versions/0/serve"])

@@ -37,6 +37,21 @@ def test_a_mark_moves_with_its_surroundings_to_the_other_image_and_nothing_else_
     assert images[0, 0, 13, 13] == 9  # what was given is as it was
 
 
+def test_patches_of_several_cells_change_places_as_a_whole():
+    class Pairs(Marked):
+        prototypes = torch.zeros(1, 1, 2, 2)
+
+        def similarity_maps(self, images):  # of patches, by where they begin: those whose last cell has the mark
+            return super().similarity_maps(images)[:, :, 1:, 1:]
+
+    images = two_images()
+    changed = exchange(forbidden()._replace(probe=Pairs()), images, share=1.0)
+    place = torch.zeros(16, 16, dtype=torch.bool)
+    place[8:, 8:] = True  # the two by two cells whose last one is the mark's
+    assert torch.equal(changed[:, :, ~place], images[:, :, ~place])
+    assert torch.equal(changed[:, :, place], images.flip(0)[:, :, place])
+
+
 @pytest.mark.parametrize(("count", "share"), [(0, 1.0), (1, 0.0)])
 def test_where_nothing_is_forbidden_or_nobody_has_a_partner_all_stays(count, share):
     images = two_images()

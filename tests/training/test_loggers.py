@@ -161,6 +161,40 @@ def test_a_record_that_is_not_taken_stops_no_training_and_is_given_again(tmp_pat
     assert [words[2] for words in recorded("wandb") if words[0] == "log"] == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_server_that_is_down_refuses_a_new_training_and_stops_no_resumed_one(
+    tmp_path, recorded, caplog, monkeypatch, name
+):
+    with Loggers(tmp_path, [name], {}) as loggers:
+        loggers(ROWS[:1])
+    package = sys.modules[name]
+
+    def down(*given, **words):
+        raise (package.errors.Error if name == "wandb" else package.exceptions.MlflowException)("no answer")
+
+    known = RunFolder(tmp_path).read(FILE)
+    place, calls = (package, ["init"]) if name == "wandb" else (package.MlflowClient, ["update_run", "create_run"])
+    with monkeypatch.context() as patch, Loggers(tmp_path, [], {}, known) as loggers:
+        for call in calls:
+            patch.setattr(place, call, down)
+        with pytest.raises(InputError, match=f"{name} does not start"):
+            Loggers(tmp_path / "new", [name], {})
+        loggers(ROWS[:1])  # nothing new to tell: nothing is asked
+        assert not caplog.text
+        loggers(ROWS[:2])
+        loggers(ROWS[:2])
+        (said,) = caplog.records
+        assert f"{name} does not start" in said.getMessage() and said.getMessage().endswith("tried again later")
+        assert RunFolder(tmp_path).read(FILE) == known
+        patch.undo()
+        loggers(ROWS)
+    assert RunFolder(tmp_path).read(FILE)[name]["rows"] == 3 and len(caplog.records) == 1
+    told = recorded(name)
+    losses = [words[1]["joint/loss"] for words in told if words[0] == "log" and "joint/loss" in words[1]]
+    losses += [words[3] for words in told if words[0] == "metric" and words[2] == "joint/loss"]
+    assert losses == [2.0, 1.5]  # each once
+
+
 def test_wrong_names_and_missing_packages_are_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(InputError, match="log names 'wandbb'; known: tensorboard, wandb, mlflow; did you mean wandb"):
         logger_names("tensorboard,wandbb")

@@ -14,10 +14,12 @@ from tests.support.toy import ColourImages, ToyBackbone
 RATES = {"backbone": 1e-2, "add_on": 1e-2, "prototypes": 1e-2}
 
 
-def make(norm=True):
+def make(norm=True, evidence="signed"):
     torch.manual_seed(3)
     data = ColourImages(12)
-    net = ProtoPNet(ToyBackbone(norm=norm), data.classes, image_size=16, prototypes_per_class=2, channels=6)
+    net = ProtoPNet(
+        ToyBackbone(norm=norm), data.classes, image_size=16, prototypes_per_class=2, channels=6, evidence=evidence
+    )
     return net, TrainingSet(data, data, ColourImages(4, seed=1), batch_size=8, seed=5)
 
 
@@ -130,6 +132,35 @@ def test_a_run_killed_within_an_epoch_resumes_to_the_same_bits(tmp_path):
             assert torch.equal(tensor, again.state_dict()[name]), name
         for row, expected in zip(rows, expected_rows, strict=True):
             assert {**row, "seconds": 0} == {**expected, "seconds": 0}
+
+
+@pytest.mark.parametrize("evidence", ["positive", "signed"])
+def test_positive_evidence_holds_after_every_step_and_over_a_kill(tmp_path, evidence):
+    class Watching(Dying):
+        def __call__(self, network, images, labels):
+            weight, own = network.last_layer.weight.detach(), network.own_class()
+            holds.append(bool((weight[~own] == 0).all() and (weight >= 0).all()))
+            return super().__call__(network, images, labels)
+
+    def stages(death=None):
+        return [Epochs("last layer", 2, Watching(death), {"last_layer": 1.0}, optimizer="adam")]
+
+    holds = []
+    whole, setup = make(evidence=evidence)
+    train(whole, stages(), setup)
+    net, setup = make(evidence=evidence)
+    with pytest.raises(Killed):
+        train(net, stages(5), setup, checkpoint=tmp_path / "state.pt", minutes=0)
+    again, setup = make(evidence=evidence)
+    train(again, stages(), setup, checkpoint=tmp_path / "state.pt")
+    assert torch.equal(whole.last_layer.weight, again.last_layer.weight)
+    assert len(holds) == 8 + 6 + 3 and all(holds) == (evidence == "positive")
+    weight, own = whole.last_layer.weight, whole.own_class()
+    assert (weight[own] == 0).any() == (evidence == "positive")  # a step went further than that
+    with torch.no_grad():
+        found = whole.eval()(ColourImages(4).pixels)
+        points = found.similarities[:, None] * (weight * own)
+    assert torch.allclose(points.sum(2), found.logits, atol=1e-5) == (evidence == "positive")
 
 
 def test_a_finished_run_is_logged_again(tmp_path):
