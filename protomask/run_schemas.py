@@ -28,6 +28,7 @@ class Config(TypedDict, total=False):
     pruned: dict[str, Any]
     imported: dict[str, Any]
     refined: dict[str, Any]
+    saved: dict[str, Any]
 
 
 class Scores(TypedDict, total=False):

@@ -14,6 +14,7 @@ from protomask.localizers.amortised.files import ABOUT, open_explainer
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.measures import MEASURES
+from protomask.run.origins import marked
 from protomask.run_folder import versions
 from protomask.training import Action, Epochs
 
@@ -71,4 +72,4 @@ def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict],
     new.files.write("metrics.json", {**metrics, **scores, **others, "seconds": metrics.get("seconds", {})})
     logged = [{**row, "stage": f"{row['stage']}, {kind}"} for row in rows]
     new.files.write("log.jsonl", (run.files.read("log.jsonl") or []) + logged)
-    new.files.write("config.json", {**config, "versions": versions(), kind: origin})
+    new.files.write("config.json", marked({**config, "versions": versions()}, kind, origin))

@@ -12,6 +12,7 @@ from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
 from protomask.networks import load_network
 from protomask.run.forbids import Forbids, read_forbids
+from protomask.run.origins import require_trained
 from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
 from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, add_judgements, review_of
@@ -73,6 +74,18 @@ def test_the_replacement_is_an_allowed_patch_of_its_class(run, refined):
     seen = cut_cells(run.network, setup, [source_of(network, 1)])  # by the network that the person saw
     assert is_allowed(forbidden, seen).tolist() == [True]
     assert not is_allowed(forbidden, run.network.prototypes).tolist()[1]
+
+
+def test_a_refined_run_has_no_training_to_resume(run, refined, tmp_path, capsys):
+    before = (refined.folder / "model.safetensors").read_bytes()
+    assert main(["train", "--output", str(refined.folder), "--resume", "--quiet"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "made by protomask refine, so there is no training to resume; go on with the run that it came from" in said
+    pruned = refined.prune([0], output=tmp_path / "pruned")
+    with pytest.raises(InputError, match="made by protomask prune"):
+        require_trained(pruned.files)
+    assert (refined.folder / "model.safetensors").read_bytes() == before
+    require_trained(run.files)
 
 
 def test_what_changed_is_told(run, refined):
