@@ -10,10 +10,11 @@ import torch
 
 from protomask.explanations.records import PrototypePicture
 from protomask.labels import right_answers
-from protomask.localizers.amortised.files import ABOUT, open_explainer
+from protomask.localizers.amortised.files import ABOUT
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.report.steps import steps_of, words_of
+from protomask.run.explainers import carry_explainer
 from protomask.run.measures import MEASURES
 from protomask.run.origins import marked
 from protomask.run_folder import versions
@@ -78,7 +79,7 @@ def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict],
     others |= {"steps": [*steps, {kind: outcome}], "validation_accuracy": validation[-1] if validation else None}
     save_network(new.network, new.options.network, new.folder)
     if run.files.has(ABOUT):
-        open_explainer(run.folder).save(new.folder)  # it is asked about prototypes by their vectors
+        carry_explainer(run.folder, run.network, new.network, new.folder)
     new.files.write("metrics.json", {**metrics, **scores, **others, "seconds": metrics.get("seconds", {})})
     logged = [{**row, "stage": f"{row['stage']}, {kind}"} for row in rows]
     new.files.write("log.jsonl", (run.files.read("log.jsonl") or []) + logged)
