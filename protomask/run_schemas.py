@@ -28,12 +28,14 @@ class Config(TypedDict, total=False):
     pruned: dict[str, Any]
     imported: dict[str, Any]
     refined: dict[str, Any]
+    saved: dict[str, Any]
 
 
 class Scores(TypedDict, total=False):
     before_projection: Share | None
     after_projection: Share | None
     final: Share | None
+    original: Share | None  # of a pruned or refined run: before the first of these steps
 
 
 class OfClass(TypedDict):
@@ -62,6 +64,22 @@ class Pruned(TypedDict):
     wrong_to_right: Count
 
 
+class BeforeAndAfter(TypedDict):
+    before: Share
+    after: Share
+
+
+class Compared(TypedDict):
+    test_accuracy: BeforeAndAfter
+    right_to_wrong: Count
+    wrong_to_right: Count
+
+
+class Step(TypedDict, total=False):
+    pruned: Pruned
+    refined: Compared
+
+
 class OfReasoning(TypedDict, total=False):
     explained_share: Required[Share | None]
     decisive_prototypes: Annotated[float, Range(1)] | None  # runs of before call it explanation_size
@@ -81,8 +99,9 @@ class Metrics(TypedDict, total=False):
     black_box_auroc: Share | None
     black_box_average_precision: Share | None
     seconds: dict[str, Seconds]
-    changes: dict[str, Changes]
-    pruned: Pruned
+    changes: dict[str, Changes]  # of a pruned or refined run: before these steps
+    pruned: Pruned  # the last one
+    steps: list[Step]  # what became of the run since it was made, in turn
     reasoning: OfReasoning
 
 
@@ -141,11 +160,6 @@ class AuditFile(TypedDict):
     checks: dict[str, AuditCheck]
     rows: Annotated[list[AuditRow], Range(1)]
     verdict: str
-
-
-class BeforeAndAfter(TypedDict):
-    before: Share
-    after: Share
 
 
 class MaybeBeforeAndAfter(TypedDict):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from protomask.report.steps import before_steps, original_accuracy, steps_of, unlisted, words_of
 from protomask.report.wording import count, number, percent, readable
 from protomask.statistics import newcombe, wilson
+
+MOMENTS = ("final", "after_projection", "before_projection")
+"""when accuracies were measured, the last first"""
 
 
 def accuracy(metrics: Mapping, config: Mapping) -> dict:
@@ -13,26 +17,28 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
     prototypes.
 
     An interval is Wilson's for the number of test images, where ``config["data"]["test"]`` tells it: the luck of the
-    test set, not that of training. A difference has the interval of its pairs, :func:`difference`. Of a pruned run the
-    figures are those of the network as it is now and as it was with all its prototypes; what projection did is said of
-    the latter.
+    test set, not that of training. A difference has the interval of its pairs, :func:`difference`. Of a run that was
+    pruned or refined the first figure is that of the network as it is now; what projection did, and the comparison with
+    a plain classifier, are told of the network before that, whose answers were counted; then what each step did.
     """
     scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
     areas = {name: value for name, value in (metrics.get("test_auroc") or {}).items() if value is not None}
     given = config.get("data")
     data = given if isinstance(given, Mapping) else {}
     findings, images = bool(data.get("multi_label")), data.get("test")
-    changes, pruned = metrics.get("changes") or {}, metrics.get("pruned")
-    head = next((name for name in ("final", "after_projection", "before_projection") if name in scores), None)
-    figures, sentences = [], []
+    steps, changes = steps_of(metrics), metrics.get("changes") or {}
+    since = words_of(steps, config)
+    head = next((name for name in MOMENTS if name in scores), None)
+    figures, sentences, whole = [], [], dict(scores)
     if head:
         figures += _head(scores[head], areas.get(head), images, findings)
-    if pruned:
-        figures += _before_pruning(pruned)
-        sentences.append(_pruning(pruned, images, findings))
-        whole = {**scores, "final": pruned["test_accuracy"]["before"]}
+    if since:
+        own = original_accuracy(metrics, config, images, findings)
+        whole.pop("final", None)
+        if own is not None:
+            whole["final"] = own
+            figures.append(before_steps(own, since, steps))
     else:
-        whole = scores
         figures += [
             {"value": percent(scores[name]), "label": label, "note": note}
             for name, label, note in (
@@ -43,15 +49,19 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
         ]
     told = {} if findings else changes
     known = None if findings else images
-    if head:
-        sentences.append(_course(whole, "final" if pruned else head, told, known, bool(pruned)))
+    sentences.append(_course(whole, told, known, since))
+    sentences += [_step(step, images, findings) for step in steps]
+    if "refined" in unlisted(steps, config):
+        sentences.append("It was refined, too; refined.json in the run's folder says what that changed.")
     black_box = metrics.get("black_box_accuracy")
     if black_box is not None:
         figures.append(
             {"value": percent(black_box), "label": "plain classifier", "note": "same backbone, no prototypes"}
         )
-        if head:
-            sentences.append(_price(whole["final" if pruned else head], black_box, told.get("prototypes"), known))
+        # What an older run does not tell of the network that its answers were compared with is left out.
+        own = whole.get("final") if since else whole.get(head or "")
+        if own is not None:
+            sentences.append(_price(own, black_box, told.get("prototypes"), known, since))
     elif head:
         sentences.append(
             "What the prototypes cost in accuracy against the same backbone as a plain classifier is not measured; "
@@ -117,25 +127,14 @@ def _head(score: float, area: float | None, images: int | None, findings: bool) 
     return figures
 
 
-def _before_pruning(outcome: Mapping) -> list[dict]:
-    left = outcome["prototypes"] - len(outcome["removed"])
-    return [
-        {
-            "value": percent(outcome["test_accuracy"]["before"]),
-            "label": "before pruning",
-            "note": f"with all {outcome['prototypes']} prototypes; now {left}",
-        }
-    ]
-
-
-def _course(scores: Mapping, head: str, changes: Mapping, images: int | None, pruned: bool) -> str:
+def _course(scores: Mapping, changes: Mapping, images: int | None, since: str) -> str:
     if "before_projection" not in scores or "after_projection" not in scores:
         return ""
-    begin = "Before pruning, tying" if pruned else "Tying"
+    begin = f"Before {since}, tying" if since else "Tying"
     text = f"{begin} every prototype to a real training patch (projection) " + _moved(
         scores["before_projection"], scores["after_projection"], images, changes.get("projection")
     )
-    if head == "final":
+    if "final" in scores:
         text += "; re-fitting the last layer then " + _moved(
             scores["after_projection"], scores["final"], images, changes.get("refitting")
         )
@@ -151,26 +150,34 @@ def _moved(before: float, after: float, images: int | None, changed: Mapping | N
     return f"{verb} {_points(change)} ({difference(before, after, images, changed)})"
 
 
-def _pruning(outcome: Mapping, images: int | None, findings: bool) -> str:
-    scores, removed = outcome["test_accuracy"], len(outcome["removed"])
+def _step(step: Mapping, images: int | None, findings: bool) -> str:
+    outcome = step.get("pruned") or step.get("refined")
+    if not outcome:
+        return ""
+    scores = outcome["test_accuracy"]
+    before, after = percent(scores["before"]), percent(scores["after"])
     if findings:
         swaps = f"{count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right"
     else:
         swaps = difference(scores["before"], scores["after"], images, outcome)
+    measure = "the share of test images with all findings right" if findings else "test accuracy"
+    if "pruned" not in step:
+        return f"Refining by a review: {measure} was {before} before, and {after} after it ({swaps})."
+    removed, least = len(outcome["removed"]), percent(scores["without_refitting"])
     return (
-        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: test accuracy was "
-        f"{percent(scores['before'])} with all of them, {percent(scores['without_refitting'])} without these, and "
-        f"{percent(scores['after'])} once the last layer was re-fitted ({swaps})."
+        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: {measure} was {before} "
+        f"with all of them, {least} without these, and {after} once the last layer was re-fitted ({swaps})."
     )
 
 
-def _price(own: float, black_box: float, changed: Mapping | None, images: int | None) -> str:
+def _price(own: float, black_box: float, changed: Mapping | None, images: int | None, since: str) -> str:
+    subject = f"Compared with the network before {since}, the same" if since else "The same"
     change = 100 * (own - black_box)
     how = difference(black_box, own, images, changed, ("right only without prototypes", "only with them"))
     if abs(change) < 0.05:
-        return "The same backbone as a plain classifier is as accurate: the prototypes cost nothing here."
+        return f"{subject} backbone as a plain classifier is as accurate: the prototypes cost nothing here."
     text = (
-        f"The same backbone as a plain classifier is {'more' if change < 0 else 'less'} accurate by {_points(change)} "
+        f"{subject} backbone as a plain classifier is {'more' if change < 0 else 'less'} accurate by {_points(change)} "
         f"({how})"
     )
     if how.endswith("chance") or not images:

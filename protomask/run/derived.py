@@ -10,10 +10,13 @@ import torch
 
 from protomask.explanations.records import PrototypePicture
 from protomask.labels import right_answers
-from protomask.localizers.amortised.files import ABOUT, open_explainer
+from protomask.localizers.amortised.files import ABOUT
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
+from protomask.report.steps import steps_of, words_of
+from protomask.run.explainers import carry_explainer
 from protomask.run.measures import MEASURES
+from protomask.run.origins import marked
 from protomask.run_folder import versions
 from protomask.training import Action, Epochs
 
@@ -47,8 +50,11 @@ def select(
     ]
 
 
-def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict], measured: dict) -> None:
+def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict], measured: dict, outcome: dict) -> None:
     """Write network, log, metrics and configuration of ``new``, as those of ``run`` with what has become of them.
+
+    What ``metrics.json`` tells of the training stays: its course, the answers that changed in it, and the plain
+    classifier beside it; ``original`` is the accuracy that belongs to them, and ``steps`` lead from there to ``final``.
 
     Args:
         run: that ``new`` was made of.
@@ -57,18 +63,29 @@ def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict],
         origin: what ``config.json`` keeps of how it was made.
         rows: of the log.
         measured: as :func:`protomask.training.rate_answers` gives it; other entries are kept in ``metrics.json``, too.
+        outcome: ``test_accuracy`` before and after, ``right_to_wrong``, ``wrong_to_right``; of a pruning all it counts.
     """
     config, metrics = run.files.read("config.json") or {}, run.files.read("metrics.json") or {}
+    steps = steps_of(metrics)
+    as_made = not words_of(steps, config)
     scores = {
-        f"test_{name}": {**(metrics.get(f"test_{name}") or {}), "final": measured[name]}
-        for name in MEASURES
-        if name in measured
+        name: {**_with_original(metrics.get(name) or {}, as_made), "final": measured[measure]}
+        for measure in MEASURES
+        if measure in measured
+        for name in [f"test_{measure}"]
     }
+    validation = [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
     others = {name: value for name, value in measured.items() if name not in (*MEASURES, "right")}
+    others |= {"steps": [*steps, {kind: outcome}], "validation_accuracy": validation[-1] if validation else None}
     save_network(new.network, new.options.network, new.folder)
     if run.files.has(ABOUT):
-        open_explainer(run.folder).save(new.folder)  # it is asked about prototypes by their vectors
+        carry_explainer(run.folder, run.network, new.network, new.folder)
     new.files.write("metrics.json", {**metrics, **scores, **others, "seconds": metrics.get("seconds", {})})
     logged = [{**row, "stage": f"{row['stage']}, {kind}"} for row in rows]
     new.files.write("log.jsonl", (run.files.read("log.jsonl") or []) + logged)
-    new.files.write("config.json", {**config, "versions": versions(), kind: origin})
+    new.files.write("config.json", marked({**config, "versions": versions()}, kind, origin))
+
+
+def _with_original(scores: dict, as_made: bool) -> dict:
+    """Add what a run's network reached before the first step; of a run that lacks it later on, nobody knows."""
+    return {**scores, "original": scores.get("final")} if as_made else scores

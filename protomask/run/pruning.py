@@ -93,6 +93,7 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
         {key: outcome[key] for key in ("from", "removed")},
         rows,
         {**rate_answers(*answers, run.test.classes), "pruned": outcome},
+        outcome,
     )
     save_inspected(pruned, select(pictures, kept, network))
     report_run(pruned)

@@ -192,6 +192,7 @@ def _refine(
         {key: outcome[key] for key in ("from", "forgotten", "required", "split", "added", "replaced")},
         rows,
         rate_answers(after, labels, run.test.classes),
+        {key: outcome[key] for key in ("test_accuracy", "right_to_wrong", "wrong_to_right")},
     )
     tell(0.75, "drawing what the prototypes look at")
     drawn = range(len(old)) if taught.features else moved

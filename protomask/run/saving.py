@@ -83,7 +83,8 @@ def save_run(
         save_network(network, network.registered_as, files.folder)
         files.write("log.jsonl", [row])
         files.write("metrics.json", metrics)
-        keep_config(run, False, asked.root)
+        made = {"saved": {"class": type(network).__name__, "projected": project}}
+        keep_config(run, False, asked.root, made)
     say(f"run folder {run.folder}; its prototypes' pictures are made by project")
     return run
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protomask.data.contents import data_change, split_contents
 from protomask.data.folder_splits import find_splits, is_hidden
 from protomask.errors import InputError
 from protomask.localizers import split_specs
 from protomask.options import Options
+from protomask.run.origins import require_trained
 from protomask.run_folder import RUNS, RunFolder, versions
 
 if TYPE_CHECKING:
@@ -75,17 +76,7 @@ def starting_folder(
     if run.started:
         if not resume:
             raise InputError(f"{output} holds a run already; go on with it by resume=, or give another output=")
-        config = run.read("config.json")
-        if config.get("pruned"):
-            raise InputError(
-                f"{output} was made by protomask prune, so there is no training to resume; go on with the run that it "
-                "came from"
-            )
-        if config.get("imported"):
-            raise InputError(
-                f"{output} was made by protomask import-official, so there is no training to resume; start one with "
-                "another output="
-            )
+        require_trained(run)
         return run, _resumed(run.options(), options, output, said)
     if resume:
         raise InputError(f"{output} holds no run to resume (no config.json); leave out resume= to start one")
@@ -131,8 +122,11 @@ def _resumed(own: Options, given: Options, output: str, said: Collection[str]) -
     return own.replace(**changes)
 
 
-def keep_config(run: Run, resume: bool, given_root: str | None) -> None:
-    """Write ``config.json``; of a resumed run check that the data are the same."""
+def keep_config(run: Run, resume: bool, given_root: str | None, marks: Mapping[str, Any] | None = None) -> None:
+    """Write ``config.json``; of a resumed run check that the data are the same.
+
+    ``marks`` are of :data:`protomask.run.origins.MARKS`, of a run that is not trained.
+    """
     files, splits = run.files, run.splits
     if resume:
         changed = data_change(files.read("config.json").get("data", {}), splits)
@@ -155,4 +149,6 @@ def keep_config(run: Run, resume: bool, given_root: str | None) -> None:
     }
     if given_root is not None and given_root != run.options.root:
         data["root_as_given"] = given_root
-    files.write("config.json", {"options": run.options.to_mapping(), "versions": versions(), "data": data})
+    files.write(
+        "config.json", {"options": run.options.to_mapping(), "versions": versions(), "data": data, **(marks or {})}
+    )

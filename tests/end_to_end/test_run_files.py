@@ -186,7 +186,8 @@ def figures(command: str, run: RunFolder, folder: Path, said: str) -> object:
     if command == "prune":
         new = RunFolder(folder / "out")
         metrics = new.read("metrics.json")
-        metrics["pruned"].pop("from")
+        for outcome in (metrics["pruned"], *(step["pruned"] for step in metrics["steps"])):
+            outcome.pop("from")
         return {name: value for name, value in metrics.items() if name != "seconds"}, new.read("prototypes.json")
     metrics = run.read("metrics.json")
     # Pictures that are made anew are those of the run's own localizer, whose boxes and share outside are others.

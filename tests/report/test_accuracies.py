@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from protomask.report.accuracies import accuracy, difference
+from protomask.report.wording import percent
 from protomask.run.measures import changes
 from protomask.training.prediction import pack_answers
 
@@ -44,10 +45,87 @@ def test_a_pruned_run_is_compared_with_the_network_that_it_was():
     found = accuracy(metrics, CONFIG)
     assert [each["label"] for each in found["figures"]] == ["test accuracy", "before pruning", "plain classifier"]
     assert found["figures"][1]["note"] == "with all 20 prototypes; now 18"
-    pruning, course, price = found["sentences"]
+    course, pruning, price = found["sentences"]
     assert pruning.endswith("re-fitted (3 images became wrong, 0 right: within chance).")
     assert course.startswith("Before pruning, tying") and "2 right: within chance" in course
     assert "more accurate by 5.0 percentage points" in price  # 0.95 against 0.90, not against 0.80
+    assert price.startswith("Compared with the network before pruning, ")
+
+
+COUNTS = {
+    "projection": {"right_to_wrong": 1, "wrong_to_right": 3},
+    "refitting": {"right_to_wrong": 1, "wrong_to_right": 1},
+    "prototypes": {"right_to_wrong": 2, "wrong_to_right": 5},
+}
+TRAINED = {"test_accuracy": SCORES, "changes": COUNTS, "black_box_accuracy": 27 / 33}
+REFINED = {"test_accuracy": {"before": 30 / 33, "after": 22 / 33}, "right_to_wrong": 9, "wrong_to_right": 1}
+
+
+def test_of_a_refined_run_training_and_refining_are_told_each_by_its_own_counts():
+    before = accuracy(TRAINED, CONFIG)["sentences"]
+    scores = {**SCORES, "final": 22 / 33, "original": 30 / 33}
+    found = accuracy({**TRAINED, "test_accuracy": scores, "steps": [{"refined": REFINED}]}, CONFIG)
+    course, refining, price = found["sentences"]
+    assert course == before[0].replace("Tying", "Before refining, tying")
+    assert "re-fitting the last layer then left the accuracy as it was (1 image became wrong, 1 right" in course
+    assert refining.startswith(
+        f"Refining by a review: test accuracy was {percent(30 / 33)} before, and {percent(22 / 33)} after it (9 images"
+    )
+    assert price == before[1].replace("The same", "Compared with the network before refining, the same")
+    assert "9.1 percentage points (2 images right only without prototypes, 5 only with them" in price
+    assert [(each["value"], each["label"]) for each in found["figures"][:2]] == [
+        (percent(22 / 33), "test accuracy"),
+        (percent(30 / 33), "before refining"),
+    ]
+
+
+def test_steps_are_told_in_turn():
+    pruned = {
+        "from": "runs/a",
+        "prototypes": 20,
+        "removed": [3],
+        "test_accuracy": {"before": 22 / 33, "without_refitting": 20 / 33, "after": 23 / 33},
+        "right_to_wrong": 0,
+        "wrong_to_right": 1,
+    }
+    again = {**pruned, "prototypes": 19, "test_accuracy": dict.fromkeys(pruned["test_accuracy"], 23 / 33)}
+    scores = {**SCORES, "final": 23 / 33, "original": 30 / 33}
+    steps = [{"refined": REFINED}, {"pruned": pruned}, {"pruned": again}]
+    found = accuracy({**TRAINED, "test_accuracy": scores, "steps": steps, "pruned": again}, CONFIG)
+    course, *said, price = found["sentences"]
+    assert course.startswith("Before refining and pruning, tying") and "before refining and pruning" in price
+    assert [text.split()[0] for text in said] == ["Refining", "1", "1"]
+    assert "1 of 20" in said[1] and f"{percent(22 / 33)} with all" in said[1] and "1 of 19" in said[2]
+    only = accuracy({**TRAINED, "test_accuracy": scores, "steps": steps[1:]}, CONFIG)["figures"][1]
+    assert (only["label"], only["note"]) == ("before pruning", "with all 20 prototypes; now 18")
+
+
+def test_of_older_runs_the_accuracy_before_refining_follows_from_the_counts_or_is_left_out():
+    refined = {**CONFIG, "refined": {"from": "runs/a"}}
+    old = {**TRAINED, "test_accuracy": {**SCORES, "final": 22 / 33}}
+    course, refining, price = accuracy(old, refined)["sentences"]
+    assert (course, price) == (
+        accuracy(TRAINED, CONFIG)["sentences"][0].replace("Tying", "Before refining, tying"),
+        accuracy(TRAINED, CONFIG)["sentences"][1].replace(
+            "The same", "Compared with the network before refining, the same"
+        ),
+    )
+    assert "refined.json" in refining
+    uncounted = accuracy({**old, "changes": {}}, refined)
+    course, refining = uncounted["sentences"]
+    assert "re-fitting" not in course and "plain classifier" not in course + refining
+    assert [each["label"] for each in uncounted["figures"]] == ["test accuracy", "plain classifier"]
+
+
+def test_steps_of_findings_count_images_with_all_findings_right():
+    config = {"data": {"test": 33, "multi_label": True}}
+    scores = {**SCORES, "final": 0.9, "original": 0.95}
+    found = accuracy({"test_accuracy": scores, "steps": [{"refined": REFINED}]}, config)
+    share = (
+        f"the share of test images with all findings right was {percent(30 / 33)} before, and {percent(22 / 33)} after"
+    )
+    assert f"{share} it (9 images became wrong, 1 right)" in found["sentences"][1]
+    assert found["figures"][1] == {"value": percent(0.95), "label": "before refining", "note": ""}
 
 
 def test_answers_that_changed_are_counted():

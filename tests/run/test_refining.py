@@ -12,7 +12,9 @@ from protomask.cli import main
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
 from protomask.networks import load_network
+from protomask.report.accuracies import accuracy
 from protomask.run.forbids import Forbids, read_forbids
+from protomask.run.origins import require_trained
 from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
 from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, add_judgements, review_of
@@ -110,6 +112,20 @@ def test_the_replacement_is_an_allowed_patch_of_its_class(run, refined):
     assert not is_allowed(forbidden, run.network.prototypes).tolist()[1]
 
 
+def test_a_refined_run_has_no_training_to_resume(run, refined, tmp_path, capsys):
+    before = (refined.folder / "model.safetensors").read_bytes()
+    assert main(["train", "--output", str(refined.folder), "--resume", "--quiet"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "made by protomask refine, so there is no training to resume; go on with the run that it came from" in said
+    pruned = refined.prune([0], output=tmp_path / "pruned")
+    assert [list(step) for step in pruned.metrics["steps"]] == [["refined"], ["pruned"]]
+    assert pruned.metrics["test_accuracy"]["original"] == run.metrics["test_accuracy"]["final"]
+    with pytest.raises(InputError, match="made by protomask prune"):
+        require_trained(pruned.files)
+    assert (refined.folder / "model.safetensors").read_bytes() == before
+    require_trained(run.files)
+
+
 def test_what_changed_is_told(run, refined):
     told = refined.files.read("refined.json")
     assert told["forgotten"] == [1] and told["replaced"] == [1] and told["kept"] == [2]
@@ -125,6 +141,19 @@ def test_what_changed_is_told(run, refined):
     assert [picture.record.prototype for picture in refined.pictures] == list(range(6))
     assert refined.pictures[1].record.source == run.setup.plain.names[int(refined.network.source_positions[1])]
     assert protomask.open_run(refined.folder).network.prototype_count == 6
+
+
+def test_what_training_measured_stays_beside_what_refining_did(run, refined):
+    told, before, after = refined.files.read("refined.json"), run.metrics, refined.metrics
+    keys = ("test_accuracy", "right_to_wrong", "wrong_to_right")
+    assert after["steps"] == [{"refined": {key: told[key] for key in keys}}] and "steps" not in before
+    for name in ("test_accuracy", "test_auroc", "test_average_precision"):
+        assert {**after[name], "final": after[name]["original"]} == {**before[name], "original": before[name]["final"]}
+    assert after["changes"] == before["changes"]
+    sentences = accuracy(after, refined.files.read("config.json"))["sentences"]
+    course = accuracy(before, run.files.read("config.json"))["sentences"][0]
+    assert sentences[0] == course.replace("Tying", "Before refining, tying")
+    assert sentences[1].startswith("Refining by a review: ")
 
 
 def test_the_old_review_stays_and_what_it_says_of_prototypes_that_stay_goes_along(run, refined):

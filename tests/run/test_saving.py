@@ -1,10 +1,14 @@
 """A network of one's own loop becomes a run, of which everything can be asked that a trained run answers."""
 
+import shutil
+
 import pytest
 import torch
 
 import protomask
 from protomask.errors import InputError
+from protomask.run.origins import require_trained
+from protomask.run_folder import RunFolder
 from protopnet import ProtoPNet
 from tests.run.conftest import Tensors
 from tests.support.toy import ToyBackbone
@@ -116,3 +120,32 @@ def test_mistakes_are_one_line_and_leave_nothing(changes, said, data, tmp_path):
 def test_a_folder_that_holds_something_is_left_alone(saved, data):
     with pytest.raises(InputError, match="holds a run already"):
         protomask.save_run(own_network(), data, saved.folder, **QUIET)
+
+
+def test_no_training_is_resumed_where_none_ran(saved, data, tmp_path):
+    saved.project()
+    made = {"saved": saved, "pruned": saved.prune([0], output=tmp_path / "pruned")}
+    for name, run in made.items():
+        before = (run.folder / "model.safetensors").read_bytes()
+        how = "protomask.save_run" if name == "saved" else "protomask prune"
+        with pytest.raises(
+            InputError, match=f"made by {how}, so there is no training to resume; start one with"
+        ) as said:
+            protomask.train(data=data, output=run.folder, resume=True, progress=False)
+        assert "\n" not in str(said.value) and (run.folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_run_that_was_saved_without_a_mark_is_known_by_its_files(saved, tmp_path):
+    shutil.copytree(saved.folder, tmp_path / "old")
+    old = RunFolder(tmp_path / "old")
+    config = old.read("config.json")
+    del config["saved"]
+    old.write("config.json", config)
+    with pytest.raises(InputError, match="protomask.save_run"):
+        require_trained(old)
+    # A training whose checkpoints were deleted begins anew; one that was killed early has neither network nor log.
+    old.write("log.jsonl", [{"stage": "joint", "epoch": 1}])
+    require_trained(old)
+    for name in ("model.safetensors", "log.jsonl"):
+        (old / name).unlink()
+    require_trained(old)
