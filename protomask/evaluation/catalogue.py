@@ -189,14 +189,19 @@ METRICS |= {
         lambda case: case.batch.similarities_and_classes,
         True,
         "prototypes",
-        lambda found, prototypes: prototype_sets.discrimination(
-            found[:, 0, prototypes], found[:, 1, prototypes] > 0.5
-        ).float(),
+        lambda found, prototypes: _discrimination(found, prototypes),
         usual=False,
     ),
 }
 
 HIGHER_IS_BETTER: dict[str, bool] = {name: metric.higher_is_better for name, metric in METRICS.items()}
+
+
+def _discrimination(found: Tensor, prototypes: Tensor) -> Tensor:
+    """Give each pair (n,) the value of its prototype, computed once however many pairs share it."""
+    distinct, places = prototypes.unique(return_inverse=True)
+    values = prototype_sets.discrimination(found[:, 0, distinct], found[:, 1, distinct] > 0.5)
+    return values[places].float()
 
 
 def _bools(found: Tensor) -> tuple[Tensor, Tensor]:
