@@ -339,6 +339,25 @@ def test_a_box_as_large_as_the_image_decides_nothing():
     assert "energy_box" not in available_metrics(Cropped(), [0]) and "energy_mask" in available_metrics(Cropped(), [0])
 
 
+def test_findings_that_fill_the_image_together_are_boxes_each(network):
+    class Halves(Tiles):
+        findings = torch.tensor([0, 1])
+
+        def load(self, index):
+            sample = super().load(index)
+            boxes = torch.tensor([[0.0, 0, HALF, SIZE], [HALF, 0, SIZE, SIZE]])
+            sample["boxes"] = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(SIZE, SIZE))
+            return sample | {"box_labels": self.findings}
+
+    data = Halves()
+    assert "energy_box" in available_metrics(data, [0])
+    pairs = Pairs(torch.tensor([0, 1]), torch.tensor([0, 3]))  # a prototype of "a" on the left, of "b" on the right
+    found = evaluate(network, data, {"oracle": oracle}, pairs, metrics=["energy_box"])
+    assert found.values["oracle"]["energy_box"] == [1, 1]
+    data.findings = torch.tensor([1, 1])
+    assert "energy_box" not in available_metrics(data, [0])
+
+
 def test_discrimination_of_pairs_is_that_of_their_prototypes():
     torch.manual_seed(0)
     similarities, own = torch.rand(40, 6), torch.rand(40, 6) > 0.5
