@@ -21,6 +21,7 @@ from protomask.freezing import frozen
 from protomask.given import as_count, as_flag, as_path
 from protomask.labels import require_numbers
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
+from protomask.localization.finding_boxes import with_model_classes
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import Preprocessing, preprocessing_of, unwrap_classifier
 from protomask.localizers import Localizer, get_localizers
@@ -127,7 +128,8 @@ def compare(
     Args:
         model: any classifier, see :func:`protomask.look`.
         images: photographs (:func:`protomask.inputs.read_pictures`), a torch Dataset of (image, label), or one of our
-            data sets, whose boxes and masks are used.
+            data sets, whose boxes and masks are used. Boxes of single findings are those of the model's classes of the
+            same names; what is assumed or left out, where names are missing or differ, is warned of.
         localizers: names, settings after a colon.
         index: the classes to explain, one for all or one per image; by default the most probable one of each.
         metrics: names out of the evaluation's catalogue; by default the usual ones.
@@ -167,6 +169,7 @@ def compare(
     if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
     check_labels(labels, classes)
+    data = with_model_classes(data, names, classes)
     data.classes = tuple(names.get(number, f"class {number}") for number in range(classes))
     data.labels = chosen
     pairs = Pairs(torch.arange(len(data)), chosen)

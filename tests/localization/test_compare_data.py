@@ -1,4 +1,7 @@
-"""What ``compare`` is given: data sets of torch, and photographs in files."""
+"""What ``compare`` is given: data sets of torch, photographs in files, and boxes of single findings."""
+
+import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,7 +12,9 @@ from torchvision.datasets import ImageFolder
 from protomask import InputError, compare
 from protomask.data.datasets import from_dataset
 from protomask.localization.photographs import open_photographs
-from tests.localization.test_compare import PLAIN, Corner, photographs
+from tests.localization.test_compare import PLAIN, Corner, Left, means, photographs
+
+MASS, NODULE = [0, 0, 8, 8], [16, 16, 32, 32]
 
 
 class Items(Dataset):
@@ -26,6 +31,63 @@ class Items(Dataset):
     def __getitem__(self, index):
         self.reads[index] += 1
         return self.items[index]
+
+
+def findings(classes, count=3):
+    """The first finding is in the corner that the model sees and :class:`Left` shows, the second elsewhere."""
+    boxes = {"boxes": [MASS, NODULE], "box_labels": [0, 1]}
+    return from_dataset(Items([(pixels, (1, 1), boxes) for pixels in photographs(count)]), classes=classes)
+
+
+@dataclass(frozen=True)
+class Shown(Left):
+    pass
+
+
+def energy(data, monkeypatch, index=0, **options):
+    monkeypatch.setattr("protomask.localization.compare.get_localizers", lambda names: {"left": Shown()})
+    found = compare(Corner(), data, "left", index=index, metrics=["energy_box"], multi_label=True, **options, **PLAIN)
+    return means(found)["left", "energy_box"]
+
+
+@pytest.mark.parametrize("labels", [["Mass", "Nodule"], ["Nodule", "Mass"], ["nodule ", "MASS"]])
+def test_boxes_of_findings_are_those_of_the_class_of_that_name(labels, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert energy(findings(["Mass", "Nodule"]), monkeypatch, "mass", labels=labels) == 1
+        assert energy(findings(["Mass", "Nodule"]), monkeypatch, "nodule", labels=labels) == 0
+        assert energy(findings(["Nodule", "Mass"]), monkeypatch, "nodule", labels=labels) == 1
+
+
+def test_classes_without_names_are_taken_in_order_and_that_is_said(monkeypatch):
+    named, numbered = findings(["Mass", "Nodule"]), findings(["0", "1"])
+    for data, options, says in [
+        (named, {}, "model's classes have no names.*order of the data's"),
+        (named, {"labels": ["LABEL_0", "LABEL_1"]}, "model's classes have no names"),
+        (numbered, {"labels": ["Mass", "Nodule"]}, "data's classes have no names.*order of the model's"),
+    ]:
+        with pytest.warns(UserWarning, match=says):
+            assert energy(data, monkeypatch, **options) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert energy(numbered, monkeypatch) == 1
+
+
+def test_boxes_of_classes_that_cannot_be_told_are_left_out_and_that_is_said(monkeypatch):
+    data = findings(["Mass", "Nodule"])
+    with pytest.warns(UserWarning, match="boxes of 'Mass' are left out"):
+        assert energy(data, monkeypatch, 1, labels=["Heart", "Nodule"]) == 0
+    boxes = {"boxes": [MASS], "box_labels": [2]}
+    three = from_dataset(Items([(photographs(1)[0], (1, 1, 1), boxes)]), classes=["Mass", "Nodule", "Heart"])
+    for given, labels, says in [
+        (data, ["Heart", "Lung"], "'Mass', 'Nodule' are left out"),
+        (three, None, "have no names, and the data have 3, the model 2"),
+    ]:
+        with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="boxes smaller than the image"):
+            energy(given, monkeypatch, labels=labels)
+    wrong = from_dataset(Items([(photographs(1)[0], (1, 1), boxes)]), classes=["Nodule", "Mass"])
+    with pytest.raises(InputError, match="box_labels holds 2, but the data have 2 classes"):
+        energy(wrong, monkeypatch, labels=["Mass", "Nodule"])
 
 
 def test_some_classes_or_a_single_one_are_compared(tmp_path):
