@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from protomask.data import AnnotatedImages
 from protomask.devices import choose_device
@@ -75,6 +76,8 @@ class JudgedClassifier(Classifier):
         mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
         own_mean, own_std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.judge.mean, self.judge.std))
         pixels = images * std + mean
+        if len(self.mean) == 3 and len(self.judge.mean) == 1:
+            pixels = rgb_to_grayscale(pixels)  # as photographs become grey for such a network
         if pixels.shape[-1] != self._size:
             pixels = nn.functional.interpolate(pixels, (self._size, self._size), mode="bilinear", antialias=True)
         return (pixels - own_mean) / own_std
