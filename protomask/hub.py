@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 from protomask.errors import InputError
 from protomask.networks import load_network
@@ -14,6 +17,7 @@ try:
 except ImportError as error:
     raise InputError("huggingface_hub is not installed; add it with: pip install huggingface_hub") from error
 
+_THEIRS = ("huggingface_hub", "httpx", "httpx2", "requests")
 _FILES = ["model.json", "model.safetensors"]
 
 
@@ -33,17 +37,15 @@ class _OnHub(ModelHubMixin, library_name="protomask", pipeline_tag="image-classi
     def _from_pretrained(
         cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **others
     ) -> _OnHub:
-        folder = model_id
-        if not Path(model_id).is_dir():
-            folder = snapshot_download(
-                model_id,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-                allow_patterns=_FILES,
-            )
+        folder = snapshot_download(
+            model_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=_FILES,
+        )
         return cls(load_network(Path(folder)))
 
 
@@ -56,8 +58,12 @@ def push_to_hub(network: PrototypeNetwork, name: str, **options) -> str:
 
     Returns:
         The address of the commit.
+
+    Raises:
+        InputError: a name that cannot be, or the Hub cannot be reached or refuses.
     """
-    return _OnHub(network).push_to_hub(name, **options)
+    with _asking(f"{name}: the network was not uploaded", "give owner/name, and a token that may write there"):
+        return _OnHub(network).push_to_hub(name, **options)
 
 
 def from_pretrained(name: str | Path, **options) -> PrototypeNetwork:
@@ -68,6 +74,23 @@ def from_pretrained(name: str | Path, **options) -> PrototypeNetwork:
         options: of huggingface_hub's ``ModelHubMixin.from_pretrained``: ``revision``, ``token``, ``cache_dir``, ...
 
     Raises:
-        InputError: the files are none of a network.
+        InputError: the files are none of a network; no such folder, and the Hub cannot be reached or does not have it.
     """
-    return _OnHub.from_pretrained(str(name), **options).wrapped
+    if Path(name).is_dir():  # asked of the mixin, a config.json beside the network would have to be sound
+        return load_network(Path(name))
+    with _asking(f"{name}: no such folder, and no such network from the Hub", "give a folder, or owner/name"):
+        return _OnHub.from_pretrained(str(name), **options).wrapped
+
+
+@contextmanager
+def _asking(what: str, mend: str) -> Iterator[None]:
+    """Turn what the Hub, its package and the connection raise into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # Errors of the connection are those of another package with each version, some no OSError.
+        if not isinstance(error, OSError | ValueError) and type(error).__module__.partition(".")[0] not in _THEIRS:
+            raise
+        raise InputError(f"{what} ({type(error).__name__}: {shorten(str(error), 200)}); {mend}") from error

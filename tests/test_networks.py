@@ -69,6 +69,37 @@ def test_the_hub_gets_what_a_folder_gets(network, tmp_path, monkeypatch):
     assert same(network, protomask.from_pretrained("me/birds", revision="main"))
 
 
+def test_what_the_hub_does_not_have_or_refuses_is_one_line(network, tmp_path, monkeypatch):
+    pytest.importorskip("protomask.hub")
+    for name, says in [("runs/my net", "HFValidationError"), ("nobody/nothing", "LocalEntryNotFoundError")]:
+        with pytest.raises(InputError, match=f"^{name}: no such folder, .*{says}.*; give a folder, or owner/name$"):
+            protomask.from_pretrained(name, local_files_only=True, cache_dir=tmp_path / "cache")
+
+    class Api:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, **options):
+            raise self.error
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    lost = type("ConnectError", (Exception,), {"__module__": "httpx._exceptions"})  # no OSError
+    for error in (lost("Name or\nservice not known"), ConnectionError("Name or service not known")):
+        Api.error = error
+        with pytest.raises(InputError, match=r"^me/birds: .* not uploaded .*Name or service not known\); give owner"):
+            protomask.push_to_hub(network, "me/birds")
+    Api.error = KeyError("a mistake of ours")
+    with pytest.raises(KeyError):
+        protomask.push_to_hub(network, "me/birds")
+
+
+def test_a_folder_needs_no_sound_config_of_the_hub(network, tmp_path):
+    pytest.importorskip("protomask.hub")
+    network.save(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    assert same(network, protomask.from_pretrained(tmp_path))
+
+
 def test_a_clone_that_is_not_installed_has_its_own_networks(monkeypatch):
     import protopnet.recipe
     import xprotonet.recipe

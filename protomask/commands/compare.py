@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from protomask.backbones.classifier import build_classifier
     from protomask.devices import choose_device
-    from protomask.inputs import read_pictures
     from protomask.localization.compare import DEFAULT, compare
+    from protomask.localization.photographs import open_photographs
     from protomask.options import parse_range
     from protomask.run.setup import say
 
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--judge-weights is for --judge; name the second model, too")
     names, metrics = localizers(arguments.localizers, "--localizers"), split_names(arguments.metrics, "--metrics")
     levels = None if arguments.intensity_range is None else parse_range(arguments.intensity_range)
-    pictures = read_pictures(arguments.images, levels)  # before any weights are loaded
+    pictures = open_photographs(arguments.images, levels)  # before any weights are loaded
     device = choose_device(arguments.device)
     built = build_classifier(
         arguments.model, pretrained=arguments.pretrained, weights=arguments.weights, image_size=arguments.image_size

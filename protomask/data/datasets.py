@@ -1,4 +1,4 @@
-"""Any torch Dataset of (image, label) as a data set of ours: :func:`from_datasets`."""
+"""Any torch Dataset of (image, label) as a data set of ours: :func:`from_datasets`, :func:`from_dataset`."""
 
 from __future__ import annotations
 
@@ -95,12 +95,35 @@ def from_datasets(
     return splits
 
 
+def from_dataset(
+    data: Any,
+    what: str = "data",
+    *,
+    classes: Sequence[str] | None = None,
+    part_names: Sequence[str] | None = None,
+    progress: bool = True,
+) -> DatasetImages:
+    """Make one data set out of a torch Dataset, where nothing is learned: any classes, also a single one.
+
+    Args:
+        data: map-style, with items as for :func:`from_datasets`.
+        what: names the data set in errors, and items that have no name.
+        classes, part_names, progress: as for :func:`from_datasets`.
+
+    Raises:
+        InputError: not a map-style data set, empty; an item that is not as above, named by its number.
+    """
+    names = _class_names({what: data}, classes)
+    found = Reading(data, what, names, part_names, as_flag(progress, "progress"))
+    return _images(found, _numbered([found.labels]) if names is None else names)
+
+
 class DatasetImages(AnnotatedImages):
     """The items of one torch Dataset; made by :func:`from_datasets`.
 
     Args:
         data: map-style.
-        split: ``train``, ``test`` or ``validation``; named in errors.
+        split: ``train``, ``test`` or ``validation``, or another name of the data set; named in errors.
         classes, labels, names, part_names: see :class:`AnnotatedImages`.
         identities: (len,) what tells items apart beside names and labels.
     """

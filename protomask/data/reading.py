@@ -52,7 +52,7 @@ class Reading:
 
     Args:
         data: map-style.
-        split: ``train``, ``test`` or ``validation``; named in errors.
+        split: ``train``, ``test`` or ``validation``, or another name of the data set; named in errors.
         classes: names, or None where nobody knows them.
         part_names: of the points; None for their numbers.
         progress: show a bar while every item is read, on a terminal.

@@ -27,7 +27,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
 from protomask.given import as_flag, as_path, short
-from protomask.localization.compare import as_data_set
+from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import unwrap_classifier
 from protomask.localizers import get_localizer
 from protomask.localizers.amortised.explainer import Explainer

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from protomask.capabilities import HasJudge, HasSimilarityMaps
 from protomask.data import AnnotatedImages
+from protomask.data.images import Sample
 from protomask.data.removable import HasRemovableParts, HasRemovableSets
 from protomask.errors import InputError, did_you_mean
 from protomask.evaluation.batch import drop_full_regions
@@ -48,11 +49,7 @@ def available_metrics(
     missing, held = {"boxes", "mask"}, set()
     for position in positions:
         sample = data[position]
-        height, width = sample["image"].shape[-2:]
-        if (
-            "boxes" in missing
-            and drop_full_regions(box_regions([sample["boxes"].as_subclass(Tensor)], height, width)).any()
-        ):
+        if "boxes" in missing and drop_full_regions(_box_regions(sample)).any():
             held.add("boxes")
         if "mask" in missing and "mask" in sample and drop_full_regions(sample["mask"].as_subclass(Tensor) > 0).any():
             held.add("mask")
@@ -76,6 +73,16 @@ def available_metrics(
     if explained is None or isinstance(explained, torch.nn.Module):
         held.add("parameters")
     return [name for name, metric in METRICS.items() if metric.needs is None or metric.needs in held]
+
+
+def _box_regions(sample: Sample) -> Tensor:
+    """(R, H, W) bool, the regions that a pair may be measured by: one for each finding that has boxes of its own."""
+    boxes, findings = sample["boxes"].as_subclass(Tensor), sample.get("box_labels")
+    if findings is None or not len(boxes):
+        groups = [boxes]
+    else:
+        groups = [boxes[findings == finding] for finding in findings.unique()]
+    return box_regions(groups, *sample["image"].shape[-2:])
 
 
 def choose_metrics(

@@ -53,7 +53,7 @@ class Batch:
 
     Attributes:
         images: (B, 3, H, W) on the device. index: (B,) prototypes. positions: list of B ints.
-        names: B names of the pairs, by the images' content. truth_names: by that of the truth, too.
+        names: B names of the pairs, by the images' content. truth_names: by that of boxes, mask and points, too.
     """
 
     def __init__(

@@ -58,6 +58,9 @@ class Metric(NamedTuple):
     says"""
     hit: float | None = None
     """every value is 0 or this (1 or 100), which asks for intervals of shares; None: anything"""
+    beside: Callable[[Any], list[str]] | None = None
+    """batch -> B texts of what the value depends on beside image, index, boxes, mask and points, so that kept values
+    are told apart by it; None: on nothing"""
 
     @property
     def of_prototypes(self) -> bool:
@@ -156,6 +159,7 @@ METRICS: dict[str, Metric] = {
         lambda found, prototypes: part_points.purity(*_bools(found[:, :2]), prototypes, found[:, 2, 0]),
         Over.MOST_SIMILAR,
         usual=False,
+        beside=lambda batch: [str(tuple(batch.data.part_names))] * len(batch.positions),  # sides are merged by name
     ),
     "steadiness": Metric(
         lambda case: sanity.map_correlation(case.saliency, case.maps(UNSEEN_NOISE)), True, usual=False
@@ -189,14 +193,20 @@ METRICS |= {
         lambda case: case.batch.similarities_and_classes,
         True,
         "prototypes",
-        lambda found, prototypes: prototype_sets.discrimination(
-            found[:, 0, prototypes], found[:, 1, prototypes] > 0.5
-        ).float(),
+        lambda found, prototypes: _discrimination(found, prototypes),
         usual=False,
+        beside=lambda batch: [str(label) for label in batch.labels.tolist()],
     ),
 }
 
 HIGHER_IS_BETTER: dict[str, bool] = {name: metric.higher_is_better for name, metric in METRICS.items()}
+
+
+def _discrimination(found: Tensor, prototypes: Tensor) -> Tensor:
+    """Give each pair (n,) the value of its prototype, computed once however many pairs share it."""
+    distinct, places = prototypes.unique(return_inverse=True)
+    values = prototype_sets.discrimination(found[:, 0, distinct], found[:, 1, distinct] > 0.5)
+    return values[places].float()
 
 
 def _bools(found: Tensor) -> tuple[Tensor, Tensor]:

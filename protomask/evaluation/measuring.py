@@ -17,7 +17,7 @@ from protomask.evaluation.cases import Case
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.maps import Maps
 from protomask.evaluation.pairs import Pairs
-from protomask.evaluation.store import Store, Stores
+from protomask.evaluation.store import Store, Stores, extend_names
 
 CURVES = ("insertion", "deletion")
 """metrics that are the area below a curve, which is kept, too"""
@@ -130,7 +130,7 @@ def _measure(batch: Batch, localizer: Measured, columns: Sequence[Column]) -> di
     found, case = {}, Case(batch, localizer.maps)
     fresh: dict[Store, dict[str, Tensor]] = {}
     for column in columns:
-        names, store = [f"{name}/{column.key}" for name in batch.truth_names], localizer.store(column)
+        names, store = _names(batch, column), localizer.store(column)
         stored = store.get(names)
         if stored is None:
             found[column] = column.measure(case).detach().cpu()
@@ -140,3 +140,10 @@ def _measure(batch: Batch, localizer: Measured, columns: Sequence[Column]) -> di
     for store, tensors in fresh.items():
         store.put(tensors)
     return found
+
+
+def _names(batch: Batch, column: Column) -> list[str]:
+    """Name a column's value of each pair by all that it depends on."""
+    beside = METRICS[column.metric].beside
+    names = batch.truth_names if beside is None else extend_names(batch.truth_names, beside(batch))
+    return [f"{name}/{column.key}" for name in names]

@@ -156,6 +156,11 @@ def truth_names(names: Iterable[str], *truths: Iterable[Tensor] | None) -> list[
     return [f"{name}-{_digest(str(truth.tolist()) for truth in row)}" for name, row in zip(names, rows, strict=True)]
 
 
+def extend_names(names: Iterable[str], texts: Iterable[str]) -> list[str]:
+    """Extend each name by a digest of its text."""
+    return [f"{name}-{_digest([text])}" for name, text in zip(names, texts, strict=True)]
+
+
 def _source(localizer: object) -> str | None:
     """Digest the code that the localizer is made of, and the one that it wraps; None where it cannot be read."""
     kind = localizer if inspect.isfunction(localizer) else type(localizer)

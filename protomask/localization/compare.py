@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
-from torchvision import tv_tensors
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from protomask.data import AnnotatedImages
-from protomask.data.datasets import from_datasets
-from protomask.data.images import Sample
 from protomask.devices import choose_device
 from protomask.errors import InputError
 from protomask.evaluation.evaluate import evaluate
@@ -24,9 +20,10 @@ from protomask.evaluation.results import Evaluation
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.given import as_count, as_flag, as_path
-from protomask.inputs import read_pictures
 from protomask.labels import require_numbers
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
+from protomask.localization.finding_boxes import with_model_classes
+from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import Preprocessing, preprocessing_of, unwrap_classifier
 from protomask.localizers import Localizer, get_localizers
 
@@ -79,6 +76,8 @@ class JudgedClassifier(Classifier):
         mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
         own_mean, own_std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.judge.mean, self.judge.std))
         pixels = images * std + mean
+        if len(self.mean) == 3 and len(self.judge.mean) == 1:
+            pixels = rgb_to_grayscale(pixels)  # as photographs become grey for such a network
         if pixels.shape[-1] != self._size:
             pixels = nn.functional.interpolate(pixels, (self._size, self._size), mode="bilinear", antialias=True)
         return (pixels - own_mean) / own_std
@@ -96,22 +95,6 @@ class PublishedScore:
         if isinstance(explained, Classifier):
             explained = explained.with_score(self.kind)
         return self.localizer(explained, images, index, progress=progress)
-
-
-class Photographs(AnnotatedImages):
-    """Pictures in memory as a data set; their labels are the classes to explain."""
-
-    def __init__(
-        self, names: Sequence[str], pixels: Sequence[np.ndarray], classes: Sequence[str], transform: Any
-    ) -> None:
-        super().__init__(classes, torch.zeros(len(names), dtype=torch.long), names, transform=transform)
-        self._pixels = list(pixels)
-
-    def load(self, index: int) -> Sample:
-        """Load a picture; it has no boxes."""
-        image = tv_tensors.Image(torch.tensor(self._pixels[index]).permute(2, 0, 1))
-        size = tuple(image.shape[-2:])
-        return {"image": image, "boxes": tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=size)}
 
 
 def compare(
@@ -148,7 +131,8 @@ def compare(
     Args:
         model: any classifier, see :func:`protomask.look`.
         images: photographs (:func:`protomask.inputs.read_pictures`), a torch Dataset of (image, label), or one of our
-            data sets, whose boxes and masks are used.
+            data sets, whose boxes and masks are used. Boxes of single findings are those of the model's classes of the
+            same names; what is assumed or left out, where names are missing or differ, is warned of.
         localizers: names, settings after a colon.
         index: the classes to explain, one for all or one per image; by default the most probable one of each.
         metrics: names out of the evaluation's catalogue; by default the usual ones.
@@ -188,6 +172,7 @@ def compare(
     if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
     check_labels(labels, classes)
+    data = with_model_classes(data, names, classes)
     data.classes = tuple(names.get(number, f"class {number}") for number in range(classes))
     data.labels = chosen
     pairs = Pairs(torch.arange(len(data)), chosen)
@@ -203,28 +188,6 @@ def compare(
         cache=None if cache is None else as_path(cache, "cache"),
         progress=progress,
     )
-
-
-def as_data_set(
-    images: object, prepare: Preprocessing, intensity_range: tuple[float, float] | None = None
-) -> AnnotatedImages:
-    """Make a data set of photographs, a torch Dataset or one of our data sets, with images as a model expects them.
-
-    Raises:
-        InputError: what cannot be read.
-    """
-    if intensity_range is not None and isinstance(images, (AnnotatedImages, Dataset)):
-        raise InputError(
-            "intensity_range is for photographs; a data set reads its own: open it with one, for example by "
-            'load_data("folder", root, intensity_range=...)'
-        )
-    if isinstance(images, AnnotatedImages):
-        return images.with_transform(prepare.transform())
-    if isinstance(images, Dataset):
-        return from_datasets(images, images, validation=0.0, progress=False).test.with_transform(prepare.transform())
-    pictures = read_pictures(images, intensity_range)
-    names = [picture.name for picture in pictures]
-    return Photographs(names, [picture.pixels for picture in pictures], [""], prepare.transform())
 
 
 def _classes(

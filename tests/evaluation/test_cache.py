@@ -20,6 +20,7 @@ from protomask.evaluation import (
     choose_source_pairs,
     evaluate,
 )
+from protomask.evaluation.cases import Case
 from protomask.evaluation.store import Store, image_names, open_stores
 from protomask.explainable import Classifier
 from protomask.fingerprints import fingerprint
@@ -123,6 +124,39 @@ def test_other_settings_weights_images_and_truths_are_computed_anew(network, tmp
         other.values["counting"]["energy_mask"]
         != run(network, tmp_path, metrics=["energy_mask"]).values["counting"]["energy_mask"]
     )
+
+
+@dataclass(frozen=True)
+class UpperSide:
+    """The middle of the upper left quadrant, or in bright images of the upper right one."""
+
+    def __call__(self, explained, images, index, *, progress=False):
+        CALLS.extend(index.tolist())
+        saliency = torch.zeros(len(images), SIZE, SIZE)
+        saliency[torch.arange(len(images)), 3, 3 + HALF * (images.mean((1, 2, 3)) > 1).long()] = 1
+        return saliency
+
+
+def test_corrected_labels_and_part_names_measure_anew_what_depends_on_them_alone(network, tmp_path, monkeypatch):
+    pairs = Pairs(torch.arange(20), torch.arange(20) % 4)
+
+    def measured(cache, data):
+        metrics = ["insertion", "discrimination", "purity"]
+        return evaluate(network, data, {"side": UpperSide()}, pairs, metrics=metrics, batch_size=4, cache=cache)
+
+    first = measured(tmp_path, TilesWithPoints())
+    corrected, renamed = TilesWithPoints(), TilesWithPoints()
+    corrected.labels = torch.tensor([place // 10 for place in range(20)])
+    renamed.part_names = ("left wing", "right wing", "beak", "hidden")
+    expected = [measured(None, each) for each in (corrected, renamed)]
+    CALLS.clear()
+    monkeypatch.setattr(Case, "insertion", property(lambda case: pytest.fail("measured again")))
+    found = [measured(tmp_path, each) for each in (corrected, renamed)]
+    assert not CALLS, "no map is made again"
+    for one, other in zip(found, expected):
+        assert one.values == other.values and one.prototype_values == other.prototype_values
+    assert found[0].values["side"]["discrimination"] != first.values["side"]["discrimination"]
+    assert min(first.prototype_values["side"]["purity"]) < 1 == min(found[1].prototype_values["side"]["purity"])
 
 
 def test_what_scores_depend_on_beside_the_weights_is_told_apart(tmp_path):

@@ -12,6 +12,7 @@ from protomask.errors import InputError
 from protomask.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
 from protomask.evaluation.pairs import draw_stratified
 from protomask.localizers import get_localizer
+from protomask.metrics.prototype_sets import discrimination
 from protomask.prototype_network import Prediction, PrototypeNetwork
 
 SIZE, HALF = 12, 6
@@ -336,6 +337,43 @@ def test_a_box_as_large_as_the_image_decides_nothing():
             return sample
 
     assert "energy_box" not in available_metrics(Cropped(), [0]) and "energy_mask" in available_metrics(Cropped(), [0])
+
+
+def test_findings_that_fill_the_image_together_are_boxes_each(network):
+    class Halves(Tiles):
+        findings = torch.tensor([0, 1])
+
+        def load(self, index):
+            sample = super().load(index)
+            boxes = torch.tensor([[0.0, 0, HALF, SIZE], [HALF, 0, SIZE, SIZE]])
+            sample["boxes"] = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(SIZE, SIZE))
+            return sample | {"box_labels": self.findings}
+
+    data = Halves()
+    assert "energy_box" in available_metrics(data, [0])
+    pairs = Pairs(torch.tensor([0, 1]), torch.tensor([0, 3]))  # a prototype of "a" on the left, of "b" on the right
+    found = evaluate(network, data, {"oracle": oracle}, pairs, metrics=["energy_box"])
+    assert found.values["oracle"]["energy_box"] == [1, 1]
+    data.findings = torch.tensor([1, 1])
+    assert "energy_box" not in available_metrics(data, [0])
+
+
+def test_discrimination_of_pairs_is_that_of_their_prototypes():
+    torch.manual_seed(0)
+    similarities, own = torch.rand(40, 6), torch.rand(40, 6) > 0.5
+    found, prototypes = torch.stack([similarities, own.float()], 1), torch.tensor([4, 1, 4, 4, 0] * 8)
+    values = METRICS["discrimination"].finish(found, prototypes)
+    assert values.dtype == torch.float32 and len(values) == 40
+    torch.testing.assert_close(values, discrimination(similarities, own)[prototypes].float(), atol=0, rtol=0)
+
+
+def test_the_cost_of_discrimination_grows_with_prototypes_and_not_with_pairs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "protomask.metrics.prototype_sets.auroc", lambda scores, own: asked.append(scores.shape) or scores.new_zeros(2)
+    )
+    METRICS["discrimination"].finish(torch.rand(400, 2, 6), torch.tensor([5, 2] * 200))
+    assert asked == [(400, 2)]
 
 
 def test_metrics_can_be_asked_for_by_name(network):

@@ -115,6 +115,20 @@ def test_the_judge_gets_its_own_normalisation_and_size():
     torch.testing.assert_close(judge.seen.mean(), pixels.mean(), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("channels, judge_channels", [(3, 1), (1, 3)])
+def test_a_judge_of_other_channels_sees_the_same_photographs(channels, judge_channels):
+    def statistics(count):
+        return {"mean": (0.5,) * count, "std": (0.25,) * count, "image_size": 32}
+
+    coloured = [pixels * np.array([1, 0.5, 0.2]) for pixels in photographs()]
+    coloured = [pixels.astype(np.uint8) for pixels in coloured]
+    options = {"localizers": "center", "index": 1}
+    judge = {"judge": Corner(), "judge_preprocessing": statistics(judge_channels), "metrics": ["judge_deletion"]}
+    found = compare(Corner(), coloured, **options, **judge, **statistics(channels))
+    grey = compare(Corner(), coloured, **options, metrics=["deletion"], **statistics(1))
+    assert means(found)["center", "judge_deletion"] == pytest.approx(means(grey)["center", "deletion"], abs=2e-3)
+
+
 def test_what_the_first_pixels_keep_by_hand():
     torch.manual_seed(0)
     images, maps = torch.rand(2, 3, 16, 16), torch.rand(2, 16, 16)
