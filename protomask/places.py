@@ -44,14 +44,14 @@ def chosen_places(given: Any, count: int, name: str) -> Tensor:
 def native(given: Any) -> np.ndarray:
     """Copy an array or a list into the order and the bytes that torch takes; mirrored or big-endian ones it refuses."""
     values = np.array(given, order="C")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    wide = values.dtype.kind == "u" and values.dtype.itemsize > 1  # torch can hardly calculate with these
+    return values.astype(np.int64 if wide else values.dtype.newbyteorder("="), copy=False)
 
 
 def _numbers(given: Any, name: str) -> Tensor:
     if isinstance(given, Tensor) and not given.is_complex():
         return given.detach()
     try:
-        values = native(given if isinstance(given, np.ndarray) else list(given))
-        return torch.from_numpy(values.astype(np.int64) if values.dtype.kind == "u" else values)
+        return torch.from_numpy(native(given if isinstance(given, np.ndarray) else list(given)))
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} is {short(given)}; give whole numbers") from None
