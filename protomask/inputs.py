@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from protomask.data.decoding import IntensityRange, decode
 from protomask.data.depth import check_range
-from protomask.data.folder import SUFFIXES
+from protomask.data.folder import SUFFIXES, files_below, is_mask, is_picture
 from protomask.data.pictures import as_picture
+from protomask.data.turning import turn_of, turn_planes
 from protomask.errors import InputError
 
 
@@ -35,8 +36,8 @@ def read_pictures(given: object, intensity_range: IntensityRange | None = None) 
     Args:
         given: a path, a folder (all its pictures, sorted), a PIL image, an array (H, W), (H, W, 3) or (H, W, 4) of
             uint8 or of floats in [0, 1], a tensor (C, H, W), a batch of either, or a list of any of these.
-        intensity_range: (low, high), the values that become black and white in files of grey images of more than 8
-            bits (16-bit PNG and TIFF, DICOM).
+        intensity_range: (low, high), the values that become black and white in grey images of more than 8 bits: files
+            (16-bit PNG and TIFF, DICOM) and PIL images.
 
     Raises:
         InputError: what cannot be read, and why; nothing to read.
@@ -57,19 +58,29 @@ def name_pictures(given: object) -> list[tuple[str, object]]:
     return found
 
 
+def are_several(given: object) -> bool:
+    """Tell whether a folder, a batch or any other number of pictures was given, and not one alone; reads nothing."""
+    if isinstance(given, (str, os.PathLike)):
+        return Path(given).is_dir()
+    if isinstance(given, (Tensor, np.ndarray)):
+        return given.ndim == 4
+    if isinstance(given, (Picture, Image.Image)):
+        return False
+    return isinstance(given, Sequence) or (hasattr(given, "__iter__") and not hasattr(given, "shape"))
+
+
 def find_pictures(folder: Path) -> list[Path]:
-    """Find the pictures below a folder, sorted; hidden ones are left out.
+    """Find the pictures below a folder, sorted; hidden ones are left out, and masks (``NAME_mask.png``).
 
     Raises:
         InputError: there are none.
     """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    files = files_below(folder)
+    found = [path for path in files if is_picture(path)]
     if not found:
-        raise InputError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}); give files, or a folder that has some")
+        masks = " but masks" if any(map(is_mask, files)) else ""
+        known = ", ".join(SUFFIXES)
+        raise InputError(f"{folder} holds no pictures{masks} ({known}); give files, or a folder that has some")
     return found
 
 
@@ -79,19 +90,15 @@ def as_pixels(one: object, what: str = "the picture", intensity_range: Intensity
     Args:
         one: a path, or anything that :func:`protomask.data.pictures.as_picture` takes.
         what: names the picture in errors.
-        intensity_range: of deep greys in files, see :func:`protomask.data.decoding.decode`.
+        intensity_range: of deep greys in files and PIL images, see :func:`protomask.data.decoding.decode`.
 
     Raises:
         InputError: it is none of these, empty, or its values have another range.
     """
     if isinstance(one, (str, os.PathLike)):
         return decode(Path(one), intensity_range=intensity_range)[0]
-    if isinstance(one, Image.Image):
-        try:
-            one = ImageOps.exif_transpose(one)
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow reads pixels when they are first wanted
-            raise InputError(f"{what}: the picture cannot be read ({error})") from error
-    return np.ascontiguousarray(as_picture(one, what).permute(1, 2, 0).numpy())
+    pixels = turn_planes(as_picture(one, what, intensity_range), turn_of(one, what))
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
 
 def _each(given: object) -> Iterator[tuple[str | None, object]]:
@@ -110,13 +117,10 @@ def _each(given: object) -> Iterator[tuple[str | None, object]]:
         raise InputError(f"pictures are of type {type(given).__name__}; give {mend}")
     elif isinstance(given, Picture):
         yield given.name, given.pixels
-    elif isinstance(given, (Tensor, np.ndarray)) and given.ndim == 4:
-        yield from ((None, one) for one in given)
-    elif isinstance(given, Sequence) or (
-        hasattr(given, "__iter__") and not hasattr(given, "shape") and not isinstance(given, Image.Image)
-    ):
-        for one in given:
-            yield from _each(one)
+    elif are_several(given):
+        # Of a batch each is a picture, whatever its shape.
+        for one in cast(Iterable[object], given):
+            yield from [(None, one)] if isinstance(given, (Tensor, np.ndarray)) else _each(one)
     else:
         yield None, given
 

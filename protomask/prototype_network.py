@@ -14,6 +14,7 @@ from protomask.errors import InputError
 from protomask.given import as_flag
 from protomask.json_files import write_json
 from protomask.options import CHOICES
+from protomask.places import as_places
 from protomask.tensor_files import save_tensors
 
 EVIDENCE = CHOICES["evidence"]
@@ -51,7 +52,7 @@ def class_of_each(classes: int, per_class: int, given: Sequence[int] | None = No
     """
     if given is None:
         return torch.arange(classes * per_class) // per_class
-    owners = torch.tensor(list(given), dtype=torch.long)
+    owners = as_places(given, "prototype classes").cpu()
     if not len(owners) or owners.min() < 0 or owners.max() >= classes:
         raise InputError(f"prototype classes must be numbers from 0 to {classes - 1}, at least one")
     return owners
@@ -154,7 +155,8 @@ class PrototypeNetwork(nn.Module):
             index: (N,) numbers of prototypes.
 
         Raises:
-            InputError: a number that no prototype has, or a class that would be left without one; nothing was changed.
+            InputError: a number that no prototype has, a mask, or a class that would be left without one; nothing was
+                changed.
         """
         chosen = self.checked_selection(index)
         for name in ("prototype_classes", "source_positions", "source_locations"):
@@ -176,9 +178,9 @@ class PrototypeNetwork(nn.Module):
             index: (N,) numbers of prototypes, each once.
 
         Raises:
-            InputError: a number that no prototype has; nothing was changed.
+            InputError: a number that no prototype has, or a mask; nothing was changed.
         """
-        chosen = torch.as_tensor(index, dtype=torch.long, device=self.prototype_classes.device).reshape(-1)
+        chosen = as_places(index, "index").to(self.prototype_classes.device)
         unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
         if unknown:
             raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
@@ -196,7 +198,7 @@ class PrototypeNetwork(nn.Module):
 
     def checked_selection(self, index: Tensor | Sequence[int]) -> Tensor:
         """Sort ``index``, each number once, on the network's device; the errors of :meth:`keep`."""
-        chosen = torch.as_tensor(index, dtype=torch.long, device=self.prototype_classes.device).reshape(-1).unique()
+        chosen = as_places(index, "index").to(self.prototype_classes.device).unique()
         unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
         if unknown:
             raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")

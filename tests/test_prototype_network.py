@@ -79,6 +79,15 @@ def test_a_selection_is_kept_whole_or_refused_with_nothing_changed(index):
         assert all(torch.equal(state[name], tensor) for name, tensor in net.state_dict().items())
 
 
+def test_prototypes_are_named_by_numbers_not_by_a_mask():
+    net = network("abs")
+    for change in (net.keep, net.add_copies):
+        for wrong in (torch.arange(9) % 3 == 0, [True, False] * 4, [0, 3, 6.5]):
+            with pytest.raises(InputError, match="^index is .*; give .*numbers"):
+                change(wrong)
+    assert net.prototype_count == 9
+
+
 def test_classes_that_do_not_exist_are_refused():
     with pytest.raises(InputError, match="0 to 2"):
         ProtoPNet(ToyBackbone(), CLASSES, image_size=16, prototype_classes=[0, 3])

@@ -11,7 +11,7 @@ import torch
 from protomask.data.images import AnnotatedImages, Sample, Splits
 from protomask.data.known import known_classes, known_paths
 from protomask.data.reading import Reading, check_annotations, read_item
-from protomask.data.samples import as_label, as_sample
+from protomask.data.samples import as_label, as_sample, check_box_labels
 from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError
 from protomask.given import as_flag
@@ -40,6 +40,8 @@ def from_datasets(
     - annotations, each in every item or in none, in pixels of the picture as given: ``boxes`` (K, 4) x0, y0, x1, y1,
       end-exclusive, K from 0, and ``box_labels`` (K,), the finding of each; ``mask`` (H, W), not 0 on the object;
       ``points`` (N, 2) x, y of N parts, and ``visible`` (N,) (a row of NaN is not visible); ``name``, of the image.
+
+    A PIL image whose EXIF says that it lies on its side is turned upright, and its annotations with it.
 
     >>> pictures = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8)
     >>> items = torch.utils.data.TensorDataset(pictures, torch.arange(12) % 3)
@@ -152,7 +154,7 @@ class DatasetImages(AnnotatedImages):
         if not torch.equal(label, before.long()):
             raise InputError(f"{what}: the label is {label.tolist()}, but was {before.long().tolist()} at first")
         check_annotations(item, self._annotations, what)
-        sample = as_sample(item, what)
+        sample = as_sample(item, what, len(self.classes))
         if len(self.part_names) != len(sample.get("points", ())):
             raise InputError(f"{what}: {len(sample['points'])} points for {len(self.part_names)} part names")
         return sample
@@ -171,6 +173,8 @@ class DatasetImages(AnnotatedImages):
 
 
 def _images(found: Reading, classes: tuple[str, ...]) -> DatasetImages:
+    for index, labels in found.box_labels.items():
+        check_box_labels(labels, len(classes), f"{found.split} item {index}")
     return DatasetImages(
         found.data,
         found.split,

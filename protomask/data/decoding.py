@@ -60,7 +60,7 @@ def decode(
             image.draft(None, (stored[0] // divisor, stored[1] // divisor))
         drafted = max(1, round(stored[0] / image.size[0]))
         turn = turn_upright(image)
-        pixels = _eight_bits(image, path, intensity_range)
+        pixels = eight_bits(image, path, intensity_range)
         pixels = _rgb(_crop(pixels if turn is None else pixels.transpose(turn), region, drafted))
         if divisor > drafted:
             pixels = pixels.reduce(divisor // drafted)
@@ -78,7 +78,7 @@ def thumbnail(path: ImageFile, side: int) -> np.ndarray:
         return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
     with open_raster(path) as image:
         image.draft("L", (side, side))
-        grey = image if image.mode == "L" else _rgb(_eight_bits(image, path, None)).convert("L")
+        grey = image if image.mode == "L" else _rgb(eight_bits(image, path, None)).convert("L")
         return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
 
 
@@ -96,7 +96,12 @@ def _is_deep_colour(image: Image.Image) -> bool:
     return any("16" in str(mode) for mode in modes)
 
 
-def _eight_bits(image: Image.Image, path: ImageFile, intensity_range: IntensityRange | None) -> Image.Image:
+def eight_bits(image: Image.Image, path: ImageFile | str, intensity_range: IntensityRange | None) -> Image.Image:
+    """Scale a grey image of more than 8 bits, as :func:`protomask.data.depth.deep_to_bytes` does; others stay.
+
+    Raises:
+        InputError: as there, or a range is given for colours of 16 bits, which Pillow cuts to 8; names ``path``.
+    """
     if is_deep(image):
         return Image.fromarray(deep_to_bytes(deep_values(image), intensity_range, path))
     if intensity_range is not None and _is_deep_colour(image):

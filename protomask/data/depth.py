@@ -37,7 +37,7 @@ def deep_values(image: Image.Image) -> np.ndarray:
     return values
 
 
-def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, path: ImageFile) -> np.ndarray:
+def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, path: ImageFile | str) -> np.ndarray:
     """Scale numbers to uint8: ``intensity_range`` to 0..255, or without one, of whole numbers, 0..65535.
 
     Raises:
@@ -59,7 +59,7 @@ def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, pa
     return (values.astype(np.uint32) >> 8).astype(np.uint8)
 
 
-def scale(values: np.ndarray, intensity_range: IntensityRange, path: ImageFile) -> np.ndarray:
+def scale(values: np.ndarray, intensity_range: IntensityRange, path: ImageFile | str) -> np.ndarray:
     """Scale numbers to uint8, ``intensity_range`` to 0..255, rounded; what lies outside is clipped.
 
     Raises:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from protomask.data.words import Words
 from protomask.errors import first_of
 from protomask.labels import is_multi_label
+from protomask.places import chosen_places
 
 Sample = dict[str, Any]
 
@@ -120,8 +121,14 @@ class AnnotatedImages(Dataset):
         return other
 
     def subset(self, positions: Iterable[int] | Tensor) -> "AnnotatedImages":
-        """Take the images at ``positions``, in that order; a cheap copy with the same classes and transform."""
-        positions = torch.as_tensor(positions if isinstance(positions, Tensor) else list(positions), dtype=torch.long)
+        """Take the images at ``positions``, in that order; a cheap copy with the same classes and transform.
+
+        A mask (len,) of True and False takes those that are True: ``data.subset(data.labels == 2)``.
+
+        Raises:
+            InputError: a mask of another shape; fractions, or no numbers.
+        """
+        positions = chosen_places(positions, len(self), "positions").cpu()
         other = copy.copy(self)
         other._stored = self._stored[positions]
         other.labels = self.labels[positions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -9,33 +10,38 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from protomask.data.decoding import eight_bits
+from protomask.data.depth import IntensityRange, deep_values
+from protomask.data.raster import DAMAGE, has_alpha
 from protomask.errors import InputError, type_named
+from protomask.places import native
 
 _CHANNELS = (1, 3, 4)
 # Resizing with bicubic filters overshoots a little; a normalised picture leaves 0..1 by much more.
 _SLACK = 0.05
 
 
-def as_picture(value: Any, what: str) -> Tensor:
-    """Turn a picture of any common kind into uint8 RGB (3, H, W).
+def as_picture(value: Any, what: str, intensity_range: IntensityRange | None = None) -> Tensor:
+    """Turn a picture of any common kind into uint8 RGB (3, H, W), its pixels in the order in which it holds them.
+
+    What EXIF says of a PIL image's orientation is left to :mod:`protomask.data.turning`.
 
     Args:
         value: a PIL image; or an array or tensor (H, W), (C, H, W) or (H, W, C) of 1, 3 or 4 channels, whole numbers in
             0..255 or floats in 0..1. Where the shape could be read both ways, a tensor is (C, H, W) and an array
             (H, W, C). A fourth channel is transparency; it is laid on white.
         what: names the picture in errors.
+        intensity_range: of grey PIL images of more than 8 bits, as of files; see
+            :func:`protomask.data.decoding.decode`.
 
     Raises:
         InputError: something else, another number of channels, no pixels, NaN, or values out of range, such as those
-            of a picture that is normalised already.
+            of a picture that is normalised already; a PIL image of 32 bits all of whose values are black as 16 bits.
     """
     if isinstance(value, Image.Image):
-        value = _from_pil(value, what)
+        value = _from_pil(value, what, intensity_range)
     elif not isinstance(value, Tensor | np.ndarray):
         raise InputError(f"{what}: the picture is {type_named(value)}; give a PIL image, an array or a tensor")
-    elif isinstance(value, Tensor) and (value.is_meta or value.layout != torch.strided or value.is_quantized):
-        kind = "on the meta device" if value.is_meta else "quantized" if value.is_quantized else "sparse"
-        raise InputError(f"{what}: the picture is a tensor that is {kind}; give a plain one that holds its values")
     pixels = _channels_first(value, what)
     if pixels.numel() == 0:
         raise InputError(f"{what}: the picture has no pixels (shape {tuple(value.shape)})")
@@ -50,9 +56,11 @@ def as_mask(value: Any, size: tuple[int, int], what: str) -> Tensor:
     """Turn a mask into uint8 (1, H, W), 1 on the object: wherever ``value`` is not 0.
 
     Raises:
-        InputError: it is not of the picture's ``size`` (H, W), or not finite.
+        InputError: it is not of the picture's ``size`` (H, W), not finite, or a path.
     """
-    mask = torch.as_tensor(np.array(value) if isinstance(value, Image.Image) else value)
+    if isinstance(value, str | bytes | PathLike):
+        raise InputError(f"{what}: the mask is {type_named(value)}; give its pixels, such as a PIL image or an array")
+    mask = _plain(value, "mask", what)
     mask = mask[0] if mask.ndim == 3 and len(mask) == 1 else mask
     if tuple(mask.shape) != tuple(size):
         raise InputError(
@@ -63,31 +71,48 @@ def as_mask(value: Any, size: tuple[int, int], what: str) -> Tensor:
     return (mask != 0).to(torch.uint8)[None]
 
 
-def _from_pil(image: Image.Image, what: str) -> np.ndarray:
-    if image.mode == "F":
-        raise InputError(f"{what}: pixels of type float have no fixed range; give an 8-bit image")
-    if image.mode.startswith("I"):
-        # 16 bits: Pillow would clip them at 255 instead of scaling them.
-        return (np.asarray(image).astype(np.uint32) >> 8).clip(max=255).astype(np.uint8)
-    clear = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
+def _from_pil(image: Image.Image, what: str, intensity_range: IntensityRange | None) -> np.ndarray:
     try:
-        return np.array(image.convert("RGBA" if clear else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow reads pixels when they are first wanted
+        if image.mode == "I" and intensity_range is None:
+            _check_depth(deep_values(image), what)
+        pixels = eight_bits(image, what, intensity_range)
+        return np.array(pixels.convert("RGBA" if has_alpha(pixels) else "RGB"))
+    except InputError:
+        raise
+    except DAMAGE as error:  # Pillow reads pixels when they are first wanted
         raise InputError(f"{what}: the picture cannot be read ({error})") from error
+
+
+def _check_depth(values: np.ndarray, what: str) -> None:
+    """Refuse numbers of 32 bits that are black as those of 16: they may as well be meant as 8 bits."""
+    if values.size and values.min() >= 0 and 0 < values.max() <= 255:
+        raise InputError(
+            f"{what}: a PIL image of mode I with values from {values.min()} to {values.max()}, all black as 16 bits; "
+            'give image.convert("L") if they are 8 bits, else intensity_range=(low, high)'
+        )
+
+
+def _plain(value: Any, kind: str, what: str) -> Tensor:
+    """Give a tensor on the CPU; ``kind`` says what it is of, in errors."""
+    if isinstance(value, Tensor):
+        if value.is_meta or value.layout != torch.strided or value.is_quantized:
+            state = "on the meta device" if value.is_meta else "quantized" if value.is_quantized else "sparse"
+            raise InputError(f"{what}: the {kind} is a tensor that is {state}; give a plain one that holds its values")
+        return value.detach().as_subclass(Tensor).cpu()
+    try:
+        values = native(value)
+    except DAMAGE:
+        raise InputError(f"{what}: the {kind} is {type_named(value)} that is no array; give (H, W)") from None
+    try:
+        return torch.from_numpy(values)
+    except TypeError:
+        mend = "uint8, or floats in 0..1" if kind == "picture" else "numbers, not 0 on the object"
+        raise InputError(f"{what}: the {kind} is an array of {values.dtype}; give {mend}") from None
 
 
 def _channels_first(value: Tensor | np.ndarray, what: str) -> Tensor:
     """(C, H, W) of 1, 3 or 4 channels."""
-    if isinstance(value, np.ndarray):
-        last = True
-        try:
-            pixels = torch.from_numpy(np.array(value))  # a copy: the array may be read-only
-        except TypeError:
-            raise InputError(
-                f"{what}: the picture is an array of {value.dtype}; give uint8, or floats in 0..1"
-            ) from None
-    else:
-        last, pixels = False, value.detach().as_subclass(Tensor).cpu()
+    last, pixels = isinstance(value, np.ndarray), _plain(value, "picture", what)
     shape = tuple(pixels.shape)
     if len(shape) == 2:
         return pixels[None]

@@ -32,8 +32,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's readers raise all of these for damaged files.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -49,6 +48,7 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
+"""what Pillow's readers raise for damaged files"""
 
 
 class FileInMemory(NamedTuple):
@@ -92,7 +92,7 @@ def open_raster(path: ImageFile) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError:
         raise _too_large(path) from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise unreadable(path, error) from None
 
 

@@ -71,6 +71,7 @@ class Reading:
         for index, item in items.items():
             check_annotations(item, self.annotations, self._what(index))
         samples = {index: as_sample(item, self._what(index)) for index, item in items.items()}
+        self.box_labels = {at: sample["box_labels"] for at, sample in samples.items() if "box_labels" in sample}
         points = len(samples[0].get("points", ()))
         self.part_names = tuple(map(str, range(points) if part_names is None else part_names)) if points else ()
         if len(self.part_names) != points:

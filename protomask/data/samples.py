@@ -16,7 +16,10 @@ from torchvision.transforms.v2 import functional as F
 from protomask.data.geometry import as_boxes, as_points, settle
 from protomask.data.images import Sample
 from protomask.data.pictures import as_mask, as_picture
+from protomask.data.turning import turn_of, turn_sample
 from protomask.errors import InputError, type_named
+from protomask.given import short
+from protomask.places import as_places, native
 
 ANNOTATIONS = ("boxes", "box_labels", "mask", "points", "visible", "name")
 
@@ -72,7 +75,7 @@ def as_label(value: Any, what: str) -> int | tuple[int, ...]:
     if isinstance(value, str | bytes):
         raise InputError(f"{what}: the label {value!r} is text; give its number, and the names by classes=[...]")
     try:
-        numbers = torch.as_tensor(value if isinstance(value, Tensor | Number) else np.asarray(value)).detach().cpu()
+        numbers = torch.as_tensor(value if isinstance(value, Tensor | Number) else native(value)).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
             f"{what}: the label is {type_named(value)}; give a class number, or a vector of ones and zeros"
@@ -87,8 +90,15 @@ def as_label(value: Any, what: str) -> int | tuple[int, ...]:
     return tuple(numbers.tolist())
 
 
-def as_sample(item: Item, what: str) -> Sample:
+def as_sample(item: Item, what: str, classes: int | None = None) -> Sample:
     """Give the item as a sample of :class:`protomask.data.AnnotatedImages`, without ``label`` and ``position``.
+
+    A PIL image that EXIF says lies on its side is turned upright, and its annotations, in its pixels, with it.
+
+    Args:
+        item: see :func:`take_apart`.
+        what: names the item in errors.
+        classes: how many there are, which ``box_labels`` must be less than; None where that is not known yet.
 
     Raises:
         InputError: the picture or an annotation is not as documented; begins with ``what``.
@@ -100,7 +110,8 @@ def as_sample(item: Item, what: str) -> Sample:
     boxes = _boxes(extras.get("boxes"), what)
     sample: Sample = {"image": tv_tensors.Image(picture), "boxes": as_boxes(boxes, size)}
     if "box_labels" in extras:
-        sample["box_labels"] = torch.as_tensor(extras["box_labels"], dtype=torch.long).reshape(-1)
+        sample["box_labels"] = as_places(extras["box_labels"], f"{what}: box_labels").cpu()
+        check_box_labels(sample["box_labels"], classes, what)
         if len(sample["box_labels"]) != len(boxes):
             raise InputError(
                 f"{what}: {len(sample['box_labels'])} box_labels for {len(boxes)} boxes; give one for each"
@@ -110,12 +121,29 @@ def as_sample(item: Item, what: str) -> Sample:
     if "points" in extras:
         points = _rows(extras["points"], 2, "points", what)
         seen = points.isfinite().all(1)
-        given = torch.as_tensor(extras.get("visible", seen)).bool().reshape(-1)
+        given = _flags(extras["visible"], what) if "visible" in extras else seen
         if len(given) != len(points):
             raise InputError(f"{what}: {len(given)} values of visible for {len(points)} points; give one for each")
         sample["points"] = as_points(points.nan_to_num(0, 0, 0), size)
         sample["visible"] = given & seen
-    return settle(sample)
+    return settle(turn_sample(sample, turn_of(item.picture, what)))
+
+
+def check_box_labels(labels: Tensor, classes: int | None, what: str) -> None:
+    """Raise InputError, beginning with ``what``, for a box of a class that is none of ``classes``."""
+    wrong = labels[(labels < 0) | (labels >= (2**31 if classes is None else classes))].tolist()
+    if wrong:
+        limit = "" if classes is None else f" and less than {classes}, the number of classes"
+        raise InputError(f"{what}: box_labels has the class {wrong[0]}; it must be at least 0{limit}")
+
+
+def _flags(value: Any, what: str) -> Tensor:
+    """(N,) bool: what is not 0."""
+    try:
+        numbers = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(native(value))
+    except (TypeError, ValueError):
+        raise InputError(f"{what}: visible is {short(value)}; give True or False for each point") from None
+    return numbers.bool().reshape(-1)
 
 
 def _boxes(value: Any, what: str) -> Tensor:
@@ -134,7 +162,7 @@ def _boxes(value: Any, what: str) -> Tensor:
 def _rows(value: Any, width: int, name: str, what: str) -> Tensor:
     """(K, width) float32."""
     try:
-        rows = torch.as_tensor(value if isinstance(value, Tensor) else np.asarray(value, dtype=np.float32)).float()
+        rows = (value if isinstance(value, Tensor) else torch.from_numpy(native(value).astype(np.float32))).float()
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}: {name} cannot be read ({error}); give an array (K, {width})") from None
     if rows.numel() == 0:

@@ -36,6 +36,7 @@ from protomask.localizers.amortised.taps import find_taps, look_at
 from protomask.localizers.distilled import Distilled, draw, measure_faithfulness
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.mdm import MDM
+from protomask.places import as_places
 from protomask.prototype_network import PrototypeNetwork
 
 WORK = "distillation"
@@ -285,10 +286,7 @@ def _together(teacher: MDM) -> MDM:
 
 
 def _allowed(only: Sequence[int]) -> Tensor:
-    try:
-        numbers = torch.as_tensor(list(only), dtype=torch.long)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError("only must list whole numbers of classes or prototypes") from error
+    numbers = as_places(only, "only").cpu()
     if not len(numbers):
         raise InputError("only lists nothing; give at least one class or prototype, or leave it out")
     return numbers

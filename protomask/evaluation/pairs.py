@@ -12,12 +12,17 @@ from protomask.errors import InputError
 from protomask.freezing import frozen
 from protomask.given import as_count
 from protomask.labels import positives
+from protomask.places import as_places
 from protomask.prototype_network import PrototypeNetwork
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Choose images of a data set, each with one prototype (for a plain classifier: one class)."""
+    """Choose images of a data set, each with one prototype (for a plain classifier: one class).
+
+    Raises:
+        InputError: another number of images than of prototypes; masks or fractions in place of whole numbers.
+    """
 
     positions: Tensor
     """(n,) long, positions in the data set"""
@@ -26,7 +31,7 @@ class Pairs:
 
     def __post_init__(self) -> None:
         for name in ("positions", "prototypes"):
-            object.__setattr__(self, name, torch.as_tensor(getattr(self, name), dtype=torch.long).cpu().reshape(-1))
+            object.__setattr__(self, name, as_places(getattr(self, name), name).cpu())
         if len(self.positions) != len(self.prototypes):
             raise InputError(f"{len(self.positions)} images for {len(self.prototypes)} prototypes; pairs need one each")
 
@@ -168,6 +173,7 @@ def choose_similar_pairs(
         InputError: as :func:`choose_pairs`.
     """
     _check(network, data, count)
+    prototypes = as_places(prototypes, "prototypes").cpu()
     device = device or device_of(network)
     found = []
     with frozen(network), torch.no_grad():
@@ -175,7 +181,7 @@ def choose_similar_pairs(
             batch = collate([data[place] for place in places.tolist()])
             found.append(network(batch["images"].to(device)).similarities.cpu()[:, prototypes])
     order = torch.cat(found).argsort(dim=0, descending=True, stable=True)[:count]
-    return Pairs(order.T.sort(dim=1).values.flatten(), torch.as_tensor(prototypes).repeat_interleave(len(order)))
+    return Pairs(order.T.sort(dim=1).values.flatten(), prototypes.repeat_interleave(len(order)))
 
 
 def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, samples: int, seed: int = 0) -> Pairs:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +15,7 @@ from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
 from protomask.given import as_count, as_flag
-from protomask.inputs import Picture, read_pictures
+from protomask.inputs import Picture, are_several, read_pictures
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localization.result import Look
@@ -65,13 +63,15 @@ def look(
         progress: show a bar.
 
     Returns:
-        A :class:`Look`, or a list of them where several pictures were given (a list, a batch, a folder).
+        A :class:`Look`, or a list of them where any number of pictures was given (a list, a set, a generator, a batch,
+        a folder).
 
     Raises:
         InputError: pictures that cannot be read, a class that does not exist, an unknown normalisation, a model that
             gives no logits.
     """
-    found, progress = read_pictures(pictures, intensity_range), as_flag(progress, "progress")
+    several, found = are_several(pictures), read_pictures(pictures, intensity_range)
+    progress = as_flag(progress, "progress")
     if isinstance(model, Classifier):
         if as_flag(multi_label, "multi_label") or score != "log-probability":
             raise InputError(
@@ -97,7 +97,7 @@ def look(
         chosen = None if wanted is None else torch.tensor(wanted[start : start + batch_size], device=where)
         title = localizer if isinstance(localizer, str) else type(localizer).__name__.lower()
         looks += _look_at(explained, part, images, chosen, method, title, names, labels, progress)
-    return looks if _are_several(pictures) else looks[0]
+    return looks if several else looks[0]
 
 
 def _look_at(
@@ -156,11 +156,3 @@ def _one_at_a_time(method: Localizer) -> Localizer:
         elif field.name == "runtime":
             changes[field.name] = dataclasses.replace(value, batch_size=1)
     return dataclasses.replace(method, **changes)
-
-
-def _are_several(pictures: object) -> bool:
-    if isinstance(pictures, (str, Path)):
-        return Path(pictures).is_dir()
-    if isinstance(pictures, (Tensor, np.ndarray)):
-        return pictures.ndim == 4
-    return isinstance(pictures, Sequence) or (hasattr(pictures, "__next__"))

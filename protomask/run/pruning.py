@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from protomask.errors import InputError
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.given import short
+from protomask.places import as_places
 from protomask.report.wording import count
 from protomask.run.derived import after_projection, right, select, write_derived
 from protomask.run.page import report_run
@@ -125,10 +125,7 @@ def in_words(outcome: dict) -> str:
 
 def _numbers(prototypes: Sequence[int]) -> list[int]:
     """Sorted, each once."""
-    try:
-        numbers = sorted({operator.index(number) for number in prototypes})
-    except TypeError:
-        numbers = []
+    numbers = sorted(set(as_places(prototypes, "prototypes").tolist()))
     if not numbers:
         raise InputError(f"prototypes is {short(prototypes)}; give numbers of prototypes, for example [3, 7]")
     return numbers

@@ -16,6 +16,7 @@ from protomask.data import AnnotatedImages, collate, from_datasets
 from protomask.data.pictures import as_picture
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
+from protomask.inputs import read_pictures
 
 
 class Items(Dataset):
@@ -96,6 +97,10 @@ def test_the_fingerprint_is_the_same_each_time_and_another_for_other_files_or_pi
         lambda p: Image.fromarray(p.permute(1, 2, 0).numpy()).convert("RGBA"),
         lambda p: torch.cat([p, torch.full_like(p[:1], 255)]),
         lambda p: tv_tensors.Image(p),
+        lambda p: p.numpy()[:, :, ::-1].copy()[:, :, ::-1],
+        lambda p: p.numpy().astype(">i4"),
+        lambda p: (p.numpy() / 255).astype(">f4"),
+        lambda p: p.numpy().astype(np.uint16),
     ],
 )
 def test_pictures_of_every_kind_are_the_same_picture(give):
@@ -111,8 +116,38 @@ def test_what_is_transparent_is_white():
     clear = torch.cat([picture(1), torch.zeros(1, 6, 8, dtype=torch.uint8)])
     assert (as_picture(clear, "it") == 255).all()
     assert (as_picture(Image.fromarray(clear.permute(1, 2, 0).numpy()), "it") == 255).all()
-    deep = Image.fromarray(np.full((2, 2), 128 * 256, np.uint16))
-    assert (as_picture(deep, "it") == 128).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_deep_pil_images_are_as_files_of_them_are(tmp_path, dtype):
+    shades = (np.arange(256).reshape(16, 16) * 257).astype(dtype)
+    image = Image.fromarray(shades)
+    image.save(tmp_path / "deep.tif")
+    if dtype != np.float32:
+        assert torch.equal(as_picture(image, "it")[0], torch.arange(256).reshape(16, 16))
+    expected = read_pictures(tmp_path / "deep.tif", (257, 257 * 204))[0].pixels
+    assert (expected[0, :3, 0] == (0, 0, 1)).all() and (expected[12:, 12:] == 255).all()
+    for given in (image, Image.open(tmp_path / "deep.tif")):
+        assert np.array_equal(read_pictures(given, (257, 257 * 204))[0].pixels, expected)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (
+            np.arange(256, dtype=np.int32),
+            r"it: a PIL image of mode I with values from 0 to 255, all black as 16 bits; give",
+        ),
+        (np.arange(-9, 9, dtype=np.int32), "it: pixels from -9 to 8, outside the 0 to 65535 of 16 bits"),
+        (np.arange(9, dtype=np.float32), "it: pixels of type float have no fixed range; convert the image to 8 bits"),
+    ],
+)
+def test_deep_pil_images_without_a_clear_range_are_refused(values, message):
+    image = Image.fromarray(values[None])
+    with pytest.raises(InputError, match=message):
+        as_picture(image, "it")
+    assert (as_picture(image, "it", (0, 8)) == 255).any()
+    assert (as_picture(Image.new("I", (2, 2)), "it") == 0).all()  # black by any range
 
 
 @pytest.mark.parametrize(
@@ -189,6 +224,73 @@ def test_annotations_follow_the_picture_through_the_transform():
         assert (batch["mask"][0, 0, :, 8:] == 1).all() and (batch["mask"][0, 0, :, :8] == 0).all()
 
 
+def test_mirrored_and_big_endian_annotations_are_as_others():
+    mask = np.arange(48).reshape(6, 8) % 8 >= 5
+    boxes, points = np.array([[2, 0, 8, 6], [0, 1, 4, 4]]), np.array([[4.0, 3.0], [1.0, 0.0]])
+
+    def extras(kind):
+        wide = np.array([1, 0])
+        return {
+            "boxes": kind(boxes),
+            "box_labels": kind(wide),
+            "mask": kind(mask.astype(int)),
+            "points": kind(points),
+        } | {"visible": kind(wide)}
+
+    def sample(kind):
+        data = Items((image, number, extras(kind)) for image, number in pairs())
+        return from_datasets(data, data, validation=0).train[4]
+
+    plain = sample(lambda values: values)
+    assert plain["mask"][0, 0].tolist() == [0] * 5 + [1] * 3 and plain["box_labels"].tolist() == [1, 0]
+    assert plain["visible"].tolist() == [True, False]
+    for kind in (
+        lambda values: values[::-1].copy()[::-1],
+        lambda values: values.astype(">i4"),
+        lambda values: values.astype(">f8"),
+        lambda values: values.astype("u2"),
+        lambda values: values.tolist(),
+        torch.from_numpy,
+    ):
+        found = sample(kind)
+        assert all(torch.equal(found[key], plain[key]) for key in plain if isinstance(plain[key], torch.Tensor))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_that_lie_on_their_side_stand_upright_with_their_annotations(tmp_path, orientation):
+    """What is annotated is the one bright patch, wherever it comes to lie."""
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[1:3, 4:7] = 200
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "0.png", exif=exif)
+    whole = ImageFolder(tmp_path)
+    upright = torch.tensor(read_pictures(tmp_path / "cat" / "0.png")[0].pixels).permute(2, 0, 1)
+    assert torch.equal(from_datasets(whole, whole, validation=0).train[0]["image"].as_subclass(torch.Tensor), upright)
+    extras = {
+        "boxes": [[4, 1, 7, 3]],
+        "mask": pixels[..., 0],
+        "points": [[5.5, 2.0], [4.25, 1.25]],
+    }
+    data = Items([(*whole[place], extras) for place in range(2)])
+    sample = from_datasets(data, data, validation=0).train[1]
+    bright = upright[0] > 0
+    assert torch.equal(sample["mask"][0].bool(), bright) and torch.equal(sample["image"][0], upright[0])
+    x0, y0, x1, y1 = sample["boxes"][0].int().tolist()
+    assert bright[y0:y1, x0:x1].all() and (x1 - x0) * (y1 - y0) == bright.sum() == 6
+    assert sample["points"][0].tolist() == [(x0 + x1) / 2, (y0 + y1) / 2] and sample["visible"].all()
+    corner = sample["points"][1] - sample["points"][0]
+    assert sorted(corner.abs().tolist()) == [0.75, 1.25] and (corner[0].abs() == 1.25) == (orientation < 5)
+    marked = pixels.copy()
+    marked[1, 4] = 255
+    image = Image.fromarray(marked)
+    image.getexif()[0x0112] = orientation
+    column, row = sample["points"][1].int().tolist()
+    assert read_pictures(image)[0].pixels[row, column, 0] == 255
+
+
 def test_one_data_set_is_split_class_by_class_the_same_for_the_same_seed():
     splits = from_datasets(Items(pairs(30)), 0.2, validation=0.25, seed=3)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [18, 6, 6]
@@ -229,6 +331,10 @@ def changed(place, picture=None, label=None, extras=None):
     return Items([(*item, *((extras(index),) if extras else ())) for index, item in enumerate(items)])
 
 
+def boxed(labels):
+    return changed(0, extras=lambda n: {"boxes": [[0, 0, 4, 4]], "box_labels": labels})
+
+
 NORMAL = v2.Normalize([0.5] * 3, [0.5] * 3)
 
 
@@ -258,6 +364,22 @@ NORMAL = v2.Normalize([0.5] * 3, [0.5] * 3)
         (changed(0, extras=lambda n: {"boxes": [4, 0, 2, 2]}), "train item 0: the box (4, 0, 2, 2) has no area"),
         (changed(0, extras=lambda n: {"mask": torch.ones(3, 3)}), "train item 0: the mask has the shape (3, 3)"),
         (changed(0, extras=lambda n: {"mask": torch.ones(6, 8)} if n < 5 else {}), "has no 'mask', though others have"),
+        (changed(0, extras=lambda n: {"mask": "a_mask.png"}), "train item 0: the mask is a str; give its pixels"),
+        (changed(0, extras=lambda n: {"mask": np.full((6, 8), "a")}), "train item 0: the mask is an array of <U1"),
+        (changed(0, extras=lambda n: {"mask": [[1], [1, 2]]}), "train item 0: the mask is a list that is no array"),
+        (
+            changed(0, extras=lambda n: {"mask": torch.ones(6, 8, device="meta")}),
+            "the mask is a tensor that is on the m",
+        ),
+        (boxed(["cat"]), "train item 0: box_labels is ['cat']; give whole numbers"),
+        (boxed([0.9]), "train item 0: box_labels is [0.9]; give whole numbers"),
+        (boxed([True]), "train item 0: box_labels is a mask of True and False; give numbers"),
+        (boxed([7]), "train item 0: box_labels has the class 7; it must be at least 0 and less than 3"),
+        (boxed([-1]), "train item 0: box_labels has the class -1; it must be at least 0"),
+        (
+            changed(0, extras=lambda n: {"points": [[0, 0]], "visible": ["yes"]}),
+            "item 0: visible is ['yes']; give True",
+        ),
         (Items([(picture(0), 0)] * 4), "only 1 class; a classifier needs two or more"),
         (Items((picture(n), 2 * (n % 2)) for n in range(8)), "class '1' has no training image"),
     ],
@@ -291,4 +413,9 @@ def test_what_goes_wrong_later_names_the_item_too(folder):
         later[7]
     data.items[7] = (picture(7), 0)
     with pytest.raises(InputError, match=r"the label is \[0\], but was \[1\] at first"):
+        later[7]
+    annotated = Items([(*item, {"boxes": [[0, 0, 4, 4]], "box_labels": [1]}) for item in pairs(40)])
+    later = from_datasets(annotated, annotated, validation=0).train
+    annotated.items[7] = (*annotated.items[7][:2], {"boxes": [[0, 0, 4, 4]], "box_labels": [3]})
+    with pytest.raises(InputError, match=r"train item 7 \(train/000007\): box_labels has the class 3; .* less than 3"):
         later[7]

@@ -1,11 +1,13 @@
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torchvision import tv_tensors
 
 from protomask.data import AnnotatedImages, collate
 from protomask.data.geometry import as_boxes
+from protomask.errors import InputError
 
 
 class Numbered(AnnotatedImages):
@@ -26,6 +28,31 @@ def test_a_subset_of_a_subset_keeps_image_label_and_name_together():
     assert [int(sample["image"].max()) for sample in data] == [2, 5]
     assert [sample["position"] for sample in data] == [0, 1]
     assert [sample["label"] for sample in data] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array, list, lambda mask: map(np.bool_, mask)])
+def test_a_mask_takes_the_images_at_which_it_is_true(kind):
+    data = Numbered().subset([5, 3, 2, 0])
+    assert data.subset(kind([True, False, False, True])).names == ("image 5", "image 0")
+    assert len(data.subset(kind([False] * 4))) == 0
+    with pytest.raises(InputError, match=r"positions is a mask of the shape \(3,\); give \(4,\), or whole numbers"):
+        data.subset(kind([True, False, True]))
+
+
+def test_positions_are_whole_numbers_of_any_kind():
+    data = Numbered()
+    for positions in (
+        np.arange(6)[::-2],
+        np.array([5, 3, 1], ">i4"),
+        np.array([5, 3, 1], "u2"),
+        [5.0, 3, 1],
+        (5, 3, 1),
+    ):
+        assert data.subset(positions).names == ("image 5", "image 3", "image 1")
+    assert len(data.subset([])) == 0
+    for wrong in ([0.9], ["1"], [float("nan")], "12", 3, None, [[1], [2, 3]]):
+        with pytest.raises(InputError, match="positions is .*; give whole numbers"):
+            data.subset(wrong)
 
 
 def test_a_transform_belongs_to_its_copy_alone():

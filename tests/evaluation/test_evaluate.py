@@ -176,6 +176,10 @@ def test_mistakes_in_choosing_are_named(network):
         choose_pairs(network, other, samples=4)
     with pytest.raises(InputError, match="prototypes"):
         Pairs(torch.arange(3), torch.arange(2))
+    with pytest.raises(InputError, match="positions is a mask of True and False; give numbers"):
+        Pairs(torch.tensor([True, False]), torch.arange(2))
+    with pytest.raises(InputError, match=r"prototypes is \[0.9, 1\]; give whole numbers"):
+        Pairs([0, 1], [0.9, 1])
 
 
 def test_known_values(found):

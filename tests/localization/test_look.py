@@ -12,6 +12,7 @@ from torchvision import models
 
 import protomask
 from protomask import Classifier, InputError, look
+from protomask.inputs import Picture, find_pictures, read_pictures
 from protomask.localization.jobs import find_images
 from protomask.localization.look import NOTHING_TO_KEEP
 from protomask.localization.preprocessing import preprocessing_of
@@ -181,6 +182,33 @@ def test_pictures_in_every_form(tmp_path):
     assert [each.name for each in look(model, tmp_path, localizer="center", **PLAIN)] == [str(tmp_path / "one.png")]
 
 
+@pytest.mark.parametrize(
+    "several",
+    [
+        list,
+        tuple,
+        iter,
+        lambda given: dict(enumerate(given)).values(),
+        lambda given: (each for each in given),
+        lambda given: np.stack([np.asarray(each) for each in given]),
+        lambda given: [given],
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_number_of_pictures_gives_a_list(several, count):
+    pictures = [Image.fromarray(photograph() // (1 + number)) for number in range(count)]
+    found = look(made(Small), several(pictures), localizer="center", **PLAIN)
+    assert isinstance(found, list)
+    assert {each.pixels.tobytes() for each in found} == {each.tobytes() for each in pictures}
+
+
+def test_a_set_of_one_path_gives_a_list_and_a_picture_that_was_read_is_one(tmp_path):
+    Image.fromarray(photograph()).save(tmp_path / "a.png")
+    assert isinstance(look(made(Small), {tmp_path / "a.png"}, localizer="center", **PLAIN), list)
+    found = look(made(Small), Picture("bird.jpg", photograph()), localizer="center", **PLAIN)
+    assert found.name == "bird.jpg" and np.array_equal(found.pixels, photograph())
+
+
 def test_the_overlay_keeps_the_photographs_proportions(tmp_path):
     found = look(made(Small), photograph(90, 160), labels=["cat", "dog", "fox"], index="DOG", localizer=QUICK, **PLAIN)
     assert found.class_name == "dog" and "dog, probability" in found.text()
@@ -283,3 +311,17 @@ def test_pictures_of_a_folder_are_found_without_overlays_and_hidden_ones(tmp_pat
     assert [path.relative_to(pictures).as_posix() for path in found] == ["b.png", "a.jpg", "below/d.png"]
     with pytest.raises(InputError, match="holds no pictures but those of"):
         find_images([str(output)], output)
+
+
+def test_masks_and_folders_are_no_pictures(tmp_path):
+    pictures = tmp_path / "pictures"
+    (pictures / "folder.png").mkdir(parents=True)
+    for name in ("a.png", "a_mask.png", "a_mask_1.PNG", "folder.png/b.png", "mask.png"):
+        Image.fromarray(photograph(8, 8)).save(pictures / name)
+    names = [path.relative_to(pictures).as_posix() for path in find_pictures(pictures)]
+    assert names == ["a.png", "folder.png/b.png", "mask.png"] and len(read_pictures(pictures)) == 3
+    assert len(read_pictures(pictures / "a_mask.png")) == 1  # what is named itself is looked at
+    for name in names:
+        (pictures / name).unlink()
+    with pytest.raises(InputError, match="pictures holds no pictures but masks"):
+        find_pictures(pictures)

@@ -235,6 +235,7 @@ def test_mistakes_are_one_line_in_python_words(given, said, tmp_path, monkeypatc
         (lambda run, image: run.refine(features="no"), "features is 'no'"),
         (lambda run, image: run.prune(flagged=3), "flagged is 3; choose from"),
         (lambda run, image: run.prune(3), "prototypes is 3"),
+        (lambda run, image: run.prune([True, False]), "prototypes is a mask of True and False"),
         (lambda run, image: protomask.open_run(run.folder, progress="no"), "progress is 'no'"),
         (lambda run, image: protomask.open_run(run.folder, root=3), "root is 3; give a path"),
         (lambda run, image: protomask.save_run(run.network, run.splits, 3), "output is 3; give a path"),

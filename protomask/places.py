@@ -1,0 +1,57 @@
+"""Places in a list, as people give them: positions of images, numbers of prototypes or classes, masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protomask.errors import InputError
+from protomask.given import short
+
+
+def as_places(given: Any, name: str) -> Tensor:
+    """Return whole numbers, such as positions of images or numbers of prototypes, as (N,) long on their device.
+
+    Raises:
+        InputError: a mask, whose True and False would count as places 1 and 0; fractions; no numbers; names it.
+    """
+    numbers = _numbers(given, name)
+    if numbers.dtype == torch.bool:
+        raise InputError(f"{name} is a mask of True and False; give numbers, those of a mask by mask.nonzero()")
+    places = numbers.long()
+    if not torch.equal(places.to(numbers.dtype), numbers):
+        raise InputError(f"{name} is {short(given)}; give whole numbers")
+    return places.reshape(-1)
+
+
+def chosen_places(given: Any, count: int, name: str) -> Tensor:
+    """Return places among ``count``, (N,) long: whole numbers as they are, of a mask those that are True.
+
+    Raises:
+        InputError: a mask of another shape than (count,); else as :func:`as_places`.
+    """
+    numbers = _numbers(given, name)
+    if numbers.dtype != torch.bool:
+        return as_places(numbers, name)
+    if tuple(numbers.shape) != (count,):
+        raise InputError(f"{name} is a mask of the shape {tuple(numbers.shape)}; give ({count},), or whole numbers")
+    return numbers.nonzero().flatten()
+
+
+def native(given: Any) -> np.ndarray:
+    """Copy an array or a list into the order and the bytes that torch takes; mirrored or big-endian ones it refuses."""
+    values = np.array(given, order="C")
+    wide = values.dtype.kind == "u" and values.dtype.itemsize > 1  # torch can hardly calculate with these
+    return values.astype(np.int64 if wide else values.dtype.newbyteorder("="), copy=False)
+
+
+def _numbers(given: Any, name: str) -> Tensor:
+    if isinstance(given, Tensor) and not given.is_complex():
+        return given.detach()
+    try:
+        return torch.from_numpy(native(given if isinstance(given, np.ndarray) else list(given)))
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} is {short(given)}; give whole numbers") from None
