@@ -17,6 +17,7 @@ from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.pairs import Pairs
 from protomask.explainable import Explainable
 from protomask.metrics.localization import box_regions
+from protomask.places import as_places
 from protomask.prototype_network import PrototypeNetwork
 
 NEEDS = {
@@ -47,7 +48,7 @@ def available_metrics(
     Images are read until one does. Without ``explained`` it is taken to have all that a prototype network has.
     """
     missing, held = {"boxes", "mask"}, set()
-    for position in positions:
+    for position in as_places(positions, "positions").tolist():
         sample = data[position]
         if "boxes" in missing and drop_full_regions(_box_regions(sample)).any():
             held.add("boxes")

@@ -341,6 +341,8 @@ def test_a_box_as_large_as_the_image_decides_nothing():
             return sample
 
     assert "energy_box" not in available_metrics(Cropped(), [0]) and "energy_mask" in available_metrics(Cropped(), [0])
+    with pytest.raises(InputError, match="positions is a mask"):
+        available_metrics(Cropped(), torch.ones(len(Cropped()), dtype=torch.bool))
 
 
 def test_findings_that_fill_the_image_together_are_boxes_each(network):
