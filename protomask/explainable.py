@@ -162,7 +162,7 @@ class Classifier:
             )
         # On an accelerator a look at the numbers would wait for it in every step: once, before the learning, is enough.
         if index.device.type == "cpu" or not torch.is_grad_enabled():
-            _check_classes(index, logits.shape[1])
+            check_classes(index, logits.shape[1])
         if self.kind == "log-probability":
             logits = F.logsigmoid(logits) if self.multi_label else F.log_softmax(logits, dim=1)
         elif self.kind == "probability":
@@ -194,7 +194,8 @@ class Classifier:
         ) from error
 
 
-def _check_classes(index: Tensor, classes: int) -> None:
+def check_classes(index: Tensor, classes: int) -> None:
+    """Raise InputError where one of ``index`` (B,) is no class of that many."""
     if index.is_cuda and torch.cuda.is_current_stream_capturing():
         return
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < classes:

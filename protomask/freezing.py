@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
+import functools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import MethodType
 
 import torch
 from torch import nn
 
 from protomask.errors import InputError
 
+DEEPEST, LONGEST = 4, 1000
+"""of containers within each other that are searched, and of values in one: what is larger holds data, not models"""
+MACHINERY = frozenset(vars(nn.Module()))
+
 
 def held_modules(explained: object) -> list[nn.Module]:
-    """Find every root module that ``explained`` is or holds, directly or through another that it wraps."""
-    found, seen, left = [], set(), [explained]
-    while left:
-        value = left.pop()
+    """Find every root module that ``explained`` is or holds.
+
+    First those that it holds directly or through another that it wraps; then those in lists, tuples, sets, dictionaries
+    and ``functools.partial``, and those whose bound methods are held. What a plain function closes over is not seen: a
+    copy of the function would share it.
+    """
+    found: list[nn.Module] = []
+    seen: set[int] = set()
+    left: list[object] = [explained]
+    later: deque[tuple[object, int]] = deque()
+    depth = 0
+    while left or later:
+        if left:
+            value = left.pop()
+        else:
+            value, depth = later.popleft()
         if id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, nn.Module):
+            # What lies in a list beside the network that it is a layer of is no root of its own.
+            if depth and any(value is module for root in found for module in root.modules()):
+                continue
             found.append(value)
         elif value is explained or callable(getattr(value, "score", None)):
             left += vars(value).values() if hasattr(value, "__dict__") else ()
             left.append(getattr(getattr(value, "score", None), "__self__", None))
+        if depth < DEEPEST:
+            later.extend((each, depth + 1) for each in _contents(value))
     return found
+
+
+def _contents(value: object) -> Iterable[object]:
+    """Give the values of a container, and what a partial, a bound method or a module holds beside its layers."""
+    if isinstance(value, nn.Module):
+        return [each for name, each in vars(value).items() if name not in MACHINERY]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, MethodType):
+        owner = value.__self__
+        return [owner] if isinstance(owner, nn.Module) else [owner, getattr(owner, "__dict__", None)]
+    if isinstance(value, list | tuple | set | frozenset | dict) and len(value) <= LONGEST:
+        return list(value.values() if isinstance(value, dict) else value)
+    return ()
 
 
 def require_plain(roots: Iterable[nn.Module], method: str) -> None:

@@ -1,10 +1,12 @@
+import functools
+
 import pytest
 import torch
 from torch import nn
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
-from protomask.freezing import frozen
+from protomask.freezing import DEEPEST, frozen, held_modules
 
 
 def model():
@@ -110,3 +112,64 @@ def test_modules_are_found_through_wrappers():
     with frozen(Wrapper(Wrapper(Classifier(net)))):
         assert not net.training
     assert net.training
+
+
+class Ensemble:
+    """The mean score of what it holds in whatever way."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def predict(self, images):
+        return images
+
+    def score(self, images, index):
+        return images.mean((1, 2, 3))
+
+
+HOLDERS = {
+    "list": lambda nets: nets,
+    "dict of tuples": lambda nets: {"folds": (nets[0], (nets[1],))},
+    "set": lambda nets: {nets[0], nets[1]},
+    "classifiers": lambda nets: [Classifier(net) for net in nets],
+    "partial": lambda nets: functools.partial(nets[0], other=nets[1]),
+    "bound methods": lambda nets: [nets[0].forward, nets[1].forward],
+    "method of another object": lambda nets: Ensemble(nets).predict,
+}
+
+
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_models_in_containers_are_frozen(hold):
+    nets = [model().train(), model().train()]
+    explained = Ensemble(hold(nets))
+    with frozen(explained):
+        assert not any(module.training for net in nets for module in net.modules())
+        assert not any(parameter.requires_grad for net in nets for parameter in net.parameters())
+    assert all(module.training for net in nets for module in net.modules())
+    assert {id(root) for root in held_modules(explained)} == {id(net) for net in nets}
+
+
+def test_what_is_held_directly_comes_first_and_layers_are_no_roots():
+    nets = [model(), model(), model()]
+    explained = Ensemble([nets[1], nets[0][1], nets[2]])
+    explained.first = nets[0]
+    assert [nets.index(root) for root in held_modules(explained)] == [0, 1, 2]
+
+
+def test_a_module_holds_what_it_keeps_in_a_plain_list():
+    outer, hidden = model(), model().train()
+    outer.teachers = [hidden]
+    with frozen(Classifier(outer)):
+        assert not hidden.training
+    assert hidden.training and held_modules(outer) == [outer, hidden]
+
+
+def test_containers_that_hold_themselves_data_or_too_deep_a_nest_end_the_search():
+    circle = [model()]
+    circle.append(circle)
+    assert held_modules(Ensemble(circle)) == circle[:1]
+    assert held_modules(Ensemble([0.5] * 10**6)) == []
+    nested = model()
+    for _ in range(DEEPEST):
+        nested = [nested]
+    assert len(held_modules(Ensemble(nested))) == 1 and held_modules(Ensemble([nested])) == []

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from protomask.inputs import name_pictures
-    from protomask.run.explanation import check_images, explain_each, save_mask_growth
+    from protomask.run.explanation import check_images, explain_each, require_mask_growth, save_mask_growth
     from protomask.run.opened import open_run
     from protomask.run.results import NameGiver, save_panel, writable_folder
     from protomask.run.setup import say
@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     images = name_pictures(arguments.images)
     check_images(images, files.options().levels())  # before the network is loaded
     run = open_run(arguments.run, **common(arguments))
+    if arguments.animate:
+        require_mask_growth(run, chosen)  # before the first panel is drawn
     target = writable_folder(arguments.output or files / "explanations")
     with NameGiver(target) as names:
         for explanation, batch in explain_each(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,13 +18,19 @@ from protomask.prototype_network import PrototypeNetwork
 
 @dataclass
 class Layer:
-    """Hold one module of a model, and its last output as a map."""
+    """Hold one module of a model, and its last output as a map.
+
+    A module may be called several times in a pass, as a ReLU that a network has only one of: what counts is the last
+    call whose output is ``meant``.
+    """
 
     name: str
     module: nn.Module
     root: nn.Module
     """the model that knows its own layout of maps and tokens"""
+    meant: Callable[[Tensor], bool] = lambda output: True
     output: Tensor | None = None
+    """of the last pass; set to None before the next one, it is never an older one's"""
 
     def as_map(self, values: Tensor | None, image_size: Sequence[int]) -> Tensor:
         """Bring the output, or the gradient at it, to (B, C, h, w); it may be a map of either layout, or tokens.
@@ -48,6 +54,8 @@ class Layer:
         def keep(module: nn.Module, inputs: tuple, output: object) -> object:
             if not isinstance(output, Tensor):
                 raise InputError(f"layer {self.name!r} gives {type(output).__name__}, not one tensor; name another")
+            if self.output is not None and not self.meant(output):
+                return output
             self.output = output
             return output.clone()  # what follows may change it in place
 
@@ -85,7 +93,8 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
             module = dict(root.named_modules()).get(name)
             if module is not None and name:
                 require_plain([module], method)
-                return Layer(name, module, root)
+                size = tuple(image.shape[-2:])
+                return Layer(name, module, root, lambda output: as_map(output, root, size) is not None)
         raise InputError(
             f"{type(roots[0]).__name__} has no layer {name!r}; the names are those of named_modules(), "
             f"among them {', '.join([child for child, _ in roots[0].named_children()][:12])}"
@@ -98,16 +107,16 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
 
 
 def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, index: Tensor, method: str) -> Layer:
-    found: list[tuple[Layer, torch.Size]] = []
+    found: list[tuple[str, nn.Module, nn.Module, torch.Size]] = []
     handles = []
     require_plain(roots, method)
     try:
         for root in roots:
             for name, module in root.named_modules():
 
-                def note(_, __, output, layer=Layer(name, module, root)):
+                def note(module, _, output, name=name, root=root):
                     if isinstance(output, Tensor) and len(output) == 1:
-                        found.append((layer, output.shape))
+                        found.append((name, module, root, output.shape))
 
                 if name:
                     handles.append(module.register_forward_hook(note))
@@ -117,10 +126,10 @@ def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, ind
         for handle in handles:
             handle.remove()
     size = tuple(image.shape[-2:])
-    maps = [place for place, (layer, shape) in enumerate(found) if _is_map(shape, layer.root, size)]
-    tokens = [layer.name for layer, shape in found if len(shape) == 3 and shape[1] > 2]
+    maps = [place for place, (_, _, root, shape) in enumerate(found) if _is_map(shape, root, size)]
+    tokens = [name for name, _, _, shape in found if len(shape) == 3 and shape[1] > 2]
     # Attention has four dimensions, too (heads): what comes after the last of them decides.
-    if any(layer.name in tokens for layer, _ in found[maps[-1] if maps else 0 :]):
+    if any(name in tokens for name, *_ in found[maps[-1] if maps else 0 :]):
         example = next((name for name in reversed(tokens) if name.endswith(("norm1", "ln_1"))), tokens[-1])
         raise InputError(
             f"{type(roots[0]).__name__} ends in tokens, not in a feature map, so {method} cannot choose a layer; "
@@ -131,7 +140,8 @@ def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, ind
             f"{type(roots[0]).__name__} has no layer with a feature map (B, C, h, w), so {method} cannot explain it; "
             "those that need scores alone can: mdm, rise, occlusion"
         )
-    return found[maps[-1]][0]
+    name, module, root, chosen = found[maps[-1]]
+    return Layer(name, module, root, lambda output: output.shape[1:] == chosen[1:])
 
 
 def _is_map(shape: torch.Size, root: nn.Module, size: Sequence[int]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -13,11 +12,16 @@ from tqdm import tqdm
 
 from protomask.capabilities import SharesSimilarity
 from protomask.errors import InputError
-from protomask.explainable import Classifier, Explainable
+from protomask.explainable import Classifier, Explainable, check_classes
 from protomask.freezing import frozen, held_modules, require_plain
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.engine.speed.folding import fold_batch_norms
-from protomask.localizers.relevance_rules import Canonized, conv_rules
+from protomask.localizers.relevance_rules import Canonized, conv_rules, refuse
+
+WITHOUT_RULE = (
+    *(nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    *(nn.MultiheadAttention, nn.ConvTranspose2d),
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class LRP:
                     part = slice(start, start + self.batch_size)
                     pixels = images[part].clone().requires_grad_()
                     with Canonized():
-                        output, seed = _seed(private, pixels, index[part], range(start, len(images)))
+                        output, seed = _seed(private, pixels, index, start)
                     found.append(torch.autograd.grad(output, pixels, seed)[0].detach().float())
                     bar.update(len(pixels))
             finally:
@@ -95,19 +99,23 @@ class LRP:
         return torch.cat(found)
 
 
-def _seed(private: Explainable, pixels: Tensor, index: Tensor, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _seed(private: Explainable, pixels: Tensor, index: Tensor, start: int) -> tuple[Tensor, Tensor]:
     """Return the tensor where the propagation starts, and the relevance of each of its values.
 
     Args:
-        places: the images' numbers in the call, for errors.
+        pixels: of some of the images, from number ``start`` on.
+        index: of all images.
     """
+    places = range(start, start + len(pixels))
+    part = index[start : places.stop]
     if isinstance(private, SharesSimilarity):
-        shared = private.similarity_shares(pixels, index)
+        shared = private.similarity_shares(pixels, part)
         require_finite(shared.similarities, private, places)
         return shared.features, shared.similarities.view(-1, 1, 1, 1) * shared.shares
     assert isinstance(private, Classifier)
     logits = private.logits(pixels)
-    chosen = torch.zeros_like(logits).scatter(1, index[:, None], 1.0)
+    check_classes(index, logits.shape[1])  # of all images: none is worked on before a wrong one is found
+    chosen = torch.zeros_like(logits).scatter(1, part[:, None], 1.0)
     require_finite((logits * chosen).sum(1), private, places)
     return logits, (logits * chosen).detach()
 
@@ -128,11 +136,8 @@ def _require_rules(explained: Explainable) -> None:
         )
     for root in roots:
         for name, module in root.named_modules():
-            if isinstance(module, nn.LayerNorm | nn.MultiheadAttention | nn.ConvTranspose2d):
-                raise InputError(
-                    f"relevance propagation has no rule for {type(module).__name__} ({name}); it explains "
-                    "convolutional networks with batch norms. For Transformers there are attention-rollout and chefer"
-                )
+            if isinstance(module, WITHOUT_RULE):
+                raise refuse(type(module).__name__, name or type(root).__name__)
 
 
 def _first_convolution(

@@ -11,14 +11,31 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from protomask.errors import InputError
+
 STABILIZER = 1e-9
 PROPORTIONAL = {"add", "mean", "avg_pool2d", "adaptive_avg_pool2d"}
 """linear without weights: an input's share is its share of the output"""
 PASSED = {
     *("relu", "relu6", "hardtanh", "leaky_relu", "elu", "silu", "mish", "gelu", "hardswish", "hardsigmoid", "sigmoid"),
-    *("tanh", "clamp", "batch_norm", "dropout", "div", "truediv", "sub"),
+    *("tanh", "clamp", "batch_norm", "local_response_norm", "dropout", "div", "truediv", "sub"),
 }
-"""elementwise with one input: the relevance passes as it is"""
+"""elementwise with one input, or nearly so: the relevance passes as it is"""
+UNRULED = {"layer_norm", "group_norm", "instance_norm", "rms_norm", "native_layer_norm", "native_group_norm"}
+"""what an image's own values divide by their size: relevances would cancel to nothing"""
+
+
+def refuse(kind: str, where: str) -> InputError:
+    """Make the error that names what has no rule.
+
+    Args:
+        kind: of the layer or function.
+        where: name of the layer in the model, or what stands for it.
+    """
+    return InputError(
+        f"relevance propagation has no rule for {kind} ({where}); it explains convolutional networks with batch norms. "
+        "For others there are gradcam and mdm, for Transformers attention-rollout and chefer"
+    )
 
 
 class Canonized(TorchFunctionMode):
@@ -27,6 +44,8 @@ class Canonized(TorchFunctionMode):
     - sums of two maps, means, average pooling: in proportion, R_i = x_i / (sum of x) * R (LRP-0);
     - activations, batch norms that stand alone, factors: passed on unchanged;
     - a map times a gate (squeeze-and-excitation): all to the map, none to the gate.
+
+    A normalisation over an image's own values (:data:`UNRULED`) is an InputError.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -35,6 +54,8 @@ class Canonized(TorchFunctionMode):
         learned = [place for place, value in enumerate(args) if isinstance(value, Tensor) and value.requires_grad]
         if not learned or not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        if name in UNRULED:
+            raise refuse(name, "a function call")
         if name in PROPORTIONAL and (name != "add" or _same_shape(args)):
             return _Proportional.apply(lambda *values: func(*values, **kwargs), len(learned), *args)
         if name == "mul" and len(learned) == 2:

@@ -45,7 +45,7 @@ def stopped_after(localizer: Localizer, steps: int) -> Localizer:
     Raises:
         InputError: it has none, so its maps do not grow.
     """
-    _most_steps(localizer)
+    most_steps(localizer)
     return _limited(localizer, steps)
 
 
@@ -60,7 +60,12 @@ def _limited(part: Any, steps: int) -> Any:
     return dataclasses.replace(part, **changed)
 
 
-def _most_steps(localizer: Localizer) -> int:
+def most_steps(localizer: Localizer) -> int:
+    """Count the steps of a localizer's longest optimisation.
+
+    Raises:
+        InputError: it has none, so its maps do not grow.
+    """
     found = list(_steps(localizer))
     if not found:
         raise InputError(
@@ -74,8 +79,13 @@ def _steps(part: object) -> Iterator[int]:
         value = getattr(part, each.name)
         if dataclasses.is_dataclass(value):
             yield from _steps(value)
-        elif each.name == "steps" and value is not None:
+        elif each.name == "steps" and value:  # some refine a map that is there already by no step at all
             yield value
+
+
+def completed(localizer: Localizer, explained: Explainable) -> Localizer:
+    """Fill in the settings that a localizer chooses by what it explains."""
+    return localizer.for_model(explained) if isinstance(localizer, ChoosesSettings) else localizer
 
 
 def grow(
@@ -90,10 +100,12 @@ def grow(
         image: (3, H, W), normalised, on the model's device.
         index: class or prototype.
         frames: at most; the last one is the localizer's own map.
+
+    Raises:
+        InputError: the localizer has no steps.
     """
-    if isinstance(localizer, ChoosesSettings):
-        localizer = localizer.for_model(explained)
-    most = _most_steps(localizer)
+    localizer = completed(localizer, explained)
+    most = most_steps(localizer)
     chosen = range(1, most + 1) if frames >= most else sorted({round(step) for step in np.geomspace(1, most, frames)})
     images, where = image[None], torch.tensor([index], device=image.device)
     with torch.no_grad(), frozen(explained):

@@ -77,6 +77,13 @@ def explain_each(
             yield explanation, batch
 
 
+def require_mask_growth(run: Run, localizer: Localizers | None = None) -> None:
+    """Raise InputError where the first localizer takes no steps that :func:`save_mask_growth` could show."""
+    from protomask.report.animation import completed, most_steps
+
+    most_steps(completed(next(iter(run.localizers(localizer, pictures=True).values())), run.network))
+
+
 def save_mask_growth(
     run: Run, explanation: Explanation, batch: Tensor, path: Path, localizer: Localizers | None = None
 ) -> None:

@@ -31,5 +31,8 @@ def test_explain_animates_the_strongest_prototype(own, folder, tmp_path, capsys)
     assert panel.read_bytes().startswith(b"%PDF") and panel.stem == animation.stem
     with Image.open(animation) as gif:
         assert gif.n_frames > 2
+    before = set(tmp_path.iterdir())
+    assert main([*words, "--localizer", "similarity", "--animate"]) == 2  # no panel is drawn before that is known
+    assert "has no steps" in capsys.readouterr().err and set(tmp_path.iterdir()) == before
     assert main([*words, "--localizer", "center"]) == 2
     assert f"protomask project {own.folder} --localizer center,similarity" in capsys.readouterr().err

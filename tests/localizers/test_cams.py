@@ -1,5 +1,7 @@
 """Grad-CAM and Score-CAM, and the layer that they look at."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -289,3 +291,98 @@ def test_the_maps_of_several_classes_come_from_one_pass():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     with layer.record(), torch.no_grad(), pytest.raises(InputError, match="no gradient"):
         class_maps(layer, classifier.logits(images), classes, images)
+
+
+class _OneReLU(nn.Module):
+    """One ReLU for everything: the map, a second and smaller one, and the vector that its head ends in."""
+
+    def __init__(self, relu):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 6, 3, 2, 1)
+        self.hidden, self.last = nn.Linear(6, 12), nn.Linear(12, 5)
+        self.relu = relu
+
+    def forward(self, images):
+        maps = self.relu(self.second(self.relu(self.first(images))))
+        return self.last(self.relu(self.hidden(maps.mean((2, 3)))))
+
+
+class _OwnReLUs(_OneReLU):
+    """The same with a ReLU of its own for the map."""
+
+    def __init__(self):
+        super().__init__(nn.ReLU())
+        self.map = nn.ReLU()
+
+    def forward(self, images):
+        maps = self.map(self.second(self.relu(self.first(images))))
+        return self.last(self.hidden(maps.mean((2, 3))).relu())
+
+
+@pytest.mark.parametrize("layer", [None, "relu"])
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("method", ALL, ids=lambda method: type(method).__name__)
+def test_a_module_that_is_called_again_in_the_head_is_meant_where_it_gave_its_last_map(method, in_place, layer):
+    torch.manual_seed(0)
+    reused = _OneReLU(nn.ReLU(in_place)).eval()
+    own = _OwnReLUs().eval()
+    own.load_state_dict(reused.state_dict())
+    images, index = pairs(3, 32, 40)
+    assert find_layer(Classifier(reused), images[:1], index[:1], None, "x").name == "relu"
+    method = replace(method, batch_size=2)
+    expected = replace(method, layer="map")(Classifier(own, "logit"), images, index)
+    found = replace(method, layer=layer)(Classifier(reused, "logit"), images, index)
+    assert expected.amax() == 1
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_layer_named_by_the_user_is_its_last_call_where_that_is_a_map():
+    """As captum's: also where the map has a single cell, which is no map that is found without a name."""
+
+    class Pooled(_OneReLU):
+        def forward(self, images):
+            maps = self.relu(self.second(self.relu(self.first(images))))
+            return self.last(self.hidden(self.relu(maps.mean((2, 3), keepdim=True)).flatten(1)))
+
+    torch.manual_seed(0)
+    model, (images, index) = Pooled(nn.ReLU()).eval(), pairs(1, 32, 40)
+    for name, sides in (("relu", (1, 1)), (None, (8, 10))):
+        layer = find_layer(Classifier(model), images, index, name, "x")
+        with torch.no_grad(), layer.record():
+            model(images)
+            assert layer.name == "relu" and layer.output.shape[2:] == sides
+
+
+class _Standardised(nn.Module):
+    """A network that standardises each image by itself: an image without contrast has no score."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = pooled_classifier()
+
+    def forward(self, images):
+        return self.model((images - images.mean((1, 2, 3), True)) / images.std((1, 2, 3), keepdim=True))
+
+
+def test_scorecam_needs_no_score_of_the_empty_image():
+    images, index = pairs(2, 16, 20)
+    explained = Classifier(_Standardised(), "logit")
+    assert explained.score(torch.zeros_like(images), index % 3).isnan().all()
+    found = ScoreCAM()(explained, images, index % 3)
+    assert (found.amax((1, 2)) == 1).all()
+
+
+def test_scorecam_names_the_image_whose_masked_images_have_no_score():
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = pooled_classifier()
+
+        def forward(self, images):
+            dark = (images == 0).flatten(1).any(1)  # what a mask hides altogether
+            return self.model(images).masked_fill(dark[:, None], float("nan"))
+
+    images = torch.rand(2, 3, 16, 16) + 0.5
+    images[0] = torch.linspace(0.5, 1.0, 3)[:, None, None]  # no contrast, so nothing masks it
+    with pytest.raises(InputError, match="nan for image 1"):
+        ScoreCAM()(Classifier(Broken(), "logit"), images, torch.tensor([0, 1]))

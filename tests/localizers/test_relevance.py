@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models import resnet18
 
 import protomask.localizers.relevance as relevance
@@ -159,6 +160,55 @@ def test_a_batch_gives_what_a_loop_gives_and_the_model_stays_as_it_was():
     torch.testing.assert_close(whole, each, rtol=1e-3, atol=1e-3 * float(each.abs().max()))
     assert all(torch.equal(value, before[name]) for name, value in explained.state_dict().items())
     assert explained.training and all(each.requires_grad for each in explained.parameters())
+
+
+class Function(nn.Module):
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+    def forward(self, values):
+        return self.call(values)
+
+
+def normed(norm):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), norm, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4, bias=False)
+    ).eval()
+
+
+@pytest.mark.parametrize(
+    "norm, named",
+    [
+        (nn.GroupNorm(4, 8), r"GroupNorm \(1\)"),
+        (nn.InstanceNorm2d(8), r"InstanceNorm2d \(1\)"),
+        (Function(lambda values: F.group_norm(values, 4)), "group_norm .*call"),
+        (Function(lambda values: torch.group_norm(values, 4)), "group_norm .*call"),
+        (Function(F.instance_norm), "instance_norm .*call"),
+        (Function(lambda values: F.layer_norm(values, values.shape[1:])), "layer_norm .*call"),
+    ],
+)
+def test_norms_over_an_images_own_values_are_refused(norm, named):
+    model = normed(norm)
+    with pytest.raises(InputError, match=f"no rule for {named}.*batch norms.*mdm"):
+        LRP()(Classifier(model, "logit"), torch.randn(2, 3, 8, 8), [0, 1])
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_local_response_norms_pass_relevance_on():
+    explained = Classifier(normed(nn.LocalResponseNorm(3, alpha=1.0)), "logit")
+    images, index = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 1])
+    found = LRP().relevance(explained, images, index)
+    torch.testing.assert_close(found.sum((1, 2, 3)), explained.score(images, index).detach(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [4, -1])
+def test_a_class_that_is_none_is_refused_whichever_images_it_is(wrong):
+    explained = Classifier(normed(nn.Identity()), "logit")
+    for index in ([wrong, 0, 1], [0, 1, wrong]):
+        with pytest.raises(InputError, match=f"no class {wrong}; the model has 4"):
+            LRP(batch_size=2)(explained, torch.randn(3, 3, 8, 8), index)
 
 
 def test_what_has_no_rule_is_refused():

@@ -51,6 +51,8 @@ def test_the_last_stage_of_a_learned_mask_is_its_map():
 def test_what_learns_nothing_does_not_grow():
     with pytest.raises(InputError, match="CenterMap has no steps"):
         stopped_after(CenterMap(), 3)
+    with pytest.raises(InputError, match="Growing has no steps.*mdm"):
+        grow(Growing(steps=0), Corner(), torch.ones(3, 8, 8), 0)
 
 
 def test_the_gif_shows_every_stage(tmp_path):
