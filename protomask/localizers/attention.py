@@ -18,6 +18,7 @@ from protomask.explainable import Explainable
 from protomask.freezing import frozen, held_modules, require_plain
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.gradcam import require_pairs_together
+from protomask.precision import as_float
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class AttentionRollout:
         """See :class:`protomask.localizers.Localizer`; needs a vision Transformer of timm."""
 
         def step(attention: Tensor, slope: Tensor) -> Tensor:
-            return (attention.mean(1) + torch.eye(attention.shape[-1], device=attention.device)) / 2
+            return (attention.mean(1) + _identity(attention)) / 2
 
         return _combine(explained, images, index, step, False, self.batch_size, "attention-rollout", progress)
 
@@ -72,7 +73,7 @@ class Chefer:
 
         def step(attention: Tensor, slope: Tensor) -> Tensor:
             raised = (slope * attention).relu().mean(1)
-            return torch.eye(raised.shape[-1], device=raised.device) + raised
+            return _identity(raised) + raised
 
         return _combine(explained, images, index, step, True, self.batch_size, "chefer", progress)
 
@@ -101,16 +102,22 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
                     raise InputError(f"the score of {type(explained).__name__} has no gradient; {name!r} needs one")
                 slopes = torch.autograd.grad(score.sum(), seen, materialize_grads=True, allow_unused=True)
             with torch.no_grad():
-                kept = torch.eye(seen[0].shape[-1], device=part.device)
+                kept = _identity(as_float(seen[0]))
                 for each, slope in zip(seen, slopes):
-                    kept = step(each.detach(), slope) @ kept
-                row = _readout(explained, root, part.detach(), chosen, kept.shape[-1])
+                    # A half model's attention is half; products over the blocks are not.
+                    kept = step(as_float(each.detach()), as_float(slope)) @ kept
+                row = _readout(explained, root, part.detach(), chosen, kept)
                 relevance = (row[:, None] @ kept).transpose(1, 2)
                 found = as_map(relevance, root, size)
                 if found is None:
                     raise InputError(f"the tokens of {type(root).__name__} are on no grid, so {name!r} has no map")
                 maps.append(F.interpolate(found.float(), size, mode="bilinear", align_corners=False)[:, 0])
     return min_max(torch.cat(maps))
+
+
+def _identity(like: Tensor) -> Tensor:
+    """(N, N), as the last dimension, type and device of ``like`` are"""
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
 def _attention_blocks(explained: Explainable, name: str) -> tuple[nn.Module, list[nn.Module]]:
@@ -150,10 +157,11 @@ def _recorded(blocks: list[nn.Module]) -> Iterator[list[Tensor]]:
             setattr(block, "fused_attn", was)  # noqa: B010
 
 
-def _readout(explained: Explainable, root: nn.Module, images: Tensor, index: Tensor, tokens: int) -> Tensor:
-    """Weigh the tokens by what the score reads: (B, N)."""
+def _readout(explained: Explainable, root: nn.Module, images: Tensor, index: Tensor, kept: Tensor) -> Tensor:
+    """Weigh the tokens by what the score reads: (B, N), for relevance ``kept`` (..., N, N)."""
+    tokens = kept.shape[-1]
     prefix = int(getattr(root, "num_prefix_tokens", 0))
-    row = images.new_zeros(len(images), tokens)
+    row = kept.new_zeros(len(images), tokens)
     if isinstance(explained, HasSimilarityMaps):
         maps = explained.similarity_maps(images, index).flatten(1)
         if maps.shape[1] == tokens - prefix:

@@ -135,10 +135,17 @@ def require_finite(scores: Tensor, explained: object, places: Sequence[int]) -> 
     if len(wrong):
         first = int(wrong[0])
         raise InputError(
-            f"the score of {type(explained).__name__} is {scores[first].item()} for image {places[first]}; "
+            f"the score of {name_of_model(explained)} is {scores[first].item()} for image {places[first]}; "
             "a score that is not finite cannot be explained: check the weights and the image"
         )
     return scores
+
+
+def name_of_model(explained: object) -> str:
+    """Name the class of what is explained; of what this package wraps for learning, that of what is within."""
+    while type(explained).__module__.startswith(f"{__package__}.engine.") and isinstance(explained, HasScore):
+        explained = getattr(explained, "explained")  # noqa: B009  each of them has it
+    return type(explained).__name__
 
 
 def as_index(index: object, images: Tensor) -> Tensor:

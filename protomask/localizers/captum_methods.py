@@ -19,8 +19,9 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, require_finite
+from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, name_of_model, require_finite
 from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.engine.widening import widened
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -170,18 +171,20 @@ def _each(
 ) -> Tensor:
     """Call ``attribute(score, image (1, 3, H, W), index (1,)) -> (1, H, W)`` for each pair; min-max of the maps."""
     index = check_pairs(images, index, explained)
+    # What captum makes of half images is float32, which a half network refuses.
+    explained, images = widened(explained, images)
     explained = accelerate(explained, images, index)
 
     def score(place: int, perturbed: Tensor, numbers: Tensor) -> Tensor:
         scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)
         if scores.shape != numbers.shape:
             raise InputError(
-                f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(numbers)} images; "
+                f"{name_of_model(explained)}.score gave the shape {tuple(scores.shape)} for {len(numbers)} images; "
                 f"it must give one score per image, ({len(numbers)},)"
             )
         if perturbed.requires_grad and not scores.requires_grad:
             raise InputError(
-                f"the score of {type(explained).__name__} has no gradient with respect to the images; {name} needs one"
+                f"the score of {name_of_model(explained)} has no gradient with respect to the images; {name} needs one"
             )
         return require_finite(scores, explained, [place] * len(scores))
 

@@ -21,6 +21,7 @@ from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, 
 from protomask.localizers.engine.objective import score_range
 from protomask.localizers.engine.order import REST
 from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.engine.widening import widened
 from protomask.localizers.mdm import MDM
 from protomask.localizers.settings import Runtime, Settings, Views, require_value
 from protomask.localizers.stages import Stages
@@ -145,7 +146,7 @@ def draw(
     def part_of(rows: slice) -> Tensor:
         seen = look_at(explained, opened.taps, images[rows], index[rows])
         with torch.no_grad():
-            return draw_saliency(network, images[rows], seen, opened.contrast)
+            return draw_saliency(network, images[rows].float(), seen, opened.contrast)
 
     if not len(images):
         raise InputError("there are no images to explain; give at least one")
@@ -157,6 +158,8 @@ def measure_faithfulness(explained: Explainable, images: Tensor, index: Tensor, 
 
     Two forward passes, and two more for the ends of the score's range.
     """
+
+    explained, images = widened(explained, images)
 
     def part_of(rows: slice) -> Tensor:
         part, of, mask = images[rows], index[rows].long(), maps[rows, None].to(images)
@@ -193,7 +196,8 @@ def _refined(
 ) -> Tensor:
     """Let MDM's mask that keeps the score go on from the maps for a few steps; they order what it leaves out."""
     preset = MDM().for_model(explained)
-    quick = accelerate(explained, images, index, runtime.precision)
+    wide, images = widened(explained, images)
+    quick = accelerate(wide, images, index, runtime.precision)
     keep, views, share = replace(preset.keep, steps=steps), preset.views, preset.destroy.share
     if isinstance(explained, Classifier):
         keep, views, share = replace(keep, size_weights=PRICE, settle=SETTLE), VIEWS, REST

@@ -19,6 +19,7 @@ from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsampl
 from protomask.localizers.engine.objective import select_rows
 from protomask.localizers.engine.optimisers import Momentum
 from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
+from protomask.localizers.engine.widening import widened
 
 COLDNESS = 20.0
 SAMPLES = 4
@@ -78,6 +79,7 @@ class ExtremalPerturbation:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
+        explained, images = widened(explained, images)
         explained = accelerate(explained, images, index, self.precision)
         masks = [
             learn_masks(

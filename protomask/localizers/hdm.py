@@ -22,6 +22,7 @@ from protomask.localizers.engine.objective import (
 )
 from protomask.localizers.engine.optimisers import Adam
 from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import (
     Cascade,
     Fusion,
@@ -144,6 +145,7 @@ class HDM(Settings):
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         with one_thread_a_group(settings.runtime, explained, images) as runtime:
+            explained, images = widened(explained, images)
             quick = accelerate(explained, images, index, runtime.precision)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views)
             return replace(settings, runtime=runtime)._learn(stages, images, index, progress)

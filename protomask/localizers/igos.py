@@ -16,6 +16,7 @@ from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsampl
 from protomask.localizers.engine.objective import probability
 from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
 from protomask.localizers.engine.variation import Variation
+from protomask.localizers.engine.widening import widened
 
 SLOPE = 1e-4
 """share of the fall that the slope promises which a step must bring (Armijo), as in the authors' code"""
@@ -90,6 +91,7 @@ class IGOS:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
+        explained, images = widened(explained, images)
         explained = accelerate(explained, images, index, self.precision)
         noise = Variation(self.noise, seed=self.seed)
         return min_max(

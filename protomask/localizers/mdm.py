@@ -10,6 +10,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import (
     Destroy,
     Keep,
@@ -116,6 +117,7 @@ class MDM(Settings):
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
         with one_thread_a_group(settings.runtime, explained, images) as runtime:
+            explained, images = widened(explained, images)
             quick = accelerate(explained, images, index, runtime.precision)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views, progress, "mdm")
             return settings._learn(stages, images, index)

@@ -15,6 +15,7 @@ from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsampl
 from protomask.localizers.engine.objective import probability, select_rows
 from protomask.localizers.engine.optimisers import Adam
 from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
+from protomask.localizers.engine.widening import widened
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class MeaningfulPerturbation:
         reach = round(self.jitter * scale)
         generator = torch.Generator().manual_seed(self.seed)
         shifts = torch.randint(-reach, reach + 1, (self.steps, 2), generator=generator).tolist()
+        explained, images = widened(explained, images)
         explained = accelerate(explained, images, index, self.precision)
         return min_max(
             learn_masks(

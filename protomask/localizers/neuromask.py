@@ -16,6 +16,7 @@ from protomask.localizers.engine.masks import black_pixel, seeded_noise
 from protomask.localizers.engine.objective import probability, score_drop
 from protomask.localizers.engine.optimisers import RMSProp
 from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
+from protomask.localizers.engine.widening import widened
 
 LIMIT = 10.0
 
@@ -96,7 +97,8 @@ class NeuroMask:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError where the normalisation is not known."""
         index = check_pairs(images, index, explained)
-        hidden = black_pixel(explained, images)
+        named, (explained, images) = explained, widened(explained, images)
+        hidden = black_pixel(named, images)
         explained = accelerate(explained, images, index, self.precision)
         return min_max(
             learn_masks(

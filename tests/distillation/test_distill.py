@@ -1,5 +1,6 @@
 """A distilled explainer: what it finds, what it is asked, how it is kept, stopped and refused."""
 
+import copy
 import json
 import signal
 import warnings
@@ -66,6 +67,21 @@ def test_its_maps_keep_and_destroy_the_score(made):
     assert (found.kept - found.rest).mean() > 0.2 and found.kept.mean() > first.kept.mean() and not found.low.all()
     nothing = measure_faithfulness(explained, images, labels, torch.zeros(18, 32, 32))
     assert nothing.low.all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_models_of_other_precisions_get_the_same_maps(made, dtype):
+    model, distilled, _ = made
+    images, labels = (each[:2] for each in enlarged(unseen()))
+    images, other = images.to(dtype), copy.deepcopy(model).to(dtype)
+    for steps in (0, 5):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LowFaithfulnessWarning)  # rounded weights are others
+            expected, found = (
+                replace(distilled, steps=steps)(Classifier(each, "logit"), shown, labels)
+                for each, shown in ((model, images.float()), (other, images))
+            )
+        assert found.dtype == torch.float32 and torch.corrcoef(torch.stack([expected, found]).flatten(1))[0, 1] > 0.95
 
 
 def test_a_few_steps_of_learning_keep_more_of_the_score_in_the_same_place(made):

@@ -20,13 +20,15 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, fitting_batch_size, require_finite
+from protomask.localizers.base import check_pairs, fitting_batch_size, name_of_model, require_finite
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.speed.graphs import scores_and_gradients
 from protomask.localizers.engine.speed.heap import keep_freed_memory
 from protomask.localizers.engine.speed.threads import groups_at_once, work_at_once
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.engine.watching import is_watched, tell_watcher
+from protomask.localizers.engine.widening import HALF
+from protomask.precision import as_float
 
 Tensors = dict[str, Tensor]
 
@@ -141,7 +143,8 @@ def learn_masks(
 
     Args:
         explained: gives the scores; only ``score`` is used.
-        images: (N, 3, H, W), normalised.
+        images: (N, 3, H, W), normalised, in float32 or float64; halves become so by
+            :func:`protomask.localizers.engine.widening.widened`.
         index: (N,) integers.
         problem: the method.
         steps: at most this many for each pair.
@@ -158,10 +161,12 @@ def learn_masks(
         description: of the bar.
 
     Raises:
-        InputError: images, index or scores of the wrong shape, or a score that does not depend on the image
-            differentiably.
+        InputError: images, index or scores of the wrong shape, half images, a score that does not depend on the image
+            differentiably, or a mask that is not finite.
     """
     index = check_pairs(images, index)
+    if images.dtype in HALF:
+        raise InputError(f"images are {images.dtype}, and no mask is learned in halves; give what widened() makes")
     batch_size = fitting_batch_size(batch_size, images)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps={steps} and batch_size={batch_size}; give at least 1 of each")
@@ -178,7 +183,19 @@ def learn_masks(
         raise InputError("there are no images to explain; give at least one")
     position, *rest = (torch.cat(column) for column in zip(*found))
     order = position.argsort()
-    return Learned(*(column.to(images.device)[order] for column in rest))
+    learned = Learned(*(column.to(images.device)[order] for column in rest))
+    _require_finite_masks(learned.result, description)
+    return learned
+
+
+def _require_finite_masks(result: Tensor, description: str) -> None:
+    """Raise InputError where a mask is broken: scaled to [0, 1] it would be a blank map."""
+    broken = (~result.isfinite().reshape(len(result), -1).all(1)).nonzero().flatten()
+    if len(broken):
+        raise InputError(
+            f"{description}: the mask that was learned for image {int(broken[0])} is not finite; "
+            "give a lower learning rate, and images and a model in float32"
+        )
 
 
 Found = list[tuple[Tensor, Tensor, Tensor, Tensor]]
@@ -342,7 +359,7 @@ class _ScoresOfViews(torch.autograd.Function):
                 scores.append(_check_scores(score, explained, of))
                 if gradient is None:
                     raise InputError(
-                        f"the score of {type(explained).__name__} has no gradient with respect to the images; "
+                        f"the score of {name_of_model(explained)} has no gradient with respect to the images; "
                         "learned masks need one"
                     )
                 gradients.append(gradient)
@@ -358,7 +375,7 @@ class _ScoresOfViews(torch.autograd.Function):
 def _check_scores(scores: Tensor, explained: Explainable, index: Tensor) -> Tensor:
     if scores.shape != index.shape:
         raise InputError(
-            f"{type(explained).__name__}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
+            f"{name_of_model(explained)}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
             f"it must give one score per image, ({len(index)},)"
         )
-    return scores
+    return as_float(scores)

@@ -230,6 +230,22 @@ def test_wrong_numbers_are_refused(options):
         learn_masks(MEAN, *pairs(1), OneNumber(), **options)
 
 
+def test_a_mask_that_is_not_finite_is_an_error():
+    class Late(OneNumber):
+        def result(self, pairs):
+            return torch.where(pairs.index[:, None] == 1, torch.nan, super().result(pairs))
+
+    with pytest.raises(InputError, match="^masks: the mask that was learned for image 1 is not finite; give"):
+        learn_masks(MEAN, *pairs(3), Late(), steps=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_no_mask_is_learned_in_halves(dtype):
+    images, index = pairs(2)
+    with pytest.raises(InputError, match=f"images are {dtype}, and no mask is learned in halves; give what widened"):
+        learn_masks(MEAN, images.to(dtype), index, OneNumber(), steps=1)
+
+
 def test_scores_that_cannot_be_learned_from_are_refused():
     class Detached:
         def score(self, images, index):

@@ -15,6 +15,7 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules
 from protomask.localizers.engine.speed.graphs import GraphedScores
+from protomask.localizers.engine.widening import Narrowed
 from protomask.precision import as_float
 from protomask.prototype_network import PrototypeNetwork
 
@@ -43,6 +44,7 @@ def accelerate(explained: Explainable, images: Tensor, index: Tensor, precision:
 
 def _only_computes(explained: Explainable) -> bool:
     """Tell whether scoring has no side effects, as far as can be known; False for classes of the user's own."""
+    explained = explained.explained if isinstance(explained, Narrowed) else explained
     known = type(explained) is Classifier or isinstance(explained, PrototypeNetwork)
     return known and not any(_has_hooks(module) for root in held_modules(explained) for module in root.modules())
 
