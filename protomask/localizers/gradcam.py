@@ -146,7 +146,7 @@ def activation_maps(
         with layer.record(), tqdm(total=len(images), desc=method.lower(), unit="map", disable=not progress) as bar:
             for start in range(0, len(images), batch_size):
                 part, chosen = images[start : start + batch_size], index[start : start + batch_size]
-                layer.output = None
+                layer.forget()
                 score = explained.score(part.requires_grad_(), chosen)
                 require_finite(score, explained, range(start, len(images)))
                 output = layer.output

@@ -30,7 +30,11 @@ class Layer:
     """the model that knows its own layout of maps and tokens"""
     meant: Callable[[Tensor], bool] = lambda output: True
     output: Tensor | None = None
-    """of the last pass; set to None before the next one, it is never an older one's"""
+    """of the last pass"""
+
+    def forget(self) -> None:
+        """Drop the output, so that after the next pass it is not an older one's."""
+        self.output = None
 
     def as_map(self, values: Tensor | None, image_size: Sequence[int]) -> Tensor:
         """Bring the output, or the gradient at it, to (B, C, h, w); it may be a map of either layout, or tokens.
