@@ -145,6 +145,7 @@ class DatasetImages(AnnotatedImages):
         super().__init__(classes, numbers, names, part_names)
         self.data, self.split = data, split
         self._all_labels, self._all_names = self.labels, self.names  # a subset has others
+        self._all_classes = self.classes  # compare gives a data set those of the model
         self._identities, self._annotations = tuple(identities), annotations
 
     def load(self, index: int) -> Sample:
@@ -154,7 +155,7 @@ class DatasetImages(AnnotatedImages):
         if not torch.equal(label, before.long()):
             raise InputError(f"{what}: the label is {label.tolist()}, but was {before.long().tolist()} at first")
         check_annotations(item, self._annotations, what)
-        sample = as_sample(item, what, len(self.classes))
+        sample = as_sample(item, what, len(self._all_classes))
         if len(self.part_names) != len(sample.get("points", ())):
             raise InputError(f"{what}: {len(sample['points'])} points for {len(self.part_names)} part names")
         return sample

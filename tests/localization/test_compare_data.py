@@ -85,9 +85,11 @@ def test_boxes_of_classes_that_cannot_be_told_are_left_out_and_that_is_said(monk
     ]:
         with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="boxes smaller than the image"):
             energy(given, monkeypatch, labels=labels)
-    wrong = from_dataset(Items([(photographs(1)[0], (1, 1), boxes)]), classes=["Nodule", "Mass"])
+    three.classes = ("Nodule", "Mass")
     with pytest.raises(InputError, match="box_labels holds 2, but the data have 2 classes"):
-        energy(wrong, monkeypatch, labels=["Mass", "Nodule"])
+        energy(three, monkeypatch, labels=["Mass", "Nodule"])
+    with pytest.raises(InputError, match="box_labels has the class 2; it must be at least 0 and less than 2"):
+        from_dataset(Items([(photographs(1)[0], (1, 1), boxes)]), classes=["Nodule", "Mass"])
 
 
 def test_some_classes_or_a_single_one_are_compared(tmp_path):
