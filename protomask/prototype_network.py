@@ -180,10 +180,7 @@ class PrototypeNetwork(nn.Module):
         Raises:
             InputError: a number that no prototype has, or a mask; nothing was changed.
         """
-        chosen = as_places(index, "index").to(self.prototype_classes.device)
-        unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
-        if unknown:
-            raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
+        chosen = self._existing(index)
         for name in ("prototype_classes", "source_positions", "source_locations"):
             setattr(self, name, torch.cat([getattr(self, name), getattr(self, name)[chosen]]))
         self.prototypes = nn.Parameter(
@@ -198,15 +195,20 @@ class PrototypeNetwork(nn.Module):
 
     def checked_selection(self, index: Tensor | Sequence[int]) -> Tensor:
         """Sort ``index``, each number once, on the network's device; the errors of :meth:`keep`."""
-        chosen = as_places(index, "index").to(self.prototype_classes.device).unique()
-        unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
-        if unknown:
-            raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
+        chosen = self._existing(index).unique()
         lost = set(self.prototype_classes.tolist()) - set(self.prototype_classes[chosen].tolist())
         if lost:
             names = ", ".join(self.classes[each] for each in sorted(lost))
             what = "class" if len(lost) == 1 else "classes"
             raise InputError(f"{what} {names} would be left without a prototype; keep at least one of each class")
+        return chosen
+
+    def _existing(self, index: Tensor | Sequence[int]) -> Tensor:
+        """Bring ``index`` to the network's device; InputError for a mask, or a number that no prototype has."""
+        chosen = as_places(index, "index").to(self.prototype_classes.device)
+        unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
+        if unknown:
+            raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
         return chosen
 
     @property

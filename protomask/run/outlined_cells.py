@@ -36,10 +36,8 @@ def cells_of_masks(network: Any, pictures: Sequence[PrototypePicture], prototype
         picture = pictures[number]
         region = find_evidence(next(iter(picture.maps.values()))).region
         position = int(network.source_positions[picture.record.prototype])
-        found += [
-            (position, row, column)
-            for row, column in _half_inside(_shares(network, region), network.prototypes.shape[2:])
-        ]
+        inside = _half_inside(_shares(network, region), network.prototypes.shape[2:])
+        found += [(position, row, column) for row, column in inside]
     return found
 
 
@@ -80,8 +78,8 @@ def _cells_of_region(network: Any, region: Region, any_part: bool = False) -> li
 
 def _holding(network: Any, inside: np.ndarray) -> list[Place]:
     """Patches at least half of which is inside, (H, W) bool, or the one that holds most of it."""
-    size = network.prototypes.shape[2:]
-    return _half_inside(_shares(network, inside), size) or _most_inside(_shares(network, inside), size)
+    shares, size = _shares(network, inside), network.prototypes.shape[2:]
+    return _half_inside(shares, size) or _most_inside(shares, size)
 
 
 def _touching(network: Any, inside: np.ndarray) -> list[Place]:
