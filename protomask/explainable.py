@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from protomask.errors import InputError
 from protomask.given import as_flag, as_statistics, short
 from protomask.labels import probabilities
+from protomask.places import as_index, check_numbers
 from protomask.precision import as_float
 
 
@@ -152,9 +153,9 @@ class Classifier:
         """Return the scores (B,) of one class per image; see :class:`Explainable`.
 
         Raises:
-            InputError: the model gives no logits, or has no such class.
+            InputError: the model gives no logits, or has no such class; not one class per image.
         """
-        logits = self.logits(images)
+        index, logits = as_index(index, images), self.logits(images)
         if logits.shape[1] == 1 and not self.multi_label and self.kind != "logit":
             raise InputError(
                 f"{type(self.model).__name__} gives one logit per image, whose softmax is always 1; "
@@ -162,7 +163,7 @@ class Classifier:
             )
         # On an accelerator a look at the numbers would wait for it in every step: once, before the learning, is enough.
         if index.device.type == "cpu" or not torch.is_grad_enabled():
-            check_classes(index, logits.shape[1])
+            check_numbers(index, logits.shape[1], "class")
         if self.kind == "log-probability":
             logits = F.logsigmoid(logits) if self.multi_label else F.log_softmax(logits, dim=1)
         elif self.kind == "probability":
@@ -192,15 +193,6 @@ class Classifier:
         raise InputError(
             f"{type(self.model).__name__} has weights of {own} and gets images of {images.dtype}; give {mend}"
         ) from error
-
-
-def check_classes(index: Tensor, classes: int) -> None:
-    """Raise InputError where one of ``index`` (B,) is no class of that many."""
-    if index.is_cuda and torch.cuda.is_current_stream_capturing():
-        return
-    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < classes:
-        wrong = int(index.max()) if int(index.max()) >= classes else int(index.min())
-        raise InputError(f"there is no class {wrong}; the model has {classes}, numbered 0 to {classes - 1}")
 
 
 def _dtype_of(model: object, images: Tensor) -> torch.dtype:

@@ -41,6 +41,41 @@ def chosen_places(given: Any, count: int, name: str) -> Tensor:
     return numbers.nonzero().flatten()
 
 
+def as_index(given: Any, images: Tensor) -> Tensor:
+    """Return one whole number per image, such as its class, as (B,); one number alone stands for all images.
+
+    Lists, arrays and plain numbers become a tensor on the device of ``images`` (B, ...); a tensor stays where it is.
+
+    Raises:
+        InputError: no whole numbers, or not one for each image.
+    """
+    try:
+        index = given if isinstance(given, Tensor) else torch.as_tensor(given, device=images.device)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"index {short(given)} is no list of integers; give one integer per image") from error
+    index = index.expand(len(images)) if index.ndim == 0 else index
+    if index.shape != images.shape[:1] or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise InputError(
+            f"index is {index.dtype} of shape {tuple(index.shape)}; give one integer per image, here ({len(images)},)"
+        )
+    return index
+
+
+def check_numbers(index: Tensor, count: int, what: str) -> None:
+    """Check that every number (B,) is one of ``count`` that are numbered from 0 on; ``what`` they are is told.
+
+    While a CUDA graph is recorded nothing can be looked at, and nothing is.
+
+    Raises:
+        InputError: names the number.
+    """
+    if index.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < count:
+        wrong = int(index.max()) if int(index.max()) >= count else int(index.min())
+        raise InputError(f"there is no {what} {wrong}; the model has {count}, numbered 0 to {count - 1}")
+
+
 def native(given: Any) -> np.ndarray:
     """Copy an array or a list into the order and the bytes that torch takes; mirrored or big-endian ones it refuses."""
     values = np.array(given, order="C")

@@ -14,7 +14,7 @@ from protomask.errors import InputError
 from protomask.given import as_flag
 from protomask.json_files import write_json
 from protomask.options import CHOICES
-from protomask.places import as_places
+from protomask.places import as_index, as_places, check_numbers
 from protomask.tensor_files import save_tensors
 
 EVIDENCE = CHOICES["evidence"]
@@ -206,10 +206,23 @@ class PrototypeNetwork(nn.Module):
     def _existing(self, index: Tensor | Sequence[int]) -> Tensor:
         """Bring ``index`` to the network's device; InputError for a mask, or a number that no prototype has."""
         chosen = as_places(index, "index").to(self.prototype_classes.device)
-        unknown = chosen[(chosen < 0) | (chosen >= self.prototype_count)].tolist()
-        if unknown:
-            raise InputError(f"there is no prototype {unknown[0]}; they are numbered 0 to {self.prototype_count - 1}")
+        check_numbers(chosen, self.prototype_count, "prototype")
         return chosen
+
+    def one_each(self, images: Tensor, index: Tensor) -> Tensor:
+        """Check the prototypes that images (B, ...) are asked for, and return their numbers as (B,) long.
+
+        Subclasses call it first in :meth:`score` and in all else that takes an index: torch itself counts negative
+        numbers from the end and shares one image among several numbers, both of which would be another answer.
+
+        Raises:
+            InputError: not one number per image, or one that no prototype has.
+        """
+        index = as_index(index, images)
+        # On an accelerator a look at the numbers would wait for it in every step: once, before the learning, is enough.
+        if index.device.type == "cpu" or not torch.is_grad_enabled():
+            check_numbers(index, self.prototype_count, "prototype")
+        return index.long()
 
     @property
     def prototype_count(self) -> int:

@@ -175,9 +175,11 @@ class ProtoPNet(PrototypeNetwork):
         return self.predict(maps.flatten(2).amin(2)), among
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
+        index = self.one_each(images, index)
         return self.similarity(self._distance_maps(self.features(images), index).flatten(1).amin(1))
 
     def similarity_maps(self, images: Tensor, index: Tensor | None = None) -> Tensor:
+        index = None if index is None else self.one_each(images, index)
         maps = self.similarity(self._distance_maps(self.features(images), index))
         return maps if index is None else maps.squeeze(1)
 

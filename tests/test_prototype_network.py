@@ -1,11 +1,14 @@
 """Removing prototypes: what stays must be exactly what it was."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protomask.errors import InputError
+from protomask.localizers import MDM, Similarity
 from protopnet import ProtoPNet
 from tests.support.toy import ToyBackbone
 from xprotonet import XProtoNet
@@ -47,6 +50,36 @@ def test_kept_prototypes_speak_as_before_and_the_logits_lose_the_points_of_the_o
     assert net.source_locations.tolist() == [[0, 1], [8, 9], [10, 11], [16, 17]]
     assert net.last_layer(after.similarities).shape == (4, 3)
     assert net.prototypes.requires_grad and net.last_layer.weight.requires_grad
+
+
+WRONG_NUMBERS = [
+    (torch.tensor([0, 9]), "there is no prototype 9; the model has 9, numbered 0 to 8"),
+    (torch.tensor([0, -1]), "there is no prototype -1"),
+    ([0, 9], "there is no prototype 9"),
+    (torch.tensor([1]), r"index is torch.int64 of shape \(1,\); give one integer per image, here \(2,\)"),
+    (torch.tensor([[0, 1]]), "give one integer per image"),
+    (torch.tensor([True, False]), "index is torch.bool"),
+    (torch.tensor([0.0, 1.0]), "index is torch.float32"),
+    (["a", "b"], "index .* is no list of integers"),
+]
+
+
+@pytest.mark.parametrize("kind", ["cosine", "l2-log", "abs", "sigmoid"])
+@pytest.mark.parametrize(("index", "said"), WRONG_NUMBERS)
+def test_a_prototype_that_there_is_not_is_no_other_one(kind, index, said):
+    net, images = network(kind), torch.rand(2, 3, 16, 16)
+    for ask in (net.score, net.similarity_maps, partial(Similarity(), net), partial(MDM(), net)):
+        with pytest.raises(InputError, match=said):
+            ask(images, index)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "abs"])
+def test_numbers_of_prototypes_may_be_of_any_whole_type(kind):
+    net, images = network(kind), torch.rand(2, 3, 16, 16)
+    expected = net.score(images, torch.tensor([1, 0]))
+    for index in (torch.tensor([1, 0], dtype=torch.uint8), torch.tensor([1, 0], dtype=torch.int32), [1, 0]):
+        torch.testing.assert_close(net.score(images, index), expected, rtol=0, atol=0)
+    torch.testing.assert_close(net.score(images, 1), net.score(images, torch.tensor([1, 1])), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "l2-log", "abs", "sigmoid"])

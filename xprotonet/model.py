@@ -168,6 +168,7 @@ class XProtoNet(PrototypeNetwork):
         return self.predict(self.maps(images))
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
+        index = self.one_each(images, index)
         pooled = pool(*self.maps(images, index))
         return self.similarity(cosine_distances(pooled, self.prototypes[index, None])).squeeze(1)
 
@@ -176,6 +177,7 @@ class XProtoNet(PrototypeNetwork):
 
         They say where a prototype is looked for, not how similar it is.
         """
+        index = None if index is None else self.one_each(images, index)
         occurrences = as_float(self._occurrences(self.backbone(images), index))
         return occurrences if index is None else occurrences.squeeze(1)
 

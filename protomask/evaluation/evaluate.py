@@ -23,7 +23,7 @@ from protomask.evaluation.batch import Subject
 from protomask.evaluation.catalogue import METRICS, Over
 from protomask.evaluation.maps import Maps
 from protomask.evaluation.measuring import CURVES, Column, Curve, Measured, Values, batch_length, measure_pairs
-from protomask.evaluation.pairs import Pairs, device_of
+from protomask.evaluation.pairs import Pairs, check_pairs_fit, device_of
 from protomask.evaluation.results import Evaluation
 from protomask.evaluation.store import open_stores
 from protomask.explainable import Explainable
@@ -70,8 +70,8 @@ def evaluate(
         progress: show a bar.
 
     Raises:
-        InputError: nothing to evaluate; an unknown metric, or one whose truth the data does not hold; a map or a score
-            that is not finite (the message names localizer and image).
+        InputError: nothing to evaluate; pairs of other data or another network; an unknown metric, or one whose truth
+            the data does not hold; a map or a score that is not finite (the message names localizer and image).
     """
     if not isinstance(localizers, Mapping):
         raise InputError(
@@ -82,6 +82,9 @@ def evaluate(
     seed, batch_size = as_count(seed, "seed", 0), as_count(batch_size, "batch_size")
     progress = as_flag(progress, "progress")
     localizers = {name: as_localizer(each) for name, each in localizers.items()}
+    for given in (pairs, prototype_pairs, similar_pairs):
+        if given is not None:
+            check_pairs_fit(given, network, data)
     chosen = choose_metrics(metrics, data, pairs, network)
     device = device or device_of(network)
     groups = {

@@ -204,8 +204,30 @@ def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, sample
     return Pairs(sources[chosen], chosen)
 
 
+def check_pairs_fit(pairs: Pairs, explained: object, data: AnnotatedImages) -> None:
+    """Check that pairs, which anybody may make, are of these data and this network.
+
+    Raises:
+        InputError: an image or a prototype that there is not, or a prototype network of other classes.
+    """
+    _check_numbers(pairs.positions, len(data), "image")
+    if isinstance(explained, PrototypeNetwork):
+        _check_numbers(pairs.prototypes, explained.prototype_count, "prototype")
+        _check_classes(explained, data)
+
+
+def _check_numbers(numbers: Tensor, count: int, what: str) -> None:
+    wrong = numbers[(numbers < 0) | (numbers >= count)].tolist()
+    if wrong:
+        raise InputError(f"the pairs name {what} {wrong[0]}; there are {count}, numbered 0 to {count - 1}")
+
+
 def _check(network: PrototypeNetwork, data: AnnotatedImages, samples: int) -> None:
     as_count(samples, "samples")
+    _check_classes(network, data)
+
+
+def _check_classes(network: PrototypeNetwork, data: AnnotatedImages) -> None:
     if tuple(data.classes) != tuple(network.classes):
         raise InputError(
             f"the data's {len(data.classes)} classes are not the {len(network.classes)} that the network "

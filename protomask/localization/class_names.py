@@ -13,7 +13,7 @@ from protomask.localizers.base import shorten_repr
 from protomask.report.wording import count as counted
 from protomask.report.wording import listed
 
-Labels = Sequence[str] | Mapping[int, str]
+Labels = Iterable[str] | Mapping[int, str]
 
 
 def labels_of(model: object, labels: Labels | None) -> dict[int, str]:
@@ -39,18 +39,23 @@ def labels_of(model: object, labels: Labels | None) -> dict[int, str]:
     return names
 
 
-def check_labels(labels: Labels | None, classes: int) -> None:
+def check_labels(labels: Labels | None, names: Mapping[int, str], classes: int) -> None:
     """Check that a list of names, where one was given, has one for each class.
+
+    Args:
+        labels: as they were given, perhaps an iterator that is used up.
+        names: what :func:`labels_of` made of them.
+        classes: of the model.
 
     Raises:
         InputError: another number of them, or a name of a class that the model has not.
     """
     if isinstance(labels, Mapping):
-        wrong = [number for number in labels if not 0 <= number < classes]
+        wrong = [number for number in names if not 0 <= number < classes]
         if wrong:
             raise InputError(f"labels names a class {wrong[0]}; the model has {classes}, numbered 0 to {classes - 1}")
-    elif labels is not None and len(labels) != classes:
-        raise InputError(f"labels names {len(labels)} classes, but the model has {classes}; give one name per class")
+    elif labels is not None and len(names) != classes:
+        raise InputError(f"labels names {len(names)} classes, but the model has {classes}; give one name per class")
 
 
 def class_numbers(index: object, count: int, names: Mapping[int, str]) -> list[int] | None:

@@ -171,7 +171,7 @@ def compare(
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
     if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
-    check_labels(labels, classes)
+    check_labels(labels, names, classes)
     data = with_model_classes(data, names, classes)
     data.classes = tuple(names.get(number, f"class {number}") for number in range(classes))
     data.labels = chosen

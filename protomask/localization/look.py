@@ -113,7 +113,7 @@ def _look_at(
 ) -> list[Look]:
     with torch.no_grad(), frozen(explained):
         chances = explained.first_probabilities(images)
-        check_labels(labels, chances.shape[1])
+        check_labels(labels, names, chances.shape[1])
         if not chances.isfinite().all():
             raise InputError(
                 f"{type(explained.model).__name__} gives probabilities that are no numbers; check its weights"

@@ -13,6 +13,7 @@ from torch import Tensor
 from protomask.capabilities import HasScore, HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable, own_dtype
+from protomask.places import as_index, check_numbers
 from protomask.prototype_network import PrototypeNetwork
 
 T = TypeVar("T")
@@ -94,12 +95,10 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     _check_type(images, explained)
     _check_values(images, explained)
     index = as_index(index, images)
-    if index.shape != images.shape[:1] or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise InputError(
-            f"index is {index.dtype} of shape {tuple(index.shape)}; give one integer per image, here ({len(images)},)"
-        )
     if index.device != images.device:
         raise InputError(f"images are on {images.device} and index on {index.device}; put both on the model's device")
+    if isinstance(explained, PrototypeNetwork):
+        check_numbers(index, explained.prototype_count, "prototype")
     return index
 
 
@@ -146,21 +145,6 @@ def name_of_model(explained: object) -> str:
     while type(explained).__module__.startswith(f"{__package__}.engine.") and isinstance(explained, HasScore):
         explained = getattr(explained, "explained")  # noqa: B009  each of them has it
     return type(explained).__name__
-
-
-def as_index(index: object, images: Tensor) -> Tensor:
-    """Return ``index`` as a tensor; lists, arrays and plain numbers become one on the device of ``images``.
-
-    Raises:
-        InputError: no numbers.
-    """
-    if isinstance(index, Tensor):
-        return index.expand(len(images)) if index.ndim == 0 else index
-    try:
-        found = torch.as_tensor(index, device=images.device)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InputError(f"index {shorten_repr(index)} is no list of integers; give one integer per image") from error
-    return found.expand(len(images)) if found.ndim == 0 else found
 
 
 def shorten_repr(value: object, most: int = 80) -> str:

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from protomask.capabilities import SharesSimilarity
 from protomask.errors import InputError
-from protomask.explainable import Classifier, Explainable, check_classes
+from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules, require_plain
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.engine.speed.folding import fold_batch_norms
 from protomask.localizers.relevance_rules import Canonized, conv_rules, refuse
+from protomask.places import check_numbers
 
 WITHOUT_RULE = (
     *(nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
@@ -114,7 +115,7 @@ def _seed(private: Explainable, pixels: Tensor, index: Tensor, start: int) -> tu
         return shared.features, shared.similarities.view(-1, 1, 1, 1) * shared.shares
     assert isinstance(private, Classifier)
     logits = private.logits(pixels)
-    check_classes(index, logits.shape[1])  # of all images: none is worked on before a wrong one is found
+    check_numbers(index, logits.shape[1], "class")  # of all images: none is worked on before a wrong one is found
     chosen = torch.zeros_like(logits).scatter(1, part[:, None], 1.0)
     require_finite((logits * chosen).sum(1), private, places)
     return logits, (logits * chosen).detach()

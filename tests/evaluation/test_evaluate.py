@@ -182,6 +182,29 @@ def test_mistakes_in_choosing_are_named(network):
         Pairs([0, 1], [0.9, 1])
 
 
+@pytest.mark.parametrize(
+    ("positions", "prototypes", "said"),
+    [
+        ([0], [4], "the pairs name prototype 4; there are 4, numbered 0 to 3"),
+        ([0], [-1], "the pairs name prototype -1"),
+        ([-1], [0], "the pairs name image -1; there are 20, numbered 0 to 19"),
+        ([20], [0], "the pairs name image 20"),
+    ],
+)
+def test_pairs_of_other_data_are_not_measured(network, positions, prototypes, said):
+    wrong, right = Pairs(positions, prototypes), Pairs([0], [0])
+    for given in ({"pairs": wrong}, {"prototype_pairs": wrong}, {"similar_pairs": wrong}):
+        with pytest.raises(InputError, match=said):
+            evaluate(network, Tiles(), LOCALIZERS, metrics=["insertion"], **{"pairs": right, **given})
+
+
+def test_data_of_other_classes_are_not_measured(network):
+    other = Tiles()
+    other.classes = ("b", "a")
+    with pytest.raises(InputError, match="classes are not the 2 that the network was trained on"):
+        evaluate(network, other, LOCALIZERS, Pairs([0], [0]), metrics=["insertion"])
+
+
 def test_known_values(found):
     """The oracle's mask keeps the whole score: no drop; it is inserted and deleted in the first quarter."""
     assert row(found, "oracle", "average_drop")["mean"] == pytest.approx(0, abs=1e-3)

@@ -210,7 +210,8 @@ def test_a_set_of_one_path_gives_a_list_and_a_picture_that_was_read_is_one(tmp_p
 
 
 def test_the_overlay_keeps_the_photographs_proportions(tmp_path):
-    found = look(made(Small), photograph(90, 160), labels=["cat", "dog", "fox"], index="DOG", localizer=QUICK, **PLAIN)
+    names = iter(["cat", "dog", "fox"])  # as the lines of a file
+    found = look(made(Small), photograph(90, 160), labels=names, index="DOG", localizer=QUICK, **PLAIN)
     assert found.class_name == "dog" and "dog, probability" in found.text()
     assert found.overlay().shape == (90, 160, 3) and found.overlay(80).shape == (45, 80, 3)
     assert Image.open(found.save(tmp_path / "overlay.png")).size == (160, 90)

@@ -96,6 +96,8 @@ def compared(localizers=("center",), **changes):
         (lambda: seen({"a": PICTURE}), "pictures are of type dict"),
         (lambda: seen(index=10**30), "there is no class 1000"),
         (lambda: seen(index=float("inf")), "index inf is no class"),
+        (lambda: seen(labels=iter("ab")), "labels names 2 classes, but the model has 5"),
+        (lambda: Classifier(NET).score(torch.rand(2, 3, 32, 32), torch.tensor([1])), "give one integer per image"),
         (lambda: seen(labels=3), "labels is of type int"),
         (lambda: seen(labels=["a"]), "labels names 1 classes, but the model has 5"),
         (lambda: seen(labels={7: "a"}), "labels names a class 7"),
