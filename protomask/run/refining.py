@@ -17,7 +17,7 @@ from protomask.explanations.sources import picture_prototypes
 from protomask.given import as_count, as_flag, as_path
 from protomask.localizers.amortised.files import ABOUT
 from protomask.report.wording import listed
-from protomask.run.derived import after_projection, select, write_derived
+from protomask.run.derived import after_projection, origin_name, select, write_derived
 from protomask.run.forbids import Forbids, read_forbids, write_forbids
 from protomask.run.lessons import Increase, Lessons, Taught, add_prototypes, find_lessons, teach
 from protomask.run.page import report_run
@@ -25,7 +25,7 @@ from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
 from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
 from protomask.run.setup import plan_of, say
-from protomask.run_folder import RunFolder, new_run
+from protomask.run_folder import RunFolder, folder_beside, new_run
 from protomask.training import predict, rate_answers, train
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def refine_run(
             f"a prototype with: protomask serve {run.folder}"
         )
     with new_run(
-        None if output is None else as_path(output, "output"), run.folder.parent, refined_name(run.folder)
+        None if output is None else as_path(output, "output"), folder_beside(run.folder), refined_name(run.folder)
     ) as files:
         return _refine(run, files, given, lessons, epochs, features, tell)
 
@@ -171,7 +171,7 @@ def _refine(
 
     refined = Run(files, run.options, network, run.device, run.splits, progress=run.progress)
     outcome = {
-        "from": str(run.folder),
+        "from": origin_name(run),
         "forgotten": list(lessons.forget),
         "required": sorted(lessons.required),
         "split": list(lessons.split),
