@@ -185,6 +185,12 @@ def read_yaml(path: str | Path, mend: str) -> object:
         raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}); {mend}") from None
 
 
+def folder_beside(folder: Path) -> Path:
+    """Find the folder in which a run stands, also where the run is named by a link, or ``.`` from within."""
+    real = folder.resolve().parent
+    return folder.parent if folder.parent.resolve() == real else real
+
+
 def free_folder(parent: Path, name: str) -> Path:
     """Make ``parent/name``, or with -2, -3, ... where something stands there already: nobody else gets the same one.
 

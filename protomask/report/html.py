@@ -47,6 +47,7 @@ def write_report(
     level: float = LEVEL,
     quality: int = QUALITY,
     title: str | None = None,
+    can_replace: bool = True,
 ) -> Path:
     """Write ``report.html``, and pages beside it for a gallery that is too large for one.
 
@@ -70,6 +71,8 @@ def write_report(
         level: share of a map's maximum at which it is outlined.
         quality: of the photographs, as WebP counts it, 1 to 100; the size of the file follows.
         title: in place of "ProtoPNet on ...".
+        can_replace: whether refining can put others in a prototype's place, split it, or move it: else judging does not
+            offer that.
     """
     if not 1 <= quality <= 100:
         raise InputError(f"quality is {quality}; it must be between 1 and 100")
@@ -89,6 +92,7 @@ def write_report(
         level=level,
         quality=quality,
         title=title,
+        can_replace=can_replace,
         folder=path.parent,
         name=path.name,
     )
@@ -148,6 +152,7 @@ def page_contents(
     level: float = LEVEL,
     quality: int = QUALITY,
     title: str | None = None,
+    can_replace: bool = True,
     folder: str | Path = "RUN",
     name: str = "report.html",
 ) -> dict[str, Any]:
@@ -165,6 +170,7 @@ def page_contents(
     file_of = {cards[place]["number"]: page["file"] for page in pages for place in page["places"]}
     return {
         "title": title or summary.title(config),
+        "can_replace": can_replace,
         "level": f"{100 * level:.0f}",
         "levels": [
             (localizer_label(name), f"{100 * own:.0f}")

@@ -50,6 +50,11 @@ def select(
     ]
 
 
+def origin_name(run: Run) -> str:
+    """Name the run that another is made of, so that it is found later on: by a link, or ``.``, it would not be."""
+    return str(run.folder.resolve())
+
+
 def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict], measured: dict, outcome: dict) -> None:
     """Write network, log, metrics and configuration of ``new``, as those of ``run`` with what has become of them.
 

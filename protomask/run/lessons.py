@@ -102,6 +102,22 @@ def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -
     return Lessons(forget, required, split, outlined, covering, added, before.cells)
 
 
+def check_possible(review: Review, network: Any, kind: str) -> None:
+    """Raise InputError where a review asks more of a network than it can do, which :func:`find_lessons` leaves out.
+
+    Args:
+        kind: what the network is called.
+    """
+    if isinstance(network, ComparesPatches):
+        return
+    asked = "split them" if review.numbers("split") else "place them" if review.regions() else None
+    if asked is not None:
+        raise InputError(
+            f"{kind} has prototypes that are no patches of one feature map, and cannot {asked}; keep or forget them"
+            + (", and withdraw what was outlined" if asked == "place them" else "")
+        )
+
+
 def _share_out(
     network: Any,
     places: Sequence[Wanted],

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from protomask import distributed
+from protomask.capabilities import ComparesPatches
 from protomask.data import collate
 from protomask.errors import InputError
 from protomask.evaluation import Evaluation
@@ -63,6 +64,7 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
         nearest_maps=read_nearest_maps(files),
         vectors=run.network.prototypes.detach().float().cpu().numpy(),
         quality=quality,
+        can_replace=isinstance(run.network, ComparesPatches),
     )
 
     def draw() -> list[Path]:

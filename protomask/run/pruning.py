@@ -16,11 +16,11 @@ from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.given import short
 from protomask.places import as_places
 from protomask.report.wording import count
-from protomask.run.derived import after_projection, right, select, write_derived
+from protomask.run.derived import after_projection, origin_name, right, select, write_derived
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.setup import plan_of, say
-from protomask.run_folder import RunFolder, new_run
+from protomask.run_folder import RunFolder, folder_beside, new_run
 from protomask.training import predict, rate_answers, train
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def prune_run(
         InputError: no such prototype, a class that would lose its last one, a folder that is in use.
     """
     check_choice(prototypes, flagged)
-    with new_run(output, run.folder.parent, f"{run.folder.resolve().name}-pruned") as files:
+    with new_run(output, folder_beside(run.folder), f"{run.folder.resolve().name}-pruned") as files:
         return _prune(run, files, prototypes, flagged)
 
 
@@ -79,7 +79,7 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
 
     pruned = Run(files, run.options, network, run.device, run.splits, progress=run.progress)
     outcome = {
-        "from": str(run.folder),
+        "from": origin_name(run),
         "prototypes": count,
         "removed": removed,
         "test_accuracy": {"before": _mean(before), "without_refitting": _mean(without), "after": _mean(after)},

@@ -17,15 +17,15 @@ from protomask.explanations.sources import picture_prototypes
 from protomask.given import as_count, as_flag, as_path
 from protomask.localizers.amortised.files import ABOUT
 from protomask.report.wording import listed
-from protomask.run.derived import after_projection, select, write_derived
+from protomask.run.derived import after_projection, origin_name, select, write_derived
 from protomask.run.forbids import Forbids, read_forbids, write_forbids
-from protomask.run.lessons import Increase, Lessons, Taught, add_prototypes, find_lessons, teach
+from protomask.run.lessons import Increase, Lessons, Taught, add_prototypes, check_possible, find_lessons, teach
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
 from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
 from protomask.run.setup import plan_of, say
-from protomask.run_folder import RunFolder, new_run
+from protomask.run_folder import RunFolder, folder_beside, new_run
 from protomask.training import predict, rate_answers, train
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def refine_run(
     epochs, features = as_count(epochs, "epochs", 0), as_flag(features, "features")
     given = find_review(run, review)
     lessons = find_lessons(given, run.network, read_forbids(run.files, run.network, run.setup.plain))
-    if not isinstance(run.network, ComparesPatches):
-        _check_forgets_only(given, run.options.network)
+    check_possible(given, run.network, run.options.network)
     if features and run.files.has(ABOUT):
         raise InputError(
             f"{run.folder} has a distilled explainer, which knows the features as they are; let them rest, or distill "
@@ -88,19 +87,9 @@ def refine_run(
             f"a prototype with: protomask serve {run.folder}"
         )
     with new_run(
-        None if output is None else as_path(output, "output"), run.folder.parent, refined_name(run.folder)
+        None if output is None else as_path(output, "output"), folder_beside(run.folder), refined_name(run.folder)
     ) as files:
         return _refine(run, files, given, lessons, epochs, features, tell)
-
-
-def _check_forgets_only(review: Review, network: str) -> None:
-    """Raise InputError where a review asks more than to forget of prototypes that are no shared patches."""
-    asked = "split them" if review.numbers("split") else "place them" if review.regions() else None
-    if asked is not None:
-        raise InputError(
-            f"{network} has prototypes that are no patches of one feature map, and cannot {asked}; keep or forget them"
-            + (", and withdraw what was outlined" if asked == "place them" else "")
-        )
 
 
 def refined_name(folder: Path) -> str:
@@ -171,7 +160,7 @@ def _refine(
 
     refined = Run(files, run.options, network, run.device, run.splits, progress=run.progress)
     outcome = {
-        "from": str(run.folder),
+        "from": origin_name(run),
         "forgotten": list(lessons.forget),
         "required": sorted(lessons.required),
         "split": list(lessons.split),

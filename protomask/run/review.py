@@ -137,11 +137,16 @@ class Review:
                 raise InputError(
                     f"{where} judges prototype {number}, but the run has {len(records)}; give the review of this run"
                 )
-            if each["source"] != records[number].source:
+            if _printed(each["source"]) != _printed(records[number].source):
                 raise InputError(
                     f"{where} judges a prototype {number} from {each['source']}, but the run's is from "
                     f"{records[number].source}; give the review of this run"
                 )
+
+
+def _printed(source: str) -> bytes:
+    """Give a name as a report has it, and the marks that it exports: what is not UTF-8 stands there in letters."""
+    return source.encode("utf-8", "backslashreplace")
 
 
 def read_review(path: Path) -> Review:

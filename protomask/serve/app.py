@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from protomask.errors import InputError
+from protomask.serve.answers import Answer
 from protomask.serve.judging import add_judging
 from protomask.serve.kept import Kept
 from protomask.serve.of_run import RunSubject
@@ -150,6 +151,7 @@ def make_app(subject: Subject, *, key: str, host: str = "127.0.0.1", port: int =
         openapi_url=None,
         lifespan=lifespan,
         dependencies=[Depends(check_version)],
+        default_response_class=Answer,
     )
     app.state.service = service
     for file in sorted(PAGE.iterdir()):  # each has an address of its own: no path of a request is looked up
@@ -158,7 +160,7 @@ def make_app(subject: Subject, *, key: str, host: str = "127.0.0.1", port: int =
             app.add_api_route(address, _file(file), methods=["GET"])
     _add_pictures(app, service)
     if teaching is not None:
-        add_judging(app, teaching.served)
+        add_judging(app, teaching.served, service.room)
         add_teaching(app, teaching)
     app.add_exception_handler(Refused, _say_refused)
     app.add_exception_handler(InputError, _say_wrong)
@@ -230,8 +232,8 @@ def _line(event: Event) -> bytes:
 
 async def _say_refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return JSONResponse({"error": error.text}, error.status)
+    return Answer({"error": error.text}, error.status)
 
 
 async def _say_wrong(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": " ".join(str(error).split())}, 400)
+    return Answer({"error": " ".join(str(error).split())}, 400)

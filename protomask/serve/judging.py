@@ -8,13 +8,20 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
+from protomask.capabilities import ComparesPatches
 from protomask.run.review import Review, add_judgements
 from protomask.serve.of_run import RunSubject
-from protomask.serve.received import Refused, read_words
+from protomask.serve.received import Refused, Room, read_words
+
+MOST_BYTES_OF_MARKS = 16 * 2**20
+"""as many as a review may hold, or a thousand outlines of as many corners as one may have"""
 
 
-def add_judging(app: FastAPI, served: Callable[[], RunSubject]) -> None:
+def add_judging(app: FastAPI, served: Callable[[], RunSubject], room: Room) -> None:
     """Add the addresses; everything is kept in the ``review.json`` of the run that is served at the time."""
+
+    def told(subject: RunSubject, review: Review) -> dict:
+        return {**in_words(review), "can_replace": isinstance(subject.network, ComparesPatches)}
 
     @app.get("/api/prototypes")
     async def prototypes() -> list[dict]:
@@ -22,17 +29,19 @@ def add_judging(app: FastAPI, served: Callable[[], RunSubject]) -> None:
 
     @app.get("/api/review")
     async def review() -> dict:
-        return in_words(await asyncio.to_thread(served().review))
+        subject = served()
+        return told(subject, await asyncio.to_thread(subject.review))
 
     @app.post("/api/review")
     async def judge(request: Request) -> dict:
-        words = await read_words(request)
+        command = f"protomask refine {served().run.folder} --review FILE"
+        words = await read_words(request, MOST_BYTES_OF_MARKS, room, f"give the file by --review: {command}")
         given = words.get("judgements") if isinstance(words, dict) else None
         if not isinstance(given, list) or not given:
             raise Refused(400, "what was sent holds no judgements")
         subject = served()
         records = [picture.record for picture in subject.prototypes]
-        return in_words(await asyncio.to_thread(add_judgements, subject.run.folder, given, records))
+        return told(subject, await asyncio.to_thread(add_judgements, subject.run.folder, given, records))
 
 
 def in_words(review: Review) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -90,13 +89,14 @@ class ClassifierSubject:
 
     def answer(self, asked: Asked) -> dict:
         chances, asked.index, quick = self._look(asked.images)
+        asked.quick = {} if quick is None else dict(enumerate(quick.float().cpu().numpy()))
         several = self.classifier.multi_label
         lines = [
             {
                 "slot": slot,
                 "class": self.classes[number],
                 "probability": chances[number].item(),
-                "quick": None if quick is None else drawn(quick[slot].cpu().numpy()),
+                "quick": drawn(asked.quick[slot]) if slot in asked.quick else None,
                 "mask": None,
             }
             for slot, number in enumerate(asked.index)
@@ -142,14 +142,13 @@ class ClassifierSubject:
         from protomask.report.class_overlay import overlay_png
 
         number, probability = asked.found[0]
-        if 0 not in asked.maps:
-            file = io.BytesIO()
-            from PIL import Image
-
-            Image.fromarray(asked.upload.pixels).save(file, format="PNG")
-            return file.getvalue()
+        found, name = (asked.maps.get(0), self.localizer) if 0 in asked.maps else (asked.quick.get(0), "gradcam")
+        if found is None:
+            raise InputError("there is no outline yet; save the picture when it is drawn")
         caption = f"{self.classes[number]} {probability:.0%}"
-        return overlay_png(asked.upload.pixels, asked.maps[0], self.localizer, caption=caption)
+        if 0 not in asked.maps:
+            caption += ", quick map by Grad-CAM"
+        return overlay_png(asked.upload.pixels, found, name, caption=caption)
 
     def _look(self, images: Tensor) -> tuple[Tensor, list[int], Tensor | None]:
         """Look once, in one forward pass, since somebody is waiting.

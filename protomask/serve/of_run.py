@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
+from protomask.explanations.photographs import photograph
 from protomask.explanations.predictions import as_pictures, explain
 from protomask.explanations.records import Explanation, Match
 from protomask.freezing import frozen
@@ -23,7 +24,7 @@ from protomask.report.wording import readable
 from protomask.run.opened import Run, open_run
 from protomask.run.review import FILE, Review, review_of
 from protomask.run.setup import Localizers
-from protomask.serve.pictures import is_grey, read_upload, shown
+from protomask.serve.pictures import is_grey, read_upload, shown, stacked
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
@@ -118,6 +119,7 @@ class RunSubject:
             [asked.upload.name],
             self.prototypes,
             {SIMILARITY: OnePass()},
+            shown_as=[photograph(asked.upload.pixels)],
             counter=COUNTER,
             prediction=prediction,
         )
@@ -184,8 +186,7 @@ class RunSubject:
 
         from protomask.report import this_looks_like_that
 
-        file, slots = io.BytesIO(), iter(range(len(asked.index)))
-        explanation = asked.found[0]
+        slots = iter(range(len(asked.index)))
         name = self.localizer if asked.maps else SIMILARITY
 
         def with_masks(matches: tuple[Match, ...]) -> tuple[Match, ...]:
@@ -195,11 +196,13 @@ class RunSubject:
                 found.append(replace(match, maps={**match.maps, **learned}))
             return tuple(found)
 
-        explanation = replace(
-            explanation, matches=with_masks(explanation.matches), counter=with_masks(explanation.counter)
-        )
-        this_looks_like_that(explanation, name).savefig(file, format="png", dpi=120)
-        return file.getvalue()
+        drawn_ones = []
+        for each in asked.found:
+            file = io.BytesIO()
+            shown_one = replace(each, matches=with_masks(each.matches), counter=with_masks(each.counter))
+            this_looks_like_that(shown_one, name).savefig(file, format="png", dpi=120)
+            drawn_ones.append(file.getvalue())
+        return stacked(drawn_ones)
 
     def prototype(self, number: int) -> dict:
         """Give one prototype's picture and words.

@@ -101,6 +101,21 @@ def shown(pixels: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+def stacked(files: Sequence[bytes]) -> bytes:
+    """Put pictures (PNG) below each other, on white; the bytes of one PNG."""
+    if len(files) == 1:
+        return files[0]
+    images = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
+    whole = Image.new("RGB", (max(each.width for each in images), sum(each.height for each in images)), "white")
+    top = 0
+    for each in images:
+        whole.paste(each, (0, top))
+        top += each.height
+    file = io.BytesIO()
+    whole.save(file, "PNG")
+    return file.getvalue()
+
+
 def is_grey(pixels: np.ndarray) -> bool:
     """Tell whether (H, W, 3) is without colour, as X-rays and ultrasound are (a coloured mark in it may be)."""
     small = pixels[::8, ::8].astype(np.int16)

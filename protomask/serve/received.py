@@ -74,15 +74,18 @@ class Content:
         self.release()
 
 
-async def receive(request: Request, most: int, room: Room) -> Content:
+async def receive(request: Request, most: int, room: Room, mend: str = "make it smaller") -> Content:
     """Receive the body of a request.
+
+    Args:
+        mend: what to do about more than ``most`` bytes.
 
     Raises:
         Refused: more than ``most`` bytes, no room, or too slow.
     """
     content = Content(room)
     try:
-        await asyncio.wait_for(_collect(request, most, content), PATIENCE)
+        await asyncio.wait_for(_collect(request, most, content, mend), PATIENCE)
     except asyncio.TimeoutError:
         content.release()
         raise Refused(408, f"the file did not arrive within {PATIENCE:.0f} seconds; try again") from None
@@ -92,8 +95,8 @@ async def receive(request: Request, most: int, room: Room) -> Content:
     return content
 
 
-async def _collect(request: Request, most: int, content: Content) -> None:
-    large = f"what was sent is larger than {most / 2**20:.0f} MB; make it smaller"
+async def _collect(request: Request, most: int, content: Content, mend: str) -> None:
+    large = f"what was sent is larger than {most / 2**20:.0f} MB; {mend}"
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > most:
         raise Refused(413, large)
@@ -103,13 +106,19 @@ async def _collect(request: Request, most: int, content: Content) -> None:
         content.append(part)
 
 
-async def read_words(request: Request) -> Any:
+async def read_words(
+    request: Request, most: int = MOST_BYTES_OF_WORDS, room: Room | None = None, mend: str = "make it smaller"
+) -> Any:
     """Receive the JSON of a request.
+
+    Args:
+        room: shared with other requests; by default one of its own.
+        mend: what to do about more than ``most`` bytes.
 
     Raises:
         Refused: too long, too slow, or no JSON.
     """
-    with await receive(request, MOST_BYTES_OF_WORDS, Room(MOST_BYTES_OF_WORDS)) as content:
+    with await receive(request, most, room or Room(most), mend) as content:
         text = content.bytes()
     try:
         return json.loads(text)

@@ -49,6 +49,8 @@ class Refining:
         self.state = State()
         self._finished = finished
         self._changed = threading.Lock()
+        self._stopping = False
+        """whether somebody asked for the end of what is at work"""
         self._process: subprocess.Popen | None = None
         self._thread: threading.Thread | None = None
 
@@ -69,6 +71,7 @@ class Refining:
                 raise InputError(BUSY)
             output = free_folder(folder.resolve().parent, refined_name(folder))
             self._tell(running=True, share=0.0, words="starting", error=None, made=None)
+            self._stopping = False
             asked = {
                 "folder": str(folder),
                 "device": device,
@@ -90,6 +93,7 @@ class Refining:
         process, thread = self._process, self._thread
         if process is None or thread is None:
             return
+        self._stopping = True
         if process.stdin is not None:
             process.stdin.close()
         thread.join(PATIENCE)
@@ -101,18 +105,22 @@ class Refining:
         done, error = False, None
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith("\n"):  # killed in the middle of it
+                continue
             told = json.loads(line)
             done, error = done or "done" in told, told.get("error", error)
             if "share" in told:
                 self._tell(share=told["share"], words=told["words"])
         _kill(process)  # it has told all that it had to; loading processes of it may be left
-        process.wait()
+        code = process.wait()
         if not done:
             shutil.rmtree(output, ignore_errors=True)  # made by this refining and by nobody else
         else:
             self._finished(output)
-        stopped = "stopped" if not done and error is None else ""
-        self._tell(running=False, error=error, words=stopped, made=output if done else None)
+        stopped = self._stopping and not done and error is None
+        if not done and not stopped:
+            error = error or _how_it_ended(code)
+        self._tell(running=False, error=error, words="stopped" if stopped else "", made=output if done else None)
 
     def _tell(self, **changes: Any) -> None:
         self.state = State(**{**vars(self.state), **changes, "number": self.state.number + 1})
@@ -130,6 +138,14 @@ def _begin(asked: dict) -> subprocess.Popen:
     process.stdin.write(json.dumps(asked) + "\n")
     process.stdin.flush()
     return process
+
+
+def _how_it_ended(code: int) -> str:
+    """Say how a process ended that nobody stopped, from its exit code, and what to do about it."""
+    if code == -9:  # what a system does that has no memory left
+        return "the process ended by itself (signal 9); memory may be short: close other programs and teach again"
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"the process ended by itself ({how}); the terminal says more; teach again"
 
 
 def _kill(process: subprocess.Popen) -> None:

@@ -41,6 +41,8 @@ class Asked:
     """the explanations, for the panel"""
     maps: dict[int, np.ndarray] = field(default_factory=dict)
     """slot to the learned mask"""
+    quick: dict[int, np.ndarray] = field(default_factory=dict)
+    """slot to the map that was shown first, of a plain classifier"""
 
 
 class Subject(Protocol):

@@ -12,7 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
-from protomask.run.lessons import find_lessons
+from protomask.run.lessons import check_possible, find_lessons
+from protomask.run.review import Review
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused
 from protomask.serve.refining import BUSY, Refining, State
@@ -51,6 +52,7 @@ class Teaching:
         if self.refining.state.running:
             raise Refused(409, BUSY)
         review = subject.review()
+        check_possible(review, subject.network, run.options.network)
         if find_lessons(review, subject.network).nothing:
             raise InputError("nothing is marked to be changed yet; mark a part under What it learned")
         self.refining.start(run.folder, review, device=run.options.device, root=run.options.root)
@@ -69,6 +71,7 @@ class Teaching:
                 "added": [each.prototype for each in lessons.added],
                 "doubtful": len(review.numbers("doubtful")),
                 "can_replace": isinstance(subject.network, ComparesPatches),
+                "problem": _problem(review, subject),
             },
             "versions": self.versions.in_words(),
             "served": self.versions.number(subject.run.folder),
@@ -82,6 +85,15 @@ class Teaching:
             find_lessons(subject.review(), subject.network)  # what the page would be refused is refused before
             subject.warm_up()
             self.service.switch(subject)
+
+
+def _problem(review: Review, subject: RunSubject) -> str | None:
+    """Say what was marked that this network cannot do, before anybody waits for it."""
+    try:
+        check_possible(review, subject.network, subject.run.options.network)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _in_words(state: State, versions: Versions) -> dict:

@@ -15,12 +15,13 @@ from protomask.explanations.records import PrototypePicture
 from protomask.report.encoding import data_uri
 from protomask.report.wording import readable
 from protomask.run.refined import FOLDER, changed_picture
+from protomask.run.refining import refined_name
 from protomask.run_folder import RunFolder
 from protomask.serve.pictures import shown
 from protomask.serve.subjects import drawn
 
 MOST = 200
-"""folders beside the run's in which others are looked for"""
+"""refined runs beside the served one that are looked at"""
 
 
 class Versions:
@@ -44,7 +45,7 @@ class Versions:
 
     def _origin(self, folder: Path) -> Path | None:
         told = _told(folder)
-        return None if told is None else folder.parent / Path(str(told.get("from", ""))).name
+        return None if told is None else _origin_beside(folder, Path(str(told.get("from", ""))))
 
     def add(self, folder: Path) -> None:
         """Take a run that was just made."""
@@ -168,7 +169,28 @@ def _refined_beside(folder: Path) -> list[Path]:
         beside = sorted(each for each in folder.parent.iterdir() if each.is_dir() and not each.is_symlink())
     except OSError:
         return []
-    return [each for each in beside[:MOST] if (each / "refined.json").is_file()]
+    return [each for each in beside if (each / "refined.json").is_file()][:MOST]
+
+
+def _origin_beside(folder: Path, told: Path) -> Path | None:
+    """Find the run that the one in ``folder`` was made of.
+
+    Args:
+        told: how that was named; of a run that was moved its last name alone holds. Older files also tell a link, or
+            ``.``: where that leads now counts only where the run is called as what is refined from there.
+    """
+    found = folder.parent / told.name
+    if told.name not in ("", "..") and found.is_dir() and not found.is_symlink():
+        return found
+    for each in (found, told):
+        try:
+            led = each.resolve()
+        except (OSError, ValueError, RuntimeError):  # a loop of links, a zero byte
+            continue
+        near = led.parent == folder.parent or led == folder.parent
+        if led != folder and near and refined_name(led) == refined_name(folder):
+            return led
+    return None
 
 
 def _told(folder: Path) -> dict | None:

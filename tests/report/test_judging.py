@@ -113,6 +113,74 @@ def test_parts_are_outlined_by_keyboard_and_by_pointer(report, pictures, tmp_pat
     assert drawn[0]["meaning"] == "distraction" and drawn[0]["region"][0] == pytest.approx((0.2, 0.2), abs=0.02)
 
 
+def note_of(browser, number, text=None):
+    """The note's text; with ``text`` it is typed before."""
+    field = f"document.querySelector('#prototype-{number} .note')"
+    if text is not None:
+        browser.run(
+            f"(() => {{ const field = {field}; field.value = {text!r}; field.dispatchEvent(new Event('change')); }})()"
+        )
+    return browser.run(f"{field}.value")
+
+
+def write_initials(browser, text):
+    browser.run(
+        f"(() => {{ const field = document.querySelector('.initials'); field.value = {text!r};"
+        "field.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def test_a_note_stays_until_it_is_sent(report):
+    with chromium.Browser() as browser:
+        browser.open(report)
+        browser.run("document.querySelector('.judge-on').checked || document.querySelector('.judge-on').click()")
+        note_of(browser, 2, "a long observation")
+        mark(browser, 2, "forget")
+        assert "initials" in told(browser) and note_of(browser, 2) == "a long observation"
+        write_initials(browser, "R")
+        write_initials(browser, "RB")
+        assert note_of(browser, 2) == "a long observation"
+        mark(browser, 2, "forget")
+        assert told(browser) == "1 prototype marked" and note_of(browser, 2) == "a long observation"
+        write_initials(browser, "AM")  # somebody else has not said it
+        assert note_of(browser, 2) == ""
+        write_initials(browser, "RB")
+        assert note_of(browser, 2) == "a long observation"
+
+
+def test_an_outline_stays_where_the_initials_were_taken_away(report):
+    with chromium.Browser() as browser:
+        browser.open(report)
+        browser.run("document.querySelector('.judge-on').checked || document.querySelector('.judge-on').click()")
+        write_initials(browser, "RB")
+        browser.run("document.querySelector('#prototype-3 .outline-part').click()")
+        for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowDown", " ", "Enter"):
+            browser.press(key)
+        write_initials(browser, "")
+        browser.run("document.querySelector('#prototype-3 .asked button').click()")
+        assert "initials" in told(browser)
+        write_initials(browser, "RB")
+        browser.run("document.querySelector('#prototype-3 .asked button').click()")
+        assert browser.run("document.querySelectorAll('#prototype-3 .outlines li').length") == 1
+        marks = json.loads(browser.run("JSON.stringify(Object.values(localStorage).find((each) => each[0] === '['))"))
+    assert [each["by"] for each in json.loads(marks)] == ["RB"]
+
+
+def test_marks_of_pictures_whose_names_are_not_utf8_fit_their_run(tmp_path):
+    pictures = [scenes.picture(0, source="v\udcf6gel/1.jpg")]
+    page = write_report(tmp_path / "report.html", config=scenes.CONFIG, metrics=scenes.METRICS, pictures=pictures)
+    with chromium.Browser() as browser:
+        browser.open(page)
+        browser.run("document.querySelector('.judge-on').click()")
+        write_initials(browser, "RB")
+        mark(browser, 0, "forget")
+        marks = json.loads(browser.run("JSON.stringify(Object.values(localStorage).find((each) => each[0] === '['))"))
+    (tmp_path / "review.json").write_text(json.dumps({"judgements": json.loads(marks)}))
+    review = read_review(tmp_path / "review.json")
+    review.check_fits([pictures[0].record], "the file")
+    assert review.numbers("forget") == [0]
+
+
 def test_on_a_phone_in_the_dark_it_fits(report):
     with chromium.Browser(390, 800, dark=True, phone=True) as phone:
         phone.open(report)

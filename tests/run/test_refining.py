@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,8 @@ from protomask.run.refined import FOLDER, answers, changed_picture, compare_answ
 from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, add_judgements, review_of
 from protomask.run.setup import plan_of
+from protomask.run_folder import folder_beside
+from protomask.serve.versions import Versions
 from protomask.training import train
 from protomask.training.forgetting import allowed_cells, choose_starts, find_forbidden, is_allowed, project_allowed
 from protomask.training.patches import cut_cells, source_of
@@ -188,6 +192,23 @@ def test_findings_are_named_together():
 
 def test_a_run_that_was_refined_already_is_not_called_so_twice(tmp_path):
     assert [refined_name(tmp_path / name) for name in ("net", "net-refined", "net-refined-3")] == ["net-refined"] * 3
+
+
+def test_a_run_that_is_named_from_within_or_by_a_link_is_told_by_its_own_name(run, tmp_path, monkeypatch):
+    net, latest = tmp_path / "runs" / "net", tmp_path / "latest"
+    shutil.copytree(run.folder, net)
+    latest.symlink_to(net)
+    monkeypatch.chdir(net)
+    refined = protomask.open_run(".", progress=False).refine(epochs=0)
+    pruned = protomask.open_run(latest, progress=False).prune([0])
+    found = (refined, "net-refined", "refined.json"), (pruned, "net-pruned", "config.json")
+    for each, name, file in found:
+        assert each.folder.resolve() == net.parent / name
+        told = each.files.read(file)
+        assert told.get("pruned", told)["from"] == str(net)
+    assert Versions(net).in_words()[1]["made_from"] == 0
+    monkeypatch.chdir(tmp_path)
+    assert folder_beside(Path("runs/net")) == Path("runs")  # said as the run is named, where that is right
 
 
 def test_people_who_differ_are_told_of_it_with_the_file(run, tmp_path):

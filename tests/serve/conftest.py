@@ -35,6 +35,14 @@ def run(tmp_path_factory):
     return protomask.train(data="folder", root=pictures, output=place / "a run", **options)
 
 
+@pytest.fixture(scope="session")
+def forgetful(tmp_path_factory):
+    """A run whose network can only forget."""
+    place = tmp_path_factory.mktemp("forgetful")
+    pictures = write_image_folder(place / "pictures", per_class=6)
+    return protomask.train(data="folder", root=pictures, output=place / "net", **{**SMALL, "network": "xprotonet"})
+
+
 def client_of(subject, **settings):
     from fastapi.testclient import TestClient
 

@@ -163,6 +163,46 @@ def test_prototypes_are_judged_and_a_part_is_outlined(address, run):
     (run.folder / FILE).unlink()
 
 
+def write(browser, selector, text, event="input"):
+    browser.run(
+        f"(() => {{ const field = document.querySelector({selector!r}); field.value = {text!r};"
+        f"field.dispatchEvent(new Event({event!r})); }})()"
+    )
+
+
+def test_what_was_done_before_the_initials_is_not_lost(address, run):
+    from protomask.run.review import FILE, review_of
+
+    initials, note = "#view-parts .bar input[type=text]", ".part[data-number='1'] input[type=text]"
+    with chromium.Browser() as browser:
+        ready(browser, address)
+        browser.run("document.querySelector('[data-view=parts]').click()")
+        assert browser.until("document.querySelectorAll('.part .photo').length >= 2", PATIENCE)
+        browser.run("document.querySelector('.part button').click()")
+        for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowDown", "ArrowDown", " ", "Enter"):
+            browser.press(key)
+        assert browser.until("!!document.querySelector('.asked')", PATIENCE)
+        browser.run("document.querySelector('.asked button').click()")
+        assert browser.until("!document.querySelector('.part .wrong').hidden", PATIENCE)  # initials come first
+        write(browser, note, "a long observation", "change")
+        write(browser, initials, "R")
+        write(browser, initials, "RB")
+        assert browser.run(f'document.querySelector("{note}").value') == "a long observation"
+        browser.run("document.querySelector('.asked button').click()")
+        assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 1", PATIENCE)
+        assert not browser.run("!!document.querySelector('.asked')")
+        assert browser.run(f'document.querySelector("{note}").value') == "a long observation"
+        browser.run("document.querySelector('.part[data-number=\"1\"] input[value=keep]').click()")
+        assert browser.until("document.querySelector('.part[data-number=\"1\"]').dataset.verdict === 'keep'", PATIENCE)
+        write(browser, initials, "AM")  # somebody else has not said it
+        assert browser.run(f'document.querySelector("{note}").value') == ""
+        assert browser.problems == []
+    review = review_of(run.folder)
+    assert [each.corners for each in review.regions()] == [((0.5, 0.5), (0.56, 0.5), (0.56, 0.56))]
+    assert review.standing()[1].words == {"RB": ("keep", "a long observation")}
+    (run.folder / FILE).unlink()
+
+
 def teach(browser):
     """Mark two parts, by keyboard alone, and teach; until the comparison stands."""
     browser.run("document.querySelector('[data-view=parts]').focus()")

@@ -18,7 +18,12 @@ def judge(client, *judgements):
 
 
 def test_marks_are_kept_in_the_run(client, run):
-    assert client.get("/api/review").json() == {"prototypes": {}, "regions": [], "judgements": 0}
+    assert client.get("/api/review").json() == {
+        "prototypes": {},
+        "regions": [],
+        "judgements": 0,
+        "can_replace": True,
+    }
     found = judge(client, {"prototype": 1, "by": "RB", "verdict": "forget", "note": "letters"})
     assert found.json()["prototypes"]["1"]["verdict"] == "forget"
     judge(client, {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 0], [0, 1]], "meaning": "distraction"})
@@ -35,6 +40,27 @@ def test_two_people_at_once_lose_nothing(client, run):
         assert {answer.status_code for answer in pool.map(one, range(30))} == {200}
     found = review_of(run.folder).judgements
     assert sorted(int(each["note"]) for each in found) == list(range(30))
+
+
+def outlines(count, corners=900):
+    """As a pointer draws them."""
+    region = [[round(0.1 + 0.0005 * at, 4), round(0.2 + 0.0005 * at, 4)] for at in range(corners)]
+    return [{"prototype": 0, "by": "RB", "region": region, "meaning": "evidence"}] * count
+
+
+def test_a_file_of_many_outlines_is_added(client):
+    found = judge(client, *outlines(80))
+    assert found.status_code == 200 and found.json()["judgements"] == 80
+
+
+def test_a_file_that_is_too_large_is_told_the_way_out(client, run, monkeypatch):
+    from protomask.serve import judging
+
+    monkeypatch.setattr(judging, "MOST_BYTES_OF_MARKS", 2**20)
+    found = judge(client, *outlines(80))
+    assert found.status_code == 413
+    assert found.json()["error"].endswith(f"give the file by --review: protomask refine {run.folder} --review FILE")
+    assert client.app.state.service.room.held == 0 and not (run.folder / FILE).exists()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,17 @@ const OUTLINED = { evidence: "where this part should look", class: "where its cl
 const FLAGS = { background: "lies mostly beside the object", duplicate: "nearly the same as another part", common: "found in most pictures, also of other classes" };
 const INITIALS = "protomask-initials";
 
+const choices = (verdicts) => {
+  const words = verdicts.map(([value]) => value);
+  return `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+};
+
+// A note that was typed and not sent yet stays: it differs from the one that was shown last, which is the default.
+function showNote(field, note) {
+  if (field.value.trim() === field.defaultValue) field.value = note;
+  field.defaultValue = note;
+}
+
 export class Judging {
   constructor(view) {
     this.view = view;
@@ -23,6 +34,9 @@ export class Judging {
     if (this.cards.size) return;
     const [parts, review] = await Promise.all([ask("/api/prototypes"), ask("/api/review")]);
     this.review = review;
+    // Some networks can only forget: what they cannot do is not asked for.
+    this.replaces = review.can_replace;
+    this.verdicts = VERDICTS.filter(([value]) => value !== "split" || this.replaces);
     const classes = [...new Set(parts.map((each) => each.class))];
     this.initials = make("input", { type: "text", maxLength: 12, size: 5, value: localStorage.getItem(INITIALS) || "", autocomplete: "off",
       oninput: () => {
@@ -32,13 +46,13 @@ export class Judging {
     this.kind = make("select", { onchange: () => this.filter() },
       make("option", { value: "" }, "all classes"), classes.map((each) => make("option", { value: each }, each)));
     this.which = make("select", { onchange: () => this.filter() },
-      [["", "all"], ["none", "not judged yet"], ...VERDICTS, ["flagged", "with a remark"]].map(([value, text]) =>
+      [["", "all"], ["none", "not judged yet"], ...this.verdicts, ["flagged", "with a remark"]].map(([value, text]) =>
         make("option", { value }, text.toLowerCase())));
     this.count = make("span", { class: "quiet", role: "status" });
     this.list = make("div", { class: "parts" }, parts.map((each) => this.card(each)));
     this.view.replaceChildren(
       make("h2", {}, "What it learned to look for"),
-      make("p", {}, "Each picture is from training; the outline is the part that counts. Say what should stay, and what should be forgotten or split because it means two things: marks are kept with the network, with your initials, and nothing is lost when several people judge."),
+      make("p", {}, `Each picture is from training; the outline is the part that counts. Say what should stay, and what should be forgotten${this.replaces ? " or split because it means two things" : ""}: marks are kept with the network, with your initials, and nothing is lost when several people judge.`),
       make("div", { class: "bar tools" },
         make("label", {}, "Your initials ", this.initials),
         make("label", {}, "Class ", this.kind),
@@ -59,13 +73,13 @@ export class Judging {
 
   card({ prototype: number, class: name, flags }) {
     const frame = make("div", { class: "frame" }, make("span", { class: "pic empty" }));
-    const choice = VERDICTS.map(([value, text]) =>
+    const choice = this.verdicts.map(([value, text]) =>
       make("label", { class: `verdict-${value}` },
         make("input", { type: "radio", name: `verdict-${number}`, value, onchange: () => this.judge(number) }), text));
     const note = make("input", { type: "text", placeholder: "Note", maxLength: 500, "aria-label": `Note on part ${number}`, onchange: () => this.judge(number, true) });
     const others = make("ul", { class: "others quiet" });
     const problem = make("p", { class: "wrong", role: "alert", hidden: true });
-    const mark = make("button", { type: "button", disabled: true, onclick: () => this.outline(number) }, "Outline a part");
+    const mark = make("button", { type: "button", disabled: true, hidden: !this.replaces, onclick: () => this.outline(number) }, "Outline a part");
     const element = make("article", { class: "part", "aria-label": `Part ${number}, ${name}` },
       frame,
       make("h3", {}, name, " ", make("span", { class: "quiet" }, `part ${number}`)),
@@ -130,15 +144,16 @@ export class Judging {
     const card = this.cards.get(number);
     const chosen = find("input[type=radio]:checked", card.element);
     if (!chosen) {
-      if (onlyNote) this.fail(card, "Choose keep, doubtful, forget or split; the note goes with it.");
+      if (onlyNote) this.fail(card, `Choose ${choices(this.verdicts)}; the note goes with it.`);
       return;
     }
     if (await this.send(number, { verdict: chosen.value, note: card.note.value.trim() })) tell(`Part ${number}: ${chosen.value}`);
-    else chosen.checked = false;
+    else this.refresh();
   }
 
   outline(number) {
-    const { lasso, mark } = this.cards.get(number);
+    const { lasso, mark, asked } = this.cards.get(number);
+    if (asked) asked.remove();
     mark.setAttribute("aria-pressed", String(lasso.turn()));
     tell("Draw around a part; or move with the arrow keys, set corners with the space bar, and end with Enter.");
   }
@@ -146,8 +161,7 @@ export class Judging {
   outlined(number, corners) {
     const card = this.cards.get(number);
     const save = async (meaning) => {
-      await this.send(number, { region: corners, meaning, note: card.note.value.trim() });
-      done();
+      if (await this.send(number, { region: corners, meaning, note: card.note.value.trim() })) done();
     };
     const done = () => {
       asked.remove();
@@ -160,6 +174,8 @@ export class Judging {
       make("button", { type: "button", onclick: () => save("class") }, `Some part of “${card.name}” must look here`),
       make("button", { type: "button", onclick: () => save("distraction") }, "This must not count"),
       make("button", { type: "button", class: "quiet-button", onclick: done }, "Cancel"));
+    if (card.asked) card.asked.remove(); // of an outline that was drawn before this one
+    card.asked = asked;
     card.mark.after(asked);
     asked.firstChild.focus();
   }
@@ -181,13 +197,8 @@ export class Judging {
     for (const [number, card] of this.cards) {
       const { words = [], verdict = "", disputed = false } = this.review.prototypes[number] || {};
       const own = words.find((each) => each.by === this.initials.value.trim());
-      if (own) {
-        const radio = find(`input[value=${own.verdict}]`, card.element);
-        radio.checked = true;
-        if (document.activeElement !== card.note) card.note.value = own.note;
-      } else {
-        for (const radio of card.element.querySelectorAll("input[type=radio]:checked")) radio.checked = false;
-      }
+      for (const radio of card.element.querySelectorAll("input[type=radio]")) radio.checked = Boolean(own) && radio.value === own.verdict;
+      showNote(card.note, own ? own.note : "");
       card.verdict = verdict;
       card.element.dataset.verdict = verdict;
       const regions = this.review.regions.filter((each) => each.prototype === number);

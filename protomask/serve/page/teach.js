@@ -37,7 +37,7 @@ export class Teaching {
     if (state.running && !this.following) this.follow();
   }
 
-  showPlan({ forget, required, split, added, doubtful, can_replace: replaces }) {
+  showPlan({ forget, required, split, added, doubtful, can_replace: replaces, problem }) {
     const changes = [
       [forget.filter((number) => !required.includes(number)), replaces ? "will go; parts of other training pictures that do not resemble it take its place" : "will go", replaces ? "will go; parts of other training pictures that do not resemble them take their places" : "will go"],
       [required, "moves to the place that was outlined for it or its class", "move to the places that were outlined for them or their classes"],
@@ -45,11 +45,12 @@ export class Teaching {
       [added, "was outlined where its class must look; a further part is added that looks there", "were outlined where their class must look; a further part is added for each"],
     ].filter(([numbers]) => numbers.length);
     const all = [...new Set(changes.flatMap(([numbers]) => numbers))];
-    this.start.disabled = !all.length;
+    this.start.disabled = !all.length || Boolean(problem);
     this.plan.replaceChildren(
       all.length
         ? make("ul", {}, changes.map(([numbers, one, many]) => make("li", {}, `${plural(numbers.length, "part")} ${numbers.length === 1 ? one : many}.`)))
-        : make("p", {}, "Nothing is marked to be changed yet. Under What it learned, mark parts “forget” or “split”, or outline where a part should look."),
+        : make("p", {}, `Nothing is marked to be changed yet. Under What it learned, mark parts ${replaces ? "“forget” or “split”, or outline where a part should look" : "“forget”"}.`),
+      problem ? make("p", { class: "wrong" }, sentence(problem)) : "",
       all.length ? make("p", {}, `All other parts stay on the pictures that they come from${doubtful ? `, also the ${plural(doubtful, "doubtful part")}` : ""}.`) : "",
       make("p", { class: "quiet" }, "A new network is made beside this one, which is never changed. Both are compared on the test pictures before you choose."),
       make("div", { class: "thumbs" }, all.slice(0, MOST_SHOWN).map((number) => this.thumb(number))),
