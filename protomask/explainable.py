@@ -146,8 +146,28 @@ class Classifier:
             ) from error
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return the probabilities (B, C) of all classes; NaN where a logit is no number or has overflown."""
-        return probabilities(self.logits(images), self.multi_label)
+        """Return the probabilities (B, C) of all classes; NaN where a logit is no number or has overflown.
+
+        Raises:
+            InputError: as :meth:`logits` and :meth:`as_probabilities`.
+        """
+        return self.as_probabilities(self.logits(images))
+
+    def as_probabilities(self, logits: Tensor) -> Tensor:
+        """Turn :meth:`logits` into probabilities (B, C).
+
+        Raises:
+            InputError: the model gives one logit per image, and is no multi-label one.
+        """
+        self._check_several(logits.shape[1], "")
+        return probabilities(logits, self.multi_label)
+
+    def _check_several(self, classes: int, otherwise: str) -> None:
+        if classes == 1 and not self.multi_label:
+            raise InputError(
+                f"{type(self.model).__name__} gives one logit per image, whose softmax is always 1; a yes-or-no model "
+                f"needs multi_label=True (--multi-label){otherwise}"
+            )
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         """Return the scores (B,) of one class per image; see :class:`Explainable`.
@@ -156,11 +176,8 @@ class Classifier:
             InputError: the model gives no logits, or has no such class; not one class per image.
         """
         index, logits = as_index(index, images), self.logits(images)
-        if logits.shape[1] == 1 and not self.multi_label and self.kind != "logit":
-            raise InputError(
-                f"{type(self.model).__name__} gives one logit per image, whose softmax is always 1; "
-                'use Classifier(model, multi_label=True) for a yes-or-no model, or score="logit"'
-            )
+        if self.kind != "logit":
+            self._check_several(logits.shape[1], ', or score="logit"')
         # On an accelerator a look at the numbers would wait for it in every step: once, before the learning, is enough.
         if index.device.type == "cpu" or not torch.is_grad_enabled():
             check_numbers(index, logits.shape[1], "class")

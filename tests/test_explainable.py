@@ -173,3 +173,12 @@ def test_containers_that_hold_themselves_data_or_too_deep_a_nest_end_the_search(
     for _ in range(DEEPEST):
         nested = [nested]
     assert len(held_modules(Ensemble(nested))) == 1 and held_modules(Ensemble([nested])) == []
+
+
+def test_one_output_has_a_probability_only_as_a_yes_or_no_answer():
+    net, images = nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), torch.rand(2, 3, 2, 2)
+    for kind in ("log-probability", "probability", "logit"):
+        with pytest.raises(InputError, match="one logit per image, whose softmax is always 1.*multi_label=True"):
+            Classifier(net, kind).probabilities(images)
+    assert 0 < Classifier(net, multi_label=True).probabilities(images).max() < 1
+    assert Classifier(net, "logit").score(images, torch.tensor([0, 0])).shape == (2,)

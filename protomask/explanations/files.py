@@ -223,7 +223,7 @@ def save_galleries(
 
     def save(name: str) -> Path:
         path = run / "prototypes" / f"gallery_{file_name(name)}.{kind}"
-        return save_figure(prototype_gallery(by_class[name], localizer), path, dpi=110)
+        return save_figure(prototype_gallery(by_class[name], localizer, classes=list(by_class)), path, dpi=110)
 
     return distributed.share_out(list(by_class), save)
 

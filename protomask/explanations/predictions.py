@@ -115,6 +115,7 @@ def explain(
                 against=tuple(against),
                 shown_share=_carried(points[row, 0], best[row]),
                 evidence=network.evidence,
+                classes=tuple(network.classes),
                 **answer,
             )
         )

@@ -152,7 +152,8 @@ class Explanation:
     runner_up_logit``. Logits have no zero of their own; what decides is which of the two is larger, and by how much.
 
     With several findings per image each finding is a question of its own: ``finding`` is the one that the points speak
-    for, ``predicted`` and ``true_class`` are it or "no " with it, ``runner_up`` is the other answer, whose logit is 0.
+    for, found above 0 points, and ``probability`` is its own, also where it is not found. ``predicted`` and
+    ``true_class`` are it or "no " with it; ``runner_up`` is the other answer, with 0 points.
     """
 
     name: str
@@ -183,20 +184,45 @@ class Explanation:
     finding: str | None = None
     bias: float = 0.0
     """points that a finding starts with; 0 for one class per image"""
+    classes: tuple[str, ...] = ()
+    """all that the network knows: two that are written alike are told apart by it"""
 
     @property
     def subject(self) -> str:
         """Name the class or finding that the points speak for."""
         return self.finding or self.predicted
 
+    @property
+    def found(self) -> bool:
+        """Tell whether the image is taken for the subject; false for a finding that is not found."""
+        return not self.finding or self.logit > 0
+
+    @property
+    def right(self) -> bool | None:
+        """Tell whether the answer is the true one; None where that is not known."""
+        return None if self.true_class is None else self.true_class == self.predicted
+
+    @property
+    def answer(self) -> str:
+        """Say what the image is taken for, or whether the finding is found."""
+        if not self.finding:
+            return self.predicted
+        return f"{self.finding}: {'found' if self.found else 'not found'}"
+
     def text(self) -> str:
         """Write the reasoning in words, one line per prototype."""
-        of, truth = (f" of {self.finding}", "truly") if self.finding else ("", "true class")
+        from protomask.report.wording import chance
+
+        truth = f"true class {self.true_class}"
+        if self.finding:
+            truth = "it is there" if self.true_class == self.finding else "it is not there"
+        of = f" of {self.finding}" if self.finding else ""
         lines = [
-            f"{self.name}: {self.predicted} (probability{of} {self.probability:.2f}"
-            + (f"; {truth} {self.true_class}" if self.true_class is not None else "")
+            f"{self.name}: {self.answer} (probability{of} {chance(self.probability, 2)}"
+            + (f"; {truth}" if self.true_class is not None else "")
             + ")"
         ]
+        lines += [] if self.found else [f"  what speaks for {self.subject}, but is not enough:"]
         lines += [f"  looks like {match.text()}" for match in self.matches]
         if self.evidence == "positive":
             lines.append(f"  other prototypes of {self.subject}: {self.other_own_points:.3f} points")
@@ -208,7 +234,12 @@ class Explanation:
         if self.finding:
             lines.append(f"  {self.finding} starts with: {self.bias:.3f} points")
         lines += [f"    most against it: {match.text()}" for match in self.against]
-        lines.append(f"  together: {self.logit:.3f} points; next is {self.runner_up} with {self.runner_up_logit:.3f}")
+        if self.finding:
+            lines.append(f"  together: {self.logit:.3f} points; {self.finding} is found above 0")
+        else:
+            lines.append(
+                f"  together: {self.logit:.3f} points; next is {self.runner_up} with {self.runner_up_logit:.3f}"
+            )
         lines += [f"  for {self.runner_up}: {match.text()}" for match in self.counter]
         return "\n".join(lines)
 

@@ -31,7 +31,7 @@ from protomask.localization.overview import caption, write_overview
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
 from protomask.report.class_overlay import outlined_box, overlay_png
-from protomask.report.wording import count
+from protomask.report.wording import chance, count
 from protomask.run.setup import say
 
 SIDE = 1024
@@ -237,7 +237,7 @@ class _Work:
             for row in rows:
                 name = f" {row['name']}" if "name" in row else ""
                 overlay = job.folder / next(iter(row["maps"].values()))["overlay"]
-                yield f"{job.image}: class {row['index']}{name}, probability {row['probability']:.3f}: {overlay}"
+                yield f"{job.image}: class {row['index']}{name}, probability {chance(row['probability'])}: {overlay}"
 
     def _write(self, job: Job, pixels: np.ndarray, number: int, probability: float, maps: dict[str, Tensor]) -> dict:
         row: dict = {"index": number, "probability": probability, "maps": {}}

@@ -17,7 +17,7 @@ from protomask.localization.jobs import CONTACT_SHEET, PAGE, TABLE
 from protomask.report import style
 from protomask.report.encoding import data_uri
 from protomask.report.templating import template
-from protomask.report.wording import localizer_label, percent
+from protomask.report.wording import certainty, localizer_label
 
 COLUMNS = (
     *("image", "index", "name", "probability", "localizer"),
@@ -73,7 +73,7 @@ def table_rows(pictures: Sequence[dict]) -> list[dict]:
 
 def caption(row: dict) -> str:
     """Name the class, by its number where it has no name, with its probability."""
-    return f"{row.get('name') or 'class ' + str(row['index'])} {percent(row['probability'], 0)}"
+    return f"{row.get('name') or 'class ' + str(row['index'])} {certainty(row['probability'], 0)}"
 
 
 def thumbnail(path: Path) -> np.ndarray:
@@ -112,7 +112,7 @@ def render_page(rows: Sequence[dict], thumbnails: Sequence[np.ndarray]) -> str:
             "image": row["image"],
             "name": row["name"] or f"class {row['index']}",
             "probability": row["probability"],
-            "percent": percent(row["probability"]),
+            "percent": certainty(row["probability"]),
             "localizer": _label(row),
             "link": quote(row["overlay"]),
             "map": quote(row["map"]),

@@ -62,7 +62,9 @@ class Look:
 
     def text(self) -> str:
         """Say in one line what was found."""
-        found = f"{self.name}: {self.class_name}, probability {self.probability:.3f}, localised by {self.localizer}"
+        from protomask.report.wording import chance
+
+        found = f"{self.name}: {self.class_name}, probability {chance(self.probability)}, localised by {self.localizer}"
         return found if self.warning is None else f"{found} (careful: {self.warning})"
 
     def __repr__(self) -> str:
@@ -73,9 +75,10 @@ class Look:
 
     def _png(self, longest: int | None) -> bytes:
         from protomask.report.class_overlay import overlay_png
+        from protomask.report.wording import certainty
 
         longest = None if longest is None else as_count(longest, "longest")
-        caption = f"{self.class_name} {self.probability:.0%}" + (
+        caption = f"{self.class_name} {certainty(self.probability, 0)}" + (
             "" if self.warning is None else " \N{EM DASH} no evidence"
         )
         return overlay_png(self.pixels, self.saliency, self.localizer, longest=longest, caption=caption)

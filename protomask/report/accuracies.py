@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protomask.report.steps import before_steps, original_accuracy, steps_of, unlisted, words_of
-from protomask.report.wording import count, number, percent, readable
+from protomask.report.wording import Namer, accuracy_of_images, count, number, percent, readable_all
 from protomask.statistics import newcombe, wilson
 
 MOMENTS = ("final", "after_projection", "before_projection")
 """when accuracies were measured, the last first"""
 
 
-def accuracy(metrics: Mapping, config: Mapping) -> dict:
+def accuracy(metrics: Mapping, config: Mapping, names: Namer | None = None) -> dict:
     """Give figures, sentences and a table of classes about accuracy: before and after projection, at the end, without
     prototypes.
 
@@ -20,6 +20,7 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
     test set, not that of training. A difference has the interval of its pairs, :func:`difference`. Of a run that was
     pruned or refined the first figure is that of the network as it is now; what projection did, and the comparison with
     a plain classifier, are told of the network before that, whose answers were counted; then what each step did.
+    ``names`` gives the classes' names as they are shown.
     """
     scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
     areas = {name: value for name, value in (metrics.get("test_auroc") or {}).items() if value is not None}
@@ -70,7 +71,7 @@ def accuracy(metrics: Mapping, config: Mapping) -> dict:
     return {
         "figures": figures,
         "sentences": [text for text in sentences if text],
-        "table": _classes(metrics.get("per_class") or {}, findings),
+        "table": _classes(metrics.get("per_class") or {}, findings, names),
     }
 
 
@@ -160,7 +161,7 @@ def _step(step: Mapping, images: int | None, findings: bool) -> str:
         swaps = f"{count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right"
     else:
         swaps = difference(scores["before"], scores["after"], images, outcome)
-    measure = "the share of test images with all findings right" if findings else "test accuracy"
+    measure = f"the {accuracy_of_images(True)}" if findings else accuracy_of_images(False)
     if "pruned" not in step:
         return f"Refining by a review: {measure} was {before} before, and {after} after it ({swaps})."
     removed, least = len(outcome["removed"]), percent(scores["without_refitting"])
@@ -189,10 +190,11 @@ def _points(change: float) -> str:
     return f"{abs(change):.1f} percentage point{'' if f'{abs(change):.1f}' == '1.0' else 's'}"
 
 
-def _classes(found: Mapping, findings: bool) -> dict | None:
+def _classes(found: Mapping, findings: bool, names: Namer | None) -> dict | None:
+    names = names or readable_all(found)
     rows = [
         (
-            readable(name),
+            names(name),
             f"AUROC {number(row['auroc'])}, average precision {number(row['average_precision'])}, "
             f"{count(row['images'], 'test image')}",
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from protomask.labels import is_multi_label, positives, probabilities
 from protomask.metrics.classification import auroc, average_precision
-from protomask.report.wording import number, percent, readable
+from protomask.report.wording import Namer, number, percent, readable_all
 
 LISTED = 10_000
 """answers that the page lists at most; wrong ones come first"""
@@ -35,23 +35,26 @@ class Answers:
         return is_multi_label(self.labels)
 
 
-def answers_section(answers: Answers | None, anchors: Mapping[str, str]) -> dict:
+def answers_section(answers: Answers | None, anchors: Mapping[str, str], names: Namer | None = None) -> dict:
     """Give the page's tables of answers; empty without answers.
 
     Args:
         answers: of the network as it is now.
         anchors: name of an explained image to the place of the page that explains it.
+        names: gives the classes' names as they are shown.
     """
     if answers is None or not len(answers.names):
         return {}
+    names = names or readable_all(answers.classes)
     rows = _finding_rows(answers) if answers.findings else _class_rows(answers)
     rows.sort(key=lambda row: (row[5], -row[3]))
     kept = rows[:LISTED]
     return {
-        "classes": per_class_table(answers),
-        "confusion": None if answers.findings else confusion(answers),
+        "classes": per_class_table(answers, names),
+        "confusion": None if answers.findings else confusion(answers, names),
         "list": {
-            "classes": [readable(name) for name in answers.classes],
+            "findings": answers.findings,
+            "classes": [names(name) for name in answers.classes],
             "rows": [[*row, anchors.get(row[0], "")] for row in kept],
         },
         "findings": answers.findings,
@@ -97,7 +100,7 @@ def _finding_rows(answers: Answers) -> list[list]:
     return found
 
 
-def confusion(answers: Answers) -> dict:
+def confusion(answers: Answers, written: Namer | None = None) -> dict:
     """Count the true classes (rows) by what they were taken for; of many classes the most frequent confusions alone.
 
     Returns:
@@ -108,7 +111,8 @@ def confusion(answers: Answers) -> dict:
     taken = answers.logits.argmax(1)
     matrix = torch.zeros(count, count, dtype=torch.long)
     matrix.index_put_((answers.labels, taken), torch.ones_like(taken), accumulate=True)
-    names = [readable(name) for name in answers.classes]
+    written = written or readable_all(answers.classes)
+    names = [written(name) for name in answers.classes]
     pairs = [
         (names[true], names[other], int(matrix[true, other]))
         for true, other in (matrix * (1 - torch.eye(count, dtype=torch.long))).nonzero().tolist()
@@ -127,8 +131,9 @@ def confusion(answers: Answers) -> dict:
     return {"names": names, "matrix": rows, "pairs": pairs[:10]}
 
 
-def per_class_table(answers: Answers) -> list[dict]:
+def per_class_table(answers: Answers, names: Namer | None = None) -> list[dict]:
     """Give one row a class: images, recall (share of its images that are found), AUROC, average precision."""
+    names = names or readable_all(answers.classes)
     chances = probabilities(answers.logits.double(), answers.findings)
     has = positives(answers.labels, len(answers.classes))
     said = answers.logits > 0 if answers.findings else positives(answers.logits.argmax(1), len(answers.classes))
@@ -148,7 +153,7 @@ def per_class_table(answers: Answers) -> list[dict]:
         }
         rows.append(
             {
-                "name": readable(name),
+                "name": names(name),
                 "images": images,
                 "shown": shown,
                 "sort": {

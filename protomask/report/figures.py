@@ -14,7 +14,7 @@ from protomask.report import style
 from protomask.report.evidence import find_evidence
 from protomask.report.fitting import text_width
 from protomask.report.overlays import LEVEL, crop
-from protomask.report.wording import localizer_label, number, percent, readable
+from protomask.report.wording import localizer_label, number, percent, readable, readable_all
 
 _MARGIN, _GAP = 0.15, 0.06
 
@@ -28,6 +28,7 @@ def prototype_gallery(
     per_row: int = 2,
     tile: float = 1.05,
     title: str | None = None,
+    classes: Sequence[str] = (),
 ) -> Figure:
     """Draw every prototype by class: source image with outline and box, the map over it, the crop of the box.
 
@@ -38,26 +39,28 @@ def prototype_gallery(
             own.
         per_row: prototypes beside each other.
         tile: side of an image in inches.
+        classes: all that the network knows, so that two that are written alike are told apart.
     """
     if not pictures:
         raise InputError("a gallery needs at least one prototype picture")
-    classes: dict[str, list[PrototypePicture]] = {}
+    groups: dict[str, list[PrototypePicture]] = {}
     for picture in pictures:
         _need(picture.maps, localizer, f"prototype {picture.record.prototype}")
-        classes.setdefault(picture.record.class_name, []).append(picture)
+        groups.setdefault(picture.record.class_name, []).append(picture)
 
     cell = 3 * tile + 2 * _GAP
     width = 2 * _MARGIN + per_row * cell + (per_row - 1) * 0.3
     header, heading, row = 0.62, 0.34, tile + (0.42 if any(picture.inspection for picture in pictures) else 0.31)
-    rows = sum(-(-len(group) // per_row) for group in classes.values())
-    figure = style.new_figure(width, header + heading * len(classes) + row * rows + 0.1)
+    rows = sum(-(-len(group) // per_row) for group in groups.values())
+    figure = style.new_figure(width, header + heading * len(groups) + row * rows + 0.1)
     level = pictures[0].record.levels.get(localizer, level)
     _gallery_header(figure, title or "Prototypes", localizer, level, width)
 
     top = header
-    for name, group in classes.items():
+    names = readable_all([*classes, *groups])
+    for name, group in groups.items():
         style.write(
-            figure, _MARGIN, top + 0.06, readable(name), within=width - 2 * _MARGIN, fontsize=9.5, fontweight="bold"
+            figure, _MARGIN, top + 0.06, names(name), within=width - 2 * _MARGIN, fontsize=9.5, fontweight="bold"
         )
         top += heading
         for index, picture in enumerate(group):

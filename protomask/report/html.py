@@ -25,7 +25,7 @@ from protomask.report.overlays import LEVEL
 from protomask.report.paging import gallery_pages, neighbours_of, page_list, page_path, written_pages
 from protomask.report.palette import look
 from protomask.report.templating import template
-from protomask.report.wording import BASELINES, localizer_label
+from protomask.report.wording import BASELINES, Namer, localizer_label, readable_all
 
 PAGE = "report.html.j2"
 
@@ -124,7 +124,7 @@ def gallery_page(contents: Mapping[str, Any], page: Mapping[str, Any], report: P
         "page": page,
         "home": quote(report.name),
         "gallery": own,
-        "classes": views.class_filter(shown),
+        "classes": views.class_filter(shown, contents["names"]),
         "flags": views.flag_filter(shown),
         "neighbours": neighbours_of(contents["all_neighbours"], [card["number"] for card in own]),
         "answers": None,
@@ -163,8 +163,9 @@ def page_contents(
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
     side = photo_side(len(pictures) + len(explanations))
-    cards = views.gallery(pictures, localizers, explanations, level, quality, side)
-    neighbours = views.neighbours(pictures, test_images or {}, nearest_maps, level)
+    names = class_names(pictures, explanations, answers, metrics)
+    cards = views.gallery(pictures, localizers, explanations, level, quality, side, names)
+    neighbours = views.neighbours(pictures, test_images or {}, nearest_maps, level, names)
     divided = gallery_pages(cards, neighbours)
     pages = page_list(Path(name), divided, cards)
     file_of = {cards[place]["number"]: page["file"] for page in pages for place in page["places"]}
@@ -179,9 +180,11 @@ def page_contents(
         "answers": answers_section(
             answers,
             {each.name: f"image-{place}" for place, each in reversed(list(enumerate(explanations)))},
+            names,
         ),
-        "accuracy": accuracies.accuracy(metrics, config),
+        "accuracy": accuracies.accuracy(metrics, config, names),
         "localizers": views.localizer_switch(localizers),
+        "findings": _of_findings(config, explanations, answers),
         "page": None,
         "pages": pages,
         "home": "",
@@ -190,11 +193,12 @@ def page_contents(
         "cards": cards,
         "pictures": pictures,
         "gallery": [] if pages else cards,
-        "classes": views.class_filter(pictures),
+        "classes": views.class_filter(pictures, names),
+        "names": names,
         "all_neighbours": neighbours,
         "neighbours": {} if pages else neighbours,
         "neighbour_look": look("similarity"),
-        "map": neighbourhoods(pictures, vectors, localizers[0] if localizers else None, level),
+        "map": neighbourhoods(pictures, vectors, localizers[0] if localizers else None, level, names),
         "flags": views.flag_filter(pictures),
         "inspected": summary.inspected(pictures),
         "panels": views.panels(explanations, localizers, cards, level, quality, side),
@@ -209,6 +213,25 @@ def page_contents(
         "config": config,
         "metrics": metrics,
     }
+
+
+def _of_findings(config: Mapping, explanations: Sequence[Explanation], answers: Answers | None) -> bool:
+    """Tell whether an image may have several findings, or none."""
+    data = config.get("data")
+    told = isinstance(data, Mapping) and bool(data.get("multi_label"))
+    return told or any(each.finding for each in explanations) or (answers is not None and answers.findings)
+
+
+def class_names(
+    pictures: Sequence[PrototypePicture],
+    explanations: Sequence[Explanation],
+    answers: Answers | None,
+    metrics: Mapping,
+) -> Namer:
+    """Name every class that the page shows, so that two that are written alike are told apart everywhere on it."""
+    known = {each.record.class_name for each in pictures} | {*(metrics.get("per_class") or {})}
+    known |= {name for each in explanations for name in each.classes}
+    return readable_all(known | {*(answers.classes if answers else ())})
 
 
 def _rivals(evaluation, localizers: Sequence[str]) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from protomask.report.encoding import data_uri
 from protomask.report.evidence import find_evidence
 from protomask.report.overlays import LEVEL
 from protomask.report.palette import class_colours
-from protomask.report.wording import percent, readable
+from protomask.report.wording import Namer, percent, readable_all
 
 LEAST, MOST = 6, 196
 """prototypes from which on a map is drawn, and marks that stay legible on a phone: of more, some stand for others"""
@@ -100,7 +100,11 @@ def beside(place: np.ndarray, columns: int, likeness: np.ndarray) -> float:
 
 
 def neighbourhoods(
-    pictures: Sequence[PrototypePicture], vectors: np.ndarray | None, localizer: str | None, level: float = LEVEL
+    pictures: Sequence[PrototypePicture],
+    vectors: np.ndarray | None,
+    localizer: str | None,
+    level: float = LEVEL,
+    written: Namer | None = None,
 ) -> dict | None:
     """Make the map as the template prints it; None for few prototypes or none.
 
@@ -109,12 +113,13 @@ def neighbourhoods(
         vectors: (all prototypes, ...), the network's.
         localizer: whose evidence the thumbnails show; None shows the whole image.
         level: as for :func:`protomask.report.evidence.find_evidence`.
+        written: gives the classes' names as they are shown; by default those of ``pictures`` are told apart.
     """
     if vectors is None or len(pictures) < LEAST:
         return None
     units = unit_vectors(vectors)[[each.record.prototype for each in pictures]]
     names = [each.record.class_name for each in pictures]
-    classes = list(dict.fromkeys(names))
+    classes, written = list(dict.fromkeys(names)), written or readable_all(names)
     chosen, stands = spread(units, MOST)
     place, rows, columns = grid_places(units[chosen])
     likeness = units @ units.T
@@ -127,14 +132,14 @@ def neighbourhoods(
         marks.append(
             {
                 "number": each.record.prototype,
-                "class_name": readable(names[index]),
+                "class_name": written(names[index]),
                 "colour": colours[names[index]],
                 "row": row + 1,
                 "column": column + 1,
                 "photo": data_uri(_thumbnail(each, localizer, level), 74),
                 "others": len(others),
                 "nearest": pictures[nearest].record.prototype,
-                "nearest_class": readable(names[nearest]),
+                "nearest_class": written(names[nearest]),
                 "likeness": f"{likeness[index, nearest]:.2f}",
             }
         )
@@ -144,10 +149,10 @@ def neighbourhoods(
         "columns": columns,
         "total": len(pictures),
         "beside": percent(beside(place, columns, likeness[np.ix_(chosen, chosen)]), 0),
-        "classes": [{"name": readable(name), "colour": colours[name]} for name in classes]
+        "classes": [{"name": written(name), "colour": colours[name]} for name in classes]
         if len(classes) <= LEGEND
         else [],
-        "alike": _alike(pictures, names, likeness),
+        "alike": _alike(pictures, [written(name) for name in names], likeness),
     }
 
 
@@ -161,9 +166,7 @@ def _alike(pictures: Sequence[PrototypePicture], names: Sequence[str], likeness:
         one, other = (int(place) for place in np.unravel_index(int(left.argmax()), left.shape))
         if left[one, other] == -np.inf:
             break
-        both = [
-            {"number": pictures[each].record.prototype, "class_name": readable(names[each])} for each in (one, other)
-        ]
+        both = [{"number": pictures[each].record.prototype, "class_name": names[each]} for each in (one, other)]
         found.append({"pair": both, "likeness": f"{likeness[one, other]:.2f}"})
         left[[one, other]] = -np.inf
         left[:, [one, other]] = -np.inf

@@ -18,7 +18,7 @@ from protomask.localizers.similarity import percentile_box
 from protomask.report import style
 from protomask.report.evidence import find_evidence, fit_map
 from protomask.report.overlays import LEVEL, crop
-from protomask.report.wording import localizer_label, readable
+from protomask.report.wording import localizer_label, readable_all
 
 _MARGIN, _GAP = 0.15, 0.06
 
@@ -45,6 +45,7 @@ def beside_official(
     level: float = LEVEL,
     tile: float = 1.05,
     title: str | None = None,
+    classes: Sequence[str] = (),
 ) -> Figure:
     """Draw prototypes as the official code does, and by a learned mask beside it.
 
@@ -55,6 +56,7 @@ def beside_official(
         localizer: on the right-hand side.
         level: share of the map's maximum at which it is outlined.
         tile: side of an image in inches.
+        classes: all that the network knows, so that two that are written alike are told apart.
 
     Raises:
         InputError: no pictures, or one without these maps.
@@ -79,6 +81,7 @@ def beside_official(
     ):
         style.write(figure, left, header - 0.43, name, within=half, fontsize=9, fontweight="bold")
         style.write(figure, left, header - 0.23, words, within=half, fontsize=7, color=style.QUIET)
+    names = readable_all([*classes, *(picture.record.class_name for picture in pictures)])
     for number, picture in enumerate(pictures):
         top = header + number * row
         _official(figure, _MARGIN, top, tile, picture)
@@ -104,7 +107,7 @@ def beside_official(
             last.set_axis_off()
         else:
             style.tile(last, crop(picture.image, box))
-        words = f"prototype {picture.record.prototype}, {readable(picture.record.class_name)}"
+        words = f"prototype {picture.record.prototype}, {names(picture.record.class_name)}"
         style.write(figure, _MARGIN, top + tile + 0.03, words, within=2 * half, lines=2, fontsize=7, color=style.QUIET)
     return figure
 

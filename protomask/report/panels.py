@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, Match
 from protomask.report import style
+from protomask.report.answer_words import facts, heading, truth
 from protomask.report.overlays import LEVEL
-from protomask.report.wording import localizer_label, number, percent, readable
+from protomask.report.wording import Namer, localizer_label, number, readable_all
 
 _MARGIN, _GAP = 0.18, 0.08
 _NUMBERS = (0.55, 0.26, 0.52, 0.26, 0.56)  # widths in inches: similarity, x, weight, =, points
@@ -34,6 +35,7 @@ def this_looks_like_that(
         tile: side of an image in inches.
     """
     matches = explanation.matches if top is None else explanation.matches[:top]
+    names = readable_all(explanation.classes)
     for match in (*matches, *explanation.counter):
         for maps, where in ((match.maps, "the image"), (match.prototype.maps, "the source image")):
             if localizer not in maps:
@@ -47,32 +49,33 @@ def this_looks_like_that(
     header, row = 1.15, tile + 0.36
     counter = 1.0 + row * len(explanation.counter) if explanation.counter else 0.22 * bool(explanation.finding)
     figure = style.new_figure(width, header + 0.26 + len(matches) * row + 1.3 + counter)
-    _header(figure, explanation, width)
+    _header(figure, explanation, names, width)
     _column_names(figure, columns, header, tile)
     top_of_row = header + 0.26
     for match in matches:
-        _row(figure, match, explanation, localizer, level, columns, top_of_row, tile)
+        _row(figure, match, explanation, names, localizer, level, columns, top_of_row, tile)
         top_of_row += row
     own, others = _rest(explanation, len(matches))
-    terms = [(f"other prototypes of {readable(explanation.subject)}", own)]
+    terms = [(f"other prototypes of {names(explanation.subject)}", own)]
     if explanation.evidence != "positive":
         kind = "findings" if explanation.finding else "classes"
         terms += [(f"prototypes of other {kind}", others - explanation.bias)]
     if explanation.finding:
         terms += [("to begin with (bias)", explanation.bias)]
-    top_of_row = _sum(figure, terms, explanation.subject, explanation.logit, columns, top_of_row, width)
+    top_of_row = _sum(figure, terms, names(explanation.subject), explanation.logit, columns, top_of_row, width)
     if explanation.counter:
         _rule(figure, top_of_row + 0.12, width)
-        text = f"What speaks for {readable(explanation.runner_up)} instead"
+        text = f"What speaks for {names(explanation.runner_up)} instead"
         style.write(figure, _MARGIN, top_of_row + 0.2, text, within=width - 2 * _MARGIN, fontsize=9, fontweight="bold")
         top_of_row += 0.45
         for match in explanation.counter:
-            _row(figure, match, explanation, localizer, level, columns, top_of_row, tile)
+            _row(figure, match, explanation, names, localizer, level, columns, top_of_row, tile)
             top_of_row += row
-        rest = f"other prototypes of {readable(explanation.runner_up)}"
+        rest = f"other prototypes of {names(explanation.runner_up)}"
         rest = rest if explanation.evidence == "positive" else "all other prototypes"
         terms = [(rest, explanation.counter_other_points)]
-        _sum(figure, terms, explanation.runner_up, explanation.runner_up_logit, columns, top_of_row, width)
+        runner_up = names(explanation.runner_up)
+        _sum(figure, terms, runner_up, explanation.runner_up_logit, columns, top_of_row, width)
     note = (
         f"Outlines: {localizer_label(localizer)} at {100 * level:.0f} % of its smoothed maximum. Similarity × weight = "
         "points; numbers are rounded."
@@ -103,16 +106,21 @@ def _columns(tile: float) -> dict[str, float]:
     return left
 
 
-def _header(figure: Figure, explanation: Explanation, width: float) -> None:
+def _header(figure: Figure, explanation: Explanation, names: Namer, width: float) -> None:
     room = width - 2 * _MARGIN
-    title = f"Predicted: {readable(explanation.predicted)}"
+    title = heading(explanation, names)
     style.write(figure, _MARGIN, 0.14, title, within=room, fontsize=12, fontweight="bold")
-    if explanation.true_class is None:
-        verdict, color = "True class not known", style.QUIET
-    elif explanation.true_class == explanation.predicted:
-        verdict, color = "Right: this is the true class", style.RIGHT
+    if explanation.right is None:
+        verdict = "Not known whether it is there" if explanation.finding else "True class not known"
+        color = style.QUIET
+    elif explanation.right:
+        words = truth(explanation, names) if explanation.finding else "this is the true class"
+        verdict, color = f"Right: {words}", style.RIGHT
     else:
-        verdict, color = f"Wrong: the true class is {readable(explanation.true_class)}", style.WRONG
+        words = (
+            truth(explanation, names) if explanation.finding else f"the true class is {names(explanation.true_class)}"
+        )
+        verdict, color = f"Wrong: {words}", style.WRONG
     style.write(
         figure,
         _MARGIN,
@@ -123,12 +131,7 @@ def _header(figure: Figure, explanation: Explanation, width: float) -> None:
         fontweight="bold",
         color=color,
     )
-    facts = (
-        f"probability{f' of {readable(explanation.finding)}' if explanation.finding else ''} "
-        f"{percent(explanation.probability)} · next: {readable(explanation.runner_up)} "
-        f"with {number(explanation.runner_up_logit)} points"
-    )
-    for top, text in ((0.62, explanation.name), (0.78, facts)):
+    for top, text in ((0.62, explanation.name), (0.78, facts(explanation, names))):
         style.write(figure, _MARGIN, top, text, within=room, fontsize=7.5, color=style.QUIET)
     _rule(figure, 1.03, width)
 
@@ -145,6 +148,7 @@ def _row(
     figure: Figure,
     match: Match,
     explanation: Explanation,
+    names: Namer,
     localizer: str,
     level: float,
     columns: dict[str, float],
@@ -198,7 +202,7 @@ def _row(
             color=style.QUIET if quiet else style.INK,
             fontweight="bold" if name == "points" else "normal",
         )
-    caption = f"prototype {record.prototype} of {readable(record.class_name)}, from {record.source.rsplit('/', 1)[-1]}"
+    caption = f"prototype {record.prototype} of {names(record.class_name)}, from {record.source.rsplit('/', 1)[-1]}"
     style.write(
         figure,
         columns["source"],
@@ -220,7 +224,7 @@ def _sum(
     top: float,
     width: float,
 ) -> float:
-    """Write the points that are not shown, a rule, and the logit of ``class_name``; returns where they end."""
+    """Write the points that are not shown, a rule, and the logit of a class; returns where they end."""
     room = columns["equals"] - columns["source"]
     options: dict[str, Any] = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
     for label, points in terms:
@@ -230,7 +234,7 @@ def _sum(
         style.write(figure, columns["points"], top + 0.01, number(points), **options)
         top += 0.22
     _rule(figure, top + 0.06, width, left=columns["source"])
-    label = f"points for {readable(class_name)} (logit)"
+    label = f"points for {class_name} (logit)"
     style.write(figure, columns["equals"], top + 0.15, label, within=room, ha="right", fontsize=9, fontweight="bold")
     style.write(figure, columns["points"], top + 0.14, number(logit), **options)
     return top + 0.36

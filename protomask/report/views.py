@@ -14,11 +14,21 @@ from protomask import distributed
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Explanation, Inspection, Match, PrototypePicture
 from protomask.localizers.base import min_max
-from protomask.localizers.specs import name_of
+from protomask.report.answer_words import heading, threshold, truth
 from protomask.report.encoding import PHOTO_SIDE, QUALITY, photo_uri, picture, svg_path
 from protomask.report.evidence import common_share, find_evidence
 from protomask.report.overlays import LEVEL
-from protomask.report.wording import certainty, localizer_label, number, percent, readable, shorten
+from protomask.report.wording import (
+    Namer,
+    certainty,
+    localizer_label,
+    number,
+    percent,
+    readable,
+    readable_all,
+    shorten,
+    shows,
+)
 
 
 def localizers_of(pictures: Sequence[PrototypePicture], explanations: Sequence[Explanation]) -> list[str]:
@@ -34,6 +44,7 @@ def gallery(
     level: float = LEVEL,
     quality: int = QUALITY,
     side: int = PHOTO_SIDE,
+    names: Namer = readable,
 ) -> list[dict]:
     """Make one card per prototype; ``used`` says which explained images rest on it. Several processes share them."""
     used: dict[int, list[dict]] = {}
@@ -42,7 +53,7 @@ def gallery(
             used.setdefault(match.prototype.record.prototype, []).append(
                 {"anchor": f"image-{place}", "name": explanation.name, "points": number(match.points)}
             )
-    draw = partial(_card, localizers=localizers, used=used, level=level, quality=quality, side=side)
+    draw = partial(_card, localizers=localizers, used=used, level=level, quality=quality, side=side, names=names)
     return distributed.share_out(pictures, draw)
 
 
@@ -53,8 +64,9 @@ def _card(
     level: float,
     quality: int,
     side: int,
+    names: Namer,
 ) -> dict:
-    record, name, maps = each.record, readable(each.record.class_name), each.maps
+    record, name, maps = each.record, names(each.record.class_name), each.maps
     common = (
         common_share(*(find_evidence(maps[key], record.levels.get(key, level)) for key in localizers[:2]))
         if all(key in maps for key in localizers[:2]) and len(localizers) > 1
@@ -76,7 +88,7 @@ def _card(
             **_sort_keys(each.inspection),
         },
         "search": f"{record.prototype} {record.class_name} {name} {record.source}".lower(),
-        "picture": _source(each, maps, localizers, level, quality, side),
+        "picture": _source(each, maps, localizers, level, quality, side, names),
     }
 
 
@@ -87,10 +99,11 @@ def _source(
     level: float,
     quality: int,
     side: int,
+    names: Namer,
 ) -> dict:
     """Draw the training image that a prototype is from; ``maps`` are its own, read once."""
     record = each.record
-    name = readable(record.class_name)
+    name = names(record.class_name)
     return picture(
         each.image,
         maps,
@@ -129,6 +142,7 @@ def neighbours(
     images: Mapping[int, np.ndarray],
     maps: np.ndarray | None,
     level: float = LEVEL,
+    names: Namer = readable,
 ) -> dict:
     """List the nearest test images of every prototype, each photograph once, with the similarity map's outline.
 
@@ -139,10 +153,13 @@ def neighbours(
         maps: (P, K, h, w) in [0, 1], the similarity maps there; None draws no outlines.
     """
 
+    def grid_of(each: PrototypePicture, rank: int) -> np.ndarray | None:
+        return None if maps is None else maps[each.record.prototype, rank]
+
     def near(each: PrototypePicture) -> list[dict]:
         found = each.inspection.nearest if each.inspection else ()
         return [
-            _near(each, rank, images[near.position], None if maps is None else maps[each.record.prototype, rank], level)
+            _near(each, rank, images[near.position], grid_of(each, rank), level, names)
             for rank, near in enumerate(found)
             if near.position in images
         ]
@@ -160,7 +177,9 @@ def neighbours(
     return {"images": dict(zip(used, photos)), "of": of} if of else {}
 
 
-def _near(each: PrototypePicture, rank: int, image: np.ndarray, grid: np.ndarray | None, level: float) -> dict:
+def _near(
+    each: PrototypePicture, rank: int, image: np.ndarray, grid: np.ndarray | None, level: float, names: Namer
+) -> dict:
     """Make one of a prototype's nearest images, with the outline of its similarity map."""
     assert each.inspection is not None
     near, own, drawn = each.inspection.nearest[rank], each.record.levels.get("similarity"), {}
@@ -171,7 +190,7 @@ def _near(each: PrototypePicture, rank: int, image: np.ndarray, grid: np.ndarray
     return {
         "image": near.position,
         "name": near.name,
-        "class": readable(near.class_name),
+        "class": names(near.class_name),
         "own": near.own,
         "similarity": number(near.similarity),
         **drawn,
@@ -185,10 +204,10 @@ def enlarge_map(grid: np.ndarray, height: int, width: int, by_range: bool = True
     return (min_max(large) if by_range else large.clamp_min(0)).numpy()
 
 
-def class_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
+def class_filter(pictures: Sequence[PrototypePicture], names: Namer = readable) -> list[dict]:
     """List classes in the order of the prototypes, with how many each has."""
     counts = Counter(each.record.class_name for each in pictures)
-    return [{"id": name, "name": readable(name), "count": count} for name, count in counts.items()]
+    return [{"id": name, "name": names(name), "count": count} for name, count in counts.items()]
 
 
 def flag_filter(pictures: Sequence[PrototypePicture]) -> list[dict]:
@@ -217,6 +236,7 @@ def panels(
 
     def panel(place: int) -> dict:
         each = explanations[place]
+        names = readable_all(each.classes)
         # The sum over all other prototypes is far larger than any one's points; its bar would hide theirs.
         reach = max((abs(match.points) for match in (*each.matches, *each.counter)), default=1.0) or 1.0
         rows = partial(
@@ -228,15 +248,18 @@ def panels(
             quality=quality,
             side=side,
             drawn=drawn,
+            names=names,
         )
-        right = None if each.true_class is None else each.true_class == each.predicted
         return {
             "anchor": f"image-{place}",
             "name": each.name,
-            "predicted": readable(each.predicted),
-            "subject": readable(each.subject),
-            "right": right,
-            "true_class": readable(each.true_class),
+            "heading": heading(each, names),
+            "subject": names(each.subject),
+            "finding": bool(each.finding),
+            "found": each.found,
+            "threshold": threshold(each) if each.finding else "",
+            "right": each.right,
+            "truth": "" if each.right is None else truth(each, names),
             "probability": certainty(each.probability),
             "logit": number(each.logit),
             "own": number(each.other_own_points),
@@ -249,12 +272,11 @@ def panels(
                 }
                 for match in each.against
             ],
-            "runner_up": readable(each.runner_up),
+            "runner_up": names(each.runner_up),
             "runner_up_logit": number(each.runner_up_logit),
             "margin": number(abs(each.logit - each.runner_up_logit)),
             "carried": "" if each.shown_share is None else percent(each.shown_share, 0),
             "positive": each.evidence == "positive",
-            "of": f" of {readable(each.finding)}" if each.finding else "",
             "bias": number(each.bias) if each.finding else "",
             "rows": [rows(match) for match in each.matches],
             "counter": [rows(match) for match in each.counter],
@@ -274,9 +296,10 @@ def _row(
     quality: int,
     side: int,
     drawn: dict,
+    names: Namer,
 ) -> dict:
     record = match.prototype.record
-    name = readable(record.class_name)
+    name = names(record.class_name)
     return {
         "number": record.prototype,
         "linked": record.prototype in drawn,
@@ -296,7 +319,7 @@ def _row(
             levels=record.levels,
         ),
         "there": drawn.get(record.prototype)
-        or _source(match.prototype, match.prototype.maps, localizers, level, quality, side),
+        or _source(match.prototype, match.prototype.maps, localizers, level, quality, side, names),
     }
 
 
@@ -306,7 +329,6 @@ def _points(points: float, reach: float) -> dict:
 
 def localizer_switch(localizers: Sequence[str]) -> list[dict]:
     from protomask.report.palette import look
-    from protomask.report.wording import SHOWS
 
     return [
         {
@@ -314,7 +336,7 @@ def localizer_switch(localizers: Sequence[str]) -> list[dict]:
             "name": name,
             "label": localizer_label(name),
             "look": look(name),
-            "shows": SHOWS.get(name_of(name), ""),
+            "shows": shows(name),
         }
         for slot, name in enumerate(localizers)
     ]

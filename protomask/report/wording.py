@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 LOCALIZERS = {
     "mdm": "MDM",
@@ -34,21 +36,41 @@ LOCALIZERS = {
 }
 
 SHOWS = {
-    "mdm": "The learned mask is the smallest mask that was found to keep the prototype's similarity when everything "
-    "outside it is hidden. It shows where the evidence is enough, not which property of it (colour, texture, shape) "
-    "counts; another region may do as well.",
+    "mdm": "The learned mask is the smallest mask that was found to keep {score} when everything outside it is hidden. "
+    "It shows where the evidence is enough, not which property of it (colour, texture, shape) counts; another region "
+    "may do as well.",
     "similarity": "The similarity map is the prototype's similarity to each cell of the network's last feature map, "
     "enlarged to the image. A cell has seen far more of the image than the square it is drawn on, so the map can lie "
     "beside the evidence.",
-    "hdm": "Coarse masks find what keeps the similarity, fine ones refine them; what was found is hidden and the "
-    "search goes on with "
-    "the rest, until little similarity is left. The map joins all that was found, the most important first.",
-    "neuromask": "One learned mask of full resolution that keeps the similarity, held small and smooth by penalties.",
-    "meaningful": "The smallest smooth region whose blurring makes the similarity fall: what the network could not do "
+    "receptive-field": "The similarity map, each cell spread over the part of the image that it mostly depends on.",
+    "hdm": "Coarse masks find what keeps {score}, fine ones refine them; what was found is hidden and the search goes "
+    "on with the rest, until little is left of it. The map joins all that was found, the most important first.",
+    "neuromask": "One learned mask of full resolution that keeps {score}, held small and smooth by penalties.",
+    "distilled": "A small network draws in one pass what a learned mask would show. It learned that from such masks of "
+    "other images, and can be wrong where it met nothing alike.",
+    "meaningful": "The smallest smooth region whose blurring takes {score} away: what the network could not do "
     "without.",
-    "extremal": "Smooth masks of fixed areas that keep the similarity as high as these areas allow, added up.",
-    "igos": "The region whose blurring makes the similarity fall, and which brings it back when all else stays "
-    "blurred, learned along the way from the blurred image to the whole one.",
+    "extremal": "Smooth masks of fixed areas that keep {score} as high as these areas allow, added up.",
+    "igos": "The region whose blurring takes {score} away, and which brings it back when all else stays blurred, "
+    "learned along the way from the blurred image to the whole one.",
+    "gradcam": "The channels of the network's last feature map, each weighted by how much {score} rises with it, added "
+    "up and enlarged to the image. It shows what the network had in view there, not what would suffice.",
+    "gradcam++": "As Grad-CAM, each channel weighted by the places alone at which {score} rises with it. It shows what "
+    "the network had in view there, not what would suffice.",
+    "layercam": "As Grad-CAM, but each place of a channel has a weight of its own. It shows what the network had in "
+    "view there, not what would suffice.",
+    "score-cam": "The channels of the network's last feature map, each weighted by what is left of {score} when only "
+    "what the channel marks is shown.",
+    "rise": "The image is shown through many random masks. A place is bright if {score} was high, on average, when it "
+    "was seen.",
+    "occlusion": "A place is bright if {score} falls when a square there is hidden.",
+    "integrated-gradients": "How much each pixel changes {score} along the way from an empty image to this one. It "
+    "shows what was added up, not what would suffice.",
+    "smoothgrad": "How strongly {score} reacts to a small change of each pixel, averaged over noisy copies of the "
+    "image.",
+    "attention-rollout": "How much attention each patch gets, over all layers of the Transformer. It does not look at "
+    "the answer, and is the same for every class.",
+    "chefer": "The attention that each patch gets, over all layers of the Transformer, where {score} rises with it.",
     "lrp": "The score is handed back from layer to layer down to the pixels, each layer sharing what it gets among its "
     "inputs, so that the pixels' shares sum to the score. It shows what was added up, not what would suffice.",
     "prp": "The similarity is handed back from layer to layer down to the pixels, each layer sharing what it gets "
@@ -57,6 +79,8 @@ SHOWS = {
     "random": "A random map: what a method that knows nothing scores.",
     "center": "A blob in the middle of the image: what a method that knows only where photographers aim scores.",
 }
+"""what each localizer's map is; ``{score}`` stands for what is explained, see :func:`shows`"""
+SCORES = {"prototypes": "the prototype's similarity", "classes": "the class's probability"}
 
 # name: (label, unit, one sentence); the direction comes with the evaluation
 METRICS = {
@@ -348,6 +372,16 @@ def localizer_label(name: str) -> str:
     return LOCALIZERS.get(base, base) + (f" ({', '.join(settings.split(','))})" if settings else "")
 
 
+def shows(name: str, kind: str = "prototypes") -> str:
+    """Say in a sentence or two what a localizer's map is, of ``prototypes`` or of ``classes``; empty where unknown.
+
+    >>> shows("occlusion:window=32", "classes")
+    "A place is bright if the class's probability falls when a square there is hidden."
+    """
+    base = name.partition(":")[0].removesuffix("-published")
+    return SHOWS.get(base, "").replace("{score}", SCORES[kind])
+
+
 def spoken(name: str) -> str:
     """Name a localizer within a sentence."""
     return {"similarity": "the similarity map", "center": "a blob in the centre", "random": "a random map"}.get(
@@ -376,6 +410,30 @@ def readable(class_name: str | None) -> str:
     return text or class_name
 
 
+Namer = Callable[[str | None], str]
+"""gives a class's name as it is shown"""
+
+
+def readable_all(classes: Iterable[str]) -> Namer:
+    """Name classes by :func:`readable`, except that those which would get the same name keep their own.
+
+    >>> names = readable_all(["001.Arctic_tern", "002.Arctic_tern", "003.Black_tern"])
+    >>> names("001.Arctic_tern"), names("003.Black_tern")
+    ('001.Arctic_tern', 'Black tern')
+    """
+    known = set(classes)
+    short = {name: " ".join(readable(name).split()) for name in known}  # a page shows several blanks as one
+    times = Counter(short.values())
+    alike = {name for name in known if times[short[name]] > 1}
+
+    def named(name: str | None) -> str:
+        if name not in alike:
+            return readable(name)
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")  # which tells names apart that are no UTF-8
+
+    return named
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """Write fixed digits, a true minus sign, an en dash for what was not measured; never "-0.00"."""
     if value is None or not math.isfinite(value):
@@ -390,13 +448,28 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{number(100 * share, digits)}\N{NO-BREAK SPACE}%"
 
 
-def certainty(probability: float) -> str:
-    """Write a probability as a share; none is certain.
+def certainty(probability: float, digits: int = 1) -> str:
+    """Write a probability as a share; none is certain, and nothing impossible.
 
-    >>> certainty(0.99996), certainty(0.5)
-    ('> 99.9\\xa0%', '50.0\\xa0%')
+    >>> certainty(0.99996), certainty(0.5), certainty(0.0001), certainty(0.996, digits=0)
+    ('> 99.9\\xa0%', '50.0\\xa0%', '< 0.1\\xa0%', '> 99\\xa0%')
     """
-    return f"> {percent(0.999)}" if probability > 0.9995 else percent(probability)
+    step = 10 ** -(digits + 2)
+    if probability > 1 - step / 2:
+        return f"> {percent(1 - step, digits)}"
+    return f"< {percent(step, digits)}" if probability < step / 2 else percent(probability, digits)
+
+
+def chance(probability: float, digits: int = 3) -> str:
+    """Write a probability as a number for plain text, as cautiously as :func:`certainty`.
+
+    >>> chance(0.99996), chance(0.912), chance(0.0001)
+    ('> 0.999', '0.912', '< 0.001')
+    """
+    step = 10**-digits
+    if probability > 1 - step / 2:
+        return f"> {1 - step:.{digits}f}"
+    return f"< {step:.{digits}f}" if probability < step / 2 else f"{probability:.{digits}f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -413,6 +486,15 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def accuracy_of_images(findings: bool) -> str:
+    """Name the share of test images that are answered rightly, as counted image by image.
+
+    >>> accuracy_of_images(True)
+    'share of test images with all findings right'
+    """
+    return "share of test images with all findings right" if findings else "test accuracy"
 
 
 def count(number_of: int, one: str, many: str | None = None) -> str:

@@ -275,7 +275,8 @@ class Run:
     def text(self) -> str:
         """Tell what the run is, in one line."""
         accuracy = (self.metrics.get("test_accuracy") or {}).get("final")
-        score = "" if accuracy is None else f"; test accuracy {accuracy:.3f}"
+        measure = "right answers over all findings of the test images" if self.network.multi_label else "test accuracy"
+        score = "" if accuracy is None else f"; {measure} {accuracy:.3f}"
         return (
             f"{self.options.network} on {self.options.data}: {self.network.prototype_count} prototypes of "
             f"{len(self.network.classes)} classes on {self.options.backbone}{score}; {self.folder}"

@@ -109,7 +109,11 @@ def write_figures(
             rows, levels=pictures[0].record.levels, title="The strongest prototype of each image, by every localizer"
         )
     if first != "similarity":
-        figures["official"] = beside_official(pictures[:: max(1, len(pictures) // 10)][:10], first)
+        figures["official"] = beside_official(
+            pictures[:: max(1, len(pictures) // 10)][:10],
+            first,
+            classes=[picture.record.class_name for picture in pictures],
+        )
     if evaluation is not None and evaluation.curves:
         figures["curves"] = curves(evaluation.curves)
     if any("loss" in row or "train_accuracy" in row for row in log):

@@ -15,7 +15,7 @@ from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.given import short
 from protomask.places import as_places
-from protomask.report.wording import count
+from protomask.report.wording import accuracy_of_images, count
 from protomask.run.derived import after_projection, origin_name, right, select, write_derived
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
@@ -100,7 +100,7 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
     metrics = pruned.metrics
     metrics["seconds"]["pruning"] = time.perf_counter() - begin
     pruned.files.write("metrics.json", metrics)
-    say(in_words(outcome))
+    say(in_words(outcome, run.network.multi_label))
     say(f"the pruned run is in {files.folder}; {run.folder} is as it was")
     return pruned
 
@@ -113,10 +113,10 @@ def check_choice(prototypes: Sequence[int] | None, flagged: str | Sequence[str] 
         _kinds(flagged)
 
 
-def in_words(outcome: dict) -> str:
+def in_words(outcome: dict, findings: bool = False) -> str:
     scores = outcome["test_accuracy"]
     return (
-        f"removed {len(outcome['removed'])} of {outcome['prototypes']} prototypes; test accuracy "
+        f"removed {len(outcome['removed'])} of {outcome['prototypes']} prototypes; {accuracy_of_images(findings)} "
         f"{scores['before']:.3f} "
         f"before, {scores['without_refitting']:.3f} without them, {scores['after']:.3f} with the last layer re-fitted "
         f"({count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right)"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from protomask.explanations.photographs import photographs
 from protomask.explanations.records import PrototypePicture
-from protomask.report.wording import count
+from protomask.report.wording import accuracy_of_images, count
 from protomask.run.derived import right
 from protomask.run.review import FILE, Review
 from protomask.statistics import bootstrap_difference
@@ -101,7 +101,7 @@ def _gallery(refined: Run, pictures: Sequence[PrototypePicture], name: str) -> N
     from protomask.report import prototype_gallery, save_figure
 
     if pictures:
-        figure = prototype_gallery(pictures, next(iter(pictures[0].maps)))
+        figure = prototype_gallery(pictures, next(iter(pictures[0].maps)), classes=refined.network.classes)
         save_figure(figure, refined.files / FOLDER / f"{name}.png", dpi=110)
 
 
@@ -120,7 +120,7 @@ def carry_over(review: Review, refined: Run, numbers: dict[int, int]) -> None:
         refined.files.write(FILE, {"judgements": carried})
 
 
-def in_words(outcome: dict) -> str:
+def in_words(outcome: dict, findings: bool = False) -> str:
     """Say in a line what the refining did."""
     scores, span = outcome["test_accuracy"], outcome["difference"]
     known = span["low"] is not None and np.isfinite(span["low"])
@@ -132,7 +132,7 @@ def in_words(outcome: dict) -> str:
         else ""
     )
     return (
-        f"{_what(outcome)}; test accuracy {scores['before']:.3f} before, "
+        f"{_what(outcome)}; {accuracy_of_images(findings)} {scores['before']:.3f} before, "
         f"{scores['after']:.3f} after ({span['mean']:+.3f}{interval}; "
         f"{count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right){beside}"
     )

@@ -196,7 +196,7 @@ def _refine(
     metrics["seconds"]["refining"] = time.perf_counter() - begin
     files.write("metrics.json", metrics)
     files.write("refined.json", outcome)
-    say(in_words(outcome))
+    say(in_words(outcome, run.network.multi_label))
     say(f"the refined run is in {files.folder}; {run.folder} is as it was")
     return refined
 

@@ -70,13 +70,15 @@ class Explanations(_Drawn):
 
     def table(self) -> str:
         """Give one line per explanation: image, answer, probability, strongest prototype."""
+        from protomask.report.wording import chance
+
         return _aligned(
-            ["image", "predicted", "probability", "most like"],
+            ["image", "answer", "probability", "most like"],
             [
                 [
                     each.name,
-                    each.predicted,
-                    f"{each.probability:.3f}",
+                    each.answer,
+                    chance(each.probability),
                     "prototype {0.prototype} ({0.class_name})".format(each.matches[0].prototype.record),
                 ]
                 for each in self
@@ -110,7 +112,7 @@ class Prototypes(_Drawn):
         if chosen not in names:
             raise InputError(f"no prototype is of class {chosen!r}; choose from {', '.join(names)}")
         members = [picture for picture in self if picture.record.class_name == chosen]
-        return prototype_gallery(members, localizer or next(iter(self[0].maps)))
+        return prototype_gallery(members, localizer or next(iter(self[0].maps)), classes=names)
 
     def save(self, folder: str | os.PathLike, format: str = "png") -> list[Path]:
         """Write a gallery of each class into ``folder``; return the files."""

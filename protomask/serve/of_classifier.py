@@ -14,7 +14,6 @@ from protomask.data.transforms import denormalize
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
-from protomask.labels import probabilities
 from protomask.localization.folder import read_labels
 from protomask.localization.preprocessing import Preprocessing
 from protomask.localizers import get_localizer
@@ -29,6 +28,7 @@ from protomask.serve.subjects import (
     compare_chances,
     drawn,
     most_probable,
+    outlines,
 )
 
 
@@ -66,8 +66,10 @@ class ClassifierSubject:
             "kind": self.kind,
             "title": self.title,
             "classes": self.classes,
+            "several": self.classifier.multi_label,
             "prototypes": 0,
             "learns": True,
+            **outlines(self.localizer, self.kind),
         }
 
     def warm_up(self) -> None:
@@ -113,6 +115,8 @@ class ClassifierSubject:
             "several": several,
             "questions": [
                 {
+                    "finding": lines[0]["class"] if several else None,
+                    "found": not several or chances[asked.index[0]].item() > 0.5,
                     "predicted": lines[0]["class"],
                     "probability": lines[0]["probability"],
                     "runner_up": rival["class"],
@@ -140,12 +144,13 @@ class ClassifierSubject:
 
     def panel(self, asked: Asked) -> bytes:
         from protomask.report.class_overlay import overlay_png
+        from protomask.report.wording import certainty
 
         number, probability = asked.found[0]
         found, name = (asked.maps.get(0), self.localizer) if 0 in asked.maps else (asked.quick.get(0), "gradcam")
         if found is None:
             raise InputError("there is no outline yet; save the picture when it is drawn")
-        caption = f"{self.classes[number]} {probability:.0%}"
+        caption = f"{self.classes[number]} {certainty(probability, 0)}"
         if 0 not in asked.maps:
             caption += ", quick map by Grad-CAM"
         return overlay_png(asked.upload.pixels, found, name, caption=caption)
@@ -159,7 +164,7 @@ class ClassifierSubject:
         """
         with torch.enable_grad(), frozen(self.classifier), self._recorded():
             logits = self.classifier.logits(images.detach().clone().requires_grad_(self._layer is not None))
-            chances = self._checked(probabilities(logits.detach(), self.classifier.multi_label))
+            chances = self._checked(self.classifier.as_probabilities(logits.detach()))
             index = chances.topk(min(2, len(chances))).indices.tolist()
             if self._layer is None:
                 return chances, index, None
@@ -200,12 +205,18 @@ def open_classifier(
         device: where it runs.
 
     Raises:
-        InputError: as ``build_classifier``; labels of another number than the model's classes.
+        InputError: as ``build_classifier``; labels of another number than the model's classes; a model with one output
+            that is not ``multi_label``.
     """
     names = read_labels(None if labels is None else str(labels))
     built = build_classifier(name, pretrained=pretrained, weights=weights, image_size=image_size)
     if names is not None and len(names) != built.classes:
         raise InputError(f"labels names {len(names)} classes, but the model has {built.classes}; give one for each")
+    if built.classes == 1 and not multi_label:
+        raise InputError(
+            f"{name} has one output, whose share of all outputs is always 100 %; for a yes-or-no model give "
+            "--multi-label (multi_label=True)"
+        )
     classifier = Classifier(built.model.to(device), multi_label=multi_label, mean=built.mean, std=built.std)
     preprocessing = Preprocessing(built.image_size, built.mean, built.std)
     return ClassifierSubject(

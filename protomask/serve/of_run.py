@@ -20,7 +20,7 @@ from protomask.inputs import as_batch
 from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
 from protomask.prototype_network import Prediction, PrototypeNetwork
-from protomask.report.wording import readable
+from protomask.report.wording import readable_all
 from protomask.run.opened import Run, open_run
 from protomask.run.review import FILE, Review, review_of
 from protomask.run.setup import Localizers
@@ -33,6 +33,7 @@ from protomask.serve.subjects import (
     compare_chances,
     drawn,
     most_probable,
+    outlines,
 )
 
 COUNTER, MOST_FINDINGS = 1, 4
@@ -74,7 +75,8 @@ class RunSubject:
                 f"make them with: protomask project {run.folder} --localizer {self.localizer}"
             )
         self._side = run.options.image_size or 224
-        self.classes = [readable(name) for name in self.network.classes]
+        self._named = readable_all(self.network.classes)
+        self.classes = [self._named(name) for name in self.network.classes]
 
     def of(self, folder: Path) -> RunSubject:
         """Open another run likewise."""
@@ -87,8 +89,10 @@ class RunSubject:
             "kind": self.kind,
             "title": self.run.folder.resolve().name,
             "classes": self.classes,
+            "several": self.network.multi_label,
             "prototypes": self.network.prototype_count,
             "learns": self.localizer != SIMILARITY,
+            **outlines(self.localizer, self.kind),
         }
 
     def review(self) -> Review:
@@ -144,14 +148,15 @@ class RunSubject:
         names = self.network.classes
         rival = None if explanation.finding else chances[names.index(explanation.runner_up)].item()
         return {
-            "finding": explanation.finding and readable(explanation.finding),
-            "predicted": readable(explanation.predicted),
+            "finding": explanation.finding and self._named(explanation.finding),
+            "found": explanation.found,
+            "predicted": self._named(explanation.subject),
             "probability": explanation.probability,
             "points": explanation.logit,
             "other_points": explanation.other_points,
-            "runner_up": readable(explanation.runner_up),
+            "runner_up": None if explanation.finding else self._named(explanation.runner_up),
             "runner_up_probability": rival,
-            "runner_up_points": explanation.runner_up_logit,
+            "runner_up_points": None if explanation.finding else explanation.runner_up_logit,
             "matches": lines(explanation.matches),
             "counter": lines(explanation.counter),
         }
@@ -162,7 +167,7 @@ class RunSubject:
         return {
             "slot": len(asked.index) - 1,
             "prototype": record.prototype,
-            "class": readable(record.class_name),
+            "class": self._named(record.class_name),
             "source": record.source,
             "similarity": match.similarity,
             "points": match.points,
@@ -216,7 +221,7 @@ class RunSubject:
         record, found = picture.record, picture.inspection
         return {
             "prototype": number,
-            "class": readable(record.class_name),
+            "class": self._named(record.class_name),
             "source": record.source,
             "weight": record.weight,
             "photo": shown(picture.image),
@@ -232,7 +237,7 @@ class RunSubject:
         return [
             {
                 "prototype": picture.record.prototype,
-                "class": readable(picture.record.class_name),
+                "class": self._named(picture.record.class_name),
                 "flags": list(picture.inspection.flags) if picture.inspection else [],
             }
             for picture in self.prototypes

@@ -20,6 +20,7 @@ from protomask.localizers.engine.watching import Glimpse, watching
 from protomask.report.encoding import map_uri, svg_path, whereabouts
 from protomask.report.evidence import find_evidence
 from protomask.report.overlays import LEVEL
+from protomask.report.wording import localizer_label, shows
 from protomask.serve.pictures import Upload
 
 Masks = Callable[[float, dict[int, dict]], None]
@@ -71,6 +72,11 @@ class Subject(Protocol):
     def panel(self, asked: Asked) -> bytes:
         """Draw what was found, PNG."""
         ...
+
+
+def outlines(localizer: str, kind: str) -> dict[str, str]:
+    """Say whose the outlines are and what they show, for :meth:`Subject.about`."""
+    return {"localizer": localizer_label(localizer), "shows": shows(localizer, kind)}
 
 
 def drawn(saliency: np.ndarray, level: float | None = None) -> dict:

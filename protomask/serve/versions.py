@@ -13,7 +13,7 @@ from protomask.errors import InputError
 from protomask.explanations.files import read_pictures
 from protomask.explanations.records import PrototypePicture
 from protomask.report.encoding import data_uri
-from protomask.report.wording import readable
+from protomask.report.wording import Namer, readable_all
 from protomask.run.refined import FOLDER, changed_picture
 from protomask.run.refining import refined_name
 from protomask.run_folder import RunFolder
@@ -71,6 +71,7 @@ class Versions:
                 "version": number,
                 "name": folder.name,
                 "accuracy": _accuracy(folder),
+                "findings": _findings(folder),
                 "made_from": self.folders.index(origin) if (origin := self._origin(folder)) in self.folders else None,
             }
             for number, folder in enumerate(self.folders)
@@ -89,24 +90,26 @@ class Versions:
         files = RunFolder.open(folder)
         told = files.read("refined.json", f"protomask refine {origin}")
         before, after = read_pictures(RunFolder.open(origin)), read_pictures(files)
+        names = readable_all(each.record.class_name for each in [*before, *after])
         return {
             "version": number,
             "before": {"name": origin.name, "version": self.folders.index(origin)},
             "after": {"name": folder.name, "version": number},
             "verdict": verdict(told),
             "images": told["test_images"],
+            "findings": _findings(folder),
             "accuracy": told["test_accuracy"],
             "difference": told["difference"],
             "outside": told.get("outside"),
             "became_wrong": told["right_to_wrong"],
             "became_right": told["wrong_to_right"],
             "answers_changed": told.get("answers_changed", len(told["changed"])),
-            "changed": [_changed(files, place, each) for place, each in enumerate(told["changed"])],
+            "changed": [_changed(files, place, each, names) for place, each in enumerate(told["changed"])],
             "pairs": [
                 {
                     "why": pair.get("why", ""),
-                    "before": _part(before, pair["before"]),
-                    "after": [_part(after, each) for each in pair["after"]],
+                    "before": _part(before, pair["before"], names),
+                    "after": [_part(after, each, names) for each in pair["after"]],
                 }
                 for pair in told.get("pairs", [])
             ],
@@ -133,13 +136,20 @@ def verdict(told: dict) -> str:
     return f"As accurate as before, as far as {count} test pictures can tell."
 
 
-def _changed(files: RunFolder, place: int, each: dict) -> dict:
+def _changed(files: RunFolder, place: int, each: dict, names: Namer) -> dict:
     was, now = each.get("was_right"), each.get("is_right")
     kind = "right" if now and not was else "wrong" if was and not now else "other"
     path = changed_picture(files / FOLDER, place)
     photo = _small(path.read_bytes()) if path.is_file() else None
-    words = {name: readable(each[name]) for name in ("truth", "before", "after")}
+    words = {name: _named(each[name], names) for name in ("truth", "before", "after")}
     return {"image": each["image"], **words, "kind": kind, "photo": photo}
+
+
+def _named(answer: str | list[str], names: Namer) -> str:
+    """Name a class as it is shown, or the findings of one image."""
+    if isinstance(answer, str):
+        return names(answer)
+    return ", ".join(map(names, answer)) or "no finding"
 
 
 def _small(content: bytes) -> str | None:
@@ -150,14 +160,14 @@ def _small(content: bytes) -> str | None:
         return None
 
 
-def _part(pictures: Iterable[PrototypePicture], number: int) -> dict[str, Any]:
+def _part(pictures: Iterable[PrototypePicture], number: int, names: Namer) -> dict[str, Any]:
     found = next((each for each in pictures if each.record.prototype == number), None)
     if found is None:
         raise InputError(f"there is no prototype {number} to compare; make the comparison again")
     name = next(iter(found.maps))
     return {
         "prototype": number,
-        "class": readable(found.record.class_name),
+        "class": names(found.record.class_name),
         "source": found.record.source,
         "photo": shown(found.image),
         "mask": drawn(found.maps[name], found.record.levels.get(name)),
@@ -205,3 +215,11 @@ def _accuracy(folder: Path) -> float | None:
         return ((RunFolder(folder).read("metrics.json") or {}).get("test_accuracy") or {}).get("final")
     except InputError:
         return None
+
+
+def _findings(folder: Path) -> bool:
+    """Tell whether an image may have several findings, or none: accuracies are shares of other things then."""
+    try:
+        return bool((RunFolder(folder).read("config.json") or {}).get("data", {}).get("multi_label"))
+    except InputError:
+        return False

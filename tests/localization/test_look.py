@@ -326,3 +326,11 @@ def test_masks_and_folders_are_no_pictures(tmp_path):
         (pictures / name).unlink()
     with pytest.raises(InputError, match="pictures holds no pictures but masks"):
         find_pictures(pictures)
+
+
+def test_one_output_is_looked_at_as_a_yes_or_no_answer_alone():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
+    for score in ("log-probability", "logit"):
+        with pytest.raises(InputError, match="one logit per image.*multi_label=True"):
+            look(net, photograph(), localizer="center", score=score, **PLAIN)
+    assert 0 < look(net, photograph(), localizer="center", multi_label=True, **PLAIN).probability < 1

@@ -115,3 +115,9 @@ def test_the_page_is_sorted_and_searched(pictures, tmp_path):
         change("sort", "file")
         assert browser.run(names)[0] == "0.875"
         assert browser.run("document.documentElement.scrollWidth") <= 390 and browser.problems == []
+
+
+def test_no_caption_is_certain():
+    row = {"index": 0, "probability": 0.996}
+    assert overview.caption(row) == "class 0 > 99\N{NO-BREAK SPACE}%"
+    assert overview.caption({**row, "probability": 0.5}) == "class 0 50\N{NO-BREAK SPACE}%"

@@ -180,3 +180,23 @@ def test_every_localizer_has_a_name_and_every_learned_mask_a_sentence_and_a_look
     shown = ["mdm", "hdm", "neuromask", "similarity"]
     assert set(shown) <= set(SHOWS) and len({look(name) for name in shown}) == 4
     assert len({look(name).dashes for name in shown}) == 4  # told apart without colours, too
+
+
+def test_every_localizer_says_what_it_shows_of_prototypes_and_of_classes():
+    from protomask.report.wording import LOCALIZERS, shows
+
+    for name in LOCALIZERS:
+        for kind in ("prototypes", "classes"):
+            words = shows(f"{name}:seed=1", kind)
+            assert words.endswith(".") and "{" not in words, name
+        if name not in ("similarity", "prp", "receptive-field"):  # which know prototypes alone
+            assert "prototype" not in words, name
+    assert "smallest" in shows("mdm-published") and "smallest" not in shows("gradcam")
+    assert shows("a localizer of one's own") == ""
+
+
+@pytest.mark.parametrize("probability, one, none", [(1.0, "> 99.9 %", "> 99 %"), (0.0, "< 0.1 %", "< 1 %")])
+def test_nothing_is_certain_and_nothing_impossible(probability, one, none):
+    shown = [wording.certainty(probability, digits).replace("\N{NO-BREAK SPACE}", " ") for digits in (1, 0)]
+    assert shown == [one, none]
+    assert wording.certainty(0.996, 0)[0] == ">" and wording.chance(probability)[0] in "<>"

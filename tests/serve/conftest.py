@@ -70,3 +70,22 @@ def explain(client, content, name="picture.png"):
     assert answer.status_code == 200, answer.text
     told = events(answer)
     return next((each["answer"] for each in told if "answer" in each), None), told
+
+
+@pytest.fixture(scope="session")
+def findings_run(tmp_path_factory):
+    """A small run in which an image has several findings or, for this network, none."""
+    from protomask.cli import main
+    from tests.data.chestxray_folder import write_chestxray
+
+    place = tmp_path_factory.mktemp("findings")
+    write_chestxray(place / "xrays")
+    words = (
+        f"train --network xprotonet --data chestxray --root {place / 'xrays'} --output {place / 'run'} --quiet "
+        "--backbone test_resnet --features 8 --image-size 48 --batch-size 8 --prototypes-per-class 2 "
+        "--prototype-channels 16 --samples 4 --workers 0 --localizer center --epochs 1"
+    )
+    assert main(words.split()) == 0
+    run = protomask.open_run(place / "run", progress=False)
+    run.network.last_layer.bias.data -= 3
+    return run

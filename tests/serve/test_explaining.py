@@ -186,6 +186,43 @@ def test_a_classifier_is_served_likewise(tmp_path):
         assert client.get("/api/prototypes/0").status_code == 404
 
 
+def test_a_classifier_with_one_output_is_refused_unless_it_answers_yes_or_no():
+    from protomask.errors import InputError
+    from protomask.serve.of_classifier import open_classifier
+
+    from .conftest import client_of
+
+    with pytest.raises(InputError, match="has one output, whose share of all outputs is always 100 %.*--multi-label"):
+        open_classifier("test_resnet:num_classes=1", image_size=64, localizer="center")
+    subject = open_classifier("test_resnet:num_classes=1", image_size=64, localizer="center", multi_label=True)
+    torch.nn.init.constant_(subject.classifier.model.get_classifier().bias, -2.0)
+    with client_of(subject) as client:
+        about = client.get("/api/about").json()
+        assert about["localizer"] == "Centre" and "middle of the image" in about["shows"]
+        answer, told = explain(client, photo(2))
+        asked = answer["questions"][0]
+        assert asked["finding"] == "class 0" and asked["found"] is False and asked["counter"] == []
+        assert 0 < asked["probability"] == answer["classes"][0]["probability"] < 0.5
+        assert told[-1]["progress"] == 1.0
+        assert client.get(f"/api/pictures/{answer['picture']}/panel").status_code == 200
+
+
+@pytest.mark.parametrize("localizer, words", [("mdm", "smallest mask"), ("similarity", "each cell")])
+def test_the_page_knows_whose_the_outlines_are_and_what_they_show(run, localizer, words):
+    from protomask.serve.of_run import RunSubject
+
+    about = RunSubject(run, localizer).about()
+    assert about["localizer"].startswith(("MDM", "Similarity")) and words in about["shows"]
+
+
+def test_classes_that_are_written_alike_keep_their_own_names_on_the_page(run, monkeypatch):
+    from protomask.serve.of_run import RunSubject
+
+    assert RunSubject(run).classes == [name.replace("_", " ") for name in run.network.classes]
+    monkeypatch.setattr(run.network, "classes", ["001.Foo_bar", "002.Foo_bar", *run.network.classes[2:]])
+    assert RunSubject(run).classes[:2] == ["001.Foo_bar", "002.Foo_bar"]
+
+
 def test_watching_does_not_change_a_mask(run):
     import torch
 

@@ -197,6 +197,7 @@ def test_damaged_runs_beside_it_do_not_matter(tmp_path):
 
 
 def test_pictures_of_changed_answers_are_shown(tmp_path):
+    from protomask.report.wording import readable
     from protomask.run_folder import RunFolder
     from protomask.serve.versions import _changed
 
@@ -204,10 +205,12 @@ def test_pictures_of_changed_answers_are_shown(tmp_path):
     path.parent.mkdir(parents=True)
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(path)
     told = {"image": "a.png", "truth": "a_b", "before": "a_b", "after": "c", "was_right": True, "is_right": False}
-    shown = _changed(RunFolder(tmp_path), 0, told)
+    shown = _changed(RunFolder(tmp_path), 0, told, readable)
     assert shown["kind"] == "wrong" and shown["truth"] == "a b" and shown["photo"].startswith("data:image/webp")
     path.write_bytes(b"no picture")
-    assert _changed(RunFolder(tmp_path), 0, {**told, "is_right": True})["photo"] is None
+    assert _changed(RunFolder(tmp_path), 0, {**told, "is_right": True}, readable)["photo"] is None
+    findings = {**told, "truth": ["a_b", "c"], "before": "no finding"}
+    assert _changed(RunFolder(tmp_path), 0, findings, readable)["truth"] == "a b, c"
 
 
 @pytest.mark.parametrize(

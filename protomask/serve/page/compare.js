@@ -36,10 +36,10 @@ function row(name, before, after, change) {
   return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, before), make("td", {}, after), make("td", {}, change));
 }
 
-function figures({ accuracy, difference, outside, became_wrong: wrong, became_right: right, answers_changed: changed, images }) {
+function figures({ findings, accuracy, difference, outside, became_wrong: wrong, became_right: right, answers_changed: changed, images }) {
   const known = difference.low !== null && difference.high !== null;
   const span = known ? `${inPoints(difference.mean)} (${inPoints(difference.low)} to ${inPoints(difference.high)})` : inPoints(difference.mean);
-  const rows = [row("Test pictures right", oneDecimal(accuracy.before), oneDecimal(accuracy.after), span)];
+  const rows = [row(findings ? "Test pictures with all findings right" : "Test pictures right", oneDecimal(accuracy.before), oneDecimal(accuracy.after), span)];
   if (outside && outside.before !== null && outside.after !== null) {
     rows.push(row("Evidence beside the object", percent(outside.before), percent(outside.after), inPoints(outside.after - outside.before)));
   }

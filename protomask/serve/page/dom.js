@@ -78,10 +78,13 @@ export const plural = (count, one, many = one + "s") => `${count} ${count === 1 
 
 export function percent(share) {
   const value = 100 * share;
-  if (value > 99 && value < 99.95) return "over 99 %";
+  if (value > 99 && value < 100) return "over 99 %";
   if (value > 0 && value < 1) return "under 1 %";
   return `${Math.round(value)} %`;
 }
+
+// A probability: none is certain, and nothing impossible, also where the computer's numbers end.
+export const chance = (probability) => (probability > 0.99 ? "over 99 %" : probability < 0.01 ? "under 1 %" : percent(probability));
 
 export const points = (value, signed = true) =>
   (signed && value >= 0 ? "+" : "") + value.toFixed(1).replace("-", "−").replace("−0.0", "0.0");

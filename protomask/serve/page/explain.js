@@ -1,7 +1,7 @@
 // One card per picture: what it is taken for, why, and what changes when a part is hidden.
 
 import { Brush } from "./brush.js";
-import { ask, fetchFile, listen, make, percent, picture, plural, points, sentence, tell } from "./dom.js";
+import { ask, chance, fetchFile, listen, make, percent, picture, plural, points, sentence, tell } from "./dom.js";
 
 const MOST_BYTES = 48 * 2 ** 20;
 const prototypes = new Map();
@@ -17,6 +17,14 @@ export function prototype(number) {
 
 export const forgetPrototypes = () => prototypes.clear();
 
+const verdict = (asked) => `${asked.finding}: ${asked.found ? "found" : "not found"}`;
+
+// What the pictures below are reasons of; those for a finding that is not found are no reasons of the answer.
+function reasons(asked, isRun) {
+  if (asked.finding && !asked.found) return `What speaks most for ${asked.predicted}, but is not enough`;
+  return isRun ? `Why ${asked.predicted}` : `Where it sees ${asked.predicted}`;
+}
+
 export class Card {
   constructor(file, about, changed) {
     this.file = file;
@@ -26,7 +34,7 @@ export class Card {
     this.stop = new AbortController();
     this.lines = new Map();
     this.status = make("p", { class: "status", role: "status" }, "Sending …");
-    this.progress = make("progress", { max: 1, hidden: true, "aria-label": "How far the exact parts are" });
+    this.progress = make("progress", { max: 1, hidden: true, "aria-label": "How far the outlines are" });
     this.body = make("div", { class: "body" });
     this.element = make(
       "article",
@@ -64,7 +72,7 @@ export class Card {
 
   wait(ahead) {
     const before = ahead ? `${plural(ahead, "picture")} before this one` : "next";
-    this.status.textContent = this.answer ? `The exact parts come after: ${before}` : `Waiting: ${before}`;
+    this.status.textContent = this.answer ? `The outlines by ${this.about.localizer} come after: ${before}` : `Waiting: ${before}`;
   }
 
   fail(text) {
@@ -78,7 +86,7 @@ export class Card {
 
   finish() {
     this.progress.hidden = true;
-    this.status.textContent = this.about.learns ? "The outlines show the smallest part that is enough." : "";
+    this.status.textContent = `The outlines are by ${this.about.localizer}.`;
     this.element.dataset.done = "true";
     this.changed();
   }
@@ -86,7 +94,7 @@ export class Card {
   grow({ progress, masks }) {
     this.progress.hidden = false;
     if (progress > 0) this.progress.value = progress;
-    this.status.textContent = "The first outlines are rough; the exact parts are being found …";
+    this.status.textContent = `The first outlines are quick ones; those by ${this.about.localizer} are being made …`;
     for (const [slot, mask] of Object.entries(masks)) {
       const line = this.lines.get(Number(slot));
       if (!line) continue;
@@ -127,13 +135,15 @@ export class Card {
     this.element.dataset.answered = "true";
     this.changed();
     const first = answer.questions[0];
-    tell(`${answer.name}: ${first.predicted}, ${percent(first.probability)}`);
+    tell(`${answer.name}: ${first.finding ? `${verdict(first)}, probability` : `${first.predicted},`} ${chance(first.probability)}`);
   }
 
   chances(classes) {
     const first = this.answer.questions[0];
     this.result.replaceChildren(
-      make("h3", { class: "verdict" }, first.predicted, " ", make("span", {}, percent(first.probability))),
+      first.finding
+        ? make("h3", { class: "verdict" }, verdict(first), ", ", make("span", {}, `probability ${chance(first.probability)}`))
+        : make("h3", { class: "verdict" }, first.predicted, " ", make("span", {}, chance(first.probability))),
       make(
         "ul",
         { class: "bars" },
@@ -145,7 +155,7 @@ export class Card {
             {},
             make("span", {}, each.name),
             make("span", { class: "track" }, bar),
-            make("span", { class: "number" }, percent(each.probability)),
+            make("span", { class: "number" }, chance(each.probability)),
           );
         }),
       ),
@@ -154,23 +164,25 @@ export class Card {
 
   question(asked, ratio) {
     const isRun = this.about.kind === "prototypes";
-    const why = isRun ? `Why ${asked.predicted}` : `Where it sees ${asked.predicted}`;
-    const rows = [make("h3", {}, why), ...asked.matches.map((each) => this.line(each, ratio, isRun))];
+    const rows = [make("h3", {}, reasons(asked, isRun)), ...asked.matches.map((each) => this.line(each, ratio, isRun))];
     if (isRun) {
       rows.push(
         make(
           "p",
           { class: "quiet sum" },
           `All else it looks for adds ${points(asked.other_points)}. Together ${points(asked.points, false)} points; ` +
-            `${asked.runner_up} has ${points(asked.runner_up_points, false)}. The most points win.`,
+            (asked.finding ? "it is found above 0." : `${asked.runner_up} has ${points(asked.runner_up_points, false)}. The most points win.`),
         ),
       );
     }
     if (asked.counter.length) {
       const rival = asked.runner_up_probability;
-      const chance = rival === null || rival === undefined ? "" : ` (${percent(rival)})`;
+      const likely = rival === null || rival === undefined ? "" : ` (${chance(rival)})`;
+      const next = asked.finding
+        ? reasons({ finding: asked.runner_up, predicted: asked.runner_up, found: rival > 0.5 }, isRun)
+        : isRun ? `What speaks for ${asked.runner_up}` : `Where it would see ${asked.runner_up}`;
       rows.push(
-        make("h3", {}, isRun ? `What speaks for ${asked.runner_up}${chance}` : `Where it would see ${asked.runner_up}${chance}`),
+        make("h3", {}, next + likely),
         ...asked.counter.map((each) => this.line(each, ratio, isRun)),
       );
     }
@@ -232,9 +244,10 @@ export class Card {
       },
     }), " show how much each place resembles it");
     this.legend.replaceChildren(
-      !outline || !outline.outline ? "Nothing small stands out here. " : line.mask ? "Outline: the smallest part that is enough. " : "Outline: the strongest place. ",
+      !outline || !outline.outline ? "Nothing small stands out here. " : `Outline: ${line.mask ? this.about.localizer : "the strongest place"}. `,
       quick && this.heat ? "Glow: how much each place resembles it. " : "",
       quick || line.mask ? bright : "",
+      line.mask && this.about.shows ? make("span", { class: "shows" }, this.about.shows) : "",
     );
   }
 
@@ -272,8 +285,8 @@ export class Card {
               "tr",
               { class: each.after > each.before + 0.005 ? "up" : each.after < each.before - 0.005 ? "down" : "" },
               make("th", { scope: "row" }, each.name),
-              make("td", {}, percent(each.before)),
-              make("td", {}, percent(each.after)),
+              make("td", {}, chance(each.before)),
+              make("td", {}, chance(each.after)),
             ),
           ),
         ),

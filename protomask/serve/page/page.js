@@ -64,7 +64,7 @@ async function learnAbout() {
   document.title = `${about.title} – protomask`;
   find("#title").textContent = about.title;
   find("#about").textContent =
-    `Tells ${plural(about.classes.length, "class", "classes")} apart` +
+    (about.several ? `Looks for ${plural(about.classes.length, "finding")}` : `Tells ${plural(about.classes.length, "class", "classes")} apart`) +
     (about.prototypes ? `, by ${plural(about.prototypes, "part")} that it learned to look for.` : ".");
 }
 

@@ -132,7 +132,7 @@ export class Teaching {
       make("h3", {}, "Networks"),
       make("ul", { class: "list" }, versions.map((each) => {
         const used = each.version === served;
-        const score = each.accuracy === null ? "" : `${percent(each.accuracy)} of the test pictures right`;
+        const score = each.accuracy === null ? "" : `${percent(each.accuracy)} of the ${each.findings ? "answers about all findings of the test pictures" : "test pictures"} right`;
         return make("li", { "data-version": each.version },
           make("strong", {}, each.name), " ",
           make("span", { class: "quiet" }, [score, each.made_from === null ? "" : `made from ${versions[each.made_from].name}`].filter(Boolean).join(", ")),

@@ -1,0 +1,100 @@
+"""What the page says of a run whose images have any number of findings, above all where none is found."""
+
+import dataclasses
+
+import pytest
+from PIL import Image
+
+from protomask.serve.of_run import RunSubject
+from tests.report import chromium
+
+from .conftest import client_of, explain, photo
+from .serving import served
+
+PATIENCE = 120.0
+
+
+def text_of(browser, selector):
+    return browser.run(f"document.querySelector({selector!r}).textContent")
+
+
+def test_what_is_not_found_is_a_finding_with_its_own_probability_and_no_runner_up(findings_run):
+    with client_of(RunSubject(findings_run)) as client:
+        answer, _ = explain(client, photo(1, size=(64, 64)))
+    asked = answer["questions"][0]
+    assert asked["finding"] == asked["predicted"] == answer["classes"][0]["name"] and asked["found"] is False
+    assert asked["probability"] == pytest.approx(answer["classes"][0]["probability"], abs=1e-5) and asked["points"] < 0
+    assert asked["runner_up"] is None and asked["runner_up_points"] is None and asked["counter"] == []
+
+
+@pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
+def test_the_page_says_not_found_and_names_the_localizer(findings_run, tmp_path):
+    (tmp_path / "a.png").write_bytes(photo(1, size=(64, 64)))
+    with served(RunSubject(findings_run)) as address, chromium.Browser() as browser:
+        browser.open(address)
+        assert browser.until("document.body.dataset.ready === 'true'", PATIENCE)
+        browser.choose_files("#files", tmp_path / "a.png")
+        assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        head, why = text_of(browser, ".verdict"), text_of(browser, ".why")
+        finding = findings_run.explain(tmp_path / "a.png")[0].finding.replace("_", " ")
+        assert head.startswith(f"{finding}: not found, probability ") and "no " not in head.replace("not found", "")
+        assert f"What speaks most for {finding}, but is not enough" in why and "found above 0." in why
+        assert "The most points win" not in why and "Why" not in why
+        assert text_of(browser, "#about").startswith("Looks for 3 findings, by 6 parts")
+        assert text_of(browser, ".card .status") == "The outlines are by Centre."
+        legend = text_of(browser, ".legend")
+        assert "Outline: Centre." in legend and "A blob in the middle of the image" in legend
+        assert "enough" not in legend and browser.problems == []
+
+
+@pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
+def test_no_probability_is_certain_on_the_page_but_a_share_of_all_is(findings_run):
+    with served(RunSubject(findings_run)) as address, chromium.Browser() as browser:
+        browser.open(address)
+        assert browser.until("document.body.dataset.ready === 'true'", PATIENCE)
+        each = "[...[1, 0.9996, 0.5, 0].map(chance), ...[1, 0.9996, 0].map(percent)]"
+        words = browser.run(f"import('/dom.js').then(({{chance, percent}}) => {each})")
+    assert words == ["over 99 %", "over 99 %", "50 %", "under 1 %", "100 %", "over 99 %", "0 %"]
+
+
+def test_words_panel_and_table_do_not_say_the_opposite(findings_run, tmp_path):
+    from matplotlib.text import Text
+
+    Image.new("RGB", (60, 60), (90, 90, 90)).save(tmp_path / "a.png")
+    found = findings_run.explain(tmp_path / "a.png")
+    each = found[0]
+    assert f"{each.finding} not found" not in found.text()
+    assert f": {each.finding}: not found (probability of {each.finding} 0.0" in found.text()
+    assert f"what speaks for {each.finding}, but is not enough:" in found.text()
+    assert f"points; {each.finding} is found above 0" in found.text() and "next is" not in found.text()
+    assert f"{each.finding}: not found" in found.table() and f"no {each.finding}" not in found.table()
+    for truth, verdict in (
+        (f"no {each.finding}", "Right: it is not there"),
+        (each.finding, "Wrong: it is there"),
+        (None, "Not known whether it is there"),
+    ):
+        told = dataclasses.replace(each, true_class=truth)
+        found[0] = told
+        words = [text.get_text() for text in found.figure().findobj(Text)]
+        name = each.finding.replace("_", " ")
+        assert f"{name}: not found" in words and verdict in words
+        assert any("is not enough: a finding is found above 0 points" in text for text in words)
+        assert not any("next:" in text or f"no {name}" in text for text in words)
+    sure = dataclasses.replace(each, logit=9.0, probability=0.9999, predicted=each.finding)
+    assert sure.found and f"{each.finding}: found (probability of {each.finding} > 0.99" in sure.text()
+
+
+def test_two_different_measures_have_two_names(findings_run):
+    from protomask.run import pruning, refined
+    from protomask.serve.versions import Versions, _named
+
+    both = {"before": 0.5, "without_refitting": 0.5, "after": 0.5}
+    counts = {"right_to_wrong": 0, "wrong_to_right": 0, "difference": {"mean": 0.0, "low": None, "high": None}}
+    kinds = ("removed", "forgotten", "replaced", "required", "split", "added")
+    outcome = {"test_accuracy": both, "prototypes": 3, **counts, **{kind: [] for kind in kinds}}
+    for told in (pruning.in_words(outcome, True), refined.in_words(outcome, True)):
+        assert "share of test images with all findings right 0.500" in told and "test accuracy" not in told
+    assert "test accuracy 0.500" in pruning.in_words(outcome) and "test accuracy 0.500" in refined.in_words(outcome)
+    assert "right answers over all findings of the test images" in findings_run.text()
+    assert Versions(findings_run.folder).in_words()[0]["findings"] is True
+    assert _named([], str) == "no finding" and _named(["a", "b"], str.upper) == "A, B"
