@@ -31,7 +31,7 @@ def test_a_pass_in_evaluation_mode_within_each_step_of_a_training():
 
 def test_what_was_learned_is_seen():
     layer, images = attention(True), torch.randn(3, 4, 8)
-    nn.init.normal_(layer.proj.bn.weight)
+    nn.init.normal_(layer.proj.ln.bn.weight)
     with torch.no_grad(), frozen(layer):
         before = layer(images)
     with torch.no_grad():

@@ -65,7 +65,7 @@ def check_arguments(model: str, arguments: Mapping[str, object]) -> None:
             )
         if name in _CHANNELS and value != 3:
             raise InputError(
-                f"{model}: argument {name} is {str(value)[:80]!r}, but images have three channels here, grey ones the "
+                f"{model}: argument {name} is {str(value)[:80]}, but images have three channels here, grey ones the "
                 f"same three times; leave {name} out"
             )
         if not _plain(value):
