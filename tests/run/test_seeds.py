@@ -60,6 +60,7 @@ def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):
 
 
 def test_of_several_processes_one_prints_the_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(seeds.SeedRuns, "table", lambda runs: "the table")
     monkeypatch.setattr(seeds, "train_all", lambda *given, **named: seeds.SeedRuns(tmp_path, (0,), ()))
     for first in (True, False):
         monkeypatch.setattr(distributed, "is_first", lambda first=first: first)
