@@ -40,16 +40,16 @@ class _World(NamedTuple):
     rank: int
     size: int
     local_rank: int
+    local_size: int
 
 
 @cache
 def _launched() -> _World:
-    """Read what torchrun says in the environment, once, (0, 1, 0) without it."""
+    """Read what torchrun says in the environment, once, (0, 1, 0, 1) without it."""
     if "MASTER_ADDR" not in os.environ:
-        return _World(0, 1, 0)
-    return _World(
-        *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-    )
+        return _World(0, 1, 0, 1)
+    words = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+    return _World(*(int(os.environ.get(name, default)) for name, default in words))
 
 
 def active() -> bool:
@@ -84,7 +84,8 @@ def job(device: torch.device) -> Iterator[torch.device]:
         The device of this process.
 
     Raises:
-        InputError: more processes on this machine than CUDA devices.
+        InputError: more processes on this machine than CUDA devices, or one device that all of them would share; the
+            processes cannot be joined.
         PeerLost: another process ended while this one waited for it.
     """
     world = _launched()
@@ -97,23 +98,44 @@ def job(device: torch.device) -> Iterator[torch.device]:
                 f"torchrun started more processes than this machine has CUDA devices ({torch.cuda.device_count()}); "
                 "lower --nproc-per-node, or use device=cpu"
             )
+        if device.index is not None and world.local_size > 1:
+            raise InputError(
+                f"device is {device}, which all {world.local_size} processes on this machine would share; "
+                "give device=cuda, of which each takes one, or lower --nproc-per-node to 1"
+            )
         device = torch.device("cuda", world.local_rank if device.index is None else device.index)
         torch.cuda.set_device(device)
+    _join(device)
     try:
-        # Objects and tensors of the CPU go by gloo in any case.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         yield device
         dist.barrier()
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or any(word in str(error).lower() for word in _LOST):
             raise PeerLost(
                 f"process {world.rank} of {world.size} stops because another process of the job ended; "
-                "its own message says why"
+                f"its own message says why (here: {_first_line(error)})"
             ) from error
         raise
     finally:
         if active():
             dist.destroy_process_group()
+
+
+def _join(device: torch.device) -> None:
+    """Join the other processes, and say why that cannot be: nobody has ended yet whose message would."""
+    try:
+        # Objects and tensors of the CPU go by gloo in any case.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', '(no MASTER_PORT)')}"
+        raise InputError(
+            f"cannot join the job at {place} ({_first_line(error)}); give a free port and an address that all of its "
+            "processes reach (torchrun's --master-port and --master-addr)"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()[:300]
 
 
 def barrier() -> None:

@@ -82,8 +82,20 @@ def require_plain(roots: Iterable[nn.Module], method: str) -> None:
 
 @contextmanager
 def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Put modules in evaluation mode; on leaving, also after an exception, each one's mode is exactly as before."""
+    """Put modules in evaluation mode; on leaving, also after an exception, each one's mode is exactly as before.
+
+    What a module keeps between passes in evaluation mode alone, computed from its weights, is not carried over a change
+    of the mode, nor out of here: see :func:`_caches`.
+    """
     modes = [(module, module.training) for module in modules]
+    keeping = [(module, mode) for module, mode in modes if type(module).train is not nn.Module.train]
+    for module, mode in keeping:
+        for cache in _caches(module):
+            # What was learned since is not in it; and what has a history, or was made under inference_mode, can take
+            # part in one backward pass at most.
+            if mode or any(each.requires_grad or each.is_inference() for each in cache.values()):
+                cache.clear()
+    empty = [module for module, _ in keeping if not any(_caches(module))]
     try:
         for module in modules:
             if module.training:  # setting it anew, though it is so, would cost a third of a small network's pass
@@ -93,6 +105,19 @@ def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
         for module, mode in modes:
             if module.training != mode:
                 module.training = mode
+        for module in empty:
+            for cache in _caches(module):
+                cache.clear()
+
+
+def _caches(module: nn.Module) -> list[dict[str, torch.Tensor]]:
+    """Find the tensors that a module computes once for evaluation mode, as timm's LeViT, EfficientFormer, EfficientViT
+    and TinyViT their attention biases: its own ``train`` forgets them, which nobody calls who sets modes one by one."""
+    return [
+        value
+        for name, value in vars(module).items()
+        if "cache" in name and isinstance(value, dict) and all(torch.is_tensor(each) for each in value.values())
+    ]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ Seconds = Annotated[float, Range(0)]
 class Data(TypedDict, total=False):
     fingerprint: Any
     contents: dict[str, str]
+    weights: str
     multi_label: bool
     classes: Count
     train: Count

@@ -124,3 +124,15 @@ def test_prototypes_are_named_by_numbers_not_by_a_mask():
 def test_classes_that_do_not_exist_are_refused():
     with pytest.raises(InputError, match="0 to 2"):
         ProtoPNet(ToyBackbone(), CLASSES, image_size=16, prototype_classes=[0, 3])
+
+
+@pytest.mark.parametrize("kind", ["cosine", "l2-log", "abs", "sigmoid"])
+def test_copies_change_no_logit(kind):
+    net, images = network(kind), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        before = net(images)
+        net.add_copies([4, 1])
+        after = net(images)
+        torch.testing.assert_close(after.logits, before.logits)
+        torch.testing.assert_close(after.similarities[:, 9:], before.similarities[:, [4, 1]])
+        assert net.similarity_maps(images).shape[1] == 11

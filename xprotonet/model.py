@@ -238,6 +238,15 @@ class XProtoNet(PrototypeNetwork):
         last.out_channels = len(chosen)
 
     @torch.no_grad()
+    def add_copies(self, index: Tensor | Sequence[int]) -> None:
+        chosen, last = self._existing(index), last_convolution(self.occurrence)
+        super().add_copies(chosen)
+        for name, parameter in list(last.named_parameters()):
+            rows = torch.cat([parameter, parameter[chosen]])
+            setattr(last, name, nn.Parameter(rows, requires_grad=parameter.requires_grad))
+        last.out_channels = self.prototype_count
+
+    @torch.no_grad()
     def set_prototypes(self, index: Tensor, vectors: Tensor) -> None:
         """Replace the prototypes ``index`` (N,) by ``vectors`` (N, D)."""
         self.prototypes[index] = vectors.to(self.prototypes)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # the BatchNorm classes have no public base in common
 
-from protomask.backbones.dryrun import meta_copy, nominal_stride, trial, unused_modules
+from protomask.backbones.dryrun import meta_copy, nominal_stride, refusal, trial, unused_modules
 from protomask.backbones.names import one_line, unknown
 from protomask.errors import InputError
 
@@ -133,7 +133,5 @@ class Backbone(nn.Module):
         except InputError:
             raise
         except Exception as error:
-            raise SizeError(
-                f"backbone {self.name} cannot take images of {size[0]} x {size[1]} pixels ({one_line(error)});"
-                " choose another image size"
-            ) from error
+            said = refusal(self.body, size, one_line(error), "choose another image size")
+            raise SizeError(f"backbone {self.name} {said}") from error

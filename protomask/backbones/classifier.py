@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from protomask.backbones.dryrun import trial
+from protomask.backbones.dryrun import refusal, trial
 from protomask.backbones.names import check_arguments, one_line, parse_name, parse_statistics
 from protomask.backbones.weights import fit_weights, read_tensors, renamed
 from protomask.errors import InputError
@@ -74,9 +74,8 @@ def build_classifier(
     try:
         logits = trial(model, (size, size), next(model.parameters()).device)
     except Exception as error:  # each model refuses a size in its own way
-        raise InputError(
-            f"model {name} cannot take images of {size} x {size} pixels ({one_line(error)}); choose another image_size="
-        ) from error
+        said = refusal(model, (size, size), one_line(error), "choose another image_size=")
+        raise InputError(f"model {name} {said}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InputError(f"model {name} gives no logits (B, C), so it is no classifier; name another")
     return BuiltClassifier(

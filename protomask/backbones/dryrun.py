@@ -52,6 +52,30 @@ def meta_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
+def channels_of(model: object) -> int | None:
+    """Give the channels of the images that a model takes: those of its first convolution, where there is one."""
+    if isinstance(model, nn.Module):
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                return module.in_channels
+    return None
+
+
+def refusal(model: nn.Module, size: tuple[int, int], reason: str, mend: str) -> str:
+    """Say why a model refused an image of (H, W) pixels: its channels where these are other ones, else its size.
+
+    Args:
+        reason: what the model itself said.
+        mend: where it is the size.
+    """
+    if channels_of(model) not in (None, 3):
+        return (
+            f"takes images of {channels_of(model)} channels, but images have three here, grey ones the same three "
+            "times; give a model of three"
+        )
+    return f"cannot take images of {size[0]} x {size[1]} pixels ({reason}); {mend}"
+
+
 def nominal_stride(size: int, height: int, known: Iterable[int]) -> int:
     """Name the stride of a map of `height` rows of an image of `size` rows: of those known for the network, the
     nearest.

@@ -16,6 +16,7 @@ _FILES = re.compile(
     r"pretrained|checkpoint|weights|cache|cfg|config|hub|url|script|export|jit|filter|strict$|loader|progress|model_name"
     r"|(^|_)(path|paths|file|files|filename|dir|folder|source|features_only|out_indices|feature_cls|token|revision|fn)$"
 )
+_CHANNELS = ("in_chans", "in_channels")
 _SHAPING = ("init_weights", "weight_init", "strict_img_size")
 _WORD = re.compile(r"[\w.+-]{0,64}")
 
@@ -61,6 +62,11 @@ def check_arguments(model: str, arguments: Mapping[str, object]) -> None:
             raise InputError(
                 f"{model}: argument {name} names files or where weights come from, not a network's shape; leave it "
                 "out, and give weights as such"
+            )
+        if name in _CHANNELS and value != 3:
+            raise InputError(
+                f"{model}: argument {name} is {str(value)[:80]}, but images have three channels here, grey ones the "
+                f"same three times; leave {name} out"
             )
         if not _plain(value):
             raise InputError(

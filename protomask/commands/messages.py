@@ -26,8 +26,6 @@ def one_line(error: Exception, options: Collection[str] = ()) -> str:
         options: names of the command's options, as Python writes them.
     """
     text = str(error)
-    if text.startswith("Caught "):  # from a loading process: torch puts that process's whole traceback in front
-        text = text.strip().splitlines()[-1].split("InputError: ", 1)[-1]
 
     def as_option(found: re.Match) -> str:
         if found["name"] not in options:

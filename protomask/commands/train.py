@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from protomask import distributed
 from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options, said_options
 from protomask.errors import InputError
 from protomask.options import Options
@@ -89,5 +90,6 @@ def _train_seeds(options: Options, arguments: argparse.Namespace) -> int:
         progress=bars(arguments),
         log=arguments.log,
     )
-    print(found.table())
+    if distributed.is_first():
+        print(found.table())
     return 0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from protomask.backbones.dryrun import channels_of
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import IMAGENET, Classifier
@@ -96,7 +97,7 @@ def preprocessing_of(
             "channel (mean=(0, 0, 0), std=(1, 1, 1) if it takes values from 0 to 1)"
         )
     mean, std = (as_statistics(known[name], name) for name in ("mean", "std"))
-    channels = _channels_of(model)
+    channels = channels_of(model)
     if channels == 1 and len(mean) == 3:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
     if channels not in (None, len(mean)) or len(mean) not in (1, 3) or len(std) != len(mean):
@@ -146,12 +147,3 @@ def _side(size: object) -> int | None:
     if isinstance(size, Sequence) and size:
         size = size[-1]
     return size if isinstance(size, int) else None
-
-
-def _channels_of(model: object) -> int | None:
-    """Of the first convolution, where there is one."""
-    if isinstance(model, nn.Module):
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):
-                return module.in_channels
-    return None

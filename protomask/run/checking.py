@@ -13,7 +13,7 @@ from protomask.networks import get_network
 from protomask.options import Options
 from protomask.run.setup import check_fit, choose_device, complete, data_options, pictures_localizers, plan_of
 from protomask.run.start import absolute_paths, starting_folder
-from protomask.run.trial import try_batch, try_layers
+from protomask.run.trial import try_batch, try_channels, try_layers
 from protomask.run_folder import RunFolder, remove_unused
 from protomask.training.loading import check_descriptors
 
@@ -79,6 +79,7 @@ def check_training(
                 attempt(lambda: check_fit(network, whole, train))
                 smallest = min(whole.batch_size or 1, len(data.splits.train))
                 attempt(lambda: try_batch(network, smallest, device))
+            attempt(lambda: try_channels(network, device))
             if localizers is not None:
                 attempt(lambda: try_layers(network.to(device), localizers, device))
     return Checked(list(dict.fromkeys([*found, *data.problems])), data.images, data.splits)

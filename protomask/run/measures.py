@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protomask.data import AnnotatedImages
-from protomask.training import Action, changed_answers, performance
+from protomask.errors import InputError
+from protomask.training import Action, Epochs, changed_answers, performance
 
 MEASURES = ("accuracy", "auroc", "average_precision")
 """what ``metrics.json`` holds of each stage; see :func:`protomask.training.performance`"""
 
 
+PROJECTION = "projection"
+"""what a recipe calls the Action that moves prototypes onto training patches"""
+
+AT_THE_END = "test at the end"
+"""the last row of a training's log"""
+
+
 def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
-    """Measure on the test images before and after the last projection and at the end; nothing is chosen by it."""
+    """Measure on the test images before and after the last projection and at the end; nothing is chosen by it.
+
+    Raises:
+        InputError: as :func:`last_projection`.
+    """
 
     def measure(name: str) -> Action:
         return Action(
@@ -22,15 +36,31 @@ def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
             },
         )
 
-    last = max(place for place, stage in enumerate(stages) if stage.name == "projection")
+    last = last_projection(stages)
     return [
         *stages[:last],
         measure("test before projection"),
         stages[last],
         measure("test after projection"),
         *stages[last + 1 :],
-        measure("test at the end"),
+        measure(AT_THE_END),
     ]
+
+
+def last_projection(stages: Sequence[Epochs | Action]) -> int:
+    """Find the place of the last projection in a recipe.
+
+    Raises:
+        InputError: it has none of that name.
+    """
+    places = [place for place, stage in enumerate(stages) if stage.name == PROJECTION]
+    if not places:
+        names = ", ".join(dict.fromkeys(stage.name for stage in stages)) or "none"
+        raise InputError(
+            f"the network's recipe has no stage that is called {PROJECTION!r} (it has: {names}); call the Action that "
+            f"moves prototypes onto training patches {PROJECTION!r}"
+        )
+    return places[-1]
 
 
 def training_metrics(rows: list[dict]) -> dict:
@@ -39,7 +69,7 @@ def training_metrics(rows: list[dict]) -> dict:
     when = {
         "before_projection": "test before projection",
         "after_projection": "test after projection",
-        "final": "test at the end",
+        "final": AT_THE_END,
     }
     scores = {
         f"test_{name}": {key: measured[stage][f"test_{name}"] for key, stage in when.items()} for name in MEASURES
@@ -51,7 +81,7 @@ def training_metrics(rows: list[dict]) -> dict:
     validation = [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
     return {
         **scores,
-        "per_class": measured["test at the end"]["per_class"],
+        "per_class": measured[AT_THE_END]["per_class"],
         **({"changes": changes(answers)} if len(answers) > 1 else {}),
         "validation_accuracy": validation[-1] if validation else None,
         **{f"black_box_{name}": None for name in MEASURES},

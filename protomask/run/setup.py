@@ -22,7 +22,9 @@ from protomask.localizers import Localizer, as_localizer, get_localizers
 from protomask.networks import get_network
 from protomask.options import CompleteOptions, Options
 from protomask.prototype_network import PrototypeNetwork
+from protomask.run.measures import last_projection
 from protomask.training import Action, Epochs, TrainingSet
+from protomask.training.black_box import black_box_stages
 from protomask.training.stages import with_rate
 
 _LOG = logging.getLogger("protomask")
@@ -115,13 +117,21 @@ def plan_of(network: PrototypeNetwork, options: CompleteOptions) -> list[Epochs 
 
 
 def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: AnnotatedImages) -> None:
-    """Check that network and data have what options of the training ask of them.
+    """Check that network, its recipe and data have what the training and its options ask of them.
 
     Raises:
         InputError: they have not.
     """
     if options.recipe == "frozen" and not isinstance(network, HasBackbone):
         raise InputError(f"network {options.network!r} has no backbone to freeze; choose another recipe")
+    stages = plan_of(network, options)
+    last_projection(stages)
+    if options.black_box and not hasattr(network, "backbone"):
+        raise InputError(
+            f"network {options.network!r} has no backbone that a plain classifier shares; leave black_box out"
+        )
+    if options.black_box:
+        black_box_stages(stages)
     if not options.on_object:
         return
     if not isinstance(network, ChoosesAmongPatches):
@@ -129,7 +139,7 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
             f"on_object is for networks that choose among patches, as protopnet and xprotonet, not {options.network}; "
             "leave it out"
         )
-    for stage in plan_of(network, options):
+    for stage in stages:
         if isinstance(stage, Epochs) and not _takes_patches(stage.objective):
             raise InputError(
                 f"on_object: what network {options.network!r} minimises in stage {stage.name!r} is not told which "

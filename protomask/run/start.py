@@ -15,13 +15,14 @@ from protomask.errors import InputError
 from protomask.localizers import split_specs
 from protomask.options import Options
 from protomask.run.origins import require_trained
+from protomask.run.weights_file import may_have_moved, weights_digest
 from protomask.run_folder import RUNS, RunFolder, versions
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
 
 MACHINE = ("root", "device", "workers", "checkpoint_minutes", "memory")
-"""Options that may change when a run is resumed"""
+"""Options that may change when a run is resumed; so may the place of its file of weights"""
 
 
 def named_options(**given) -> Options:
@@ -77,7 +78,7 @@ def starting_folder(
         if not resume:
             raise InputError(f"{output} holds a run already; go on with it by resume=, or give another output=")
         require_trained(run)
-        return run, _resumed(run.options(), options, output, said)
+        return run, _resumed(run, options, output, said)
     if resume:
         raise InputError(f"{output} holds no run to resume (no config.json); leave out resume= to start one")
     _require_outside_data(options, run.folder)
@@ -101,19 +102,20 @@ def _require_outside_data(options: Options, folder: Path) -> None:
             )
 
 
-def _resumed(own: Options, given: Options, output: str, said: Collection[str]) -> Options:
+def _resumed(run: RunFolder, given: Options, output: str, said: Collection[str]) -> Options:
     """Give the run's own options, with what another machine needs differently.
 
     Raises:
         InputError: an option was given that would make another run of it.
     """
-    default, changes = Options(), {}
+    own, default, changes = run.options(), Options(), {}
     for field in dataclasses.fields(Options):
         value = getattr(given, field.name)
         given_here = value is not None and (field.name in said or value != getattr(default, field.name))
         if not given_here or value == getattr(own, field.name):
             continue
-        if field.name not in MACHINE:
+        moved = field.name == "weights" and may_have_moved(run, own, value)
+        if field.name not in MACHINE and not moved:
             raise InputError(
                 f"{output} was started with {getattr(own, field.name)!r} for {field.name}=, not {value!r}; "
                 "leave the option out to resume it, or start another run with another output="
@@ -147,6 +149,8 @@ def keep_config(run: Run, resume: bool, given_root: str | None, marks: Mapping[s
         "validation": len(splits.validation),
         "test": len(splits.test),
     }
+    if run.options.weights and os.path.isfile(run.options.weights):
+        data["weights"] = weights_digest(run.options.weights)
     if given_root is not None and given_root != run.options.root:
         data["root_as_given"] = given_root
     files.write(

@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from protomask import distributed
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
@@ -24,6 +22,17 @@ from protomask.run.measures import MEASURES, changes, training_metrics, with_tes
 from protomask.run.opened import Run
 from protomask.run.page import report_run
 from protomask.run.pictures import write_pictures
+from protomask.run.resuming import (
+    BLACK_BOX,
+    CHECKPOINT,
+    Standing,
+    build,
+    has_checkpoint,
+    is_another,
+    network_to_go_on_with,
+    put_aside,
+    standing,
+)
 from protomask.run.setup import (
     IN_MEMORY,
     check_fit,
@@ -35,7 +44,7 @@ from protomask.run.setup import (
     say,
 )
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
-from protomask.run.trial import try_batch, try_layers
+from protomask.run.trial import try_batch, try_channels, try_layers
 from protomask.run_folder import RUNS, RunFolder, free_folder, remove_unused
 from protomask.training import TrainingSet
 from protomask.training import train as run_stages
@@ -144,16 +153,19 @@ def train_run(
         for remark in splits.remarks():
             say(remark)
         module = get_network(options.network)
-        torch.manual_seed(options.seed)
-        network = module.build(options, splits.train.classes, splits.train.multi_label)
+        found = distributed.from_first(standing(files) if resume else Standing.NEW)
+        network = network_to_go_on_with(files, found, module, options, splits)
         check_fit(network, options, splits.train)
+        try_channels(network, device)
         try_batch(network, min(options.batch_size, len(splits.train)) // distributed.size(), device)
         try_layers(network.to(device), localizers, device)
         run = Run(files, options, network, device, splits, progress=progress)
         with files.lock():
             distributed.only_first(lambda: keep_config(run, resume, given_root))
+            if resume and found is Standing.NEW:
+                distributed.only_first(lambda: put_aside(files))
             with _loggers(run, logs) as loggers:
-                metrics = _train(run, module, loggers)
+                metrics = _train(run, module, loggers, found)
             _finish(run, metrics)
     return run
 
@@ -165,12 +177,11 @@ def _loggers(run: Run, names: Sequence[str]) -> AbstractContextManager[Loggers |
     return Loggers(run.folder, names, run.options.to_mapping(), run.files.read(LOGGERS))
 
 
-def _train(run: Run, module: ModuleType, loggers: Loggers | None) -> dict:
+def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standing) -> dict:
     """Trains the network, and the plain classifier if asked for. Returns the metrics."""
     files, options, network = run.files, run.options, run.network
-    earlier = run.metrics
-    before = earlier.get("seconds", {})
-    checkpoint = files / "checkpoint" / "state.pt"
+    checkpoint = files / CHECKPOINT
+    earlier = distributed.from_first(run.metrics)
 
     def log(rows: list[dict]) -> None:
         files.write("log.jsonl", rows)
@@ -178,26 +189,40 @@ def _train(run: Run, module: ModuleType, loggers: Loggers | None) -> dict:
         if loggers is not None:
             loggers(rows)
 
-    # Of a training that is done, only what was measured is read again.
-    stored = options.recipe == "frozen" and not earlier
-    with on_stored_features(run, checkpoint) if stored else nullcontext((run.setup, run.test)) as (setup, test):
-        rows = run_stages(
-            network,
-            with_test_accuracy(plan_of(network, options), test),
-            setup,
-            checkpoint=checkpoint,
-            log=log,
-            minutes=options.checkpoint_minutes,
-        )
-        distributed.only_first(lambda: save_network(network, options.network, files.folder))
-        metrics = training_metrics(rows)
-        if options.black_box:
-            metrics = _with_black_box(metrics, rows, run, module, setup, test, stored)
+    if found is Standing.TRAINED and earlier:
+        metrics = earlier
+    else:
+        # Of a training that is done, only what was measured is read again.
+        stored = options.recipe == "frozen" and not earlier
+        with on_stored_features(run, checkpoint) if stored else nullcontext((run.setup, run.test)) as (setup, test):
+            if found is Standing.TRAINED:
+                rows = files.read("log.jsonl")
+            else:
+                rows = run_stages(
+                    network,
+                    with_test_accuracy(plan_of(network, options), test),
+                    setup,
+                    checkpoint=checkpoint,
+                    log=log,
+                    minutes=options.checkpoint_minutes,
+                )
+                if found is Standing.BEGUN and distributed.only_first(lambda: is_another(files, network)):
+                    put_aside(files, but="log.jsonl")
+                    earlier = {}
+                earlier = distributed.from_first(earlier)
+                distributed.only_first(lambda: save_network(network, options.network, files.folder))
+            kept = earlier.get("black_box_accuracy") is not None and not has_checkpoint(files / BLACK_BOX)
+            metrics = earlier if distributed.from_first(kept) else training_metrics(rows)
+            if options.black_box and metrics is not earlier:
+                metrics = _with_black_box(metrics, rows, run, module, setup, test, stored)
+    before = earlier.get("seconds", {})
+    metrics["seconds"] = {title: seconds for title, seconds in metrics["seconds"].items() if title not in PARTS}
     metrics["seconds"].update(
         {title: before[title] for title, file in PARTS.items() if title in before and files.is_whole(file)}
     )
-    if "pictures" in metrics["seconds"] and "reasoning" in earlier:
-        metrics["reasoning"] = earlier["reasoning"]
+    reasoning = metrics.pop("reasoning", earlier.get("reasoning"))
+    if "pictures" in metrics["seconds"] and reasoning is not None:
+        metrics["reasoning"] = reasoning
     distributed.only_first(lambda: files.write("metrics.json", metrics))
     for name in MEASURES[:2]:
         scores = {when: float("nan") if value is None else value for when, value in metrics[f"test_{name}"].items()}
@@ -219,15 +244,15 @@ def _with_black_box(
 ) -> dict:
     """Add what the same backbone reaches as a plain classifier; it starts from the weights of the prototype network."""
     files, options, network = run.files, run.options, run.network
-    torch.manual_seed(options.seed)
-    fresh: Any = network if stored else module.build(options, network.classes, run.splits.train.multi_label)
+    begun = has_checkpoint(files / BLACK_BOX)
+    fresh: Any = network if stored else build(files, module, options, run.splits, begun=distributed.from_first(begun))
     black_box = train_black_box(
         fresh.backbone,
         len(network.classes),
         plan_of(network, options),
         setup,
         test,
-        checkpoint=files / "checkpoint" / "black_box.pt",
+        checkpoint=files / BLACK_BOX,
         minutes=options.checkpoint_minutes,
     )
     metrics = {**metrics, **{f"black_box_{name}": black_box[name] for name in MEASURES}}

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 import torch
 
+from protomask.backbones.dryrun import channels_of, refusal
 from protomask.errors import InputError
+from protomask.freezing import frozen
 from protomask.localizers import Localizer
 from protomask.prototype_network import PrototypeNetwork
 
@@ -36,6 +38,23 @@ def try_batch(network: PrototypeNetwork, images: int, device: torch.device) -> N
             f"BatchNorm cannot learn from batches of {images} image in this process on a feature map of 1 x 1; raise "
             "the batch size or the image size, or keep the statistics fixed (freeze_norm)"
         ) from error
+
+
+def try_channels(network: PrototypeNetwork, device: torch.device) -> None:
+    """Show an image to a network whose first convolution takes other channels than three; the network stays as it is.
+
+    Raises:
+        InputError: it refuses the image.
+    """
+    if channels_of(network) in (None, 3):
+        return
+    image = _noise(network, device)
+    try:
+        with torch.no_grad(), frozen(network):
+            network.to(device)(image)
+    except Exception as error:  # each network refuses in its own way
+        said = refusal(network, (network.image_size, network.image_size), "", "")
+        raise InputError(f"network {type(network).__name__} {said}") from error
 
 
 def try_layers(network: PrototypeNetwork, localizers: Mapping[str, Localizer], device: torch.device) -> None:

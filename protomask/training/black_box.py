@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from protomask.errors import InputError
 from protomask.labels import right_answers
 from protomask.prototype_network import Prediction
 from protomask.training.classification import classification_terms
@@ -39,14 +40,25 @@ def classification_loss(network: nn.Module, images: Tensor, labels: Tensor) -> d
     return {"loss": loss, "correct": right_answers(logits, labels).sum()}
 
 
+HEAD_RATE = 3e-3
+"""of the linear head, in stages of the prototype network that train its backbone alone"""
+
+
 def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
-    """Make the prototype network's epochs, same rates and schedules, for a backbone with a linear head."""
+    """Make the prototype network's epochs, same rates and schedules, for a backbone with a linear head.
+
+    Stages that train the last layer alone have no part in it.
+
+    Raises:
+        InputError: nothing is left, so that nothing could be learned.
+    """
     plan = []
     for stage in stages:
-        if isinstance(stage, Action) or not {"backbone", "add_on"} & set(stage.rates):
+        if isinstance(stage, Action) or all(_is_part(name, "last_layer") for name in stage.rates):
             continue
-        head = max(rate for name, rate in stage.rates.items() if name != "backbone")
-        rates = {"head": head, **({"backbone": stage.rates["backbone"]} if "backbone" in stage.rates else {})}
+        backbone = {name: rate for name, rate in stage.rates.items() if _is_part(name, "backbone")}
+        others = [rate for name, rate in stage.rates.items() if name not in backbone]
+        rates = {"head": max(others, default=HEAD_RATE), **backbone}
         plan.append(
             Epochs(
                 stage.name,
@@ -58,7 +70,17 @@ def black_box_stages(stages: Sequence[Epochs | Action]) -> list[Epochs]:
                 stage.schedule,
             )
         )
+    if not sum(stage.epochs for stage in plan):
+        raise InputError(
+            "black_box: the recipe has no epochs that train more than the last layer, so that a plain classifier would "
+            "learn nothing; leave black_box out"
+        )
     return plan
+
+
+def _is_part(name: str, whole: str) -> bool:
+    """Tell whether an attribute, ``a`` or ``a.b``, is ``whole`` or in it."""
+    return name.split(".")[0] == whole
 
 
 def train_black_box(

@@ -72,7 +72,7 @@ def load_checkpoint(path: Path) -> dict | None:
 
 
 def _read_checkpoint(path: Path) -> dict:
-    mend = f"delete {path.parent} to train from the start"
+    mend = f"delete {path.parent}; a run whose network is trained does without, another one trains from the start"
     try:
         data = io.BytesIO(read_bytes(path, mend))
         with zipfile.ZipFile(data) as archive:  # torch itself does not compare the checksums
@@ -126,7 +126,15 @@ class Saver:
         Raises:
             InputError: it cannot be written; the one before stands.
         """
-        path = self.path
-        if path is not None:
-            distributed.only_first(lambda: save_checkpoint(path, {**state, "network": self.network.state_dict()}))
+        distributed.only_first(lambda: self._write(state))
         self._last = time.monotonic()
+
+    def save_alone(self, state: dict) -> None:
+        """Write a checkpoint as :meth:`save`, where the work fails and the other processes may be gone: nobody waits
+        for anybody."""
+        if distributed.is_first():
+            self._write(state)
+
+    def _write(self, state: dict) -> None:
+        if self.path is not None:
+            save_checkpoint(self.path, {**state, "network": self.network.state_dict()})

@@ -7,8 +7,11 @@ drawn.
 
 from __future__ import annotations
 
+import atexit
+import re
+import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +31,7 @@ except ImportError:  # Windows knows no such limit
 _DESCRIPTORS, _PER_WORKER = 64, 32
 """open files of the process itself, and of each loading process: its queues, and the tensors on their way"""
 
+T = TypeVar("T")
 Drawn = tuple[int, int]
 """(position, seed) of one sample"""
 
@@ -70,11 +74,43 @@ def own_part(batch: list[Drawn]) -> list[Drawn]:
 
 
 class Loader(DataLoader):
-    """Load as torch does, with loading processes whom no signal reaches before they know what to do about it."""
+    """Load as torch does, with loading processes whom no signal reaches before they know what to do about it, and whose
+    errors of the input are one line, as they would be here."""
 
     def __iter__(self):
         with blocked_signals():
-            return super().__iter__()
+            batches = super().__iter__()
+        if hasattr(batches, "_shutdown_workers"):
+            _loading.add(batches)
+        return _in_one_line(batches)
+
+
+_loading: weakref.WeakSet[Any] = weakref.WeakSet()
+"""iterators with loading processes"""
+
+
+def _end_loading() -> None:
+    """End what still loads when Python ends, as after an error that somebody keeps: Python itself would send the signal
+    that loading processes leave to their parent, and wait for them for ever."""
+    for batches in list(_loading):
+        batches._shutdown_workers()
+
+
+atexit.register(_end_loading)  # after multiprocessing, which torch imports, so that it runs before
+
+
+def _in_one_line(batches: Iterator[T]) -> Iterator[T]:
+    """Pass batches on; of an InputError in a loading process, whose message torch replaces by that process's whole
+    traceback, give the message again."""
+    try:
+        yield from batches
+    except InputError as error:
+        text = str(error)
+        if not text.startswith("Caught "):
+            raise
+        # The traceback ends with the class and the message.
+        said = re.split(rf"^(?:\w+\.)*{type(error).__name__}: ", text.strip(), flags=re.MULTILINE)
+        raise InputError(" ".join(said[-1].split())) from None
 
 
 class SeededLoader:

@@ -108,6 +108,8 @@ def run_epoch(
         seconds = time.perf_counter() - begin
         return {"step": step, "seen": everybody.seen, "sums": everybody.sums, "seconds": seconds}
 
+    drifting = stage.anchored and compares_by_cosine(network)
+    measured = drifting or len(setup.validation) > 0
     bar = tqdm(
         mine,
         desc=f"{stage.name} {epoch + 1}/{stage.epochs}",
@@ -137,15 +139,15 @@ def run_epoch(
                 stage.after(network)
             means.add(values, len(batch["labels"]))
             bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
-            if step + 1 < len(batches) and saver.due(held.pending is not None):
+            if (measured or step + 1 < len(batches)) and saver.due(held.pending is not None):
                 average_statistics(network)
                 state["optimizers"][stage.name] = optimizer.state_dict()
                 saver.save({**state, "within": so_far(step + 1)})
                 held.deliver()
-    average_statistics(network)
-    network.eval()
-    state["optimizers"][stage.name] = optimizer.state_dict()
-    trained = so_far(len(batches))
+        average_statistics(network)
+        network.eval()
+        state["optimizers"][stage.name] = optimizer.state_dict()
+        trained = so_far(len(batches))
     means = Means(trained["seen"], trained["sums"])
     row = {
         "stage": stage.name,
@@ -156,14 +158,13 @@ def run_epoch(
     }
     try:
         held.deliver()  # what came during the last step
-        if stage.anchored and compares_by_cosine(network):
+        if drifting:
             row["drift"] = distributed.gather(measure_drift(network, setup))[0]
         if len(setup.validation):
             row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
             row["seen"] += len(setup.validation)
-    except KeyboardInterrupt:
-        if distributed.size() == 1:
-            saver.save({**state, "within": trained})
+    except BaseException:  # an interruption, a picture that cannot be read, another process that is gone
+        saver.save_alone({**state, "within": trained})
         raise
     return {**row, "seconds": time.perf_counter() - begin}, epoch + 1 == stage.epochs
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from protomask import distributed
 from protomask.errors import InputError
-from protomask.interruption import interrupts_insist
+from protomask.interruption import HeldSignals, interrupts_insist
 from protomask.training.checkpoint import Saver, load_checkpoint
 from protomask.training.passes import epoch_seed, run_epoch
 from protomask.training.stages import Action, Epochs, TrainingSet
@@ -29,7 +29,7 @@ def train(
     minutes: float = 10.0,
 ) -> list[dict]:
     """Train ``network`` in place; in several processes, see :mod:`protomask.distributed`, with the same weights in
-    each.
+    each. Which parameters require gradients is at the end as it was before.
 
     Args:
         network: on ``setup.device``; an :class:`Epochs` stage's ``rates`` name its attributes.
@@ -55,6 +55,22 @@ def train(
             f"a batch of {smallest} images cannot be shared by {distributed.size()} processes; "
             "raise batch_size= or lower --nproc-per-node"
         )
+    learned = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    try:
+        return _run_stages(network, stages, setup, checkpoint, log, minutes)
+    finally:
+        for name, parameter in network.named_parameters():  # which the stages have chosen among
+            parameter.requires_grad_(learned.get(name, True))
+
+
+def _run_stages(
+    network: nn.Module,
+    stages: Sequence[Epochs | Action],
+    setup: TrainingSet,
+    checkpoint: Path | None,
+    log: Callable[[list[dict]], None],
+    minutes: float,
+) -> list[dict]:
     network.to(setup.device).to(memory_format=torch.channels_last)
     plan = [[stage.name, getattr(stage, "epochs", 1)] for stage in stages]
     state: dict[str, Any] = {"plan": plan, "stage": 0, "epoch": 0, "within": None, "optimizers": {}, "log": []}
@@ -62,7 +78,8 @@ def train(
     if saved is not None and checkpoint is not None:
         _restore(network, saved, plan, checkpoint)
         state = {**state, **saved}
-    if len(set(distributed.gather((state["stage"], state["epoch"])))) > 1:
+    where = state["stage"], state["epoch"], (state["within"] or {}).get("step")
+    if len(set(distributed.gather(where))) > 1:
         raise InputError(
             f"the processes do not see the same checkpoint {checkpoint}; put the run's folder where all of them can "
             "read it"
@@ -84,7 +101,9 @@ def train(
         state["stage"], state["epoch"] = (state["stage"] + 1, 0) if finished else (state["stage"], state["epoch"] + 1)
         state["within"] = None
         state["log"].append(row)
-        saver.save(state)
+        with HeldSignals() as held:  # half a checkpoint is none, and what it was to keep is long work
+            saver.save(state)
+        held.deliver()
         if distributed.is_first():
             log(state["log"])
     return state["log"]
@@ -92,7 +111,7 @@ def train(
 
 def _restore(network: nn.Module, saved: dict, plan: list, path: Path) -> None:
     if not {"plan", "network", "log", "stage", "epoch", "within", "optimizers"} <= saved.keys():
-        raise InputError(f"{path} is no checkpoint of a training; delete it to train from the start")
+        raise InputError(f"{path} is no checkpoint of a training; delete {path.parent} to train from the start")
     if saved["plan"] != plan:
         raise InputError(
             f"{path} belongs to another recipe; resume with the options it was started with, or choose another output="

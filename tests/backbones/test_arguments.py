@@ -10,7 +10,10 @@ from protomask.backbones.classifier import build_classifier
 from protomask.errors import InputError
 from protomask.networks import load_network
 from protomask.options import Options
+from protomask.run.trial import try_channels
 from protomask.run_folder import read_options
+from protopnet import ProtoPNet
+from tests.support.toy import ToyBackbone
 
 FILES = ["checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "pretrained", "weights"]
 OTHERS = [
@@ -100,3 +103,18 @@ def test_arguments_that_shape_a_network_are_passed_on():
     assert build_backbone("torchvision/googlenet:init_weights=False", image_size=64).arguments == {
         "init_weights": False
     }
+
+
+@pytest.mark.parametrize("make", [build_backbone, build_classifier])
+def test_images_have_three_channels(make):
+    with pytest.raises(InputError, match="in_chans is 1, but images have three channels.*leave in_chans out"):
+        make("test_resnet:in_chans=1")
+    assert make("test_resnet:in_chans=3")
+
+
+def test_a_network_of_other_channels_is_named_before_the_training():
+    network = ProtoPNet(ToyBackbone(), ["a", "b"], image_size=16)
+    try_channels(network, torch.device("cpu"))
+    network.backbone.convolution = torch.nn.Conv2d(1, 8, 4, stride=4)
+    with pytest.raises(InputError, match="takes images of 1 channels, but images have three"):
+        try_channels(network, torch.device("cpu"))

@@ -66,7 +66,7 @@ def outcomes(given, output):
     return None, problems
 
 
-def _read_all(run, module, board):
+def _read_all(run, *others):
     for data in (run.setup.train, run.setup.validation, run.test):
         for position in range(len(data)):
             data[position]

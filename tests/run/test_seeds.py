@@ -5,8 +5,10 @@ import json
 import pytest
 
 import protomask
+from protomask import distributed
 from protomask.cli import main
 from protomask.errors import InputError
+from protomask.run import seeds
 from tests.run.conftest import SMALL
 
 ONLY = {name: value for name, value in SMALL.items() if name not in ("progress", "samples")}
@@ -55,6 +57,15 @@ def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *more]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "OUT").exists()
+
+
+def test_of_several_processes_one_prints_the_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(seeds.SeedRuns, "table", lambda runs: "the table")
+    monkeypatch.setattr(seeds, "train_all", lambda *given, **named: seeds.SeedRuns(tmp_path, (0,), ()))
+    for first in (True, False):
+        monkeypatch.setattr(distributed, "is_first", lambda first=first: first)
+        assert main(["train", "--seeds", "0", "--output", str(tmp_path)]) == 0
+        assert bool(capsys.readouterr().out) == first
 
 
 def test_python_refuses_a_folder_that_is_a_run(in_memory):

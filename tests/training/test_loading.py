@@ -1,10 +1,14 @@
 """What a sample looks like depends on the seed and its position alone."""
 
+import sys
+
 import pytest
 import torch
 
 from protomask import distributed
+from protomask.errors import InputError
 from protomask.training.loading import SeededLoader, derive_seed, ordered_batches, own_part, shuffled_batches
+from tests.distributed.jobs import run_group
 from tests.support.toy import ColourImages
 
 
@@ -88,3 +92,33 @@ def test_processes_share_a_batch(monkeypatch, count, processes):
 def test_seeds_differ_between_epochs_samples_and_steps():
     seeds = {derive_seed(epoch, number) for epoch in range(50) for number in range(-100, 100)}
     assert len(seeds) == 50 * 200 and min(seeds) >= 0
+
+
+class Broken(ColourImages):
+    def load(self, index):
+        if index == 4:
+            raise InputError("picture 4 is cut")
+        return super().load(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_picture_is_one_line_wherever_it_is_loaded(workers):
+    with pytest.raises(InputError) as caught:
+        list(SeededLoader(Broken(3), workers)(ordered_batches(range(9), 3, 0)))
+    assert str(caught.value) == "picture 4 is cut"
+
+
+KEPT = """
+from protomask.errors import InputError
+from protomask.training.loading import SeededLoader, ordered_batches
+from tests.training.test_loading import Broken
+loader = SeededLoader(Broken(3), 1)
+try:
+    list(loader(ordered_batches(range(9), 3, 0)))
+except InputError as error:
+    kept = error
+"""
+
+
+def test_python_ends_though_somebody_keeps_the_error():
+    assert run_group([sys.executable, "-c", KEPT], timeout=120).returncode == 0

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from protomask.errors import InputError
 from protomask.projection import project
+from protomask.run.measures import with_test_accuracy
 from protomask.training import Action, Diverged, Epochs, TrainingSet, accuracy, train
-from protomask.training.black_box import train_black_box
+from protomask.training.black_box import HEAD_RATE, black_box_stages, train_black_box
+from protomask.training.checkpoint import load_checkpoint
 from protomask.training.last_layer import fit_last_layer
 from protomask.training.stages import steps, warm_up_cosine
 from protopnet import ProtoPNet
@@ -178,7 +182,7 @@ def test_within_an_epoch_the_clock_decides(tmp_path, monkeypatch):
     monkeypatch.setattr(
         checkpoint, "save_checkpoint", lambda path, state: written.append(state["within"] and state["within"]["step"])
     )
-    for minutes, expected in ((60, [None, None]), (0, [1, 2, 3, None] * 2)):
+    for minutes, expected in ((60, [None, None]), (0, [1, 2, 3, 4, None] * 2)):
         net, setup = make()
         train(
             net, [Epochs("joint", 2, ProtoPNetLoss(), RATES)], setup, checkpoint=tmp_path / "state.pt", minutes=minutes
@@ -285,3 +289,61 @@ def test_black_box_has_the_schedule_of_the_prototype_network():
     result = train_black_box(backbone, 3, plan(), setup, ColourImages(5, seed=2))
     assert result["accuracy"] > 0.9 and result["seconds"] > 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
+
+
+def test_which_parameters_learn_is_as_before():
+    net, setup = make()
+    net.backbone.requires_grad_(False)
+    before = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
+    train(net, plan(), setup)
+    assert before == {name: parameter.requires_grad for name, parameter in net.named_parameters()}
+
+
+class Unreadable(ColourImages):
+    """One of the images cannot be read, while ``bad``."""
+
+    bad = True
+
+    def load(self, index):
+        if index == 2 and self.bad:
+            raise InputError("seed1/2 is no image")
+        return super().load(index)
+
+
+def test_an_epoch_whose_validation_fails_is_kept(tmp_path, monkeypatch):
+    net, setup = make()
+    setup = replace(setup, validation=Unreadable(4, seed=1))
+    stages = [Epochs("joint", 2, ProtoPNetLoss(), RATES)]
+    with pytest.raises(InputError, match="no image"):
+        train(net, stages, setup, checkpoint=tmp_path / "state.pt")
+    assert load_checkpoint(tmp_path / "state.pt")["within"]["step"] == 4
+    monkeypatch.setattr(Unreadable, "bad", False)
+    again, whole = make()[0], make()[0]
+    rows = train(again, stages, setup, checkpoint=tmp_path / "state.pt")
+    expected = train(whole, stages, setup)
+    assert [{**row, "seconds": 0} for row in rows] == [{**row, "seconds": 0} for row in expected]
+    assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
+
+
+def test_a_black_box_learns_whatever_the_recipe_trains_but_the_last_layer():
+    def stage(name, epochs=1, **rates):
+        return Epochs(name, epochs, None, rates)
+
+    plan = black_box_stages([stage("a", prototypes=2e-3), stage("b", backbone=1e-3), stage("c", last_layer=1.0)])
+    assert [each.rates for each in plan] == [{"head": 2e-3}, {"head": HEAD_RATE, "backbone": 1e-3}]
+    parts = Epochs("d", 1, None, {"backbone.layer4": 1e-3, "last_layer.bias": 5e-3})
+    assert black_box_stages([parts])[0].rates == {"head": 5e-3, "backbone.layer4": 1e-3}
+    for nothing in (
+        [],
+        [stage("c", last_layer=1.0)],
+        [stage("a", 0, prototypes=1e-3)],
+        [Action("projection", project)],
+    ):
+        with pytest.raises(InputError, match="leave black_box out"):
+            black_box_stages(nothing)
+
+
+def test_a_recipe_says_which_step_is_its_projection():
+    stages = [Epochs("joint", 1, None, {"backbone": 1e-3}), Action("push", project)]
+    with pytest.raises(InputError, match=r"no stage that is called 'projection' \(it has: joint, push\)"):
+        with_test_accuracy(stages, None)

@@ -1,0 +1,107 @@
+"""A run whose checkpoint or file of weights is gone goes on with what is there, and shows no network as another."""
+
+import shutil
+
+import pytest
+import torch
+
+import protomask
+from protomask.backbones import build_backbone
+from protomask.errors import InputError
+from protomask.run import training
+from protomask.training.checkpoint import load_checkpoint
+from tests.run.conftest import SMALL, Tensors
+
+DATA = {"data": (Tensors(4), Tensors(2, seed=1)), "classes": ["red", "green", "blue"], "validation": 0}
+LEFT = ("model.safetensors", "metrics.json", "prototypes.json", "evaluation.json", "report.html")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A run that is done, with its plain classifier, and the file of weights that it began with."""
+    place = tmp_path_factory.mktemp("first")
+    torch.manual_seed(1)
+    torch.save(build_backbone("test_resnet").body.state_dict(), place / "w.pth")
+    given = {**SMALL, **DATA, "weights": place / "w.pth", "black_box": True}
+    protomask.train(**given, output=place / "run")
+    return place, given
+
+
+@pytest.fixture
+def done(first, tmp_path):
+    place, given = first
+    shutil.copytree(place, tmp_path / "copy")
+    return tmp_path / "copy" / "run", given
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in LEFT}
+
+
+def resume(folder, given, **more):
+    return protomask.train(**{**given, **more}, output=folder, resume=True)
+
+
+def test_a_run_that_is_done_needs_no_checkpoint(done, monkeypatch):
+    folder, given = done
+    shutil.rmtree(folder / "checkpoint")
+    before = contents(folder)
+    metrics = protomask.open_run(folder).metrics
+    monkeypatch.setattr(training, "run_stages", None)
+    monkeypatch.setattr(training, "train_black_box", None)
+    (folder / "report.html").unlink()
+    run = resume(folder, given)
+    assert {**run.metrics, "seconds": 0} == {**metrics, "seconds": 0}
+    names = [name for name in LEFT if name not in ("metrics.json", "report.html")]
+    assert all(contents(folder)[name] == before[name] for name in names) and (folder / "report.html").exists()
+    (folder / "metrics.json").unlink()  # nor its figures, but for those of the plain classifier
+    monkeypatch.setattr(training, "_with_black_box", lambda metrics, *others: metrics)
+    assert resume(folder, given).metrics["test_accuracy"] == metrics["test_accuracy"]
+
+
+def test_what_is_trained_anew_stands_beside_nothing_of_the_network_before(done, monkeypatch):
+    folder, given = done
+    shutil.rmtree(folder / "checkpoint")
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(training, "_finish", lambda run, metrics: None)
+    metrics = resume(folder, given).metrics
+    assert not {"pictures", "evaluation", "report"} & metrics["seconds"].keys()
+    assert not any((folder / name).exists() for name in LEFT[2:])
+    assert all((folder / "earlier" / name).exists() for name in LEFT[1:])
+
+
+def test_weights_in_the_checkpoint_need_no_file(done, first, monkeypatch):
+    folder, given = done
+    weights = folder.parent / "w.pth"
+    gone = {**given, "weights": first[0] / "w.pth"}
+    weights.unlink()
+    hidden = first[0] / "w.pth"
+    moved = hidden.rename(hidden.with_name("moved.pth"))
+    try:
+        before = contents(folder)
+        resume(folder, gone)
+        assert contents(folder)["model.safetensors"] == before["model.safetensors"]
+        network = protomask.open_run(folder).network
+        assert network.backbone.freeze_norm, "as with the file"
+        resume(folder, {**gone, "weights": moved})
+        torch.save(torch.load(moved) | {"x": torch.zeros(1)}, folder.parent / "other.pth")
+        with pytest.raises(InputError, match="other.pth is not the file that .* was started with"):
+            resume(folder, {**gone, "weights": folder.parent / "other.pth"})
+        (folder / "metrics.json").unlink()
+        for each in (folder / "checkpoint").glob("black_box*"):
+            each.unlink()
+        with pytest.raises(InputError, match="w.pth: no such file, .*give its new place by weights="):
+            resume(folder, gone)
+        resume(folder, {**gone, "weights": moved})
+        assert load_checkpoint(folder / "checkpoint" / "black_box.pt") is not None
+    finally:
+        moved.rename(hidden)
+
+
+def test_a_new_run_takes_nothing_of_what_lies_in_its_folder(done, tmp_path):
+    folder, given = done
+    shutil.rmtree(folder / "checkpoint")
+    (folder / "config.json").unlink()
+    before = (folder / "log.jsonl").stat().st_mtime_ns
+    protomask.train(**given, output=folder)
+    assert (folder / "log.jsonl").stat().st_mtime_ns > before and not (folder / "earlier").exists()
