@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from protomask import distributed
 from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options, said_options
 from protomask.errors import InputError
 from protomask.options import Options
@@ -79,6 +78,7 @@ def _train_seeds(options: Options, arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         raise InputError("--seeds needs --output, the folder of the runs")
 
+    from protomask import distributed
     from protomask.run.seeds import train_all
 
     found = train_all(

@@ -7,7 +7,7 @@ import protomask
 from protomask.data import Splits, collate
 from protomask.errors import InputError
 from protomask.projection import project
-from protomask.training import Epochs, TrainingSet, train
+from protomask.training import Action, Epochs, TrainingSet, train
 from protomask.training.feature_maps import forget_files, store_features
 from protomask.training.forgetting import find_forbidden, project_allowed
 from protomask.training.object_patches import allowed_patches, filled_by_objects, object_patches, object_shares
@@ -302,7 +302,7 @@ def test_a_network_of_others_that_cannot_choose_is_refused_before_the_work(tmp_p
 
 def test_a_recipe_of_others_that_is_not_told_of_the_object_is_refused_before_the_work(tmp_path, monkeypatch):
     data = ColourImages(4)
-    plan = [Epochs("joint", 1, lambda network, images, labels: {}, {"prototypes": 1e-3})]
+    plan = [Epochs("joint", 1, lambda network, images, labels: {}, {"prototypes": 1e-3}), Action("projection", project)]
     monkeypatch.setattr("xprotonet.recipe.stages", lambda network, options: plan)
     with pytest.raises(InputError, match="'xprotonet' minimises in stage 'joint' is not told which patches"):
         train_toy(tmp_path / "none", "xprotonet", Splits(data, data.subset([]), data))
