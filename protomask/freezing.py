@@ -110,14 +110,15 @@ def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
                 cache.clear()
 
 
+_CACHE = "attention_bias_cache"
+"""timm's name for it; what others call a cache may be data that nothing else holds"""
+
+
 def _caches(module: nn.Module) -> list[dict[str, torch.Tensor]]:
     """Find the tensors that a module computes once for evaluation mode, as timm's LeViT, EfficientFormer, EfficientViT
     and TinyViT their attention biases: its own ``train`` forgets them, which nobody calls who sets modes one by one."""
-    return [
-        value
-        for name, value in vars(module).items()
-        if "cache" in name and isinstance(value, dict) and all(torch.is_tensor(each) for each in value.values())
-    ]
+    found = vars(module).get(_CACHE)
+    return [found] if isinstance(found, dict) and all(torch.is_tensor(each) for each in found.values()) else []
 
 
 @contextmanager

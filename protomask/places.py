@@ -64,12 +64,12 @@ def as_index(given: Any, images: Tensor) -> Tensor:
 def check_numbers(index: Tensor, count: int, what: str) -> None:
     """Check that every number (B,) is one of ``count`` that are numbered from 0 on; ``what`` they are is told.
 
-    While a CUDA graph is recorded nothing can be looked at, and nothing is.
+    While a CUDA graph is recorded, or a program compiled or exported, nothing can be looked at, and nothing is.
 
     Raises:
         InputError: names the number.
     """
-    if index.is_cuda and torch.cuda.is_current_stream_capturing():
+    if torch.compiler.is_compiling() or (index.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < count:
         wrong = int(index.max()) if int(index.max()) >= count else int(index.min())

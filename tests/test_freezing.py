@@ -53,3 +53,18 @@ def test_an_earlier_pass_of_the_user_s_does_no_harm(mode):
     with frozen(layer):
         for _ in range(2):
             layer(images).sum().backward()
+
+
+def test_what_others_call_a_cache_stays():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table_cache = {"a": torch.ones(1)}
+
+        def train(self, mode=True):
+            return super().train(mode)
+
+    table = Table()
+    with frozen(table):
+        assert table.table_cache == {"a": torch.ones(1)}
+    assert table.table_cache == {"a": torch.ones(1)}

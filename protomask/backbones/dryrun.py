@@ -62,13 +62,14 @@ def channels_of(model: object) -> int | None:
 
 
 def refusal(model: nn.Module, size: tuple[int, int], reason: str, mend: str) -> str:
-    """Say why a model refused an image of (H, W) pixels: its channels where these are other ones, else its size.
+    """Say why a model refused an image of (H, W) pixels: its channels where it says so itself, else its size.
 
     Args:
         reason: what the model itself said.
         mend: where it is the size.
     """
-    if channels_of(model) not in (None, 3):
+    # A first convolution behind a stem that folds pixels into channels takes others than the image has.
+    if "channel" in reason and channels_of(model) not in (None, 3):
         return (
             f"takes images of {channels_of(model)} channels, but images have three here, grey ones the same three "
             "times; give a model of three"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from protomask.report.steps import before_steps, original_accuracy, steps_of, unlisted, words_of
 from protomask.report.wording import Namer, accuracy_of_images, count, number, percent, readable_all
@@ -166,8 +167,8 @@ def _step(step: Mapping, images: int | None, findings: bool) -> str:
         return f"Refining by a review: {measure} was {before} before, and {after} after it ({swaps})."
     removed, least = len(outcome["removed"]), percent(scores["without_refitting"])
     return (
-        f"{removed} of {outcome['prototypes']} prototypes were removed from {outcome['from']}: {measure} was {before} "
-        f"with all of them, {least} without these, and {after} once the last layer was re-fitted ({swaps})."
+        f"{removed} of {outcome['prototypes']} prototypes were removed from {Path(outcome['from']).name}: {measure} "
+        f"was {before} with all of them, {least} without these, and {after} once the last layer was re-fitted ({swaps})."
     )
 
 

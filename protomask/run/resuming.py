@@ -35,6 +35,9 @@ OF_ONE_NETWORK = (
     "figures",
     "explanations",
     "log.jsonl",
+    "review.json",
+    "localizer.json",
+    "localizer.safetensors",
     *NETWORK,
 )
 """what describes the trained network, in a run's folder"""
@@ -94,6 +97,17 @@ def build(files: RunFolder, module: ModuleType, options: CompleteOptions, splits
         require_same_weights(files, options.weights)
     torch.manual_seed(options.seed)
     return module.build(options, splits.train.classes, splits.train.multi_label)
+
+
+def require_weights_of_black_box(files: RunFolder, options: CompleteOptions) -> None:
+    """Check, before a training goes on, the file of weights that the plain classifier after it starts from.
+
+    Raises:
+        InputError: it is needed, and not there or another one.
+    """
+    measured = (files.read("metrics.json") or {}).get("black_box_accuracy") is not None
+    if options.weights and options.recipe != "frozen" and not measured and not has_checkpoint(files / BLACK_BOX):
+        require_same_weights(files, options.weights)
 
 
 def put_aside(files: RunFolder, but: str = "") -> None:

@@ -31,6 +31,7 @@ from protomask.run.resuming import (
     is_another,
     network_to_go_on_with,
     put_aside,
+    require_weights_of_black_box,
     standing,
 )
 from protomask.run.setup import (
@@ -155,6 +156,8 @@ def train_run(
         module = get_network(options.network)
         found = distributed.from_first(standing(files) if resume else Standing.NEW)
         network = network_to_go_on_with(files, found, module, options, splits)
+        if found is Standing.BEGUN and options.black_box:
+            require_weights_of_black_box(files, options)
         check_fit(network, options, splits.train)
         try_channels(network, device)
         try_batch(network, min(options.batch_size, len(splits.train)) // distributed.size(), device)

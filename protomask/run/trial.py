@@ -44,7 +44,7 @@ def try_channels(network: PrototypeNetwork, device: torch.device) -> None:
     """Show an image to a network whose first convolution takes other channels than three; the network stays as it is.
 
     Raises:
-        InputError: it refuses the image.
+        InputError: it refuses the image for its channels.
     """
     if channels_of(network) in (None, 3):
         return
@@ -53,7 +53,9 @@ def try_channels(network: PrototypeNetwork, device: torch.device) -> None:
         with torch.no_grad(), frozen(network):
             network.to(device)(image)
     except Exception as error:  # each network refuses in its own way
-        said = refusal(network, (network.image_size, network.image_size), "", "")
+        if "channel" not in str(error):
+            return  # what else is wrong shows in a batch
+        said = refusal(network, (network.image_size, network.image_size), str(error), "")
         raise InputError(f"network {type(network).__name__} {said}") from error
 
 

@@ -164,7 +164,8 @@ def run_epoch(
             row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
             row["seen"] += len(setup.validation)
     except BaseException:  # an interruption, a picture that cannot be read, another process that is gone
-        saver.save_alone({**state, "within": trained})
+        if all(each.isfinite().all() for each in network.state_dict().values()):  # else the one before is the better
+            saver.save_alone({**state, "within": trained})
         raise
     return {**row, "seconds": time.perf_counter() - begin}, epoch + 1 == stage.epochs
 

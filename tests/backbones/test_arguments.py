@@ -118,3 +118,10 @@ def test_a_network_of_other_channels_is_named_before_the_training():
     network.backbone.convolution = torch.nn.Conv2d(1, 8, 4, stride=4)
     with pytest.raises(InputError, match="takes images of 1 channels, but images have three"):
         try_channels(network, torch.device("cpu"))
+
+
+def test_a_stem_that_folds_pixels_into_channels_is_not_told_of_these():
+    with pytest.raises(
+        InputError, match="tresnet_m cannot take images of 30 x 30 pixels .*; choose another image size"
+    ):
+        build_backbone("tresnet_m").grid((30, 30))

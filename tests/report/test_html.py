@@ -182,7 +182,7 @@ def test_what_pruning_cost_is_said():
     }
     metrics = {**scenes.METRICS, "pruned": {**outcome, "right_to_wrong": 3, "wrong_to_right": 1}}
     assert (
-        "2 of 50 prototypes were removed from runs/a: test accuracy was 90.0 % with all of them, 70.0 % without these, "
+        "2 of 50 prototypes were removed from a: test accuracy was 90.0 % with all of them, 70.0 % without these, "
         "and 89.0 % once the last layer was re-fitted (3 images became wrong, 1 right: within chance)."
     ) in Page(whole(metrics=metrics)).words
     assert "protomask evaluate RUN --localizers mdm,similarity" in Page(whole(evaluation=None)).words

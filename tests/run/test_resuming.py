@@ -63,11 +63,14 @@ def test_what_is_trained_anew_stands_beside_nothing_of_the_network_before(done, 
     folder, given = done
     shutil.rmtree(folder / "checkpoint")
     (folder / "model.safetensors").unlink()
+    others = ("review.json", "localizer.json", "localizer.safetensors")
+    for name in others:
+        (folder / name).write_text("{}")
     monkeypatch.setattr(training, "_finish", lambda run, metrics: None)
     metrics = resume(folder, given).metrics
     assert not {"pictures", "evaluation", "report"} & metrics["seconds"].keys()
-    assert not any((folder / name).exists() for name in LEFT[2:])
-    assert all((folder / "earlier" / name).exists() for name in LEFT[1:])
+    assert not any((folder / name).exists() for name in (*LEFT[2:], *others))
+    assert all((folder / "earlier" / name).exists() for name in (*LEFT[1:], *others))
 
 
 def test_weights_in_the_checkpoint_need_no_file(done, first, monkeypatch):
@@ -90,8 +93,10 @@ def test_weights_in_the_checkpoint_need_no_file(done, first, monkeypatch):
         (folder / "metrics.json").unlink()
         for each in (folder / "checkpoint").glob("black_box*"):
             each.unlink()
-        with pytest.raises(InputError, match="w.pth: no such file, .*give its new place by weights="):
-            resume(folder, gone)
+        with monkeypatch.context() as before_the_training:
+            before_the_training.setattr(training, "run_stages", None)
+            with pytest.raises(InputError, match="w.pth: no such file, .*give its new place by weights="):
+                resume(folder, gone)
         resume(folder, {**gone, "weights": moved})
         assert load_checkpoint(folder / "checkpoint" / "black_box.pt") is not None
     finally:

@@ -325,6 +325,20 @@ def test_an_epoch_whose_validation_fails_is_kept(tmp_path, monkeypatch):
     assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
 
 
+def test_a_network_that_broke_in_its_epoch_is_not_kept(tmp_path, monkeypatch):
+    net, setup = make()
+    setup = replace(setup, validation=setup.plain)
+
+    def broken(network, *others):
+        network.prototypes.data.fill_(torch.nan)
+        raise InputError("no number")
+
+    monkeypatch.setattr("protomask.training.passes.accuracy", broken)
+    with pytest.raises(InputError, match="no number"):
+        train(net, [Epochs("joint", 1, ProtoPNetLoss(), RATES)], setup, checkpoint=tmp_path / "state.pt")
+    assert load_checkpoint(tmp_path / "state.pt") is None
+
+
 def test_a_black_box_learns_whatever_the_recipe_trains_but_the_last_layer():
     def stage(name, epochs=1, **rates):
         return Epochs(name, epochs, None, rates)
