@@ -166,9 +166,10 @@ def _step(step: Mapping, images: int | None, findings: bool) -> str:
     if "pruned" not in step:
         return f"Refining by a review: {measure} was {before} before, and {after} after it ({swaps})."
     removed, least = len(outcome["removed"]), percent(scores["without_refitting"])
+    origin = Path(outcome["from"]).name  # a page is for others, too: no folders of this machine
     return (
-        f"{removed} of {outcome['prototypes']} prototypes were removed from {Path(outcome['from']).name}: {measure} "
-        f"was {before} with all of them, {least} without these, and {after} once the last layer was re-fitted ({swaps})."
+        f"{removed} of {outcome['prototypes']} prototypes were removed from {origin}: {measure} was {before} "
+        f"with all of them, {least} without these, and {after} once the last layer was re-fitted ({swaps})."
     )
 
 
