@@ -80,22 +80,28 @@ def require_plain(roots: Iterable[nn.Module], method: str) -> None:
                 )
 
 
+_CACHE = "attention_bias_cache"
+"""In it LeViT, EfficientFormer, EfficientViT and TinyViT of timm keep tensors that they compute once for evaluation
+mode. Their own ``train`` forgets these, which nobody calls who sets modes one by one. What others call a cache may be
+data that nothing else holds."""
+
+
 @contextmanager
 def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put modules in evaluation mode; on leaving, also after an exception, each one's mode is exactly as before.
 
     What a module keeps between passes in evaluation mode alone, computed from its weights, is not carried over a change
-    of the mode, nor out of here: see :func:`_caches`.
+    of the mode, nor out of here: see :data:`_CACHE`.
     """
     modes = [(module, module.training) for module in modules]
-    keeping = [(module, mode) for module, mode in modes if type(module).train is not nn.Module.train]
-    for module, mode in keeping:
-        for cache in _caches(module):
-            # What was learned since is not in it; and what has a history, or was made under inference_mode, can take
-            # part in one backward pass at most.
-            if mode or any(each.requires_grad or each.is_inference() for each in cache.values()):
-                cache.clear()
-    empty = [module for module, _ in keeping if not any(_caches(module))]
+    keeping = [(vars(module), mode) for module, mode in modes if _CACHE in vars(module)]
+    for attributes, mode in keeping:
+        cache = attributes[_CACHE]
+        # What was learned since is not in it; and what has a history, or was made under inference_mode, can take
+        # part in one backward pass at most.
+        if mode or any(each.requires_grad or each.is_inference() for each in cache.values()):
+            cache.clear()
+    empty = [attributes for attributes, _ in keeping if not attributes[_CACHE]]
     try:
         for module in modules:
             if module.training:  # setting it anew, though it is so, would cost a third of a small network's pass
@@ -105,20 +111,8 @@ def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
         for module, mode in modes:
             if module.training != mode:
                 module.training = mode
-        for module in empty:
-            for cache in _caches(module):
-                cache.clear()
-
-
-_CACHE = "attention_bias_cache"
-"""timm's name for it; what others call a cache may be data that nothing else holds"""
-
-
-def _caches(module: nn.Module) -> list[dict[str, torch.Tensor]]:
-    """Find the tensors that a module computes once for evaluation mode, as timm's LeViT, EfficientFormer, EfficientViT
-    and TinyViT their attention biases: its own ``train`` forgets them, which nobody calls who sets modes one by one."""
-    found = vars(module).get(_CACHE)
-    return [found] if isinstance(found, dict) and all(torch.is_tensor(each) for each in found.values()) else []
+        for attributes in empty:
+            attributes[_CACHE].clear()  # perhaps another dict by now
 
 
 @contextmanager

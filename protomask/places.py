@@ -71,9 +71,15 @@ def check_numbers(index: Tensor, count: int, what: str) -> None:
     """
     if torch.compiler.is_compiling() or (index.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
-    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < count:
-        wrong = int(index.max()) if int(index.max()) >= count else int(index.min())
+    wrong = number_outside(index, count)
+    if wrong is not None:
         raise InputError(f"there is no {what} {wrong}; the model has {count}, numbered 0 to {count - 1}")
+
+
+def number_outside(numbers: Tensor, count: int) -> int | None:
+    """Find a number (of (N,)) that is none of ``count`` from 0 on; None where all are."""
+    least, most = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, -1)
+    return most if most >= count else least if least < 0 else None
 
 
 def native(given: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from protomask.errors import InputError
 from protomask.freezing import frozen
 from protomask.given import as_count
 from protomask.labels import positives
-from protomask.places import as_places
+from protomask.places import as_places, number_outside
 from protomask.prototype_network import PrototypeNetwork
 
 
@@ -217,9 +217,9 @@ def check_pairs_fit(pairs: Pairs, explained: object, data: AnnotatedImages) -> N
 
 
 def _check_numbers(numbers: Tensor, count: int, what: str) -> None:
-    wrong = numbers[(numbers < 0) | (numbers >= count)].tolist()
-    if wrong:
-        raise InputError(f"the pairs name {what} {wrong[0]}; there are {count}, numbered 0 to {count - 1}")
+    wrong = number_outside(numbers, count)
+    if wrong is not None:
+        raise InputError(f"the pairs name {what} {wrong}; there are {count}, numbered 0 to {count - 1}")
 
 
 def _check(network: PrototypeNetwork, data: AnnotatedImages, samples: int) -> None:

@@ -207,15 +207,23 @@ class Explanation:
         """Say what the image is taken for, or whether the finding is found."""
         if not self.finding:
             return self.predicted
-        return f"{self.finding}: {'found' if self.found else 'not found'}"
+        return f"{self.finding}: {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """Say whether a finding is found."""
+        return "found" if self.found else "not found"
+
+    @property
+    def presence(self) -> str:
+        """Say whether a finding is there, where that is known."""
+        return "it is there" if self.true_class == self.finding else "it is not there"
 
     def text(self) -> str:
         """Write the reasoning in words, one line per prototype."""
         from protomask.report.wording import chance
 
-        truth = f"true class {self.true_class}"
-        if self.finding:
-            truth = "it is there" if self.true_class == self.finding else "it is not there"
+        truth = self.presence if self.finding else f"true class {self.true_class}"
         of = f" of {self.finding}" if self.finding else ""
         lines = [
             f"{self.name}: {self.answer} (probability{of} {chance(self.probability, 2)}"

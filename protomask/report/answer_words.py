@@ -10,14 +10,12 @@ def heading(explanation: Explanation, names: Namer) -> str:
     """Title an explanation by its answer."""
     if not explanation.finding:
         return f"Predicted: {names(explanation.predicted)}"
-    return f"{names(explanation.finding)}: {'found' if explanation.found else 'not found'}"
+    return f"{names(explanation.finding)}: {explanation.verdict}"
 
 
 def truth(explanation: Explanation, names: Namer) -> str:
     """Say what is true, where that is known."""
-    if not explanation.finding:
-        return f"it is {names(explanation.true_class)}"
-    return "it is there" if explanation.true_class == explanation.finding else "it is not there"
+    return explanation.presence if explanation.finding else f"it is {names(explanation.true_class)}"
 
 
 def threshold(explanation: Explanation) -> str:

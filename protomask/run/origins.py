@@ -44,8 +44,7 @@ def require_trained(run: RunFolder) -> None:
 def _was_saved(run: RunFolder) -> bool:
     """Recognise what ``save_run`` wrote before it left a mark: a network, and neither checkpoint nor epochs.
 
-    A training that was killed early has no network yet; one whose checkpoints were deleted, to train from the start,
-    still has epochs in its log.
+    A training that was killed early has no network yet; one whose checkpoints were deleted still has epochs in its log.
     """
     if not run.has("model.safetensors") or run.has("checkpoint/state.pt") or run.has("checkpoint/state.previous.pt"):
         return False

@@ -196,7 +196,8 @@ def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standin
         metrics = earlier
     else:
         # Of a training that is done, only what was measured is read again.
-        stored = options.recipe == "frozen" and not earlier
+        learns = found is not Standing.TRAINED or options.black_box
+        stored = options.recipe == "frozen" and not earlier and learns
         with on_stored_features(run, checkpoint) if stored else nullcontext((run.setup, run.test)) as (setup, test):
             if found is Standing.TRAINED:
                 rows = files.read("log.jsonl")

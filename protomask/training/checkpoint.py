@@ -71,8 +71,13 @@ def load_checkpoint(path: Path) -> dict | None:
         return found
 
 
+def how_to_do_without(path: Path) -> str:
+    """Say what to do about a checkpoint that cannot be used."""
+    return f"delete {path.parent}; a run whose network is trained does without, another one trains from the start"
+
+
 def _read_checkpoint(path: Path) -> dict:
-    mend = f"delete {path.parent}; a run whose network is trained does without, another one trains from the start"
+    mend = how_to_do_without(path)
     try:
         data = io.BytesIO(read_bytes(path, mend))
         with zipfile.ZipFile(data) as archive:  # torch itself does not compare the checksums

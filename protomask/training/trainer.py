@@ -13,7 +13,7 @@ from torch import nn
 from protomask import distributed
 from protomask.errors import InputError
 from protomask.interruption import HeldSignals, interrupts_insist
-from protomask.training.checkpoint import Saver, load_checkpoint
+from protomask.training.checkpoint import Saver, how_to_do_without, load_checkpoint
 from protomask.training.passes import epoch_seed, run_epoch
 from protomask.training.stages import Action, Epochs, TrainingSet
 
@@ -111,7 +111,7 @@ def _run_stages(
 
 def _restore(network: nn.Module, saved: dict, plan: list, path: Path) -> None:
     if not {"plan", "network", "log", "stage", "epoch", "within", "optimizers"} <= saved.keys():
-        raise InputError(f"{path} is no checkpoint of a training; delete {path.parent} to train from the start")
+        raise InputError(f"{path} is no checkpoint of a training; {how_to_do_without(path)}")
     if saved["plan"] != plan:
         raise InputError(
             f"{path} belongs to another recipe; resume with the options it was started with, or choose another output="

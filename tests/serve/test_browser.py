@@ -124,6 +124,24 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(address, files, dark):
         assert (light < ink) == dark and phone.problems == []
 
 
+INITIALS = "#view-parts .bar input[type=text]"
+
+
+def write(browser, selector, text, event="input"):
+    browser.run(
+        f"(() => {{ const field = document.querySelector({selector!r}); field.value = {text!r};"
+        f"field.dispatchEvent(new Event({event!r})); }})()"
+    )
+
+
+def outline(browser, *keys):
+    """Outline a part of the first prototype by these keys, until its meaning is asked for."""
+    browser.run("document.querySelector('.part button').click()")
+    for key in keys:
+        browser.press(key)
+    assert browser.until("!!document.querySelector('.asked')", PATIENCE)
+
+
 def test_prototypes_are_judged_and_a_part_is_outlined(address, run):
     from protomask.run.review import FILE, review_of
 
@@ -133,22 +151,13 @@ def test_prototypes_are_judged_and_a_part_is_outlined(address, run):
         assert browser.until("document.querySelectorAll('.part .photo').length >= 2", PATIENCE)
         browser.run("document.querySelector('.part input[value=forget]').click()")
         assert browser.until("!document.querySelector('.part .wrong').hidden", PATIENCE)  # initials come first
-        browser.run(
-            "(() => { const field = document.querySelector('#view-parts .bar input[type=text]'); field.value = 'RB';"
-            "field.dispatchEvent(new Event('input')); })()"
-        )
+        write(browser, INITIALS, "RB")
         browser.run("document.querySelector('.part input[value=forget]').click()")
         assert browser.until("document.querySelector('.part').dataset.verdict === 'forget'", PATIENCE)
-        browser.run("document.querySelector('.part button').click()")
-        for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowDown", "ArrowDown", " ", "Enter"):
-            browser.press(key)
-        assert browser.until("!!document.querySelector('.asked')", PATIENCE)
+        outline(browser, " ", "ArrowRight", "ArrowRight", " ", "ArrowDown", "ArrowDown", " ", "Enter")
         browser.run("document.querySelectorAll('.asked button')[2].click()")
         assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 2", PATIENCE)
-        browser.run("document.querySelector('.part button').click()")
-        for key in (" ", "ArrowRight", " ", "ArrowDown", " ", "Enter"):
-            browser.press(key)
-        assert browser.until("!!document.querySelector('.asked')", PATIENCE)
+        outline(browser, " ", "ArrowRight", " ", "ArrowDown", " ", "Enter")
         browser.press("Tab")  # some part of the class must look there
         browser.press("Enter")
         assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 3", PATIENCE)
@@ -163,30 +172,20 @@ def test_prototypes_are_judged_and_a_part_is_outlined(address, run):
     (run.folder / FILE).unlink()
 
 
-def write(browser, selector, text, event="input"):
-    browser.run(
-        f"(() => {{ const field = document.querySelector({selector!r}); field.value = {text!r};"
-        f"field.dispatchEvent(new Event({event!r})); }})()"
-    )
-
-
 def test_what_was_done_before_the_initials_is_not_lost(address, run):
     from protomask.run.review import FILE, review_of
 
-    initials, note = "#view-parts .bar input[type=text]", ".part[data-number='1'] input[type=text]"
+    note = ".part[data-number='1'] input[type=text]"
     with chromium.Browser() as browser:
         ready(browser, address)
         browser.run("document.querySelector('[data-view=parts]').click()")
         assert browser.until("document.querySelectorAll('.part .photo').length >= 2", PATIENCE)
-        browser.run("document.querySelector('.part button').click()")
-        for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowDown", "ArrowDown", " ", "Enter"):
-            browser.press(key)
-        assert browser.until("!!document.querySelector('.asked')", PATIENCE)
+        outline(browser, " ", "ArrowRight", "ArrowRight", " ", "ArrowDown", "ArrowDown", " ", "Enter")
         browser.run("document.querySelector('.asked button').click()")
         assert browser.until("!document.querySelector('.part .wrong').hidden", PATIENCE)  # initials come first
         write(browser, note, "a long observation", "change")
-        write(browser, initials, "R")
-        write(browser, initials, "RB")
+        write(browser, INITIALS, "R")
+        write(browser, INITIALS, "RB")
         assert browser.run(f'document.querySelector("{note}").value') == "a long observation"
         browser.run("document.querySelector('.asked button').click()")
         assert browser.until("document.querySelectorAll('.part:first-child .others li').length === 1", PATIENCE)
@@ -194,7 +193,7 @@ def test_what_was_done_before_the_initials_is_not_lost(address, run):
         assert browser.run(f'document.querySelector("{note}").value') == "a long observation"
         browser.run("document.querySelector('.part[data-number=\"1\"] input[value=keep]').click()")
         assert browser.until("document.querySelector('.part[data-number=\"1\"]').dataset.verdict === 'keep'", PATIENCE)
-        write(browser, initials, "AM")  # somebody else has not said it
+        write(browser, INITIALS, "AM")  # somebody else has not said it
         assert browser.run(f'document.querySelector("{note}").value') == ""
         assert browser.problems == []
     review = review_of(run.folder)
