@@ -14,7 +14,7 @@ from protomask.errors import InputError
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.given import short
-from protomask.places import as_places
+from protomask.places import as_places, check_numbers
 from protomask.report.wording import accuracy_of_images, count
 from protomask.run.derived import after_projection, origin_name, right, select, write_derived
 from protomask.run.page import report_run
@@ -63,9 +63,7 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
         say("no prototype is flagged; nothing to remove, nothing written")
         return run
     count = run.network.prototype_count
-    unknown = [number for number in removed if not 0 <= number < count]
-    if unknown:
-        raise InputError(f"prototypes: there is no prototype {unknown[0]}; they are numbered 0 to {count - 1}")
+    check_numbers(torch.tensor(removed), count, "prototype")
     kept = run.network.checked_selection([number for number in range(count) if number not in removed]).tolist()
 
     setup, network = run.setup, copy.deepcopy(run.network)

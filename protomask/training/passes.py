@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 
@@ -108,6 +108,11 @@ def run_epoch(
         seconds = time.perf_counter() - begin
         return {"step": step, "seen": everybody.seen, "sums": everybody.sums, "seconds": seconds}
 
+    def keep(trained: dict) -> None:
+        state["optimizers"][stage.name] = optimizer.state_dict()
+        if all(each.isfinite().all() for each in network.state_dict().values()):  # else the one before is the better
+            saver.save_alone({**state, "within": trained})
+
     drifting = stage.anchored and compares_by_cosine(network)
     measured = drifting or len(setup.validation) > 0
     bar = tqdm(
@@ -119,7 +124,13 @@ def run_epoch(
         disable=not setup.progress,
     )
     with HeldSignals() as held, bar:
-        for step, batch in enumerate(bar, within["step"]):
+        done_steps = within["step"]
+
+        def keep_steps() -> None:
+            if done_steps and distributed.size() == 1:  # others still wait for their part of the step
+                keep(so_far(done_steps))
+
+        for step, batch in enumerate(_keeping_first(bar, keep_steps), within["step"]):
             done = earlier + epoch + step / len(batches)
             factor = stage.schedule(done / total, done) if stage.schedule else 1.0
             for group in optimizer.param_groups:
@@ -138,6 +149,7 @@ def run_epoch(
             if stage.after is not None:
                 stage.after(network)
             means.add(values, len(batch["labels"]))
+            done_steps = step + 1
             bar.set_postfix(loss=f"{means.mean('loss'):.3f}", accuracy=f"{means.mean('correct'):.3f}")
             if (measured or step + 1 < len(batches)) and saver.due(held.pending is not None):
                 average_statistics(network)
@@ -164,10 +176,18 @@ def run_epoch(
             row["validation_accuracy"] = accuracy(network, setup.validation, setup, "validation")
             row["seen"] += len(setup.validation)
     except BaseException:  # an interruption, a picture that cannot be read, another process that is gone
-        if all(each.isfinite().all() for each in network.state_dict().values()):  # else the one before is the better
-            saver.save_alone({**state, "within": trained})
+        keep(trained)
         raise
     return {**row, "seconds": time.perf_counter() - begin}, epoch + 1 == stage.epochs
+
+
+def _keeping_first(batches: Iterable[dict], keep: Callable[[], object]) -> Iterator[dict]:
+    """Pass batches on; where the next one cannot be read, keep what was learned first."""
+    try:
+        yield from batches
+    except Exception:
+        keep()
+        raise
 
 
 def _step(

@@ -325,6 +325,21 @@ def test_an_epoch_whose_validation_fails_is_kept(tmp_path, monkeypatch):
     assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
 
 
+def test_the_steps_before_a_training_image_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
+    net, setup = make()
+    setup = replace(setup, train=Unreadable(len(setup.train)))
+    stages = [Epochs("joint", 2, ProtoPNetLoss(), RATES)]
+    with pytest.raises(InputError, match="no image"):
+        train(net, stages, setup, checkpoint=tmp_path / "state.pt")
+    within = load_checkpoint(tmp_path / "state.pt")["within"]
+    assert 0 < within["step"] < 4 and within["seen"] == within["step"] * setup.batch_size
+    monkeypatch.setattr(Unreadable, "bad", False)
+    again, whole = make()[0], make()[0]
+    train(again, stages, setup, checkpoint=tmp_path / "state.pt")
+    train(whole, stages, setup)
+    assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(whole).items())
+
+
 def test_a_network_that_broke_in_its_epoch_is_not_kept(tmp_path, monkeypatch):
     net, setup = make()
     setup = replace(setup, validation=setup.plain)
