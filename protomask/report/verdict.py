@@ -136,7 +136,7 @@ def metric_table(evaluation) -> dict:
                     "n": row["n"] if row else 0,
                 }
             )
-        counts = [cell["n"] for cell in cells]
+        counts = [int(cell["n"]) for cell in cells]
         lines.append(
             {
                 "label": metric_label(metric),
