@@ -112,6 +112,14 @@ def class_of_index(explained: object, classes: int) -> Tensor:
     return torch.arange(classes)
 
 
+def classes_of(explained: object, classes: int, index: Tensor) -> Tensor:
+    """Give the class (B,) of each index (B,), on the CPU; -1 where a score of somebody's own has more indices than
+    there are classes."""
+    owners, index = class_of_index(explained, classes), index.cpu()
+    known = index < len(owners)
+    return torch.where(known, owners[torch.where(known, index, 0)], -1)
+
+
 def score_kind(explained: object) -> str | None:
     """Tell what the scores of ``explained`` are, where it says so."""
     return explained.kind if isinstance(explained, HasScoreKind) else None

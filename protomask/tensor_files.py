@@ -24,7 +24,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """
     from safetensors.torch import save
 
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Each in memory of its own: rows of an expanded tensor share theirs, which safetensors refuses.
+    content = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
     data = save(content, {CHECKSUM: _digest(content)})
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 

@@ -19,6 +19,7 @@ from protomask.devices import choose_device
 from protomask.distillation.objective import Objective, begin_ranges
 from protomask.distillation.questions import Questions, ask
 from protomask.distillation.settings import Distillation
+from protomask.distillation.stamps import stamp_of_source
 from protomask.distillation.teacher import PIECE, teacher_maps
 from protomask.distillation.training import STATE, Trainer
 from protomask.errors import InputError, NothingToKeepWarning
@@ -26,7 +27,7 @@ from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
-from protomask.given import as_flag, as_path, short
+from protomask.given import as_count, as_flag, as_path, short
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import unwrap_classifier
 from protomask.localizers import get_localizer
@@ -88,7 +89,8 @@ def distill(
         progress: show bars.
 
     Raises:
-        InputError: too few images, a teacher that is no MDM, an ``only`` that no image allows, bad data or settings.
+        InputError: too few images, a teacher that is no MDM, an ``only`` that the model does not have or no image
+            allows, bad data or settings.
     """
     chosen = with_changes(settings or Distillation(), changes)
     progress = as_flag(progress, "progress")
@@ -105,6 +107,7 @@ def distill(
     )
 
 
+@torch.random.fork_rng(devices=[])  # loaders draw from the global generator
 def distill_explained(
     explained: Explainable,
     data: AnnotatedImages,
@@ -123,12 +126,13 @@ def distill_explained(
         folder: see ``output`` there.
     """
     begun, teacher = time.perf_counter(), _teacher(settings.teacher)
+    workers = as_count(workers, "workers", 0)
     if len(data) < 4:
         raise InputError(f"there are {len(data)} images to learn from; give at least 4, better some hundreds")
     batch = max(1, min(settings.batch_size, len(data)))
     _check_shares(batch)
     allowed = None if only is None else _allowed(only)
-    source = f"{fingerprint(explained)} {data.fingerprint()}"  # reads all weights: once
+    source = stamp_of_source(explained, data)
     stamp = _stamp(source, settings, allowed)
     ready = distributed.from_first(folder is not None and _is_ready(folder, stamp))
     if folder is not None and ready:
@@ -163,7 +167,7 @@ def distill_explained(
     seconds = {"teacher": time.perf_counter() - begun}
     seen = look_at(explained, taps, first, of[:1].to(device))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+        torch.default_generator.manual_seed(settings.seed)  # and no accelerator's
         explainer = Explainer([each.shape[1] for each in seen.features], seen.condition.shape[1], first.shape[1])
     explainer.to(device)
     objective = Objective(quick, preset, _usual_range(quick, preset, data, some[:MOST_HELD_OUT], of, device))
@@ -195,7 +199,7 @@ def distill_explained(
             "settings": repr(settings),
             "stamp": stamp,
             "images": len(learned),
-            "only": None if only is None else sorted({int(each) for each in only}),
+            "only": None if allowed is None else sorted(set(allowed.tolist())),
             "image_size": list(first.shape[-2:]),
             "seconds": seconds,
             "log": log,

@@ -16,6 +16,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.labels import positives
 from protomask.localizers.amortised.taps import asks_prototypes
+from protomask.places import check_numbers
 
 FIRST = 5
 """a classifier's most probable classes, among which the others are drawn"""
@@ -49,10 +50,10 @@ def ask(
         allowed: (K,) the classes or prototypes that may be asked for; None: all. Others remain unseen.
 
     Raises:
-        InputError: no image has an index that may be asked for.
+        InputError: the model has no such class or prototype as ``allowed`` says.
     """
     found = _of_prototypes if asks_prototypes(explained) else _of_classes
-    questions = found(explained, data, device, batch_size)
+    questions = found(explained, data, allowed, device, batch_size)
     if allowed is None:
         return questions
     keep = {int(each) for each in allowed.tolist()}
@@ -67,26 +68,40 @@ def ask(
     return Questions(own, others)
 
 
-def _of_prototypes(explained, data: AnnotatedImages, device: torch.device, batch_size: int) -> Questions:
+def _of_prototypes(explained, data: AnnotatedImages, allowed: Tensor | None, *_: object) -> Questions:
     owners = class_of_index(explained, len(data.classes))
     if tuple(data.classes) != tuple(explained.classes):
         raise InputError(
             f"the data's {len(data.classes)} classes are not the {len(explained.classes)} that the network was trained "
             "on; distill it with the same data set"
         )
+    _check_allowed(allowed, len(owners), "prototype")
     every = torch.arange(len(owners))
     has = positives(data.labels, len(data.classes))
     return Questions([every[has[place][owners]] for place in range(len(data))], [every] * len(data))
 
 
-def _of_classes(explained, data: AnnotatedImages, device: torch.device, batch_size: int) -> Questions:
+def _of_classes(
+    explained, data: AnnotatedImages, allowed: Tensor | None, device: torch.device, batch_size: int
+) -> Questions:
     if not isinstance(explained, Classifier):
         raise InputError(
             f"{type(explained).__name__} is neither a prototype network nor a protomask.Classifier; wrap the model: "
             "Classifier(model)"
         )
-    first = _first_classes(data, device, batch_size, explained.probabilities, explained)
+
+    def probabilities(images: Tensor) -> Tensor:
+        chances = explained.probabilities(images)
+        _check_allowed(allowed, chances.shape[1], "class")  # how many there are is not known before
+        return chances
+
+    first = _first_classes(data, device, batch_size, probabilities, explained)
     return Questions([row[:1] for row in first], [row[1:] for row in first])
+
+
+def _check_allowed(allowed: Tensor | None, count: int, what: str) -> None:
+    if allowed is not None:
+        check_numbers(allowed, count, what)
 
 
 def _first_classes(

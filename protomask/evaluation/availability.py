@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from protomask.evaluation.batch import drop_full_regions
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.pairs import Pairs
 from protomask.explainable import Explainable
+from protomask.given import short
 from protomask.metrics.localization import box_regions
 from protomask.places import as_places
 from protomask.prototype_network import PrototypeNetwork
@@ -87,26 +88,30 @@ def _box_regions(sample: Sample) -> Tensor:
 
 
 def choose_metrics(
-    metrics: str | Sequence[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable
+    metrics: str | Iterable[str] | None, data: AnnotatedImages, pairs: Pairs, explained: Explainable
 ) -> list[str]:
     """Resolve ``metrics`` (names, or a text of names separated by commas) to names, in order, each once.
 
     Raises:
-        InputError: a name that is unknown, or that data or network do not allow.
+        InputError: no list of names; a name that is unknown, or that data or network do not allow.
     """
     if isinstance(metrics, str):
         metrics = [name.strip() for name in metrics.split(",") if name.strip()]
-    for name in metrics or ():
-        if name not in METRICS and name != "all":
-            mend = did_you_mean(name, METRICS)
+    try:
+        metrics = list(metrics or ())  # it is gone through several times
+    except TypeError:
+        raise InputError(f"metrics is {short(metrics)}; give names, metrics=['insertion', 'deletion']") from None
+    for name in metrics:
+        if not isinstance(name, str) or (name not in METRICS and name != "all"):
+            mend = did_you_mean(str(name), METRICS)
             raise InputError(f"metric {name!r} is unknown; choose from {', '.join(METRICS)}, or all{mend}")
     available = available_metrics(data, pairs.positions.tolist(), explained)
-    for name in metrics or ():
+    for name in metrics:
         if name not in available and name != "all":
             raise InputError(
                 f"metric {name!r} needs {NEEDS[METRICS[name].needs or '']}, which is not so here; "
                 f"there can be {', '.join(available)}"
             )
-    if metrics and "all" in metrics:
+    if "all" in metrics:
         return available
     return list(dict.fromkeys(metrics)) if metrics else [name for name in available if METRICS[name].usual]

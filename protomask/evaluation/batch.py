@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protomask.capabilities import class_of_index
+from protomask.capabilities import class_of_index, classes_of, score_kind
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.evaluation.store import image_names, truth_names
@@ -78,7 +78,7 @@ class Batch:
         self._boxes: Any = samples["boxes"]
         self._mask: Any = samples.get("mask")
         if "box_labels" in samples:  # boxes of single findings: those of the prototype's own
-            own = class_of_index(self.explained, len(data.classes))[index.cpu()]
+            own = classes_of(self.explained, len(data.classes), index)
             self._boxes = [
                 boxes[labels == finding] for boxes, labels, finding in zip(self._boxes, samples["box_labels"], own)
             ]
@@ -111,8 +111,8 @@ class Batch:
         """(B,) a prototype of another class for each pair, or another class, drawn by the image"""
         owners = class_of_index(self.explained, len(self.data.classes))
         chosen = []
-        for name, index in zip(self.names, self.index.tolist()):
-            others = (owners != owners[index]).nonzero().flatten()
+        for name, own in zip(self.names, classes_of(self.explained, len(self.data.classes), self.index).tolist()):
+            others = (owners != own).nonzero().flatten()
             chosen.append(int(others[int(name.partition("-")[0], 16) % len(others)]))
         return torch.tensor(chosen)
 
@@ -164,8 +164,13 @@ class Batch:
         return values
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
-        """Score images; channels last, because convolutions on a CPU are up to twice as fast on such images."""
-        return self._scoring.score(images.contiguous(memory_format=torch.channels_last), index)
+        """Score images; channels last, because convolutions on a CPU are up to twice as fast on such images.
+
+        Log-probabilities are measured as the probabilities that the metrics were published for.
+        """
+        images = images.to(self.images.dtype)  # times a map in float32 they are of another type than the network
+        scores = self._scoring.score(images.contiguous(memory_format=torch.channels_last), index)
+        return scores.exp() if score_kind(self.explained) == "log-probability" else scores
 
     @cached_property
     def _scoring(self) -> Explainable:

@@ -183,7 +183,7 @@ class Case:
 
     @property
     def _are_probabilities(self) -> bool:
-        return score_kind(self.batch.explained) == "probability"
+        return score_kind(self.batch.explained) in ("probability", "log-probability")  # the batch measures either so
 
     def _judged(self, measure: Callable, **options: object):
         batch = self.batch

@@ -199,6 +199,14 @@ METRICS |= {
     ),
 }
 
+SHARES_OF_WHOLE = frozenset(
+    {
+        *("insertion", "deletion", "average_drop", "gain", "region_deletion", "kept_first", "road", "mas_insertion"),
+        *("mas_deletion", "adcc", "relevance_ordering", "misalignment", "causal_insertion"),
+    }
+)
+"""metrics that are undefined where the score of the whole image is zero or negative"""
+
 HIGHER_IS_BETTER: dict[str, bool] = {name: metric.higher_is_better for name, metric in METRICS.items()}
 
 

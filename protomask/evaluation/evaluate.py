@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.capabilities import class_of_index
+from protomask.capabilities import classes_of
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.evaluation.availability import choose_metrics
@@ -38,7 +38,7 @@ def evaluate(
     localizers: Mapping[str, Callable],
     pairs: Pairs,
     *,
-    metrics: str | Sequence[str] | None = None,
+    metrics: str | Iterable[str] | None = None,
     prototype_pairs: Pairs | None = None,
     similar_pairs: Pairs | None = None,
     seed: int = 0,
@@ -55,9 +55,10 @@ def evaluate(
         network: usually a prototype network; anything with ``score``, on ``device``. Left exactly as it was.
         data: with the evaluation transform; ``pairs.positions`` point into it.
         localizers: name -> ``localizer(network, images, index) -> (B, H, W)`` in [0, 1].
-        pairs: see :func:`choose_pairs`.
+        pairs: see :func:`choose_pairs`. A score of your own may have more indices than the data have classes; they are
+            of no class then.
         metrics: names out of ``METRICS``; None takes the usual ones that data and network allow, ``["all"]`` all of
-            them.
+            them. Scores that are log-probabilities are measured as probabilities.
         prototype_pairs: several images of each prototype, for the metrics that are a number per prototype
             (:func:`protomask.evaluation.choose_prototype_pairs`); by default ``pairs``.
         similar_pairs: the images most similar to each of the same prototypes, for purity
@@ -139,6 +140,7 @@ def _finish(metric: str, columns: Mapping[Column, Tensor], groups: Mapping[Over,
 
 
 def _class_names(network: Explainable, data: AnnotatedImages, pairs: Pairs) -> list[str]:
-    """Name the prototypes' classes; for a plain classifier the classes themselves."""
-    owners = class_of_index(network, len(data.classes))
-    return [data.classes[label] for label in owners[pairs.prototypes].tolist()]
+    """Name the prototypes' classes; for a plain classifier the classes themselves. What is none of the data's has no
+    name."""
+    numbers = classes_of(network, len(data.classes), pairs.prototypes).tolist()
+    return [data.classes[number] if 0 <= number < len(data.classes) else "" for number in numbers]

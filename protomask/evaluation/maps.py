@@ -56,7 +56,7 @@ class Maps:
         found = self.store.get(names)
         if found is not None:
             return torch.stack(found).to(batch.images.device)
-        images = variant.images(batch, lambda: self(batch))
+        images = variant.images(batch, lambda: self(batch)).to(batch.images.dtype)
         saliency, spent = self._localize(variant.question(batch), images)
         entries = dict(zip(names, saliency))
         if variant is IMAGE:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from protomask.capabilities import HasPrototypeClasses
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.freezing import frozen
@@ -95,6 +96,7 @@ def choose_pairs(
         InputError: no images are asked for or there are none; the classes are not the network's.
     """
     _check(network, data, samples)
+    seed = as_count(seed, "seed", 0)
     device = device or device_of(network)
     owners = network.prototype_classes.cpu()
     candidates, labels = positives(data.labels, len(data.classes)).nonzero(as_tuple=True)
@@ -129,6 +131,7 @@ def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, sam
         InputError: as :func:`choose_pairs`.
     """
     _check(network, data, samples)
+    seed = as_count(seed, "seed", 0)
     owners = network.prototype_classes.cpu()
     own = positives(data.labels, len(data.classes))  # (images, classes)
     usable = own.any(0)[owners].nonzero().flatten()
@@ -195,6 +198,7 @@ def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, sample
         InputError: the prototypes were not projected, or not to these images.
     """
     _check(network, data, samples)
+    seed = as_count(seed, "seed", 0)
     sources = network.source_positions.cpu()
     if not len(sources) or int(sources.min()) < 0 or int(sources.max()) >= len(data):
         raise InputError(
@@ -211,8 +215,11 @@ def check_pairs_fit(pairs: Pairs, explained: object, data: AnnotatedImages) -> N
         InputError: an image or a prototype that there is not, or a prototype network of other classes.
     """
     _check_numbers(pairs.positions, len(data), "image")
+    if isinstance(explained, PrototypeNetwork | HasPrototypeClasses):
+        _check_numbers(pairs.prototypes, len(explained.prototype_classes), "prototype")
+    elif len(pairs) and int(pairs.prototypes.min()) < 0:
+        raise InputError(f"the pairs name the index {int(pairs.prototypes.min())}; indices are numbered from 0")
     if isinstance(explained, PrototypeNetwork):
-        _check_numbers(pairs.prototypes, explained.prototype_count, "prototype")
         _check_classes(explained, data)
 
 

@@ -35,15 +35,17 @@ class Evaluation:
     values: dict[str, dict[str, list[Number]]]
     """localizer -> metric -> one value per pair"""
     rows: list[dict]
-    """localizer, metric, mean, ci_low, ci_high, n (pairs that count), images (that they come from), seconds_per_map"""
+    """localizer, metric, mean, ci_low, ci_high, n (pairs that count), images (that they come from; of a metric of
+    prototypes n and images count prototypes), seconds_per_map"""
     comparisons: list[dict]
     """metric, a, b, difference, ci_low, ci_high, better and better_alone (a's name, b's name or "undecided"), p,
-    p_corrected, n, images, images_needed (about how many a difference of this size needs; None: no difference)"""
+    p_corrected, n, images, images_needed (about how many a difference of this size needs, prototypes of a metric of
+    these; None: no difference)"""
     curves: dict[str, dict[str, dict[str, list[Number]]]] = field(default_factory=dict)
     """localizer -> "insertion" or "deletion" -> mean, ci_low, ci_high at equally spaced shares 0...1 of changed pixels,
     the score being divided by its value on the whole image"""
     classes: list[str] = field(default_factory=list)
-    """the classes of the pairs' prototypes; empty in files of older versions"""
+    """the classes of the pairs' prototypes, "" for an index that is no class of the data; empty in older files"""
     prototypes: list[int] = field(default_factory=list)
     """the prototypes of ``prototype_values``"""
     prototype_values: dict[str, dict[str, list[Number]]] = field(default_factory=dict)
@@ -174,8 +176,8 @@ class Evaluation:
         return texts.verdict_sentence(self.contests(a, b), a, b)
 
     def power(self, a: str, b: str) -> str:
-        """Say about how many images the undecided differences of two localizers would need, were they as large as those
-        just seen; empty where nothing is undecided."""
+        """Say about how many images (or prototypes) the undecided differences of two localizers would need, were they
+        as large as those just seen; empty where nothing is undecided."""
         return texts.power_sentence(self.contests(a, b))
 
     def contests(self, a: str, b: str) -> list[dict]:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
 from protomask.capabilities import HasJudge
 from protomask.errors import InputError
-from protomask.explainable import Classifier
 from protomask.files import check_regular_file, file_name
-from protomask.fingerprints import fingerprint
-from protomask.prototype_network import PrototypeNetwork
+from protomask.fingerprints import fingerprint_of_scores
+from protomask.held_contents import held_contents
 from protomask.tensor_files import load_tensors, save_tensors
 
 
@@ -105,46 +103,33 @@ class Stores(NamedTuple):
 def open_stores(cache: Path | None, explained: object, name: str, localizer: object) -> Stores:
     """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
 
-    They are found again by the network's weights and settings, by the localizer's repr and by the source code of
-    localizers and metrics: whatever could change a figure. What cannot be told apart is not kept: a localizer without a
-    repr of its own or without a file of code (as in a notebook), an explained object without weights. Maps of one
-    network, and what was measured on the network itself, serve all of its judges.
+    They are found again by the network's weights and settings, by the localizer's repr, by the weights, tensors and
+    arrays that it holds, and by the source code of localizers and metrics: whatever could change a figure. What cannot
+    be told apart is not kept: a localizer without a repr of its own, without a file of code (as in a notebook) or with
+    something in it whose content nobody can tell, an explained object without weights. Maps of one network, and what
+    was measured on the network itself, serve all of its judges.
     """
     nothing = Stores(Store(None), Store(None), Store(None))
     if cache is None or " at 0x" in repr(localizer):
         return nothing
-    judged = _network_name(explained)
-    alone = _network_name(explained.without_judge()) if isinstance(explained, HasJudge) else judged
-    source = _source(localizer)
-    if judged is None or alone is None or source is None:
+    judged = fingerprint_of_scores(explained)
+    alone = fingerprint_of_scores(explained.without_judge()) if isinstance(explained, HasJudge) else judged
+    source, held = _source(localizer), held_contents(localizer)
+    if judged is None or alone is None or source is None or held is None:
         return nothing
-    method = f"{file_name(name)}-{_digest([repr(localizer), source])}"
-    values = f"values-{_code(metric_room, 'cases', 'maps', 'variants')}"
+    method = f"{file_name(name)}-{_digest([repr(localizer), source, *filter(None, [held])])}"
+    values = f"values-{_code(metric_room, 'batch', 'cases', 'maps', 'variants')}"
     own, judge = cache / alone / method, cache / judged / method
     return Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
 
 
-def _network_name(explained: object) -> str | None:
-    """Name what is explained by its weights and by all that its scores depend on beside them; None without weights."""
-    weights = fingerprint(explained)
-    if weights is None:
-        return None
-    said = _settings(explained)
-    # A repr with an address in it is another one in every process, and tells nothing.
-    return weights if " at 0x" in said else f"{weights}-{_digest([said])}"
-
-
-def _settings(explained: object) -> str:
-    if isinstance(explained, Classifier | PrototypeNetwork):
-        with suppress(NotImplementedError):  # of a network that cannot be saved
-            return json.dumps(explained.settings(), sort_keys=True, default=repr)  # tuples as the lists of a saved one
-    return repr(explained)
-
-
 def image_names(images: Tensor, index: Tensor) -> list[str]:
     """Name each pair by the image's content and the index."""
+    pixels = images.detach().cpu().contiguous()
     content = [
-        image.numpy().tobytes() + str(tuple(image.shape)).encode() for image in images.detach().cpu().contiguous()
+        # By bytes, since numpy knows no bfloat16.
+        image.view(torch.uint8).numpy().tobytes() + str(tuple(image.shape)).encode()
+        for image in pixels
     ]
     digests = [hashlib.blake2b(each, digest_size=8).hexdigest() for each in content]
     return [f"{digest}-{number}" for digest, number in zip(digests, index.tolist())]

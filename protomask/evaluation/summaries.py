@@ -73,6 +73,11 @@ def hit_of(metric: str) -> float | None:
     return METRICS[metric].hit if metric in METRICS else None
 
 
+def unit_of(metric: str) -> str:
+    """Name what was resampled, and what ``images`` and ``images_needed`` of a metric's rows count."""
+    return "prototypes" if metric in METRICS and METRICS[metric].of_prototypes else "images"
+
+
 def number(value: float) -> Number:
     """Round to seven digits, more than float32 holds; None for NaN, which JSON does not know."""
     return None if math.isnan(value) else float(f"{value:.7g}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from protomask.evaluation.catalogue import HIGHER_IS_BETTER
 from protomask.evaluation.results import Evaluation
-from protomask.evaluation.texts import rounded, short
+from protomask.evaluation.texts import counted, rounded, short, span, uncounted
 
 ROWS = ("localizer", "metric", "mean", "ci_low", "ci_high", "n", "images", "seconds_per_map")
 CLASS_ROWS = ("class", "localizer", "metric", "mean", "n")
@@ -22,7 +22,7 @@ def per_class(evaluation: Evaluation) -> list[dict]:
     Metrics of prototypes are left out: few prototypes belong to one class.
     """
     rows = []
-    for name in sorted(set(evaluation.classes)):
+    for name in sorted(set(evaluation.classes) - {""}):  # of no class: an index that is none of the data's
         members = [place for place, each in enumerate(evaluation.classes) if each == name]
         for localizer, metrics in evaluation.values.items():
             for metric, values in metrics.items():
@@ -61,9 +61,7 @@ def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
         rows = [found[localizer, metric] for localizer in evaluation.localizers]
         best = evaluation.best(metric)
         cells = [f"**{_cell(row)}**" if row["mean"] is not None and row["mean"] == best else _cell(row) for row in rows]
-        counts = [row["n"] for row in rows]
-        span = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"
-        lines.append(_line([f"{metric} {_arrow(metric)}", *cells, span]))
+        lines.append(_line([f"{metric} {_arrow(metric)}", *cells, span([row["n"] for row in rows], metric)]))
     seconds = [found[localizer, evaluation.metrics[0]]["seconds_per_map"] for localizer in evaluation.localizers]
     lines.append(_line(["seconds per map", *(f"{each:.3g}" for each in seconds), ""]))
     verdicts = [f"- {evaluation.verdict(a, b)}." for a, b in itertools.combinations(evaluation.localizers, 2)]
@@ -71,6 +69,7 @@ def as_markdown(evaluation: Evaluation, *, classes: bool = False) -> str:
         "# Evaluation",
         "\n".join(lines),
         "Mean and its own 95 % interval, not corrected; an arrow says which way is better; bold: the best mean.",
+        *uncounted(evaluation),
     ]
     if verdicts:
         parts.append("Paired differences, corrected for all metrics of a comparison (Holm):\n\n" + "\n".join(verdicts))
@@ -94,8 +93,8 @@ def _differences(evaluation: Evaluation) -> str:
                 interval,
                 "-" if chance is None else f"{chance:.3g}",
                 row["better"],
-                str(row.get("images", row["n"])),
-                "-" if needed is None else str(rounded(needed)),
+                counted(row.get("images", row["n"]), row["metric"]),
+                "-" if needed is None else counted(rounded(needed), row["metric"]),
             ]
         )
     return "\n".join(map(_line, lines))

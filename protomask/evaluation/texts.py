@@ -6,7 +6,8 @@ import html
 import textwrap
 from collections.abc import Sequence
 
-from protomask.evaluation.summaries import Number, higher_is_better
+from protomask.evaluation.catalogue import SHARES_OF_WHOLE
+from protomask.evaluation.summaries import Number, higher_is_better, unit_of
 
 NOTE = (
     "*: the best mean. [low, high]: 95 % interval of each mean by itself, not corrected. Who is ahead is judged by "
@@ -26,13 +27,33 @@ def mean_table(evaluation, width: int) -> str:
         columns.append(_pad([localizer, *cells, f"{seconds:.3g}  "]))
     counts = [[found[localizer, metric]["n"] for localizer in localizers] for metric in metrics]
     first = _pad([*head, "seconds per map"], left=True)
-    ranges = [f"{min(each)}-{max(each)}" if min(each) < max(each) else str(each[0]) for each in counts]
-    last = _pad(["n", *ranges, ""])
+    last = _pad(["n", *map(span, counts, metrics), ""])
     room = max(1, width - len(first[0]) - len(last[0]) - 2)
     fitting = max(1, room // (max(len(column[0]) for column in columns) + 2))
     blocks = [zip(first, *columns[start : start + fitting], last) for start in range(0, len(columns), fitting)]
     texts = ["\n".join("  ".join(line).rstrip() for line in block) for block in blocks]
-    return "\n\n".join([*texts, *([textwrap.fill(NOTE, width)] if len(localizers) > 1 else [])])
+    notes = [*([NOTE] if len(localizers) > 1 else []), *uncounted(evaluation)]
+    return "\n\n".join([*texts, *(textwrap.fill(note, width) for note in notes)])
+
+
+def uncounted(evaluation) -> list[str]:
+    """Say which metrics count no pair at all by any localizer, and why that may be; nothing where there is none."""
+    empty = [
+        metric
+        for metric in evaluation.metrics
+        if not any(row["n"] for row in evaluation.rows if row["metric"] == metric)
+    ]
+    shares = [metric for metric in empty if metric in SHARES_OF_WHOLE]
+    notes = []
+    if shares:
+        notes.append(
+            f"No pair counts (n is 0) in {', '.join(shares)}: these are shares of the score of the whole image, which "
+            "is zero or negative everywhere, as logits may be. Measure a score above 0: of a classifier its "
+            'probabilities, Classifier(model, score="probability").'
+        )
+    if others := [metric for metric in empty if metric not in shares]:
+        notes.append(f"Undefined everywhere (n is 0): {', '.join(others)}.")
+    return notes
 
 
 def mean_html(evaluation) -> str:
@@ -42,17 +63,16 @@ def mean_html(evaluation) -> str:
     lines = [["metric", *localizers, "n"]]
     for metric in evaluation.metrics:
         rows = [found[localizer, metric] for localizer in evaluation.localizers]
-        counts = sorted({row["n"] for row in rows})
         arrow = "↑" if higher_is_better(metric) else "↓"
         cells = [_html_cell(row, evaluation.best(metric)) for row in rows]
-        count = f"{counts[0]}-{counts[-1]}" if len(counts) > 1 else str(counts[0])
-        lines.append([f"{html.escape(metric)} {arrow}", *cells, count])
+        lines.append([f"{html.escape(metric)} {arrow}", *cells, span([row["n"] for row in rows], metric)])
     seconds = [found[name, evaluation.metrics[0]]["seconds_per_map"] for name in evaluation.localizers]
     lines.append(["seconds per map", *(f"{each:.3g}" for each in seconds), ""])
     head, *body = lines
     top = "<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"
     rest = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in body)
-    return f"<table><thead>{top}</thead><tbody>{rest}</tbody></table>"
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in uncounted(evaluation))
+    return f"<table><thead>{top}</thead><tbody>{rest}</tbody></table>{notes}"
 
 
 def contest_table(contests: Sequence[dict], a: str, b: str) -> str:
@@ -72,8 +92,8 @@ def contest_table(contests: Sequence[dict], a: str, b: str) -> str:
                 f"[{bounds[0]:+.3g}, {bounds[1]:+.3g}]" if bounds else "-",
                 "-" if chance is None else "< .001" if chance < 0.001 else f"{chance:.3f}".lstrip("0"),
                 verdict,
-                str(row.get("images", row["n"])),
-                "-" if needed is None else f"{rounded(needed):,}",
+                counted(row.get("images", row["n"]), row["metric"]),
+                "-" if needed is None else counted(rounded(needed), row["metric"], ","),
             ]
         )
     columns = [_pad(list(column), left=place in (0, 4)) for place, column in enumerate(zip(*lines))]
@@ -92,12 +112,28 @@ def verdict_sentence(contests: Sequence[dict], a: str, b: str) -> str:
 
 
 def power_sentence(contests: Sequence[dict]) -> str:
-    """Say about how many images would decide what is undecided, if its differences are as large as those just seen."""
+    """Say about how many images (prototypes, for a metric of these) would decide what is undecided, if its differences
+    are as large as those just seen."""
     open_ = [row for row in contests if row["better"] == "undecided" and row.get("images_needed")]
     if not open_:
         return ""
-    needed = ", ".join(f"{row['metric']} about {rounded(row['images_needed']):,}" for row in open_)
-    return f"to be decided, differences of the size just seen would need so many images: {needed}"
+    needed: dict[str, list[str]] = {}
+    for row in open_:
+        needed.setdefault(unit_of(row["metric"]), []).append(f"{row['metric']} about {rounded(row['images_needed']):,}")
+    each = "; ".join(f"so many {unit}: {', '.join(found)}" for unit, found in needed.items())
+    return f"to be decided, differences of the size just seen would need {each}"
+
+
+def span(counts: Sequence[int], metric: str, dash: str = "-") -> str:
+    """Write how many pairs of each localizer count: "16", "12-16", or of a metric of prototypes "30 prototypes"."""
+    least, most = min(counts), max(counts)
+    return f"{least}{dash}{counted(most, metric)}" if least < most else counted(most, metric)
+
+
+def counted(count: int | None, metric: str, form: str = "") -> str:
+    """Write how many images, or prototypes, which are named, since the column is that of images."""
+    unit = unit_of(metric)
+    return "-" if count is None else f"{count:{form}}" + ("" if unit == "images" else f" {unit}")
 
 
 def rounded(count: int) -> int:

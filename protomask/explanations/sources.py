@@ -21,6 +21,7 @@ from protomask.explanations.photographs import photographs
 from protomask.explanations.records import PrototypePicture, PrototypeRecord
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen
+from protomask.held_contents import held_contents
 from protomask.localizers import Localizer
 from protomask.localizers.base import ChoosesOutline
 from protomask.localizers.similarity import level_box, percentile_box
@@ -190,9 +191,10 @@ def _box(saliency: np.ndarray, level: float | None) -> tuple[int, int, int, int]
 
 def _stamp(sources: _Sources) -> str:
     """Digest all that decides the maps; a localizer that cannot be told from others is found by nobody else."""
-    localizers = repr(dict(sources.localizers))
+    localizers, held = repr(dict(sources.localizers)), held_contents(dict(sources.localizers))
     told = [fingerprint(sources.network), sources.plain.fingerprint(), sources.positions, localizers]
-    if " at 0x" in localizers:
+    told += [held] if held else []
+    if " at 0x" in localizers or held is None:
         told.append(distributed.from_first(secrets.token_hex(8)))
     return _digest(repr(told))
 

@@ -49,6 +49,11 @@ class Photographs(AnnotatedImages):
         image = tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1))
         return {"image": image, "boxes": as_boxes(torch.zeros(0, 4), tuple(image.shape[-2:]))}
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Give the file of a picture; none of pixels that were given."""
+        one = self._pictures[index]
+        return () if isinstance(one, np.ndarray) else (one,)
+
 
 def open_photographs(given: object, intensity_range: IntensityRange | None = None) -> Photographs:
     """Open photographs; every file is read once, so that a broken one is an error before anything is computed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protomask.evaluation.texts import rounded
+from protomask.evaluation.texts import counted, rounded, span
 from protomask.report.charts import interval_mark
 from protomask.report.palette import look
 from protomask.report.wording import (
@@ -136,7 +136,7 @@ def metric_table(evaluation) -> dict:
                     "n": row["n"] if row else 0,
                 }
             )
-        counts = [cell["n"] for cell in cells]
+        counts = [int(cell["n"]) for cell in cells]
         lines.append(
             {
                 "label": metric_label(metric),
@@ -145,7 +145,7 @@ def metric_table(evaluation) -> dict:
                 "direction": "higher is better" if up else "lower is better",
                 "arrow": "↑" if up else "↓",
                 "cells": cells,
-                "n": str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}",
+                "n": span(counts, metric, "–"),
                 "faithful": metric in FAITHFUL,
             }
         )
@@ -177,9 +177,11 @@ def differences(evaluation, a: str, b: str) -> list[dict]:
                 "unit": metric_unit(row["metric"]),
                 "difference": _signed(sign * row["difference"], row["metric"]),
                 "interval": " to ".join(ends),
-                "n": row["n"],
+                "n": counted(row["n"], row["metric"]),
                 "says": _says(row),
-                "needed": "–" if not row.get("images_needed") else f"{rounded(row['images_needed']):,}",
+                "needed": "–"
+                if not row.get("images_needed")
+                else counted(rounded(row["images_needed"]), row["metric"], ","),
                 "better": None if better == "undecided" else look(better),
                 "mark": interval_mark(sign * row["difference"], *(bounds or (None, None))),
             }

@@ -20,6 +20,7 @@ from protomask.evaluation import (
 )
 from protomask.evaluation.availability import choose_metrics
 from protomask.evaluation.catalogue import METRICS, Over
+from protomask.evaluation.summaries import unit_of
 from protomask.evaluation.tables import CLASS_ROWS, as_csv, as_markdown
 from protomask.evaluation.tables import per_class as class_means
 from protomask.evaluation.texts import power_sentence
@@ -123,7 +124,9 @@ def _say_what_was_needed(files: RunFolder, name: str, first: str) -> None:
         return
     contests = [each for each in files.read(name)["comparisons"] if {each["a"], each["b"]} == {first, "similarity"}]
     if needed := power_sentence(contests):
-        say(f"by the evaluation before this one, of {max(each['images'] for each in contests)} images: {needed}")
+        counts = [each["images"] for each in contests if each.get("images") and unit_of(each["metric"]) == "images"]
+        of = f", of {max(counts)} images" if counts else ""
+        say(f"by the evaluation before this one{of}: {needed}")
 
 
 def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:

@@ -138,6 +138,10 @@ def alike(columns: Tensor, groups: Tensor | None) -> Iterator[tuple[Tensor, Tens
     home = torch.arange(len(columns)) if groups is None else groups.cpu()
     if len(home) != len(columns):
         raise InputError(f"{len(home)} groups for {len(columns)} values; give each value's image")
+    if not columns.numel():  # unique() takes no empty ones
+        if columns.shape[1]:
+            yield torch.arange(columns.shape[1]), columns, home
+        return
     patterns, pattern = (~columns.isnan()).unique(dim=1, return_inverse=True)
     for each, rows in enumerate(patterns.unbind(1)):
         members = (pattern == each).nonzero().flatten()

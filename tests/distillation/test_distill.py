@@ -7,18 +7,23 @@ import warnings
 from dataclasses import replace
 from weakref import WeakSet
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from torchvision import tv_tensors
 
 import protomask
 from protomask.distillation import Distillation, distill
 from protomask.distillation import training as training_room
+from protomask.distillation.stamps import stamp_of_source
 from protomask.errors import InputError, LowFaithfulnessWarning
 from protomask.explainable import Classifier
 from protomask.localization.compare import JudgedClassifier
+from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
-from protomask.localizers import get_localizer, get_localizers
+from protomask.localizers import MDM, get_localizer, get_localizers
 from protomask.localizers.distilled import CONTRAST, Distilled, measure_faithfulness
 from tests.distillation.toys import PLAIN, QUICK, Smeared, enlarged, mass_inside, unseen
 from tests.support.toy import ColourImages
@@ -206,6 +211,73 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(tmp_path, monkey
     assert repr(distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)) == repr(whole)
 
 
+class Edited(ColourImages):
+    """The same names and labels, but one picture in the middle is another."""
+
+    def load(self, index):
+        sample = super().load(index)
+        if index == 7:
+            sample["image"] = tv_tensors.Image(1 - sample["image"])
+        return sample
+
+
+def test_an_explainer_of_another_question_normalisation_or_picture_is_made_anew(tmp_path, monkeypatch):
+    data, model, teacher = ColourImages(4), Smeared(), []
+    call = MDM.__call__
+    monkeypatch.setattr(MDM, "__call__", lambda *given, **others: teacher.append(1) or call(*given, **others))
+    first = distill(model, data, output=tmp_path, **PLAIN, **FEW)
+    changes = [
+        {"multi_label": True},
+        {"mean": (0.4,) * 3, "std": (0.5,) * 3},
+        {"image_size": 48},
+        {"data": Edited(4)},
+    ]
+    for change in changes:
+        teacher.clear()
+        options = {"data": data, **PLAIN, **FEW, **change}
+        found = distill(model, output=tmp_path, **options)
+        assert teacher, f"maps of the teacher that are of others: {change}"
+        assert repr(found) != repr(first)
+    teacher.clear()
+    again = distill(model, Edited(4), output=tmp_path, **PLAIN, **FEW)
+    assert not teacher and repr(again) == repr(found)
+
+
+def test_pictures_that_were_edited_in_place_are_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    explained = Classifier(Smeared())
+    pixels = torch.randint(0, 256, (12, 16, 16, 3), dtype=torch.uint8).numpy()
+    paths = [tmp_path / f"{number:02}.bmp" for number in range(12)]
+    for path, own in zip(paths, pixels):
+        Image.fromarray(own).save(path)
+
+    def stamps(transform=preprocessing_of(Smeared(), **PLAIN)):
+        return {stamp_of_source(explained, as_data_set(given, transform)) for given in (paths, list(pixels))}
+
+    before = stamps()
+    assert before == stamps() and len(before) == 2
+    pixels[5] ^= 1  # none of the pictures that are looked at
+    Image.fromarray(pixels[5]).save(paths[5])
+    assert not stamps() & before
+
+
+def test_data_that_are_random_have_one_stamp():
+    class Noisy(ColourImages):
+        def load(self, index):
+            sample = super().load(index)
+            sample["image"] = tv_tensors.Image(torch.from_numpy(np.random.rand(3, 16, 16)))
+            return sample
+
+    assert len({stamp_of_source(Classifier(Smeared()), Noisy(4)) for _ in range(2)}) == 1
+
+
+def test_only_may_be_a_generator_and_the_global_generator_stays():
+    model, data, before = Smeared(), ColourImages(4), torch.get_rng_state()
+    found = distill(model, data, only=(each for each in (1, 0)), **PLAIN, **FEW)
+    assert found.opened().about["training"]["only"] == [0, 1]
+    assert torch.equal(before, torch.get_rng_state())
+
+
 @pytest.mark.parametrize(
     "changes, says",
     [
@@ -219,7 +291,10 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(tmp_path, monkey
         ({"settings": Distillation}, "settings is .*; give Distillation"),
         ({"only": []}, "only lists nothing"),
         ({"only": ["bird"]}, "whole numbers"),
-        ({"only": [77]}, "only 0 images"),
+        ({"only": [77]}, "there is no class 77; the model has 3"),
+        ({"only": [0, 7]}, "there is no class 7; the model has 3"),
+        ({"only": [-1]}, "there is no class -1"),
+        ({"workers": -1}, "workers is -1"),
     ],
 )
 def test_bad_settings(changes, says):

@@ -4,7 +4,9 @@ import importlib
 import linecache
 import sys
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -203,6 +205,114 @@ def test_a_localizer_whose_code_changed_is_another_also_where_it_is_wrapped(tmp_
     exec(code, typed)  # as in a notebook
     for made in (typed["Theirs"](), PublishedScore(typed["Theirs"](), "logit")):
         assert open_stores(tmp_path / "kept", Classifier(model), "theirs", made)[0]._folder is None
+
+
+@dataclass
+class Holding:
+    """Holds what its repr does not tell, or tells shortened."""
+
+    held: object
+
+    def __call__(self, explained, images, index, *, progress=False):
+        raise NotImplementedError
+
+    def __repr__(self):
+        return "Holding()"
+
+
+class Plain:
+    """An object of somebody else's; no dataclass."""
+
+    def __init__(self, held):
+        self.held = held
+
+
+class Tempered(nn.Module):
+    """Its repr says nothing of its temperature, and its weights are none."""
+
+    def __init__(self, temperature):
+        super().__init__()
+        self.temperature = temperature
+
+
+def filled(value):
+    return torch.full((64, 64), value)
+
+
+def weighted(value):
+    layer = nn.Linear(2, 2)
+    nn.init.constant_(layer.weight, value)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
+    def folder(held):
+        maps, *_ = open_stores(tmp_path, Classifier(weighted(1.0)), "holding", Holding(held))
+        return maps._folder
+
+    makers = {
+        "tensor": filled,
+        "bfloat16": lambda value: filled(value).bfloat16(),
+        "array": lambda value: filled(value).numpy(),
+        "module": weighted,
+        "list": lambda value: [3, (weighted(value), "text")],
+        "dict": lambda value: {"a": filled(value), "b": None},
+        "object": lambda value: Plain(Plain(filled(value))),
+        "attribute of a module": Tempered,
+        "wrapped": lambda value: PublishedScore(Holding(filled(value)), "logit"),
+    }
+    kept = {name: [folder(make(value)) for value in (1.0, 1.0, 2.0)] for name, make in makers.items()}
+    for name, (first, again, other) in kept.items():
+        assert first == again and None not in (first, other) and first != other, name
+    swapped = [{"a": filled(x), "b": filled(y)} for x, y in ((1.0, 2.0), (2.0, 1.0))]
+    assert folder(swapped[0]) != folder(swapped[1])
+    for unknown in (
+        partial(filled, 1.0),
+        filled,
+        torch.Generator(),
+        np.array([object()]),
+        iter(()),
+        filled(1.0).to_sparse(),
+    ):
+        assert folder(unknown) is None, unknown
+    assert folder(3) == folder("text"), "what its own repr leaves out on purpose"
+    assert folder(nn.Parameter(filled(1.0))) is not None
+    looped = Plain(None)
+    looped.held = [looped]
+    assert folder(looped) is not None
+
+
+def test_a_localizer_that_was_trained_on_is_asked_anew(network, tmp_path):
+    own = Shading(nn.Conv2d(3, 1, 1))
+    first = run(network, tmp_path, own, metrics=["insertion"])
+    nn.init.constant_(own.shade.weight, -3.0)
+    again = run(network, tmp_path, own, metrics=["insertion"])
+    assert first.values != again.values == run(network, None, own, metrics=["insertion"]).values
+
+
+@dataclass(frozen=True)
+class Shading:
+    shade: nn.Module
+
+    def __call__(self, explained, images, index, *, progress=False):
+        with torch.no_grad():
+            return self.shade(images)[:, 0].sigmoid()
+
+
+@dataclass(frozen=True)
+class OneMap:
+    """One map for every image, and not in the order of its memory."""
+
+    def __call__(self, explained, images, index, *, progress=False):
+        rising = torch.linspace(0, 1, SIZE * SIZE).view(SIZE, SIZE).T
+        return rising.expand(len(images), -1, -1)
+
+
+def test_one_map_that_is_expanded_to_the_batch_is_kept(network, tmp_path):
+    fresh, first, again = (run(network, cache, OneMap()) for cache in (None, tmp_path, tmp_path))
+    assert fresh.values == first.values == again.values
+    assert list(tmp_path.rglob("*.safetensors"))
 
 
 def build_xprotonet(readout):

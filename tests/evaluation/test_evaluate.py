@@ -3,14 +3,26 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from torchvision import tv_tensors
 
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
-from protomask.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, Pairs, available_metrics, choose_pairs, evaluate
+from protomask.evaluation import (
+    HIGHER_IS_BETTER,
+    METRICS,
+    Evaluation,
+    Pairs,
+    available_metrics,
+    choose_pairs,
+    choose_prototype_pairs,
+    evaluate,
+)
 from protomask.evaluation.pairs import draw_stratified
+from protomask.evaluation.tables import as_markdown, per_class
+from protomask.explainable import Classifier
 from protomask.localizers import get_localizer
 from protomask.metrics.prototype_sets import discrimination
 from protomask.prototype_network import Prediction, PrototypeNetwork
@@ -418,6 +430,115 @@ def test_metrics_can_be_asked_for_by_name(network):
         evaluate(network, NoTruth(), LOCALIZERS, pairs, metrics=["energy_box"])
     with pytest.raises(InputError, match="0 localizers"):
         evaluate(network, data, {}, pairs)
+
+
+def test_names_of_metrics_may_come_from_a_generator(network):
+    pairs = Pairs([0, 1], [0, 2])
+    found = evaluate(network, Tiles(), {"oracle": oracle}, pairs, metrics=(each for each in ("gain", "insertion")))
+    assert found.metrics == ["gain", "insertion"]
+    for wrong, said in (
+        (["gain", 3], "metric 3 is unknown"),
+        ([["gain"]], "metric .*gain.* is unknown"),
+        (3, "metrics is 3"),
+    ):
+        with pytest.raises(InputError, match=said):
+            evaluate(network, Tiles(), {"oracle": oracle}, pairs, metrics=wrong)
+
+
+class Concepts:
+    """A score of eight concepts, more than the data have classes."""
+
+    kind = None
+
+    def __init__(self, shift=0.0):
+        self.shift = shift
+
+    def score(self, images, index):
+        return images.mean((1, 2, 3)) * torch.linspace(0.1, 1, 8)[index] + self.shift
+
+
+def test_an_index_that_is_no_class_of_the_data_has_no_class_name():
+    class Found(Tiles):
+        def load(self, index):
+            sample = super().load(index)
+            return sample | {"box_labels": torch.tensor([0])}
+
+    pairs = Pairs(torch.arange(4), torch.tensor([0, 1, 7, 7]))
+    metrics = ["insertion", "random_logit", "energy_box"]
+    found = evaluate(Concepts(), Found(), {"noise": noise}, pairs, metrics=metrics)
+    assert found.classes == ["a", "b", "", ""] and found.values["noise"]["insertion"][3] is not None
+    assert [each is None for each in found.values["noise"]["energy_box"]] == [False, True, True, True]
+    assert {each["class"] for each in per_class(found)} == {"a", "b"} and found.table()
+    assert all(each is not None for each in found.values["noise"]["random_logit"])
+    with pytest.raises(InputError, match="the pairs name the index -1; indices are numbered from 0"):
+        evaluate(Concepts(), Tiles(), {"noise": noise}, Pairs([0], [-1]), metrics=["insertion"])
+
+
+def test_log_probabilities_are_measured_as_probabilities():
+    torch.manual_seed(0)
+    model, pairs = (
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2)),
+        Pairs(range(6), [1] * 6),
+    )
+    metrics = ["insertion", "average_drop", "gain", "road", "misalignment", "kept_first"]
+    for options in ({}, {"multi_label": True}):
+        found, expected = (
+            evaluate(Classifier(model, kind, **options), Tiles(), {"noise": noise}, pairs, metrics=metrics)
+            for kind in ("log-probability", "probability")
+        )
+        for metric in metrics:
+            assert found.values["noise"][metric] == pytest.approx(expected.values["noise"][metric], abs=1e-4)
+        assert row(found, "noise", "insertion")["n"] == 6 and "n is 0" not in found.table()
+
+
+def test_a_metric_that_counts_nothing_is_told():
+    pairs, metrics = Pairs(range(4), [0] * 4), ["insertion", "increase"]
+    found = evaluate(Concepts(-9.0), Tiles(), {"noise": noise}, pairs, metrics=metrics)
+    told = " ".join(found.table().split())
+    assert "No pair counts (n is 0) in insertion: these are shares" in told and 'score="probability"' in told
+    assert "No pair counts (n is 0) in insertion:" in as_markdown(found) and "No pair counts" in found._repr_html_()
+    nan = [float("nan")] * 4
+    assert "Undefined everywhere (n is 0): energy_box." in made(energy_box=(nan, nan), gain=([1.0] * 4, nan)).table()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_images_of_other_precisions_are_measured(dtype, tmp_path):
+    class Cast(Tiles):
+        def load(self, index):
+            sample = super().load(index)
+            return sample | {"image": tv_tensors.Image(sample["image"].as_subclass(torch.Tensor).to(dtype))}
+
+    pairs = Pairs(range(4), [0] * 4)
+    for cache in (tmp_path, tmp_path):
+        found = evaluate(
+            Quadrants().to(dtype), Cast(), {"x": get_localizer("center")}, pairs, metrics="adcc,insertion", cache=cache
+        )
+        assert row(found, "x", "insertion")["n"] == 4
+
+
+def test_seeds_of_numpy_choose_the_same_pairs(network):
+    data = TilesWithPoints()
+    for choose in (choose_pairs, choose_prototype_pairs):
+        one, other = (choose(network, data, 12, seed) for seed in (3, np.int64(3)))
+        assert one.positions.equal(other.positions)
+        with pytest.raises(InputError, match="seed is 'x'"):
+            choose(network, data, 12, "x")
+
+
+def test_prototypes_are_not_called_images():
+    few, level = [100.0, 0.0, 100.0] * 4, [100.0, 0.0, 0.0] * 4
+    found = made(consistency=(few, level), gain=([1.0, 2.0, 0.5, 3.0] * 3, [1.5, 1.0, 2.0, 1.0] * 3))
+    said = found.power("a", "b")
+    assert re.search(
+        r"would need so many images: gain about [\d,]+; so many prototypes: consistency about [\d,]+$", said
+    )
+    for text in (found.contest("a", "b"), as_markdown(found)):
+        (line,) = (
+            each for each in text.splitlines() if "consistency" in each and " 12 prototypes" in each and "+33" in each
+        )
+        assert len(re.findall(r"\d prototypes", line)) == 2
+        assert "prototypes" not in next(each for each in text.splitlines() if "gain" in each)
+    assert re.search(r"consistency ↑.* 12 prototypes", found.table())
 
 
 def test_broken_maps_and_scores_name_localizer_and_image(network):

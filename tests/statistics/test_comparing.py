@@ -140,3 +140,13 @@ def test_images_needed_find_the_difference_in_four_of_five_trials():
 def test_lengths_must_agree():
     with pytest.raises(InputError, match="gain.*shape"):
         compare_values({"gain": torch.ones(3)}, {"gain": torch.ones(4)})
+
+
+def test_of_no_values_nothing_is_decided():
+    found = compare_values(
+        {"gain": torch.empty(0), "hit": torch.empty(0)},
+        {"gain": torch.empty(0), "hit": torch.empty(0)},
+        hits={"hit": 1},
+    )
+    for each in found.values():
+        assert each.interval.n == 0 and each.sign == 0 and each.needed is None and each.p != each.p

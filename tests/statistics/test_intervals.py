@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from protomask.errors import InputError
-from protomask.statistics import bootstrap_band, bootstrap_difference, bootstrap_mean, bootstrap_means
+from protomask.statistics import bootstrap_band, bootstrap_difference, bootstrap_mean, bootstrap_means, share_interval
 
 
 def test_equal_values_say_nothing_of_their_spread():
@@ -94,6 +94,13 @@ def test_band_resamples_images():
     torch.testing.assert_close(high, kept.mean(0) + half, atol=0.02, rtol=0)
     again = bootstrap_band(kept.repeat(5, 1), torch.arange(24).repeat(5))
     torch.testing.assert_close(again, bootstrap_band(kept))
+
+
+def test_of_no_values_everything_is_undefined():
+    none = torch.empty(0)
+    for found in (bootstrap_mean(none), bootstrap_difference(none, none), share_interval(none)):
+        assert (found.n, found.units) == (0, 0) and all(np.isnan(each) for each in found[:3])
+    assert bootstrap_means(torch.empty(5, 0)) == [] and len(bootstrap_means(torch.empty(0, 2))) == 2
 
 
 def test_bad_arguments_are_named():
