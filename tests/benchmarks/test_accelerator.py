@@ -12,8 +12,9 @@ from tests.support.scripts import benchmark
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     place = tmp_path_factory.mktemp("on a device")
+    options = {**SMALL, "image_size": 32, "samples": 1}
     return protomask.train(
-        data="folder", root=write_image_folder(place / "pictures"), output=place / "run", **SMALL
+        data="folder", root=write_image_folder(place / "pictures"), output=place / "run", **options
     ).folder
 
 
@@ -37,7 +38,8 @@ def test_unknown_steps_are_named(script, capsys):
     assert "no such step: mask; choose from suite, job" in capsys.readouterr().err
 
 
-def test_maps_on_the_processor_are_those_of_a_batch_and_of_single_images(script, trained):
+def test_maps_on_the_processor_are_those_of_a_batch_and_of_single_images(script, trained, monkeypatch):
+    monkeypatch.setattr(script, "IMAGES", 2)
     told = script.compare(trained, script.choose_device("cpu"))
     assert "mdm batch against cpu: ranks 1.000, first tenths 1.000" in told
     assert "hdm batch against single: ranks" in told

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from protomask import distributed
+from tests.distributed.forks import together
 from tests.distributed.jobs import torchrun
 
 SHARING = """
@@ -30,23 +31,6 @@ with distributed.job(torch.device("cpu")) as device:
     Path(sys.argv[1], f"{rank}.json").write_text(json.dumps(found))
 assert not distributed.active()
 """
-FAILING = """
-import torch
-from protomask import distributed
-def fail():
-    raise ValueError("no space in the first process")
-with distributed.job(torch.device("cpu")):
-    try:
-        distributed.only_first(fail)
-    except distributed.PeerLost as error:
-        print("LOST", error, flush=True)
-"""
-
-
-def script(tmp_path, text):
-    path = tmp_path / "script.py"
-    path.write_text(text)
-    return str(path)
 
 
 def test_one_process_has_everything():
@@ -76,7 +60,9 @@ def test_shards_partition_in_order_at_multiples(monkeypatch, count, multiple, pr
 
 
 def test_two_processes_share(tmp_path):
-    done = torchrun(2, [script(tmp_path, SHARING), str(tmp_path)])
+    script = tmp_path / "script.py"
+    script.write_text(SHARING)
+    done = torchrun(2, [str(script), str(tmp_path)])
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["first"] and not second["first"]
@@ -90,7 +76,19 @@ def test_two_processes_share(tmp_path):
         assert found["rows"] == [[0.0, 0.0]] * 3 + [[1.0, 1.0]] and found["empty"] == [0, 4]
 
 
-def test_a_failure_of_the_first_ends_the_others_at_once(tmp_path):
-    done = torchrun(2, [script(tmp_path, FAILING)])
-    assert done.returncode != 0
-    assert "no space in the first process" in done.stderr and "process 1 of 2 stops" in done.stdout
+def fail():
+    raise ValueError("no space in the first process")
+
+
+def failing():
+    with distributed.job(torch.device("cpu")):
+        try:
+            distributed.only_first(fail)
+        except distributed.PeerLost as error:
+            print("LOST", error)
+
+
+def test_a_failure_of_the_first_ends_the_others_at_once():
+    first, second = together(2, failing)
+    assert first.code != 0 and "ValueError: no space in the first process" in first.said
+    assert "LOST process 1 of 2 stops" in second.said

@@ -1,20 +1,11 @@
 """An evaluation that two processes share is the one that one process makes."""
 
-from protomask.evaluation import Evaluation, Oracle, choose_pairs, choose_prototype_pairs, evaluate
-from tests.distributed.jobs import torchrun
-from tests.evaluation.test_evaluate import Quadrants, TilesWithPoints
+import torch
 
-SHARED = """
-import sys, torch
-from pathlib import Path
 from protomask import distributed
-from tests.distributed.test_evaluation_together import evaluated
-
-with distributed.job(torch.device("cpu")):
-    found = evaluated(Path(sys.argv[1]) / "cache")
-    assert found.values == distributed.gather(found.values)[0]          # every process has the whole
-    distributed.only_first(lambda: found.save(Path(sys.argv[1]) / "evaluation.json"))
-"""
+from protomask.evaluation import Evaluation, Oracle, choose_pairs, choose_prototype_pairs, evaluate
+from tests.distributed.forks import all_done, together
+from tests.evaluation.test_evaluate import Quadrants, TilesWithPoints
 
 
 def evaluated(cache):
@@ -31,13 +22,17 @@ def evaluated(cache):
     )
 
 
+def shared(folder):
+    with distributed.job(torch.device("cpu")):
+        found = evaluated(folder / "cache")
+        assert found.values == distributed.gather(found.values)[0]  # every process has the whole
+        distributed.only_first(lambda: found.save(folder / "evaluation.json"))
+
+
 def test_two_processes_evaluate_what_one_does(tmp_path):
-    script = tmp_path / "shared.py"
-    script.write_text(SHARED, encoding="utf-8")
-    done = torchrun(2, [str(script), str(tmp_path)])
-    assert done.returncode == 0, done.stderr
-    together, alone = Evaluation.load(tmp_path / "evaluation.json"), evaluated(None)
+    all_done(together(2, shared, tmp_path))
+    found, alone = Evaluation.load(tmp_path / "evaluation.json"), evaluated(None)
     for field in ("names", "values", "prototype_values", "classes", "prototypes"):
-        assert getattr(together, field) == getattr(alone, field), field
+        assert getattr(found, field) == getattr(alone, field), field
     # Either process found its part of the work in its own files; one process finds all of it.
     assert evaluated(tmp_path / "cache").values == alone.values

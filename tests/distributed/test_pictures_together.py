@@ -1,30 +1,18 @@
 """Pictures of prototypes that a job did before it lost a process are not made again."""
 
+import os
+import signal
+
 import torch
 
+from protomask import distributed
 from protomask.explanations.sources import picture_prototypes, share_pictures
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet
 from protopnet import ProtoPNet
-from tests.distributed.jobs import torchrun
+from tests.distributed.forks import together
 from tests.support.toy import ColourImages, ToyBackbone
-
-LOSING = """
-import os, signal, sys, torch
-from pathlib import Path
-from protomask import distributed
-from tests.distributed.test_pictures_together import Counting, made
-
-class Deadly(Counting):
-    def __call__(self, *arguments, **more):
-        if distributed.rank() == 1 and self.asked:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(*arguments, **more)
-
-with distributed.job(torch.device("cpu")):
-    made(Path(sys.argv[1]), Deadly())
-"""
 
 
 class Counting:
@@ -41,6 +29,15 @@ class Counting:
         return get_localizer("similarity")(network, images, index)
 
 
+class Deadly(Counting):
+    """Kills the second process when it is asked again."""
+
+    def __call__(self, *arguments, **more):
+        if distributed.rank() == 1 and self.asked:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(*arguments, **more)
+
+
 def made(folder, localizer, share=True):
     torch.manual_seed(0)
     data = ColourImages(6)
@@ -51,12 +48,16 @@ def made(folder, localizer, share=True):
     return picture_prototypes(network, data, {"counting": localizer}, batch_size=3)
 
 
+def lost(folder):
+    with distributed.job(torch.device("cpu")):
+        made(folder, Deadly())
+
+
 def test_one_process_goes_on_with_what_two_have_done(tmp_path):
-    script = tmp_path / "losing.py"
-    script.write_text(LOSING, encoding="utf-8")
     folder = tmp_path / "pieces"
-    done = torchrun(2, [str(script), str(folder)])
-    assert done.returncode != 0 and "process 0 of 2 stops because another process of the job ended" in done.stderr
+    first, second = together(2, lost, folder)
+    assert second.code == -signal.SIGKILL and first.code > 0
+    assert "process 0 of 2 stops because another process of the job ended" in first.said
     # Twelve prototypes are four pieces, of which the second process finished one.
     assert len(list(folder.iterdir())) == 3
     localizer = Counting()

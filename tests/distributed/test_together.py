@@ -2,28 +2,25 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from protomask.training import train
-from tests.distributed import together
-from tests.distributed.jobs import run_group, torchrun
+from tests.distributed import shared_work
+from tests.distributed.forks import all_done, together
 
 # Weights of the last layer that L1 holds at zero jitter about it by a step of the optimiser, which rounding decides.
 SPARSE = {"last_layer.weight": 1e-3, "logits": 1e-3}
-SCRIPT = str(Path(__file__).with_name("together.py"))
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Results of one process and of two."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    for done in (run_group([sys.executable, SCRIPT, str(one)]), torchrun(2, [SCRIPT, str(two)])):
-        assert done.returncode == 0, done.stderr
+    shared_work.everything(one)
+    all_done(together(2, shared_work.everything, two))
     return one, two
 
 
@@ -56,8 +53,8 @@ def test_training_is_the_same_but_for_rounding(folders):
 def test_one_process_goes_on_from_the_checkpoint_of_two(folders, tmp_path):
     one, two = folders
     shutil.copy(two / "two_epochs.pt", tmp_path / "state.pt")
-    network, setup = together.new_network(), together.training_set()
-    rows = train(network, together.plan(), setup, checkpoint=tmp_path / "state.pt")
+    network, setup = shared_work.new_network(), shared_work.training_set()
+    rows = train(network, shared_work.plan(), setup, checkpoint=tmp_path / "state.pt")
     assert len(rows) == 7
     expected = load_file(one / "trained.safetensors")
     for key, tensor in network.state_dict().items():

@@ -1,6 +1,5 @@
 """Commands that two processes share leave the files that one process leaves, byte for byte."""
 
-import json
 import shutil
 
 import pytest
@@ -12,17 +11,9 @@ import protomask
 from protomask import distributed
 from protomask.cli import main
 from protomask.errors import InputError
-from tests.distributed.jobs import torchrun
+from tests.distributed.forks import all_done, together
 from tests.end_to_end.conftest import copied
 
-COMMANDS = """
-import json, sys, torch
-from protomask import distributed
-from protomask.cli import main
-with distributed.job(torch.device("cpu")):  # joined once: the addresses of the processes are good for one time
-    for words in json.loads(sys.argv[1]):
-        assert main(words) == 0, words
-"""
 PICTURES = [
     ["project", "RUN", "--localizer", "mdm:keep.steps=3,center", "--quiet", "--device", "cpu"],
     ["report", "RUN", "--explained", "3", "--figures", "svg", "--quiet", "--device", "cpu"],
@@ -48,13 +39,11 @@ DISTILL = [
 ]
 
 
-def together(folder, commands):
-    """Run commands one after the other, all of them in the same two processes."""
-    script = folder / "commands.py"
-    script.write_text(COMMANDS, encoding="utf-8")
-    done = torchrun(2, [str(script), json.dumps(commands)])
-    assert done.returncode == 0, done.stderr
-    return done
+def run_all(commands):
+    """Run commands one after the other, in all processes of a job."""
+    with distributed.job(torch.device("cpu")):  # joined once: the addresses of the processes are good for one time
+        for words in commands:
+            assert main(words) == 0, words
 
 
 def filled(commands, **words):
@@ -84,10 +73,9 @@ def both(run, tmp_path_factory, localized):
         output = str(copy.folder.parent / "out")
         commands = filled([*PICTURES, LOCALIZE, DISTILL], RUN=str(copy.folder), OUTPUT=output, **localized)
         if name == "one":
-            for words in commands:
-                assert main(words) == 0
+            run_all(commands)
         else:
-            together(copy.folder.parent, commands)
+            all_done(together(2, run_all, commands))
         folders.append(copy)
     return folders
 

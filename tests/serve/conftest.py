@@ -31,7 +31,7 @@ def photo(seed=0, size=(80, 60), kind="PNG"):
 def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("served")
     pictures = write_image_folder(place / "pictures", per_class=8)
-    options = {**SMALL, "localizer": "mdm", "epochs": 2}
+    options = {**SMALL, "localizer": "mdm", "epochs": 2, "samples": 1}
     return protomask.train(data="folder", root=pictures, output=place / "a run", **options)
 
 

@@ -1,13 +1,8 @@
-"""What a number of processes make of the toy data; run alone or by torchrun, it writes the first process's results to a
-folder.
-
-python tests/distributed/together.py FOLDER
-"""
+"""What a number of processes make of the toy data; the first process's results go to a folder."""
 
 import dataclasses
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import torch
@@ -46,7 +41,7 @@ def plan() -> list:
         Action("start", start_from_data),
         Epochs("joint", 4, ProtoPNetLoss(), rates, schedule=warm_up_cosine()),
         Action("projection", project),
-        Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4)),
+        Action("last layer", lambda network, setup: fit_last_layer(network, setup, l1=1e-4, passes=2)),
     ]
 
 
@@ -99,15 +94,9 @@ def statistics(folder: Path) -> None:
 
 
 def everything(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    training(folder)
-    statistics(folder)
-    projection(folder)
-    projection(folder, batch_size=24)  # all images in one batch: one process has nothing to do
-    projection(folder, same=True)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
     with distributed.job(torch.device("cpu")):
-        everything(Path(sys.argv[1]))
+        training(folder)
+        statistics(folder)
+        projection(folder)
+        projection(folder, batch_size=24)  # all images in one batch: one process has nothing to do
+        projection(folder, same=True)
