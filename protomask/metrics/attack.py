@@ -12,9 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from protomask.errors import InputError
 from protomask.localizers.similarity import percentile_box
 from protomask.metrics.faithfulness import Score, change_step, minmax, relative_to_whole
+from protomask.metrics.given import as_maps, as_mask
 from protomask.metrics.localization import box_regions
+from protomask.places import as_index
 
 EPSILON, STEP, STEPS = 0.1, 0.01, 20
 """The authors' attack: largest change of a normalised value, change in one step, steps."""
@@ -28,6 +31,7 @@ def outside_box(saliency: Tensor) -> Tensor:
     Weak where maps are compared: the larger the box, the less there is to attack, and a map of noise, whose box is the
     image, comes out perfect.
     """
+    saliency = _finite(saliency)
     boxes = [torch.tensor([percentile_box(each)], device=saliency.device) for each in saliency]
     return ~box_regions(boxes, *saliency.shape[1:])
 
@@ -39,8 +43,16 @@ def outside_top(saliency: Tensor, share: float = 0.1) -> Tensor:
 
     Every map protects equally many pixels; of equal ones, the first in reading order.
     """
-    pixels = saliency[0].numel()
+    saliency = _finite(saliency)
+    pixels = saliency.shape[1] * saliency.shape[2]
     return change_step(saliency, pixels) > max(1, round(share * pixels))
+
+
+def _finite(saliency: Tensor) -> Tensor:
+    saliency = as_maps(saliency)
+    if not saliency.isfinite().all():
+        raise InputError("saliency is not finite everywhere, so nothing can be chosen by it; leave such maps out")
+    return saliency
 
 
 def misalignment(
@@ -71,22 +83,27 @@ def misalignment(
     Returns:
         (B,) 100 * (1 - after / before); negative where the attack raised it, NaN where ``before`` is not positive.
     """
+    index = as_index(index, images)
+    allowed = as_mask(allowed, (len(images), *images.shape[2:]), "allowed")
     changes = []
-    for part in torch.arange(len(images), device=images.device).split(batch_size):
-        image, chosen = images[part].detach(), index[part]
-        reach = epsilon * allowed[part, None].to(image.dtype)
-        attacked = image.clone()
-        for _ in range(steps):
-            with torch.enable_grad():
-                leaf = attacked.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(score(leaf, chosen).sum(), leaf)
-            moved = attacked - step * gradient.nan_to_num().sign()
-            attacked = torch.minimum(torch.maximum(moved, image - reach), image + reach)
-        with torch.no_grad():
-            before, after = (
-                score(each, chosen).to(torch.promote_types(each.dtype, torch.float32)) for each in (image, attacked)
-            )
-        changes.append(100 * (1 - relative_to_whole(after, before)))
+    with torch.inference_mode(False):
+        # What was made under inference_mode can take no gradient; copies can.
+        images, index = images.detach().clone(), index.clone()
+        for part in torch.arange(len(images), device=images.device).split(batch_size):
+            image, chosen = images[part], index[part]
+            reach = epsilon * allowed[part, None].to(image.dtype)
+            attacked = image.clone()
+            for _ in range(steps):
+                with torch.enable_grad():
+                    leaf = attacked.detach().requires_grad_()
+                    (gradient,) = torch.autograd.grad(score(leaf, chosen).sum(), leaf)
+                moved = attacked - step * gradient.nan_to_num().sign()
+                attacked = torch.minimum(torch.maximum(moved, image - reach), image + reach)
+            with torch.no_grad():
+                before, after = (
+                    score(each, chosen).to(torch.promote_types(each.dtype, torch.float32)) for each in (image, attacked)
+                )
+            changes.append(100 * (1 - relative_to_whole(after, before)))
     return torch.cat(changes)
 
 
@@ -117,20 +134,28 @@ def move_evidence(
 
     Returns:
         (B, 3, H, W).
+
+    Raises:
+        InputError: the maps are not those of the images, or not finite.
     """
+    index, saliency = as_index(index, images), _finite(as_maps(saliency, images))
     found = []
-    for part in torch.arange(len(images), device=images.device).split(batch_size):
-        image, chosen, mask = images[part].detach(), index[part], minmax(saliency[part])[:, None].to(images)
-        low, high = image - reach, image + reach
-        if bounds is not None:
-            low, high = torch.maximum(low, bounds[0]), torch.minimum(high, bounds[1])
-        attacked = image.clone()
-        for _ in range(steps):
-            with torch.enable_grad():
-                leaf = attacked.detach().requires_grad_()
-                cost = score(leaf * mask, chosen) - score(leaf, chosen)
-                (gradient,) = torch.autograd.grad(cost.sum(), leaf)
-            moved = attacked - 2.5 * reach / steps * gradient.nan_to_num().sign()
-            attacked = torch.minimum(torch.maximum(moved, low), high)
-        found.append(attacked.detach())
+    with torch.inference_mode(False):
+        # What was made under inference_mode can take no gradient; copies can.
+        images, index = images.detach().clone(), index.clone()
+        masks = minmax(saliency)[:, None].to(images.dtype)
+        for part in torch.arange(len(images), device=images.device).split(batch_size):
+            image, chosen, mask = images[part], index[part], masks[part]
+            low, high = image - reach, image + reach
+            if bounds is not None:
+                low, high = torch.maximum(low, bounds[0]), torch.minimum(high, bounds[1])
+            attacked = image.clone()
+            for _ in range(steps):
+                with torch.enable_grad():
+                    leaf = attacked.detach().requires_grad_()
+                    cost = score(leaf * mask, chosen) - score(leaf, chosen)
+                    (gradient,) = torch.autograd.grad(cost.sum(), leaf)
+                moved = attacked - 2.5 * reach / steps * gradient.nan_to_num().sign()
+                attacked = torch.minimum(torch.maximum(moved, low), high)
+            found.append(attacked.detach())
     return torch.cat(found)

@@ -16,7 +16,9 @@ import torch
 from skimage.morphology import max_tree
 from torch import Tensor
 
+from protomask.errors import InputError
 from protomask.metrics.faithfulness import minmax
+from protomask.metrics.given import as_maps
 from protomask.metrics.segmentation import at_best_threshold
 
 THRESHOLDS = 1000
@@ -31,11 +33,21 @@ def box_iou_curves(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         boxes: B tensors (K, 4) of x0, y0, x1, y1 in pixels of the map; K may be 0.
 
     Returns:
-        (B, 1000) float32 on the CPU; 0 for a constant map; NaN without a truth box.
+        (B, 1000) float32 on the CPU; 0 for a constant map; NaN without a truth box or for a map that is not finite.
+
+    Raises:
+        InputError: not as many maps as tensors of boxes.
     """
-    maps = (minmax(saliency.detach().float()).cpu().numpy() * 255).astype(np.uint8)
+    maps = minmax(as_maps(saliency).detach().float()).cpu()
+    if len(maps) != len(boxes):
+        raise InputError(f"there are {len(maps)} maps and {len(boxes)} tensors of boxes; give one for each")
+    known = maps.isfinite().flatten(1).all(1).tolist()
+    levels = (maps.nan_to_num().numpy() * 255).astype(np.uint8)
     rows = [
-        _curve(each, truth.detach().cpu().reshape(-1, 4).numpy().astype(np.int64)) for each, truth in zip(maps, boxes)
+        _curve(each, truth.detach().cpu().reshape(-1, 4).numpy().astype(np.int64))
+        if whole
+        else np.full(THRESHOLDS, np.nan)
+        for each, truth, whole in zip(levels, boxes, known)
     ]
     return torch.from_numpy(np.stack(rows).astype(np.float32)) if rows else torch.empty(0, THRESHOLDS)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import Score, auc, relative_to_whole
+from protomask.metrics.given import as_maps, as_mask
 
 RESOLUTION = 1e-4
 """Falls are counted in steps of this share of |s(x)|: what is smaller is the noise of float32, not an importance."""
@@ -43,6 +44,7 @@ def part_importance(
     Returns:
         (B, K); negative where the score rises without the part; NaN where the part is not visible.
     """
+    visible = as_mask(visible, without.shape[:2], "visible")
     image, part = visible.nonzero(as_tuple=True)
     importance = torch.full(visible.shape, torch.nan, dtype=whole.dtype, device=whole.device)
     for some in torch.arange(len(image), device=image.device).split(batch_size):
@@ -53,7 +55,12 @@ def part_importance(
 
 
 def part_mass(saliency: Tensor, parts: Tensor) -> Tensor:
-    """Sum the saliency (B, H, W) on each part's visible pixels (B, K, H, W) bool: (B, K)."""
+    """Sum the saliency (B, H, W) on each part's visible pixels (B, K, H, W) bool: (B, K).
+
+    NaN on every part where the map is not finite.
+    """
+    saliency = as_maps(saliency)
+    parts = as_mask(parts, (len(saliency), *parts.shape[1:2], *saliency.shape[1:]), "parts")
     return (saliency[:, None] * parts).sum((2, 3))
 
 
@@ -70,13 +77,14 @@ def rank_correlation(importance: Tensor, mass: Tensor, visible: Tensor) -> Tenso
 
     Returns:
         (B,) in [-1, 1]. NaN, to be left out and counted, where fewer than two parts are visible or all are equally
-        important: there is no order to find. 0 where the mass is the same on all parts (a zero map): the map ranks
-        nothing.
+        important: there is no order to find; and where a visible part's number is. 0 where the mass is the same on all
+        parts (a zero map): the map ranks nothing.
     """
+    visible = as_mask(visible, mass.shape, "visible")
     x, y = (_centred(_ranks(values, visible), visible) for values in (importance, mass))
     spread_x, spread_y = (x * x).sum(1), (y * y).sum(1)
     correlation = (x * y).sum(1) / (spread_x * spread_y).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
-    defined = (visible.sum(1) >= 2) & (spread_x > 0)
+    defined = (visible.sum(1) >= 2) & (spread_x > 0) & _known(importance, mass, visible)
     return torch.where(defined, correlation.clamp(-1, 1), torch.nan)
 
 
@@ -89,14 +97,16 @@ def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
 
     Returns:
         (B,) 0 or 1; NaN where fewer than two parts are visible, where all are equally important, and where no part's
-        removal lowers the score: then no part is the most important one.
+        removal lowers the score: then no part is the most important one; and where a visible part's number is.
     """
+    visible = as_mask(visible, mass.shape, "visible")
+    known = _known(importance, mass, visible)
     importance = torch.where(visible, importance, -torch.inf)
     mass = torch.where(visible, mass, -torch.inf)
     best, worst = importance.amax(1), torch.where(visible, importance, torch.inf).amin(1)
     salient = mass == mass.amax(1, keepdim=True)
     hit = (salient.sum(1) == 1) & (salient & (importance == best[:, None])).any(1)
-    defined = (visible.sum(1) >= 2) & (best > worst) & (best > 0)
+    defined = (visible.sum(1) >= 2) & (best > worst) & (best > 0) & known
     return torch.where(defined, hit.to(mass.dtype), torch.nan)
 
 
@@ -117,6 +127,7 @@ def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Ten
     Returns:
         (B,) in [0, 1], 1 for the causes themselves; 0 for a zero map; NaN where no part's removal lowers the score.
     """
+    visible = as_mask(visible, mass.shape, "visible")
     cause = torch.where(visible, importance, 0.0).clamp(min=0)
     shares = torch.where(visible, mass, 0.0) / total.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
     sum_ = cause.sum(1)
@@ -142,10 +153,11 @@ def causal_insertion(
     Returns:
         (B,) as a share of ``whole``; NaN where fewer than two parts are visible or ``whole`` is not positive.
     """
+    visible = as_mask(visible, mass.shape, "visible")
     areas = []
     for b, parts in enumerate(visible):
         present = parts.nonzero().flatten().tolist()
-        if len(present) < 2:
+        if len(present) < 2 or mass[b, present].isnan().any():
             areas.append(torch.nan)
             continue
         # A part is drawn at step j if at most j parts are at least as salient.
@@ -154,6 +166,10 @@ def causal_insertion(
         scores = [shown(b, drawn) for drawn in steps] + [float(whole[b])]
         areas.append(float(auc(torch.tensor(scores, dtype=torch.float64))))
     return relative_to_whole(torch.tensor(areas, dtype=whole.dtype, device=whole.device), whole)
+
+
+def _known(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
+    return ~((importance + mass).isnan() & visible).any(1)
 
 
 def _ranks(values: Tensor, valid: Tensor) -> Tensor:

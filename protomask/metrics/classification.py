@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from protomask.metrics.given import as_mask
+
 
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:
     """Compute the area under the ROC curve of each class.
@@ -16,11 +18,12 @@ def auroc(scores: Tensor, positive: Tensor) -> Tensor:
 
     Args:
         scores: (N, C), larger for "has it"; any monotone scale.
-        positive: (N, C) bool.
+        positive: (N, C) bool, or 0 and 1.
 
     Returns:
-        (C,) float64 in [0, 1]; NaN for a class without positive or without negative images.
+        (C,) float64 in [0, 1]; NaN for a class without positive or without negative images, or with a score that is.
     """
+    positive = as_mask(positive, scores.shape, "positive")
     return torch.stack([_auroc(one, has) for one, has in zip(scores.unbind(1), positive.unbind(1))])
 
 
@@ -37,8 +40,9 @@ def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
         scores, positive: as for :func:`auroc`.
 
     Returns:
-        (C,) float64 in [0, 1]; NaN for a class without positive images.
+        (C,) float64 in [0, 1]; NaN for a class without positive images, or with a score that is.
     """
+    positive = as_mask(positive, scores.shape, "positive")
     return torch.stack([_average_precision(one, has) for one, has in zip(scores.unbind(1), positive.unbind(1))])
 
 
@@ -47,7 +51,7 @@ def _auroc(scores: Tensor, positive: Tensor) -> Tensor:
     _, place, counts = scores.unique(return_inverse=True, return_counts=True)
     ranks = counts.cumsum(0) - (counts - 1) / 2  # the mean rank, from 1, of those that share a score
     pairs_won = ranks.double()[place][positive].sum() - found * (found + 1) / 2
-    return pairs_won / (found * missed)
+    return torch.where(scores.isnan().any(), torch.nan, pairs_won / (found * missed))
 
 
 def _average_precision(scores: Tensor, positive: Tensor) -> Tensor:
@@ -58,4 +62,4 @@ def _average_precision(scores: Tensor, positive: Tensor) -> Tensor:
         .flip(0)
     )
     precision = gained.cumsum(0) / counts.flip(0).cumsum(0)
-    return (gained * precision).sum() / gained.sum()
+    return torch.where(scores.isnan().any(), torch.nan, (gained * precision).sum() / gained.sum())

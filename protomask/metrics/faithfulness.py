@@ -17,6 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from protomask.errors import InputError
+from protomask.metrics.given import as_maps, unless_broken
+from protomask.places import as_index
+
 Score = Callable[[Tensor, Tensor], Tensor]
 
 STEPS = 28
@@ -102,7 +106,15 @@ def perturbation_curve(
     The first point is the score of ``start``, the last that of ``finish``, unless ``until``, a share of the pixels,
     ends the curve earlier; the area is that of the mean height either way. :func:`insertion` and :func:`deletion` are
     the two published choices.
+
+    Raises:
+        InputError: ``start`` and ``finish``, or the index or the maps, are not of the same images.
     """
+    if start.shape != finish.shape:
+        raise InputError(
+            f"the image starts with the shape {tuple(start.shape)} and ends with {tuple(finish.shape)}; give the same"
+        )
+    index, saliency = as_index(index, finish), as_maps(saliency, finish)
     step = change_step(saliency, steps)
     points = round(until * min(steps, saliency[0].numel())) + 1
     scores = []
@@ -110,7 +122,7 @@ def perturbation_curve(
         image, point = part // points, part % points
         changed = step[image] <= point[:, None, None]
         scores.append(_at_least_float(score(torch.where(changed[:, None], finish[image], start[image]), index[image])))
-    curves = torch.cat(scores).view(len(start), points)
+    curves = unless_broken(torch.cat(scores).view(len(start), points), saliency)
     return Curve(auc(curves), curves)
 
 
@@ -185,17 +197,30 @@ def region_deletion(
     Args:
         regions: along the image's shorter side; at 224 pixels 28 make them 8 x 8.
     """
+    means = region_means(as_maps(saliency, images), regions)
+    return deletion(score, images, index, means, steps=steps, batch_size=batch_size)
+
+
+def region_means(saliency: Tensor, regions: int = REGIONS) -> Tensor:
+    """Average maps (B, H, W) over the regions of :func:`region_deletion`: each pixel gets its region's mean."""
     height, width = saliency.shape[1:]
     side = max(min(height, width) / regions, 1)
-    means = F.adaptive_avg_pool2d(saliency[:, None], (round(height / side), round(width / side)))
-    return deletion(
-        score,
-        images,
-        index,
-        F.interpolate(means, (height, width), mode="nearest-exact")[:, 0],
-        steps=steps,
-        batch_size=batch_size,
-    )
+    down, across = round(height / side), round(width / side)
+    if height % down == 0 and width % across == 0:
+        means = F.adaptive_avg_pool2d(saliency[:, None], (down, across))
+        return F.interpolate(means, (height, width), mode="nearest-exact")[:, 0]
+    # Elsewhere the windows of a pooling overlap: a pixel would count in regions that it is not taken out with.
+    rows, columns = (_cells(*each, saliency.device) for each in ((height, down), (width, across)))
+    region = (rows[:, None] * across + columns).flatten()
+    # In double precision sums do not depend on the order, in which an accelerator adds as it likes.
+    sums = torch.zeros(len(saliency), down * across, dtype=torch.float64, device=saliency.device)
+    sums.index_add_(1, region, saliency.flatten(1).double())
+    return (sums / region.bincount())[:, region].view(saliency.shape).to(saliency.dtype)
+
+
+def _cells(length: int, count: int, device: torch.device) -> Tensor:
+    """Say of each of ``length`` pixels in which of ``count`` equal cells its centre lies."""
+    return (2 * torch.arange(length, device=device) + 1) * count // (2 * length)
 
 
 def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:
@@ -209,9 +234,14 @@ def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:
 
 
 def minmax(saliency: Tensor) -> Tensor:
-    """Stretch each map (B, H, W) to [0, 1]. A constant map prefers no pixel: it becomes zero."""
+    """Stretch each map (B, H, W) to [0, 1]. A constant map prefers no pixel: it becomes zero.
+
+    One with values that are not finite becomes NaN throughout.
+    """
+    saliency = as_maps(saliency)
     low, high = saliency.amin((1, 2), keepdim=True), saliency.amax((1, 2), keepdim=True)
-    return torch.where(high > low, (saliency - low) / (high - low).clamp(min=torch.finfo(saliency.dtype).tiny), 0.0)
+    stretched = (saliency - low) / (high - low).clamp(min=torch.finfo(saliency.dtype).tiny)
+    return unless_broken(torch.where(high > low, stretched, 0.0), saliency)
 
 
 @torch.no_grad()
@@ -220,12 +250,13 @@ def masked_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
 
     What they do not leave fades to 0, the mean colour of normalised images.
     """
-    masks = minmax(saliency)[:, None]
+    index, saliency = as_index(index, images), as_maps(saliency, images)
+    masks = minmax(saliency).nan_to_num()[:, None]  # a network may refuse what is NaN
     scores = [
         score(images[part] * masks[part], index[part])
         for part in torch.arange(len(images), device=images.device).split(batch_size)
     ]
-    return _at_least_float(torch.cat(scores))
+    return unless_broken(_at_least_float(torch.cat(scores)), saliency)
 
 
 def kept_by_first(
@@ -242,6 +273,7 @@ def kept_by_first(
     Returns:
         (B,) in [0, 1]; NaN where the score of the whole image is zero or negative.
     """
+    index, saliency = as_index(index, images), as_maps(saliency, images)
     order = saliency.flatten(1).argsort(dim=1, descending=True, stable=True)
     first = torch.zeros_like(order, dtype=torch.bool)
     first.scatter_(1, order[:, : max(round(share * order.shape[1]), 1)], True)
@@ -249,7 +281,7 @@ def kept_by_first(
     parts = torch.arange(len(images), device=images.device).split(batch_size)
     with torch.no_grad():
         kept, whole = (torch.cat([score(each[part], index[part]) for part in parts]) for each in (shown, images))
-    return relative_to_whole(_at_least_float(kept), _at_least_float(whole)).clamp(0, 1)
+    return unless_broken(relative_to_whole(_at_least_float(kept), _at_least_float(whole)).clamp(0, 1), saliency)
 
 
 def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
@@ -268,7 +300,7 @@ def increase_in_confidence(whole: Tensor, kept: Tensor) -> Tensor:
 
     The mean over pairs is a percentage; the comparison is strict. Arguments as in :func:`average_drop`.
     """
-    return 100.0 * (kept > whole).to(kept.dtype)
+    return torch.where((whole + kept).isnan(), torch.nan, 100.0 * (kept > whole).to(kept.dtype))
 
 
 def average_gain(whole: Tensor, kept: Tensor) -> Tensor:
@@ -280,7 +312,7 @@ def average_gain(whole: Tensor, kept: Tensor) -> Tensor:
     be added.
     """
     gain = (kept - whole).clamp(min=0) / (1 - whole).clamp(min=torch.finfo(whole.dtype).tiny)
-    return 100 * torch.where(whole < 1, gain, 0.0)
+    return torch.where((whole + kept).isnan(), torch.nan, 100 * torch.where(whole < 1, gain, 0.0))
 
 
 def relative_gain(whole: Tensor, kept: Tensor) -> Tensor:

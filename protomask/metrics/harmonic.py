@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
+from protomask.metrics.given import as_maps, unless_broken
 
 
 def complexity(saliency: Tensor) -> Tensor:
@@ -33,6 +34,7 @@ def coherency(saliency: Tensor, again: Tensor) -> Tensor:
     Returns:
         (B,) in [0, 1]; 0 where either map is constant (undefined; the authors put 1e-10).
     """
+    saliency, again = as_maps(saliency), as_maps(again, saliency[:, None], name="again")
     x, y = (each.flatten(1).double() for each in (saliency, again))
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     size = (x * x).sum(1).sqrt() * (y * y).sum(1).sqrt()
@@ -40,7 +42,8 @@ def coherency(saliency: Tensor, again: Tensor) -> Tensor:
         again.flatten(1).amax(1) == again.flatten(1).amin(1)
     )
     correlation = ((x * y).sum(1) / size.clamp(min=torch.finfo(torch.double).tiny)).clamp(-1, 1)
-    return torch.where(constant | (size == 0), 0.0, (correlation + 1) / 2).to(saliency.dtype)
+    found = torch.where(constant | (size == 0), 0.0, (correlation + 1) / 2).to(saliency.dtype)
+    return unless_broken(found, saliency, again)
 
 
 def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
@@ -51,8 +54,8 @@ def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
         coherency, complexity: (B,) of the functions of those names.
 
     Returns:
-        (B,) in [0, 1]; 0 where one of the three is worst; NaN where the drop is.
+        (B,) in [0, 1]; 0 where one of the three is worst; NaN where one of them is.
     """
     terms = torch.stack([coherency, 1 - complexity, 1 - drop.clamp(max=1)])
     harmonic = 3 / (1 / terms.clamp(min=torch.finfo(terms.dtype).tiny)).sum(0)
-    return torch.where(drop.isnan(), torch.nan, torch.where((terms <= 0).any(0), 0.0, harmonic))
+    return torch.where(terms.isnan().any(0), torch.nan, torch.where((terms <= 0).any(0), 0.0, harmonic))

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import Score
+from protomask.metrics.given import as_maps, unless_broken
+from protomask.places import as_index
 
 SQUARES, SHORTEST, LONGEST = 32, 1 / 14, 1 / 4
 """how many squares are hidden, one at a time, and their sides as shares of the image's shorter one"""
@@ -39,6 +41,7 @@ def infidelity(
     Returns:
         (B,) in [0, 1]; NaN where no square changes the score.
     """
+    index, saliency = as_index(index, images), as_maps(saliency, images)
     squares = draw_squares(*images.shape[2:]) if squares is None else squares
     whole = score(images, index).double()
     hidden = torch.zeros(len(squares), *images.shape[2:], dtype=torch.bool, device=images.device)
@@ -52,7 +55,7 @@ def infidelity(
     sums = saliency.double().flatten(1) @ hidden.flatten(1).double().T
     both, own, size = (sums * falls).mean(1), sums.square().mean(1), falls.square().mean(1)
     explained = torch.where(own > 0, both.square() / own.clamp_min(1e-300), 0)
-    return torch.where(size > 0, 1 - explained / size, torch.nan).clamp(0, 1).float()
+    return unless_broken(torch.where(size > 0, 1 - explained / size, torch.nan).clamp(0, 1).float(), saliency)
 
 
 def draw_squares(height: int, width: int, count: int = SQUARES, seed: int = 0) -> list[tuple[int, int, int]]:

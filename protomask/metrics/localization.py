@@ -1,7 +1,8 @@
 """Whether the map lies on the object: pointing game, energy pointing, relevance, against boxes and masks.
 
-A truth is a region (B, H, W) bool; :func:`box_regions` draws boxes as one. One value per map; NaN, to be left out and
-counted, where the region is empty, because there is nothing to point at.
+A truth is a region (B, H, W) bool; :func:`box_regions` draws boxes as one. Of integers all but 0 belong to it; floating
+point must be 0 and 1. One value per map; NaN, to be left out and counted, where the region is empty, because there is
+nothing to point at, and where the map is not finite.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from protomask.given import as_flag
+from protomask.metrics.given import as_maps, as_mask, unless_broken
 
 TOLERANCE = 15.0
 """Pixels by which the pointing game may miss (Zhang et al., excitation backprop, 2016; TorchRay)."""
@@ -61,6 +63,7 @@ def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: float = TOLERA
     Returns:
         (B,) 0 or 1; NaN where the region is empty.
     """
+    saliency, region = _pair(saliency, region)
     height, width = saliency.shape[1:]
     flat = saliency.flatten(1)
     peak = flat.argmax(1)
@@ -70,7 +73,7 @@ def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: float = TOLERA
     accepted = (distance < tolerance**2) | (distance == 0)
     points = flat.amax(1) > flat.amin(1)
     hit = (accepted & region).flatten(1).any(1) & points
-    return torch.where(region.flatten(1).any(1), hit.to(saliency.dtype), torch.nan)
+    return _where_defined(hit.to(saliency.dtype), saliency, region)
 
 
 def energy_pointing(saliency: Tensor, region: Tensor) -> Tensor:
@@ -87,10 +90,11 @@ def energy_pointing(saliency: Tensor, region: Tensor) -> Tensor:
     Returns:
         (B,) in [0, 1]; NaN where the region is empty.
     """
+    saliency, region = _pair(saliency, region)
     total = saliency.sum((1, 2))
     inside = (saliency * region).sum((1, 2))
     share = torch.where(total > 0, inside / total.clamp(min=torch.finfo(saliency.dtype).tiny), 0.0)
-    return torch.where(region.flatten(1).any(1), share, torch.nan)
+    return _where_defined(share, saliency, region)
 
 
 def top_share_on_object(saliency: Tensor, region: Tensor, *, share: float = 0.1) -> Tensor:
@@ -111,13 +115,14 @@ def top_share_on_object(saliency: Tensor, region: Tensor, *, share: float = 0.1)
     Returns:
         (B,) in [0, 1]; NaN where the region is empty.
     """
+    saliency, region = _pair(saliency, region)
     flat, inside = saliency.flatten(1), region.flatten(1)
     taken = max(1, round(share * flat.shape[1]))
     least = flat.topk(taken, dim=1).values[:, -1:]
     above, equal = flat > least, flat == least
     left = taken - above.sum(1)  # places for those equal to the least
     hits = (above & inside).sum(1) + left * (equal & inside).sum(1) / equal.sum(1)
-    return torch.where(inside.any(1), hits / taken, torch.nan).to(saliency.dtype)
+    return _where_defined((hits / taken).to(saliency.dtype), saliency, region)
 
 
 def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = False) -> Tensor:
@@ -134,9 +139,10 @@ def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = Fa
         whole image.
     """
     nonzero = as_flag(nonzero, "nonzero")
+    saliency, region = _pair(saliency, region)
     inside, outside = (_mean_over(saliency, part, nonzero) for part in (region, ~region))
     ratio = torch.where(inside > 0, outside / inside.clamp(min=torch.finfo(saliency.dtype).tiny), torch.inf)
-    return torch.where(region.flatten(1).any(1) & (~region).flatten(1).any(1), ratio, torch.nan)
+    return _where_defined(torch.where((~region).flatten(1).any(1), ratio, torch.nan), saliency, region)
 
 
 def outside_share(saliency: Tensor, region: Tensor) -> Tensor:
@@ -147,6 +153,15 @@ def outside_share(saliency: Tensor, region: Tensor) -> Tensor:
     """
     ratio = outside_inside_ratio(saliency, region)
     return torch.where(ratio.isinf(), 1.0, ratio / (1 + ratio))
+
+
+def _pair(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+    saliency = as_maps(saliency)
+    return saliency, as_mask(region, saliency.shape, "region")
+
+
+def _where_defined(values: Tensor, saliency: Tensor, region: Tensor) -> Tensor:
+    return unless_broken(torch.where(region.flatten(1).any(1), values, torch.nan), saliency)
 
 
 def _mean_over(saliency: Tensor, region: Tensor, nonzero: bool) -> Tensor:

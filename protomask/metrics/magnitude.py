@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import auc, change_step
+from protomask.metrics.given import as_maps
 
 
 def mas_insertion(scores: Tensor, saliency: Tensor) -> Tensor:
@@ -40,6 +41,7 @@ def mas_deletion(scores: Tensor, saliency: Tensor) -> Tensor:
 
 def inserted_share(saliency: Tensor, points: int) -> Tensor:
     """Compute the share of a map's sum among the pixels changed at each point of a curve: (B, points), 0 to 1."""
+    saliency = as_maps(saliency)
     step = change_step(saliency, points - 1).flatten(1)
     mass = torch.zeros(len(saliency), points, device=saliency.device, dtype=torch.float64)
     mass.scatter_add_(1, step.clamp(max=points - 1), saliency.flatten(1).double())

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from protomask.given import as_flag
+from protomask.metrics.given import as_maps, as_mask
 
 HALF = 36
 """Consistency and stability: the window reaches this far from the maximum, in pixels at 224 x 224 (Huang et al.'s
@@ -44,8 +45,10 @@ def parts_at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half:
         half: by default 36 pixels at 224, in proportion to the shorter side.
 
     Returns:
-        (N, K) bool; all False for a constant map, which has no maximum (the published code takes its top left pixel).
+        (N, K) bool; all False for a constant map, which has no maximum (the published code takes its top left pixel),
+        and for one that is not finite.
     """
+    saliency, visible = as_maps(saliency), as_mask(visible, points.shape[:2], "visible")
     half = HALF * min(saliency.shape[1:]) / 224 if half is None else half
     column, row, pointed = _maximum(saliency)
     x, y = points.floor().unbind(-1)
@@ -64,6 +67,7 @@ def parts_in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: f
         saliency, points, visible: as in :func:`parts_at_maximum`.
         side: by default 32 pixels at 224, in proportion to the shorter side.
     """
+    saliency, visible = as_maps(saliency), as_mask(visible, points.shape[:2], "visible")
     height, width = saliency.shape[1:]
     side = PATCH * min(height, width) / 224 if side is None else side
     column, row, pointed = _maximum(saliency)
@@ -91,6 +95,7 @@ def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: flo
     Returns:
         (P,) for the P prototypes in ``prototypes``, ascending.
     """
+    at, visible = as_mask(at, visible.shape, "at"), as_mask(visible, at.shape, "visible")
     hits, shown = _per_prototype(at, prototypes), _per_prototype(visible, prototypes)
     share = hits / shown.clamp(min=1)
     return 100.0 * ((share >= present) & (shown >= max(least, 1))).any(1).float()
@@ -110,6 +115,7 @@ def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool
     Returns:
         (P,) in percent.
     """
+    at, perturbed = as_mask(at, perturbed.shape, "at"), as_mask(perturbed, at.shape, "perturbed")
     same = (at == perturbed).all(1)
     if as_flag(strict, "strict"):
         same = same & at.any(1)
@@ -142,6 +148,7 @@ def purity(
     Returns:
         (P,) in [0, 1]; NaN where none of the images shows a part (often enough).
     """
+    inside, visible = as_mask(inside, visible.shape, "inside"), as_mask(visible, inside.shape, "visible")
     order = similarity.argsort(descending=True, stable=True)
     order = order[prototypes[order].argsort(stable=True)]
     _, counts = prototypes.unique(return_counts=True)
@@ -176,7 +183,7 @@ def _maximum(saliency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Find column and row (N,) of each map's first maximum, and whether it has one (is not constant)."""
     flat = saliency.flatten(1)
     place, width = flat.argmax(1), saliency.shape[2]
-    return place % width, place // width, flat.amax(1) > flat.amin(1)
+    return place % width, place // width, (flat.amax(1) > flat.amin(1)) & flat.isfinite().all(1)
 
 
 def _per_prototype(values: Tensor, prototypes: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from protomask.metrics.classification import auroc
 from protomask.metrics.faithfulness import change_step
+from protomask.metrics.given import as_maps, as_mask
 
 FIRST = 0.1
 """share of the pixels, the most salient, that count as a prototype's place in an image"""
@@ -23,9 +24,13 @@ def explanation_size(similarities: Tensor, weights: Tensor, logits: Tensor, shar
 
     Args:
         similarities: (B, P). weights: (C, P) of the last layer. logits: (B, C).
+
+    Returns:
+        NaN where one of these numbers is.
     """
     points = (similarities * weights[logits.argmax(1)]).abs()
-    return ((points >= share * points.sum(1, keepdim=True)) & (points > 0)).sum(1).float()
+    size = ((points >= share * points.sum(1, keepdim=True)) & (points > 0)).sum(1).float()
+    return torch.where(points.isnan().any(1) | logits.isnan().any(1), torch.nan, size)
 
 
 def discrimination(similarities: Tensor, own: Tensor) -> Tensor:
@@ -54,14 +59,16 @@ def distinctiveness(maps: Tensor, there: Tensor) -> Tensor:
         there: (B, K) bool; the others do not count.
 
     Returns:
-        NaN where fewer than two count.
+        NaN where fewer than two count, or one that counts is not finite.
     """
+    there = as_mask(there, maps.shape[:2], "there")
     first = _first_pixels(maps).flatten(2).double()
     both = first @ first.transpose(1, 2)
     size = first.sum(2)
     overlap = both / (size[:, :, None] + size[:, None] - both).clamp_min(1)
     pairs = (there[:, :, None] & there[:, None]).triu(1)
-    return 1 - (overlap * pairs).sum((1, 2)) / torch.where(pairs.any(2).any(1), pairs.sum((1, 2)), torch.nan)
+    known = pairs.any(2).any(1) & _known(maps, there)
+    return 1 - (overlap * pairs).sum((1, 2)) / torch.where(known, pairs.sum((1, 2)), torch.nan)
 
 
 def comprehensiveness(maps: Tensor, there: Tensor, mask: Tensor) -> Tensor:
@@ -74,15 +81,22 @@ def comprehensiveness(maps: Tensor, there: Tensor, mask: Tensor) -> Tensor:
         maps: (B, K, H, W). there: (B, K) bool. mask: (B, H, W) bool, the object.
 
     Returns:
-        NaN where there is no object.
+        NaN where there is no object, or a map that counts is not finite.
     """
+    there = as_mask(there, maps.shape[:2], "there")
+    mask = as_mask(mask, (len(maps), *maps.shape[2:]), "mask")
     covered = (_first_pixels(maps) & there[:, :, None, None]).any(1)
     size = mask.sum((1, 2))
-    return (covered & mask).sum((1, 2)) / torch.where(size > 0, size.float(), torch.nan)
+    return (covered & mask).sum((1, 2)) / torch.where((size > 0) & _known(maps, there), size.float(), torch.nan)
+
+
+def _known(maps: Tensor, there: Tensor) -> Tensor:
+    """(B,) whether all maps (B, K, H, W) that count are finite."""
+    return (maps.isfinite().flatten(2).all(2) | ~there).all(1)
 
 
 def _first_pixels(maps: Tensor) -> Tensor:
     """(B, K, H, W) bool, the most salient tenth of each map."""
-    flat = maps.flatten(0, 1)
+    flat = as_maps(maps.flatten(0, 1), name="maps")
     pixels = flat[0].numel()
     return (change_step(flat, pixels) <= max(1, round(FIRST * pixels))).view(maps.shape)

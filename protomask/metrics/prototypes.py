@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import Curve, Score, change_step, perturbation_curve, relative_to_whole
+from protomask.metrics.given import as_maps, unless_broken
+from protomask.places import as_index
 
 SHARES = tuple(step / 1000 for step in range(1, 21))
 """0.1 %, 0.2 %, ..., 2 % of the pixels."""
@@ -46,10 +48,11 @@ def fidelity(
         ``scores`` (B, T): value at the place of the original maximum over the original maximum; ``auc``: their mean.
         NaN where the original maximum is not positive.
     """
+    index, saliency = as_index(index, images), as_maps(saliency, images)
     original = maps(images, index).flatten(1).float()
     whole, place = original.max(1)
-    rank = change_step(saliency, saliency[0].numel())
-    pixels = saliency[0].numel()
+    pixels = saliency.shape[1] * saliency.shape[2]
+    rank = change_step(saliency, pixels)
     removed = torch.tensor([max(1, round(share * pixels)) for share in shares], device=images.device)
     left = []
     for part in torch.arange(len(images) * len(shares), device=images.device).split(batch_size):
@@ -57,7 +60,7 @@ def fidelity(
         gone = rank[image] <= removed[step][:, None, None]
         changed = torch.where(gone[:, None], fill, images[image])
         left.append(maps(changed, index[image]).flatten(1).float().gather(1, place[image, None])[:, 0])
-    scores = relative_to_whole(torch.cat(left).view(len(images), len(shares)), whole)
+    scores = unless_broken(relative_to_whole(torch.cat(left).view(len(images), len(shares)), whole), saliency)
     return Curve(scores.mean(1), scores)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.metrics.faithfulness import minmax
+from protomask.metrics.given import as_maps, unless_broken
 
 
 def randomise_parameters(network: nn.Module, *, share: float = 1.0, seed: int = 0) -> nn.Module:
@@ -49,14 +50,16 @@ def map_correlation(saliency: Tensor, other: Tensor) -> Tensor:
         saliency, other: (B, H, W).
 
     Returns:
-        1 where both maps are constant (nothing changed); 0 where one is.
+        1 where both maps are constant (nothing changed); 0 where one is; NaN where one is not finite.
     """
+    saliency, other = as_maps(saliency), as_maps(other, saliency[:, None], name="other")
     x, y = (_ranks(minmax(each).flatten(1)) for each in (saliency, other))
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     size = (x.square().sum(1) * y.square().sum(1)).sqrt()
     correlation = ((x * y).sum(1) / size.clamp(min=torch.finfo(x.dtype).tiny)).clamp(-1, 1)
     both = (x.square().sum(1) == 0) & (y.square().sum(1) == 0)
-    return torch.where(both, 1.0, torch.where(size > 0, correlation, 0.0)).to(saliency.dtype)
+    found = torch.where(both, 1.0, torch.where(size > 0, correlation, 0.0)).to(saliency.dtype)
+    return unless_broken(found, saliency, other)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
+from protomask.metrics.given import as_mask, unless_broken
 
 FIXED = 0.5
 """The fixed threshold, as a share of the stretched map's maximum."""
@@ -30,9 +31,9 @@ def iou(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tensor
         threshold: in [0, 1).
 
     Returns:
-        (B,) in [0, 1]; 0 for a constant map, NaN where the region is empty.
+        (B,) in [0, 1]; 0 for a constant map, NaN where the region is empty or the map is not finite.
     """
-    return _iou(*_counts((minmax(saliency) > threshold)[:, None], region))[:, 0]
+    return _iou(*_counts(saliency, region, threshold))[:, 0]
 
 
 def dice(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tensor:
@@ -40,7 +41,7 @@ def dice(saliency: Tensor, region: Tensor, *, threshold: float = FIXED) -> Tenso
 
     2 IoU / (1 + IoU); arguments as in :func:`iou`.
     """
-    return _dice(*_counts((minmax(saliency) > threshold)[:, None], region))[:, 0]
+    return _dice(*_counts(saliency, region, threshold))[:, 0]
 
 
 def iou_curves(saliency: Tensor, region: Tensor, *, thresholds: int = THRESHOLDS) -> Tensor:
@@ -69,26 +70,27 @@ def at_best_threshold(curves: Tensor) -> Tensor:
     return curves[:, int(means.nan_to_num(-torch.inf).argmax())] if len(curves) else curves.new_empty(0)
 
 
-def _counts(predicted: Tensor, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count the pixels of the intersection, the prediction (both (B, T)) and the region (B, 1).
+def _counts(saliency: Tensor, region: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Count the pixels of the intersection, the prediction (both NaN for maps that are not finite) and the region.
 
-    ``predicted`` is (B, T, H, W).
+    (B, 1) each.
     """
-    both = (predicted & region[:, None]).flatten(2).sum(2)
-    return both, predicted.flatten(2).sum(2), region.flatten(1).sum(1)[:, None]
+    values, region = minmax(saliency).flatten(1), as_mask(region, saliency.shape, "region").flatten(1)
+    both, every = ((chosen & (values > threshold)).sum(1, keepdim=True) for chosen in (region, torch.ones_like(region)))
+    return unless_broken(both, values), unless_broken(every, values), region.sum(1, keepdim=True)
 
 
 def _cumulative_counts(saliency: Tensor, region: Tensor, thresholds: int) -> tuple[Tensor, Tensor, Tensor]:
     """Compute :func:`_counts` at all thresholds at once, by counting how many of them each pixel exceeds."""
-    values = minmax(saliency.float()).flatten(1)
+    values, region = minmax(saliency).flatten(1), as_mask(region, saliency.shape, "region").flatten(1)
     levels = torch.arange(thresholds, device=values.device, dtype=values.dtype) / thresholds
     exceeded = torch.searchsorted(levels, values.contiguous())
-    counts = torch.zeros(2, len(values), thresholds + 1, device=values.device)
-    counts[0].scatter_add_(1, exceeded, region.flatten(1).to(counts.dtype))
+    counts = torch.zeros(2, len(values), thresholds + 1, device=values.device, dtype=values.dtype)
+    counts[0].scatter_add_(1, exceeded, region.to(counts.dtype))
     counts[1].scatter_add_(1, exceeded, torch.ones_like(values))
     # A pixel that exceeds n thresholds is predicted at the first n.
     inside, every = counts.flip(2).cumsum(2).flip(2)[..., 1:]
-    return inside, every, region.flatten(1).sum(1)[:, None]
+    return unless_broken(inside, values), unless_broken(every, values), region.sum(1, keepdim=True)
 
 
 def _iou(both: Tensor, predicted: Tensor, region: Tensor) -> Tensor:

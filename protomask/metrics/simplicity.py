@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from protomask.metrics.given import as_maps
+
 
 def sparseness(saliency: Tensor) -> Tensor:
     """Compute the Gini index of a map's pixels: 0 where all are equal, towards 1 where one has everything.
@@ -24,6 +26,7 @@ def sparseness(saliency: Tensor) -> Tensor:
     Returns:
         (B,); NaN where a map is zero.
     """
+    saliency = as_maps(saliency)
     values = saliency.flatten(1).double().sort(1).values
     count = values.shape[1]
     weights = (count - torch.arange(1, count + 1, device=values.device) + 0.5) / count
@@ -46,6 +49,7 @@ def map_entropy(saliency: Tensor) -> Tensor:
     Returns:
         (B,); NaN where a map is zero.
     """
+    saliency = as_maps(saliency)
     values = saliency.flatten(1).double()
     total = values.sum(1, keepdim=True)
     shares = values / torch.where(total > 0, total, torch.nan)

@@ -87,3 +87,19 @@ def test_what_each_variant_protects():
     box = outside_box(saliency)[0]
     assert box.sum() == 400 - 8 * 9 and not box[3:11, 4:13].any()
     assert outside_top(saliency)[0].sum() == 360 and not outside_top(saliency)[0, 3, 4:13].any()
+
+
+def test_attacks_work_under_inference_mode():
+    layer = torch.nn.Conv2d(3, 2, 3)
+
+    def score(x, i):
+        return layer(x).square().mean((2, 3)).gather(1, i[:, None])[:, 0]
+
+    images, index, maps = torch.rand(2, 3, 8, 8), torch.tensor([0, 1]), torch.rand(2, 8, 8)
+    fall = misalignment(score, images, index, outside_top(maps))
+    moved = move_evidence(score, images, index, maps, reach=0.1)
+    with torch.inference_mode():
+        made = images * 1, index * 1, maps * 1
+        torch.testing.assert_close(misalignment(score, made[0], made[1], outside_top(made[2])), fall)
+        torch.testing.assert_close(move_evidence(score, *made, reach=0.1), moved)
+    torch.testing.assert_close(move_evidence(score, *made, reach=0.1), moved)

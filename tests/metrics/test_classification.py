@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protomask.errors import InputError
 from protomask.metrics import auroc, average_precision
 
 # Few distinct scores, so that ties are common.
@@ -52,3 +53,16 @@ def test_columns_are_classes_and_any_rising_scale_will_do():
     perfect = torch.tensor([[3.0], [2], [1], [0]])
     assert auroc(perfect, perfect > 1).item() == 1 and average_precision(perfect, perfect > 1).item() == 1
     assert auroc(-perfect, perfect > 1).item() == 0
+
+
+def test_labels_of_any_type_count_alike_and_scores_that_are_no_numbers_rank_nothing():
+    generator = torch.Generator().manual_seed(0)
+    scores, positive = torch.rand(20, 2, generator=generator), torch.rand(20, 2, generator=generator) > 0.5
+    for labels in (positive.long(), positive.float(), positive.to(torch.uint8)):
+        assert torch.equal(auroc(scores, labels), auroc(scores, positive))
+        assert torch.equal(average_precision(scores, labels), average_precision(scores, positive))
+    with pytest.raises(InputError, match="positive"):
+        auroc(scores, positive.float() / 2)
+    scores[3, 0] = torch.nan
+    for measure in (auroc, average_precision):
+        assert measure(scores, positive).isnan().tolist() == [True, False]

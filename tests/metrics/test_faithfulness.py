@@ -15,6 +15,7 @@ from protomask.metrics.faithfulness import (
     masked_scores,
     minmax,
     region_deletion,
+    region_means,
     relative_gain,
     relative_to_whole,
     rise_blur,
@@ -254,3 +255,15 @@ def test_scatter_gains_less_in_deletion_of_regions():
     single = [deletion(score, images, INDEX, each).auc.item() for each in (square, scattered)]
     regions = [region_deletion(score, images, INDEX, each, regions=8).auc.item() for each in (square, scattered)]
     assert single[1] < 0.3 * single[0] and regions[1] > 0.8 * regions[0]
+
+
+def test_regions_go_in_the_order_of_their_own_means_where_sides_do_not_divide():
+    for height, width in ((30, 30), (40, 33), (56, 84)):
+        saliency = torch.rand(2, height, width, generator=torch.Generator().manual_seed(0))
+        down, across = round(height / (min(height, width) / 28)), round(width / (min(height, width) / 28))
+        numbers = torch.arange(down * across).float().view(1, 1, down, across)
+        region = torch.nn.functional.interpolate(numbers, (height, width), mode="nearest-exact")[0, 0].long()
+        expected = torch.empty_like(saliency)
+        for number in range(down * across):
+            expected[:, region == number] = saliency[:, region == number].mean(1, keepdim=True)
+        torch.testing.assert_close(region_means(saliency), expected)

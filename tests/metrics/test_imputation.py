@@ -6,6 +6,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from protomask.metrics import impute, road
+from protomask.metrics.imputation import NOISE
 
 
 def smooth_images(count, height, width):
@@ -48,6 +49,36 @@ def test_imputation_solves_the_papers_equations():
     assert torch.equal(usual.movedim(1, -1)[~removed], images.movedim(1, -1)[~removed])
     each = torch.cat([impute(images[i : i + 1], removed[i : i + 1], tolerance=1e-6) for i in range(4)])
     torch.testing.assert_close(each, impute(images, removed, tolerance=1e-6), atol=1e-4, rtol=0)
+
+
+def test_what_is_wrong_over_a_long_way_is_mended_and_far_below_the_noise():
+    """Large holes, whose equations are all nearly fulfilled long before their values are right."""
+    images = torch.nn.functional.interpolate(smooth_images(1, 8, 8), (32, 32), mode="bilinear")
+    row, column = torch.arange(32)[:, None], torch.arange(32)
+    for removed in ((row - 16) ** 2 + (column - 16) ** 2 < 17**2, row**2 + column**2 < 34**2):
+        found, expected = impute(images, removed[None])[0], plain(images[0].numpy(), removed.numpy())
+        assert (found - torch.from_numpy(expected)).abs().max() < NOISE / 4
+
+
+def test_an_image_is_filled_alike_beside_any_others():
+    images = smooth_images(3, 32, 32) * torch.tensor([1.0, 1.0, 100.0]).view(3, 1, 1, 1)
+    removed = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)) < torch.tensor([0.3, 0.8, 0.9]).view(
+        3, 1, 1
+    )
+    together = impute(images, removed)  # so few pixels are solved in one go
+    for number in range(3):
+        alone = impute(images[number : number + 1], removed[number : number + 1])
+        torch.testing.assert_close(alone, together[number : number + 1], atol=1e-5, rtol=1e-6)
+
+
+def test_the_thinnest_images_and_half_precision_are_filled():
+    for height, width in ((1, 9), (3, 50), (17, 16)):
+        image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        removed = torch.arange(height * width).view(1, height, width) % 3 > 0
+        expected = torch.from_numpy(plain(image[0].numpy(), removed[0].numpy()))
+        assert (impute(image, removed)[0] - expected).abs().max() < 1e-3
+        half = impute(image.half(), removed)
+        assert half.dtype == torch.float16 and (half[0] - expected).abs().max() < 1e-2
 
 
 def test_nothing_removed_and_nothing_left():
