@@ -225,7 +225,7 @@ class _Work:
         )
         each = images.repeat_interleave(chosen.shape[1], 0)
         asked = [(job, number) for job, numbers in zip(jobs, chosen.tolist()) for number in numbers]
-        with named_maps(lambda place: "{0.image}, class {1}".format(*asked[place])):
+        with named_maps(lambda place: f"{asked[place][0].image}, class {asked[place][1]}"):
             maps = {
                 name: check_maps(localizer(self.explained, each, chosen.flatten()), each, name)
                 .cpu()
