@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_empty(arguments)
         signal.signal(signal.SIGTERM, _terminate)
         module, options = find_command(arguments.command), arguments.options
-        with told(), interrupts_insist():
+        with told(options), interrupts_insist():
             return module.run(arguments)
     except InputError as error:
         print(f"protomask: error: {one_line(error, options)}", file=sys.stderr)

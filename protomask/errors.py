@@ -22,6 +22,10 @@ class LowFaithfulnessWarning(UserWarning):
     """A map in one pass that, by its own check, tells little about where the score comes from."""
 
 
+class NotLogitsWarning(UserWarning):
+    """A classifier gives what look like probabilities, where logits are wanted: softmax would be taken twice."""
+
+
 class PeerLost(RuntimeError):
     """Another process of a job of several ended, so that this one cannot go on; that one's own message says why."""
 

@@ -6,6 +6,7 @@ through :class:`Classifier`; a prototype through :class:`PrototypeNetwork`, the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from protomask.errors import InputError
+from protomask.errors import InputError, NotLogitsWarning
 from protomask.given import as_flag, as_statistics, short
 from protomask.labels import probabilities
 from protomask.places import as_index, check_numbers
@@ -40,6 +41,8 @@ class Explainable(Protocol):
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """mean and standard deviation that the models of torchvision, and most others, expect of RGB in [0, 1]"""
 SCORES = ("log-probability", "probability", "logit")
+_SUMS: dict[torch.dtype | None, float] = {torch.float16: 1e-2, torch.bfloat16: 1e-2}
+"""how far from 1 the sum of probabilities may be, by the type of the model's numbers; 1e-4 of any other"""
 
 
 class Classifier:
@@ -93,7 +96,7 @@ class Classifier:
         self.kind = score
         self.multi_label = as_flag(multi_label, "multi_label")
         self.mean, self.std = _normalisation(model, mean, std)
-        self._contiguous = False
+        self._contiguous = self._warned = False
 
     def __repr__(self) -> str:
         labels = ", multi_label=True" if self.multi_label else ""
@@ -131,11 +134,16 @@ class Classifier:
     def first_probabilities(self, images: Tensor) -> Tensor:
         """Return :meth:`probabilities` of the first images that the model gets, which it may not take at all.
 
+        Warns as :meth:`warn_of_probabilities`.
+
         Raises:
             InputError: the model fails; names the images' shape and the reason.
         """
         try:
-            return self.probabilities(images)
+            logits = self.logits(images)
+            found = self.as_probabilities(logits)
+            self.warn_of_probabilities(logits)
+            return found
         except (InputError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
@@ -161,6 +169,24 @@ class Classifier:
         """
         self._check_several(logits.shape[1], "")
         return probabilities(logits, self.multi_label)
+
+    def warn_of_probabilities(self, logits: Tensor) -> None:
+        """Warn, once, where what the model gives as :meth:`logits` are probabilities already.
+
+        Of a multi-label model that cannot be told. It looks at the numbers, so it is not for the steps of a loop.
+        """
+        if self.multi_label or self._warned:
+            return
+        inside = ((logits >= 0) & (logits <= 1)).all()
+        near = ((logits.sum(1) - 1).abs() <= _SUMS.get(own_dtype(self.model), 1e-4)).all()
+        if inside and near:
+            self._warned = True
+            warnings.warn(
+                f"{type(self.model).__name__} seems to give probabilities, not logits, and softmax is taken once more, "
+                "so that probabilities and maps are wrong; give it without its softmax, or let it return log(p)",
+                NotLogitsWarning,
+                stacklevel=3,
+            )
 
     def _check_several(self, classes: int, otherwise: str) -> None:
         if classes == 1 and not self.multi_label:

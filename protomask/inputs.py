@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,9 @@ from protomask.data.folder import SUFFIXES, files_below, is_mask, is_picture
 from protomask.data.pictures import as_picture
 from protomask.data.turning import turn_of, turn_planes
 from protomask.errors import InputError
+from protomask.own_pictures import own_pictures
+
+_LOG = logging.getLogger(__name__)
 
 
 class Picture(NamedTuple):
@@ -69,18 +73,29 @@ def are_several(given: object) -> bool:
     return isinstance(given, Sequence) or (hasattr(given, "__iter__") and not hasattr(given, "shape"))
 
 
-def find_pictures(folder: Path) -> list[Path]:
+def find_pictures(folder: Path, output: Path | None = None) -> list[Path]:
     """Find the pictures below a folder, sorted; hidden ones are left out, and masks (``NAME_mask.png``).
+
+    Panels and overlays that protomask wrote there are left out, too; how many is logged.
+
+    Args:
+        folder: to search through and through.
+        output: where ``protomask localize`` writes, see :func:`protomask.own_pictures.own_pictures`.
 
     Raises:
         InputError: there are none.
     """
-    files = files_below(folder)
-    found = [path for path in files if is_picture(path)]
+    files, is_own = files_below(folder), own_pictures(output)
+    pictures = [path for path in files if is_picture(path)]
+    found = [path for path in pictures if not is_own(path)]
+    own = len(pictures) - len(found)
     if not found:
         masks = " but masks" if any(map(is_mask, files)) else ""
+        masks = " but panels and overlays that protomask wrote" if own else masks
         known = ", ".join(SUFFIXES)
         raise InputError(f"{folder} holds no pictures{masks} ({known}); give files, or a folder that has some")
+    if own:
+        _LOG.info("%s of %s, written by protomask, %s left out", own, folder, "is" if own == 1 else "are")
     return found
 
 

@@ -68,8 +68,8 @@ def require_frozen(options: Options) -> None:
     """
     if not options.weights and not options.pretrained:
         raise InputError(
-            "recipe is frozen, so the backbone keeps the weights it starts with: name them (weights), or ask for the "
-            "library's own (pretrained)"
+            "recipe is frozen, so the backbone keeps the weights it starts with: give them by weights=, or "
+            "the library's own by pretrained="
         )
     if options.lr is not None:
         raise InputError("lr is the rate of the backbone, which does not learn with recipe=frozen; leave it out")

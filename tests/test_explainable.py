@@ -1,10 +1,11 @@
 import functools
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from protomask.errors import InputError
+from protomask.errors import InputError, NotLogitsWarning
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import DEEPEST, frozen, held_modules
 
@@ -182,3 +183,21 @@ def test_one_output_has_a_probability_only_as_a_yes_or_no_answer():
             Classifier(net, kind).probabilities(images)
     assert 0 < Classifier(net, multi_label=True).probabilities(images).max() < 1
     assert Classifier(net, "logit").score(images, torch.tensor([0, 0])).shape == (2,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_probabilities_in_place_of_logits_are_said_once(dtype):
+    twice = Classifier(nn.Sequential(model(), nn.Softmax(1)).eval().to(dtype))
+    images = torch.rand(5, 3, 2, 2)
+    with pytest.warns(
+        NotLogitsWarning, match="Sequential seems to give probabilities, not logits.*without its softmax"
+    ):
+        twice.first_probabilities(images)
+    zero = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    nn.init.zeros_(zero[1].weight), nn.init.zeros_(zero[1].bias)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twice.first_probabilities(images)
+        Classifier(nn.Sequential(model(), nn.Softmax(1)).eval(), multi_label=True).first_probabilities(images)
+        for logits in (model().eval(), zero, nn.Sequential(model(), nn.LogSoftmax(1)).eval()):
+            Classifier(logits).first_probabilities(images)

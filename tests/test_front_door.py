@@ -15,9 +15,9 @@ from protomask.backbones import build_backbone, fetching
 from protomask.commands import arguments
 from protomask.commands.messages import told
 from protomask.data import load_data
-from protomask.errors import InputError, did_you_mean
+from protomask.errors import InputError, NothingToKeepWarning, did_you_mean
 from protomask.options import GROUPS, METAVARS, Options
-from protomask.run.setup import data_options
+from protomask.run.setup import data_options, say
 from protomask.run.training import epoch_line
 from protomask.run_folder import read_options
 from protomask.training.stages import Action, Epochs, with_rate
@@ -139,14 +139,22 @@ def test_bars_are_for_terminals(monkeypatch):
 
 
 def test_a_warning_of_the_library_is_one_line():
-    from protomask.errors import NothingToKeepWarning
-
     before = warnings.formatwarning
     with told():
         text = warnings.formatwarning(NothingToKeepWarning("no higher\nthan empty"), NothingToKeepWarning, "a.py", 3)
         assert text == "protomask: no higher than empty\n"
         assert "a.py:3: UserWarning" in warnings.formatwarning(UserWarning("x"), UserWarning, "a.py", 3)
     assert warnings.formatwarning is before
+
+
+def test_what_the_library_logs_is_in_the_words_of_the_command(capsys):
+    with told({"root", "weights"}):
+        say("the data have moved; give their folder by root=\n  name  root=")
+        text = warnings.formatwarning(
+            NothingToKeepWarning("give weights=, or pretrained="), NothingToKeepWarning, "", 3
+        )
+    assert capsys.readouterr().err == "protomask: the data have moved; give their folder by --root\n  name  --root\n"
+    assert text == "protomask: give --weights, or pretrained=\n"
 
 
 def test_an_epoch_is_one_line():

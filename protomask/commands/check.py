@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options
+from protomask.commands.arguments import add_config, add_options, add_quiet, bars, chosen_options, said_options
 from protomask.errors import InputError
+from protomask.options import Options
 
 HELP = "find everything that a training would refuse"
 DESCRIPTION = (
@@ -34,21 +35,42 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: there are problems; the message is their number.
     """
-    from protomask.commands.messages import one_line
     from protomask.run.checking import check_training
     from protomask.run.setup import say
 
     if arguments.threads is not None and arguments.threads < 1:
         raise InputError(f"threads is {arguments.threads}; check with at least 1 thread")
-    options, begin = chosen_options(arguments), time.perf_counter()
+    begin, problems = time.perf_counter(), _take_out_wrong(arguments)
+    for problem in problems:
+        _print_problem(problem, arguments)
+    options = chosen_options(arguments)
     found = check_training(options, arguments.output, threads=arguments.threads, progress=bars(arguments))
     for problem in found.problems:
-        line = one_line(InputError(problem), arguments.options)
-        print(line.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
-    what, number = options.root or f"data set {options.data!r}", len(found.problems)
+        _print_problem(problem, arguments)
+    what, number = options.root or f"data set {options.data!r}", len(problems) + len(found.problems)
     if number:
         raise InputError(
             f"{what}: {number} problem{'s' * (number > 1)}, {found.images} images decoded; mend them and check again"
         )
     say(f"protomask: {what}: no problem; {found.images} images decoded in {time.perf_counter() - begin:.1f} s")
     return 0
+
+
+def _take_out_wrong(arguments: argparse.Namespace) -> list[str]:
+    """Take the options with a wrong value out of the words, so that all else is checked; give what is wrong."""
+    problems = []
+    for name, value in said_options(arguments).items():
+        try:
+            Options(**{name: value})
+        except InputError as error:
+            problems.append(str(error))
+            setattr(arguments, name, None)
+    return problems
+
+
+def _print_problem(problem: str, arguments: argparse.Namespace) -> None:
+    from protomask.commands.messages import one_line
+
+    # A training can be resumed, which the check has no word for.
+    line = one_line(InputError(problem), {*arguments.options, "resume"})
+    print(line.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)

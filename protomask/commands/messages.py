@@ -25,28 +25,39 @@ def one_line(error: Exception, options: Collection[str] = ()) -> str:
         error: speaks of arguments as ``name is ...`` at its start, or as ``name=``.
         options: names of the command's options, as Python writes them.
     """
-    text = str(error)
+    text = as_options(" ".join(str(error).split()), options)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+
+
+def as_options(text: str, options: Collection[str]) -> str:
+    """Write the library's names of arguments as a command's options, as :func:`one_line` does.
+
+    >>> as_options("they have moved; give their folder by root=", {"root"})
+    'they have moved; give their folder by --root'
+    """
 
     def as_option(found: re.Match) -> str:
         if found["name"] not in options:
             return found[0]
         return " ".join(filter(None, ("--" + found["name"].replace("_", "-"), found["rest"])))
 
-    text = " ".join(text.split())
     text = re.sub(r"^(?P<name>\w+)(?P<rest>)(?= (?:is|are|names|needs|and|exclude|cannot|'))", as_option, text)
     text = re.sub(r"(?<= and )(?P<name>\w+)(?P<rest>)(?= exclude)", as_option, text)
     settings = re.match(r"\w+: \w+=[^;]*|", text)[0]  # type: ignore[index]
     text = settings + re.sub(r"(?<![\w:-])(?P<name>\w+)=(?P<rest>[^\s;,)]*)", as_option, text.removeprefix(settings))
     if "--intensity-range" in text:
         text = text.replace(" (low, high)", " LOW,HIGH")
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return text
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Show what the library logs, on standard error, so that standard output stays data; its own warnings as lines."""
+def told(options: Collection[str] = ()) -> Iterator[None]:
+    """Show what the library logs, on standard error, so that standard output stays data; its own warnings as lines.
+
+    Both in the words of the command line, whose ``options`` are given as Python writes them.
+    """
     written = warnings.formatwarning
-    log, shown = logging.getLogger("protomask"), _Shown()
+    log, shown = logging.getLogger("protomask"), _Shown(options)
     level, propagate = log.level, log.propagate
     log.addHandler(shown)
     log.setLevel(logging.INFO)
@@ -54,7 +65,7 @@ def told() -> Iterator[None]:
 
     def as_line(message, category, *where, **more) -> str:
         if category.__module__.partition(".")[0] == "protomask":
-            return f"protomask: {one_line(message)}\n"
+            return f"protomask: {one_line(message, options)}\n"
         return written(message, category, *where, **more)
 
     warnings.formatwarning = as_line
@@ -68,5 +79,9 @@ def told() -> Iterator[None]:
 
 
 class _Shown(logging.Handler):
+    def __init__(self, options: Collection[str]) -> None:
+        super().__init__()
+        self._options = options
+
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"protomask: {record.getMessage()}", file=sys.stderr, flush=True)
+        print(f"protomask: {as_options(record.getMessage(), self._options)}", file=sys.stderr, flush=True)

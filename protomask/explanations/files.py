@@ -21,6 +21,7 @@ from protomask.files import content_digest, file_name, read_bytes, write_atomica
 from protomask.options import RANGES
 from protomask.run_folder import RunFolder
 from protomask.schema import check
+from protomask.suggested import command
 
 FORMATS = ("png", "pdf", "svg")
 CHECKSUMS = "prototypes/files.json"
@@ -87,7 +88,7 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
     Raises:
         InputError: it never did, or files are missing or damaged.
     """
-    mend = f"protomask project {run.folder}"
+    mend = command("project", run.folder)
     records = [PrototypeRecord.from_json(row) for row in _rows(run, "prototypes.json", PrototypeRecord, mend)]
     inspected = [Inspection.from_json(row) for row in _rows(run, "inspection.json", Inspection, mend)]
     inspections: list[Inspection | None] = [None] * len(records)
@@ -133,11 +134,11 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
 
 def _checksums(run: RunFolder) -> dict[str, str]:
     """Read the checksums; runs of before have none."""
-    return run.read(CHECKSUMS, f"protomask project {run.folder}") if run.has(CHECKSUMS) else {}
+    return run.read(CHECKSUMS, command("project", run.folder)) if run.has(CHECKSUMS) else {}
 
 
 def _check_unchanged(path: Path, checksums: dict[str, str], run: RunFolder) -> None:
-    digest = content_digest(path, f"make it again with: protomask project {run.folder}").hex()
+    digest = content_digest(path, f"make it again with: {command('project', run.folder)}").hex()
     if checksums.get(path.name, digest) != digest:
         raise _damaged(path, "its checksum differs: it changed after it was written", run)
 
@@ -161,7 +162,7 @@ def _map_cells(run: RunFolder) -> int:
 
 def _read_npz(path: Path, run: RunFolder, most: int) -> dict[str, np.ndarray]:
     """Read maps by name, uint8 (255 is 1.0), of at most ``most`` numbers together: a small zip file can hold any."""
-    data = io.BytesIO(read_bytes(path, f"make it again with: protomask project {run.folder}"))
+    data = io.BytesIO(read_bytes(path, f"make it again with: {command('project', run.folder)}"))
     try:
         with zipfile.ZipFile(data) as archive:  # numpy itself does not compare all checksums
             if sum(entry.file_size for entry in archive.infolist()) > most + _HEADS * len(archive.infolist()):
@@ -185,7 +186,7 @@ def _unit(maps: np.ndarray) -> np.ndarray:
 
 
 def _damaged(path: Path, what: str, run: RunFolder) -> InputError:
-    return InputError(f"{path} is damaged ({what}); make it again with: protomask project {run.folder}")
+    return InputError(f"{path} is damaged ({what}); make it again with: {command('project', run.folder)}")
 
 
 def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
@@ -198,7 +199,7 @@ def read_nearest_maps(run: RunFolder) -> np.ndarray | None:
         return None
     path = run / "prototypes" / "nearest.npz"
     _check_unchanged(path, _checksums(run), run)
-    rows = _rows(run, "inspection.json", Inspection, f"protomask project {run.folder}")
+    rows = _rows(run, "inspection.json", Inspection, command("project", run.folder))
     most = _MOST_CELLS * sum(max(1, len(row["nearest"])) for row in rows)
     found = _read_npz(path, run, most).get("similarity")
     if found is None or found.ndim != 4 or len(found) != len(rows):
@@ -213,7 +214,8 @@ def save_galleries(
 ) -> list[Path]:
     """Write ``prototypes/gallery_CLASS.png`` (or another of ``FORMATS``): a class's prototypes.
 
-    Several processes share the classes.
+    Galleries of before in other formats are removed, since they show other pictures. Several processes share the
+    classes.
     """
     from protomask.report import prototype_gallery, save_figure
 
@@ -223,7 +225,11 @@ def save_galleries(
 
     def save(name: str) -> Path:
         path = run / "prototypes" / f"gallery_{file_name(name)}.{kind}"
-        return save_figure(prototype_gallery(by_class[name], localizer, classes=list(by_class)), path, dpi=110)
+        saved = save_figure(prototype_gallery(by_class[name], localizer, classes=list(by_class)), path, dpi=110)
+        for other in FORMATS:
+            if other != kind:
+                (path.parent / f"gallery_{file_name(name)}.{other}").unlink(missing_ok=True)
+        return saved
 
     return distributed.share_out(list(by_class), save)
 

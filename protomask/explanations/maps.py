@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -11,6 +11,7 @@ from protomask import distributed
 from protomask.localizers import Localizer
 from protomask.localizers.base import check_maps
 from protomask.prototype_network import PrototypeNetwork
+from protomask.warned import named_maps
 
 LEAST = 8
 """maps of a piece at least: a learned mask of few images costs more each"""
@@ -31,13 +32,23 @@ def pieces(count: int, most: int) -> list[range]:
 
 
 def make_maps(
-    network: PrototypeNetwork, localizers: Mapping[str, Localizer], images: Tensor, index: Tensor, progress: bool
+    network: PrototypeNetwork,
+    localizers: Mapping[str, Localizer],
+    images: Tensor,
+    index: Tensor,
+    progress: bool,
+    names: Sequence[str],
 ) -> dict[str, np.ndarray]:
-    """Localise the prototypes ``index`` (B,) in the images: localizer -> (B, h, w) float32 in [0, 1]."""
-    return {
-        name: check_maps(localizer(network, images, index, progress=progress), images, name).cpu().numpy()
-        for name, localizer in localizers.items()
-    }
+    """Localise the prototypes ``index`` (B,) in the images: localizer -> (B, h, w) float32 in [0, 1].
+
+    Warnings about one of them say the image's name, of ``names`` (B,), and the prototype.
+    """
+    numbers = index.tolist()
+    with named_maps(lambda place: f"{names[place]}, prototype {numbers[place]}"):
+        return {
+            name: check_maps(localizer(network, images, index, progress=progress), images, name).cpu().numpy()
+            for name, localizer in localizers.items()
+        }
 
 
 def share_maps(
@@ -48,6 +59,7 @@ def share_maps(
     index: Tensor,
     progress: bool,
     most: int,
+    names: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """Make maps as :func:`make_maps` does, all of them in every process, each of which makes a part.
 
@@ -56,11 +68,13 @@ def share_maps(
         places: (B,) which image each map is of.
         index: (B,) which prototype it is of.
         most: maps made together at most.
+        names: (N,) of the images.
     """
 
     def make(piece: range) -> dict[str, np.ndarray]:
         rows = slice(piece.start, piece.stop)
-        return make_maps(network, localizers, images[places[rows]], index[rows], progress)
+        of = places[rows]
+        return make_maps(network, localizers, images[of], index[rows], progress, [names[each] for each in of.tolist()])
 
     found = distributed.share_out(pieces(len(index), most), make)
     return {name: np.concatenate([each[name] for each in found]) for name in localizers}

@@ -73,15 +73,17 @@ def explain(
     weights = network.last_layer.weight.detach()[ranked]  # (n, 1 or 2, P): of the subject and the runner-up
     similarities = similarities[places]
     points = similarities[:, None] * weights
-    rivals_shown = 0 if network.multi_label else min(counter, points.shape[2])
-    best = [_strongest(each, top) for each in points[:, 0]]
-    rival = list(points[:, -1].topk(rivals_shown, dim=1).indices)
+    # Where all evidence is positive, a prototype without weight is none: it belongs to another class.
+    counts_for = weights != 0 if network.evidence == "positive" else torch.ones_like(weights, dtype=torch.bool)
+    best = [_strongest(each, among, top) for each, among in zip(points[:, 0], counts_for[:, 0])]
+    rivals_shown = 0 if network.multi_label else counter
+    rival = [_first(each, among, rivals_shown) for each, among in zip(points[:, -1], counts_for[:, -1])]
     worst = points[:, 0].topk(min(counter, points.shape[2]), dim=1, largest=False).indices
     shown = [torch.cat(both) for both in zip(best, rival)]
     counts = torch.tensor([len(each) for each in shown])
     starts = (counts.cumsum(0) - counts).tolist()
     of = places.repeat_interleave(counts.to(places), 0)
-    maps = share_maps(network, localizers, images, of, torch.cat(shown), progress, TOGETHER)
+    maps = share_maps(network, localizers, images, of, torch.cat(shown), progress, TOGETHER, names)
     own = network.prototype_classes[None] == ranked[:, :1]
     drawn = as_pictures(images, network) if shown_as is None else shown_as
     explanations = []
@@ -122,12 +124,20 @@ def explain(
     return explanations
 
 
-def _strongest(points: Tensor, top: int | None) -> Tensor:
-    """Choose the prototypes that are shown by their points (P,): ``top``, or as many as carry enough of them."""
+def _strongest(points: Tensor, among: Tensor, top: int | None) -> Tensor:
+    """Choose the prototypes that are shown by their points (P,): ``top``, or as many as carry enough of them.
+
+    One is shown even where none is ``among`` (P,) those that count.
+    """
     if top is None:
         _, enough = point_shares(points[None].cpu())
         top = min(int(enough), SHOWN) if len(enough) else 1
-    return points.topk(min(top, len(points))).indices
+    return _first(points, among if among.any() else ~among, top if among.any() else 1)
+
+
+def _first(points: Tensor, among: Tensor, most: int) -> Tensor:
+    """Choose at most so many of those ``among`` (P,) bool, most points first."""
+    return points.masked_fill(~among, -torch.inf).topk(min(most, int(among.sum()))).indices
 
 
 def _carried(points: Tensor, shown: Tensor) -> float | None:

@@ -149,9 +149,10 @@ class _Sources:
         network = self.network
         images = collate([self.plain[self.positions[each]] for each in prototypes])["images"].to(self.device)
         chosen = torch.tensor(list(prototypes), device=self.device)
+        names = [self.plain.names[self.positions[each]] for each in prototypes]
         with frozen(network), torch.no_grad():
             similarities = network.score(images, chosen).float().cpu().numpy()
-        return {OWN: similarities, **make_maps(network, self.localizers, images, chosen, self.progress)}
+        return {OWN: similarities, **make_maps(network, self.localizers, images, chosen, self.progress, names)}
 
     def records(self, prototypes: Sequence[int], found: Mapping[str, np.ndarray]) -> list[PrototypeRecord]:
         """Give the record of each, from what :meth:`localize` found."""

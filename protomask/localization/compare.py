@@ -217,7 +217,7 @@ def _check_judge(explained: JudgedClassifier, data: AnnotatedImages, classes: in
     image = data[0]["image"].as_subclass(Tensor)[None].to(device)
     with torch.no_grad(), frozen(explained):
         pixels = torch.zeros(1, len(explained.judge.mean), explained._size, explained._size, device=device)
-        count = explained.judge.logits(pixels).shape[1]
+        count = explained.judge.first_probabilities(pixels).shape[1]
         explained.judge_score(image, torch.zeros(1, dtype=torch.long, device=device))
     if count != classes:
         raise InputError(f"the judge has {count} classes and the model {classes}; a judge needs the same classes")

@@ -26,13 +26,15 @@ from protomask.files import file_name, read_text, write_atomically
 from protomask.freezing import frozen
 from protomask.inputs import as_batch
 from protomask.localization.class_names import named_class
-from protomask.localization.jobs import PAGE, SUMMARY, Job, plan
+from protomask.localization.jobs import PAGE, Job, plan
 from protomask.localization.overview import caption, write_overview
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
+from protomask.own_pictures import SUMMARY
 from protomask.report.class_overlay import outlined_box, overlay_png
 from protomask.report.wording import chance, count
 from protomask.run.setup import say
+from protomask.warned import named_maps
 
 SIDE = 1024
 """longest side of an overlay in pixels"""
@@ -96,7 +98,7 @@ def _localize(
         options.model, pretrained=options.pretrained, weights=options.weights, image_size=options.image_size
     )
     if options.weights is None and not options.pretrained:
-        say("protomask: note: the model has random weights; give weights or pretrained")
+        say("note: the model has random weights; give --weights or --pretrained")
     work = _Work(options, built, labels, localizers, _indices(options.index, labels, built.classes), device)
     mine = distributed.shard(len(jobs), options.batch_size)
     with tqdm(total=len(mine), desc="pictures", unit="picture", disable=not progress) as bar:
@@ -212,7 +214,7 @@ class _Work:
         pictures = [decode(job.image, intensity_range=self.intensity_range)[0] for job in jobs]
         images = torch.cat([as_batch(pixels, self.transform) for pixels in pictures]).to(self.device)
         with torch.no_grad(), frozen(self.explained):
-            probabilities = self.explained.probabilities(images.contiguous(memory_format=torch.channels_last))
+            probabilities = self.explained.first_probabilities(images.contiguous(memory_format=torch.channels_last))
         for job, row in zip(jobs, probabilities):
             if not row.isfinite().all():
                 raise InputError(f"{job.image}: the model answers NaN for it; its weights or the picture overflow")
@@ -222,12 +224,14 @@ class _Work:
             else probabilities.topk(self.top, 1).indices
         )
         each = images.repeat_interleave(chosen.shape[1], 0)
-        maps = {
-            name: check_maps(localizer(self.explained, each, chosen.flatten()), each, name)
-            .cpu()
-            .unflatten(0, chosen.shape)
-            for name, localizer in self.localizers.items()
-        }
+        asked = [(job, number) for job, numbers in zip(jobs, chosen.tolist()) for number in numbers]
+        with named_maps(lambda place: f"{asked[place][0].image}, class {asked[place][1]}"):
+            maps = {
+                name: check_maps(localizer(self.explained, each, chosen.flatten()), each, name)
+                .cpu()
+                .unflatten(0, chosen.shape)
+                for name, localizer in self.localizers.items()
+            }
         for place, (job, pixels) in enumerate(zip(jobs, pictures)):
             rows = []
             for rank, number in enumerate(chosen[place].tolist()):

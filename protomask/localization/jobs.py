@@ -13,10 +13,10 @@ from protomask.errors import InputError
 from protomask.files import file_name, read_bytes
 from protomask.inputs import find_pictures
 from protomask.json_files import read_json, write_json
+from protomask.own_pictures import CONTACT_SHEET, RECORD, SUMMARY
 from protomask.schema import Range, TypedDict, check
 
-RECORD, SUMMARY = "record.json", "localize.json"
-TABLE, PAGE, CONTACT_SHEET = "localize.csv", "localize.html", "contact-sheet.png"
+TABLE, PAGE = "localize.csv", "localize.html"
 
 
 @dataclass
@@ -66,7 +66,9 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
     done: list[Job] = []
     taken = {output / name for name in (SUMMARY, TABLE, PAGE, CONTACT_SHEET)}
     settings = json.loads(json.dumps(settings))
-    for image in find_images(words, output):
+    images = find_images(words, output)
+    homes = {image.resolve().parent for image in images}  # photographs there are no maps of ours
+    for image in images:
         state = image.stat()
         stamp = {
             "image": str(image.resolve()),
@@ -76,7 +78,12 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
         }
         stem = file_name(image.stem)
         number, folder = 1, output / stem
-        while folder in taken or _is_other(folder) or (_record(folder) or stamp)["image"] != stamp["image"]:
+        while (
+            folder in taken
+            or folder.resolve() in homes
+            or _is_other(folder)
+            or (_record(folder) or stamp)["image"] != stamp["image"]
+        ):
             number += 1
             folder = output / f"{stem}-{number}"
         taken.add(folder)
@@ -86,17 +93,12 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
 
 
 def find_images(words: Sequence[str], output: Path) -> list[Path]:
-    """Find files as they are named, pictures of folders sorted; each once. Overlays in ``output`` are none of them."""
+    """Find files as they are named, pictures of folders sorted; each once. What protomask wrote there is left out."""
     found: dict[Path, Path] = {}
-    own = output.resolve()
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = [each for each in find_pictures(path) if own not in each.resolve().parents]
-            if not inside:
-                raise InputError(
-                    f"{path} holds no pictures but those of {output}; give files, or a folder that has some"
-                )
+            inside = find_pictures(path, output)
         elif path.is_file():
             inside = [path]
         else:

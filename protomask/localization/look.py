@@ -21,6 +21,7 @@ from protomask.localization.preprocessing import preprocessing_of
 from protomask.localization.result import Look
 from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps
+from protomask.warned import named_maps
 
 NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
 
@@ -124,7 +125,8 @@ def _look_at(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # said below, with the pictures' names
         shown = {"progress": True} if progress else {}  # a function of one's own need not know of it
-        maps = check_maps(method(explained, images, index, **shown), images, title).cpu().numpy()
+        with named_maps(lambda place: f"{part[place].name}, class {int(index[place])}"):
+            maps = check_maps(method(explained, images, index, **shown), images, title).cpu().numpy()
     looks = []
     for place, picture in enumerate(part):
         number = int(index[place])

@@ -13,7 +13,8 @@ from PIL import Image
 from protomask.data.decoding import decode
 from protomask.evaluation.tables import as_csv
 from protomask.files import write_atomically
-from protomask.localization.jobs import CONTACT_SHEET, PAGE, TABLE
+from protomask.localization.jobs import PAGE, TABLE
+from protomask.own_pictures import CONTACT_SHEET
 from protomask.report import style
 from protomask.report.encoding import data_uri
 from protomask.report.templating import template

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from protomask.report.paging import gallery_pages, neighbours_of, page_list, pag
 from protomask.report.palette import look
 from protomask.report.templating import template
 from protomask.report.wording import BASELINES, Namer, localizer_label, readable_all
+from protomask.suggested import command
 
 PAGE = "report.html.j2"
 
@@ -202,7 +202,7 @@ def page_contents(
         "flags": views.flag_filter(pictures),
         "inspected": summary.inspected(pictures),
         "panels": views.panels(explanations, localizers, cards, level, quality, side),
-        "evaluate": f"protomask evaluate {shlex.quote(str(folder))} --localizers {shlex.quote(','.join(localizers))}",
+        "evaluate": command("evaluate", folder, "--localizers", ",".join(localizers)),
         "trust": verdict.which_to_trust(evaluation, *rivals) if rivals else None,
         "table": verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
         "contests": verdict.contest_tables(evaluation, *rivals) if rivals else [],

@@ -9,6 +9,7 @@ from protomask.distillation import Distillation
 from protomask.distillation.explainers import distill_explained, with_changes
 from protomask.localizers.distilled import Distilled
 from protomask.run.setup import say
+from protomask.suggested import command
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -44,7 +45,8 @@ def distill_run(
         progress=setup.progress,
     )
     say(in_words(found))
-    say(f"it is called distilled in {run.folder}: protomask evaluate {run.folder} --localizers distilled,similarity")
+    measured = command("evaluate", run.folder, "--localizers", "distilled,similarity")
+    say(f"it is called distilled in {run.folder}: {measured}")
     return found
 
 

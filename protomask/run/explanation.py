@@ -17,6 +17,7 @@ from protomask.given import as_count
 from protomask.inputs import as_batch, as_pixels, name_pictures
 from protomask.run.results import Explanations
 from protomask.run.setup import Localizers
+from protomask.suggested import command
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -58,7 +59,7 @@ def explain_each(
     if missing:
         raise InputError(
             f"the prototypes of {run.folder} have no maps of {', '.join(missing)} to show beside the image's; "
-            f"make them with: protomask project {run.folder} --localizer {','.join(localizers)}"
+            f"make them with: {command('project', run.folder, '--localizer', ','.join(localizers))}"
         )
     for name, image in named:
         pixels = as_pixels(image, name, run.options.levels())

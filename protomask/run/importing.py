@@ -21,6 +21,7 @@ from protomask.run.opened import Run
 from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, say, training_set
 from protomask.run.start import absolute_paths, named_options
 from protomask.run_folder import RunFolder, new_run, versions
+from protomask.suggested import command
 from protomask.training import TrainingSet, accuracy
 
 
@@ -187,7 +188,7 @@ def _import(
         f"patch: mean {moved['mean_distance']:.2g}, at most {moved['max_distance']:.2g}"
         + ("" if project else " (vectors unchanged)")
     )
-    say(f"protomask: run folder {run.folder}; go on with: protomask project {run.folder}")
+    say(f"protomask: run folder {run.folder}; go on with: {command('project', run.folder)}")
     return Run(run, chosen, network.eval(), where, splits, progress=progress)
 
 

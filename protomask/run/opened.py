@@ -43,6 +43,7 @@ from protomask.run.setup import (
     training_set,
 )
 from protomask.run_folder import RunFolder
+from protomask.suggested import command
 from protomask.training import TrainingSet
 
 if TYPE_CHECKING:
@@ -326,7 +327,7 @@ def open_run(
         if not files.has(name):
             raise InputError(
                 f"{files.folder} has no {name}: no training has finished there; "
-                f"finish it with: protomask train --output {files.folder} --resume"
+                f"finish it with: {command('train', '--output', files.folder, '--resume')}"
             )
     network = load_network(files.folder)
     where = choose_device(options.device)

@@ -26,6 +26,7 @@ from protomask.run.refined import carry_over, compare_answers, draw_changes, in_
 from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
 from protomask.run.setup import plan_of, say
 from protomask.run_folder import RunFolder, folder_beside, new_run
+from protomask.suggested import command
 from protomask.training import predict, rate_answers, train
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def refine_run(
     if lessons.nothing:
         raise InputError(
             f"{_named(run, review)} asks for no change (forget, split, or a place to look at){_disputes(given)}; mark "
-            f"a prototype with: protomask serve {run.folder}"
+            f"a prototype with: {command('serve', run.folder)}"
         )
     with new_run(
         None if output is None else as_path(output, "output"), folder_beside(run.folder), refined_name(run.folder)

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protomask.errors import InputError
+from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import file_name
 from protomask.json_files import read_json, write_json
+from protomask.own_pictures import PANELS
 from protomask.schema import TypedDict, check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from typing_extensions import Self
-
-PANELS = "panels.json"
 
 
 class PanelsFile(TypedDict):
@@ -93,11 +93,21 @@ class Prototypes(_Drawn):
         """Tell how many prototypes are flagged, and what to do about it."""
         if any(picture.inspection is None for picture in self):
             return f"{len(self)} prototypes, not inspected"
-        flags = [flag for picture in self for flag in picture.inspection.flags]
+        inspections = [picture.inspection for picture in self]
+        flags = [flag for each in inspections for flag in each.flags]
+        placed = sum(bool(each.outside) for each in inspections)
+        compared = any(each.discrimination is not None for each in inspections)
+        unknown = ""
+        if placed < len(self):
+            where = f"is known in the source images of {placed} alone" if placed else "is not known"
+            unknown += f"; where the object is, which tells background, {where}"
+        if not compared:
+            unknown += "; test images of several classes, which tell common ones, there are none"
         if not flags:
-            return f"no background and no duplicates among {len(self)} prototypes"
+            known = {"background": placed, "duplicate": True, "common": compared}
+            return f"no {' or '.join(flag for flag in FLAGS if known[flag])} among {len(self)} prototypes{unknown}"
         found = " and ".join(f"{flags.count(flag)} {flag}" for flag in dict.fromkeys(flags))
-        return f"{found} of {len(self)} prototypes are flagged; protomask prune removes them"
+        return f"{found} of {len(self)} prototypes are flagged; protomask prune removes them{unknown}"
 
     def figure(self, class_name: str | None = None, localizer: str | None = None) -> Figure:
         """Draw the gallery of a class's prototypes, by default of the first class's.

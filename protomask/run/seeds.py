@@ -133,19 +133,23 @@ def train_all(
     folder = as_path(output, "output")
     if RunFolder(folder).started:
         raise InputError(f"{folder} is itself a run; give the runs of several seeds another output=")
+    places = [folder / f"seed-{seed}" for seed in seeds]
+    begun = [place for place in places if RunFolder(place).started]  # before any training begins another one
+    if begun and not resume:
+        raise InputError(f"{begun[0]} holds a run already; go on by resume=, or give another output=")
+    if resume and not any(RunFolder(place).started for place in folder.glob("seed-*")):
+        raise InputError(
+            f"{folder} holds no run to resume (no {places[0].name}/config.json); leave out resume= to start them"
+        )
     runs: list[Run] = []
-    for seed, chosen in zip(seeds, each):
-        place = folder / f"seed-{seed}"
+    for seed, chosen, place in zip(seeds, each, places):
         say(f"seed {seed} ({len(runs) + 1} of {len(seeds)})")
-        begun = RunFolder(place).started
-        if begun and not resume:
-            raise InputError(f"{place} holds a run already; go on by resume=, or give another output=")
         runs.append(
             train_run(
                 chosen,
                 place,
                 said=said,
-                resume=begun,
+                resume=place in begun,
                 data=data,
                 classes=classes,
                 progress=progress,

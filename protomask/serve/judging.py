@@ -12,6 +12,7 @@ from protomask.capabilities import ComparesPatches
 from protomask.run.review import Review, add_judgements
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused, Room, read_words
+from protomask.suggested import command
 
 MOST_BYTES_OF_MARKS = 16 * 2**20
 """as many as a review may hold, or a thousand outlines of as many corners as one may have"""
@@ -34,8 +35,8 @@ def add_judging(app: FastAPI, served: Callable[[], RunSubject], room: Room) -> N
 
     @app.post("/api/review")
     async def judge(request: Request) -> dict:
-        command = f"protomask refine {served().run.folder} --review FILE"
-        words = await read_words(request, MOST_BYTES_OF_MARKS, room, f"give the file by --review: {command}")
+        refine = command("refine", served().run.folder, "--review", "FILE")
+        words = await read_words(request, MOST_BYTES_OF_MARKS, room, f"give the file by --review: {refine}")
         given = words.get("judgements") if isinstance(words, dict) else None
         if not isinstance(given, list) or not given:
             raise Refused(400, "what was sent holds no judgements")

@@ -165,6 +165,7 @@ class ClassifierSubject:
         with torch.enable_grad(), frozen(self.classifier), self._recorded():
             logits = self.classifier.logits(images.detach().clone().requires_grad_(self._layer is not None))
             chances = self._checked(self.classifier.as_probabilities(logits.detach()))
+            self.classifier.warn_of_probabilities(logits.detach())
             index = chances.topk(min(2, len(chances))).indices.tolist()
             if self._layer is None:
                 return chances, index, None

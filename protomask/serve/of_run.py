@@ -35,6 +35,7 @@ from protomask.serve.subjects import (
     most_probable,
     outlines,
 )
+from protomask.suggested import command
 
 COUNTER, MOST_FINDINGS = 1, 4
 SIMILARITY = "similarity"
@@ -72,7 +73,7 @@ class RunSubject:
         if missing:
             raise InputError(
                 f"the prototypes of {run.folder} have no maps of {', '.join(missing)} to show beside a picture's; "
-                f"make them with: protomask project {run.folder} --localizer {self.localizer}"
+                f"make them with: {command('project', run.folder, '--localizer', self.localizer)}"
             )
         self._side = run.options.image_size or 224
         self._named = readable_all(self.network.classes)

@@ -19,6 +19,7 @@ from protomask.run.refining import refined_name
 from protomask.run_folder import RunFolder
 from protomask.serve.pictures import shown
 from protomask.serve.subjects import drawn
+from protomask.suggested import command
 
 MOST = 200
 """refined runs beside the served one that are looked at"""
@@ -88,7 +89,7 @@ class Versions:
         if origin not in self.folders:
             raise InputError(f"{folder.name} was not made by refining a run that is here")
         files = RunFolder.open(folder)
-        told = files.read("refined.json", f"protomask refine {origin}")
+        told = files.read("refined.json", command("refine", origin))
         before, after = read_pictures(RunFolder.open(origin)), read_pictures(files)
         names = readable_all(each.record.class_name for each in [*before, *after])
         return {

@@ -100,6 +100,26 @@ def test_all_problems_are_found_in_one_pass(data, kinds, good, tmp_path, capsys)
     assert int(re.search(r": (\d+) problems, ", lines[-1])[1]) == len(lines) - 1 == len(set(lines)) - 1
 
 
+def test_all_wrong_values_of_options_are_found_too(good, tmp_path, capsys):
+    root = tmp_path / "a set"
+    shutil.copytree(good / "folder", root)
+    KINDS["box in words"][1](root)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    wrong = ["--epochs", "0", "--prototype-size", "-1", "--recipe", "frozen", "--output", tmp_path / "run"]
+    code, lines = run(["check", "folder", "--root", root, *wrong], capsys)
+    found = "\n".join(lines)
+    assert code == 2 and "5 problems" in lines[-1], lines
+    for said in (
+        "--epochs is 0",
+        "--prototype-size is -1",
+        "boxes.csv:3",
+        "go on with it by --resume, or give another",
+    ):
+        assert said in found
+    assert "give them by --weights, or the library's own by --pretrained" in found
+
+
 def test_other_commands_stop_at_the_first(good, tmp_path, capsys):
     root = tmp_path / "a set"
     shutil.copytree(good / "folder", root)

@@ -116,6 +116,14 @@ def test_explain_prints_reasons_that_sum_to_the_logit(run, folder, tmp_path, cap
     assert [line["panel"] for line in lines] == [str(path) for path in sorted(tmp_path.glob("*.png"))]
 
 
+def test_panels_among_the_pictures_are_not_explained_again(run, folder, tmp_path, capsys):
+    shutil.copy(next((folder / "test").rglob("*.png")), tmp_path / "a.png")
+    for said in ("", f"protomask: 1 of {tmp_path}, written by protomask, is left out"):
+        assert main(["explain", str(run.folder), str(tmp_path), "--output", str(tmp_path), "--quiet"]) == 0
+        assert said in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a-2.png", "panels.json"}
+
+
 def test_panels_of_pictures_with_the_same_name_stay_beside_each_other(run, folder, tmp_path, capsys):
     first, second = (tmp_path / kind / "a.png" for kind in ("one", "two"))
     for target, source in zip((first, second), sorted((folder / "test").rglob("*.png"))):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from protomask.backbones.classifier import build_classifier
 from protomask.cli import main
 from protomask.data.transforms import evaluation_transform
+from protomask.errors import LowFaithfulnessWarning, NotLogitsWarning
 from protomask.explainable import Classifier
 from protomask.inputs import as_batch, as_pixels
 from protomask.localizers import GradCAM
@@ -211,6 +213,38 @@ def test_its_own_overlays_are_no_pictures(weights, pictures, capsys):
     assert "3 pictures (3 of them were there already)" in capsys.readouterr().err
 
 
+def test_the_output_may_be_the_folder_of_the_pictures_or_above_it(weights, pictures, capsys):
+    (pictures / "c").mkdir()
+    (pictures / "c.png").rename(pictures / "c" / "c.png")  # its maps would go where it is
+    for output in (pictures, pictures.parent):
+        for said in ("3 pictures in", "3 pictures (3 of them were there already)"):
+            assert main(words(weights, pictures, "--output", output)) == 0
+            assert said in capsys.readouterr().err
+    assert [path.name for path in (pictures / "c").iterdir()] == ["c.png"]
+
+
+def test_a_model_that_ends_in_softmax_is_said(pictures, tmp_path, capsys, monkeypatch):
+    def build(*given, **more):
+        built = build_classifier(*given, **more)
+        return built._replace(model=torch.nn.Sequential(built.model, torch.nn.Softmax(1)))
+
+    monkeypatch.setattr("protomask.localization.folder.build_classifier", build)
+    wanted = ["--image-size", "32", "--localizer", "center", "--batch-size", "1", "--output", str(tmp_path / "out")]
+    with pytest.warns(NotLogitsWarning, match="seems to give probabilities, not logits") as said:
+        assert main(["localize", "--model", "test_resnet", str(pictures), *wanted]) == 0
+    assert len([each for each in said if each.category is NotLogitsWarning]) == 1
+
+
+def test_a_warning_about_a_map_names_the_picture_and_the_class(weights, pictures, tmp_path, monkeypatch):
+    def doubtful(self, explained, images, index, **_):
+        warnings.warn(f"little in image 5 (index {index[5]}: 0.1 kept)", LowFaithfulnessWarning, stacklevel=2)
+        return images[:, 0] * 0
+
+    monkeypatch.setattr(GradCAM, "__call__", doubtful)
+    with pytest.warns(LowFaithfulnessWarning, match=r"little in .*/c.png, class 7 \(0.1 kept\)"):
+        assert main(words(weights, pictures, "--output", tmp_path / "out", "--index", "2,7")) == 0
+
+
 def test_classes_by_name_and_multi_label_probabilities(weights, pictures, labels, tmp_path, capsys):
     target = tmp_path / "out"
     assert (
@@ -257,7 +291,7 @@ def test_random_weights_are_pointed_out(pictures, tmp_path, capsys):
         )
         == 0
     )
-    assert "random weights" in capsys.readouterr().err
+    assert "random weights; give --weights or --pretrained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

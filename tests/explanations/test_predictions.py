@@ -1,14 +1,17 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
-from protomask.errors import InputError
+from protomask.errors import InputError, LowFaithfulnessWarning, NothingToKeepWarning
 from protomask.explanations.predictions import explain
 from protomask.explanations.records import PrototypeRecord
 from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet, performance
+from protomask.warned import named_maps
 from protopnet import ProtoPNet
 from protopnet.start import principal_add_on, start_from_patches
 from tests.support.toy import ColourImages, ToyBackbone
@@ -207,3 +210,59 @@ def test_answers_and_maps_that_are_no_numbers_are_errors(projected):
         explain(net, images, ["one", "two"], pictures, LOCALIZERS)
     with pytest.raises(InputError, match="the network answers NaN or infinity"):
         performance(net, data, TrainingSet(data, data, data.subset([])))
+
+
+@pytest.mark.parametrize("top, counter", [(50, 50), (None, 0), (1, 1)])
+def test_prototypes_of_other_classes_are_no_reasons_where_evidence_is_positive(top, counter):
+    torch.manual_seed(0)
+    data = ColourImages()
+    net = ProtoPNet(
+        ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6, evidence="positive"
+    ).eval()
+    project(net, TrainingSet(data, data, data.subset([])))
+    with torch.no_grad():
+        net.last_layer.weight[0] = 0  # a class that nothing speaks for
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in (0, 9, 17)])
+    for found in explain(net, images, "abc", pictures, LOCALIZERS, top=top, counter=counter):
+        assert 1 <= len(found.matches) <= 2 and all(each.weight > 0 for each in found.matches)
+        assert len(found.counter) <= min(counter, 2) and all(each.weight > 0 for each in found.counter)
+        assert {each.prototype.record.class_name for each in found.matches} == {found.predicted}
+    with torch.no_grad():
+        net.last_layer.weight.zero_()
+    assert all(len(found.matches) == 1 for found in explain(net, images, "abc", pictures, LOCALIZERS, top=top))
+
+
+def test_a_warning_about_a_map_names_the_picture_and_the_prototype(projected):
+    net, data = projected
+    quick = {"mdm": get_localizer("mdm:keep.steps=2,order.steps=1")}
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    dark = torch.zeros(2, 3, 16, 16)  # as the empty image
+    with pytest.warns(
+        NothingToKeepWarning, match=r", in new/a.png, prototype \d \(.*, empty .*\), .*b.png, prototype \d \("
+    ):
+        explain(net, dark, ["new/a.png", "new/b.png"], pictures, quick, top=1, counter=0)
+    own = picture_prototypes(net, data, LOCALIZERS, index=[4])[0].record.source
+    data.pixels[int(net.source_positions[4])] = 0
+    with pytest.warns(NothingToKeepWarning, match=rf", in {own}, prototype 4 \("):
+        picture_prototypes(net, data, quick, index=[4])
+
+
+def test_other_warnings_and_filters_stay_as_they_are():
+    def warn():
+        with named_maps("ab".__getitem__):
+            warnings.warn(
+                "tells little in image 1 (index 3: 0.2 kept) and 3 more", LowFaithfulnessWarning, stacklevel=1
+            )
+            warnings.warn("image 1 (index 3: else)", UserWarning, stacklevel=1)
+
+    with pytest.warns() as caught:
+        warn()
+    assert [str(each.message) for each in caught] == [
+        "tells little in b (0.2 kept) and 3 more",
+        "image 1 (index 3: else)",
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(LowFaithfulnessWarning):
+            warn()

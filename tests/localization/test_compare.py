@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 
 from protomask import InputError, compare
 from protomask.cli import main
+from protomask.errors import NotLogitsWarning
 from protomask.evaluation.cases import Case
 from protomask.evaluation.variants import IMAGE
 from protomask.explainable import Classifier
@@ -165,6 +166,15 @@ def test_what_cannot_be_is_said(images, settings, says):
     settings = {"localizers": "random", **PLAIN, **settings}
     with pytest.raises(InputError, match=says):
         compare(Corner(), photographs() if images is None else images, **settings)
+
+
+def test_models_and_judges_that_end_in_softmax_are_said():
+    softmax = {"localizers": "random", "metrics": ["deletion"], **PLAIN}
+    twice = nn.Sequential(Corner(), nn.Softmax(1))
+    with pytest.warns(NotLogitsWarning, match="Sequential seems to give probabilities"):
+        compare(twice, photographs(), **softmax)
+    with pytest.warns(NotLogitsWarning, match="Sequential seems to give probabilities"):
+        compare(Corner(), photographs(), judge=twice, judge_preprocessing=PLAIN, **softmax)
 
 
 def test_a_torch_dataset_is_compared():

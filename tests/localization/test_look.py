@@ -12,6 +12,7 @@ from torchvision import models
 
 import protomask
 from protomask import Classifier, InputError, look
+from protomask.errors import LowFaithfulnessWarning, NotLogitsWarning
 from protomask.inputs import Picture, find_pictures, read_pictures
 from protomask.localization.jobs import find_images
 from protomask.localization.look import NOTHING_TO_KEEP
@@ -303,15 +304,43 @@ def test_deep_greys_are_seen_through_the_range_that_is_given(tmp_path):
 
 def test_pictures_of_a_folder_are_found_without_overlays_and_hidden_ones(tmp_path):
     output = tmp_path / "pictures" / "localized"
-    for name in ("b.png", "a.jpg", ".hidden.png", "below/.cache/c.png", "below/d.png", "localized/overlay.png"):
+    for name in (
+        "b.png",
+        "a.jpg",
+        ".hidden.png",
+        "below/.cache/c.png",
+        "below/d.png",
+        "localized/a/1-mdm.png",
+        "localized/photo.png",
+    ):
         path = tmp_path / "pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photograph(8, 8)).save(path)
     pictures = tmp_path / "pictures"
+    np.save(output / "a" / "1-mdm.npy", np.zeros((8, 8)))
     found = find_images([str(pictures / "b.png"), str(pictures)], output)
-    assert [path.relative_to(pictures).as_posix() for path in found] == ["b.png", "a.jpg", "below/d.png"]
-    with pytest.raises(InputError, match="holds no pictures but those of"):
-        find_images([str(output)], output)
+    names = [path.relative_to(pictures).as_posix() for path in found]
+    assert names == ["b.png", "a.jpg", "below/d.png", "localized/photo.png"]
+    with pytest.raises(InputError, match="holds no pictures but panels and overlays that protomask wrote"):
+        find_images([str(output / "a")], output)
+
+
+def test_what_protomask_wrote_among_photographs_is_left_out_and_said(tmp_path, caplog):
+    for name in ("a.png", "a-2.png", "a-2.jpg", "contact-sheet.png", "maps/b/1-mdm.png", "other/b/1-mdm.png", "b.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph(8, 8)).save(path)
+        np.save(path.with_suffix(".npy"), np.zeros((8, 8)))
+    (tmp_path / "panels.json").write_text('{"panels": {"a-2": "a.png"}}')
+    (tmp_path / "maps" / "localize.json").write_text("[]")
+    with caplog.at_level("INFO", "protomask"):
+        names = [path.relative_to(tmp_path).as_posix() for path in find_pictures(tmp_path)]
+    assert names == ["a-2.jpg", "a.png", "b.png", "contact-sheet.png", "other/b/1-mdm.png"]
+    assert f"2 of {tmp_path}, written by protomask, are left out" in caplog.text
+    (tmp_path / "localize.json").write_text("[]")
+    (tmp_path / "panels.json").write_text("[")
+    names = [path.relative_to(tmp_path).as_posix() for path in find_pictures(tmp_path)]
+    assert names == ["a-2.jpg", "a-2.png", "a.png", "b.png", "other/b/1-mdm.png"]
 
 
 def test_masks_and_folders_are_no_pictures(tmp_path):
@@ -334,3 +363,22 @@ def test_one_output_is_looked_at_as_a_yes_or_no_answer_alone():
         with pytest.raises(InputError, match="one logit per image.*multi_label=True"):
             look(net, photograph(), localizer="center", score=score, **PLAIN)
     assert 0 < look(net, photograph(), localizer="center", multi_label=True, **PLAIN).probability < 1
+
+
+def test_a_model_that_ends_in_softmax_is_said():
+    net = nn.Sequential(made(Small), nn.Softmax(1)).eval()
+    with pytest.warns(NotLogitsWarning, match="Sequential seems to give probabilities") as said:
+        look(net, [photograph()] * 2, localizer="center", batch_size=1, **PLAIN)
+    assert len(said) == 1
+
+
+def test_a_warning_about_a_map_names_the_picture(tmp_path):
+    class Doubtful:
+        def __call__(self, explained, images, index, **_):
+            warnings.warn(f"little in image 0 (index {index[0]}: 0.1 kept)", LowFaithfulnessWarning, stacklevel=2)
+            return images[:, 0] * 0
+
+    for name in "ab":
+        Image.fromarray(photograph()).save(tmp_path / f"{name}.png")
+    with pytest.warns(LowFaithfulnessWarning, match=r"little in .*/b.png, class 1 \(0.1 kept\)"):
+        look(made(Small), tmp_path, localizer=Doubtful(), index=1, batch_size=1, **PLAIN)

@@ -1,7 +1,9 @@
 """A run in Python: trained, opened, asked; the same as the commands."""
 
+import dataclasses
 import hashlib
 import os
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 import protomask
 from protomask.cli import main
 from protomask.errors import InputError
+from protomask.run.results import Prototypes
 from protomask.run_folder import RunFolder
 from tests.end_to_end.conftest import write_folder
 from tests.run.conftest import SMALL, Tensors
@@ -140,16 +143,55 @@ def test_pruning_gives_a_new_run_and_leaves_this_one(run, tmp_path):
 
 
 def test_projecting_again_and_localizers_as_objects(run, tmp_path):
-    copy = tmp_path / "copy"
+    copy = tmp_path / "a copy"
     shutil.copytree(run.folder, copy)
     opened = protomask.open_run(copy, progress=False)
-    found = opened.project(protomask.Similarity())
+    shown = len(list((copy / "prototypes").glob("gallery_*.png")))
+    found = opened.project(protomask.Similarity(), format="pdf")
+    galleries = list((copy / "prototypes").glob("gallery_*"))
+    assert shown == len(galleries) == 3 and {path.suffix for path in galleries} == {".pdf"}, "none of other pictures"
     assert list(found[0].maps) == ["similarity"] and len(found.table().splitlines()) == 7
     assert found.text() == opened.pictures.text() and found._repr_png_().startswith(b"\x89PNG")
     evaluation = opened.evaluate({"mine": protomask.Similarity()}, metrics=["deletion"], samples=3)
     assert evaluation.localizers == ["mine"] and len(evaluation.pairs) == 3
-    with pytest.raises(InputError, match="made with: protomask project|make them with"):
+    with pytest.raises(InputError, match=f"make them with: protomask project '{copy}' --localizer"):
         opened.explain(np.zeros((32, 32, 3), np.uint8), localizer="center")
+
+
+@pytest.mark.parametrize(
+    "placed, compared, flags, said",
+    [
+        (1, 0.9, (), "no background or duplicate or common among 6 prototypes"),
+        (
+            0,
+            0.9,
+            (),
+            "no duplicate or common among 6 prototypes; where the object is, which tells background, is not known",
+        ),
+        (
+            0,
+            None,
+            ("duplicate",),
+            "6 duplicate of 6 prototypes are flagged; .* is not known; test images .* there are none",
+        ),
+        (
+            1,
+            None,
+            (),
+            "no background or duplicate among 6 prototypes; test images of several classes, .* there are none",
+        ),
+    ],
+)
+def test_only_what_is_known_of_prototypes_is_said(run, placed, compared, flags, said):
+    pictures = [
+        picture.changed(
+            inspection=dataclasses.replace(
+                picture.inspection, outside={"center": 0.1} if placed else {}, discrimination=compared, flags=flags
+            )
+        )
+        for picture in run.pictures
+    ]
+    assert re.fullmatch(said, Prototypes(pictures).text())
 
 
 def test_a_run_on_datasets_in_memory(in_memory):

@@ -51,6 +51,10 @@ def test_three_numbers_of_two_runs_are_those_of_the_runs(pictures, tmp_path, cap
         (["--seeds", "1,-1", "--output", "OUT"], "seed"),
         (["--seeds", "1", "--seed", "2", "--output", "OUT"], "both given"),
         (["--seeds", "1,2"], "--output"),
+        (
+            ["--seeds", "1,2", "--output", "OUT", "--resume"],
+            "OUT holds no run to resume (no seed-1/config.json); leave out --resume to start them",
+        ),
     ],
 )
 def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):

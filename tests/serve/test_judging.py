@@ -59,7 +59,7 @@ def test_a_file_that_is_too_large_is_told_the_way_out(client, run, monkeypatch):
     monkeypatch.setattr(judging, "MOST_BYTES_OF_MARKS", 2**20)
     found = judge(client, *outlines(80))
     assert found.status_code == 413
-    assert found.json()["error"].endswith(f"give the file by --review: protomask refine {run.folder} --review FILE")
+    assert found.json()["error"].endswith(f"give the file by --review: protomask refine '{run.folder}' --review FILE")
     assert client.app.state.service.room.held == 0 and not (run.folder / FILE).exists()
 
 

@@ -16,6 +16,7 @@ from protomask.json_files import read_json, write_json
 from protomask.localizers.amortised.explainer import Explainer
 from protomask.run_schemas import LocalizerFile
 from protomask.schema import check
+from protomask.suggested import command
 from protomask.tensor_files import load_tensors, save_tensors
 
 WEIGHTS, ABOUT = "localizer.safetensors", "localizer.json"
@@ -87,7 +88,7 @@ def open_explainer(folder: str | os.PathLike) -> Opened:
         if not os.path.lexists(folder / name):
             raise InputError(
                 f"{folder} has no {name}: nothing was distilled there; make it with protomask.distill, or, "
-                f"of a run, with: protomask distill {folder}"
+                f"of a run, with: {command('distill', folder)}"
             )
     about = read_json(folder / ABOUT, MEND)
     try:

@@ -1,0 +1,49 @@
+"""Pictures among photographs that an earlier command wrote there: panels, overlays, contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from protomask.errors import InputError
+from protomask.json_files import read_json
+
+PANELS = "panels.json"
+"""of ``protomask explain``: whose each panel beside it is"""
+RECORD, SUMMARY, CONTACT_SHEET = "record.json", "localize.json", "contact-sheet.png"
+"""of ``protomask localize``: within a picture's folder, above these, and what all overlays are on"""
+_PANEL_ENDINGS = (".png", ".gif")
+
+
+def own_pictures(output: Path | None = None) -> Callable[[Path], bool]:
+    """Give what tells whether a file is a picture that protomask wrote.
+
+    Args:
+        output: folder of ``protomask localize`` in which nothing may be finished yet.
+    """
+    folder_of_maps = None if output is None else output.resolve()
+
+    @cache
+    def panels(folder: Path) -> frozenset[str]:
+        try:
+            content = read_json(folder / PANELS)
+        except InputError:
+            return frozenset()  # there is none, or whoever writes panels there says what is wrong with it
+        names = content.get("panels") if isinstance(content, dict) else None
+        return frozenset(names if isinstance(names, dict) else ())
+
+    @cache
+    def has_maps(folder: Path) -> bool:
+        return (folder / RECORD).is_file() or (folder.parent / SUMMARY).is_file() or folder.parent == folder_of_maps
+
+    def is_own(path: Path) -> bool:
+        path = path.resolve()
+        if path.suffix in _PANEL_ENDINGS and path.stem in panels(path.parent):
+            return True
+        if path.name == CONTACT_SHEET:
+            return (path.parent / SUMMARY).is_file()
+        # The map is written before its overlay, the record after both.
+        return path.suffix == ".png" and has_maps(path.parent) and path.with_suffix(".npy").is_file()
+
+    return is_own
