@@ -148,7 +148,7 @@ def compare(folder: Path, device: torch.device) -> str:
     for name, maps in found.items():
         for way in ("cpu", "single"):
             ranks, first = map_correlation(maps["batch"], maps[way]), shared_first(maps["batch"], maps[way])
-            told.append(f"{name} batch against {way}: ranks {ranks.mean():.3f}, first tenths {first.mean():.3f}")
+            told.append(f"{name} batch against {way}: ranks {ranks.mean():.3f}, first tenths {first.nanmean():.3f}")
     return "; ".join(told)
 
 

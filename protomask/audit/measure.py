@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +14,13 @@ from tqdm import tqdm
 from protomask.audit.changes import saved_as_jpeg, shift_of, shifted, with_tag, with_unseen_noise
 from protomask.audit.results import CHECKS, Audit, Row
 from protomask.data import AnnotatedImages, collate
-from protomask.errors import InputError, NothingToKeepWarning
-from protomask.evaluation.pairs import Pairs, device_of
+from protomask.errors import InputError, NothingToKeepWarning, type_named
+from protomask.evaluation.pairs import Pairs, check_pairs_fit, device_of
 from protomask.freezing import frozen
-from protomask.localizers import Localizer
+from protomask.given import as_count, as_flag
+from protomask.labels import require_numbers
+from protomask.localizers import Localizer, as_localizer
+from protomask.localizers.base import check_maps, require_finite
 from protomask.metrics import randomise_parameters, shared_first
 from protomask.metrics.localization import box_regions
 from protomask.prototype_network import PrototypeNetwork
@@ -27,7 +31,7 @@ from protomask.statistics.intervals import FEW
 def audit(
     network: PrototypeNetwork,
     data: AnnotatedImages,
-    localizer: Localizer,
+    localizer: Localizer | str,
     pairs: Pairs,
     *,
     name: str = "",
@@ -41,19 +45,27 @@ def audit(
     Args:
         network: its mode and weights are left as they were.
         data: with the evaluation transform; ``pairs.positions`` point into it.
-        localizer: whose maps are audited.
+        localizer: whose maps are audited; one of ours by its name, too.
         pairs: images, each with one prototype (:func:`protomask.evaluation.choose_pairs`).
-        name: of the localizer, for the table.
+        name: of the localizer, for the table and for errors.
         seed: of the noise and of the prototypes that are asked about instead.
         batch_size: pairs localised together.
         device: where the network is; by default where its first parameter is.
         progress: show a bar.
 
     Raises:
-        InputError: no pairs, or prototypes of one class alone.
+        InputError: no pairs, or pairs of other data or another network; prototypes of one class alone; a map, an answer
+            or a similarity that is not finite.
     """
+    if not isinstance(network, PrototypeNetwork):
+        raise InputError(f"network is {type_named(network)}; an audit asks about prototypes, give a PrototypeNetwork")
+    name = name or (localizer if isinstance(localizer, str) else repr(localizer))
+    localizer = as_localizer(localizer)
+    seed, batch_size = as_count(seed, "seed", 0), as_count(batch_size, "batch_size")
+    progress = as_flag(progress, "progress")
     if not len(pairs):
         raise InputError("audit: there are no images; give at least one")
+    check_pairs_fit(pairs, network, data)
     if len(network.prototype_classes.unique()) < 2:
         raise InputError("audit: all prototypes are of one class, so none can be swapped for another class's")
     device = device or device_of(network)
@@ -64,15 +76,49 @@ def audit(
             positions = pairs.positions[places].tolist()
             samples = collate([data[position] for position in positions])
             images, index = samples["images"].to(device), pairs.prototypes[places].to(device)
+            if not images.is_floating_point():
+                raise InputError("audit: the images are not normalised; give the data the evaluation transform first")
+            asked = _Asked(localizer, name, positions, [data.names[position] for position in positions])
             objects = _objects(samples)
-            for key, values in _measured(network, other, localizer, images, objects, index, positions, seed).items():
+            for key, values in _measured(network, other, asked, images, objects, index, positions, seed).items():
                 found.setdefault(key, []).append(values.cpu())
             bar.update(len(places))
     columns = {key: torch.cat(values) for key, values in found.items()}
+    # Without answers nothing was asked: no image had room for a tag.
     rows = tuple(
-        _row(check, columns, pairs.positions) for check in CHECKS if not columns[f"{check}/overlap"].isnan().all()
+        _row(check, columns, pairs.positions)
+        for check in CHECKS
+        if f"{check}/answers" not in columns or not columns[f"{check}/answers"].isnan().all()
     )
-    return Audit(name or repr(localizer), len(pairs.positions.unique()), rows)
+    return Audit(name, len(pairs.positions.unique()), rows)
+
+
+class _Asked(NamedTuple):
+    """What is asked of the images of a batch, and checked as ``evaluate`` does."""
+
+    localizer: Localizer
+    name: str
+    positions: Sequence[int]
+    names: Sequence[str]
+    """of the images"""
+
+    def maps(self, network: PrototypeNetwork, images: Tensor, index: Tensor) -> Tensor:
+        """Make the maps, (B, H, W); InputError as :func:`check_maps`, but the image that has no numbers is named."""
+        maps = self.localizer(network, images, index)
+        if isinstance(maps, Tensor) and maps.ndim == 3 and len(maps) == len(images):
+            wrong = (~maps.isfinite()).flatten(1).any(1).nonzero().flatten()
+            if len(wrong):
+                raise InputError(
+                    f"the map by localizer {self.name!r} of image {self.names[int(wrong[0])]!r} is not finite; "
+                    "the network or the localizer is broken there"
+                )
+        return check_maps(maps, images, self.name)
+
+    @torch.no_grad()
+    def answers(self, network: PrototypeNetwork, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Give logits (B, C) and similarities (B,); InputError where one is no number."""
+        logits = require_numbers(network(images).logits, self.names)
+        return logits, require_finite(network.score(images, index), network, self.positions)
 
 
 def _objects(samples: Mapping) -> Tensor:
@@ -84,11 +130,9 @@ def _objects(samples: Mapping) -> Tensor:
     return box_regions(samples["boxes"], height, width) | without[:, None, None]
 
 
-def _measured(network, other, localizer: Localizer, images, objects, index, positions, seed: int) -> dict[str, Tensor]:
+def _measured(network, other, asked: _Asked, images, objects, index, positions, seed: int) -> dict[str, Tensor]:
     """Measure one batch: ``"check/measure"`` -> (B,)."""
-    saliency = localizer(network, images, index)
-    with torch.no_grad():
-        before, similarity = network(images).logits, network.score(images, index)
+    saliency, (before, similarity) = asked.maps(network, images, index), asked.answers(network, images, index)
     pixels, found = shift_of(images), {}
     seeds = [seed + 1000 * each for each in positions]
     tagged, room = with_tag(images, objects, network.mean, network.std, seeds)
@@ -100,9 +144,7 @@ def _measured(network, other, localizer: Localizer, images, objects, index, posi
     }
     for check, change in changed.items():
         copies = change()
-        maps = localizer(network, copies, index)
-        with torch.no_grad():
-            after, again = network(copies).logits, network.score(copies, index)
+        maps, (after, again) = asked.maps(network, copies, index), asked.answers(network, copies, index)
         # Findings count as one answer: which of them are above 0.5.
         same = ((before > 0) == (after > 0)).all(1) if network.multi_label else before.argmax(1) == after.argmax(1)
         found[f"{check}/answers"] = same.float()
@@ -112,14 +154,14 @@ def _measured(network, other, localizer: Localizer, images, objects, index, posi
         one, two = (
             (saliency[:, :-pixels, :-pixels], maps[:, pixels:, pixels:]) if check == "shift" else (saliency, maps)
         )
-        found[f"{check}/overlap"] = shared_first(one.contiguous(), two.contiguous())
+        found[f"{check}/overlap"] = shared_first(one, two)
     for measure in ("answers", "moved", "overlap"):  # images without room for a tag say nothing about it
         found[f"tag/{measure}"] = found[f"tag/{measure}"].masked_fill(~room.to(images.device), torch.nan)
     with warnings.catch_warnings():  # another class's prototype, and shuffled weights, may well find nothing here
         warnings.simplefilter("ignore", NothingToKeepWarning)
-        swapped = localizer(network, images, _other_class(network, index, positions, seed))
+        swapped = asked.maps(network, images, _other_class(network, index, positions, seed))
         found["prototype/overlap"] = shared_first(saliency, swapped)
-        found["weights/overlap"] = shared_first(saliency, localizer(other, images, index))
+        found["weights/overlap"] = shared_first(saliency, asked.maps(other, images, index))
     return found
 
 
@@ -146,6 +188,6 @@ def _row(check: str, columns: dict[str, Tensor], images: Tensor) -> Row:
 def _mean(values: Tensor, images: Tensor) -> Interval:
     """Find the mean and its interval; the values' own range where too few of them differ to draw one."""
     found, counted = bootstrap_mean(values, images), values[~values.isnan()]
-    if math.isnan(found.low) and found.n and len(images.unique()) >= FEW:
+    if math.isnan(found.low) and (found.units or 0) >= FEW:
         return found._replace(low=float(counted.min()), high=float(counted.max()))
     return found

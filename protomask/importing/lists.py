@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from protomask.files import read_bytes, read_text
 
 
 def read_names(path: Path) -> list[str]:
-    """Read one name a line; numbers before the names, as in CUB's ``classes.txt``, are left out.
+    """Read the lines of a file of names, one a line; :func:`names_in` makes names of them.
 
     Raises:
         InputError: unreadable, or no name in it.
@@ -21,12 +23,34 @@ def read_names(path: Path) -> list[str]:
         text = read_text(path, mend="give a file with one class name a line")
     except InputError as error:
         raise InputError(f"classes {error}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Other characters at which splitlines would split may be part of a name.
+    lines = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
     if not lines:
         raise InputError(f"classes {path}: no names in it; write one a line, in the order of the network's classes")
+    return lines
+
+
+def names_in(lines: Sequence[str], classes: Collection[str]) -> list[str]:
+    """Take what is no part of a name off each line: space around it, and numbers before it.
+
+    CUB's ``classes.txt`` has numbers. They stay where more of the lines are classes with them than without ("1 euro"),
+    and where they do not count up, which would leave open whose order is meant.
+
+    >>> names_in(["1 cat", "2 dog"], ["cat", "dog"]), names_in(["1 euro", "2 euro"], ["1 euro", "2 euro"])
+    (['cat', 'dog'], ['1 euro', '2 euro'])
+
+    Args:
+        lines: in the order of the network's classes.
+        classes: the data's.
+    """
+    known = set(classes)
+    bare = [line if line in known else line.strip() for line in lines]
     words = [line.split(maxsplit=1) for line in lines]
-    numbered = all(len(word) == 2 and word[0].isdecimal() for word in words)
-    return [word[1] for word in words] if numbered else lines
+    if not all(len(word) == 2 and word[0].isdecimal() and len(word[0]) < 10 for word in words):
+        return bare
+    numbers, names = [int(number) for number, _ in words], [name.strip() for _, name in words]
+    counted = all(one < following for one, following in pairwise(numbers))
+    return names if counted and len(known.intersection(names)) > len(known.intersection(bare)) else bare
 
 
 def read_owners(path: Path) -> dict[str, list]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import change_step, minmax
+from protomask.metrics.faithfulness import minmax
 
 HALF_LEVEL = 0.5 / 255 / 0.226
 """Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations."""
@@ -31,13 +31,32 @@ def nearby(images: Tensor, seeds: Sequence[int], radius: float | Tensor = HALF_L
 def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
     """Compute what the most salient pixels of two maps share, intersection over union: (B,), higher is better.
 
+    Where equal pixels are too many for the share, each counts with the part of them that fits; those of a map's least
+    value are not salient and never count, so that a map that is mostly zero has its spot alone. With these weights
+    w and v it is sum(w v) / (sum(w^2) + sum(v^2) - sum(w v)): 1 for equal maps, 0 for maps of disjoint spots, and
+    intersection over union where every weight is 0 or 1. No order of the pixels has a part in it.
+
     Args:
         saliency, other: (B, H, W).
-        share: of the pixels; of equal ones, the first in reading order.
+        share: of the pixels.
+
+    Returns:
+        NaN where ``saliency`` is constant, which says nothing; 0 where ``other`` alone is: nothing of the map is left.
     """
-    count = max(1, round(share * saliency[0].numel()))
-    one, two = (change_step(each, each[0].numel()) <= count for each in (saliency, other))
-    return (one & two).sum((1, 2)) / (one | two).sum((1, 2))
+    one, two = (_first_pixels(each, share) for each in (saliency, other))
+    both, own = (one * two).sum(1), one.square().sum(1)
+    return torch.where(own > 0, both / (own + two.square().sum(1) - both), torch.nan)
+
+
+def _first_pixels(saliency: Tensor, share: float) -> Tensor:
+    """Give the weight in [0, 1] of each pixel (B, H * W) among the most salient ``share``."""
+    flat = saliency.flatten(1)
+    count = max(1, round(share * flat.shape[1]))
+    level = flat.topk(count, dim=1).values[:, -1:]
+    above, equal = flat > level, flat == level
+    fits = (count - above.sum(1, keepdim=True)) / equal.sum(1, keepdim=True)
+    fits = torch.where(level > flat.amin(1, keepdim=True), fits, 0.0)
+    return above.float() + equal * fits
 
 
 def max_sensitivity(saliency: Tensor, others: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 from protomask.data.contents import split_contents
 from protomask.errors import InputError
 from protomask.given import as_flag, as_path
-from protomask.importing.lists import read_names, read_owners
+from protomask.importing.lists import names_in, read_names, read_owners
 from protomask.networks import get_network, save_network
 from protomask.options import Options
 from protomask.projection import project as move_prototypes
@@ -110,7 +110,8 @@ def _import(
     project: bool,
     progress: bool,
 ) -> Run:
-    names = read_names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
+    # Read at once, so that a wrong file is known before the data are.
+    listed = read_names(Path(classes)) if isinstance(classes, str | os.PathLike) else None
     owners: dict[str, Any] = {} if prototype_classes is None else {"owners": prototype_classes}
     if isinstance(prototype_classes, str | os.PathLike):
         owners = read_owners(Path(prototype_classes))
@@ -120,6 +121,7 @@ def _import(
     size = options.image_size or 224  # until the file has said its own
     splits = open_data(options.replace(image_size=size), given)
     kind = get_network(options.network)
+    names = classes if listed is None else names_in(listed, splits.train.classes)
     network, how = kind.import_official(
         Path(file),
         splits.train.classes,

@@ -21,7 +21,7 @@ from protomask.report.audit_view import audit_view
 from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
 from protomask.statistics import Interval
-from tests.evaluation.test_evaluate import SIZE, Quadrants, Tiles, quadrant
+from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, Tiles, quadrant
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -217,6 +217,127 @@ def test_few_images_decide_nothing(network):
     assert {row.outcome for row in found.rows} == {"undecided"} and "too few" in found.verdict
     with pytest.raises(InputError, match="no images"):
         audit(network, DimTiles(6), gradient, Pairs([], []))
+
+
+def test_what_fewer_than_ten_images_say_decides_nothing(network):
+    few, many = Interval(0.0, 0.0, 0.34, 9, 9), Interval(0.0, 0.0, 0.31, 10, 10)
+    fine, moved = Interval(1.0, 1.0, 1.0, 50, 50), Interval(0.0, 0.0, 0.0, 50, 50)
+    assert Row("jpeg", few, moved, fine).outcome == "undecided" and Row("jpeg", many, moved, fine).outcome == "fails"
+    assert Row("jpeg", few, moved, fine).needed is None
+
+    class Crowded(DimTiles):
+        """The object fills all images but the first, which has room for a tag."""
+
+        def load(self, index):
+            mask = torch.ones(1, SIZE, SIZE, dtype=torch.uint8)
+            mask[..., HALF:] = index != 0
+            return super().load(index) | {"mask": tv_tensors.Mask(mask)}
+
+    found = audit(network, Crowded(20), gradient, Pairs(range(20), [1] * 20))
+    tag = next(row for row in found.rows if row.check == "tag")
+    assert tag.overlap.n == 1 and math.isnan(tag.overlap.low) and math.isnan(tag.moved.low)
+    assert tag.outcome == "undecided"
+
+
+def small_spot(explained, images, index, *, progress=False):
+    """Two pixels, in another place for each prototype."""
+    maps = torch.zeros(len(images), *images.shape[2:])
+    for number, prototype in enumerate(index.tolist()):
+        maps[number, 8, 3 * prototype : 3 * prototype + 2] = 1
+    return maps
+
+
+def test_small_spots_apart_do_not_overlap(network):
+    found = audit(network, DimTiles(20), small_spot, Pairs(range(20), [0] * 20))
+    overlap = {row.check: row.overlap.mean for row in found.rows}
+    assert overlap["prototype"] == 0 and overlap["noise"] == overlap["weights"] == 1
+    assert found.outcome("prototype") == "holds"
+
+
+def test_blank_pictures_say_nothing_and_are_told(network):
+    def seldom(explained, images, index, *, progress=False):
+        return gradient(explained, images, index) * (index == 1)[:, None, None]
+
+    data = DimTiles(20)
+    found = audit(network, data, seldom, Pairs(range(20), [1] * 15 + [0] * 5))
+    noise = next(row for row in found.rows if row.check == "noise")
+    assert noise.overlap.n == 15 and noise.answers.n == 20
+    assert "5 of the 20 pictures are blank and left out." in found.verdict
+    blank = audit(network, data, seldom, Pairs(range(20), [0] * 20))
+    assert [row.check for row in blank.rows] == list(CHECKS)
+    assert {row.outcome for row in blank.rows if not row.answers} == {"undecided"}
+    assert blank.verdict.startswith("All these pictures are blank")
+    check(json.loads(json.dumps(blank.to_json(), allow_nan=False)), SCHEMAS["audit.json"])
+
+
+def test_the_verdict_claims_what_holds_alone():
+    open_, bad, good = (
+        Interval(0.5, 0.3, 0.7, 20, 20),
+        Interval(0.3, 0.2, 0.4, 20, 20),
+        Interval(1.0, 0.95, 1.0, 99, 99),
+    )
+    apart = Interval(0.1, 0.0, 0.2, 99, 99)
+
+    def verdict(failing, prototype, weights):
+        rows = [Row(each, bad, None, good) for each in failing]
+        return Audit(
+            "x", 20, (*rows, Row("prototype", None, None, prototype), Row("weights", None, None, weights))
+        ).verdict
+
+    assert verdict(["jpeg"], open_, open_).startswith("These pictures can be trusted at most for the very file")
+    assert verdict(["jpeg"], open_, apart).startswith("These pictures are about the network, but only for the very")
+    assert verdict(["jpeg"], apart, open_).startswith("These pictures are about the prototype, but only for the very")
+    assert verdict(["tag"], open_, open_).startswith("A striped tag beside the object")
+    assert verdict(["tag"], open_, apart).startswith("These pictures are about the network. A striped tag")
+    assert "where the network looks" not in verdict([], good, open_) and "another class's" in verdict([], good, open_)
+    assert "where the network looks" in verdict([], good, apart)
+    assert "when the image is saved as JPEG (quality 75), gets noise below half a grey level or is shifted by 2 %" in (
+        verdict(["jpeg", "noise", "shift"], apart, apart)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"pairs": Pairs([0, 99], [0, 0])}, "image 99"),
+        ({"pairs": Pairs([0, -1], [0, 0])}, "image -1"),
+        ({"pairs": Pairs([0, 1], [0, 4])}, "prototype 4"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"progress": "no"}, "progress is 'no'"),
+        ({"network": torch.nn.Linear(2, 2)}, "a Linear; an audit asks about prototypes"),
+        ({"localizer": type("Maker", (), {})}, "Maker is a class"),
+        ({"localizer": "nothing"}, "nothing"),
+        ({"localizer": lambda *given: gradient(*given) / 0}, "of image 'tile 0' is not finite"),
+        ({"localizer": lambda *given: gradient(*given)[:, ::4, ::4]}, r"shape \(2, 3, 3\)"),
+        ({"localizer": lambda *given: gradient(*given)[:1]}, r"shape \(1, 12, 12\)"),
+        ({"localizer": lambda *given: gradient(*given) - 5}, "maps must lie in"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_one_line(network, changed, words):
+    given = {"network": network, "data": DimTiles(4), "localizer": gradient, "pairs": Pairs([0, 1], [0, 0])} | changed
+    with pytest.raises(InputError, match=words) as error:
+        audit(**given)
+    assert "\n" not in str(error.value)
+
+
+def test_answers_that_are_no_numbers_are_errors():
+    class Broken(Quadrants):
+        def forward(self, images):
+            found = super().forward(images)
+            return found._replace(**{self.name: found._asdict()[self.name] / 0})
+
+    for Broken.name, words in (("logits", "tile 1: the network answers NaN or infinity"), ("similarities", "image 1")):
+        with pytest.raises(InputError, match=words):
+            audit(Broken().eval(), DimTiles(4), by_prototype, Pairs([1, 2], [0, 0]))
+
+
+def test_a_localizer_may_be_named_and_numpys_numbers_will_do(network):
+    found = audit(network, DimTiles(4), "center", Pairs([0, 1], [0, 0]), seed=np.int64(2), batch_size=np.int64(3))
+    assert found.localizer == "center"
 
 
 def test_the_page_and_the_file(network, tmp_path):

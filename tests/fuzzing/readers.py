@@ -27,7 +27,7 @@ from protomask.data.masks import mask_box, read_mask
 from protomask.errors import InputError
 from protomask.evaluation.results import Evaluation
 from protomask.explanations.files import read_nearest_maps, read_pictures
-from protomask.importing.lists import read_names, read_owners
+from protomask.importing.lists import names_in, read_names, read_owners
 from protomask.importing.torch_files import TorchFile
 from protomask.json_files import with_checksum
 from protomask.localization.folder import read_labels
@@ -335,7 +335,11 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         lambda path: read_architecture(path.parent / "x.pth", path),
         (b"extractor:\n  backbone:\n    arch: resnet34\n    layer: layer4\ntop_arch: {}\n",),
     )
-    found["names"] = Reader("classes.txt", read_names, (b"1 a bird\n2 another\n", "\ufeffé\nü\n".encode()))
+    found["names"] = Reader(
+        "classes.txt",
+        lambda path: names_in(read_names(path), ["a bird", "another"]),
+        (b"1 a bird\n2 another\n", "\ufeffé\nü\n".encode()),
+    )
     found["labels"] = Reader("labels.txt", lambda path: read_labels(str(path)), (b"cat\nfox\ndog\n",))
     found["owners"] = Reader("owners.txt", read_owners, (b"0 0 1, 1\n[2 2]",))
     found["owners npy"] = Reader("owners.npy", read_owners, (_npy(np.array([[0, 1], [3, 1]])),))

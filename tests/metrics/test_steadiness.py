@@ -1,3 +1,5 @@
+import math
+
 import torch
 
 from protomask.metrics import max_sensitivity, nearby, shared_first
@@ -20,6 +22,34 @@ def test_what_the_first_pixels_share():
     other = one.clone()
     other[0, 3, 4] = -1  # of the two first, one is another pixel now
     torch.testing.assert_close(shared_first(one, other), torch.tensor([1 / 3]))
+
+
+def spot(row, column, size=14, value=1.0, ground=0.0):
+    found = torch.full((1, 96, 96), ground)
+    found[:, row : row + size, column : column + size] = value
+    return found
+
+
+def test_equal_pixels_are_shared_out_whatever_their_place():
+    """Zeros in reading order were the same in all maps: disjoint spots of 2 % "shared" 0.65."""
+    one, two = spot(60, 10), spot(60, 70)
+    assert shared_first(one, two).item() == 0 and shared_first(one, one.clone()).item() == 1
+    half = spot(60, 17)  # half of the spot, moved by half its width
+    torch.testing.assert_close(shared_first(one, half), torch.tensor([1 / 3]))
+    wide, apart = spot(0, 0, 40), spot(50, 50, 40)  # more than a tenth: as many pixels each are drawn from it
+    torch.testing.assert_close(shared_first(wide, spot(0, 20, 40)), torch.tensor([1 / 3]))
+    assert shared_first(wide, apart).item() == 0 and shared_first(wide, wide * 3).item() == 1
+    step = torch.maximum(one, spot(50, 50, 40, 0.5))  # two levels: the spot, and some of what is below it
+    flipped = [each.flip(1).transpose(1, 2) for each in (one, step)]
+    torch.testing.assert_close(shared_first(one, step), shared_first(*flipped))
+    torch.testing.assert_close(shared_first(one, step), shared_first(step, one))
+    assert 0 < shared_first(one, step).item() < 1
+
+
+def test_a_constant_map_has_no_first_pixels():
+    one, blank = spot(60, 10), torch.zeros(1, 96, 96)
+    found = [shared_first(*maps).item() for maps in ((blank, one), (blank, blank + 0.5), (one, blank))]
+    assert math.isnan(found[0]) and math.isnan(found[1]) and found[2] == 0
 
 
 def test_max_sensitivity_is_the_greatest_change_relative_to_the_map():
