@@ -13,6 +13,7 @@ from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen, held_modules, require_plain
+from protomask.given import short
 from protomask.localizers.last_map import last_map
 from protomask.prototype_network import PrototypeNetwork
 
@@ -94,6 +95,8 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
             "those that need scores alone can explain it: mdm, rise, occlusion"
         )
     if name is not None:
+        if not isinstance(name, str):
+            raise InputError(f"{method}: layer is {short(name)}; give its name, as named_modules() has it")
         for root in roots:
             module = dict(root.named_modules()).get(name)
             if module is not None and name:
