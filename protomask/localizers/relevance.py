@@ -36,8 +36,8 @@ class LRP:
     of theirs; it is shared by the positive terms of its dot product (ours).
 
     Rules as theirs: alpha 1, beta 0 without biases for convolutions; z-box for the first one; epsilon for linear
-    layers; in proportion for residual sums and means; batch norms are folded into the convolutions before them, on a
-    copy. What is shown is the sum over the channels of a pixel, negative values cut off.
+    layers; in proportion for sums, differences and means; batch norms are folded into the convolutions before them, on
+    a copy. What is shown is the sum over the channels of a pixel, negative values cut off.
 
     For convolutional networks. Cost: one forward-backward pass and some four times the work of a backward pass.
 
