@@ -49,9 +49,9 @@ def _bytes_of(value: object) -> Iterator[bytes]:
     elif not isinstance(value, Tensor) or is_lazy(value) or value.is_meta:
         yield repr(value).encode()
     elif value.layout != torch.strided:
-        value = value.detach().to_sparse_coo().coalesce()
-        yield str(tuple(value.shape)).encode()
-        yield from _bytes_of([value.indices(), value.values()])
+        sparse = value.detach().to_sparse_coo().coalesce()
+        yield str(tuple(sparse.shape)).encode()
+        yield from _bytes_of([sparse.indices(), sparse.values()])
     elif value.is_quantized:
         yield str(value.dtype).encode()
         yield from _bytes_of([value.int_repr(), value.dequantize()])  # the latter for its scales
