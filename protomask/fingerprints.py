@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 
 import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from protomask.explainable import Classifier
 from protomask.freezing import held_modules
@@ -15,15 +18,51 @@ from protomask.prototype_network import PrototypeNetwork
 
 def fingerprint(explained: object) -> str | None:
     """Digest to 16 hexadecimal digits the kind and every weight of the modules that ``explained`` is or holds; None
-    without any."""
+    without any.
+
+    Buffers that are not saved count, too: the scores depend on them.
+    """
     digest, count = hashlib.blake2b(repr(type(explained)).encode(), digest_size=8), 0
     for module in held_modules(explained):
         digest.update(repr(module).encode())
-        for key, tensor in module.state_dict().items():
-            digest.update(key.encode() + str(tensor.dtype).encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        for key, value in _weights(module):
+            digest.update(key.encode())
+            for part in _bytes_of(value):
+                digest.update(part)
             count += 1
     return digest.hexdigest() if count else None
+
+
+def _weights(module: nn.Module) -> Iterator[tuple[str, object]]:
+    saved = module.state_dict()
+    yield from saved.items()
+    for key, buffer in module.named_buffers(remove_duplicate=False):
+        if key not in saved:
+            yield key, buffer
+
+
+def _bytes_of(value: object) -> Iterator[bytes]:
+    """Give what is to be digested of an entry of a state: a tensor, or whatever a module adds to it."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield repr(key).encode()
+            yield from _bytes_of(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _bytes_of(each)
+    elif not isinstance(value, Tensor) or is_lazy(value) or value.is_meta:
+        yield repr(value).encode()
+    elif value.layout != torch.strided:
+        sparse = value.detach().to_sparse_coo().coalesce()
+        yield str(tuple(sparse.shape)).encode()
+        yield from _bytes_of([sparse.indices(), sparse.values()])
+    elif value.is_quantized:
+        yield str(value.dtype).encode()
+        yield from _bytes_of([value.int_repr(), value.dequantize()])  # the latter for its scales
+    else:
+        yield str(value.dtype).encode()
+        plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def fingerprint_of_scores(explained: object) -> str | None:

@@ -82,8 +82,7 @@ def _of_module(value: nn.Module) -> Iterator[str]:
     """Weights, and what its layers hold beside them, as far as that is known: its repr shows little of it."""
     yield fingerprint(value) or repr(value)
     for path, layer in value.named_modules():
-        buffers = {name: layer._buffers[name] for name in layer._non_persistent_buffers_set}
-        for name, held in {**vars(layer), **buffers}.items():
+        for name, held in vars(layer).items():
             if name in MACHINERY:
                 continue
             if isinstance(held, PLAIN):

@@ -42,8 +42,8 @@ class AttentionRollout:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; needs a vision Transformer of timm."""
 
-        def step(attention: Tensor, slope: Tensor) -> Tensor:
-            return (attention.mean(1) + _identity(attention)) / 2
+        def step(kept: Tensor, attention: Tensor, slope: Tensor) -> Tensor:
+            return (attention.mean(1) + _identity(attention)) / 2 @ kept
 
         return _combine(explained, images, index, step, False, self.batch_size, "attention-rollout", progress)
 
@@ -71,15 +71,20 @@ class Chefer:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; needs a vision Transformer of timm and a score with gradient."""
 
-        def step(attention: Tensor, slope: Tensor) -> Tensor:
+        def step(added: Tensor, attention: Tensor, slope: Tensor) -> Tensor:
+            # R without the identity: beside it rounding would swallow what a sure prediction's small slopes add.
             raised = (slope * attention).relu().mean(1)
-            return _identity(raised) + raised
+            return added + raised + raised @ added
 
         return _combine(explained, images, index, step, True, self.batch_size, "chefer", progress)
 
 
 def _combine(explained, images, index, step, gradient: bool, batch_size: int, name: str, progress: bool) -> Tensor:
-    """Multiply ``step(attention (B, h, N, N), its gradient) -> (B, N, N)`` over the blocks; read out a row."""
+    """Let ``step(matrix (N, N) or (B, N, N), attention (B, h, N, N), its gradient) -> (B, N, N)`` go over the blocks;
+    read out a row.
+
+    The matrix starts as the identity; with ``gradient`` as zero, and the identity is added in the end.
+    """
     index = check_pairs(images, index, explained)
     if not len(images):
         raise InputError("there are no images to explain; give at least one")
@@ -102,13 +107,15 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
                     raise InputError(f"the score of {type(explained).__name__} has no gradient; {name!r} needs one")
                 slopes = torch.autograd.grad(score.sum(), seen, materialize_grads=True, allow_unused=True)
             with torch.no_grad():
-                kept = _identity(as_float(seen[0]))
+                kept = _identity(as_float(seen[0])) * (not gradient)
                 for each, slope in zip(seen, slopes):
                     # A half model's attention is half; products over the blocks are not.
-                    kept = step(as_float(each.detach()), as_float(slope)) @ kept
+                    kept = step(kept, as_float(each.detach()), as_float(slope))
                 row = _readout(explained, root, part.detach(), chosen, kept)
-                relevance = (row[:, None] @ kept).transpose(1, 2)
-                found = as_map(relevance, root, size)
+                relevance = row[:, None] @ kept
+                if gradient:  # of the mean of all tokens it would be the same everywhere
+                    relevance += torch.where(row == 1, row, 0)[:, None]
+                found = as_map(relevance.transpose(1, 2), root, size)
                 if found is None:
                     raise InputError(f"the tokens of {type(root).__name__} are on no grid, so {name!r} has no map")
                 maps.append(F.interpolate(found.float(), size, mode="bilinear", align_corners=False)[:, 0])

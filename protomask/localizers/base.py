@@ -140,6 +140,24 @@ def require_finite(scores: Tensor, explained: object, places: Sequence[int]) -> 
     return scores
 
 
+def require_finite_maps(maps: Tensor, explained: object, places: Sequence[int]) -> Tensor:
+    """Return similarity maps (B, h, w); one that is not finite is an error, never a blank map.
+
+    Args:
+        places: the image of each map, by its number in the call.
+
+    Raises:
+        InputError: names the first image whose map is infinite or no number somewhere.
+    """
+    wrong = (~maps.detach().isfinite().reshape(len(maps), -1).all(1)).nonzero().flatten()
+    if len(wrong):
+        raise InputError(
+            f"the similarity map of {name_of_model(explained)} is not finite for image {places[int(wrong[0])]}; "
+            "it shows nothing: check the weights and the image"
+        )
+    return maps
+
+
 def name_of_model(explained: object) -> str:
     """Name the class of what is explained; of what this package wraps for learning, that of what is within."""
     while type(explained).__module__.startswith(f"{__package__}.engine.") and isinstance(explained, HasScore):

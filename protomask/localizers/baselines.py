@@ -10,13 +10,17 @@ from torch import Tensor
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.masks import seeded_noise
+from protomask.localizers.settings import Settings, within
 
 
 @dataclass(frozen=True)
-class RandomMap:
+class RandomMap(Settings):
     """Draw uniform noise, each pixel independent; it depends on the image, the index and the seed alone."""
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.require_seed()
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; the model is not used."""
@@ -26,13 +30,16 @@ class RandomMap:
 
 
 @dataclass(frozen=True)
-class CenterMap:
+class CenterMap(Settings):
     """Draw a Gaussian at the centre, where photographers put what matters.
 
     ``width`` is its standard deviation as a share of each side.
     """
 
     width: float = 0.25
+
+    def __post_init__(self) -> None:
+        self.require(within(self.width, 1e-3), "width", "a number of at least 0.001")
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; neither the model nor the image is used."""

@@ -22,12 +22,13 @@ from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, name_of_model, require_finite
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
+from protomask.localizers.settings import Settings
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class IntegratedGradients:
+class IntegratedGradients(Settings):
     """Integrate gradients from a baseline r to the image x: (x - r) * mean of ds/dx on the way.
 
     Sundararajan, Taly, Yan, ICML 2017.
@@ -47,7 +48,9 @@ class IntegratedGradients:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        _require("integrated-gradients", steps=self.steps, batch_size=self.batch_size)
+        _require_captum("integrated-gradients")
+        self.require_steps(1, "steps", "batch_size")
+        self.require_share("clip", 100, "a percentile, more than 0 and up to 100")
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -66,7 +69,7 @@ class IntegratedGradients:
 
 
 @dataclass(frozen=True)
-class SmoothGrad:
+class SmoothGrad(Settings):
     """Average gradients over noisy copies of the image: |mean of ds/dx|.
 
     Smilkov et al., 2017.
@@ -88,7 +91,11 @@ class SmoothGrad:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        _require("smoothgrad", samples=self.samples, batch_size=self.batch_size)
+        _require_captum("smoothgrad")
+        self.require_steps(1, "samples", "batch_size")
+        self.require_not_negative("noise")
+        self.require_share("clip", 100, "a percentile, more than 0 and up to 100")
+        self.require_seed()
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -113,7 +120,7 @@ class SmoothGrad:
 
 
 @dataclass(frozen=True)
-class Occlusion:
+class Occlusion(Settings):
     """Slide a window that hides the image, and measure the drop of the score.
 
     Zeiler and Fergus, ECCV 2014.
@@ -133,7 +140,8 @@ class Occlusion:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        _require("occlusion", window=self.window, stride=self.stride, batch_size=self.batch_size)
+        _require_captum("occlusion")
+        self.require_steps(1, "window", "stride", "batch_size")
         if self.stride > self.window:
             raise InputError(
                 f"Occlusion: stride {self.stride} leaves gaps between windows of {self.window}; give at most that"
@@ -209,11 +217,8 @@ def _magnitude(attribution: Tensor, clip: float) -> Tensor:
     return total.clamp(max=torch.quantile(total.flatten(), clip / 100))
 
 
-def _require(name: str, **numbers: int | None) -> None:
+def _require_captum(name: str) -> None:
     if find_spec("captum") is None:
         raise InputError(
             f"localizer {name!r} needs captum, which is not installed; install it with: pip install captum"
         )
-    for key, value in numbers.items():
-        if value is not None and value < 1:
-            raise InputError(f"localizer {name!r}: {key} is {value}; give at least 1")

@@ -11,23 +11,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.capabilities import score_kind
-from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
 from protomask.localizers.engine.objective import select_rows
 from protomask.localizers.engine.optimisers import Momentum
-from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
+from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
+from protomask.localizers.settings import WIDEST, Settings, within
 
+FLAT = 1e-6
+"""a score that changes by no more than this share of its size over all masks is not changed by any"""
 COLDNESS = 20.0
 SAMPLES = 4
 """Per cell and side, where the mask is computed; between them it is bilinear."""
 
 
 @dataclass(frozen=True)
-class ExtremalPerturbation:
+class ExtremalPerturbation(Settings):
     """Learn the smooth mask of a given area that keeps the score highest; the mean over ``areas``.
 
     The paper's preservation game.
@@ -64,17 +66,16 @@ class ExtremalPerturbation:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if not self.areas or not all(0 < area < 1 for area in self.areas):
-            raise InputError(f"ExtremalPerturbation: areas are {self.areas}; give at least one, each between 0 and 1")
-        if self.steps < 1 or self.levels < 2 or self.cell < 1 or self.reach <= 0:
-            raise InputError(
-                f"ExtremalPerturbation: steps={self.steps}, levels={self.levels}, cell={self.cell}, "
-                f"reach={self.reach}; give at least 1, 2, 1 and more than 0"
-            )
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"ExtremalPerturbation: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}"
-            )
+        areas = self.areas if isinstance(self.areas, tuple | list) else ()
+        valid = bool(areas) and all(within(area, 0, 1, above=True) and area < 1 for area in areas)
+        self.require(valid, "areas", "a tuple of at least one share, each between 0 and 1")
+        self.require_steps(1, "steps", "cell")
+        self.require_steps(2, "levels")
+        self.require_positive("rate", "growth")
+        self.require_not_negative("area_weight")
+        self.require_share("reach", WIDEST, f"a number of pixels, more than 0 and up to {WIDEST}")
+        self.require_share("image_blur", WIDEST, f"a number of pixels, more than 0 and up to {WIDEST}")
+        self.require_runtime()
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -114,6 +115,7 @@ class _Preservation:
         sigmas = [
             settings.image_blur * scale * (1 - level / (settings.levels - 1)) for level in range(settings.levels - 1)
         ]
+        state.buffers["least"] = state.buffers["greatest"] = state.score
         state.buffers["levels"] = torch.stack(
             [*(gaussian_blur(state.images, sigma) for sigma in sigmas), state.images], 1
         )
@@ -138,6 +140,8 @@ class _Preservation:
         values = mask.flatten(1).sort(dim=1, stable=True).values
         shown = torch.arange(values.shape[1], device=mask.device) >= int(values.shape[1] * (1 - self.area))
         error = (values - shown.to(values)).square().mean(1)
+        state.buffers["least"] = state.buffers["least"].minimum(scores[0].detach())
+        state.buffers["greatest"] = state.buffers["greatest"].maximum(scores[0].detach())
         known = score_kind(self.explained) in ("logit", "log-probability")
         reward = scores[0] if known else 10 * scores[0] / state.score.abs().clamp_min(1e-6)
         growth = (settings.growth**state.step).to(error, non_blocking=True)
@@ -147,7 +151,10 @@ class _Preservation:
         state.learned["cells"].clamp_(0, 1)
 
     def result(self, state: MaskState) -> Tensor:
-        return self.mask(state)[:, 0]
+        """Give the mask; none where no mask changed the score, so that its area alone decided."""
+        least, greatest = state.buffers["least"], state.buffers["greatest"]
+        flat = greatest - least <= FLAT * greatest.abs().maximum(least.abs())
+        return self.mask(state)[:, 0].masked_fill(flat[:, None, None], 0.0)
 
 
 def smooth_maximum(cells: Tensor, reach: float) -> Tensor:

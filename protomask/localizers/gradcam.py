@@ -13,6 +13,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
+from protomask.given import as_count
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.layers import Layer, check_reaches_score, find_layer
 
@@ -112,8 +113,7 @@ def class_maps(layer: Layer, logits: Tensor, classes: Sequence[int], images: Ten
 
 def require_pairs_together(name: str, batch_size: int) -> None:
     """Raise InputError unless at least one pair is computed at a time."""
-    if batch_size < 1:
-        raise InputError(f"{name}: batch_size is {batch_size}; give at least 1")
+    as_count(batch_size, f"{name}: batch_size")
 
 
 def activation_maps(

@@ -8,15 +8,15 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
 from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
 from protomask.localizers.engine.objective import probability
-from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
+from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.engine.widening import widened
+from protomask.localizers.settings import WIDEST, Settings
 
 SLOPE = 1e-4
 """share of the fall that the slope promises which a step must bring (Armijo), as in the authors' code"""
@@ -27,7 +27,7 @@ SHORTEST = 1e-5
 
 
 @dataclass(frozen=True)
-class IGOS:
+class IGOS(Settings):
     """Learn where to blur so that the score falls, and where so that it stays, along paths of integrated gradients.
 
     Known, from the paper and the authors' code, for two masks M and N of 28 x 28 cells at 224 pixels, ones at first (1
@@ -77,16 +77,12 @@ class IGOS:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        for name in ("cells", "steps", "points"):
-            if getattr(self, name) < 1:
-                raise InputError(f"IGOS: {name} is {getattr(self, name)}; give at least 1")
-        if not (self.rate > 0 and self.edge > 0 and self.image_blur > 0 and self.noise >= 0):
-            raise InputError(
-                f"IGOS: rate={self.rate}, edge={self.edge}, image_blur={self.image_blur}, noise={self.noise}; "
-                "give more than 0, of noise at least 0"
-            )
-        if self.precision not in PRECISIONS:
-            raise InputError(f"IGOS: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+        self.require_steps(1, "cells", "steps", "points")
+        self.require_positive("rate", "edge")
+        self.require_not_negative("l1", "variation", "noise")
+        self.require_share("image_blur", WIDEST, f"a number of pixels, more than 0 and up to {WIDEST}")
+        self.require_seed()
+        self.require_runtime()
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -207,7 +203,9 @@ class _Bilateral:
         return self.loss(state, mask, torch.stack(scores))
 
     def result(self, state: MaskState) -> Tensor:
-        return 1 - self.mask(state)[:, 0]
+        # Not 1 - mask, whose rounding would be all of the map where nothing is hidden.
+        hidden = (upsample(1 - state.learned[name], state.image_size) for name in ("deletion", "insertion"))
+        return reduce(lambda one, other: one + other - one * other, hidden)[:, 0]
 
 
 def _differences(maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from protomask.backbones.tokens import as_map, is_channels_last
+from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen, held_modules, require_plain
+from protomask.given import short
+from protomask.localizers.last_map import last_map
 from protomask.prototype_network import PrototypeNetwork
 
 
@@ -75,7 +77,7 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
     """Find the layer of that name, or else the last feature map.
 
     Of a prototype network that is the map of its backbone, before the prototypes; of a classifier the output with more
-    than one row and column that is computed last.
+    than one row and column that is computed last of those that reach the score.
 
     Args:
         explained: a model, or something that holds one.
@@ -93,6 +95,8 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
             "those that need scores alone can explain it: mdm, rise, occlusion"
         )
     if name is not None:
+        if not isinstance(name, str):
+            raise InputError(f"{method}: layer is {short(name)}; give its name, as named_modules() has it")
         for root in roots:
             module = dict(root.named_modules()).get(name)
             if module is not None and name:
@@ -107,51 +111,9 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
     if isinstance(explained, PrototypeNetwork) and isinstance(backbone, nn.Module):
         require_plain([backbone], method)
         return Layer("backbone", backbone, explained)
-    return _last_map(roots, explained, image, index, method)
-
-
-def _last_map(roots: list[nn.Module], explained: Explainable, image: Tensor, index: Tensor, method: str) -> Layer:
-    found: list[tuple[str, nn.Module, nn.Module, torch.Size]] = []
-    handles = []
     require_plain(roots, method)
-    try:
-        for root in roots:
-            for name, module in root.named_modules():
-
-                def note(module, _, output, name=name, root=root):
-                    if isinstance(output, Tensor) and len(output) == 1:
-                        found.append((name, module, root, output.shape))
-
-                if name:
-                    handles.append(module.register_forward_hook(note))
-        with torch.no_grad():
-            explained.score(image, index)
-    finally:
-        for handle in handles:
-            handle.remove()
-    size = tuple(image.shape[-2:])
-    maps = [place for place, (_, _, root, shape) in enumerate(found) if _is_map(shape, root, size)]
-    tokens = [name for name, _, _, shape in found if len(shape) == 3 and shape[1] > 2]
-    # Attention has four dimensions, too (heads): what comes after the last of them decides.
-    if any(name in tokens for name, *_ in found[maps[-1] if maps else 0 :]):
-        example = next((name for name in reversed(tokens) if name.endswith(("norm1", "ln_1"))), tokens[-1])
-        raise InputError(
-            f"{type(roots[0]).__name__} ends in tokens, not in a feature map, so {method} cannot choose a layer; "
-            f"name one whose tokens still reach the score, for example layer={example!r}"
-        )
-    if not maps:
-        raise InputError(
-            f"{type(roots[0]).__name__} has no layer with a feature map (B, C, h, w), so {method} cannot explain it; "
-            "those that need scores alone can: mdm, rise, occlusion"
-        )
-    name, module, root, chosen = found[maps[-1]]
-    return Layer(name, module, root, lambda output: output.shape[1:] == chosen[1:])
-
-
-def _is_map(shape: torch.Size, root: nn.Module, size: Sequence[int]) -> bool:
-    if len(shape) != 4:
-        return False
-    return min(shape[1:3] if is_channels_last(shape, root, size) else shape[2:]) > 1
+    found, module, root, shape = last_map(roots, explained, image, index, method)
+    return Layer(found, module, root, lambda output: output.shape[1:] == shape[1:])
 
 
 def check_reaches_score(explained: Explainable, layer: Layer, image: Tensor, index: Tensor) -> None:

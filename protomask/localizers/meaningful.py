@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
 from protomask.localizers.engine.objective import probability, select_rows
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
+from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
+from protomask.localizers.settings import WIDEST, Settings, within
 
 
 @dataclass(frozen=True)
-class MeaningfulPerturbation:
+class MeaningfulPerturbation(Settings):
     """Learn the smallest smooth region whose blurring makes the score fall (the paper's deletion game).
 
     Known from the paper, for a mask m of 28 x 28 cells at 224 pixels in [0, 1] (1 keeps the image): minimise
@@ -54,13 +54,15 @@ class MeaningfulPerturbation:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.cells < 1 or self.steps < 1:
-            raise InputError(f"MeaningfulPerturbation: cells={self.cells}, steps={self.steps}; give at least 1 of each")
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"MeaningfulPerturbation: precision {self.precision!r} is unknown; choose one of "
-                f"{', '.join(PRECISIONS)}"
-            )
+        self.require_steps(1, "cells", "steps")
+        self.require_steps(0, "jitter")
+        self.require_positive("rate")
+        self.require_not_negative("l1", "tv")
+        blur = f"a number of pixels from 0 to {WIDEST}"
+        self.require(within(self.mask_blur, 0, WIDEST), "mask_blur", blur)
+        self.require_share("image_blur", WIDEST, f"a number of pixels, more than 0 and up to {WIDEST}")
+        self.require_seed()
+        self.require_runtime()
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
@@ -102,7 +104,10 @@ class _Deletion:
         state.buffers["blurred"] = gaussian_blur(state.images, self.settings.image_blur * self.scale)
 
     def mask(self, state: MaskState) -> Tensor:
-        return gaussian_blur(upsample(state.learned["mask"], state.image_size), self.settings.mask_blur * self.scale)
+        return self._enlarged(state, state.learned["mask"])
+
+    def _enlarged(self, state: MaskState, cells: Tensor) -> Tensor:
+        return gaussian_blur(upsample(cells, state.image_size), self.settings.mask_blur * self.scale)
 
     def views(self, state: MaskState, mask: Tensor) -> tuple[Tensor, ...]:
         image = torch.lerp(state.buffers["blurred"], state.images, mask)
@@ -124,4 +129,5 @@ class _Deletion:
         state.learned["mask"].clamp_(0, 1)
 
     def result(self, state: MaskState) -> Tensor:
-        return 1 - self.mask(state)[:, 0]
+        # Not 1 - mask, whose rounding would be all of the map where nothing is hidden.
+        return self._enlarged(state, 1 - state.learned["mask"])[:, 0]

@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import black_pixel, seeded_noise
 from protomask.localizers.engine.objective import probability, score_drop
 from protomask.localizers.engine.optimisers import RMSProp
-from protomask.localizers.engine.speed.folding import PRECISIONS, accelerate
+from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
+from protomask.localizers.settings import Settings
 
 LIMIT = 10.0
 
 
 @dataclass(frozen=True)
-class NeuroMask:
+class NeuroMask(Settings):
     """Learn one weight per pixel, so that the image on black keeps its class with a small and smooth mask.
 
     Known: weights W (H, W) start uniform in [-10, 10]; mask M = sigmoid(W / temperature); the image in [0, 1] is
@@ -64,16 +64,13 @@ class NeuroMask:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.kernel < 3 or self.kernel % 2 == 0:
-            raise InputError(f"NeuroMask: kernel={self.kernel}; give an odd side of at least 3")
-        if self.steps < 1 or self.temperature <= 0:
-            raise InputError(
-                f"NeuroMask: steps={self.steps}, temperature={self.temperature}; give at least 1, and more than 0"
-            )
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"NeuroMask: precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}"
-            )
+        self.require_steps(3, "kernel")
+        self.require(self.kernel % 2 == 1, "kernel", "an odd side of at least 3")
+        self.require_steps(1)
+        self.require_positive("rate", "temperature")
+        self.require_not_negative("prediction_weight", "size_weight", "smoothness_weight", "square_start")
+        self.require_seed()
+        self.require_runtime()
 
     @classmethod
     def imagenet(cls, **changes) -> NeuroMask:

@@ -12,7 +12,8 @@ from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, min_max
+from protomask.given import as_count
+from protomask.localizers.base import check_pairs, min_max, require_finite_maps
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ class ReceptiveField:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"ReceptiveField: batch_size is {self.batch_size}; give at least 1")
+        as_count(self.batch_size, "ReceptiveField: batch_size")
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
@@ -59,13 +59,15 @@ class ReceptiveField:
             frozen(explained),
             tqdm(total=len(images), desc="receptive fields", unit="map", disable=not progress) as bar,
         ):
-            for part, chosen in zip(images.split(self.batch_size), index.split(self.batch_size)):
-                maps.append(_spread(explained, part.detach().clone().requires_grad_(), chosen.detach().clone().long()))
+            for start in range(0, len(images), self.batch_size):
+                part, chosen = (each[start : start + self.batch_size].detach().clone() for each in (images, index))
+                places = range(start, start + len(part))
+                maps.append(_spread(explained, part.requires_grad_(), chosen.long(), places))
                 bar.update(len(part))
         return min_max(torch.cat(maps))
 
 
-def _spread(explained: HasSimilarityMaps, images: Tensor, index: Tensor) -> Tensor:
+def _spread(explained: HasSimilarityMaps, images: Tensor, index: Tensor, places: range) -> Tensor:
     similarity = explained.similarity_maps(images, index)
     if similarity.ndim != 3 or len(similarity) != len(images):
         raise InputError(
@@ -76,7 +78,7 @@ def _spread(explained: HasSimilarityMaps, images: Tensor, index: Tensor) -> Tens
         raise InputError(
             f"the similarity maps of {type(explained).__name__} have no gradient; localizer 'receptive-field' needs one"
         )
-    cells = similarity.flatten(1)
+    cells = require_finite_maps(similarity, explained, places).flatten(1)
     weights = (cells - cells.amin(1, keepdim=True)).detach().float()
     total = images.new_zeros(len(images), *images.shape[-2:], dtype=torch.float32)
     for cell in range(cells.shape[1]):

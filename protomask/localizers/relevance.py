@@ -14,6 +14,7 @@ from protomask.capabilities import SharesSimilarity
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules, require_plain
+from protomask.given import as_count
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.engine.speed.folding import fold_batch_norms
 from protomask.localizers.relevance_rules import Canonized, conv_rules, refuse
@@ -35,8 +36,8 @@ class LRP:
     of theirs; it is shared by the positive terms of its dot product (ours).
 
     Rules as theirs: alpha 1, beta 0 without biases for convolutions; z-box for the first one; epsilon for linear
-    layers; in proportion for residual sums and means; batch norms are folded into the convolutions before them, on a
-    copy. What is shown is the sum over the channels of a pixel, negative values cut off.
+    layers; in proportion for sums, differences and means; batch norms are folded into the convolutions before them, on
+    a copy. What is shown is the sum over the channels of a pixel, negative values cut off.
 
     For convolutional networks. Cost: one forward-backward pass and some four times the work of a backward pass.
 
@@ -51,8 +52,7 @@ class LRP:
             raise InputError(
                 "localizers 'lrp' and 'prp' need zennit, which is not installed; install it with: pip install zennit"
             )
-        if self.batch_size < 1:
-            raise InputError(f"LRP: batch_size is {self.batch_size}; give at least 1")
+        as_count(self.batch_size, "LRP: batch_size")
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; needs a classifier or a network that shares its similarity."""
@@ -90,7 +90,7 @@ class LRP:
                 for start in range(0, len(images), self.batch_size):
                     part = slice(start, start + self.batch_size)
                     pixels = images[part].clone().requires_grad_()
-                    with Canonized():
+                    with Canonized(roots):
                         output, seed = _seed(private, pixels, index, start)
                     found.append(torch.autograd.grad(output, pixels, seed)[0].detach().float())
                     bar.update(len(pixels))

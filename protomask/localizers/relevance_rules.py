@@ -7,22 +7,17 @@ torchvision's ResNet alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from protomask.errors import InputError
+from protomask.localizers.relevance_calls import MOVED, PASSED, PROPORTIONAL, SAME, UNRULED, WEIGHTED
 
 STABILIZER = 1e-9
-PROPORTIONAL = {"add", "mean", "avg_pool2d", "adaptive_avg_pool2d"}
-"""linear without weights: an input's share is its share of the output"""
-PASSED = {
-    *("relu", "relu6", "hardtanh", "leaky_relu", "elu", "silu", "mish", "gelu", "hardswish", "hardsigmoid", "sigmoid"),
-    *("tanh", "clamp", "batch_norm", "local_response_norm", "dropout", "div", "truediv", "sub"),
-}
-"""elementwise with one input, or nearly so: the relevance passes as it is"""
-UNRULED = {"layer_norm", "group_norm", "instance_norm", "rms_norm", "native_layer_norm", "native_group_norm"}
-"""what an image's own values divide by their size: relevances would cancel to nothing"""
 
 
 def refuse(kind: str, where: str) -> InputError:
@@ -41,29 +36,74 @@ def refuse(kind: str, where: str) -> InputError:
 class Canonized(TorchFunctionMode):
     """Give function calls their rules in the passes that run under it; backward passes are to run outside.
 
-    - sums of two maps, means, average pooling: in proportion, R_i = x_i / (sum of x) * R (LRP-0);
+    - sums and differences of maps, means, average pooling: in proportion, R_i = x_i / (sum of x) * R (LRP-0);
+    - products with the network's weights that are no layers: the same, which is the epsilon rule;
     - activations, batch norms that stand alone, factors: passed on unchanged;
-    - a map times a gate (squeeze-and-excitation): all to the map, none to the gate.
+    - a map times a gate (squeeze-and-excitation), or divided by something: all to the map, none to the gate.
 
-    A normalisation over an image's own values (:data:`UNRULED`) is an InputError.
+    A normalisation over an image's own values (:data:`protomask.localizers.relevance_calls.UNRULED`) is an InputError;
+    every other call without a rule is one where relevance comes to it.
+
+    Args:
+        roots: whose convolutions and linear layers have rules of their own (:func:`conv_rules`).
     """
+
+    def __init__(self, roots: Sequence[nn.Module] = ()) -> None:
+        super().__init__()
+        self._layers = [each for root in roots for each in root.modules() if isinstance(each, nn.Conv2d | nn.Linear)]
+        self._handles: list[RemovableHandle] = []
+        self._within = 0
+
+    def __enter__(self):
+        def enter(*_: object) -> None:
+            self._within += 1
+
+        def leave(*_: object) -> None:
+            self._within -= 1
+
+        for layer in self._layers:
+            self._handles += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
+        return super().__enter__()
+
+    def __exit__(self, *raised):
+        while self._handles:
+            self._handles.pop().remove()
+        self._within = 0
+        return super().__exit__(*raised)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, "__name__", "").strip("_"), kwargs or {}
-        name = {"iadd": "add", "radd": "add", "imul": "mul", "rmul": "mul"}.get(name, name)
+        name = SAME.get(name, name)
         learned = [place for place, value in enumerate(args) if isinstance(value, Tensor) and value.requires_grad]
-        if not learned or not torch.is_grad_enabled():
+        if self._within or not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        if name in UNRULED:
+        if learned and name in UNRULED:
             raise refuse(name, "a function call")
-        if name in PROPORTIONAL and (name != "add" or _same_shape(args)):
+        if name in PROPORTIONAL and learned or name in ("add", "sub") and len(learned) == 2:
             return _Proportional.apply(lambda *values: func(*values, **kwargs), len(learned), *args)
-        if name == "mul" and len(learned) == 2:
-            larger = 0 if args[0].numel() >= args[1].numel() else 1
-            return _Passed.apply(lambda *values: torch.mul(*values), larger, *args)
-        if len(learned) == 1 and (name in PASSED or name in ("mul", "add")):
+        if name in WEIGHTED and len(learned) == 1:
+            return _Proportional.apply(lambda *values: func(*values, **kwargs), len(learned), *args)
+        if name in ("mul", "div") and len(learned) == 2:
+            larger = 0 if name == "div" or args[0].numel() >= args[1].numel() else 1
+            return _Passed.apply(lambda *values: func(*values, **kwargs), larger, *args)
+        if len(learned) == 1 and name in PASSED:
             return _Passed.apply(lambda *values: func(*values, **kwargs), learned[0], *args)
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if name not in MOVED:
+            _refuse_relevance(result, args, name)
+        return result
+
+
+def _refuse_relevance(result: object, args: tuple, name: str) -> None:
+    """Let the backward pass raise InputError where relevance reaches what the call ``name`` gave."""
+
+    def refused(relevance: Tensor | None) -> None:
+        if relevance is not None and relevance.any():
+            raise refuse(name, "a function call")
+
+    for each in result if isinstance(result, tuple | list) else (result,):
+        if isinstance(each, Tensor) and each.requires_grad and not any(each is value for value in args):
+            each.register_hook(refused)
 
 
 def conv_rules(first: nn.Module | None, low: Tensor | None, high: Tensor | None):
@@ -150,14 +190,10 @@ class _Passed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, call, place, *args):
-        ctx.place, ctx.count = place, len(args)
+        ctx.place, ctx.count, ctx.shape = place, len(args), args[place].shape
         return call(*[value.clone() if isinstance(value, Tensor) else value for value in args])
 
     @staticmethod
     def backward(ctx, relevance):
+        relevance = relevance.sum_to_size(ctx.shape)  # of what was spread over the other argument
         return None, None, *[relevance if place == ctx.place else None for place in range(ctx.count)]
-
-
-def _same_shape(args: tuple) -> bool:
-    tensors = [value for value in args[:2] if isinstance(value, Tensor) and value.requires_grad]
-    return len(tensors) == 2 and tensors[0].shape == tensors[1].shape

@@ -15,10 +15,11 @@ from protomask.freezing import frozen
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, require_finite
 from protomask.localizers.engine.masks import grid_shape
 from protomask.localizers.engine.speed.folding import accelerate
+from protomask.localizers.settings import Settings, within
 
 
 @dataclass(frozen=True)
-class RISE:
+class RISE(Settings):
     """Average the scores of randomly masked images over the masks that show a pixel.
 
     sum_i s(x * M_i) M_i / sum_i M_i.
@@ -45,11 +46,9 @@ class RISE:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.masks, self.cells, self.batch_size or 1) < 1 or not 0 < self.show < 1:
-            raise InputError(
-                f"RISE: masks={self.masks}, cells={self.cells}, batch_size={self.batch_size}, show={self.show}; "
-                "give at least 1 of each, and a probability between 0 and 1"
-            )
+        self.require_steps(1, "masks", "cells", "batch_size")
+        self.require(within(self.show, 0, 1, above=True) and self.show < 1, "show", "a probability between 0 and 1")
+        self.require_seed()
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
+from protomask.given import as_count
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, require_finite
 from protomask.localizers.layers import check_reaches_score, find_layer
 
@@ -38,8 +39,8 @@ class ScoreCAM:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"ScoreCAM: batch_size is {self.batch_size}; give at least 1")
+        if self.batch_size is not None:
+            as_count(self.batch_size, "ScoreCAM: batch_size")
 
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; needs a feature map inside the model."""

@@ -20,6 +20,8 @@ from protomask.given import short
 from protomask.localizers.engine.objective import CONSISTENCY, OBJECTIVE_BACKGROUNDS
 from protomask.localizers.engine.speed.folding import PRECISIONS
 
+WIDEST = 1000
+"""pixels at 224 that a blur or a kernel may have, so that a slip does not fill the memory"""
 ORDER_VALUES = ("mask", "sufficient")
 T = TypeVar("T", bound="Settings")
 V = TypeVar("V")
@@ -60,22 +62,35 @@ class Settings:
         return replace(self, **missing)
 
     def require(self, valid: bool, name: str, wanted: str) -> None:
-        """Raise InputError that names the field ``name`` unless it is None or ``valid``."""
+        """Raise InputError that names the field ``name`` unless it is ``valid``, or None where that is its default."""
         value = getattr(self, name)
-        if value is not None and not valid:
+        left_open = value is None and any(each.name == name and each.default is None for each in fields(self))
+        if not (valid or left_open):
             raise InputError(f"{type(self).__name__}: {name} is {short(value)}; give {wanted}")
 
     def require_positive(self, *names: str) -> None:
         for name in names:
-            self.require(_within(getattr(self, name), 0, above=True), name, "a positive number")
+            self.require(within(getattr(self, name), 0, above=True), name, "a positive number")
 
     def require_not_negative(self, *names: str) -> None:
         for name in names:
-            self.require(_within(getattr(self, name), 0), name, "0 or more")
+            self.require(within(getattr(self, name), 0), name, "0 or more")
 
-    def require_steps(self, least: int, name: str = "steps") -> None:
-        value = getattr(self, name)
-        self.require(_is_count(value, least), name, f"a whole number of at least {least}")
+    def require_share(self, name: str, most: float = 1, of: str = "a share between 0 and 1") -> None:
+        """Raise InputError unless the field is a number above 0 and up to ``most``, or None."""
+        self.require(within(getattr(self, name), 0, most, above=True), name, of)
+
+    def require_steps(self, least: int, *names: str) -> None:
+        for name in names or ("steps",):
+            self.require(_is_count(getattr(self, name), least), name, f"a whole number of at least {least}")
+
+    def require_seed(self, name: str = "seed") -> None:
+        self.require(_is_count(getattr(self, name), -(2**63), 2**63 - 1), name, "a whole number of 64 bits")
+
+    def require_runtime(self) -> None:
+        """Raise InputError unless the fields ``batch_size`` and ``precision`` are known."""
+        self.require_steps(1, "batch_size")
+        self.require_known("precision", PRECISIONS)
 
     def require_sizes(self, name: str = "sizes") -> None:
         sizes = getattr(self, name)
@@ -86,11 +101,12 @@ class Settings:
         self.require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
 
 
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_count(value: object, least: int, most: int = 2**31 - 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _within(value: object, low: float, high: float = float("inf"), *, above: bool = False) -> bool:
+def within(value: object, low: float, high: float = float("inf"), *, above: bool = False) -> bool:
+    """Tell whether a setting is a finite number from ``low`` (with ``above``: more than that) to ``high``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return low <= value <= high and not (above and value == low) and value != float("inf")
@@ -127,12 +143,12 @@ class Keep(Settings):
         self.require(isinstance(self.joint, bool), "joint", "True or False")
         weights = self.size_weights
         valid = (
-            isinstance(weights, tuple) and len(weights) == 2 and all(_within(each, 0, above=True) for each in weights)
+            isinstance(weights, tuple) and len(weights) == 2 and all(within(each, 0, above=True) for each in weights)
         )
         self.require(valid, "size_weights", "the first and the last, both positive")
         self.require_steps(1)
         self.require_positive("rate")
-        self.require(_within(self.settle, 0, 1), "settle", "a share from 0 to 1")
+        self.require(within(self.settle, 0, 1), "settle", "a share from 0 to 1")
         self.require_known("consistency", CONSISTENCY)
 
 
@@ -202,7 +218,7 @@ class Order(Settings):
         valid = (
             isinstance(self.areas, tuple)
             and self.areas
-            and all(_within(area, 0, 1, above=True) and area < 1 for area in self.areas)
+            and all(within(area, 0, 1, above=True) and area < 1 for area in self.areas)
         )
         self.require(bool(valid), "areas", "a tuple of shares between 0 and 1")
 
@@ -224,7 +240,7 @@ class Views(Settings):
 
     def __post_init__(self) -> None:
         self.require_not_negative("noise")
-        self.require(_within(self.shift, 0, 0.5), "shift", "a share from 0 to 0.5")
+        self.require(within(self.shift, 0, 0.5), "shift", "a share from 0 to 0.5")
 
 
 @dataclass(frozen=True, repr=False)
@@ -302,9 +318,8 @@ class Runtime(Settings):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.require_steps(1, "batch_size")
-        self.require_known("precision", PRECISIONS)
-        self.require(_is_count(self.seed, -(2**63)) and self.seed < 2**63, "seed", "a whole number of 64 bits")
+        self.require_runtime()
+        self.require_seed()
 
 
 def check_parts(settings: Settings) -> None:

@@ -13,7 +13,8 @@ from protomask.capabilities import HasOutlineLevel, HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.freezing import frozen
-from protomask.localizers.base import check_pairs, min_max
+from protomask.given import as_count
+from protomask.localizers.base import check_pairs, min_max, require_finite_maps
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Similarity:
 
     batch_size: int = 64
 
+    def __post_init__(self) -> None:
+        as_count(self.batch_size, "Similarity: batch_size")
+
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError if ``explained`` has no similarity maps."""
         index = check_pairs(images, index, explained)
@@ -39,14 +43,14 @@ class Similarity:
                 f"{type(explained).__name__} has no similarity maps, so localizer 'similarity' cannot explain it; "
                 "those that need scores alone can: mdm, random, center"
             )
+        maps = []
         with torch.no_grad(), frozen(explained):
-            maps = torch.cat(
-                [
-                    _upsample(self.maps(explained, part, chosen), part)
-                    for part, chosen in zip(images.split(self.batch_size), index.long().split(self.batch_size))
-                ]
-            )
-        return min_max(maps) if self.outline_level(explained) is None else _scale_by_maximum(maps)
+            for start in range(0, max(len(images), 1), self.batch_size):
+                part, chosen = (each[start : start + self.batch_size] for each in (images, index.long()))
+                found = _one_per_image(self.maps(explained, part, chosen), part)
+                maps.append(_upsample(require_finite_maps(found, explained, range(start, len(images))), part))
+        whole = torch.cat(maps)
+        return min_max(whole) if self.outline_level(explained) is None else _scale_by_maximum(whole)
 
     def maps(self, explained: HasSimilarityMaps, images: Tensor, index: Tensor) -> Tensor:
         """Ask for the maps (B, h, w) as they are on the feature map."""
@@ -59,17 +63,21 @@ class Similarity:
 
 def _scale_by_maximum(maps: Tensor) -> Tensor:
     """Scale maps by their maximum; what lies below 0 is cut off, a map without a positive value becomes zero."""
-    maps = maps.nan_to_num(0.0, 0.0, 0.0).clamp_min(0)
+    maps = maps.clamp_min(0)
     high = maps.amax((1, 2), keepdim=True)
     return maps / torch.where(high > 0, high, torch.inf)
 
 
-def _upsample(maps: Tensor, images: Tensor) -> Tensor:
+def _one_per_image(maps: Tensor, images: Tensor) -> Tensor:
     if maps.ndim != 3 or len(maps) != len(images):
         raise InputError(
             f"similarity_maps(images, index) gave the shape {tuple(maps.shape)}; it must give one map per image, "
             f"({len(images)}, h, w)"
         )
+    return maps
+
+
+def _upsample(maps: Tensor, images: Tensor) -> Tensor:
     return F.interpolate(maps[:, None].float(), images.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
 
 

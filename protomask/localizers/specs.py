@@ -98,18 +98,7 @@ def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
         if path in paths:
             raise InputError(f"localizer {name!r}: {path} is given twice; give it once")
         paths[path] = _value(value, known[path], f"{name}: {path}")
-    for path, value in paths.items():
-        try:
-            localizer = _replace(localizer, path.split("."), value)
-        except InputError as error:
-            raise InputError(_as_written(str(error), path, name)) from error
-    return localizer
-
-
-def _as_written(text: str, path: str, name: str) -> str:
-    """Name a refused setting as the words do: "Order: damping is -1.0" becomes "mdm: order.damping is -1.0"."""
-    refused, leaf = text.partition(": ")[2], path.rpartition(".")[2]
-    return f"{name}: {path}{refused.removeprefix(leaf)}" if refused.startswith(f"{leaf} is ") else text
+    return _replace(localizer, paths, "", name) if paths else localizer
 
 
 def _tidy(settings: str) -> str:
@@ -173,6 +162,24 @@ def _value(text: str, kind: Any, where: str) -> Any:
     raise InputError(f"{where} cannot be given in words; set it in Python")
 
 
-def _replace(part: Any, path: list[str], value: Any) -> Any:
-    inner = _replace(getattr(part, path[0]), path[1:], value) if path[1:] else value
-    return replace(part, **{path[0]: inner})
+def _replace(part: Any, values: dict[str, Any], prefix: str, name: str) -> Any:
+    """Replace all fields of a part at once, so that they are checked together, in whatever order they were written.
+
+    Args:
+        values: by the fields' paths within the part.
+        prefix: of these paths, "order." for example; with the localizer's ``name`` for messages.
+    """
+    changed: dict[str, Any] = {path: value for path, value in values.items() if "." not in path}
+    for inner in dict.fromkeys(path.partition(".")[0] for path in values if "." in path):
+        own = {path.partition(".")[2]: value for path, value in values.items() if path.startswith(f"{inner}.")}
+        changed[inner] = _replace(getattr(part, inner), own, f"{prefix}{inner}.", name)
+    try:
+        return replace(part, **changed)
+    except InputError as error:
+        raise InputError(_as_written(str(error), changed, prefix, name)) from error
+
+
+def _as_written(text: str, fields: Iterable[str], prefix: str, name: str) -> str:
+    """Name a refused setting as the words do: "Order: damping is -1.0" becomes "mdm: order.damping is -1.0"."""
+    refused = text.partition(": ")[2]
+    return f"{name}: {prefix}{refused}" if any(refused.startswith(f"{each} is ") for each in fields) else text

@@ -368,6 +368,40 @@ def test_fingerprints_and_names_follow_contents(network):
     assert image_names(images, torch.tensor([1, 5]))[0] != names[0]
 
 
+class Anchored(nn.Module):
+    """A network whose scores depend on a buffer that is not saved, and which adds to its state what is no tensor."""
+
+    def __init__(self, anchor, extra="one"):
+        super().__init__()
+        self.extra = extra
+        self.register_buffer("anchor", anchor, persistent=False)
+        self.register_buffer("pairs", torch.eye(3).to_sparse())
+
+    def get_extra_state(self):
+        return {"extra": self.extra, "table": torch.ones(2000)}
+
+    def set_extra_state(self, state):
+        self.extra = state["extra"]
+
+
+def test_fingerprints_follow_all_that_a_network_holds():
+    first = Anchored(torch.tensor([1.0]))
+    assert fingerprint(first) == fingerprint(Anchored(torch.tensor([1.0])))
+    assert fingerprint(first) != fingerprint(Anchored(torch.tensor([2.0])))
+    assert fingerprint(first) != fingerprint(Anchored(torch.tensor([1.0]), "other"))
+    third = Anchored(torch.tensor([1.0]))
+    third.pairs = 2 * third.pairs
+    assert fingerprint(first) != fingerprint(third)
+
+
+def test_the_fingerprints_of_ordinary_networks_stay():
+    """Runs and explainers keep them."""
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    for value in network.state_dict().values():
+        value.fill_(1)
+    assert fingerprint(network) == "2ca7a671854d9fae"
+
+
 def test_every_metric_of_the_catalogue_works_end_to_end(network, tmp_path):
     data = TilesWithPoints()
     pairs, several = choose_pairs(network, data, 8), choose_prototype_pairs(network, data, 40)

@@ -101,3 +101,21 @@ def test_a_model_without_attention_is_refused():
         Chefer()(Network(), *pairs(1))
     with pytest.raises(InputError, match="no images"):
         AttentionRollout()(Classifier(transformer()), torch.zeros(0, 3, 32, 48), torch.zeros(0, dtype=torch.long))
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_the_units_of_a_score_do_not_matter_to_chefer(pool):
+    """A sure prediction's log-probability hardly has a slope; the order of the patches is there all the same."""
+    explained, (images, index) = Classifier(transformer(global_pool=pool), "logit"), pairs(2, 32, 48)
+
+    class Small:
+        def __init__(self):
+            self.explained = explained
+
+        def score(self, images, index):
+            return 1e-9 * explained.score(images, index)
+
+    found = Chefer()(Small(), images, index)
+    assert (found.amax((1, 2)) == 1).all()
+    slightly = Chefer()(explained, images, index)
+    assert torch.corrcoef(torch.stack([found.flatten(), slightly.flatten()]))[0, 1] > 0.9

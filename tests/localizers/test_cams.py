@@ -386,3 +386,55 @@ def test_scorecam_names_the_image_whose_masked_images_have_no_score():
     images[0] = torch.linspace(0.5, 1.0, 3)[:, None, None]  # no contrast, so nothing masks it
     with pytest.raises(InputError, match="nan for image 1"):
         ScoreCAM()(Classifier(Broken(), "logit"), images, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (48, 32)])
+def test_attention_that_pools_is_no_map(size):
+    """As SigLIP's: (B, heads, tokens, values), here also as many values as tokens, as sides of a square."""
+    torch.manual_seed(0)
+    model = timm.models.VisionTransformer(
+        img_size=size, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=5, global_pool="map"
+    ).eval()
+    images, index = torch.randn(2, 3, *size), torch.tensor([0, 1])
+    for method in ALL:
+        with pytest.raises(InputError, match="ends in tokens.*layer='blocks.0.norm1'"):
+            method(Classifier(model, "logit"), images, index)
+
+
+class _WithDecoder(nn.Module):
+    """A classifier that also draws a mask, by a decoder that the logits know nothing of."""
+
+    def __init__(self, logits=True):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU())
+        self.head, self.decoder = nn.Linear(8, 4), nn.Sequential(nn.ConvTranspose2d(8, 4, 2, 2), nn.Conv2d(4, 2, 1))
+        self.logits = logits
+
+    def forward(self, images):
+        maps = self.encoder(images)
+        head = self.head(maps.mean((2, 3)) if self.logits else images.mean((2, 3)).repeat(1, 3)[:, :8])
+        return {"logits": head, "mask": self.decoder(maps)}
+
+
+@pytest.mark.parametrize("method", ALL, ids=lambda method: type(method).__name__)
+def test_a_map_beside_the_score_is_passed_over(method):
+    torch.manual_seed(0)
+    explained = Classifier(_WithDecoder().eval(), "logit")
+    images, index = torch.randn(2, 3, 32, 40), torch.tensor([0, 3])
+    found = method(explained, images, index)
+    assert torch.equal(found, replace(method, layer="encoder")(explained, images, index)) and found.amax() == 1
+    with pytest.raises(InputError, match="layer 'decoder' does not reach the score"):
+        method(Classifier(_WithDecoder(logits=False).eval(), "logit"), images, index)
+
+
+def test_a_network_that_computes_no_gradients_has_a_last_map():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            return self.convolution(images.sub_(0.5)).mean((2, 3))  # which no image with a gradient allows
+
+    found = ScoreCAM()(Classifier(InPlace().eval(), "logit"), torch.rand(1, 3, 16, 20), torch.tensor([1]))
+    assert found.amax() == 1

@@ -233,3 +233,58 @@ def test_without_zennit_the_mend_is_named(monkeypatch):
     monkeypatch.setattr(relevance, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="prp.*pip install zennit"):
         get_localizer("prp")
+
+
+class Middle(nn.Module):
+    """A network without biases in linear layers, with a function in its middle: relevances sum to the logit."""
+
+    def __init__(self, call):
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head, self.call = nn.Linear(8, 4, bias=False), call
+
+    def forward(self, images):
+        maps = self.first(images).relu()
+        return self.head(self.call(self.second(maps), maps).mean((2, 3)))
+
+
+CALLS = {
+    "selu": lambda y, h: F.selu(y),
+    "celu": lambda y, h: F.celu(y),
+    "softplus": lambda y, h: F.softplus(y),
+    "logsigmoid": lambda y, h: F.logsigmoid(y),
+    "prelu": lambda y, h: F.prelu(y, torch.tensor([0.25])),
+    "rrelu": lambda y, h: F.rrelu(y),
+    "square": lambda y, h: y**2,
+    "abs": lambda y, h: y.abs(),
+    "difference": lambda y, h: y.relu() - 2 * h,
+    "from one": lambda y, h: 1 - y.relu(),
+    "quotient": lambda y, h: y.relu() / (1 + h),
+    "sum": lambda y, h: h.sum((2, 3), keepdim=True) / h[0, 0].numel(),
+    "stack": lambda y, h: torch.stack([y.relu(), h]).sum(0),
+    "broadcast": lambda y, h: y.relu() + h.mean((2, 3), keepdim=True),
+    "gate": lambda y, h: y.mean(1, keepdim=True) * h.mean((2, 3), keepdim=True),
+    "functional": lambda y, h: F.conv2d(h, torch.ones(8, 8, 3, 3) / 72).relu(),
+    "einsum": lambda y, h: torch.einsum("oc,bchw->bohw", torch.eye(8) + 0.1, h),
+    "normalize": lambda y, h: F.normalize(h, dim=1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_function_calls_lose_no_relevance(call):
+    explained = Classifier(Middle(call).eval(), "logit")
+    images, index = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2])
+    found = LRP().relevance(explained, images, index).sum((1, 2, 3))
+    torch.testing.assert_close(found, explained.score(images, index).detach(), rtol=0.01, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, call", [("softmax", lambda y, h: y.softmax(1)), ("lp_pool2d", lambda y, h: F.lp_pool2d(h, 2, 2))]
+)
+def test_a_call_without_a_rule_is_named(name, call):
+    images, index = torch.randn(2, 3, 8, 8), torch.tensor([1, 2])
+    with pytest.raises(InputError, match=f"no rule for {name} .*call.*mdm"):
+        LRP()(Classifier(Middle(call).eval(), "logit"), images, index)
+    beside = Middle(lambda y, h: (call(y, h), y.relu())[1] * h.softmax(1).amax((2, 3), keepdim=True))
+    assert LRP()(Classifier(beside.eval(), "logit"), images, index).amax() == 1  # no relevance comes to it

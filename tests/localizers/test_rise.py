@@ -85,7 +85,7 @@ def test_degenerate_cases():
     # A single mask leaves pixels that it never shows: they are no more salient than the least.
     found = RISE(masks=1, show=0.2)(Region(slice(0, 9), slice(0, 9)), torch.ones(1, 3, 24, 24), torch.tensor([0]))
     assert found.isfinite().all()
-    with pytest.raises(InputError, match="RISE: masks=0"):
+    with pytest.raises(InputError, match="RISE: masks is 0"):
         RISE(masks=0)
     with pytest.raises(InputError, match="probability between"):
         RISE(show=1.0)

@@ -4,6 +4,7 @@ import torch
 
 from protomask.errors import InputError
 from protomask.explainable import Classifier
+from protomask.localizers.receptive import ReceptiveField
 from protomask.localizers.similarity import Similarity, percentile_box
 from tests.support.scores import Network, pairs
 
@@ -87,3 +88,14 @@ def test_box_of_a_constant_map_is_the_whole_map():
 def test_box_refuses_what_is_no_map(values, percentile):
     with pytest.raises(InputError, match="percentile"):
         percentile_box(values, percentile)
+
+
+@pytest.mark.parametrize("localizer", [Similarity(batch_size=1), ReceptiveField(batch_size=1)], ids=str)
+@pytest.mark.parametrize("outline_level", [None, 0.3])
+def test_a_similarity_map_that_is_not_finite_is_an_error(localizer, outline_level):
+    network, (images, index) = Network(), pairs(2)
+    network.outline_level = outline_level
+    with torch.no_grad():
+        network.body[-1].weight[1] = torch.nan  # of the second image's index alone
+    with pytest.raises(InputError, match="similarity map of Network is not finite for image 1"):
+        localizer(network, images, index)

@@ -68,6 +68,15 @@ def test_the_repr_is_short_and_names_what_was_given():
     assert repr(get_localizer("mdm:seed=3,damping=1")) == "MDM(order=Order(damping=1.0), runtime=Runtime(seed=3))"
 
 
+def test_settings_are_checked_together_in_any_order():
+    pytest.importorskip("captum")
+    smaller = get_localizer("occlusion:window=4,stride=2")
+    assert smaller == get_localizer("occlusion:stride=2,window=4") and (smaller.window, smaller.stride) == (4, 2)
+    assert get_localizer("occlusion:stride=20,window=30") == get_localizer("occlusion:window=30,stride=20")
+    with pytest.raises(InputError, match="hdm: order.steps is -1; give"):
+        get_localizer("hdm:keep.steps=4,order.steps=-1,fusion.steps=3")
+
+
 @pytest.mark.parametrize(
     "spec, says",
     [
