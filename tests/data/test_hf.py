@@ -83,6 +83,26 @@ def test_a_single_table_is_divided_and_other_names_of_validation_are_known(tmp_p
     assert (len(splits.train), len(splits.test)) == (8, 2)
 
 
+def test_splits_are_called_as_folders_are_and_none_is_lost_without_a_word(tmp_path):
+    write_hf(tmp_path / "one", Training=table(6), Testing=table(4, start=6), VAL=table(2, start=10))
+    splits = load_data(f"hf:{tmp_path / 'one'}")
+    assert splits.text().endswith("6 to train, 2 to validate, 4 to test") and splits.remarks() == []
+    write_hf(tmp_path / "two", train=table(6), test=table(4, start=6), extra=table(3, start=10))
+    (remark,) = load_data(f"hf:{tmp_path / 'two'}").remarks()
+    assert "two: a split that is not read: extra (3 rows); read are train, test and validation" in remark
+    secret = table(4, label=(datasets.ClassLabel(names=CLASSES), [-1] * 4))
+    (remark,) = load_data(f"hf:{write_hf(tmp_path / 'three', train=table(10), test=secret)}").remarks()
+    assert "test (4 rows)" in remark
+    both = write_hf(tmp_path / "four", train=table(6), valid=table(2, start=6), dev=table(2, start=8))
+    with pytest.raises(InputError, match="has both valid and dev, which mean the same split; keep one"):
+        load_data(f"hf:{both}")
+    tests = write_hf(tmp_path / "five", train=table(10), public_eval=table(4, start=10))
+    with pytest.raises(InputError, match="public_eval seems to hold test images.*test_share="):
+        load_data(f"hf:{tests}")
+    splits = load_data(f"hf:{tests}", test=0.2, validation=0)  # as is said
+    assert len(splits.test) == 2 and "public_eval (4 rows)" in splits.remarks()[0]
+
+
 def test_columns_are_named_where_their_types_do_not_tell(tmp_path):
     kinds = (datasets.Value("string"), ["b", "a"] * 3)
     second = (datasets.Image(), [encoded(row + 50) for row in range(6)])
