@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from protomask.data.arrow_images import AT_ONCE, ArrowImages
+from protomask.data.arrow_contents import AT_ONCE
+from protomask.data.arrow_images import ArrowImages
 from protomask.data.depth import IntensityRange
 from protomask.data.folder import SHARE
 from protomask.data.hf_labels import check_classes, read_labels

@@ -28,7 +28,8 @@ def named_splits(found: Any, named: str) -> dict[str, tuple[str, Any]]:
         own = [name for name in filled if name.casefold() in names]
         if len(own) > 1:
             raise InputError(f"{named}: has both {own[0]} and {own[1]}, which mean the same split; keep one of them")
-        known.update({key: (name, found[name]) for name in own})
+        if own:
+            known[key] = own[0], found[own[0]]
     if "train" not in known and len(found) == 1:
         return {"train": next(iter(found.items()))}
     if "train" not in known:
