@@ -37,11 +37,12 @@ def build_classifier(
 
     Args:
         name: A timm name or ``torchvision/NAME``; arguments of the model, and ``mean`` and ``std``, may follow a colon
-            as for :func:`~protomask.backbones.build_backbone`.
+            as for :func:`~protomask.backbones.build_backbone`. torchvision's ``googlenet`` and ``inception_v3`` take
+            images in ImageNet's normalisation, as their published weights do; ``transform_input=False`` undoes that.
         pretrained: Fetch the library's own weights.
         weights: A ``.safetensors`` or weights-only ``.pth`` file, read as backbone weights are. The number of classes
             is the file's, unless an argument ``num_classes`` gives it.
-        image_size: Side of the input in pixels; the model's own by default.
+        image_size: Side of the input in pixels; by default the model's own, or that of the library's newest weights.
 
     Raises:
         InputError: for an unknown name or arguments, weights that cannot be fetched, read or fitted, an image size that
@@ -111,9 +112,16 @@ def _timm(name: str, arguments: dict[str, Any], pretrained: bool, image_size: in
 
 
 def _torchvision(name: str, arguments: dict[str, Any], pretrained: bool, image_size: int | None):
-    from protomask.backbones.torchvision_models import SIZE, create
+    from protomask.backbones.torchvision_models import HALVES, create, preparation
 
-    return create(name, arguments, pretrained, "model"), image_size or SIZE, IMAGENET
+    # torchvision sets this with weights of its own alone, but those in a file want it, too: the normalisation below is
+    # that of its recipes, which the model itself must turn into its halves.
+    fitting = {"transform_input": True, **arguments} if name in HALVES else arguments
+    model = create(name, fitting, pretrained, "model")
+    wanted = preparation(name)
+    # Transformers are built for one size, which need not be that of the newest weights (vit_h_14).
+    own = getattr(model, "image_size", None) or wanted.image_size
+    return model, image_size or own, (wanted.mean, wanted.std)
 
 
 def _classes_of(state: Mapping[str, Tensor], model: nn.Module) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,8 +36,9 @@ class TorchvisionBackbone(Backbone):
         self.steps = _steps(body)
         self._nhwc = isinstance(body, torchvision.models.SwinTransformer)
         self._rectified = isinstance(body, torchvision.models.DenseNet)  # its forward applies a ReLU to the last map
-        if name.removeprefix("torchvision/") in HALVES:
-            self.mean, self.std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+        short = name.removeprefix("torchvision/")
+        wanted = preparation(short)
+        self.mean, self.std = ((0.5,) * 3, (0.5,) * 3) if short in HALVES else (wanted.mean, wanted.std)
 
     @classmethod
     def build(
@@ -70,6 +71,22 @@ class TorchvisionBackbone(Backbone):
 
     def _map(self, features: Tensor) -> Tensor:
         return features.permute(0, 3, 1, 2) if self._nhwc else features
+
+
+class Preparation(NamedTuple):
+    """What torchvision's newest weights of a model want of their images."""
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def preparation(name: str) -> Preparation:
+    """Look up what torchvision does to an image before its own weights see it; nothing is fetched."""
+    import torchvision.models as library
+
+    wanted = library.get_model_weights(name).DEFAULT.transforms()
+    return Preparation(int(wanted.crop_size[0]), tuple(wanted.mean), tuple(wanted.std))
 
 
 def create(name: str, arguments: dict[str, Any], pretrained: bool, kind: str = "backbone") -> nn.Module:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from protomask.data.arrow_contents import AT_ONCE, TableContent
 from protomask.data.decoding import decode
 from protomask.data.depth import IntensityRange, check_range
 from protomask.data.files import divisor_for
@@ -21,9 +22,7 @@ from protomask.data.raster import FileInMemory, ImageFile
 from protomask.errors import InputError
 
 _DIGESTED = 8
-"""images of each split whose content is digested at the start, evenly spread; of all others the length counts"""
-AT_ONCE = 1000
-"""rows"""
+"""images of each split whose content the fingerprint knows, evenly spread; of all others it knows the length"""
 
 
 class ArrowImages(AnnotatedImages):
@@ -57,6 +56,7 @@ class ArrowImages(AnnotatedImages):
         super().__init__(classes, labels, (f"{split}/{row:06d}" for row in range(len(rows))))
         self.rows, self.where, self.image = rows, where, image
         self.image_size, self.intensity_range = image_size, check_range(intensity_range)
+        self._content = TableContent(rows, image)
         self._bytes, self._paths = self._lengths()
         spread = np.linspace(0, len(rows) - 1, min(len(rows), _DIGESTED)).round().astype(int).tolist()
         self._digests = {row: self._digest(row) for row in spread}
@@ -75,6 +75,9 @@ class ArrowImages(AnnotatedImages):
 
     def files(self, index: int) -> tuple[Path, ...]:
         return (Path(self._paths[index]),) if index in self._paths else ()
+
+    def content(self) -> str:
+        return self._content.digest()
 
     def _file(self, index: int) -> ImageFile:
         if index in self._paths:

@@ -200,7 +200,7 @@ def _class_names(sources: dict[str, Any], given: Sequence[str] | None) -> tuple[
         if twice:
             raise InputError(f"classes: {twice[0]!r} is named twice")
         return chosen
-    known = {key: names for key, data in sources.items() if (names := known_classes(data)) is not None}
+    known = {key: names for key, data in sources.items() if (names := known_classes(data, key)) is not None}
     for key, names in known.items():
         if names != known.get("train", names):
             raise InputError(

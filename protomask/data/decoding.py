@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from protomask.data.depth import IntensityRange, deep_to_bytes, deep_values, is_deep
-from protomask.data.dicom import dicom_size, is_dicom, read_dicom
+from protomask.data.depth import SIXTEEN_BITS, IntensityRange, deep_to_bytes, deep_values, is_deep, stretched
+from protomask.data.dicom import dicom_size, is_dicom, read_dicom, read_unwindowed
 from protomask.data.masks import Region
 from protomask.data.raster import ImageFile, has_alpha, open_raster, turn_upright, upright_size
 from protomask.errors import InputError
@@ -68,18 +68,30 @@ def decode(
 
 
 def thumbnail(path: ImageFile, side: int) -> np.ndarray:
-    """Shrink the whole image to float32 (side, side) grey levels in 0..255; shape and orientation are not kept.
+    """Shrink the whole image to float32 (side, side) grey levels in 0..255, upright; its shape is not kept.
+
+    Greys of more than 8 bits are shown as :func:`protomask.data.depth.stretched` says, so that those of few bits, and
+    floats, show something without a range, too.
 
     Raises:
         InputError: unreadable.
     """
     if is_dicom(path):
+        deep = read_unwindowed(path)
+        if deep is not None:
+            small = stretched(deep.values, deep.whole, side, path)
+            return 255 - small if deep.inverted else small
         grey = Image.fromarray(read_dicom(path)).convert("L")
         return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
     with open_raster(path) as image:
         image.draft("L", (side, side))
-        grey = image if image.mode == "L" else _rgb(eight_bits(image, path, None)).convert("L")
-        return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
+        turn = turn_upright(image)
+        if is_deep(image):
+            shown = Image.fromarray(stretched(deep_values(image), SIXTEEN_BITS, side, path))
+        else:
+            grey = image if image.mode == "L" else _rgb(image).convert("L")
+            shown = grey.resize((side, side), Image.Resampling.BOX)
+        return np.asarray(shown if turn is None else shown.transpose(turn), dtype=np.float32)
 
 
 def _crop(image: Image.Image, region: Region, drafted: int) -> Image.Image:

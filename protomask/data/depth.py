@@ -17,6 +17,8 @@ IntensityRange = tuple[float, float]
 """(low, high): the values that become 0 and 255; what lies outside is clipped."""
 
 _MOST = 65_535
+SIXTEEN_BITS: IntensityRange = (0, _MOST)
+"""what becomes 0 and 255 where no range is given"""
 _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 _PHOTOMETRIC = 262
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".ppm")
@@ -72,6 +74,26 @@ def scale(values: np.ndarray, intensity_range: IntensityRange, path: ImageFile |
     return np.rint((values.clip(low, high) - low) / (high - low) * 255).astype(np.uint8)
 
 
+def stretched(values: np.ndarray, whole: IntensityRange | None, side: int, path: ImageFile | str) -> np.ndarray:
+    """Shrink numbers to float32 (side, side) grey levels in 0..255 of which something can be seen.
+
+    ``whole`` becomes 0 to 255, unless it is None or what is shrunk lies outside it or uses less than half of it: then
+    its own least and greatest value do; averages of a large picture, which a single hot pixel hardly changes.
+
+    Raises:
+        InputError: NaN or infinite numbers; names ``path``.
+    """
+    with np.errstate(over="ignore"):
+        small = Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BOX)
+    grey = np.asarray(small, dtype=np.float64)
+    if not np.isfinite(grey).all():
+        raise InputError(f"{path}: pixels that are no finite number; mend or remove the image")
+    low, high = least, most = float(grey.min()), float(grey.max())
+    if whole is not None and whole[0] <= least and most <= whole[1] and 2 * (most - least) >= whole[1] - whole[0]:
+        low, high = whole
+    return ((grey - low) / ((high - low) or 1) * 255).astype(np.float32)
+
+
 def check_range(given: Any) -> IntensityRange | None:
     """Check (low, high), two finite numbers in rising order; None stays None.
 
@@ -90,32 +112,41 @@ def check_range(given: Any) -> IntensityRange | None:
 
 
 def depth_remark(paths: Sequence[Path]) -> str | None:
-    """Say what share of 16 bits the pictures use, where it is less than half; None otherwise.
+    """Say what share of their range pictures of more than 8 bits use, where it is less than half; None otherwise.
 
-    Looks at the headers of a few pictures, evenly spread, and decodes those of 16 bits. Files that cannot be read are
-    left to whoever reads them all.
+    Looks at the headers of a few pictures, evenly spread, and decodes those of more than 8 bits, DICOM files without a
+    window among them. Files that cannot be read are left to whoever reads them all.
     """
     places = sorted({round(place) for place in np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT))})
     ends = [found for found in (_ends(paths[place]) for place in places) if found is not None]
     if not ends:
         return None
-    least, most = min(low for low, _ in ends), max(high for _, high in ends)
-    share = (most - least) / _MOST
+    least, most = min(used[0] for used, _ in ends), max(used[1] for used, _ in ends)
+    low, high = min(whole[0] for _, whole in ends), max(whole[1] for _, whole in ends)
+    share = (most - least) / (high - low)
     if share >= 0.5 or most == least:
         return None
+    used = f"{least:.10g}", f"{most:.10g}"
+    bits = "16" if (low, high) == SIXTEEN_BITS else "more than 8"
     return (
-        f"the pictures of 16 bits use {share:.0%} of their range ({least} to {most}, in {len(ends)} looked at), so the "
-        f"network sees little contrast; intensity_range=({least}, {most}) would use all of it"
+        f"the pictures of {bits} bits use {share:.0%} of their range ({used[0]} to {used[1]}, in {len(ends)} looked "
+        f"at), so the network sees little contrast; intensity_range=({used[0]}, {used[1]}) would use all of it"
     )
 
 
-def _ends(path: Path) -> tuple[int, int] | None:
-    """Least and greatest value of a picture of 16 bits without a window of its own."""
-    if path.suffix.lower() not in _DEEP_SUFFIXES:
-        return None
+def _ends(path: Path) -> tuple[IntensityRange, IntensityRange] | None:
+    """Least and greatest value of a picture of more than 8 bits without a window of its own, and of its range."""
+    from protomask.data.dicom import is_dicom, read_unwindowed  # which reads by this module
+
+    values, whole = np.empty(0), SIXTEEN_BITS
     try:
-        with open_raster(path) as image:
-            values = deep_values(image) if is_deep(image) and image.mode != "F" else np.empty(0, dtype=int)
+        if is_dicom(path):
+            found = read_unwindowed(path)
+            if found is not None and found.whole is not None:
+                values, whole = found.values, found.whole
+        elif path.suffix.lower() in _DEEP_SUFFIXES:
+            with open_raster(path) as image:
+                values = deep_values(image) if is_deep(image) and image.mode != "F" else values
     except InputError:
         return None
-    return (int(values.min()), int(values.max())) if values.size else None
+    return ((float(values.min()), float(values.max())), whole) if values.size and whole[0] < whole[1] else None

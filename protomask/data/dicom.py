@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,38 @@ def read_dicom(path: ImageFile, intensity_range: IntensityRange | None = None) -
             grey = _grey(stored, dataset, intensity_range, path)
             return 255 - grey if kind == "MONOCHROME1" else grey
         return _colours(stored, dataset, kind)
+
+
+class Unwindowed(NamedTuple):
+    """Hold grey levels for which a file names no window, so that little contrast may be left of them."""
+
+    values: np.ndarray
+    """(h, w) numbers as stored, rescaled"""
+    whole: IntensityRange | None
+    """what the bits stored can hold, rescaled, which becomes 0 to 255; None of floats"""
+    inverted: bool
+    """low is bright"""
+
+
+def read_unwindowed(path: ImageFile) -> Unwindowed | None:
+    """Read the numbers of a grey file of more than 8 bits that has no window; None of any other.
+
+    Raises:
+        InputError: as :func:`read_dicom`.
+    """
+    dataset = _read(path, pixels=True)
+    with _damage(path):
+        _size(dataset, path)
+        kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+        if kind not in _GREY or _has_window(dataset) or int(dataset.get("BitsStored") or 0) <= 8:
+            return None
+        stored = _pixels(dataset, path)
+        if stored.ndim != 2:
+            return None
+        from pydicom.pixels import apply_modality_lut
+
+        whole = _whole_range(stored, dataset) if np.issubdtype(stored.dtype, np.integer) else None
+        return Unwindowed(apply_modality_lut(stored, dataset), whole, kind == "MONOCHROME1")
 
 
 @contextmanager
@@ -152,14 +184,26 @@ def _grey(stored: np.ndarray, dataset: Any, intensity_range: IntensityRange | No
     table = dataset.get("VOILUTSequence")
     if table:
         return scale(apply_voi(values, dataset), (0, 2 ** int(table[0].LUTDescriptor[2]) - 1), path)
-    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
+    if _has_window(dataset):
         return _windowed(values, dataset, path)
     if not np.issubdtype(stored.dtype, np.integer):
         raise InputError(f"{path}: pixels of type float and no window; give intensity_range=(low, high)")
+    return scale(values, _whole_range(stored, dataset), path)
+
+
+def _has_window(dataset: Any) -> bool:
+    has_width = dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None
+    return has_width or bool(dataset.get("VOILUTSequence"))
+
+
+def _whole_range(stored: np.ndarray, dataset: Any) -> IntensityRange:
+    """Give the least and greatest number that the bits stored can hold, rescaled."""
+    from pydicom.pixels import apply_modality_lut
+
     bits = int(dataset.BitsStored)
     least = -(2 ** (bits - 1)) if dataset.get("PixelRepresentation") else 0
     ends = apply_modality_lut(np.array([[least, least + 2**bits - 1]], dtype=stored.dtype), dataset)[0].astype(float)
-    return scale(values, (float(ends.min()), float(ends.max())), path)
+    return float(ends.min()), float(ends.max())
 
 
 def _windowed(values: np.ndarray, dataset: Any, path: ImageFile) -> np.ndarray:

@@ -17,6 +17,7 @@ from protomask.errors import InputError
 from protomask.files import content_digest
 
 _SIDE = 32
+_REMEMBERED = "thumbnails-{}-upright"  # another name whenever thumbnails of the same file change
 _MOST_BITS = 6  # of 64
 _MOST_GREY = 4.0  # of 255
 _MOST_ANYWHERE = 24.0  # a small thing that moved makes another picture
@@ -97,7 +98,7 @@ def _thumbnails(paths: Sequence[Path], side: int) -> list[np.ndarray | None]:
         except InputError:
             return None
 
-    found = find_out([path for path in paths if path.is_file()], f"thumbnails-{side}", shrink)
+    found = find_out([path for path in paths if path.is_file()], _REMEMBERED.format(side), shrink)
     small = {path: _unpacked(text, side) for path, text in found.items()}
     for path, text in found.items():
         if text is not None and small[path] is None:

@@ -7,8 +7,9 @@ a data set on the Hugging Face Hub.
 The images are the one column of the type ``Image``, the classes the one of the type ``ClassLabel`` (a list of them: any
 number of findings per image); where there are several, ``image_column`` and ``label_column`` say which. Without a
 ``ClassLabel`` a column called ``label`` or ``labels`` will do, and any that ``label_column`` names: whole numbers or
-texts, each another class. Splits are called ``train``, ``test`` and ``validation`` (``valid``, ``val``, ``dev``); test
-images are drawn where there are none, or none with labels (-1), validation images likewise.
+texts, each another class. Splits are called ``train``, ``test`` and ``validation`` as the folders of a data set are
+(``training``, ``testing``, ``valid``, ``val``, in any case), or ``dev``; what is called otherwise is not read, and a
+remark says so. Test images are drawn where there are none, or none with labels (-1), validation images likewise.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from protomask.data.arrow_images import AT_ONCE, ArrowImages
+from protomask.data.arrow_contents import AT_ONCE
+from protomask.data.arrow_images import ArrowImages
 from protomask.data.depth import IntensityRange
 from protomask.data.folder import SHARE
 from protomask.data.hf_labels import check_classes, read_labels
+from protomask.data.hf_splits import named_splits, refuse_tests, unread_remarks, unread_splits
 from protomask.data.images import AnnotatedImages, Splits
 from protomask.data.splitting import check_share, hold_out
 from protomask.errors import InputError, did_you_mean
 from protomask.files import check_folder
 
-_CALLED = {"train": ("train",), "test": ("test",), "validation": ("validation", "valid", "val", "dev")}
 _LABELS = ("label", "labels")
 
 
@@ -59,7 +61,7 @@ def _load(
     if not named:
         raise InputError("data set 'hf' needs a folder, or a name: hf:FOLDER or hf:NAME")
     found = _open(named).with_format(None)  # one that was saved with the data hides columns, or changes their rows
-    parts = _parts(found, named)
+    parts = named_splits(found, named)
     shown = {key: f"{named}: {name}" for key, (name, _) in parts.items()}
     for key, (_, rows) in parts.items():
         _check_table(rows, shown[key])
@@ -70,6 +72,9 @@ def _load(
     for key in ("test", "validation"):
         if key in labels and labels[key].unknown:  # as ImageNet's test images
             del parts[key], labels[key]
+    unread = unread_splits(found, parts)
+    if "test" not in parts and test is None:
+        refuse_tests(unread, named)
     classes = check_classes(labels, label, named)
     if "test" in parts and test is not None:
         raise InputError(f"{named}: has test images of its own ({parts['test'][0]}); leave out the share of others")
@@ -91,7 +96,7 @@ def _load(
     if "test" not in made:
         kept, held = hold_out(training.labels, SHARE if test is None else test)
         training, made["test"] = training.subset(kept), training.subset(held)
-    return Splits(training, made.get("validation", nothing), made["test"])
+    return Splits(training, made.get("validation", nothing), made["test"], partial(unread_remarks, unread, named))
 
 
 def reader(source: str) -> Callable[..., Splits]:
@@ -142,23 +147,6 @@ def _check_table(rows: Any, where: str) -> None:
     except Exception as error:  # Arrow's own errors, and Python's of a file that is cut
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{where}: the table is damaged ({reason}); restore it, or save it again") from error
-
-
-def _parts(found: Any, named: str) -> dict[str, tuple[str, Any]]:
-    """Give what the splits are: train, test, validation -> the split's own name, and its rows."""
-    if not hasattr(found, "items"):
-        return {"train": ("train", found)}
-    known = {
-        key: (name, found[name])
-        for key, names in _CALLED.items()
-        for name in names
-        if name in found and len(found[name])
-    }
-    if "train" not in known and len(found) == 1:
-        return {"train": next(iter(found.items()))}
-    if "train" not in known:
-        raise InputError(f"{named}: no split is called train, there are {', '.join(found)}; call one of them train")
-    return known
 
 
 def _image_column(features: Any, wanted: str | None, named: str) -> str:

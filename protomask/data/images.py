@@ -94,6 +94,10 @@ class AnnotatedImages(Dataset):
         """Describe the points and labels of boxes of stored image ``index``, which :meth:`identity` does not; cheap."""
         return ""
 
+    def content(self) -> str:
+        """Digest what images are read from that is in no file of :meth:`files`; empty where there is nothing such."""
+        return ""
+
     def stored(self, position: int) -> int:
         """Give the number of the stored image at ``position``; IndexError outside the data set."""
         if not -len(self) <= position < len(self):

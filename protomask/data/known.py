@@ -8,6 +8,8 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+from protomask.errors import InputError, first_of
+
 
 def known_labels(data: Any) -> list | None:
     """Find the labels that ``.targets``, ``.labels`` or ``.samples`` hold, through the target transform; None without
@@ -52,13 +54,29 @@ def known_paths(data: Any) -> list[str] | None:
     return [str(file) for file, _ in samples]
 
 
-def known_classes(data: Any) -> tuple[str, ...] | None:
-    """Give the names that ``.classes`` holds; None without it."""
+def known_classes(data: Any, what: str) -> tuple[str, ...] | None:
+    """Give the names that ``.classes`` holds; None without it.
+
+    Args:
+        data: of somebody else.
+        what: names it in errors.
+
+    Raises:
+        InputError: the parts of a ConcatDataset name different classes, whose numbers it would mix.
+    """
     if isinstance(data, Subset):
-        return known_classes(data.dataset)
+        return known_classes(data.dataset, what)
     if isinstance(data, ConcatDataset):
-        found = {known_classes(part) for part in data.datasets}
-        return found.pop() if len(found) == 1 else None
+        parts = [known_classes(part, what) for part in data.datasets]
+        named = [names for names in parts if names is not None]
+        for names in named:
+            if names != named[0]:
+                one, other = (first_of(each, 5) for each in (named[0], names))
+                raise InputError(
+                    f"{what}: its parts differ in their classes ({one}; {other}), so the same label means two things; "
+                    "make them equal, or give classes=[...] if it does not"
+                )
+        return parts[0] if len(named) == len(parts) else None
     classes = getattr(data, "classes", None)
     if not isinstance(classes, Sequence) or isinstance(classes, str) or not len(classes):
         return None

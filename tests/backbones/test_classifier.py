@@ -6,6 +6,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from protomask.backbones import classifier, torchvision_models
 from protomask.backbones.classifier import build_classifier
 from protomask.errors import InputError
 
@@ -37,6 +38,38 @@ def test_torchvision_and_its_convolutional_classifier(tmp_path):
     built = build_classifier("torchvision/squeezenet1_1", weights=tmp_path / "weights.safetensors", image_size=64)
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(built.model(images), original(images))
+
+
+def test_weights_of_googlenet_in_a_file_see_what_the_published_ones_see(tmp_path):
+    # torchvision sets transform_input for weights of its own.
+    original = torchvision.models.googlenet(aux_logits=False, init_weights=False, transform_input=True).eval()
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    built = build_classifier(
+        "torchvision/googlenet:aux_logits=False,init_weights=False", weights=tmp_path / "weights.pth", image_size=64
+    )
+    shown = []
+    for model in (original, built.model):
+        model.conv1.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    pictures = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    imagenet = torchvision.models.GoogLeNet_Weights.DEFAULT.transforms()
+    original((pictures - torch.tensor(imagenet.mean)[:, None, None]) / torch.tensor(imagenet.std)[:, None, None])
+    built.model((pictures - torch.tensor(built.mean)[:, None, None]) / torch.tensor(built.std)[:, None, None])
+    torch.testing.assert_close(shown[1], shown[0])
+    torch.testing.assert_close(shown[0], pictures * 2 - 1)
+
+
+def test_torchvision_models_get_images_as_their_weights_want_them(monkeypatch):
+    assert torchvision_models.preparation("resnet18") == (224, *classifier.IMAGENET)
+    small = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4))
+    monkeypatch.setattr(torchvision_models, "create", lambda *_: small)  # what is built says nothing of these
+    assert build_classifier("torchvision/inception_v3").image_size == 299
+    assert build_classifier("torchvision/inception_v3", image_size=75).image_size == 75
+    halves = ((0.5,) * 3, (0.5,) * 3)
+    assert build_classifier("torchvision/efficientnet_v2_l")[2:] == (480, *halves)
+    backbone = torchvision_models.TorchvisionBackbone(small, "torchvision/efficientnet_v2_l", {}, None)
+    assert (backbone.mean, backbone.std) == halves
+    small.image_size = 32  # of a transformer
+    assert build_classifier("torchvision/vit_h_14").image_size == 32
 
 
 def test_transformers_take_another_size():

@@ -537,6 +537,18 @@ def _(root):
     write_hf(root, train=table(6, label=None, weight=(datasets.Value("float64"), [0.5] * 6)))
 
 
+@kind("two splits of a kind", "hf")
+def _(root):
+    shutil.rmtree(root)
+    write_hf(root, train=table(6), val=table(2), dev=table(2))
+
+
+@kind("no test images but an `eval`", "hf")
+def _(root):
+    shutil.rmtree(root)
+    write_hf(root, train=table(6), eval=table(4))
+
+
 @kind("labels of type float", "hf")
 def _(root):
     import datasets

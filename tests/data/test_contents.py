@@ -133,6 +133,31 @@ def test_pictures_are_decoded_once_to_find_copies(tmp_path, monkeypatch, groups)
     assert groups(paths).tolist() == [0, 1, 2, 3, 3, 5]  # a damaged cache: decoded again
 
 
+@pytest.mark.parametrize("kind", ["float.tif", "12 bits.png", "16 bits.png", "8 bits.png"])
+def test_copies_of_deep_pictures_are_found_and_others_are_not(tmp_path, kind):
+    makers = {"float": np.float32, "12 bits": np.uint16, "16 bits": np.uint16, "8 bits": np.uint8}
+    name, suffix = kind.split(".")
+    paths = []
+    for number in range(4):
+        noise(tmp_path / "grey.png", number % 3)
+        grey = np.asarray(Image.open(tmp_path / "grey.png").convert("L")).astype(makers[name])
+        grey = grey / 255 if name == "float" else grey * {"12 bits": 8, "16 bits": 257}.get(name, 1)
+        paths.append(tmp_path / f"{number}.{suffix}")
+        packed = {"compression": "tiff_lzw" if number == 3 else None} if suffix == "tif" else {"compress_level": number}
+        Image.fromarray(grey).save(paths[-1], **packed)
+    assert copy_groups(paths).tolist() == [0, 1, 2, 0]
+
+
+def test_an_upright_export_of_a_picture_that_lies_on_its_side_is_a_copy(tmp_path):
+    upright = Image.open(noise(tmp_path / "upright.png", 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lies.jpg", quality=95, exif=exif)
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "other.jpg", quality=95)
+    paths = [tmp_path / name for name in ("upright.png", "lies.jpg", "other.jpg")]
+    assert copy_groups(paths).tolist() == [0, 0, 2]
+
+
 def test_a_picture_that_cannot_be_decoded_is_tried_again(tmp_path, monkeypatch):
     paths = [noise(tmp_path / f"{number}.png", number) for number in range(3)]
     whole = paths[0].read_bytes()

@@ -202,6 +202,23 @@ def test_parts_and_sums_of_data_sets_know_what_their_parts_know(folder):
     )
 
 
+def test_a_sum_of_data_sets_with_other_classes_needs_names(folder, tmp_path):
+    whole = ImageFolder(folder / "train")
+    (tmp_path / "other").mkdir()
+    for name, link in (("dog", "cat"), ("horse", "dog")):
+        (tmp_path / "other" / name).symlink_to(folder / "train" / link)
+    other = ImageFolder(tmp_path / "other")
+    for mixed in (
+        ConcatDataset([whole, other]),
+        Subset(ConcatDataset([Subset(whole, [0]), ConcatDataset([other])]), [1]),
+    ):
+        with pytest.raises(InputError, match=r"train: its parts differ in their classes \(cat, dog; dog, horse\)"):
+            from_datasets(mixed)
+    splits = from_datasets(ConcatDataset([whole, other]), classes=["left", "right"], validation=0)
+    assert splits.train.classes == ("left", "right")
+    assert from_datasets(ConcatDataset([whole, Items(pairs())]), validation=0).train.classes == ("0", "1", "2")
+
+
 def test_annotations_follow_the_picture_through_the_transform():
     def extras(index):
         return {

@@ -8,6 +8,7 @@ from PIL import Image
 
 from protomask.data import load_data
 from protomask.data.decoding import decode, image_size, thumbnail
+from protomask.data.duplicates import copy_groups
 from protomask.errors import InputError
 
 pydicom = pytest.importorskip("pydicom")
@@ -46,6 +47,29 @@ def test_without_a_window_all_bits_stored_are_the_range(tmp_path):
     assert image_size(path) == (8, 2) == decode(path)[1]
     assert (greys(path) == np.rint(RAMP / 4095 * 255)).all()
     assert thumbnail(path, 4).shape == (4, 4)
+
+
+def in_folder(root, **fields):
+    """Two classes of three files: ramps of 12 bits in 16, each another."""
+    for number in range(6):
+        folder = root / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 4096, (8, 8)).astype(np.uint16).repeat(4, 0).repeat(4, 1)
+        write(folder / f"{number}.dcm", pixels, 16, **fields)
+    return root
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_dark_files_without_a_window_are_told_and_copies_of_them_found(tmp_path, kind):
+    root = in_folder(tmp_path / "dark", PhotometricInterpretation=kind, RescaleSlope=2, RescaleIntercept=-10)
+    (remark,) = load_data("folder", root).remarks()
+    assert "of more than 8 bits use 6% of their range (-" in remark and "intensity_range=(-" in remark
+    assert load_data("folder", in_folder(tmp_path / "shown", WindowCenter=2048, WindowWidth=4096)).remarks() == []
+    files = sorted(root.rglob("*.dcm"))
+    copy = pydicom.dcmread(files[0])
+    copy.SOPInstanceUID = generate_uid()
+    copy.save_as(tmp_path / "copy.dcm")
+    assert copy_groups([*files, tmp_path / "copy.dcm"]).tolist() == [0, 1, 2, 3, 4, 5, 0]
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])

@@ -1,6 +1,7 @@
 """Data sets of Hugging Face ``datasets``, offline."""
 
 import io
+import os
 import sys
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from PIL import Image
 
 from protomask.cli import main
-from protomask.data import load_data
+from protomask.data import contents, load_data, remembered
+from protomask.data.arrow_contents import TableContent
+from protomask.data.contents import SPLITS, data_change, split_contents
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.options import Options
@@ -43,6 +46,48 @@ def test_a_moved_folder_is_the_same_data_set_and_a_changed_one_is_not(tmp_path):
     images[1] = encoded(1, size=(25, 16))
     other = write_hf(tmp_path / "three", train=table(6, image=(datasets.Image(), images)), test=table(4, start=6))
     assert load_data(f"hf:{other}").train.fingerprint() != one.train.fingerprint()
+
+
+def many(changed=()):
+    images = [encoded(row + 100 * (row in changed), kind="BMP") for row in range(20)]  # all of one length
+    return table(20, image=(datasets.Image(), images))
+
+
+def known(root):
+    splits = load_data(f"hf:{root}", validation=0)
+    return {"fingerprint": splits.train.fingerprint(), "contents": split_contents(splits)}
+
+
+def test_one_changed_image_of_the_same_length_is_noticed_wherever_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = known(write_hf(tmp_path / "one", train=many(), test=many()))
+    after = load_data(f"hf:{write_hf(tmp_path / 'two', train=many(), test=many([10]))}", validation=0)
+    assert data_change(before, after) == "images or annotations for test differ"
+    older = {**before, "contents": {split: contents._content(getattr(after, split), True) for split in SPLITS}}
+    assert data_change(older, after) == ""  # of a run that did not know every byte
+    datasets.DatasetDict(train=many(), test=many()).save_to_disk(
+        str(tmp_path / "cut"), num_shards={"train": 3, "test": 2}
+    )
+    assert known(tmp_path / "cut") == before
+    changed = write_hf(tmp_path / "three", train=many([10]))
+    drawn = known(write_hf(tmp_path / "four", train=many()))
+    assert (
+        data_change(drawn, load_data(f"hf:{changed}", validation=0))
+        == "images or annotations for train and test differ"
+    )
+
+
+def test_a_table_is_read_once_while_its_files_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(remembered, "_SETTLED_NS", -(10**12))
+    datasets.DatasetDict(train=many()).save_to_disk(str(tmp_path / "one"), num_shards={"train": 3})
+    read, real = [], TableContent._read
+    monkeypatch.setattr(TableContent, "_read", lambda self: read.append(1) or real(self))
+    first = known(tmp_path / "one")
+    assert known(tmp_path / "one") == first and len(read) == 1  # train and test are parts of one table
+    file = sorted((tmp_path / "one" / "train").glob("*.arrow"))[1]
+    os.utime(file, ns=(1, 1))
+    assert known(tmp_path / "one") == first and len(read) == 2
 
 
 def test_missing_splits_are_drawn(tmp_path):
@@ -81,6 +126,26 @@ def test_a_single_table_is_divided_and_other_names_of_validation_are_known(tmp_p
     secret = table(4, label=(datasets.ClassLabel(names=CLASSES), [-1] * 4))
     splits = load_data(f"hf:{write_hf(tmp_path / 'secret', train=table(10), test=secret)}", validation=0)
     assert (len(splits.train), len(splits.test)) == (8, 2)
+
+
+def test_splits_are_called_as_folders_are_and_none_is_lost_without_a_word(tmp_path):
+    write_hf(tmp_path / "one", Training=table(6), Testing=table(4, start=6), VAL=table(2, start=10))
+    splits = load_data(f"hf:{tmp_path / 'one'}")
+    assert splits.text().endswith("6 to train, 2 to validate, 4 to test") and splits.remarks() == []
+    write_hf(tmp_path / "two", train=table(6), test=table(4, start=6), extra=table(3, start=10))
+    (remark,) = load_data(f"hf:{tmp_path / 'two'}").remarks()
+    assert "two: a split that is not read: extra (3 rows); read are train, test and validation" in remark
+    secret = table(4, label=(datasets.ClassLabel(names=CLASSES), [-1] * 4))
+    (remark,) = load_data(f"hf:{write_hf(tmp_path / 'three', train=table(10), test=secret)}").remarks()
+    assert "test (4 rows)" in remark
+    both = write_hf(tmp_path / "four", train=table(6), valid=table(2, start=6), dev=table(2, start=8))
+    with pytest.raises(InputError, match="has both valid and dev, which mean the same split; keep one"):
+        load_data(f"hf:{both}")
+    tests = write_hf(tmp_path / "five", train=table(10), public_eval=table(4, start=10))
+    with pytest.raises(InputError, match="public_eval seems to hold test images.*test_share="):
+        load_data(f"hf:{tests}")
+    splits = load_data(f"hf:{tests}", test=0.2, validation=0)  # as is said
+    assert len(splits.test) == 2 and "public_eval (4 rows)" in splits.remarks()[0]
 
 
 def test_columns_are_named_where_their_types_do_not_tell(tmp_path):
