@@ -15,7 +15,7 @@ from torch import Tensor
 
 from protomask.data.decoding import IntensityRange, decode
 from protomask.data.depth import check_range
-from protomask.data.folder import SUFFIXES, files_below, is_mask, is_picture
+from protomask.data.folder_files import SUFFIXES, files_below, sort_out
 from protomask.data.pictures import as_picture
 from protomask.data.turning import turn_of, turn_planes
 from protomask.errors import InputError
@@ -75,12 +75,10 @@ def find_pictures(folder: Path) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    files = files_below(folder)
-    found = [path for path in files if is_picture(path)]
+    found, masks = sort_out(files_below(folder))
     if not found:
-        masks = " but masks" if any(map(is_mask, files)) else ""
-        known = ", ".join(SUFFIXES)
-        raise InputError(f"{folder} holds no pictures{masks} ({known}); give files, or a folder that has some")
+        but, known = " but masks" if masks else "", ", ".join(SUFFIXES)
+        raise InputError(f"{folder} holds no pictures{but} ({known}); give files, or a folder that has some")
     return found
 
 

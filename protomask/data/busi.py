@@ -24,7 +24,8 @@ import torch
 from protomask.data.cache import CAP
 from protomask.data.duplicates import near_duplicate_groups
 from protomask.data.files import FileImages
-from protomask.data.folder import find_masks, find_pictures
+from protomask.data.folder import find_pictures
+from protomask.data.folder_files import find_masks
 from protomask.data.images import Splits
 from protomask.data.masks import mask_box
 from protomask.data.problems import noted

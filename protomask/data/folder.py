@@ -11,27 +11,28 @@ Boxes: ``ROOT/boxes.csv`` with the header ``file,x0,y0,x1,y1``; ``file`` is the 
 the upright image, end-exclusive; several rows for an image are several boxes; other columns (``label``) are ignored.
 
 Masks: beside the image ``NAME.jpg`` a file ``NAME_mask.png``, as large as the image, 0 on the background; further ones
-``NAME_mask_1.png``, ``NAME_mask_2.png``... are added to it. Either every image has a mask (an all-zero one where there
-is no object), or none.
+``NAME_mask_1.png``, ``NAME_mask_2.png``... are added to it. Other formats than PNG will do, but for DICOM; of one that
+compresses with losses, such as JPEG, what is brighter than half of its brightest pixel is on the object. Either every
+image has a mask (an all-zero one where there is no object), or none.
 """
 
 import csv
 import math
 import os
-import re
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from protomask.data import dicom
 from protomask.data.cache import CAP
 from protomask.data.depth import IntensityRange
 from protomask.data.duplicates import copy_groups
 from protomask.data.files import FileImages
+from protomask.data.folder_files import SUFFIXES, files_below, find_masks, is_hidden, sort_out
 from protomask.data.folder_remarks import find_remarks
-from protomask.data.folder_splits import find_splits, is_hidden
+from protomask.data.folder_splits import find_splits
 from protomask.data.images import Splits
 from protomask.data.problems import noted
 from protomask.data.splitting import check_share, hold_out, keep_together
@@ -39,10 +40,8 @@ from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
 from protomask.files import check_folder
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
 SHARE = 0.2
 """of each class that is the test set, where there is none"""
-_MASK = re.compile(r"(?P<name>.+)_mask(_\d+)?\.png", re.IGNORECASE)
 _SPLITS = ("train", "validation", "test")
 _HEADER = ("file", "x0", "y0", "x1", "y1")
 
@@ -121,66 +120,34 @@ def load(
     return replace(splits, find_remarks=partial(find_remarks, splits, list(parts.values()), root))
 
 
-def find_pictures(folder: Path) -> list[tuple[str, Path]]:
-    """List (class, path) of every picture below the class folders of ``folder``, sorted."""
+def find_pictures(folder: Path, only: Collection[str] | None = None) -> list[tuple[str, Path]]:
+    """List (class, path) of every picture below the class folders of ``folder``, sorted.
+
+    Args:
+        folder: holds the class folders.
+        only: the names of those to look into; None for all.
+    """
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    if only is not None:
+        classes = [entry for entry in classes if entry.name in only]
     if not classes:
         raise InputError(f"{folder}: no class folders in it; expected one folder of pictures for each class")
     pictures, whole = [], Path(os.path.realpath(folder))
     for entry in classes:
         if whole.is_relative_to(os.path.realpath(entry)):
             raise InputError(f"{entry}: is a link to {os.path.realpath(entry)}, in which it lies itself; remove it")
-        found = [path for path in files_below(entry) if is_picture(path)]
+        found, masks = sort_out(files_below(entry), entry.name)
         with noted():
+            if not found and masks:
+                raise InputError(
+                    f"{entry}: no pictures in this class folder but masks, as {masks[0].name} is by its name; "
+                    "add pictures, call these otherwise, or remove the folder"
+                )
             if not found:
                 known = ", ".join(SUFFIXES)
                 raise InputError(f"{entry}: no pictures ({known}) in this class folder; add some or remove it")
         pictures += [(entry.name, path) for path in found]
     return pictures
-
-
-def files_below(folder: Path) -> list[Path]:
-    """List everything below ``folder`` that is no folder, sorted, without what is hidden or in a hidden folder."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir() and not any(is_hidden(part) for part in path.relative_to(folder).parts)
-    ]
-
-
-def is_picture(path: Path) -> bool:
-    """Tell by its name whether a file is a picture to learn from, not a mask."""
-    return path.suffix.lower() in SUFFIXES and not is_mask(path)
-
-
-def is_mask(path: Path) -> bool:
-    """Tell by its name whether a file is a mask."""
-    return _MASK.fullmatch(path.name) is not None
-
-
-def find_masks(paths: list[Path]) -> list[list[Path]] | None:
-    """Find the mask files beside each picture, or None where no picture has one.
-
-    Raises:
-        InputError: some pictures have masks and others have none.
-    """
-    listings: dict[Path, dict[str, list[Path]]] = {}
-    for folder in {path.parent for path in paths}:
-        listings[folder] = {}
-        for path in sorted(folder.iterdir()):
-            if match := _MASK.fullmatch(path.name):
-                listings[folder].setdefault(match["name"], []).append(path)
-    masks = [listings[path.parent].get(path.stem, []) for path in paths]
-    if not any(masks):
-        return None
-    for path, found in zip(paths, masks):
-        with noted():
-            if not found:
-                raise InputError(
-                    f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no "
-                    "object)"
-                )
-    return masks
 
 
 def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]], list[list[int]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from protomask.data.folder_files import is_hidden
 from protomask.errors import InputError
 
 NAMES = {
@@ -20,11 +21,6 @@ _FILLERS = "sets?|data|dataset|images?|imgs?|pictures?|split|folder|part"
 # Alone these may be classes; where all folders are called so, they are not.
 _OTHER_WORDS = {"dev", "eval", "evaluation", "holdout", "fold", "split", "tr", "ts", "te", "trn", "tst"}
 _LAYOUT = "call the splits train/, test/ and, if you like, validation/"
-
-
-def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of this name is none of the user's: hidden, or an archive's leftovers."""
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def find_splits(root: Path) -> dict[str, Path]:
