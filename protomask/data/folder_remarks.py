@@ -12,6 +12,7 @@ from protomask.data.depth import depth_remark
 from protomask.data.duplicates import copy_groups
 from protomask.data.files import FileImages
 from protomask.data.folder_files import SUFFIXES, files_below, is_hidden, picture_of, sort_out
+from protomask.data.folder_splits import is_split_name
 from protomask.data.images import Splits
 
 # Files that nobody takes for pictures.
@@ -26,11 +27,17 @@ def find_remarks(splits: Splits, folders: Sequence[Path], root: Path) -> list[st
         folders: those that hold the class folders.
         root: of the data set.
     """
-    found: list[str | None] = [*_unread(splits, folders, root), *copies(splits)]
+    found: list[str | None] = [*_classes(splits, folders, root), *_unread(splits, folders, root), *copies(splits)]
     every = splits.train
     if isinstance(every, FileImages) and every.intensity_range is None:
         found.append(depth_remark(every.paths))
     return [f"{root}: {remark}" for remark in found if remark]
+
+
+def _classes(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str]:
+    for name in splits.train.classes:
+        if list(folders) == [root] and is_split_name(name):
+            yield f"{name}/ holds pictures, so it is a class; as a split it would hold a folder for each class"
 
 
 def copies(splits: Splits) -> Iterable[str]:

@@ -87,6 +87,15 @@ BAD_ROWS = [
     ("file,x0,y0,x1,y1\ntrain/pears/00.png,1,2", "boxes.csv:2: malformed row"),
     ("file,x0,y0,x1,y1\n\ntrain/pears/00.png,9,2,3,4", "boxes.csv:3: the box of train/pears/00.png is empty"),
     ("file,x0,y0,x1,y1\npears/00.png,1,2,3,4", "boxes.csv:2: no picture 'pears/00.png'"),
+    (
+        "file,x0,y0,x1,y1\ntrain/pears/00.png,0.1,0.2,0.8,0.9",
+        "boxes.csv:2: the box of train/pears/00.png is less than a",
+    ),
+    (
+        "file,x0,y0,x1,y1\ntrain/pears/00.png,1,2,9,2.5",
+        "less than a pixel wide or high; boxes are in pixels, not in shares",
+    ),
+    ("file,x0,y0,x1,y1\ntrain/pears/00.png,59.5,2,70,9", "shares less than a pixel with its image, which is 60 x 40"),
     ("file,x0,y0,x1,y1\ntrain/pears/00.png,1,40,3,44", "box (1, 40, 3, 44) of train/pears/00.png lies outside"),
 ]
 
@@ -295,7 +304,7 @@ def test_a_folder_of_nothing_but_copies_is_refused(tmp_path):
     for name in ("a", "b"):
         for number in range(4):
             _noise(tmp_path / name / f"{number}.png", ord(name))
-    with pytest.raises(InputError, match="copies of each other"):
+    with pytest.raises(InputError, match="in no class are there pictures that are no copies of each other"):
         load_data("folder", tmp_path)
 
 
@@ -365,3 +374,41 @@ def test_what_a_link_leads_to_is_not_called_unread(spread):
     (spread / "train" / "a" / "more").symlink_to(spread / "pool", target_is_directory=True)
     splits = load_data("folder", spread, validation=0)
     assert len(splits.train) == 10 and splits.remarks() == []
+
+
+@pytest.mark.parametrize("pictures", [10, 20])
+def test_of_pictures_that_are_all_there_twice_the_whole_share_is_held_out(tmp_path, pictures):
+    for seed in range(2 * pictures):
+        path = tmp_path / "ab"[seed % 2] / f"{seed}.png"
+        _noise(path, seed)
+        _noise(path.with_suffix(".jpg"), seed, quality=92)
+    splits = load_data("folder", tmp_path, validation=0.25)
+    assert splits.test.labels.bincount().tolist() == [2 * pictures // 5] * 2
+    assert splits.validation.labels.bincount().tolist() == [2 * pictures // 5] * 2
+    sides = [{name.split(".")[0] for name in part.names} for part in (splits.train, splits.validation, splits.test)]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2]) and splits.remarks() == []
+
+
+@pytest.mark.parametrize("classes", [("bus", "train"), ("invalid", "valid")])
+def test_a_class_may_be_called_like_a_split(tmp_path, classes):
+    for seed in range(10):
+        _noise(tmp_path / classes[seed % 2] / f"{seed}.png", seed)
+    splits = load_data("folder", tmp_path, validation=0)
+    assert splits.train.classes == classes and (len(splits.train), len(splits.test)) == (8, 2)
+    (remark,) = splits.remarks()
+    assert f"{classes[1]}/ holds pictures, so it is a class; as a split" in remark
+    _noise(tmp_path / classes[1] / "cat" / "0.png", 20)
+    with pytest.raises(InputError, match=f"has {classes[1]}/ but no (train|test)/; add it"):
+        load_data("folder", tmp_path)
+
+
+def test_pictures_without_classes_in_a_split_are_not_a_class(tmp_path):
+    for seed in range(3):
+        _noise(tmp_path / "train" / f"{seed}.png", seed)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no picture")
+    with pytest.raises(InputError, match="has train/ but no test/"):
+        load_data("folder", tmp_path)
+    _noise(tmp_path / "test" / "0.png", 9)
+    with pytest.raises(InputError, match="train: no class folders in it"):
+        load_data("folder", tmp_path)
