@@ -61,7 +61,8 @@ def sort_out(files: Sequence[Path], called: str = "") -> tuple[list[Path], list[
     readable = [path for path in files if path.suffix.lower() in SUFFIXES]
     there = {path.with_suffix("") for path in readable}
     of_masks = called.casefold() if _MASK.fullmatch(called) else None
-    pictures, masks = [], []
+    pictures: list[Path] = []
+    masks: list[Path] = []
     for path in readable:
         name = _pictures_name(path)
         beside = name is not None and path.with_name(name) in there
