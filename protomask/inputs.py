@@ -16,7 +16,7 @@ from torch import Tensor
 
 from protomask.data.decoding import IntensityRange, decode
 from protomask.data.depth import check_range
-from protomask.data.folder import SUFFIXES, files_below, is_mask, is_picture
+from protomask.data.folder_files import SUFFIXES, files_below, sort_out
 from protomask.data.pictures import as_picture
 from protomask.data.turning import turn_of, turn_planes
 from protomask.errors import InputError
@@ -85,15 +85,13 @@ def find_pictures(folder: Path, output: Path | None = None) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    files, is_own = files_below(folder), own_pictures(output)
-    pictures = [path for path in files if is_picture(path)]
+    (pictures, masks), is_own = sort_out(files_below(folder)), own_pictures(output)
     found = [path for path in pictures if not is_own(path)]
     own = len(pictures) - len(found)
     if not found:
-        masks = " but masks" if any(map(is_mask, files)) else ""
-        masks = " but panels and overlays that protomask wrote" if own else masks
+        but = " but panels and overlays that protomask wrote" if own else " but masks" if masks else ""
         known = ", ".join(SUFFIXES)
-        raise InputError(f"{folder} holds no pictures{masks} ({known}); give files, or a folder that has some")
+        raise InputError(f"{folder} holds no pictures{but} ({known}); give files, or a folder that has some")
     if own:
         _LOG.info("%s of %s, written by protomask, %s left out", own, folder, "is" if own == 1 else "are")
     return found

@@ -15,6 +15,7 @@ from protomask.data.problems import noted
 from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError, did_you_mean
 from protomask.files import check_usable
+from protomask.given import as_flag
 
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "from_datasets", "load_data"]
 
@@ -46,7 +47,8 @@ def load_data(
             which may leave out those of the four that mean nothing to it. Without ``validation`` it leaves that split
             empty.
         root: where its files are; ``parts`` needs none.
-        crop: cut images to their boxes; None leaves it to the data set (``cub`` crops, ``folder`` does not).
+        crop: cut images to their boxes; None leaves it to the data set (``cub`` crops, ``folder`` does not). True is
+            refused where the data set has no such option.
         validation: share of the training images, class by class, that becomes ``validation``; 0 for none. A data set
             that comes with validation images keeps those, and its training images whole; one with groups of images that
             belong together (``busi``, ``chestxray``) keeps each group on one side.
@@ -55,11 +57,13 @@ def load_data(
         others: further options of that data set.
 
     Raises:
-        InputError: an unknown name (the message lists those there are) or option; what the data set finds wrong; fewer
-            than two classes; a class without training images.
+        InputError: an unknown name (the message lists those there are) or option; a crop where there is none; what the
+            data set finds wrong; fewer than two classes; a class without training images.
     """
     load = find_data(name)
     check_share("validation", validation)
+    if crop is not None and as_flag(crop, "crop"):
+        _require_crop(load, name)
     usual: dict[str, Any] = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
     # A data set that has the option holds out its validation images itself.
     holds_out = "validation" in inspect.signature(load).parameters
@@ -97,6 +101,20 @@ def find_data(name: str) -> Callable[..., Splits]:
         return point.load()
     known = data_names()
     raise InputError(f"unknown data set {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
+
+
+def _takes(load: Callable, option: str) -> bool:
+    parameters = inspect.signature(load).parameters
+    return option in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _require_crop(load: Callable, name: str) -> None:
+    """Refuse to leave images whole that were asked for cropped."""
+    if not _takes(load, "crop"):
+        known = [one for one in _BUILT_IN if _takes(find_data(one), "crop")]
+        raise InputError(
+            f"crop is given, but data set {name!r} cannot crop images to boxes ({', '.join(known)} can); leave it out"
+        )
 
 
 def _accepted(load: Callable, name: str, usual: dict, others: dict) -> dict:

@@ -24,7 +24,8 @@ import torch
 from protomask.data.cache import CAP
 from protomask.data.duplicates import near_duplicate_groups
 from protomask.data.files import FileImages
-from protomask.data.folder import find_masks, find_pictures
+from protomask.data.folder import find_pictures
+from protomask.data.folder_files import find_masks
 from protomask.data.images import Splits
 from protomask.data.masks import mask_box
 from protomask.data.problems import noted
@@ -72,7 +73,7 @@ def load(
         groups = ranks([group for _, _, _, group, _ in rows])
         members = {part: [at for at, row in enumerate(rows) if row[2] == part] for part in _SPLITS}
     else:
-        found = [(name, path) for name, path in find_pictures(root) if name in CLASSES]
+        found = [(name, path) for name, path in find_pictures(root, CLASSES)]
         paths = [path for _, path in found]
         labels = [CLASSES.index(name) for name, _ in found]
         groups = near_duplicate_groups(paths)
@@ -158,6 +159,8 @@ def _row(row: dict[str, str | None], where: str) -> tuple[str, str, str, int]:
     name, label, split, group = (row[column] or "" for column in _HEADER)
     if not name:
         raise InputError(f"{where}: no file; expected {','.join(_HEADER)}")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{where}: {name} is no path below the data set's folder; write it as {CLASSES[0]}/NAME.png")
     for column, value, known in (("label", label, CLASSES), ("split", split, _SPLITS)):
         if value not in known:
             raise InputError(f"{where}: {column} {value!r} is unknown; it must be one of {', '.join(known)}")

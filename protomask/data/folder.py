@@ -11,38 +11,39 @@ Boxes: ``ROOT/boxes.csv`` with the header ``file,x0,y0,x1,y1``; ``file`` is the 
 the upright image, end-exclusive; several rows for an image are several boxes; other columns (``label``) are ignored.
 
 Masks: beside the image ``NAME.jpg`` a file ``NAME_mask.png``, as large as the image, 0 on the background; further ones
-``NAME_mask_1.png``, ``NAME_mask_2.png``... are added to it. Either every image has a mask (an all-zero one where there
-is no object), or none.
+``NAME_mask_1.png``, ``NAME_mask_2.png``... are added to it. Other formats than PNG will do, but for DICOM; of one that
+compresses with losses, such as JPEG, what is brighter than half of its brightest pixel is on the object. Either every
+image has a mask (an all-zero one where there is no object), or none.
 """
 
 import csv
 import math
 import os
-import re
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from protomask.data import dicom
 from protomask.data.cache import CAP
 from protomask.data.depth import IntensityRange
 from protomask.data.duplicates import copy_groups
 from protomask.data.files import FileImages
+from protomask.data.folder_files import SUFFIXES, files_below, find_masks, is_hidden, sort_out
 from protomask.data.folder_remarks import find_remarks
-from protomask.data.folder_splits import find_splits, is_hidden
+from protomask.data.folder_splits import find_splits
+from protomask.data.geometry import LEAST_SIDE
 from protomask.data.images import Splits
 from protomask.data.problems import noted
-from protomask.data.splitting import check_share, hold_out, keep_together
+from protomask.data.splitting import check_share, hold_out, hold_out_copies
 from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
 from protomask.files import check_folder
+from protomask.given import as_flag
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *dicom.SUFFIXES)
 SHARE = 0.2
 """of each class that is the test set, where there is none"""
-_MASK = re.compile(r"(?P<name>.+)_mask(_\d+)?\.png", re.IGNORECASE)
 _SPLITS = ("train", "validation", "test")
 _HEADER = ("file", "x0", "y0", "x1", "y1")
 
@@ -60,8 +61,7 @@ def load(
 ) -> Splits:
     """Open a folder of pictures.
 
-    Where a share is taken out, copies of a picture (see :func:`protomask.data.duplicates.copy_groups`) stay together,
-    on the training side.
+    Where a share is taken out, copies of a picture (see :func:`protomask.data.duplicates.copy_groups`) stay together.
 
     Args:
         root: see the module's description.
@@ -72,7 +72,8 @@ def load(
         validation: which share of each class's training images is held out, unless the folder has validation images.
 
     Raises:
-        InputError: the folder is missing or empty, a class has no image, or a row of boxes.csv is wrong.
+        InputError: the folder is missing or empty, a class has no image, a row of boxes.csv is wrong, or there is no
+            box to crop to.
     """
     if root is None:
         raise InputError("data set 'folder' needs a root: a folder with train/CLASS/ and test/CLASS/, or with CLASS/")
@@ -88,7 +89,11 @@ def load(
     paths = [path for _, _, path in found]
     names = [path.relative_to(root).as_posix() for path in paths]
     labels = [classes.index(name) for _, name, _ in found]
-    boxes, lines = _boxes(root, names)
+    boxes, lines, rows = _boxes(root, names)
+    if as_flag(crop, "crop") and not rows:
+        raise InputError(
+            f"{root}: no image has a box to crop to; add boxes.csv with {','.join(_HEADER)}, or do not crop"
+        )
     every = FileImages(
         classes,
         labels,
@@ -107,31 +112,46 @@ def load(
     groups = None
     if parts.keys() == {""}:
         groups = copy_groups(paths)
-        kept, held = hold_out(labels, SHARE if test is None else test)
-        members["train"], members["test"] = keep_together(kept, held, groups)
-        if len(held) and not members["test"]:
-            raise InputError(f"{root}: its pictures are copies of each other, so no test images are left; add others")
+        kept, held = hold_out_copies(labels, groups, SHARE if test is None else test)
+        if not len(held) and len(hold_out(labels, SHARE if test is None else test)[1]):
+            raise InputError(
+                f"{root}: in no class are there pictures that are no copies of each other, so none can be kept for "
+                "testing; add others"
+            )
+        members["train"], members["test"] = kept.tolist(), held.tolist()
     if validation > 0 and not members["validation"]:
         at = torch.tensor(members["train"], dtype=torch.long)
-        kept, held = hold_out(torch.tensor(labels, dtype=torch.long)[at], validation, seed)
         groups = copy_groups(paths) if groups is None else groups
-        members["train"], members["validation"] = keep_together(at[kept], at[held], groups)
+        kept, held = hold_out_copies(torch.tensor(labels, dtype=torch.long)[at], groups[at], validation, seed)
+        members["train"], members["validation"] = at[kept].tolist(), at[held].tolist()
     train_images, held_images, test_images = (every.subset(members[key]) for key in _SPLITS)
     splits = Splits(train_images, held_images, test_images)
     return replace(splits, find_remarks=partial(find_remarks, splits, list(parts.values()), root))
 
 
-def find_pictures(folder: Path) -> list[tuple[str, Path]]:
-    """List (class, path) of every picture below the class folders of ``folder``, sorted."""
+def find_pictures(folder: Path, only: Collection[str] | None = None) -> list[tuple[str, Path]]:
+    """List (class, path) of every picture below the class folders of ``folder``, sorted.
+
+    Args:
+        folder: holds the class folders.
+        only: the names of those to look into; None for all.
+    """
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    if only is not None:
+        classes = [entry for entry in classes if entry.name in only]
     if not classes:
         raise InputError(f"{folder}: no class folders in it; expected one folder of pictures for each class")
     pictures, whole = [], Path(os.path.realpath(folder))
     for entry in classes:
         if whole.is_relative_to(os.path.realpath(entry)):
             raise InputError(f"{entry}: is a link to {os.path.realpath(entry)}, in which it lies itself; remove it")
-        found = [path for path in files_below(entry) if is_picture(path)]
+        found, masks = sort_out(files_below(entry), entry.name)
         with noted():
+            if not found and masks:
+                raise InputError(
+                    f"{entry}: no pictures in this class folder but masks, as {masks[0].name} is by its name; "
+                    "add pictures, call these otherwise, or remove the folder"
+                )
             if not found:
                 known = ", ".join(SUFFIXES)
                 raise InputError(f"{entry}: no pictures ({known}) in this class folder; add some or remove it")
@@ -139,63 +159,21 @@ def find_pictures(folder: Path) -> list[tuple[str, Path]]:
     return pictures
 
 
-def files_below(folder: Path) -> list[Path]:
-    """List everything below ``folder`` that is no folder, sorted, without what is hidden or in a hidden folder."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir() and not any(is_hidden(part) for part in path.relative_to(folder).parts)
-    ]
-
-
-def is_picture(path: Path) -> bool:
-    """Tell by its name whether a file is a picture to learn from, not a mask."""
-    return path.suffix.lower() in SUFFIXES and not is_mask(path)
-
-
-def is_mask(path: Path) -> bool:
-    """Tell by its name whether a file is a mask."""
-    return _MASK.fullmatch(path.name) is not None
-
-
-def find_masks(paths: list[Path]) -> list[list[Path]] | None:
-    """Find the mask files beside each picture, or None where no picture has one.
-
-    Raises:
-        InputError: some pictures have masks and others have none.
-    """
-    listings: dict[Path, dict[str, list[Path]]] = {}
-    for folder in {path.parent for path in paths}:
-        listings[folder] = {}
-        for path in sorted(folder.iterdir()):
-            if match := _MASK.fullmatch(path.name):
-                listings[folder].setdefault(match["name"], []).append(path)
-    masks = [listings[path.parent].get(path.stem, []) for path in paths]
-    if not any(masks):
-        return None
-    for path, found in zip(paths, masks):
-        with noted():
-            if not found:
-                raise InputError(
-                    f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no "
-                    "object)"
-                )
-    return masks
-
-
-def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]], list[list[int]]]:
-    """For each picture its boxes, and their lines in boxes.csv."""
+def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]], list[list[int]], int]:
+    """For each picture its boxes, and their lines in boxes.csv; and how many rows that has, wrong ones too."""
     path = root / "boxes.csv"
     boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
     lines: dict[str, list[int]] = {name: [] for name in names}
     if not is_named(path):
-        return list(boxes.values()), list(lines.values())
+        return list(boxes.values()), list(lines.values()), 0
+    rows = 0
     with open_csv(path) as file:
         reader = csv.DictReader(file)
         missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
         if missing:
             raise InputError(f"{path}:1: no column {missing[0]!r}; the header must be {','.join(_HEADER)}")
         for row in reader:
+            rows += 1
             with noted():
                 where = f"{path}:{reader.line_num}"
                 name, box = _box(row, where)
@@ -203,7 +181,7 @@ def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]],
                     raise InputError(f"{where}: no picture {name!r} below {root}; mend or remove the row")
                 boxes[name].append(box)
                 lines[name].append(reader.line_num)
-    return list(boxes.values()), list(lines.values())
+    return list(boxes.values()), list(lines.values()), rows
 
 
 def _box(row: dict[str, str | None], where: str) -> tuple[str, tuple[float, ...]]:
@@ -215,4 +193,9 @@ def _box(row: dict[str, str | None], where: str) -> tuple[str, tuple[float, ...]
         raise InputError(f"{where}: malformed row; expected a file and four numbers x0,y0,x1,y1") from None
     if not (x1 > max(x0, 0) and y1 > max(y0, 0)):
         raise InputError(f"{where}: the box of {row['file']} is empty or outside its image; x1 and y1 must be greater")
+    if x1 - x0 < LEAST_SIDE or y1 - y0 < LEAST_SIDE:
+        raise InputError(
+            f"{where}: the box of {row['file']} is less than a pixel wide or high; boxes are in pixels, not in "
+            "shares of the image"
+        )
     return Path(row["file"] or "").as_posix(), box

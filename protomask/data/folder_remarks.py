@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -10,7 +11,8 @@ from pathlib import Path
 from protomask.data.depth import depth_remark
 from protomask.data.duplicates import copy_groups
 from protomask.data.files import FileImages
-from protomask.data.folder_splits import is_hidden
+from protomask.data.folder_files import SUFFIXES, files_below, is_hidden, picture_of, sort_out
+from protomask.data.folder_splits import is_split_name
 from protomask.data.images import Splits
 
 # Files that nobody takes for pictures.
@@ -25,11 +27,17 @@ def find_remarks(splits: Splits, folders: Sequence[Path], root: Path) -> list[st
         folders: those that hold the class folders.
         root: of the data set.
     """
-    found: list[str | None] = [*_unread(splits, folders, root), *copies(splits)]
+    found: list[str | None] = [*_classes(splits, folders, root), *_unread(splits, folders, root), *copies(splits)]
     every = splits.train
     if isinstance(every, FileImages) and every.intensity_range is None:
         found.append(depth_remark(every.paths))
     return [f"{root}: {remark}" for remark in found if remark]
+
+
+def _classes(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str]:
+    for name in splits.train.classes:
+        if list(folders) == [root] and is_split_name(name):
+            yield f"{name}/ holds pictures, so it is a class; as a split it would hold a folder for each class"
 
 
 def copies(splits: Splits) -> Iterable[str]:
@@ -64,16 +72,17 @@ def copies(splits: Splits) -> Iterable[str]:
 
 
 def _unread(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str]:
-    from protomask.data.folder import SUFFIXES, files_below, is_mask, is_picture
-
     read = set(splits.train.paths) if isinstance(splits.train, FileImages) else set()
     stems = {path.with_suffix("") for path in read}
-    files = [path for path in files_below(root) if path not in read]
-    inside = [path for path in files if any(path.is_relative_to(folder) for folder in folders)]
-    alone = [path for path in inside if is_mask(path) and path.with_name(_pictures_stem(path)) not in stems]
+    # Links are followed where classes are read, and nowhere else: they may lead anywhere.
+    below = {*files_below(root, links=False), *(path for folder in folders for path in files_below(folder))}
+    files = _without_known(sorted(below - read), read)
+    pictures, masks = sort_out(sorted({*files, *read}))
+    inside = [path for path in masks if path not in read and any(path.is_relative_to(folder) for folder in folders)]
+    alone = [path for path in inside if picture_of(path) not in stems]
     if alone:
         yield f"{_count(len(alone), 'mask')} without a picture of that name (first: {alone[0].relative_to(root)})"
-    stray = [path for path in files if is_picture(path)]
+    stray = [path for path in pictures if path not in read]
     if stray:
         yield (
             f"{_count(len(stray), 'picture')} in no class folder of a split, so unread (first: "
@@ -89,8 +98,17 @@ def _unread(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str
         yield f"{_count(suffixes.total(), 'file')} of a kind that is not read ({kinds}); read are {', '.join(SUFFIXES)}"
 
 
-def _pictures_stem(mask: Path) -> str:
-    return mask.stem[: mask.stem.lower().rindex("_mask")]
+def _without_known(files: Sequence[Path], known: set[Path]) -> list[Path]:
+    """Leave out files that are known by the path of a link to a folder of theirs."""
+    folders: dict[Path, str] = {}
+
+    def real(path: Path) -> tuple[str, str]:
+        if path.parent not in folders:
+            folders[path.parent] = os.path.realpath(path.parent)
+        return folders[path.parent], path.name
+
+    read = {real(path) for path in known} if files else set()
+    return [path for path in files if real(path) not in read]
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from protomask.data.folder_files import files_below, is_hidden, sort_out
 from protomask.errors import InputError
 
 NAMES = {
@@ -22,13 +23,10 @@ _OTHER_WORDS = {"dev", "eval", "evaluation", "holdout", "fold", "split", "tr", "
 _LAYOUT = "call the splits train/, test/ and, if you like, validation/"
 
 
-def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of this name is none of the user's: hidden, or an archive's leftovers."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def find_splits(root: Path) -> dict[str, Path]:
     """Find split -> its folder; a single split "" where the class folders lie in root itself.
+
+    One folder alone that is called like a split, but holds pictures and no folders, is a class beside other classes.
 
     Raises:
         InputError: a split is missing or there twice; a folder looks like one but is called otherwise, so that it would
@@ -46,7 +44,7 @@ def find_splits(root: Path) -> dict[str, Path]:
         if len(named) > 1:
             raise InputError(f"{root}: has both {named[0].name}/ and {named[1].name}/; keep one of them")
     _refuse_likenesses(root, folders)
-    if not any(found.values()):
+    if not any(found.values()) or _is_class(found, folders):
         _refuse_splits_within(folders)
         return {"": root}
     for part, other in (("train", "test"), ("test", "train")):
@@ -54,6 +52,24 @@ def find_splits(root: Path) -> dict[str, Path]:
             has = next(iter(found[other] or found["validation"])).name
             raise InputError(f"{root}: has {has}/ but no {part}/; add it, or put the class folders straight into root")
     return {part: named[0] for part, named in found.items() if named}
+
+
+def is_split_name(name: str) -> bool:
+    """Tell whether a folder of this name is a split, where it holds folders of classes."""
+    return name.casefold() in _PART_OF
+
+
+def _is_class(found: dict[str, list[Path]], folders: list[Path]) -> bool:
+    """Whether the one folder with a split's name is a class, as of trains: pictures alone in it, others beside it."""
+    named = [folder for own in found.values() for folder in own]
+    if len(named) != 1 or any(entry.is_dir() and not is_hidden(entry.name) for entry in named[0].iterdir()):
+        return False
+    others = [folder for folder in folders if folder != named[0]]
+    return _has_pictures(named[0]) and any(map(_has_pictures, others))
+
+
+def _has_pictures(folder: Path) -> bool:
+    return bool(sort_out(files_below(folder), folder.name)[0])
 
 
 def _refuse_likenesses(root: Path, folders: list[Path]) -> None:

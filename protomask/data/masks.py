@@ -8,8 +8,13 @@ import numpy as np
 from PIL import Image
 
 from protomask.data.depth import deep_values, is_deep
-from protomask.data.raster import has_alpha, open_raster, turn_upright, upright_size
+from protomask.data.dicom import is_dicom
+from protomask.data.raster import has_alpha, open_file, open_raster, turn_upright, upright_size
 from protomask.errors import InputError
+
+_SPECKS = 16  # of 255; a black picture saved as a poor JPEG is of one value, up to half of this
+_WEBP_SPECKS = 2  # by so much pixels differ in a black picture saved as WebP
+_HEADER = 4096  # bytes, within which a WebP file says how its pixels are compressed
 
 Region = tuple[int, int, int, int]
 """x0, y0, x1, y1: pixels of the upright image, end-exclusive."""
@@ -19,14 +24,18 @@ def read_mask(path: Path, above: int = 0, size: tuple[int, int] | None = None) -
     """Read a mask as bool (h, w): where its value is greater than ``above``, of 0..255.
 
     The value of a coloured pixel is its greatest channel; that of a palette is its number, where 0 is black and only
-    labels are asked for (``above`` 0), otherwise its colour. Transparent pixels are background.
+    labels are asked for (``above`` 0), otherwise its colour. Transparent pixels are background. In a file compressed
+    with losses, where the background is hardly ever 0, a value must be greater than half of the greatest one, too.
 
     Args:
         size: the (width, height) of the mask's image, which it must have.
 
     Raises:
-        InputError: unreadable, of another size, negative or NaN, or drawn by its transparency alone.
+        InputError: unreadable, of another size, negative or NaN, drawn by its transparency alone, or too dark for the
+            losses of its compression; a DICOM file.
     """
+    if is_dicom(path):
+        raise InputError(f"{path}: a mask in a DICOM file is not read; save it as PNG: 0 on the background")
     with open_raster(path) as image:
         found = upright_size(image)
         if size is not None and found != size:
@@ -35,7 +44,9 @@ def read_mask(path: Path, above: int = 0, size: tuple[int, int] | None = None) -
                 f"make them the same"
             )
         turn = turn_upright(image)
-        mask = _on_object(_values(image, above, path), _opaque(image), above, path)
+        values = _values(image, above, path)
+        least = max(above, _losses(image, values, path))
+        mask = _on_object(values, _opaque(image), least, path)
     return mask if turn is None else np.asarray(Image.fromarray(mask).transpose(turn))
 
 
@@ -65,10 +76,36 @@ def mask_box(path: Path) -> Region | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def _losses(image: Image.Image, values: np.ndarray, path: Path) -> int:
+    """Give the greatest value that may be the background's in a file compressed with losses; 0 without losses.
+
+    Raises:
+        InputError: nothing is bright enough to be told from the losses.
+    """
+    webp = _is_lossy_webp(image, path)
+    if not (webp or image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg"):
+        return 0
+    least, greatest = int(values.min(initial=255)), int(values.max(initial=0))
+    black = least == greatest if not webp else greatest - least <= _WEBP_SPECKS
+    if greatest <= _SPECKS and not black:
+        raise InputError(
+            f"{path}: the mask's greatest value is {greatest}, no more than what the compression of {image.format} may "
+            "have changed; save it as PNG, or with 255 on the object"
+        )
+    return greatest // 2 if greatest > _SPECKS else greatest
+
+
+def _is_lossy_webp(image: Image.Image, path: Path) -> bool:
+    if image.format != "WEBP":
+        return False
+    with open_file(path) as file:
+        return b"VP8L" not in file.read(_HEADER)
+
+
 def _values(image: Image.Image, above: int, path: Path) -> np.ndarray:
     if is_deep(image):
         values = deep_values(image)
-        if np.isnan(values).any() or values.min(initial=0) < 0:
+        if np.isnan(values).any() or values.min(initial=255) < 0:
             raise InputError(f"{path}: the mask holds negative values or NaN; make them 0 where there is no object")
         # Grey levels are compared at the same share of the range.
         return values if above == 0 or image.mode in ("F", "I") else values // 257

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from protomask.errors import InputError
 from protomask.files import check_regular_file, open_regular
@@ -119,6 +120,11 @@ def unreadable(path: ImageFile, error: Exception) -> InputError:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Tell (width, height) once the image stands upright."""
     width, height = image.size
+    if isinstance(image, TiffImageFile):
+        # Pillow turns these itself; before version 11 their size told so only once the pixels were read.
+        stored = image.tag_v2.get(IMAGEWIDTH), image.tag_v2.get(IMAGELENGTH)
+        on_its_side = image.tag_v2.get(_ORIENTATION) in (5, 6, 7, 8)
+        return (height, width) if on_its_side and stored == (width, height) else (width, height)
     return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
@@ -135,6 +141,8 @@ def has_alpha(image: Image.Image) -> bool:
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # asking Pillow would decode the whole file
+    if isinstance(image, TiffImageFile):
+        return 1  # Pillow has turned the pixels once they are read, and some versions keep the tag all the same
     return image.getexif().get(_ORIENTATION, 1)
 
 

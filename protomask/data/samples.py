@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from protomask.data.geometry import as_boxes, as_points, settle
+from protomask.data.geometry import LEAST_SIDE, as_boxes, as_points, settle
 from protomask.data.images import Sample
 from protomask.data.pictures import as_mask, as_picture
 from protomask.data.turning import turn_of, turn_sample
@@ -156,6 +156,13 @@ def _boxes(value: Any, what: str) -> Tensor:
     if wrong.any():
         box = ", ".join(f"{side:g}" for side in boxes[wrong][0].tolist())
         raise InputError(f"{what}: the box ({box}) has no area; give x0, y0, x1, y1 in pixels, end-exclusive")
+    small = ((boxes[:, 2:] - boxes[:, :2]) < LEAST_SIDE).any(1) & (boxes <= 1).all(1)
+    if small.any():
+        box = ", ".join(f"{side:g}" for side in boxes[small][0].tolist())
+        raise InputError(
+            f"{what}: the box ({box}) is less than a pixel wide or high; boxes are in pixels, not in shares of the "
+            "image"
+        )
     return boxes
 
 

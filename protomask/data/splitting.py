@@ -84,15 +84,13 @@ def ranks(numbers: Sequence[int]) -> Tensor:
     return torch.tensor([place[number] for number in numbers], dtype=torch.long)
 
 
-def keep_together(kept: Tensor, held: Tensor, groups: Tensor) -> tuple[list[int], list[int]]:
-    """Move those held-out positions that have a copy among the kept ones to these; both stay sorted.
-
-    Args:
-        kept, held: positions.
-        groups: (len,) of all positions; equal numbers belong together.
-    """
-    torn = torch.isin(groups[held], groups[kept])
-    return torch.cat([kept, held[torn]]).sort().values.tolist(), held[~torn].tolist()
+def hold_out_copies(
+    labels: Sequence[int] | Tensor, groups: Tensor, share: float, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Hold out a share like :func:`hold_out`; where images have copies, whole groups, like :func:`hold_out_groups`."""
+    if len(groups.unique()) == len(groups):
+        return hold_out(labels, share, seed)
+    return hold_out_groups(labels, groups, share, seed)
 
 
 def check_share(option: str, share: float) -> None:

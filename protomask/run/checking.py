@@ -77,8 +77,9 @@ def check_training(
             if data.splits is not None:
                 train = data.splits.train
                 attempt(lambda: check_fit(network, whole, train))
-                smallest = min(whole.batch_size or 1, len(data.splits.train))
-                attempt(lambda: try_batch(network, smallest, device))
+                smallest = min(whole.batch_size or 1, len(train))
+                if smallest:  # without images other lines say what is wrong
+                    attempt(lambda: try_batch(network, smallest, device))
             attempt(lambda: try_channels(network, device))
             if localizers is not None:
                 attempt(lambda: try_layers(network.to(device), localizers, device))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protomask.data.contents import data_change, split_contents
-from protomask.data.folder_splits import find_splits, is_hidden
+from protomask.data.folder_files import is_hidden
+from protomask.data.folder_splits import find_splits
 from protomask.errors import InputError
 from protomask.localizers import split_specs
 from protomask.options import Options

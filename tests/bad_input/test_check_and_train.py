@@ -92,3 +92,10 @@ def test_nothing_is_refused_after_the_beginning(name, good, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     message, problems = outcomes(*prepared(name, good, tmp_path))
     assert problems == [] if message is None else message in problems
+
+
+def test_no_batch_of_no_image_is_tried(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    problems = check_training(Options(**SMALL, data="folder", root=str(tmp_path))).problems
+    assert any("no pictures" in line for line in problems) and not any("BatchNorm" in line for line in problems)

@@ -143,6 +143,11 @@ def test_annotations_give_the_split_and_validation_keeps_groups_whole(busi_root)
         (",benign,train,1", ":2: no file"),
         ("benign/benign (2).png,benign,test,1", ":3: group 1 is in test and in train; put near-duplicates on one side"),
         ("benign/benign (2).png,benign,train,1", r":4: benign/benign \(2\).png occurs twice"),
+        (
+            "/elsewhere/b.png,benign,train,77",
+            ":2: /elsewhere/b.png is no path below the data set's folder; write it as",
+        ),
+        ("benign/../../b.png,benign,train,77", ":2: benign/../../b.png is no path below the data set's folder"),
         ("benign/gone.png,benign,train,77", "gone.png: no such image file; restore it, or remove the row"),
     ],
 )
@@ -150,6 +155,28 @@ def test_wrong_rows_are_named(busi_root, wrong, message):
     annotate(busi_root, [wrong, *rows_of(busi_root)])
     with pytest.raises(InputError, match=message):
         load_data("busi", busi_root)
+
+
+def test_further_folders_beside_the_classes_are_not_looked_into(busi_root):
+    whole = load_data("busi", busi_root)
+    (busi_root / "notes").mkdir()
+    (busi_root / "notes" / "a.txt").write_text("no picture")
+    assert load_data("busi", busi_root).train.names == whole.train.names
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "jpg"])
+def test_images_and_masks_may_be_of_other_formats(busi_root, suffix):
+    whole = load_data("busi", busi_root)
+    for path in list(busi_root.rglob("*.png")):
+        with Image.open(path) as image:
+            image.convert("L").save(path.with_suffix(f".{suffix}"), **({"quality": 90} if suffix == "jpg" else {}))
+        path.unlink()
+    splits = load_data("busi", busi_root)
+    parts = (splits.train, splits.validation, splits.test)
+    assert sum(map(len, parts)) == sum(len(part) for part in (whole.train, whole.validation, whole.test)) == 36
+    name = f"benign/benign (4).{suffix}"
+    part = next(part for part in parts if name in part.names)
+    assert part[part.names.index(name)]["boxes"].tolist() == [list(LESION), list(SECOND)]
 
 
 def test_wrong_folders_are_named(busi_root, tmp_path):

@@ -378,6 +378,7 @@ NORMAL = v2.Normalize([0.5] * 3, [0.5] * 3)
         (Items([{"image": picture(0)}]), "train item 0: a dictionary without 'label' (it has image)"),
         (changed(0, extras=lambda n: 7), "train item 0: its third element is an int; give a dictionary"),
         (changed(0, extras=lambda n: {"box": 1}), "train item 0: the annotation 'box' is unknown; known: boxes"),
+        (changed(0, extras=lambda n: {"boxes": [0.1, 0, 0.9, 1]}), "boxes are in pixels, not in shares of the image"),
         (changed(0, extras=lambda n: {"boxes": [4, 0, 2, 2]}), "train item 0: the box (4, 0, 2, 2) has no area"),
         (changed(0, extras=lambda n: {"mask": torch.ones(3, 3)}), "train item 0: the mask has the shape (3, 3)"),
         (changed(0, extras=lambda n: {"mask": torch.ones(6, 8)} if n < 5 else {}), "has no 'mask', though others have"),

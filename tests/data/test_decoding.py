@@ -3,8 +3,10 @@ import pytest
 from PIL import Image
 
 from protomask.data.decoding import decode, image_size
-from protomask.data.masks import decode_mask, mask_box
+from protomask.data.masks import decode_mask, mask_box, read_mask
+from protomask.data.raster import upright_size
 from protomask.errors import InputError
+from protomask.inputs import as_pixels
 
 
 def _quadrants() -> Image.Image:
@@ -63,6 +65,31 @@ def test_exif_orientation_stands_upright(tmp_path, orientation):
     assert size == image_size(path) == (24, 16)
     assert np.abs(pixels[2:6, 2:10].astype(int) - (255, 0, 0)).max() < 30
     assert np.abs(pixels[10:14, 2:10].astype(int) - (0, 0, 255)).max() < 30
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiff_files_are_turned_once(tmp_path, orientation, compression):
+    """Pillow turns them itself; so are masks, and PIL images that were not read yet."""
+    undo = [None, None, 0, 3, 1, 5, 2, 6, 4][orientation]
+    stored = _quadrants() if undo is None else _quadrants().transpose(Image.Transpose(undo))
+    path, mask_path = tmp_path / "turned.tif", tmp_path / "turned_mask.tif"
+    options = {"tiffinfo": {0x0112: orientation}} | ({"compression": compression} if compression else {})
+    stored.save(path, **options)
+    stored.getchannel("R").save(mask_path, **options)
+    upright = np.asarray(_quadrants())
+    pixels, size = decode(path)
+    assert size == image_size(path) == (24, 16) and np.array_equal(pixels, upright)
+    assert np.array_equal(decode(path, lambda size: ((4, 2, 20, 12), 2))[0], upright[2:12:2, 4:20:2])
+    mask = decode_mask(mask_path, (24, 16), (0, 0, 24, 16), 1, 0)
+    assert np.array_equal(mask > 0, upright[..., 0] > 0)
+    for read in (False, True):
+        with Image.open(path) as image:
+            if read:
+                image.load()
+            assert upright_size(image) == (24, 16)
+            assert np.array_equal(as_pixels(image), upright)
+            assert upright_size(image) == (24, 16)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -216,3 +243,35 @@ def test_a_row_of_16_bytes_is_no_colour_of_16_bits(tmp_path):
     image = Image.fromarray(np.arange(16 * 4, dtype=np.uint8).reshape(4, 16)).convert("P")
     image.save(tmp_path / "x.bmp")
     assert (decode(tmp_path / "x.bmp", intensity_range=(0, 4095))[0] == decode(tmp_path / "x.bmp")[0]).all()
+
+
+LOSSY = [("jpg", {"quality": 60}), ("webp", {"quality": 60}), ("tif", {"compression": "jpeg"})]
+
+
+@pytest.mark.parametrize("suffix, options", LOSSY, ids=[suffix for suffix, _ in LOSSY])
+def test_losses_of_compression_are_not_on_the_object(tmp_path, suffix, options):
+    rows, columns = np.mgrid[:64, :96]
+    disc = (rows - 30) ** 2 + (columns - 45) ** 2 < 18**2
+    path = tmp_path / f"x_mask.{suffix}"
+    Image.fromarray((disc * 255).astype(np.uint8)).save(path, **options)
+    with Image.open(path) as image:
+        assert (np.asarray(image.convert("L"))[~disc] > 0).sum() > 50  # the losses are there
+    assert np.array_equal(read_mask(path), disc)
+    Image.new("L", (96, 64)).save(path, **options)
+    assert not read_mask(path).any()
+    Image.fromarray((disc * 9).astype(np.uint8)).save(path, **{**options, "quality": 95})
+    with pytest.raises(InputError, match=f"x_mask.{suffix}: the mask's greatest value is .*; save it as PNG"):
+        read_mask(path)
+
+
+def test_labels_in_formats_without_losses_are_on_the_object(tmp_path):
+    labels = np.array([[0, 1, 2, 255]], np.uint8).repeat(4, 0)
+    for suffix, options in (("webp", {"lossless": True}), ("bmp", {}), ("tif", {}), ("png", {})):
+        Image.fromarray(labels).save(tmp_path / f"x_mask.{suffix}", **options)
+        assert read_mask(tmp_path / f"x_mask.{suffix}")[0].tolist() == [False, True, True, True], suffix
+
+
+def test_a_mask_in_a_dicom_file_is_refused(tmp_path):
+    (tmp_path / "x_mask.dcm").write_bytes(b"x")
+    with pytest.raises(InputError, match="x_mask.dcm: a mask in a DICOM file is not read; save it as PNG"):
+        read_mask(tmp_path / "x_mask.dcm")

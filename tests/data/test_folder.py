@@ -87,6 +87,15 @@ BAD_ROWS = [
     ("file,x0,y0,x1,y1\ntrain/pears/00.png,1,2", "boxes.csv:2: malformed row"),
     ("file,x0,y0,x1,y1\n\ntrain/pears/00.png,9,2,3,4", "boxes.csv:3: the box of train/pears/00.png is empty"),
     ("file,x0,y0,x1,y1\npears/00.png,1,2,3,4", "boxes.csv:2: no picture 'pears/00.png'"),
+    (
+        "file,x0,y0,x1,y1\ntrain/pears/00.png,0.1,0.2,0.8,0.9",
+        "boxes.csv:2: the box of train/pears/00.png is less than a",
+    ),
+    (
+        "file,x0,y0,x1,y1\ntrain/pears/00.png,1,2,9,2.5",
+        "less than a pixel wide or high; boxes are in pixels, not in shares",
+    ),
+    ("file,x0,y0,x1,y1\ntrain/pears/00.png,59.5,2,70,9", "shares less than a pixel with its image, which is 60 x 40"),
     ("file,x0,y0,x1,y1\ntrain/pears/00.png,1,40,3,44", "box (1, 40, 3, 44) of train/pears/00.png lies outside"),
 ]
 
@@ -295,5 +304,111 @@ def test_a_folder_of_nothing_but_copies_is_refused(tmp_path):
     for name in ("a", "b"):
         for number in range(4):
             _noise(tmp_path / name / f"{number}.png", ord(name))
-    with pytest.raises(InputError, match="copies of each other"):
+    with pytest.raises(InputError, match="in no class are there pictures that are no copies of each other"):
+        load_data("folder", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "bmp", "TIF", "webp"])
+def test_masks_of_any_format_beside_their_pictures_are_masks(tmp_path, suffix):
+    box = (30, 20, 70, 60)
+    for seed in range(8):
+        path = tmp_path / "ab"[seed % 2] / f"{seed}.jpg"
+        _noise(path, seed)
+        for extra, own in (("", box), ("_1", (0, 0, 8, 8))):
+            Image.fromarray(object_mask(96, 96, own)).save(path.with_name(f"{seed}_mask{extra}.{suffix}"))
+    _noise(tmp_path / "a" / "dog_mask.jpg", 50)  # a dog in a mask: no dog.jpg beside it
+    with pytest.raises(InputError, match="dog_mask.jpg: has no mask although others have; add dog_mask_mask.png"):
+        load_data("folder", tmp_path)
+    Image.new("L", (96, 96)).save(tmp_path / "a" / "dog_mask_mask.gif")
+    splits = load_data("folder", tmp_path, validation=0)
+    names = sorted([*splits.train.names, *splits.test.names])
+    assert names == sorted([f"{'ab'[seed % 2]}/{seed}.jpg" for seed in range(8)] + ["a/dog_mask.jpg"])
+    expected = np.maximum(object_mask(96, 96, box), object_mask(96, 96, (0, 0, 8, 8))) > 0
+    place = splits.train.names.index(next(name for name in splits.train.names if "dog" not in name))
+    assert (splits.train[place]["mask"][0].numpy() != expected).mean() < 0.002
+    assert splits.remarks() == []
+
+
+def test_pictures_of_a_class_with_mask_are_pictures(tmp_path):
+    for seed in range(10):
+        name = ("with_mask", "without_mask")[seed % 2]
+        _noise(tmp_path / name / f"{name}_{seed}.png", seed)
+    splits = load_data("folder", tmp_path, validation=0)
+    assert (len(splits.train), len(splits.test)) == (8, 2) and splits.remarks() == []
+    (tmp_path / "with_mask").rename(tmp_path / "masked")
+    with pytest.raises(InputError, match="masked: no pictures in this class folder but masks, as with_mask_0.png is"):
+        load_data("folder", tmp_path)
+
+
+def test_linked_folders_of_pictures_are_read_once_and_loops_are_not_followed(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for seed in range(12):
+        _noise(root / "ab"[seed % 2] / f"{seed}.png", seed)
+    plain = load_data("folder", root, validation=0)
+    for seed in range(20, 25):
+        _noise(elsewhere / "more" / f"{seed}.png", seed)
+    _noise(elsewhere / "more" / "deep" / "30.png", 30)
+    links = [
+        ("a/more", elsewhere / "more"),
+        ("a/again", elsewhere / "more"),  # read once, by the first of its names
+        ("a/deep", elsewhere / "more" / "deep"),  # lies in what is read by then
+        ("a/loop", root / "a"),
+        ("a/up", root),
+    ]
+    for name, target in links:
+        (root / name).symlink_to(target, target_is_directory=True)
+    (elsewhere / "more" / "back").symlink_to(root / "a", target_is_directory=True)
+    (elsewhere / "more" / "out").symlink_to(elsewhere, target_is_directory=True)
+    splits = load_data("folder", root, validation=0)
+    names = sorted([*splits.train.names, *splits.test.names])
+    added = [f"a/again/{seed}.png" for seed in range(20, 25)] + ["a/again/deep/30.png"]
+    assert names == sorted([*plain.train.names, *plain.test.names, *added])
+    assert splits.remarks() == []
+    assert load_data("folder", root, validation=0).train.names == splits.train.names
+
+
+def test_what_a_link_leads_to_is_not_called_unread(spread):
+    for seed in range(3):
+        _noise(spread / "pool" / f"{seed}.png", 60 + seed)
+    _noise(spread / "pool" / "beside" / "0.png", 70)
+    (spread / "train" / "a" / "more").symlink_to(spread / "pool", target_is_directory=True)
+    splits = load_data("folder", spread, validation=0)
+    assert len(splits.train) == 10 and splits.remarks() == []
+
+
+@pytest.mark.parametrize("pictures", [10, 20])
+def test_of_pictures_that_are_all_there_twice_the_whole_share_is_held_out(tmp_path, pictures):
+    for seed in range(2 * pictures):
+        path = tmp_path / "ab"[seed % 2] / f"{seed}.png"
+        _noise(path, seed)
+        _noise(path.with_suffix(".jpg"), seed, quality=92)
+    splits = load_data("folder", tmp_path, validation=0.25)
+    assert splits.test.labels.bincount().tolist() == [2 * pictures // 5] * 2
+    assert splits.validation.labels.bincount().tolist() == [2 * pictures // 5] * 2
+    sides = [{name.split(".")[0] for name in part.names} for part in (splits.train, splits.validation, splits.test)]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2]) and splits.remarks() == []
+
+
+@pytest.mark.parametrize("classes", [("bus", "train"), ("invalid", "valid")])
+def test_a_class_may_be_called_like_a_split(tmp_path, classes):
+    for seed in range(10):
+        _noise(tmp_path / classes[seed % 2] / f"{seed}.png", seed)
+    splits = load_data("folder", tmp_path, validation=0)
+    assert splits.train.classes == classes and (len(splits.train), len(splits.test)) == (8, 2)
+    (remark,) = splits.remarks()
+    assert f"{classes[1]}/ holds pictures, so it is a class; as a split" in remark
+    _noise(tmp_path / classes[1] / "cat" / "0.png", 20)
+    with pytest.raises(InputError, match=f"has {classes[1]}/ but no (train|test)/; add it"):
+        load_data("folder", tmp_path)
+
+
+def test_pictures_without_classes_in_a_split_are_not_a_class(tmp_path):
+    for seed in range(3):
+        _noise(tmp_path / "train" / f"{seed}.png", seed)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no picture")
+    with pytest.raises(InputError, match="has train/ but no test/"):
+        load_data("folder", tmp_path)
+    _noise(tmp_path / "test" / "0.png", 9)
+    with pytest.raises(InputError, match="train: no class folders in it"):
         load_data("folder", tmp_path)

@@ -64,7 +64,7 @@ def test_an_entry_point_adds_a_data_set_that_takes_what_it_needs(monkeypatch):
     monkeypatch.setattr(EntryPoint, "load", lambda self: load)
     point = EntryPoint("numbers", "somewhere:load", "protomask.datasets")
     monkeypatch.setattr(protomask.data, "entry_points", lambda group, name="numbers": [point] * (name == "numbers"))
-    splits = load_data("numbers", crop=True, image_size=32, seed=5, flavour="sour", validation=0.3)
+    splits = load_data("numbers", crop=False, image_size=32, seed=5, flavour="sour", validation=0.3)
     assert seen == {"root": None, "seed": 5, "flavour": "sour"}
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (4, 2, 2)
     assert data_names() == ("parts", "cub", "busi", "chestxray", "folder", "hf", "numbers")
@@ -73,5 +73,20 @@ def test_an_entry_point_adds_a_data_set_that_takes_what_it_needs(monkeypatch):
 def test_parts_needs_no_root_and_takes_the_usual_options(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     scenes = {"classes": 6, "train_per_class": 4, "test_per_class": 1}
-    splits = load_data("parts", validation=0.5, seed=1, image_size=32, crop=True, **scenes)
+    splits = load_data("parts", validation=0.5, seed=1, image_size=32, crop=False, **scenes)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [12, 12, 6]
+
+
+@pytest.mark.parametrize("name", ["parts", "busi", "chestxray", "hf", "hf:anything"])
+def test_a_crop_that_no_image_would_get_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=f"crop is given, but data set '{name}' cannot crop .* leave it out"):
+        load_data(name, tmp_path, crop=True)
+
+
+def test_a_crop_without_a_box_is_refused(folder_root):
+    with pytest.raises(InputError, match="my pictures: no image has a box to crop to; add boxes.csv"):
+        load_data("folder", folder_root, crop=True)
+    (folder_root / "boxes.csv").write_text("file,x0,y0,x1,y1\n")
+    with pytest.raises(InputError, match="no image has a box to crop to"):
+        load_data("folder", folder_root, crop=True)
+    assert len(load_data("folder", folder_root, crop=False).train)
