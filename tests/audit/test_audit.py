@@ -315,7 +315,6 @@ def test_the_verdict_claims_what_holds_alone():
         ({"localizer": lambda *given: gradient(*given)[:1]}, r"shape \(1, 12, 12\)"),
         ({"localizer": lambda *given: gradient(*given) - 5}, "maps must lie in"),
     ],
-    ids=str,
 )
 def test_wrong_arguments_are_one_line(network, changed, words):
     given = {"network": network, "data": DimTiles(4), "localizer": gradient, "pairs": Pairs([0, 1], [0, 0])} | changed
