@@ -1,27 +1,29 @@
-"""Warnings of localizers about single maps, in the words of whoever asked for them."""
+"""How warnings about single maps call them: whoever asks for maps knows their names, the localizer their places."""
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-from protomask.errors import LowFaithfulnessWarning, NothingToKeepWarning
-
-_MAP = re.compile(r"(?:\bimage )?\b(\d+) \(index \d+: ")
-_SHOWN: dict = {}
-"""what was warned of, so that Python's filters show the same once"""
+_NAME: ContextVar[Callable[[int], str] | None] = ContextVar("name of a map", default=None)
 
 
 @contextmanager
 def named_maps(name: Callable[[int], str]) -> Iterator[None]:
-    """Let warnings of localizers name a map by ``name(place)``, where they say its place among those asked for."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # the filters of the caller decide below
+    """Let warnings of localizers name a map by ``name(place)``, from its place among those asked for meanwhile."""
+    before = _NAME.set(name)
+    try:
         yield
-    for each in caught:
-        message = each.message
-        if issubclass(each.category, (LowFaithfulnessWarning, NothingToKeepWarning)):
-            message = each.category(_MAP.sub(lambda found: f"{name(int(found[1]))} (", str(message)))
-        warnings.warn_explicit(message, each.category, each.filename, each.lineno, registry=_SHOWN)
+    finally:
+        _NAME.reset(before)
+
+
+def name_of_map(place: int, index: int, said: str) -> str:
+    """Name a map in a warning, with what is said of it.
+
+    >>> name_of_map(2, 7, "score 0.1")
+    'image 2 (index 7: score 0.1)'
+    """
+    name = _NAME.get()
+    return f"image {place} (index {index}: {said})" if name is None else f"{name(place)} ({said})"

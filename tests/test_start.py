@@ -52,6 +52,9 @@ def test_every_command_has_its_words():
         ("RISE: masks=0, epochs=None; give output=x", "RISE: masks=0, epochs=None; give --output x"),
         ("a.tif: give intensity_range=(low, high), or", "a.tif: give --intensity-range LOW,HIGH, or"),
         ("intensity_range is 3; give two numbers (low, high)", "--intensity-range is 3; give two numbers LOW,HIGH"),
+        ("intensity_range=(0, 4095.5) would use all", "--intensity-range 0,4095.5 would use all"),
+        ("run folder /exp/lr=0.1/epochs=3", "run folder /exp/lr=0.1/epochs=3"),
+        ("evaluate with rise:masks=10,precision=bf16", "evaluate with rise:masks=10,precision=bf16"),
         ("two\nlines", "two lines"),
     ],
 )

@@ -44,10 +44,13 @@ def as_options(text: str, options: Collection[str]) -> str:
     text = re.sub(r"^(?P<name>\w+)(?P<rest>)(?= (?:is|are|names|needs|and|exclude|cannot|'))", as_option, text)
     text = re.sub(r"(?<= and )(?P<name>\w+)(?P<rest>)(?= exclude)", as_option, text)
     settings = re.match(r"\w+: \w+=[^;]*|", text)[0]  # type: ignore[index]
-    text = settings + re.sub(r"(?<![\w:-])(?P<name>\w+)=(?P<rest>[^\s;,)]*)", as_option, text.removeprefix(settings))
+    # Not what belongs to a path (/lr=1/seed=3) or to a localizer's settings (rise:masks=10,batch_size=3).
+    text = settings + re.sub(
+        r"(?<![\w:,/\\-])(?P<name>\w+)=(?P<rest>[^\s;,)]*)", as_option, text.removeprefix(settings)
+    )
     if "--intensity-range" in text:
         text = text.replace(" (low, high)", " LOW,HIGH")
-    return text
+    return re.sub(r"(?<=--intensity-range )\(([^\s,()]+), ([^\s,()]+)\)", r"\1,\2", text)
 
 
 @contextmanager

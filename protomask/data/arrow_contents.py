@@ -35,7 +35,8 @@ class TableContent:
             files = sorted({Path(each["filename"]) for each in self.rows.cache_files})
             if files and all(file.is_file() for file in files):
                 youngest = max(files, key=lambda file: max(file.stat().st_mtime_ns, file.stat().st_ctime_ns))
-                found = find_out([youngest], f"tables-{_version(files)}", lambda _: self._read())[youngest]
+                told = f"tables-{_version(files, self.image, len(self.rows))}"
+                found = find_out([youngest], told, lambda _: self._read())[youngest]
             else:
                 found = self._read()
             self._digest = found
@@ -59,8 +60,8 @@ class TableContent:
         return hashlib.sha256(content.digest() + lengths.digest()).hexdigest()[:32]
 
 
-def _version(files: list[Path]) -> str:
+def _version(files: list[Path], column: str, rows: int) -> str:
     """Tell by size and time of change of all its files whether a table is still the same."""
     stats = [(str(file), file.stat()) for file in files]
     told = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats]
-    return hashlib.blake2b(repr(told).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr((told, column, rows)).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

@@ -25,6 +25,7 @@ from protomask.localizers.engine.widening import widened
 from protomask.localizers.mdm import MDM
 from protomask.localizers.settings import Runtime, Settings, Views, require_value
 from protomask.localizers.stages import Stages
+from protomask.warned import name_of_map
 
 PRICE, SETTLE, VIEWS = (1.0, 2.0), 0.4, Views(noise=0.0, shift=1 / 28)
 """of the steps that refine a class's map: so few have no noise, half of MDM's shifts, and a lower price of the size"""
@@ -180,11 +181,11 @@ def _warn_of_low(found: Faithfulness, index: Tensor) -> None:
     low = found.low.nonzero().flatten().tolist()
     if low:
         places = [
-            f"{row} (index {int(index[row])}: {found.kept[row]:.2f} of the score kept, {found.rest[row]:.2f} without)"
+            name_of_map(row, int(index[row]), f"{found.kept[row]:.2f} of the score kept, {found.rest[row]:.2f} without")
             for row in low
         ]
         warnings.warn(
-            f"the distilled map tells little about where the score comes from in image {first_of(places, 5)}; "
+            f"the distilled map tells little about where the score comes from in {first_of(places, 5)}; "
             "learn these masks one by one (mdm)",
             LowFaithfulnessWarning,
             stacklevel=3,

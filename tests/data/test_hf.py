@@ -90,6 +90,16 @@ def test_a_table_is_read_once_while_its_files_are_the_same(tmp_path, monkeypatch
     assert known(tmp_path / "one") == first and len(read) == 2
 
 
+def test_each_column_of_a_table_is_remembered_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(remembered, "_SETTLED_NS", -(10**12))
+    rows = datasets.Dataset.from_dict({name: [{"bytes": name.encode(), "path": None}] * 3 for name in ("a", "b")})
+    rows.save_to_disk(str(tmp_path / "two"))
+    rows = datasets.load_from_disk(str(tmp_path / "two"))
+    assert TableContent(rows, "a").digest() != TableContent(rows, "b").digest()
+    assert TableContent(rows, "a").digest() == TableContent(rows, "a").digest()
+
+
 def test_missing_splits_are_drawn(tmp_path):
     splits = load_data(f"hf:{write_hf(tmp_path, train=table(20))}", validation=0.2, seed=3)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (12, 4, 4)

@@ -19,6 +19,7 @@ from protomask.explainable import Classifier
 from protomask.inputs import as_batch, as_pixels
 from protomask.localizers import GradCAM
 from protomask.report.class_overlay import overlay_png
+from protomask.warned import name_of_map
 from tests.end_to_end.test_bad_input import fails
 
 
@@ -237,7 +238,7 @@ def test_a_model_that_ends_in_softmax_is_said(pictures, tmp_path, capsys, monkey
 
 def test_a_warning_about_a_map_names_the_picture_and_the_class(weights, pictures, tmp_path, monkeypatch):
     def doubtful(self, explained, images, index, **_):
-        warnings.warn(f"little in image 5 (index {index[5]}: 0.1 kept)", LowFaithfulnessWarning, stacklevel=2)
+        warnings.warn(f"little in {name_of_map(5, int(index[5]), '0.1 kept')}", LowFaithfulnessWarning, stacklevel=2)
         return images[:, 0] * 0
 
     monkeypatch.setattr(GradCAM, "__call__", doubtful)

@@ -1,17 +1,15 @@
-import warnings
-
 import numpy as np
 import pytest
 import torch
 
-from protomask.errors import InputError, LowFaithfulnessWarning, NothingToKeepWarning
+from protomask.errors import InputError, NothingToKeepWarning
 from protomask.explanations.predictions import explain
 from protomask.explanations.records import PrototypeRecord
 from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet, performance
-from protomask.warned import named_maps
+from protomask.warned import name_of_map, named_maps
 from protopnet import ProtoPNet
 from protopnet.start import principal_add_on, start_from_patches
 from tests.support.toy import ColourImages, ToyBackbone
@@ -248,21 +246,8 @@ def test_a_warning_about_a_map_names_the_picture_and_the_prototype(projected):
         picture_prototypes(net, data, quick, index=[4])
 
 
-def test_other_warnings_and_filters_stay_as_they_are():
-    def warn():
-        with named_maps("ab".__getitem__):
-            warnings.warn(
-                "tells little in image 1 (index 3: 0.2 kept) and 3 more", LowFaithfulnessWarning, stacklevel=1
-            )
-            warnings.warn("image 1 (index 3: else)", UserWarning, stacklevel=1)
-
-    with pytest.warns() as caught:
-        warn()
-    assert [str(each.message) for each in caught] == [
-        "tells little in b (0.2 kept) and 3 more",
-        "image 1 (index 3: else)",
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(LowFaithfulnessWarning):
-            warn()
+def test_maps_are_named_where_they_are_asked_for_and_nowhere_else():
+    with pytest.raises(ValueError), named_maps("ab".__getitem__):
+        assert name_of_map(1, 3, "0.2 kept") == "b (0.2 kept)"
+        raise ValueError
+    assert name_of_map(1, 3, "0.2 kept") == "image 1 (index 3: 0.2 kept)"

@@ -18,6 +18,7 @@ from protomask.localization.jobs import find_images
 from protomask.localization.look import NOTHING_TO_KEEP
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import get_localizer
+from protomask.warned import name_of_map
 
 QUICK = "mdm:keep.steps=3,order.steps=2"
 PLAIN = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "image_size": 32}
@@ -375,7 +376,9 @@ def test_a_model_that_ends_in_softmax_is_said():
 def test_a_warning_about_a_map_names_the_picture(tmp_path):
     class Doubtful:
         def __call__(self, explained, images, index, **_):
-            warnings.warn(f"little in image 0 (index {index[0]}: 0.1 kept)", LowFaithfulnessWarning, stacklevel=2)
+            warnings.warn(
+                f"little in {name_of_map(0, int(index[0]), '0.1 kept')}", LowFaithfulnessWarning, stacklevel=2
+            )
             return images[:, 0] * 0
 
     for name in "ab":

@@ -12,6 +12,7 @@ from protomask.errors import NothingToKeepWarning
 from protomask.explainable import Explainable
 from protomask.localizers.engine.learning import MaskState
 from protomask.localizers.engine.masks import BACKGROUNDS, background
+from protomask.warned import name_of_map
 
 ALTERNATING = "alternating"
 OBJECTIVE_BACKGROUNDS = (*BACKGROUNDS, ALTERNATING)
@@ -47,12 +48,15 @@ def warn_of_nothing_to_keep(state: MaskState) -> None:
     without = (state.score <= state.buffers["empty"]).nonzero()[:, 0]
     if len(without):
         places = ", ".join(
-            f"{state.position[row].item()} (index {state.index[row].item()}: {state.score[row].item():.3g}, empty "
-            f"{state.buffers['empty'][row].item():.3g})"
+            name_of_map(
+                int(state.position[row]),
+                int(state.index[row]),
+                f"{state.score[row].item():.3g}, empty {state.buffers['empty'][row].item():.3g}",
+            )
             for row in without.tolist()
         )
         warnings.warn(
-            f"the score is no higher than that of an empty image, so there is no evidence to show, in image {places}",
+            f"the score is no higher than that of an empty image, so there is no evidence to show, in {places}",
             NothingToKeepWarning,
             stacklevel=2,
         )
