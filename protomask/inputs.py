@@ -85,7 +85,8 @@ def find_pictures(folder: Path, output: Path | None = None) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    (pictures, masks), is_own = sort_out(files_below(folder)), own_pictures(output)
+    pictures, masks = _sort_out_each(files_below(folder))
+    is_own = own_pictures(output)
     found = [path for path in pictures if not is_own(path)]
     own = len(pictures) - len(found)
     if not found:
@@ -112,6 +113,16 @@ def as_pixels(one: object, what: str = "the picture", intensity_range: Intensity
         return decode(Path(one), intensity_range=intensity_range)[0]
     pixels = turn_planes(as_picture(one, what, intensity_range), turn_of(one, what))
     return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def _sort_out_each(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell pictures from masks folder by folder, whose name may be a class called with_mask."""
+    folders: dict[Path, list[Path]] = {}
+    for path in files:
+        folders.setdefault(path.parent, []).append(path)
+    sorted_out = [sort_out(own, os.path.basename(os.path.abspath(folder))) for folder, own in folders.items()]
+    pictures, masks = (sorted(path for each in sorted_out for path in each[side]) for side in (0, 1))
+    return pictures, masks
 
 
 def _each(given: object) -> Iterator[tuple[str | None, object]]:

@@ -60,10 +60,33 @@ def load_data(
         InputError: an unknown name (the message lists those there are) or option; a crop where there is none; what the
             data set finds wrong; fewer than two classes; a class without training images.
     """
+    cropped = crop is not None and as_flag(crop, "crop")
+    if cropped:
+        _require_crop(find_data(name), name)
+    splits = reopen_data(name, root, crop=crop, validation=validation, seed=seed, image_size=image_size, **others)
+    if cropped and name == "folder" and root is not None:
+        from protomask.data.folder import require_boxes
+
+        require_boxes(Path(root))
+    return splits
+
+
+def reopen_data(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    crop: bool | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+    image_size: int | None = None,
+    **others,
+) -> Splits:
+    """Open the data set of a run that exists: a crop leaves images whole where it did when the run was started.
+
+    Args: as for :func:`load_data`.
+    """
     load = find_data(name)
     check_share("validation", validation)
-    if crop is not None and as_flag(crop, "crop"):
-        _require_crop(load, name)
     usual: dict[str, Any] = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})
     # A data set that has the option holds out its validation images itself.
     holds_out = "validation" in inspect.signature(load).parameters

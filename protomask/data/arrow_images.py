@@ -76,7 +76,7 @@ class ArrowImages(AnnotatedImages):
     def files(self, index: int) -> tuple[Path, ...]:
         return (Path(self._paths[index]),) if index in self._paths else ()
 
-    def content(self) -> str:
+    def table_content(self) -> str:
         return self._content.digest()
 
     def _file(self, index: int) -> ImageFile:

@@ -53,7 +53,7 @@ def _content(data: AnnotatedImages, files_alone: bool = False) -> str:
         row = (name, label, data.identity(index), data.annotations(index), [known[path] for path in own])
         digest.update(repr(row).encode("utf-8", "surrogateescape"))
     if len(data) and not files_alone:
-        digest.update(data.content().encode())
+        digest.update(data.table_content().encode())
     return digest.hexdigest()
 
 

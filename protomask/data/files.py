@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from protomask.data.cache import CAP, PixelCache
 from protomask.data.decoding import decode, image_size
 from protomask.data.depth import IntensityRange, check_range
-from protomask.data.geometry import LEAST_SIDE, as_boxes, as_points, move, settle
+from protomask.data.geometry import as_boxes, as_points, move, settle
 from protomask.data.images import AnnotatedImages, Sample
 from protomask.data.masks import Region, decode_mask
 from protomask.data.problems import noted
@@ -149,20 +149,17 @@ class FileImages(AnnotatedImages):
         return (x0, y0, x1, y1), divisor
 
     def _outside(self, index: int, size: tuple[int, int]) -> list[str]:
-        """Write a message for each box of an image that shares less than a pixel's width or height with it."""
+        """Write a message for each box of an image that shares no pixel with it."""
         width, height = size
         boxes, first = self._boxes_of(index), self._first_box[index]
-        inside = np.minimum(boxes[:, 2:], size) - np.maximum(boxes[:, :2], 0)
+        outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
         messages = []
-        for place in (inside < LEAST_SIDE).any(1).nonzero()[0]:
-            fault, mend = "lies outside", ""
-            if (inside[place] > 0).all():
-                fault, mend = "shares less than a pixel with", "boxes are in pixels, not in shares of the image; "
+        for place in outside.nonzero()[0]:
             line = "" if self._box_lines is None else f":{self._box_lines[first + place]}"
             box = ", ".join(f"{side:g}" for side in boxes[place])
             messages.append(
-                f"{self._boxes_from}{line}: the box ({box}) of {self._all_names[index]} {fault} its image, which "
-                f"is {width} x {height} pixels; {mend}mend or remove it"
+                f"{self._boxes_from}{line}: the box ({box}) of {self._all_names[index]} lies outside its image, which "
+                f"is {width} x {height} pixels; mend or remove it"
             )
         return messages
 

@@ -40,7 +40,6 @@ from protomask.data.splitting import check_share, hold_out, hold_out_copies
 from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
 from protomask.files import check_folder
-from protomask.given import as_flag
 
 SHARE = 0.2
 """of each class that is the test set, where there is none"""
@@ -72,8 +71,7 @@ def load(
         validation: which share of each class's training images is held out, unless the folder has validation images.
 
     Raises:
-        InputError: the folder is missing or empty, a class has no image, a row of boxes.csv is wrong, or there is no
-            box to crop to.
+        InputError: the folder is missing or empty, a class has no image, or a row of boxes.csv is wrong.
     """
     if root is None:
         raise InputError("data set 'folder' needs a root: a folder with train/CLASS/ and test/CLASS/, or with CLASS/")
@@ -89,11 +87,7 @@ def load(
     paths = [path for _, _, path in found]
     names = [path.relative_to(root).as_posix() for path in paths]
     labels = [classes.index(name) for _, name, _ in found]
-    boxes, lines, rows = _boxes(root, names)
-    if as_flag(crop, "crop") and not rows:
-        raise InputError(
-            f"{root}: no image has a box to crop to; add boxes.csv with {','.join(_HEADER)}, or do not crop"
-        )
+    boxes, lines = _boxes(root, names)
     every = FileImages(
         classes,
         labels,
@@ -159,21 +153,29 @@ def find_pictures(folder: Path, only: Collection[str] | None = None) -> list[tup
     return pictures
 
 
-def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]], list[list[int]], int]:
-    """For each picture its boxes, and their lines in boxes.csv; and how many rows that has, wrong ones too."""
+def require_boxes(root: Path) -> None:
+    """Raise InputError where boxes.csv, which can be read if it is there, has no row: there is nothing to crop to."""
+    path = root / "boxes.csv"
+    if is_named(path):
+        with open_csv(path) as file:
+            if any(csv.DictReader(file)):
+                return
+    raise InputError(f"{root}: no image has a box to crop to; add boxes.csv with {','.join(_HEADER)}, or do not crop")
+
+
+def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]], list[list[int]]]:
+    """For each picture its boxes, and their lines in boxes.csv."""
     path = root / "boxes.csv"
     boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
     lines: dict[str, list[int]] = {name: [] for name in names}
     if not is_named(path):
-        return list(boxes.values()), list(lines.values()), 0
-    rows = 0
+        return list(boxes.values()), list(lines.values())
     with open_csv(path) as file:
         reader = csv.DictReader(file)
         missing = [column for column in _HEADER if column not in (reader.fieldnames or ())]
         if missing:
             raise InputError(f"{path}:1: no column {missing[0]!r}; the header must be {','.join(_HEADER)}")
         for row in reader:
-            rows += 1
             with noted():
                 where = f"{path}:{reader.line_num}"
                 name, box = _box(row, where)
@@ -181,7 +183,22 @@ def _boxes(root: Path, names: list[str]) -> tuple[list[list[tuple[float, ...]]],
                     raise InputError(f"{where}: no picture {name!r} below {root}; mend or remove the row")
                 boxes[name].append(box)
                 lines[name].append(reader.line_num)
-    return list(boxes.values()), list(lines.values()), rows
+    for name, own in boxes.items():
+        with noted():
+            _refuse_shares(own, lines[name], f"{path}:", name)
+    return list(boxes.values()), list(lines.values())
+
+
+def _refuse_shares(boxes: list[tuple[float, ...]], lines: list[int], where: str, name: str) -> None:
+    """Refuse boxes of a picture that are shares of it; a box in pixels may be smaller than one, and is left out."""
+    if max((side for box in boxes for side in box), default=2) > 1:
+        return
+    for (x0, y0, x1, y1), line in zip(boxes, lines):
+        if x1 - x0 < LEAST_SIDE or y1 - y0 < LEAST_SIDE:
+            raise InputError(
+                f"{where}{line}: the box of {name} is less than a pixel wide or high; boxes are in pixels, not in "
+                "shares of the image"
+            )
 
 
 def _box(row: dict[str, str | None], where: str) -> tuple[str, tuple[float, ...]]:
@@ -193,9 +210,4 @@ def _box(row: dict[str, str | None], where: str) -> tuple[str, tuple[float, ...]
         raise InputError(f"{where}: malformed row; expected a file and four numbers x0,y0,x1,y1") from None
     if not (x1 > max(x0, 0) and y1 > max(y0, 0)):
         raise InputError(f"{where}: the box of {row['file']} is empty or outside its image; x1 and y1 must be greater")
-    if x1 - x0 < LEAST_SIDE or y1 - y0 < LEAST_SIDE:
-        raise InputError(
-            f"{where}: the box of {row['file']} is less than a pixel wide or high; boxes are in pixels, not in "
-            "shares of the image"
-        )
     return Path(row["file"] or "").as_posix(), box

@@ -88,12 +88,13 @@ def find_masks(paths: Sequence[Path]) -> list[list[Path]] | None:
     masks = [listings[path.parent].get(path.stem, []) for path in paths]
     if not any(masks):
         return None
+    other, own = next((path, found[0]) for path, found in zip(paths, masks) if found)
     for path, found in zip(paths, masks):
         with noted():
             if not found:
                 raise InputError(
-                    f"{path}: has no mask although others have; add {path.stem}_mask.png (all zero if there is no "
-                    "object)"
+                    f"{path}: has no mask although {other.parent.name}/{other.name} has ({own.name}); add "
+                    f"{path.stem}_mask.png (all zero if there is no object), or call that file otherwise"
                 )
     return masks
 

@@ -75,7 +75,9 @@ def _unread(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str
     read = set(splits.train.paths) if isinstance(splits.train, FileImages) else set()
     stems = {path.with_suffix("") for path in read}
     # Links are followed where classes are read, and nowhere else: they may lead anywhere.
-    below = {*files_below(root, links=False), *(path for folder in folders for path in files_below(folder))}
+    below = {path for folder in folders for path in files_below(folder)}
+    if list(folders) != [root]:
+        below.update(files_below(root, links=False))
     files = _without_known(sorted(below - read), read)
     pictures, masks = sort_out(sorted({*files, *read}))
     inside = [path for path in masks if path not in read and any(path.is_relative_to(folder) for folder in folders)]

@@ -16,6 +16,8 @@ NAMES = {
 """Split -> its folder's name, in any case."""
 
 _PART_OF: dict[str, str] = {name: part for part, names in NAMES.items() for name in names}
+# As names of classes these are usual (vehicles, forms); who calls a folder test or val means images to measure on.
+_ALSO_CLASSES = {"train", "training", "valid"}
 # What is left of "Train-Set 2", "test_images", "TrainData" without these is a split's name.
 _FILLERS = "sets?|data|dataset|images?|imgs?|pictures?|split|folder|part"
 # Alone these may be classes; where all folders are called so, they are not.
@@ -26,7 +28,8 @@ _LAYOUT = "call the splits train/, test/ and, if you like, validation/"
 def find_splits(root: Path) -> dict[str, Path]:
     """Find split -> its folder; a single split "" where the class folders lie in root itself.
 
-    One folder alone that is called like a split, but holds pictures and no folders, is a class beside other classes.
+    One folder alone that is called train, training or valid, but holds pictures and no folders, is a class beside
+    other classes.
 
     Raises:
         InputError: a split is missing or there twice; a folder looks like one but is called otherwise, so that it would
@@ -62,7 +65,9 @@ def is_split_name(name: str) -> bool:
 def _is_class(found: dict[str, list[Path]], folders: list[Path]) -> bool:
     """Whether the one folder with a split's name is a class, as of trains: pictures alone in it, others beside it."""
     named = [folder for own in found.values() for folder in own]
-    if len(named) != 1 or any(entry.is_dir() and not is_hidden(entry.name) for entry in named[0].iterdir()):
+    if len(named) != 1 or named[0].name.casefold() not in _ALSO_CLASSES:
+        return False
+    if any(entry.is_dir() and not is_hidden(entry.name) for entry in named[0].iterdir()):
         return False
     others = [folder for folder in folders if folder != named[0]]
     return _has_pictures(named[0]) and any(map(_has_pictures, others))

@@ -11,7 +11,7 @@ from protomask.errors import InputError, first_of
 
 _CALLED = {**NAMES, "validation": (*NAMES["validation"], "dev")}
 # Another name of a split to test on: who draws test images from train beside it measures something else than is meant.
-_LIKE_TEST = re.compile("test|eval|held.?out|hold.?out")
+_LIKE_TEST = re.compile("tests?|testing|evals?|evaluations?|held|hold|heldout|holdouts?")
 
 
 def named_splits(found: Any, named: str) -> dict[str, tuple[str, Any]]:
@@ -27,7 +27,9 @@ def named_splits(found: Any, named: str) -> dict[str, tuple[str, Any]]:
     for key, names in _CALLED.items():
         own = [name for name in filled if name.casefold() in names]
         if len(own) > 1:
-            raise InputError(f"{named}: has both {own[0]} and {own[1]}, which mean the same split; keep one of them")
+            raise InputError(
+                f"{named}: has both {own[0]} and {own[1]}, which mean the same split; save it with one of them"
+            )
         if own:
             known[key] = own[0], found[own[0]]
     if "train" not in known and len(found) == 1:
@@ -47,11 +49,17 @@ def unread_splits(found: Any, parts: Mapping[str, tuple[str, Any]]) -> dict[str,
 def refuse_tests(unread: Iterable[str], named: str) -> None:
     """Raise InputError where test images would be drawn from train beside a split that seems to hold some."""
     for name in unread:
-        if name.casefold() not in _CALLED["test"] and _LIKE_TEST.search(name.casefold()):
+        if name.casefold() not in _CALLED["test"] and any(map(_LIKE_TEST.fullmatch, _words(name))):
             raise InputError(
-                f"{named}: the split {name} seems to hold test images, but none is called test; call it so, or say by "
-                "test_share= which share of the training images to test on"
+                f"{named}: the split {name} seems to hold test images, but none is called test; call it so, or say "
+                "which share of the training images to test on: by test_share= (test= of load_data)"
             )
+
+
+def _words(name: str) -> list[str]:
+    """Split a name where its letters end, and between a small and a capital one: testA, public_eval."""
+    parted = re.sub("(?<=[a-z])(?=[A-Z])", " ", name)
+    return [word.casefold() for word in re.findall(r"[^\W\d_]+", parted)]
 
 
 def unread_remarks(unread: Mapping[str, int], named: str) -> list[str]:

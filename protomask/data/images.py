@@ -94,7 +94,7 @@ class AnnotatedImages(Dataset):
         """Describe the points and labels of boxes of stored image ``index``, which :meth:`identity` does not; cheap."""
         return ""
 
-    def content(self) -> str:
+    def table_content(self) -> str:
         """Digest what images are read from that is in no file of :meth:`files`; empty where there is nothing such."""
         return ""
 

@@ -87,10 +87,54 @@ def ranks(numbers: Sequence[int]) -> Tensor:
 def hold_out_copies(
     labels: Sequence[int] | Tensor, groups: Tensor, share: float, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Hold out a share like :func:`hold_out`; where images have copies, whole groups, like :func:`hold_out_groups`."""
-    if len(groups.unique()) == len(groups):
-        return hold_out(labels, share, seed)
-    return hold_out_groups(labels, groups, share, seed)
+    """Hold out a share like :func:`hold_out`, and draw anew the classes in which that tears copies apart.
+
+    These are drawn like :func:`hold_out_groups`, together with the classes that they share copies with; in any other
+    class the same images are held out as without copies.
+
+    Args:
+        labels: (len,) classes.
+        groups: (len,) numbers; images of equal ones are copies.
+        share: in [0, 1).
+
+    Returns:
+        Two sorted, disjoint long tensors that cover 0..len-1.
+    """
+    classes = torch.as_tensor(labels)
+    held = torch.zeros(len(classes), dtype=torch.bool)
+    held[hold_out(classes, share, seed)[1]] = True
+    members = groups.unique(return_inverse=True)[1]
+    sizes = members.bincount()
+    own = torch.zeros_like(sizes).index_add_(0, members, held.long())
+    torn = ((own > 0) & (own < sizes))[members]
+    for linked in _linked(classes, members, sizes):
+        # Class by class: a table of all groups and all classes would be large.
+        at = torch.isin(classes, torch.tensor(linked)).nonzero().flatten()
+        if torn[at].any():
+            numbers = classes[at].unique(return_inverse=True)[1]
+            held[at] = False
+            held[at[hold_out_groups(numbers, members[at], share, seed)[1]]] = True
+    return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+
+def _linked(classes: Tensor, members: Tensor, sizes: Tensor) -> list[list[int]]:
+    """List the classes that hold copies, those together that hold copies of each other's images."""
+    above: dict[int, int] = {}  # class -> another that it is linked to; to itself at the end
+
+    def first(label: int) -> int:
+        while above[label] != label:
+            label = above[label]
+        return label
+
+    seen: dict[int, int] = {}
+    copied = sizes[members] > 1
+    for group, label in zip(members[copied].tolist(), classes[copied].tolist()):
+        above.setdefault(label, label)
+        above[first(label)] = first(seen.setdefault(group, label))
+    found: dict[int, list[int]] = {}
+    for label in sorted(above):
+        found.setdefault(first(label), []).append(label)
+    return list(found.values())
 
 
 def check_share(option: str, share: float) -> None:

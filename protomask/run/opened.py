@@ -119,7 +119,7 @@ class Run:
                 f"open it with protomask.open_run({str(self.folder)!r}, data=(train, test))"
             )
         try:
-            splits = open_data(self.options, self._data, self.network.classes)
+            splits = open_data(self.options, self._data, self.network.classes, again=True)
         except InputError as error:
             mend = "" if self._data is not None else "; if the data have moved, give their folder by root="
             raise InputError(f"the data of {self.folder} cannot be opened: {error}{mend}") from error

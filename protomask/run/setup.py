@@ -12,7 +12,7 @@ import torch
 
 from protomask import distributed
 from protomask.capabilities import ChoosesAmongPatches, HasBackbone
-from protomask.data import AnnotatedImages, Splits, find_data, from_datasets, load_data
+from protomask.data import AnnotatedImages, Splits, find_data, from_datasets, load_data, reopen_data
 from protomask.data.folder import SHARE
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.devices import choose_device as choose_device
@@ -56,12 +56,15 @@ def complete(options: Options) -> CompleteOptions:
     return CompleteOptions(**{**options.to_mapping(), **filled, **known})
 
 
-def open_data(options: Options, data: Any = None, classes: Sequence[str] | None = None) -> Splits:
+def open_data(
+    options: Options, data: Any = None, classes: Sequence[str] | None = None, *, again: bool = False
+) -> Splits:
     """Open the data set; of several processes the first one before the others, who then find its cache.
 
     Args:
         data: torch Datasets (train, test), one to take test images from, or splits; None: the options name the data.
         classes: their names, for Datasets that do not know them.
+        again: for a run that exists, which may have been started with a crop that did nothing.
 
     Raises:
         InputError: as :func:`protomask.data.load_data` and ``from_datasets``; Datasets are needed but not given.
@@ -72,7 +75,7 @@ def open_data(options: Options, data: Any = None, classes: Sequence[str] | None 
         raise InputError("the data are Datasets in memory; give them: data=(train, test)")
 
     def load() -> Splits:
-        return load_data(
+        return (reopen_data if again else load_data)(
             options.data,
             options.root,
             crop=options.crop,

@@ -149,7 +149,7 @@ def train_run(
                 stack.callback(remove_unused, free)
             files = RunFolder(distributed.from_first(str(free)))
         say(f"run folder {files.folder}")
-        splits = open_data(options, data, classes)
+        splits = open_data(options, data, classes, again=resume)
         say(f"data: {splits.text()}")
         for remark in splits.remarks():
             say(remark)

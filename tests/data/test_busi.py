@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from protomask.data import load_data
+from protomask.data import load_data, splitting
 from protomask.data.duplicates import near_duplicate_groups
-from protomask.data.splitting import hold_out_groups
+from protomask.data.splitting import hold_out, hold_out_copies, hold_out_groups
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 
@@ -198,7 +198,7 @@ def test_a_missing_or_damaged_mask_is_named(busi_root):
     with pytest.raises(InputError, match=r"malignant \(5\)_mask.png: cannot be read as an image"):
         load_data("busi", busi_root)
     path.unlink()
-    with pytest.raises(InputError, match=r"malignant \(5\).png: has no mask although others have"):
+    with pytest.raises(InputError, match=r"malignant \(5\).png: has no mask although benign/"):
         load_data("busi", busi_root)
 
 
@@ -267,3 +267,44 @@ def test_the_real_images(real_data):
             assert [*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist()] == [x, y, x + w, y + h]
         else:
             assert len(sample["boxes"]) == 0
+
+
+def test_only_classes_whose_copies_are_torn_are_drawn_anew():
+    labels = torch.arange(60) % 6
+    drawn = hold_out(labels, 0.2)[1]
+    held = torch.isin(torch.arange(60), drawn)
+
+    def copies(*pairs):
+        groups = torch.arange(60)
+        for one, other in pairs:
+            groups[other] = groups[one]
+        return groups
+
+    def of(label, taken):
+        return ((labels == label) & taken).nonzero().flatten().tolist()
+
+    whole = copies(of(0, held), of(1, ~held)[:2])
+    assert torch.equal(hold_out_copies(labels, whole, 0.2)[1], drawn)
+    # classes 2 and 3 share a picture, on two sides; 4 shares one with 3 that is on one side
+    torn = copies((of(2, held)[0], of(3, ~held)[0]), (of(3, ~held)[1], of(4, ~held)[0]))
+    kept, again = hold_out_copies(labels, torn, 0.2)
+    assert sorted([*kept.tolist(), *again.tolist()]) == list(range(60))
+    assert not set(torn[kept].tolist()) & set(torn[again].tolist())
+    same = torch.isin(labels[drawn], torch.tensor([0, 1, 5]))
+    assert set(drawn[same].tolist()) <= set(again.tolist()) and labels[again].bincount().tolist() == [2] * 6
+    nothing = hold_out_copies([], torch.empty(0, dtype=torch.long), 0.2)
+    assert [len(part) for part in nothing] == [0, 0]
+
+
+def test_copies_in_many_classes_need_no_table_of_groups_and_classes(monkeypatch):
+    labels, groups = torch.arange(4000) % 1000, torch.arange(4000)
+    groups[2000:3000] = groups[:1000]
+    sizes, real = [], splitting.hold_out_groups
+    monkeypatch.setattr(
+        splitting, "hold_out_groups", lambda labels, *more: sizes.append(len(labels)) or real(labels, *more)
+    )
+    kept, held = hold_out_copies(labels, groups, 0.25)
+    assert len(sizes) > 400 and set(sizes) == {4}
+    assert labels[held].bincount(minlength=1000).max() <= 2 and not set(groups[kept].tolist()) & set(
+        groups[held].tolist()
+    )

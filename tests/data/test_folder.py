@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from protomask.data import load_data
+from protomask.data.splitting import hold_out
 from protomask.errors import InputError
 from tests.data.conftest import DOT, object_mask, scene
 
@@ -77,7 +78,7 @@ def test_masks_beside_the_images_are_united(split_root):
         assert torch.equal(train[0]["mask"][0], torch.from_numpy(expected))
         assert train[1]["mask"].sum() == 0 and train[1]["mask"].dtype == torch.uint8
     first.with_name("01_mask.png").unlink()
-    with pytest.raises(InputError, match="01.png: has no mask although others have; add 01_mask.png"):
+    with pytest.raises(InputError, match=r"01.png: has no mask although \w+/00.png has \(00_mask.png\); add 01"):
         load_data("folder", split_root)
 
 
@@ -92,10 +93,9 @@ BAD_ROWS = [
         "boxes.csv:2: the box of train/pears/00.png is less than a",
     ),
     (
-        "file,x0,y0,x1,y1\ntrain/pears/00.png,1,2,9,2.5",
-        "less than a pixel wide or high; boxes are in pixels, not in shares",
+        "file,x0,y0,x1,y1\ntrain/pears/00.png,0,0,1,1\ntrain/pears/00.png,0.1,0,0.9,1",
+        "boxes.csv:3: the box of train/pears/00.png is less than a pixel wide or high; boxes are in pixels, not in sh",
     ),
-    ("file,x0,y0,x1,y1\ntrain/pears/00.png,59.5,2,70,9", "shares less than a pixel with its image, which is 60 x 40"),
     ("file,x0,y0,x1,y1\ntrain/pears/00.png,1,40,3,44", "box (1, 40, 3, 44) of train/pears/00.png lies outside"),
 ]
 
@@ -106,6 +106,14 @@ def test_bad_rows_are_named(split_root, text, says):
     with pytest.raises(InputError) as caught:
         load_data("folder", split_root)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_small_boxes_in_pixels_are_left_out(split_root):
+    rows = ["1,2,9,2.5", "59.5,2,70,9", "0.2,0.1,0.6,0.9", "3,4,9,9"]
+    lines = ["file,x0,y0,x1,y1", *(f"train/pears/00.png,{row}" for row in rows)]
+    (split_root / "boxes.csv").write_text("\n".join(lines), encoding="utf-8")
+    train = load_data("folder", split_root, validation=0).train
+    assert train[train.names.index("train/pears/00.png")]["boxes"].tolist() == [[3, 4, 9, 9]]
 
 
 def test_wrong_folders_say_what_was_expected(split_root, tmp_path):
@@ -317,7 +325,7 @@ def test_masks_of_any_format_beside_their_pictures_are_masks(tmp_path, suffix):
         for extra, own in (("", box), ("_1", (0, 0, 8, 8))):
             Image.fromarray(object_mask(96, 96, own)).save(path.with_name(f"{seed}_mask{extra}.{suffix}"))
     _noise(tmp_path / "a" / "dog_mask.jpg", 50)  # a dog in a mask: no dog.jpg beside it
-    with pytest.raises(InputError, match="dog_mask.jpg: has no mask although others have; add dog_mask_mask.png"):
+    with pytest.raises(InputError, match=r"dog_mask.jpg: .* a/0.jpg has \(0_mask\..*; add dog_mask_mask.png"):
         load_data("folder", tmp_path)
     Image.new("L", (96, 96)).save(tmp_path / "a" / "dog_mask_mask.gif")
     splits = load_data("folder", tmp_path, validation=0)
@@ -412,3 +420,23 @@ def test_pictures_without_classes_in_a_split_are_not_a_class(tmp_path):
     _noise(tmp_path / "test" / "0.png", 9)
     with pytest.raises(InputError, match="train: no class folders in it"):
         load_data("folder", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["test", "Testing", "val", "validation"])
+def test_pictures_alone_in_a_folder_to_measure_on_are_no_class(tmp_path, name):
+    for seed in range(6):
+        _noise(tmp_path / ("cat", "dog", name)[seed % 3] / f"{seed}.png", seed)
+    with pytest.raises(InputError, match=f"has {name}/ but no train/; add it"):
+        load_data("folder", tmp_path)
+
+
+def test_copies_change_the_draw_of_their_own_class_alone(tmp_path):
+    for seed in range(30):
+        _noise(tmp_path / "abc"[seed % 3] / f"{seed:02d}.png", seed)
+    for seed in range(1, 30, 3):
+        _noise(tmp_path / "b" / f"{seed:02d}.jpg", seed, quality=92)
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    drawn = [names[at] for at in hold_out(["abc".index(name[0]) for name in names], 0.2)[1].tolist()]
+    splits = load_data("folder", tmp_path, validation=0.3)
+    assert [name for name in splits.test.names if name[0] != "b"] == [name for name in drawn if name[0] != "b"]
+    assert splits.test.labels.bincount().tolist() == [2, 4, 2] and splits.remarks() == []

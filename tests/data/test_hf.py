@@ -13,6 +13,7 @@ from protomask.cli import main
 from protomask.data import contents, load_data, remembered
 from protomask.data.arrow_contents import TableContent
 from protomask.data.contents import SPLITS, data_change, split_contents
+from protomask.data.hf_splits import refuse_tests
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.options import Options
@@ -149,11 +150,17 @@ def test_splits_are_called_as_folders_are_and_none_is_lost_without_a_word(tmp_pa
     (remark,) = load_data(f"hf:{write_hf(tmp_path / 'three', train=table(10), test=secret)}").remarks()
     assert "test (4 rows)" in remark
     both = write_hf(tmp_path / "four", train=table(6), valid=table(2, start=6), dev=table(2, start=8))
-    with pytest.raises(InputError, match="has both valid and dev, which mean the same split; keep one"):
+    with pytest.raises(InputError, match="has both valid and dev, which mean the same split; save it with one of them"):
         load_data(f"hf:{both}")
     tests = write_hf(tmp_path / "five", train=table(10), public_eval=table(4, start=10))
-    with pytest.raises(InputError, match="public_eval seems to hold test images.*test_share="):
+    with pytest.raises(
+        InputError, match=r"public_eval seems to hold test images.*by test_share= \(test= of load_data\)"
+    ):
         load_data(f"hf:{tests}")
+    refuse_tests(["latest", "retrieval", "medieval", "contest", "household", "test"], "data")
+    for name in ("testA", "HELD-OUT", "test2", "hold_out", "final evaluation", "TESTS"):
+        with pytest.raises(InputError, match=f"the split {name} seems"):
+            refuse_tests(["latest", name], "data")
     splits = load_data(f"hf:{tests}", test=0.2, validation=0)  # as is said
     assert len(splits.test) == 2 and "public_eval (4 rows)" in splits.remarks()[0]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import protomask.data
-from protomask.data import Splits, data_names, load_data
+from protomask.data import Splits, data_names, load_data, reopen_data
 from protomask.data.splitting import hold_out
 from protomask.errors import InputError
 from tests.data.test_images import Numbered
@@ -90,3 +90,12 @@ def test_a_crop_without_a_box_is_refused(folder_root):
     with pytest.raises(InputError, match="no image has a box to crop to"):
         load_data("folder", folder_root, crop=True)
     assert len(load_data("folder", folder_root, crop=False).train)
+
+
+def test_an_existing_run_reopens_its_data_with_a_crop_that_does_nothing(folder_root, monkeypatch):
+    splits = reopen_data("folder", folder_root, crop=True)
+    assert splits.train.crop
+    monkeypatch.setattr(protomask.data, "find_data", lambda name: lambda root, seed: splits)
+    assert len(reopen_data("plain", crop=True).train)
+    with pytest.raises(InputError, match="cannot crop"):
+        load_data("plain", crop=True)

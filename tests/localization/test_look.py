@@ -211,6 +211,16 @@ def test_a_set_of_one_path_gives_a_list_and_a_picture_that_was_read_is_one(tmp_p
     assert found.name == "bird.jpg" and np.array_equal(found.pixels, photograph())
 
 
+def test_what_training_learns_of_a_class_with_mask_is_found(tmp_path, monkeypatch):
+    for name in ("with_mask/with_mask_0", "with_mask/0", "with_mask/0_mask", "other/with_mask_1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    found = [tmp_path / "with_mask" / name for name in ("0.png", "with_mask_0.png")]
+    assert find_pictures(tmp_path) == find_pictures(tmp_path / "with_mask") == found
+    monkeypatch.chdir(tmp_path / "with_mask")
+    assert len(read_pictures(".")) == 2
+
+
 def test_the_overlay_keeps_the_photographs_proportions(tmp_path):
     names = iter(["cat", "dog", "fox"])  # as the lines of a file
     found = look(made(Small), photograph(90, 160), labels=names, index="DOG", localizer=QUICK, **PLAIN)

@@ -13,7 +13,9 @@ from PIL import Image
 
 import protomask
 from protomask.cli import main
+from protomask.data import reopen_data
 from protomask.errors import InputError
+from protomask.run import setup
 from protomask.run.results import Prototypes
 from protomask.run_folder import RunFolder
 from tests.end_to_end.conftest import write_folder
@@ -329,3 +331,17 @@ def test_evaluate_says_before_the_work_what_the_last_one_left_open(tmp_path, cap
     (tmp_path / "evaluation.json").write_text("{")
     _say_what_was_needed(files, "evaluation.json", "mdm")
     assert len(caplog.messages) == 1
+
+
+def test_runs_that_began_with_a_crop_that_did_nothing_still_open(tmp_path, monkeypatch):
+    write_folder(tmp_path / "pictures", per_class=6)
+    given = {**SMALL, "data": "folder", "root": tmp_path / "pictures", "crop": True, "output": tmp_path / "run"}
+    with pytest.raises(InputError, match="no image has a box to crop to"):
+        protomask.train(**given)
+    with monkeypatch.context() as before:
+        before.setattr(setup, "load_data", reopen_data)  # as when this was not refused
+        protomask.train(**given)
+    assert len(protomask.open_run(tmp_path / "run").splits.train)
+    (tmp_path / "run" / "report.html").unlink()
+    protomask.train(**given, resume=True)
+    assert (tmp_path / "run" / "report.html").exists()
