@@ -15,6 +15,8 @@ from torch import nn
 from torchvision import tv_tensors
 
 import protomask
+from protomask import distributed
+from protomask.data import load_data
 from protomask.distillation import Distillation, distill
 from protomask.distillation import training as training_room
 from protomask.distillation.stamps import stamp_of_source
@@ -25,7 +27,9 @@ from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import MDM, get_localizer, get_localizers
 from protomask.localizers.distilled import CONTRAST, Distilled, measure_faithfulness
+from tests.data.hf_folders import encoded, table, write_hf
 from tests.distillation.toys import PLAIN, QUICK, Smeared, enlarged, mass_inside, unseen
+from tests.distributed.forks import together
 from tests.support.toy import ColourImages
 
 FEW = {"maps": 4, "imitation": 2, "steps": 2}
@@ -259,6 +263,35 @@ def test_pictures_that_were_edited_in_place_are_others(tmp_path, monkeypatch):
     pixels[5] ^= 1  # none of the pictures that are looked at
     Image.fromarray(pixels[5]).save(paths[5])
     assert not stamps() & before
+
+
+def test_a_changed_row_of_a_table_makes_another_stamp(tmp_path):
+    datasets = pytest.importorskip("datasets")
+
+    def stamp(folder, changed=()):
+        images = [encoded(row + 100 * (row in changed), kind="BMP") for row in range(20)]  # all of one length
+        rows = table(20, image=(datasets.Image(), images))
+        splits = load_data(f"hf:{write_hf(tmp_path / folder, train=rows)}", validation=0)
+        return stamp_of_source(Classifier(Smeared()), splits.train)
+
+    before = stamp("one")
+    assert stamp("two") == before and stamp("three", [7]) != before
+
+
+def unreadable():
+    with distributed.job(torch.device("cpu")):
+        data = ColourImages(4)
+        data.load = None if distributed.is_first() else pytest.fail  # the others read nothing
+        try:
+            stamp_of_source(Classifier(Smeared()), data)
+        except distributed.PeerLost as error:
+            print("LOST", error)
+
+
+def test_the_first_process_alone_makes_the_stamp_and_its_failure_reaches_all():
+    first, second = together(2, unreadable)
+    assert first.code != 0 and "not callable" in first.said
+    assert "LOST process 1 of 2 stops" in second.said
 
 
 def test_data_that_are_random_have_one_stamp():

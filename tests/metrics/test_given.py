@@ -29,7 +29,7 @@ ON_REGIONS = (
     metrics.dice_curves,
 )
 OF_MAPS = (metrics.sparseness, metrics.map_entropy, metrics.complexity)
-OF_TWO_MAPS = (metrics.coherency, metrics.map_correlation)
+OF_TWO_MAPS = (metrics.coherency, metrics.map_correlation, metrics.shared_first)
 IMAGES, INDEX = torch.rand(2, 3, 9, 13, generator=torch.Generator().manual_seed(0)) + 0.1, torch.tensor([0, 1])
 LEVELS = torch.randint(0, 256, (2, 9, 13), generator=torch.Generator().manual_seed(1))
 REGION = torch.zeros(2, 9, 13, dtype=torch.bool)
