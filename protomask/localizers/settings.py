@@ -13,8 +13,6 @@ Order(steps=14, damping=1.0)
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from fractions import Fraction
-from numbers import Real
 from operator import index
 from typing import TypeVar
 
@@ -128,9 +126,9 @@ def _is_count(value: object, least: int, most: int = 2**31 - 1) -> bool:
 
 def within(value: object, low: float, high: float = float("inf"), *, above: bool = False) -> bool:
     """Tell whether a setting is a finite number from ``low`` (with ``above``: more than that) to ``high``."""
-    if isinstance(value, bool | Fraction) or not isinstance(value, Real):  # numpy's are real, too
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return low <= value <= high and not (above and value == low) and value != float("inf")
+    return bool(low <= value <= high and not (above and value == low) and value != float("inf"))
 
 
 @dataclass(frozen=True, repr=False)

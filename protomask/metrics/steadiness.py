@@ -42,8 +42,8 @@ def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
         share: of the pixels.
 
     Returns:
-        NaN where ``saliency`` is constant, which says nothing, and where a map is not finite; 0 where ``other`` alone is
-        constant: nothing of the map is left.
+        NaN where ``saliency`` is constant, which says nothing, and where a map is not finite; 0 where ``other`` alone
+        is constant: nothing of the map is left.
 
     Raises:
         InputError: the maps are not of one shape.

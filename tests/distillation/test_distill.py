@@ -22,6 +22,7 @@ from protomask.distillation import training as training_room
 from protomask.distillation.stamps import stamp_of_source
 from protomask.errors import InputError, LowFaithfulnessWarning
 from protomask.explainable import Classifier
+from protomask.fingerprints import fingerprint
 from protomask.localization.compare import JudgedClassifier
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
@@ -135,6 +136,16 @@ def test_other_weights_are_said_once(made):
     with warnings.catch_warnings():
         warnings.simplefilter("error", LowFaithfulnessWarning)
         quiet(explained, images, labels)
+
+
+def test_an_explainer_of_an_older_version_fits_a_network_with_buffers_that_are_not_saved(made):
+    network, other = Smeared(), Smeared(4)
+    for each in (network, other):
+        each.register_buffer("index", torch.arange(3), persistent=False)
+    old = fingerprint(network, saved_alone=True)
+    assert old not in (fingerprint(network), fingerprint(other, saved_alone=True))
+    opened = replace(made[1].opened(), model=old, met=WeakSet())
+    assert opened.fits(Classifier(network)) and not opened.fits(Classifier(other))
 
 
 def test_beside_a_judge_the_model_is_known_by_its_weights(made):
