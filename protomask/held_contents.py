@@ -29,8 +29,8 @@ LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 def held_contents(value: object) -> str | None:
     """Digest the contents of every module, tensor and array that ``value`` is or holds.
 
-    Of a module, whatever its layers hold counts. They are found in fields and attributes, lists, tuples, sets and dictionaries. Objects of this package say all in
-    their repr; of what they wrap as ``localizer``, that is looked at.
+    They are found in fields and attributes, lists, tuples, sets and dictionaries; of a module, all that its layers hold
+    counts. Objects of this package say all in their repr; of what they wrap as ``localizer``, that is looked at.
 
     Returns:
         Empty without any; None where something is held of which nobody knows what it depends on.

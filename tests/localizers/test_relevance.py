@@ -289,7 +289,9 @@ def test_maps_that_are_given_by_name_have_the_same_rules(named, plain):
     torch.testing.assert_close(found, expected, rtol=0.01, atol=1e-4)
 
 
-@pytest.mark.parametrize("call", [lambda y, h: h / y, lambda y, h: h * y.mean((2, 3), keepdim=True), lambda y, h: h * y])
+@pytest.mark.parametrize(
+    "call", [lambda y, h: h / y, lambda y, h: h * y.mean((2, 3), keepdim=True), lambda y, h: h * y]
+)
 def test_a_convolution_whose_map_only_divides_or_gates_has_no_relevance(call):
     explained = Classifier(Middle(call).eval(), "logit")
     images, index = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2])
