@@ -16,16 +16,19 @@ from protomask.freezing import held_modules
 from protomask.prototype_network import PrototypeNetwork
 
 
-def fingerprint(explained: object) -> str | None:
+def fingerprint(explained: object, *, saved_alone: bool = False) -> str | None:
     """Digest to 16 hexadecimal digits the kind and every weight of the modules that ``explained`` is or holds; None
     without any.
 
     Buffers that are not saved count, too: the scores depend on them.
+
+    Args:
+        saved_alone: leave these out, as older versions did, whose fingerprints files have.
     """
     digest, count = hashlib.blake2b(repr(type(explained)).encode(), digest_size=8), 0
     for module in held_modules(explained):
         digest.update(repr(module).encode())
-        for key, value in _weights(module):
+        for key, value in _weights(module, saved_alone):
             digest.update(key.encode())
             for part in _bytes_of(value):
                 digest.update(part)
@@ -33,9 +36,11 @@ def fingerprint(explained: object) -> str | None:
     return digest.hexdigest() if count else None
 
 
-def _weights(module: nn.Module) -> Iterator[tuple[str, object]]:
+def _weights(module: nn.Module, saved_alone: bool) -> Iterator[tuple[str, object]]:
     saved = module.state_dict()
     yield from saved.items()
+    if saved_alone:
+        return
     for key, buffer in module.named_buffers(remove_duplicate=False):
         if key not in saved:
             yield key, buffer

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from protomask import distributed
-from protomask.data import AnnotatedImages
-from protomask.data.contents import file_digests
+from protomask.data import AnnotatedImages, contents
 from protomask.explainable import Explainable
 from protomask.fingerprints import fingerprint_of_scores
 
@@ -22,21 +21,24 @@ def stamp_of_source(explained: Explainable, data: AnnotatedImages) -> str:
 
     Raises:
         InputError: an image cannot be read.
+        PeerLost: in the other processes, then.
     """
-    return distributed.from_first(f"{fingerprint_of_scores(explained)} {_content(data)}")  # reads all weights: once
+    # Reads all weights and files: once, in the first process alone, whose failure ends the others, too.
+    stamp = distributed.only_first(lambda: f"{fingerprint_of_scores(explained)} {_content(data)}")
+    return distributed.from_first(stamp or "")
 
 
 def _content(data: AnnotatedImages) -> str:
-    """Digest names, labels, order, the bytes of the files, and the pixels of images that nothing else tells apart."""
-    stored = [data.stored(place) for place in range(len(data))]
-    files = [data.files(index) for index in stored]
-    known = file_digests([path for own in files for path in own])
-    digest = hashlib.blake2b(data.fingerprint().encode(), digest_size=8)
-    digest.update(repr([[known[path] for path in own] for own in files]).encode())
+    """Digest what a run compares of its data, and the pixels of images that nothing else tells apart."""
+    digest = hashlib.blake2b(f"{data.fingerprint()} {contents._content(data)}".encode(), digest_size=8)
     few = {round(place) for place in torch.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).tolist()}
     if any(not torch.equal(_pixels(data, place), _pixels(data, place)) for place in few):
         return digest.hexdigest()  # another picture each time it is read: pixels tell nothing
-    untold = {place for place, own in enumerate(files) if not own and not data.identity(stored[place])}
+    untold = {
+        place
+        for place, index in enumerate(map(data.stored, range(len(data))))
+        if not data.files(index) and not data.identity(index)
+    }
     for place in sorted(few | untold):
         image = _pixels(data, place)
         digest.update(f"{place} {image.dtype} {tuple(image.shape)}".encode())

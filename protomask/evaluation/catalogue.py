@@ -202,7 +202,7 @@ METRICS |= {
 SHARES_OF_WHOLE = frozenset(
     {
         *("insertion", "deletion", "average_drop", "gain", "region_deletion", "kept_first", "road", "mas_insertion"),
-        *("mas_deletion", "adcc", "relevance_ordering", "misalignment", "causal_insertion"),
+        *("mas_deletion", "adcc", "relevance_ordering", "misalignment"),
     }
 )
 """metrics that are undefined where the score of the whole image is zero or negative"""

@@ -26,7 +26,7 @@ from protomask.evaluation.measuring import CURVES, Column, Curve, Measured, Valu
 from protomask.evaluation.pairs import Pairs, check_pairs_fit, device_of
 from protomask.evaluation.results import Evaluation
 from protomask.evaluation.store import open_stores
-from protomask.explainable import Explainable
+from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
 from protomask.given import as_count, as_flag
 from protomask.localizers import as_localizer
@@ -123,6 +123,7 @@ def evaluate(
         {name: {kind: own[Curve(kind)] for kind in CURVES if kind in chosen} for name, own in columns.items()},
         classes=_class_names(network, data, pairs),
         prototypes=prototypes[0] if prototypes else None,
+        of_classifier=isinstance(network, Classifier),
         seed=seed,
     )
 

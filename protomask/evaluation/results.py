@@ -50,6 +50,8 @@ class Evaluation:
     """the prototypes of ``prototype_values``"""
     prototype_values: dict[str, dict[str, list[Number]]] = field(default_factory=dict)
     """localizer -> metric -> one value per prototype, for the metrics that are measured over several images of each"""
+    of_classifier: bool = False
+    """whether a :class:`protomask.Classifier` was measured; not known of older files"""
 
     @classmethod
     def summarise(
@@ -62,6 +64,7 @@ class Evaluation:
         *,
         classes: list[str] | None = None,
         prototypes: Tensor | None = None,
+        of_classifier: bool = False,
         seed: int = 0,
     ) -> Evaluation:
         """Compute means, intervals and comparisons from raw values (n,) and curves (n, T), NaN where undefined.
@@ -95,6 +98,7 @@ class Evaluation:
             list(classes or ()),
             [] if prototypes is None else prototypes.tolist(),
             prototype_lists if of_prototypes else {},
+            of_classifier,
         )
 
     @property
@@ -122,6 +126,7 @@ class Evaluation:
             "classes": self.classes,
             "prototypes": self.prototypes,
             "prototype_values": self.prototype_values,
+            "of_classifier": self.of_classifier,
         }
         sealed = dict(with_checksum(content))
         lines = ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in sealed.items())
@@ -141,7 +146,8 @@ class Evaluation:
         except ValueError as error:
             raise InputError(f"{path} is not a whole evaluation ({error}); {mend}") from error
         pairs = Pairs(content["pairs"]["positions"], content["pairs"]["prototypes"])
-        later = {key: content[key] for key in ("classes", "prototypes", "prototype_values") if key in content}
+        optional = ("classes", "prototypes", "prototype_values", "of_classifier")
+        later = {key: content[key] for key in optional if key in content}
         return cls(pairs, *(content[key] for key in ("names", "values", "rows", "comparisons", "curves")), **later)
 
     def table(self, width: int = 120) -> str:

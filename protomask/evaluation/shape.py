@@ -58,6 +58,7 @@ class _Later(TypedDict, total=False):
     classes: list[str]
     prototypes: list[Count]
     prototype_values: dict[str, dict[str, list[Number]]]
+    of_classifier: bool
 
 
 class EvaluationFile(_Later):

@@ -46,10 +46,10 @@ def uncounted(evaluation) -> list[str]:
     shares = [metric for metric in empty if metric in SHARES_OF_WHOLE]
     notes = []
     if shares:
+        how = ', such as probabilities: Classifier(model, score="probability")' if evaluation.of_classifier else ""
         notes.append(
             f"No pair counts (n is 0) in {', '.join(shares)}: these are shares of the score of the whole image, which "
-            "is zero or negative everywhere, as logits may be. Measure a score above 0: of a classifier its "
-            'probabilities, Classifier(model, score="probability").'
+            f"is zero or negative everywhere. Measure a score above 0{how}."
         )
     if others := [metric for metric in empty if metric not in shares]:
         notes.append(f"Undefined everywhere (n is 0): {', '.join(others)}.")

@@ -27,9 +27,10 @@ def refuse(kind: str, where: str) -> InputError:
         kind: of the layer or function.
         where: name of the layer in the model, or what stands for it.
     """
+    logits = " If the model ends in it, give the model without it: its logits." if "softmax" in kind.lower() else ""
     return InputError(
-        f"relevance propagation has no rule for {kind} ({where}); it explains convolutional networks with batch norms. "
-        "For others there are gradcam and mdm, for Transformers attention-rollout and chefer"
+        f"relevance propagation has no rule for {kind} ({where}); it explains convolutional networks with batch norms."
+        f"{logits} For others there are gradcam and mdm, for Transformers attention-rollout and chefer"
     )
 
 
@@ -74,6 +75,7 @@ class Canonized(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, "__name__", "").strip("_"), kwargs or {}
         name = SAME.get(name, name)
+        args, kwargs = _in_order(args, kwargs)
         learned = [place for place, value in enumerate(args) if isinstance(value, Tensor) and value.requires_grad]
         if self._within or not torch.is_grad_enabled():
             return func(*args, **kwargs)
@@ -92,6 +94,15 @@ class Canonized(TorchFunctionMode):
         if name not in MOVED:
             _refuse_relevance(result, args, name)
         return result
+
+
+def _in_order(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Put maps that are given by name, as in ``torch.mean(input=maps)``, where they stand without it."""
+    kwargs = dict(kwargs)
+    for place, name in enumerate(("input", "other")):
+        if len(args) == place and isinstance(kwargs.get(name), Tensor):
+            args = (*args, kwargs.pop(name))
+    return args, kwargs
 
 
 def _refuse_relevance(result: object, args: tuple, name: str) -> None:
@@ -190,10 +201,15 @@ class _Passed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, call, place, *args):
-        ctx.place, ctx.count, ctx.shape = place, len(args), args[place].shape
+        ctx.place, ctx.shape = place, args[place].shape
+        needed = ctx.needs_input_grad[2:]
+        ctx.shapes = [value.shape if needs else None for value, needs in zip(args, needed)]
         return call(*[value.clone() if isinstance(value, Tensor) else value for value in args])
 
     @staticmethod
     def backward(ctx, relevance):
         relevance = relevance.sum_to_size(ctx.shape)  # of what was spread over the other argument
-        return None, None, *[relevance if place == ctx.place else None for place in range(ctx.count)]
+        # Zeros, not None, for the others: the rules of layers before them divide what they are given.
+        shares: list[Tensor | None] = [None if shape is None else relevance.new_zeros(shape) for shape in ctx.shapes]
+        shares[ctx.place] = relevance
+        return None, None, *shares

@@ -13,7 +13,10 @@ Order(steps=14, damping=1.0)
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from operator import index
 from typing import TypeVar
+
+import numpy as np
 
 from protomask.errors import InputError
 from protomask.given import short
@@ -62,11 +65,20 @@ class Settings:
         return replace(self, **missing)
 
     def require(self, valid: bool, name: str, wanted: str) -> None:
-        """Raise InputError that names the field ``name`` unless it is ``valid``, or None where that is its default."""
+        """Raise InputError that names the field ``name`` unless it is ``valid``, or None where that is its default.
+
+        A number of numpy becomes Python's: the repr shows it so, and torch's generators take no other seed.
+        """
         value = getattr(self, name)
         left_open = value is None and any(each.name == name and each.default is None for each in fields(self))
         if not (valid or left_open):
             raise InputError(f"{type(self).__name__}: {name} is {short(value)}; give {wanted}")
+        if isinstance(value, tuple) and any(isinstance(each, np.generic) for each in value):
+            plain: object = tuple(_plain(each) for each in value)
+        else:
+            plain = _plain(value)
+        if plain is not value:
+            object.__setattr__(self, name, plain)  # the dataclass is frozen
 
     def require_positive(self, *names: str) -> None:
         for name in names:
@@ -101,15 +113,22 @@ class Settings:
         self.require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
 
 
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _is_count(value: object, least: int, most: int = 2**31 - 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    try:
+        return not isinstance(value, bool) and least <= index(value) <= most  # type: ignore[arg-type]
+    except TypeError:  # no whole number, of numpy neither
+        return False
 
 
 def within(value: object, low: float, high: float = float("inf"), *, above: bool = False) -> bool:
     """Tell whether a setting is a finite number from ``low`` (with ``above``: more than that) to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return low <= value <= high and not (above and value == low) and value != float("inf")
+    return bool(low <= value <= high and not (above and value == low) and value != float("inf"))
 
 
 @dataclass(frozen=True, repr=False)

@@ -138,6 +138,8 @@ def move_evidence(
     Raises:
         InputError: the maps are not those of the images, or not finite.
     """
+    if isinstance(saliency, Tensor):
+        saliency = saliency.to(images.device)  # maps are often kept on the CPU
     index, saliency = as_index(index, images), _finite(as_maps(saliency, images))
     found = []
     with torch.inference_mode(False):

@@ -54,6 +54,17 @@ def as_mask(given: Tensor, shape: tuple[int, ...] | torch.Size, name: str) -> Te
     return given != 0
 
 
+def as_region(given: Tensor, saliency: Tensor, name: str = "region") -> Tensor:
+    """Return the mask of each map of ``saliency`` (B, H, W) as bool (B, H, W); one of (1, H, W) is that of all.
+
+    Raises:
+        InputError: as :func:`as_mask`.
+    """
+    if isinstance(given, Tensor) and given.shape == (1, *saliency.shape[1:]):
+        return as_mask(given, given.shape, name).expand(saliency.shape)
+    return as_mask(given, saliency.shape, name)
+
+
 def unless_broken(values: Tensor, *maps: Tensor) -> Tensor:
     """Give NaN, to be left out and counted, for each map (B, ...) that is not finite, of which nothing can be said.
 

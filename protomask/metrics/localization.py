@@ -1,8 +1,8 @@
 """Whether the map lies on the object: pointing game, energy pointing, relevance, against boxes and masks.
 
-A truth is a region (B, H, W) bool; :func:`box_regions` draws boxes as one. Of integers all but 0 belong to it; floating
-point must be 0 and 1. One value per map; NaN, to be left out and counted, where the region is empty, because there is
-nothing to point at, and where the map is not finite.
+A truth is a region (B, H, W) bool, or (1, H, W) for all maps; :func:`box_regions` draws boxes as one. Of integers all
+but 0 belong to it; floating point must be 0 and 1. One value per map; NaN, to be left out and counted, where the region
+is empty, because there is nothing to point at, and where the map is not finite.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from protomask.given import as_flag
-from protomask.metrics.given import as_maps, as_mask, unless_broken
+from protomask.metrics.given import as_maps, as_region, unless_broken
 
 TOLERANCE = 15.0
 """Pixels by which the pointing game may miss (Zhang et al., excitation backprop, 2016; TorchRay)."""
@@ -157,7 +157,7 @@ def outside_share(saliency: Tensor, region: Tensor) -> Tensor:
 
 def _pair(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     saliency = as_maps(saliency)
-    return saliency, as_mask(region, saliency.shape, "region")
+    return saliency, as_region(region, saliency)
 
 
 def _where_defined(values: Tensor, saliency: Tensor, region: Tensor) -> Tensor:

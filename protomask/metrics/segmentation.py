@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_mask, unless_broken
+from protomask.metrics.given import as_region, unless_broken
 
 FIXED = 0.5
 """The fixed threshold, as a share of the stretched map's maximum."""
@@ -75,14 +75,14 @@ def _counts(saliency: Tensor, region: Tensor, threshold: float) -> tuple[Tensor,
 
     (B, 1) each.
     """
-    values, region = minmax(saliency).flatten(1), as_mask(region, saliency.shape, "region").flatten(1)
+    values, region = minmax(saliency).flatten(1), as_region(region, saliency).flatten(1)
     both, every = ((chosen & (values > threshold)).sum(1, keepdim=True) for chosen in (region, torch.ones_like(region)))
     return unless_broken(both, values), unless_broken(every, values), region.sum(1, keepdim=True)
 
 
 def _cumulative_counts(saliency: Tensor, region: Tensor, thresholds: int) -> tuple[Tensor, Tensor, Tensor]:
     """Compute :func:`_counts` at all thresholds at once, by counting how many of them each pixel exceeds."""
-    values, region = minmax(saliency).flatten(1), as_mask(region, saliency.shape, "region").flatten(1)
+    values, region = minmax(saliency).flatten(1), as_region(region, saliency).flatten(1)
     levels = torch.arange(thresholds, device=values.device, dtype=values.dtype) / thresholds
     exceeded = torch.searchsorted(levels, values.contiguous())
     counts = torch.zeros(2, len(values), thresholds + 1, device=values.device, dtype=values.dtype)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
+from protomask.metrics.given import as_maps, unless_broken
 
 HALF_LEVEL = 0.5 / 255 / 0.226
 """Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations."""
@@ -41,11 +42,18 @@ def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
         share: of the pixels.
 
     Returns:
-        NaN where ``saliency`` is constant, which says nothing; 0 where ``other`` alone is: nothing of the map is left.
+        NaN where ``saliency`` is constant, which says nothing, and where a map is not finite; 0 where ``other`` alone
+        is constant: nothing of the map is left.
+
+    Raises:
+        InputError: the maps are not of one shape.
     """
+    saliency = as_maps(saliency)
+    other = as_maps(other, saliency[:, None], name="other")
     one, two = (_first_pixels(each, share) for each in (saliency, other))
     both, own = (one * two).sum(1), one.square().sum(1)
-    return torch.where(own > 0, both / (own + two.square().sum(1) - both), torch.nan)
+    shared = torch.where(own > 0, both / (own + two.square().sum(1) - both), torch.nan)
+    return unless_broken(shared, saliency, other)
 
 
 def _first_pixels(saliency: Tensor, share: float) -> Tensor:

@@ -15,17 +15,22 @@ from torch import nn
 from torchvision import tv_tensors
 
 import protomask
+from protomask import distributed
+from protomask.data import load_data
 from protomask.distillation import Distillation, distill
 from protomask.distillation import training as training_room
 from protomask.distillation.stamps import stamp_of_source
 from protomask.errors import InputError, LowFaithfulnessWarning
 from protomask.explainable import Classifier
+from protomask.fingerprints import fingerprint
 from protomask.localization.compare import JudgedClassifier
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import MDM, get_localizer, get_localizers
 from protomask.localizers.distilled import CONTRAST, Distilled, measure_faithfulness
+from tests.data.hf_folders import encoded, table, write_hf
 from tests.distillation.toys import PLAIN, QUICK, Smeared, enlarged, mass_inside, unseen
+from tests.distributed.forks import together
 from tests.support.toy import ColourImages
 
 FEW = {"maps": 4, "imitation": 2, "steps": 2}
@@ -131,6 +136,16 @@ def test_other_weights_are_said_once(made):
     with warnings.catch_warnings():
         warnings.simplefilter("error", LowFaithfulnessWarning)
         quiet(explained, images, labels)
+
+
+def test_an_explainer_of_an_older_version_fits_a_network_with_buffers_that_are_not_saved(made):
+    network, other = Smeared(), Smeared(4)
+    for each in (network, other):
+        each.register_buffer("index", torch.arange(3), persistent=False)
+    old = fingerprint(network, saved_alone=True)
+    assert old not in (fingerprint(network), fingerprint(other, saved_alone=True))
+    opened = replace(made[1].opened(), model=old, met=WeakSet())
+    assert opened.fits(Classifier(network)) and not opened.fits(Classifier(other))
 
 
 def test_beside_a_judge_the_model_is_known_by_its_weights(made):
@@ -259,6 +274,35 @@ def test_pictures_that_were_edited_in_place_are_others(tmp_path, monkeypatch):
     pixels[5] ^= 1  # none of the pictures that are looked at
     Image.fromarray(pixels[5]).save(paths[5])
     assert not stamps() & before
+
+
+def test_a_changed_row_of_a_table_makes_another_stamp(tmp_path):
+    datasets = pytest.importorskip("datasets")
+
+    def stamp(folder, changed=()):
+        images = [encoded(row + 100 * (row in changed), kind="BMP") for row in range(20)]  # all of one length
+        rows = table(20, image=(datasets.Image(), images))
+        splits = load_data(f"hf:{write_hf(tmp_path / folder, train=rows)}", validation=0)
+        return stamp_of_source(Classifier(Smeared()), splits.train)
+
+    before = stamp("one")
+    assert stamp("two") == before and stamp("three", [7]) != before
+
+
+def unreadable():
+    with distributed.job(torch.device("cpu")):
+        data = ColourImages(4)
+        data.load = None if distributed.is_first() else pytest.fail  # the others read nothing
+        try:
+            stamp_of_source(Classifier(Smeared()), data)
+        except distributed.PeerLost as error:
+            print("LOST", error)
+
+
+def test_the_first_process_alone_makes_the_stamp_and_its_failure_reaches_all():
+    first, second = together(2, unreadable)
+    assert first.code != 0 and "not callable" in first.said
+    assert "LOST process 1 of 2 stops" in second.said
 
 
 def test_data_that_are_random_have_one_stamp():

@@ -8,7 +8,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from protomask.errors import InputError
@@ -26,6 +28,7 @@ from protomask.evaluation.cases import Case
 from protomask.evaluation.store import Store, image_names, open_stores
 from protomask.explainable import Classifier
 from protomask.fingerprints import fingerprint
+from protomask.held_contents import held_contents
 from protomask.localization.compare import JudgedClassifier, PublishedScore
 from protomask.localization.preprocessing import Preprocessing
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
@@ -260,6 +263,11 @@ def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
         "dict": lambda value: {"a": filled(value), "b": None},
         "object": lambda value: Plain(Plain(filled(value))),
         "attribute of a module": Tempered,
+        "list in a module": lambda value: Tempered([1, [value]]),
+        "dictionary in a module": lambda value: nn.Sequential(Tempered({"by": value})),
+        "object in a module": lambda value: Tempered(Plain(value)),
+        "module in a list in a module": lambda value: Tempered([weighted(value)]),
+        "partial in a module": lambda value: Tempered(partial(nn.LayerNorm, eps=value)),
         "wrapped": lambda value: PublishedScore(Holding(filled(value)), "logit"),
     }
     kept = {name: [folder(make(value)) for value in (1.0, 1.0, 2.0)] for name, make in makers.items()}
@@ -274,6 +282,7 @@ def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
         np.array([object()]),
         iter(()),
         filled(1.0).to_sparse(),
+        *map(Tempered, (filled, lambda: 1.0, partial(filled, 1.0), torch.Generator(), [iter(())])),
     ):
         assert folder(unknown) is None, unknown
     assert folder(3) == folder("text"), "what its own repr leaves out on purpose"
@@ -281,6 +290,20 @@ def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
     looped = Plain(None)
     looped.held = [looped]
     assert folder(looped) is not None
+
+
+def test_ordinary_networks_within_a_localizer_can_be_told_apart():
+    for network in (
+        torchvision.models.vit_b_16(image_size=32, num_classes=2),
+        nn.TransformerEncoderLayer(4, 2),
+        timm.create_model("resnet10t"),
+        XProtoNet(ToyBackbone(), ["a", "b"], image_size=64, prototypes_per_class=2, channels=8),
+    ):
+        before = held_contents(Holding(network))
+        assert before == held_contents(Holding(network.train())) is not None  # a mode tells nothing
+        hook = network.register_forward_hook(print)
+        assert before == held_contents(Holding(network.eval()))
+        hook.remove()
 
 
 def test_a_localizer_that_was_trained_on_is_asked_anew(network, tmp_path):

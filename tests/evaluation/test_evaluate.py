@@ -491,11 +491,21 @@ def test_log_probabilities_are_measured_as_probabilities():
         assert row(found, "noise", "insertion")["n"] == 6 and "n is 0" not in found.table()
 
 
+def test_of_a_classifier_whose_logits_are_below_0_the_mend_is_told(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))
+    torch.nn.init.constant_(model[1].bias, -1e3)
+    pairs = Pairs(range(4), [0] * 4)
+    found = evaluate(Classifier(model, "logit"), Tiles(), {"noise": noise}, pairs, metrics=["insertion"])
+    found.save(tmp_path / "evaluation.json")
+    for each in (found, Evaluation.load(tmp_path / "evaluation.json")):
+        assert 'such as probabilities: Classifier(model, score="probability").' in " ".join(each.table().split())
+
+
 def test_a_metric_that_counts_nothing_is_told():
     pairs, metrics = Pairs(range(4), [0] * 4), ["insertion", "increase"]
     found = evaluate(Concepts(-9.0), Tiles(), {"noise": noise}, pairs, metrics=metrics)
     told = " ".join(found.table().split())
-    assert "No pair counts (n is 0) in insertion: these are shares" in told and 'score="probability"' in told
+    assert "No pair counts (n is 0) in insertion: these are shares" in told and "Classifier" not in told
     assert "No pair counts (n is 0) in insertion:" in as_markdown(found) and "No pair counts" in found._repr_html_()
     nan = [float("nan")] * 4
     assert "Undefined everywhere (n is 0): energy_box." in made(energy_box=(nan, nan), gain=([1.0] * 4, nan)).table()

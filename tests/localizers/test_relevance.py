@@ -271,6 +271,41 @@ CALLS = {
 }
 
 
+SPELT_OUT = {
+    "mean": (lambda h: torch.mean(input=h, dim=(2, 3), keepdim=True), lambda h: h.mean((2, 3), keepdim=True)),
+    "conv2d": (lambda h: F.conv2d(input=h, weight=torch.ones(8, 8, 1, 1)), lambda h: h.sum(1, keepdim=True) + 0 * h),
+    "add": (lambda h: torch.add(input=h, other=h.flip(1)), lambda h: h + h.flip(1)),
+    "mul": (lambda h: torch.mul(h, other=h.mean(1, keepdim=True)), lambda h: h * h.mean(1, keepdim=True)),
+}
+
+
+@pytest.mark.parametrize("named, plain", SPELT_OUT.values(), ids=SPELT_OUT)
+def test_maps_that_are_given_by_name_have_the_same_rules(named, plain):
+    images, index = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2])
+    found, expected = (
+        LRP().relevance(Classifier(Middle(lambda y, h, call=call: call(h)).eval(), "logit"), images, index)
+        for call in (named, plain)
+    )
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda y, h: h / y, lambda y, h: h * y.mean((2, 3), keepdim=True), lambda y, h: h * y]
+)
+def test_a_convolution_whose_map_only_divides_or_gates_has_no_relevance(call):
+    explained = Classifier(Middle(call).eval(), "logit")
+    images, index = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2])
+    found = LRP().relevance(explained, images, index).sum((1, 2, 3))
+    torch.testing.assert_close(found, explained.score(images, index).detach(), rtol=0.01, atol=1e-4)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(1), Function(lambda logits: logits.softmax(1))])
+def test_of_a_last_softmax_the_mend_is_told(last):
+    model = nn.Sequential(Middle(lambda y, h: h), last).eval()
+    with pytest.raises(InputError, match="no rule for .*softmax .*give the model without it: its logits"):
+        LRP()(Classifier(model, "logit"), torch.randn(1, 3, 8, 8), [0])
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_function_calls_lose_no_relevance(call):
     explained = Classifier(Middle(call).eval(), "logit")

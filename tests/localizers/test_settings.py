@@ -1,10 +1,14 @@
 """Settings that make no sense: each is refused in one line, or gives a finite map, and soon."""
 
+from dataclasses import fields, is_dataclass, replace
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.localizers import BUILT_IN, ExtremalPerturbation, GradCAM, get_localizer
+from protomask.localizers import BUILT_IN, RISE, ExtremalPerturbation, GradCAM, get_localizer
 from protomask.localizers.specs import _leaves, with_settings
 from tests.support.scores import Constant, Network, pairs
 
@@ -49,6 +53,33 @@ def test_numbers_that_make_no_sense_end_soon(name):
                 assert "\n" not in str(error)
             else:
                 assert found.isfinite().all() and "n" not in value, (path, value)
+
+
+def changed(value, kinds):
+    if is_dataclass(value):
+        return replace(value, **{each.name: changed(getattr(value, each.name), kinds) for each in fields(value)})
+    if isinstance(value, tuple):
+        return tuple(changed(each, kinds) for each in value)
+    return kinds[type(value)](value) if type(value) in kinds else value
+
+
+@pytest.mark.parametrize("name", ["mdm", "meaningful", "extremal", "igos", "rise", "occlusion"])
+def test_numbers_of_numpy_are_those_of_python(name):
+    quick, _ = numbers_of(name)
+    network, (images, index) = Network().eval(), pairs(1, 12, 15)
+    given = changed(quick, {int: np.int64, float: np.float32})
+    plain = changed(quick, {float: lambda value: float(np.float32(value))})
+    assert repr(given) == repr(plain)
+    assert torch.equal(given(network, images, index), plain(network, images, index))
+
+
+def test_numbers_that_are_of_no_use_stay_refused():
+    for wrong in (True, np.bool_(True), np.float32(4.0), 4.0, Fraction(4), "4"):
+        with pytest.raises(InputError, match="masks is"):
+            RISE(masks=wrong)
+    for wrong in (True, Fraction(1, 2), np.float32("nan"), np.float64("inf"), "0.1"):
+        with pytest.raises(InputError, match="rate is"):
+            get_localizer("igos").__class__(rate=wrong)
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,12 @@ ON_REGIONS = (
     metrics.dice_curves,
 )
 OF_MAPS = (metrics.sparseness, metrics.map_entropy, metrics.complexity)
-OF_TWO_MAPS = (metrics.coherency, metrics.map_correlation)
+OF_TWO_MAPS = (metrics.coherency, metrics.map_correlation, metrics.shared_first)
 IMAGES, INDEX = torch.rand(2, 3, 9, 13, generator=torch.Generator().manual_seed(0)) + 0.1, torch.tensor([0, 1])
 LEVELS = torch.randint(0, 256, (2, 9, 13), generator=torch.Generator().manual_seed(1))
 REGION = torch.zeros(2, 9, 13, dtype=torch.bool)
 REGION[:, 2:6, 3:9] = True
+ONE = REGION[:1]
 
 
 def mean_score(images, index):
@@ -83,14 +84,19 @@ def test_shares_numbers_below_zero_and_other_shapes_are_no_masks():
         (REGION.float() / 2, "other than 0 and 1"),
         (REGION.float() * torch.nan, "other than 0 and 1"),
         (-REGION.long(), "below 0"),
-        (REGION[:1], r"shape \(1, 9, 13\); give \(2, 9, 13\)"),
+        (ONE, r"shape \(1, 9, 13\); give \(2, 9, 13\)"),
         ("all", "'all'"),
     ):
         with pytest.raises(InputError, match=complaint):
             as_mask(mask, (2, 9, 13), "region")
-        for metric in ON_REGIONS:
-            with pytest.raises(InputError, match=f"region.*{complaint}"):
-                metric(LEVELS, mask)
+        if mask is not ONE:
+            for metric in ON_REGIONS:
+                with pytest.raises(InputError, match=f"region.*{complaint}"):
+                    metric(LEVELS, mask)
+    for metric in ON_REGIONS:
+        torch.testing.assert_close(metric(LEVELS, ONE), metric(LEVELS, REGION))  # one region for all maps
+        with pytest.raises(InputError, match="region has the shape"):
+            metric(LEVELS, REGION[:1, :, :8])
 
 
 def test_maps_and_indices_are_those_of_the_images():

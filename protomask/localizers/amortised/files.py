@@ -74,7 +74,8 @@ class Opened:
         if not roots or self.model is None or any(root in self.met for root in roots):
             return True
         self.met.update(roots)
-        return any(fingerprint(root) == self.model for root in roots)
+        # Explainers of older versions know the model by its saved state alone.
+        return any(fingerprint(root, saved_alone=old) == self.model for old in (False, True) for root in roots)
 
 
 def open_explainer(folder: str | os.PathLike) -> Opened:
