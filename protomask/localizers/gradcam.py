@@ -137,24 +137,52 @@ def activation_maps(
     index = check_pairs(images, index, explained)
     if not len(images):
         raise InputError("there are no images to explain; give at least one")
-    maps, size = [], tuple(images.shape[-2:])
     with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
         images, index = images.detach().clone(), index.detach().clone().long()
-        layer = find_layer(explained, images[:1], index[:1], layer_name, method)
+
+        def find(reaching: bool) -> Layer:
+            return find_layer(explained, images[:1], index[:1], layer_name, method, reaching=reaching)
+
+        layer = find(reaching=False)
         if layer_name is not None:
             check_reaches_score(explained, layer, images[:1], index[:1])
-        with layer.record(), tqdm(total=len(images), desc=method.lower(), unit="map", disable=not progress) as bar:
-            for start in range(0, len(images), batch_size):
-                part, chosen = images[start : start + batch_size], index[start : start + batch_size]
-                layer.forget()
-                score = explained.score(part.requires_grad_(), chosen)
-                require_finite(score, explained, range(start, len(images)))
-                output = layer.output
-                features = layer.as_map(output, size)
-                if output is None or not (score.requires_grad and features.requires_grad):
-                    raise InputError(f"the score of {type(explained).__name__} has no gradient; {method} needs one")
-                (slope,) = torch.autograd.grad(score.sum(), output, materialize_grads=True, allow_unused=True)
-                cam = combine(features, layer.as_map(slope, size)).detach().float()[:, None]
-                maps.append(F.interpolate(cam, size, mode="bilinear", align_corners=False)[:, 0])
-                bar.update(len(part))
+        maps = _maps(explained, images, index, combine, layer, batch_size, method, progress)
+        if maps is None:  # the last map is of a part beside the score's, a decoder for example
+            layer = find(reaching=True)
+            maps = _maps(explained, images, index, combine, layer, batch_size, method, progress)
+    if maps is None:
+        raise InputError(f"layer {layer.name!r} does not reach the score; name another")
     return min_max(torch.cat(maps))
+
+
+def _maps(
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    combine: Combine,
+    layer: Layer,
+    batch_size: int,
+    method: str,
+    progress: bool,
+) -> list[Tensor] | None:
+    """Compute the maps batch by batch, not yet between 0 and 1; None where the layer does not reach the score."""
+    maps, size = [], tuple(images.shape[-2:])
+    with layer.record(), tqdm(total=len(images), desc=method.lower(), unit="map", disable=not progress) as bar:
+        for start in range(0, len(images), batch_size):
+            part, chosen = images[start : start + batch_size], index[start : start + batch_size]
+            layer.forget()
+            score = explained.score(part.requires_grad_(), chosen)
+            require_finite(score, explained, range(start, len(images)))
+            output = layer.output
+            features = layer.as_map(output, size)
+            if output is None or not score.requires_grad:
+                raise InputError(f"the score of {type(explained).__name__} has no gradient; {method} needs one")
+            if not features.requires_grad:
+                return None
+            (slope,) = torch.autograd.grad(score.sum(), output, allow_unused=True)
+            if slope is None:
+                return None
+            cam = combine(features, layer.as_map(slope, size)).detach().float()[:, None]
+            maps.append(F.interpolate(cam, size, mode="bilinear", align_corners=False)[:, 0])
+            bar.update(len(part))
+    return maps

@@ -58,14 +58,15 @@ class _Watch:
 
 
 def last_map(
-    roots: list[nn.Module], explained: Explainable, image: Tensor, index: Tensor, method: str
+    roots: list[nn.Module], explained: Explainable, image: Tensor, index: Tensor, method: str, reaching: bool
 ) -> tuple[str, nn.Module, nn.Module, torch.Size]:
-    """Find the module whose output, the last with more than one row and column, reaches the score.
+    """Find the module whose output is the last with more than one row and column, and reaches the score.
 
     Args:
         roots: held by ``explained``.
         image, index: (1, 3, H, W) and (1,): tried once.
         method: named in errors.
+        reaching: make sure that it reaches the score, for which the pass needs a gradient; without, the last one is it.
 
     Returns:
         its name, itself, the root that it belongs to, and its output's shape.
@@ -74,15 +75,15 @@ def last_map(
         InputError: there is none, or the network ends in tokens.
     """
     try:
-        with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
+        with torch.inference_mode(False), torch.set_grad_enabled(reaching), frozen(explained):
             score, found = _pass(roots, explained, image.detach().clone().requires_grad_(), index.detach().clone())
     except RuntimeError:  # of a network that computes no gradients; any other comes again
         with torch.no_grad():
             score, found = _pass(roots, explained, image, index)
     size = tuple(image.shape[-2:])
     maps = [place for place in range(len(found)) if _is_map(found, place, size)]
-    reaching = _reaching(score, [found[place] for place in maps])
-    chosen = maps[reaching] if reaching is not None else maps[-1] if maps else 0
+    last = _reaching(score, [found[place] for place in maps])
+    chosen = maps[last] if last is not None else maps[-1] if maps else 0
     # What is taken for a map may come from before the tokens: what comes after it decides.
     tokens = [each.name for each in found if each.is_tokens]
     if any(each.name in tokens for each in found[chosen:]):
@@ -97,7 +98,7 @@ def last_map(
             "those that need scores alone can: mdm, rise, occlusion"
         )
     name, module, root, output, _ = found[chosen]
-    if reaching is None:
+    if last is None:
         raise InputError(f"layer {name!r} does not reach the score; name another")
     return name, module, root, output.shape
 

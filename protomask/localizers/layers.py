@@ -73,7 +73,9 @@ class Layer:
             self.output = None
 
 
-def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str | None, method: str) -> Layer:
+def find_layer(
+    explained: Explainable, image: Tensor, index: Tensor, name: str | None, method: str, *, reaching: bool = True
+) -> Layer:
     """Find the layer of that name, or else the last feature map.
 
     Of a prototype network that is the map of its backbone, before the prototypes; of a classifier the output with more
@@ -84,6 +86,7 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
         image, index: (1, 3, H, W) and (1,): tried once when no name is given.
         name: as in ``model.named_modules()``.
         method: named in errors.
+        reaching: False spares the search its gradients: the feature map that is computed last is it.
 
     Raises:
         InputError: no model is held, it has no such layer, no feature map, or ends in tokens.
@@ -112,7 +115,7 @@ def find_layer(explained: Explainable, image: Tensor, index: Tensor, name: str |
         require_plain([backbone], method)
         return Layer("backbone", backbone, explained)
     require_plain(roots, method)
-    found, module, root, shape = last_map(roots, explained, image, index, method)
+    found, module, root, shape = last_map(roots, explained, image, index, method, reaching)
     return Layer(found, module, root, lambda output: output.shape[1:] == shape[1:])
 
 
