@@ -21,7 +21,7 @@ def split_contents(splits: Splits) -> dict[str, str]:
     What images are read from instead of files (the table of a Hugging Face data set) counts as a whole. Files are read
     once; later their sizes and times of change are compared with what the user's cache remembers.
     """
-    return {name: _content(getattr(splits, name)) for name in SPLITS}
+    return {name: content_of(getattr(splits, name)) for name in SPLITS}
 
 
 def data_change(known: Mapping[str, Any], splits: Splits) -> str:
@@ -40,11 +40,16 @@ def data_change(known: Mapping[str, Any], splits: Splits) -> str:
     found = split_contents(splits)
     changed = [name for name in SPLITS if contents.get(name, found[name]) != found[name]]
     # Runs of older versions do not know the bytes that are in no file.
-    changed = [name for name in changed if contents[name] != _content(getattr(splits, name), files_alone=True)]
+    changed = [name for name in changed if contents[name] != content_of(getattr(splits, name), files_alone=True)]
     return f"images or annotations for {' and '.join(changed)} differ" if changed else ""
 
 
-def _content(data: AnnotatedImages, files_alone: bool = False) -> str:
+def content_of(data: AnnotatedImages, files_alone: bool = False) -> str:
+    """Digest names, labels, annotations and every byte of the files and tables of a split.
+
+    Args:
+        files_alone: without the tables, as older versions did.
+    """
     stored = [data.stored(position) for position in range(len(data))]
     files = [data.files(index) for index in stored]
     known = file_digests([path for own in files for path in own])

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from protomask import distributed
-from protomask.data import AnnotatedImages, contents
+from protomask.data import AnnotatedImages
+from protomask.data.contents import content_of
 from protomask.explainable import Explainable
 from protomask.fingerprints import fingerprint_of_scores
 
@@ -30,7 +31,7 @@ def stamp_of_source(explained: Explainable, data: AnnotatedImages) -> str:
 
 def _content(data: AnnotatedImages) -> str:
     """Digest what a run compares of its data, and the pixels of images that nothing else tells apart."""
-    digest = hashlib.blake2b(f"{data.fingerprint()} {contents._content(data)}".encode(), digest_size=8)
+    digest = hashlib.blake2b(f"{data.fingerprint()} {content_of(data)}".encode(), digest_size=8)
     few = {round(place) for place in torch.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).tolist()}
     if any(not torch.equal(_pixels(data, place), _pixels(data, place)) for place in few):
         return digest.hexdigest()  # another picture each time it is read: pixels tell nothing

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from protomask.cli import main
-from protomask.data import contents, load_data, remembered
+from protomask.data import load_data, remembered
 from protomask.data.arrow_contents import TableContent
-from protomask.data.contents import SPLITS, data_change, split_contents
+from protomask.data.contents import SPLITS, content_of, data_change, split_contents
 from protomask.data.hf_splits import refuse_tests
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
@@ -64,7 +64,7 @@ def test_one_changed_image_of_the_same_length_is_noticed_wherever_it_is(tmp_path
     before = known(write_hf(tmp_path / "one", train=many(), test=many()))
     after = load_data(f"hf:{write_hf(tmp_path / 'two', train=many(), test=many([10]))}", validation=0)
     assert data_change(before, after) == "images or annotations for test differ"
-    older = {**before, "contents": {split: contents._content(getattr(after, split), True) for split in SPLITS}}
+    older = {**before, "contents": {split: content_of(getattr(after, split), True) for split in SPLITS}}
     assert data_change(older, after) == ""  # of a run that did not know every byte
     datasets.DatasetDict(train=many(), test=many()).save_to_disk(
         str(tmp_path / "cut"), num_shards={"train": 3, "test": 2}
