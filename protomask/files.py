@@ -144,6 +144,11 @@ def content_digest(path: str | Path, mend: str = "restore it", missing: str = "n
     return digest.digest()
 
 
+def text_digest(text: str) -> str:
+    """Digest a text, which may hold names that are not UTF-8, to 16 hexadecimal digits."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
 def parse_json(text: str | bytes, path: str | Path, mend: str) -> object:
     """Give the content of JSON text, read strictly: UTF-8, finite numbers only, of bounded depth and size.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from protomask.explainable import Classifier
+from protomask.files import text_digest
 from protomask.freezing import held_modules
 from protomask.prototype_network import PrototypeNetwork
 
@@ -30,7 +31,7 @@ def fingerprint(explained: object, *, saved_alone: bool = False) -> str | None:
         digest.update(repr(module).encode())
         for key, value in _weights(module, saved_alone):
             digest.update(key.encode())
-            for part in _bytes_of(value):
+            for part in bytes_of(value):
                 digest.update(part)
             count += 1
     return digest.hexdigest() if count else None
@@ -46,24 +47,24 @@ def _weights(module: nn.Module, saved_alone: bool) -> Iterator[tuple[str, object
             yield key, buffer
 
 
-def _bytes_of(value: object) -> Iterator[bytes]:
+def bytes_of(value: object) -> Iterator[bytes]:
     """Give what is to be digested of an entry of a state: a tensor, or whatever a module adds to it."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield repr(key).encode()
-            yield from _bytes_of(each)
+            yield from bytes_of(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _bytes_of(each)
+            yield from bytes_of(each)
     elif not isinstance(value, Tensor) or is_lazy(value) or value.is_meta:
         yield repr(value).encode()
     elif value.layout != torch.strided:
         sparse = value.detach().to_sparse_coo().coalesce()
         yield str(tuple(sparse.shape)).encode()
-        yield from _bytes_of([sparse.indices(), sparse.values()])
+        yield from bytes_of([sparse.indices(), sparse.values()])
     elif value.is_quantized:
         yield str(value.dtype).encode()
-        yield from _bytes_of([value.int_repr(), value.dequantize()])  # the latter for its scales
+        yield from bytes_of([value.int_repr(), value.dequantize()])  # the latter for its scales
     else:
         yield str(value.dtype).encode()
         plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
@@ -78,7 +79,7 @@ def fingerprint_of_scores(explained: object) -> str | None:
         return None
     said = _settings(explained)
     # A repr with an address in it is another one in every process, and tells nothing.
-    return weights if " at 0x" in said else f"{weights}-{_digest(said)}"
+    return weights if " at 0x" in said else f"{weights}-{text_digest(said)}"
 
 
 def _settings(explained: object) -> str:
@@ -86,7 +87,3 @@ def _settings(explained: object) -> str:
         with suppress(NotImplementedError):  # of a network that cannot be saved
             return json.dumps(explained.settings(), sort_keys=True, default=repr)  # tuples as the lists of a saved one
     return repr(explained)
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

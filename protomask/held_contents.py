@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from protomask.fingerprints import fingerprint
+from protomask.fingerprints import bytes_of, fingerprint
 from protomask.freezing import MACHINERY
 
 PLAIN = (
@@ -132,8 +132,7 @@ def _of_array(value: np.ndarray) -> str:
 def _of_tensor(value: Tensor) -> str:
     if value.is_meta or value.layout != torch.strided:
         raise _Unknown
-    plain = value.detach().as_subclass(Tensor).cpu().contiguous()
-    return _digest(f"{value.dtype} {tuple(value.shape)}", plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return _digest(f"{value.dtype} {tuple(value.shape)}", b"".join(bytes_of(value.as_subclass(Tensor))))
 
 
 def _digest(said: str, content: bytes) -> str:

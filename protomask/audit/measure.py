@@ -103,16 +103,8 @@ class _Asked(NamedTuple):
     """of the images"""
 
     def maps(self, network: PrototypeNetwork, images: Tensor, index: Tensor) -> Tensor:
-        """Make the maps, (B, H, W); InputError as :func:`check_maps`, but the image that has no numbers is named."""
-        maps = self.localizer(network, images, index)
-        if isinstance(maps, Tensor) and maps.ndim == 3 and len(maps) == len(images):
-            wrong = (~maps.isfinite()).flatten(1).any(1).nonzero().flatten()
-            if len(wrong):
-                raise InputError(
-                    f"the map by localizer {self.name!r} of image {self.names[int(wrong[0])]!r} is not finite; "
-                    "the network or the localizer is broken there"
-                )
-        return check_maps(maps, images, self.name)
+        """Make the maps, (B, H, W); InputError as :func:`check_maps`."""
+        return check_maps(self.localizer(network, images, index), images, self.name, self.names)
 
     @torch.no_grad()
     def answers(self, network: PrototypeNetwork, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

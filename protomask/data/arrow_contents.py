@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from protomask.data.remembered import find_out
+from protomask.files import text_digest
 
 AT_ONCE = 1000
 """rows"""
@@ -64,4 +65,4 @@ def _version(files: list[Path], column: str, rows: int) -> str:
     """Tell by size and time of change of all its files whether a table is still the same."""
     stats = [(str(file), file.stat()) for file in files]
     told = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats]
-    return hashlib.blake2b(repr((told, column, rows)).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return text_digest(repr((told, column, rows)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import warnings
@@ -25,6 +24,7 @@ from protomask.distillation.training import STATE, Trainer
 from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier, Explainable
+from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
 from protomask.given import as_count, as_flag, as_path, short
@@ -317,8 +317,7 @@ def _images(data: AnnotatedImages, positions: Tensor, device: torch.device) -> T
 
 
 def _stamp(source: str, settings: Distillation, allowed: Tensor | None) -> str:
-    text = f"{source} {settings!r} {None if allowed is None else allowed.tolist()}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return text_digest(f"{source} {settings!r} {None if allowed is None else allowed.tolist()}")
 
 
 def _usual_range(

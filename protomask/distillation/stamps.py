@@ -32,16 +32,17 @@ def stamp_of_source(explained: Explainable, data: AnnotatedImages) -> str:
 def _content(data: AnnotatedImages) -> str:
     """Digest what a run compares of its data, and the pixels of images that nothing else tells apart."""
     digest = hashlib.blake2b(f"{data.fingerprint()} {content_of(data)}".encode(), digest_size=8)
-    few = {round(place) for place in torch.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).tolist()}
-    if any(not torch.equal(_pixels(data, place), _pixels(data, place)) for place in few):
+    spread = torch.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).tolist()
+    few = {place: _pixels(data, place) for place in map(round, spread)}
+    if any(not torch.equal(image, _pixels(data, place)) for place, image in few.items()):
         return digest.hexdigest()  # another picture each time it is read: pixels tell nothing
     untold = {
         place
         for place, index in enumerate(map(data.stored, range(len(data))))
         if not data.files(index) and not data.identity(index)
     }
-    for place in sorted(few | untold):
-        image = _pixels(data, place)
+    for place in sorted(few.keys() | untold):
+        image = few[place] if place in few else _pixels(data, place)
         digest.update(f"{place} {image.dtype} {tuple(image.shape)}".encode())
         digest.update(image.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from protomask import distributed
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.explainable import Explainable
+from protomask.files import text_digest
 from protomask.localizers.amortised.explainer import quarter
 from protomask.tensor_files import load_tensors, save_tensors
 
@@ -65,8 +65,7 @@ def teacher_maps(
 
 
 def _name(stamp: str, positions: Tensor, index: Tensor) -> str:
-    text = f"{stamp} {positions.tolist()} {index.tolist()}"
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return text_digest(f"{stamp} {positions.tolist()} {index.tolist()}")
 
 
 def _read(path: Path, count: int) -> Tensor | None:

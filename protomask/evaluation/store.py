@@ -16,7 +16,7 @@ from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
 from protomask.capabilities import HasJudge
 from protomask.errors import InputError
-from protomask.files import check_regular_file, file_name
+from protomask.files import check_regular_file, file_name, text_digest
 from protomask.fingerprints import fingerprint_of_scores
 from protomask.held_contents import held_contents
 from protomask.tensor_files import load_tensors, save_tensors
@@ -172,4 +172,4 @@ def _code(room, *beside: str) -> str:
 
 
 def _digest(texts: Iterable[str]) -> str:
-    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return text_digest("\0".join(texts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -19,6 +18,7 @@ from protomask.explanations.maps import make_maps, pieces
 from protomask.explanations.on_demand import PictureOnDemand
 from protomask.explanations.photographs import photographs
 from protomask.explanations.records import PrototypePicture, PrototypeRecord
+from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen
 from protomask.held_contents import held_contents
@@ -87,7 +87,7 @@ def share_pictures(
     sources = _Sources(network, plain, localizers, device, progress)
     stamp = _stamp(sources)
     parts = pieces(network.prototype_count, batch_size)
-    paths = [folder / f"{_digest(f'{stamp} {part}')}.safetensors" for part in parts]
+    paths = [folder / f"{text_digest(f'{stamp} {part}')}.safetensors" for part in parts]
 
     def make(number: int) -> list[PrototypeRecord]:
         found = _read(paths[number], len(parts[number]), localizers)
@@ -197,7 +197,7 @@ def _stamp(sources: _Sources) -> str:
     told += [held] if held else []
     if " at 0x" in localizers or held is None:
         told.append(distributed.from_first(secrets.token_hex(8)))
-    return _digest(repr(told))
+    return text_digest(repr(told))
 
 
 def _read(path: Path, count: int, localizers: Mapping[str, Localizer]) -> dict[str, np.ndarray] | None:
@@ -210,7 +210,3 @@ def _read(path: Path, count: int, localizers: Mapping[str, Localizer]) -> dict[s
         return None
     whole = found.keys() == {OWN, *localizers} and all(len(each) == count for each in found.values())
     return {name: found[name].numpy() for name in (OWN, *localizers)} if whole else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

@@ -102,8 +102,12 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     return index
 
 
-def check_maps(maps: object, images: Tensor, name: str) -> Tensor:
+def check_maps(maps: object, images: Tensor, name: str, names: Sequence[str] = ()) -> Tensor:
     """Check what a localizer gave for ``images`` (B, C, H, W), and return it detached, in float32.
+
+    Args:
+        name: of the localizer.
+        names: of the images, for errors.
 
     Raises:
         InputError: no tensor (B, H, W), or values that are no numbers or outside [0, 1]; names the localizer.
@@ -113,8 +117,10 @@ def check_maps(maps: object, images: Tensor, name: str) -> Tensor:
         given = f"maps of shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
         raise InputError(f"localizer {name!r} gives {given}, not a tensor of shape {expected}")
     maps = maps.detach().float()
-    if not maps.isfinite().all():
-        raise InputError(f"the map by localizer {name!r} is not finite; the model or the localizer is broken there")
+    wrong = (~maps.isfinite()).flatten(1).any(1).nonzero().flatten()
+    if len(wrong):
+        of = f" of image {names[int(wrong[0])]!r}" if names else ""
+        raise InputError(f"the map by localizer {name!r}{of} is not finite; the model or the localizer is broken there")
     if maps.numel() and (maps.min() < 0 or maps.max() > 1 + 1e-5):
         span = f"from {maps.min().item():.3g} to {maps.max().item():.3g}"
         raise InputError(f"localizer {name!r} gives saliency {span}; maps must lie in [0, 1]")

@@ -65,6 +65,19 @@ def as_region(given: Tensor, saliency: Tensor, name: str = "region") -> Tensor:
     return as_mask(given, saliency.shape, name)
 
 
+def first_pixels(saliency: Tensor, share: float) -> Tensor:
+    """Give the weight in [0, 1] of each pixel (B, H * W) among the most salient ``share`` of a map's.
+
+    Where equal pixels are too many for the share, each counts with the part of them that fits, in whatever order they
+    lie.
+    """
+    flat = saliency.flatten(1)
+    count = max(1, round(share * flat.shape[1]))
+    level = flat.topk(count, dim=1).values[:, -1:]
+    above, equal = flat > level, flat == level
+    return above.float() + equal * ((count - above.sum(1, keepdim=True)) / equal.sum(1, keepdim=True))
+
+
 def unless_broken(values: Tensor, *maps: Tensor) -> Tensor:
     """Give NaN, to be left out and counted, for each map (B, ...) that is not finite, of which nothing can be said.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from protomask.given import as_flag
-from protomask.metrics.given import as_maps, as_region, unless_broken
+from protomask.metrics.given import as_maps, as_region, first_pixels, unless_broken
 
 TOLERANCE = 15.0
 """Pixels by which the pointing game may miss (Zhang et al., excitation backprop, 2016; TorchRay)."""
@@ -116,13 +116,9 @@ def top_share_on_object(saliency: Tensor, region: Tensor, *, share: float = 0.1)
         (B,) in [0, 1]; NaN where the region is empty.
     """
     saliency, region = _pair(saliency, region)
-    flat, inside = saliency.flatten(1), region.flatten(1)
-    taken = max(1, round(share * flat.shape[1]))
-    least = flat.topk(taken, dim=1).values[:, -1:]
-    above, equal = flat > least, flat == least
-    left = taken - above.sum(1)  # places for those equal to the least
-    hits = (above & inside).sum(1) + left * (equal & inside).sum(1) / equal.sum(1)
-    return _where_defined((hits / taken).to(saliency.dtype), saliency, region)
+    taken = first_pixels(saliency, share).double()
+    hits = (taken * region.flatten(1)).sum(1)
+    return _where_defined((hits / taken.sum(1)).to(saliency.dtype), saliency, region)
 
 
 def outside_inside_ratio(saliency: Tensor, region: Tensor, *, nonzero: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_maps, unless_broken
+from protomask.metrics.given import as_maps, first_pixels, unless_broken
 
 HALF_LEVEL = 0.5 / 255 / 0.226
 """Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations."""
@@ -50,21 +50,12 @@ def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
     """
     saliency = as_maps(saliency)
     other = as_maps(other, saliency[:, None], name="other")
-    one, two = (_first_pixels(each, share) for each in (saliency, other))
+    one, two = (
+        first_pixels(each, share) * (each > each.amin((1, 2), keepdim=True)).flatten(1) for each in (saliency, other)
+    )
     both, own = (one * two).sum(1), one.square().sum(1)
     shared = torch.where(own > 0, both / (own + two.square().sum(1) - both), torch.nan)
     return unless_broken(shared, saliency, other)
-
-
-def _first_pixels(saliency: Tensor, share: float) -> Tensor:
-    """Give the weight in [0, 1] of each pixel (B, H * W) among the most salient ``share``."""
-    flat = saliency.flatten(1)
-    count = max(1, round(share * flat.shape[1]))
-    level = flat.topk(count, dim=1).values[:, -1:]
-    above, equal = flat > level, flat == level
-    fits = (count - above.sum(1, keepdim=True)) / equal.sum(1, keepdim=True)
-    fits = torch.where(level > flat.amin(1, keepdim=True), fits, 0.0)
-    return above.float() + equal * fits
 
 
 def max_sensitivity(saliency: Tensor, others: Sequence[Tensor]) -> Tensor:
