@@ -5,7 +5,7 @@ import pytest
 from tests.bad_input.sets import MAKERS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def good(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good sets")
     for name, make in MAKERS.items():
