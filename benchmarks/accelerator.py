@@ -128,7 +128,7 @@ def table(rows: list[dict], where: str) -> str:
     return "\n".join(lines)
 
 
-def compare(folder: Path, device: torch.device) -> str:
+def compare(folder: Path, device: torch.device, localizers: str = "mdm,hdm") -> str:
     """Make maps of a run's test images thrice: in a batch on the device, on the processor, one by one on the device."""
     found: dict[str, dict[str, Tensor]] = {}
     index = None
@@ -141,7 +141,7 @@ def compare(folder: Path, device: torch.device) -> str:
         images = collate([run.test[place] for place in range(min(IMAGES, len(run.test)))])["images"].to(where)
         with torch.no_grad():
             index = run.network(images).similarities.argmax(1) if index is None else index.to(where)
-        for name, localizer in get_localizers("mdm,hdm").items():
+        for name, localizer in get_localizers(localizers).items():
             parts = [localizer(run.network, *pair) for pair in zip(images.split(at_once), index.split(at_once))]
             found.setdefault(name, {})[way] = torch.cat(parts).cpu()
     told = []

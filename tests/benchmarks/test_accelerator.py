@@ -40,6 +40,6 @@ def test_unknown_steps_are_named(script, capsys):
 
 def test_maps_on_the_processor_are_those_of_a_batch_and_of_single_images(script, trained, monkeypatch):
     monkeypatch.setattr(script, "IMAGES", 2)
-    told = script.compare(trained, script.choose_device("cpu"))
+    told = script.compare(trained, script.choose_device("cpu"), "mdm:steps=8,hdm:grids=(14,28)")
     assert "mdm batch against cpu: ranks 1.000, first tenths 1.000" in told
     assert "hdm batch against single: ranks" in told
