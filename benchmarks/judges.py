@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
             judge_preprocessing=preparing(judge)._asdict(),
             mean=built.mean,
             std=built.std,
+            image_size=built.image_size,
             metrics=options.metrics.split(","),
             seed=options.seed,
             batch_size=options.batch_size,

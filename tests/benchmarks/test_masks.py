@@ -15,7 +15,7 @@ from protomask.data import collate, load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localization.compare import JudgedClassifier
+from protomask.localization.compare import JudgedClassifier, PublishedScore
 from protomask.localization.preprocessing import Preprocessing
 from protomask.localizers import MDM, GradCAM, Keep, Order
 from protomask.metrics import average_drop, energy_pointing, insertion, masked_scores
@@ -220,12 +220,20 @@ def test_steadiness_compares_each_map_with_that_of_an_image_alike(script, materi
     torch.testing.assert_close(steadiness.compare(map_, 1 - map_), torch.tensor([[-1.0, -1.0, 0.0]]))
 
 
-def test_judges_takes_the_images_on_which_both_networks_agree(script, material, tmp_path, capsys):
+def test_judges_takes_the_images_on_which_both_networks_agree(script, material, tmp_path, capsys, monkeypatch):
     judges = importlib.import_module("judges")
+    seen, call = set(), PublishedScore.__call__
+
+    def spy(self, explained, images, index, **shown):
+        seen.add(tuple(images.shape[1:]))
+        return call(self, explained, images, index, **shown)
+
+    monkeypatch.setattr(PublishedScore, "__call__", spy)
     given = words(material, tmp_path / "kept", "--methods", "gradcam,random", "--images", 3)
     model, weights = (given[given.index(name) + 1] for name in ("--model", "--weights"))
     given += ["--judge", model, "--judge-weights", weights, "--metrics", "insertion,judge_insertion"]
     assert judges.main(given) == 0
+    assert seen == {(3, 48, 48)}  # measured at --image-size, too
     found = capsys.readouterr().out
     assert found.strip().startswith("3 of 3 photographs") and "judge_insertion" in found
     second = tmp_path / "second.safetensors"
