@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from protomask.errors import LowFaithfulnessWarning, NothingToKeepWarning
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.store import Store
 from protomask.evaluation.variants import IMAGE, Variant
 from protomask.localizers.base import check_maps
+from protomask.prototype_network import PrototypeNetwork
+from protomask.warned import named_maps
 
 
 @runtime_checkable
@@ -57,7 +61,11 @@ class Maps:
         if found is not None:
             return torch.stack(found).to(batch.images.device)
         images = variant.images(batch, lambda: self(batch)).to(batch.images.dtype)
-        saliency, spent = self._localize(variant.question(batch), images)
+        with warnings.catch_warnings():
+            if variant is not IMAGE:  # of a changed image or network, which nobody asked about
+                for kind in (NothingToKeepWarning, LowFaithfulnessWarning):
+                    warnings.simplefilter("ignore", kind)
+            saliency, spent = self._localize(variant.question(batch), images)
         entries = dict(zip(names, saliency))
         if variant is IMAGE:
             self.seconds |= dict.fromkeys(batch.names, spent / len(names))
@@ -88,7 +96,8 @@ class Maps:
         if isinstance(self.localizer, ReadsTruth):
             saliency = self.localizer.from_truth(batch)
         else:
-            saliency = self.localizer(batch.explained, images, batch.index)
+            with named_maps(lambda place: _named(batch, place)):
+                saliency = self.localizer(batch.explained, images, batch.index)
         spent = now() - before
         return self._check(saliency, batch), spent
 
@@ -96,3 +105,9 @@ class Maps:
         if isinstance(saliency, Tensor) and len(saliency.shape) == 3 and len(saliency) == len(batch.images):
             batch.require_finite(saliency, f"the map by localizer {self.name!r}")  # names the image
         return check_maps(saliency, batch.images, self.name)
+
+
+def _named(batch: Batch, place: int) -> str:
+    """Name a pair in a warning."""
+    kind = "prototype" if isinstance(batch.explained, PrototypeNetwork) else "class"
+    return f"{batch.data.names[batch.positions[place]]}, {kind} {int(batch.index[place])}"
