@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from protomask.localization.class_names import Labels, check_labels, class_numbe
 from protomask.localization.finding_boxes import with_model_classes
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import Preprocessing, preprocessing_of, unwrap_classifier
-from protomask.localizers import Localizer, get_localizers
+from protomask.localizers import BUILT_IN, Localizer
+from protomask.localizers.specs import name_of
+from protomask.run.setup import Localizers, as_localizers
 
 DEFAULT = ("mdm", "gradcam", "center", "random")
 SCORES = {
@@ -94,13 +97,14 @@ class PublishedScore:
         """See :class:`protomask.localizers.Localizer`."""
         if isinstance(explained, Classifier):
             explained = explained.with_score(self.kind)
-        return self.localizer(explained, images, index, progress=progress)
+        shown = {"progress": True} if progress else {}  # a function of one's own need not know of it
+        return self.localizer(explained, images, index, **shown)
 
 
 def compare(
     model: nn.Module | Classifier,
     images: object,
-    localizers: str | Iterable[str] = DEFAULT,
+    localizers: Localizers = DEFAULT,
     *,
     index: object = None,
     metrics: str | Sequence[str] | None = None,
@@ -132,8 +136,11 @@ def compare(
         model: any classifier, see :func:`protomask.look`.
         images: photographs (:func:`protomask.inputs.read_pictures`), a torch Dataset of (image, label), or one of our
             data sets, whose boxes and masks are used. Boxes of single findings are those of the model's classes of the
-            same names; what is assumed or left out, where names are missing or differ, is warned of.
-        localizers: names, settings after a colon.
+            same names; what is assumed or left out, where names are missing or differ, is warned of. A data set's own
+            transform gives way to the model's size and normalisation; another size than it was opened for is warned
+            of, unless ``image_size`` is given.
+        localizers: names separated by commas, settings after a colon; several of them; or localizers by name,
+            ``{"mine": MDM(...), "gradcam": "gradcam"}``. Each explains the score that it was published for.
         index: the classes to explain, one for all or one per image; by default the most probable one of each.
         metrics: names out of the evaluation's catalogue; by default the usual ones.
         judge: a second network of the same classes. Maps made for ``model`` are measured on it as well:
@@ -153,11 +160,7 @@ def compare(
     plain, prepare, multi_label = unwrap_classifier(
         model, preprocessing, mean=mean, std=std, image_size=image_size, multi_label=multi_label
     )
-    found = get_localizers(localizers)
-    methods = {
-        name: PublishedScore(each, SCORES.get(name.partition(":")[0], "log-probability"))
-        for name, each in found.items()
-    }
+    methods = {name: PublishedScore(each, _score_of(name, each)) for name, each in as_localizers(localizers).items()}
     if judge is None:
         explained = Classifier(plain, "probability", multi_label=multi_label, mean=prepare.mean, std=prepare.std)
     else:
@@ -167,6 +170,8 @@ def compare(
     batch_size, seed = as_count(batch_size, "batch_size"), as_count(seed, "seed", 0)
     progress = as_flag(progress, "progress")
     names = labels_of(plain, labels)
+    if isinstance(images, AnnotatedImages) and image_size is None:
+        _warn_of_size(images, prepare.image_size)
     data = as_data_set(images, prepare, intensity_range)
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
     if isinstance(explained, JudgedClassifier):
@@ -188,6 +193,32 @@ def compare(
         cache=None if cache is None else as_path(cache, "cache"),
         progress=progress,
     )
+
+
+def _score_of(name: str, localizer: Localizer) -> str:
+    """Give the score to explain: by the localizer's name, or by its class where one calls it as one likes."""
+    kind = type(localizer)
+    own = [each for each, place in BUILT_IN.items() if f"protomask.localizers.{place}" == _place(kind)]
+    name = name_of(name)
+    return SCORES.get(name if name in own or not own else own[0], "log-probability")
+
+
+def _place(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _warn_of_size(data: AnnotatedImages, size: int) -> None:
+    """Say so where a data set was opened for, or its transform makes, squares of another size than is measured."""
+    own = getattr(data, "image_size", None)
+    if data.transform is not None and len(data):
+        height, width = data[0]["image"].shape[-2:]
+        own = height if height == width else None
+    if own not in (None, size):
+        warnings.warn(
+            f"the data set gives images of {own} pixels, and they are measured at {size}, the model's own size; give "
+            f"image_size={own} to measure at that, or image_size={size} to leave this out",
+            stacklevel=3,
+        )
 
 
 def _classes(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -27,8 +27,10 @@ def split_specs(words: str | Iterable[str]) -> list[str]:
         words: one string, or several, each one localizer or a list itself.
 
     Raises:
-        InputError: a setting that follows no localizer.
+        InputError: a setting that follows no localizer; localizers by name, of which only the names would be taken.
     """
+    if isinstance(words, Mapping):
+        raise InputError("names of localizers are wanted, not localizers by name; for example mdm,similarity")
     texts = [words] if isinstance(words, str) else list(words) if isinstance(words, Iterable) else [words]
     wrong = [each for each in texts if not isinstance(each, str)]
     if wrong:

@@ -12,12 +12,13 @@ from torch.utils.data import TensorDataset
 
 from protomask import InputError, compare
 from protomask.cli import main
-from protomask.errors import NotLogitsWarning
+from protomask.errors import NothingToKeepWarning, NotLogitsWarning
 from protomask.evaluation.cases import Case
 from protomask.evaluation.variants import IMAGE
 from protomask.explainable import Classifier
-from protomask.localization.compare import JudgedClassifier
+from protomask.localization.compare import JudgedClassifier, _score_of
 from protomask.localization.preprocessing import Preprocessing
+from protomask.localizers import LRP, MDM, RISE, CenterMap, GradCAM, Keep, Order, RandomMap, get_localizers
 from protomask.localizers.captum_methods import Occlusion
 from protomask.metrics import insertion, kept_by_first
 
@@ -69,6 +70,48 @@ def test_the_map_of_the_evidence_wins_and_probabilities_stay_as_they_are():
     by_hand = insertion(classifier.score, images, index, Left()(None, images, index)).auc.mean().item()
     assert mean["occlusion", "insertion"] == pytest.approx(by_hand, abs=0.05)
     assert found.classes == ["class 1"] * 4
+
+
+def test_localizers_by_name_are_those_that_are_measured():
+    options = {"metrics": ["insertion", "deletion"], "index": 1, **PLAIN}
+    by_name = compare(Corner(), photographs(), "center:width=0.1,random", **options)
+    own = {"mine": CenterMap(width=0.1), "center": RandomMap(), "by word": "center:width=0.1"}
+    found = compare(Corner(), photographs(), own, **options)
+    assert found.localizers == list(own)
+    assert found.values["mine"] == found.values["by word"] == by_name.values["center:width=0.1"]
+    assert found.values["center"] == by_name.values["random"] != by_name.values["center:width=0.1"]
+    several = compare(Corner(), photographs(), [CenterMap(width=0.1), Left()], **options)
+    assert several.localizers == ["centermap", "left"]
+    with pytest.raises(InputError, match="not localizers by name; for example mdm,similarity"):
+        get_localizers(own)
+    with pytest.raises(InputError, match="is a class"):
+        compare(Corner(), photographs(), {"mine": CenterMap}, **options)
+
+
+@pytest.mark.parametrize(
+    "name, localizer, kind",
+    [
+        ("gradcam:layer=x", GradCAM("x"), "logit"),
+        ("mine", GradCAM("x"), "logit"),
+        ("gradcam", MDM(), "log-probability"),
+        ("mine", Left(), "log-probability"),
+        ("rise", RISE(), "probability"),
+        ("prp", LRP(), "log-probability"),
+    ],
+)
+def test_localizers_explain_the_score_that_they_were_published_for(name, localizer, kind):
+    assert _score_of(name, localizer) == kind
+
+
+def test_warnings_of_maps_name_the_photograph_once(tmp_path):
+    for place, pixels in enumerate(photographs(2)):
+        pixels = np.zeros_like(pixels) if place else pixels  # no evidence for class 1 in the second
+        Image.fromarray(pixels).save(tmp_path / f"bird {place}.png")
+    mask = {"mdm": MDM(keep=Keep(steps=1), order=Order(steps=0))}
+    with pytest.warns(NothingToKeepWarning) as said:
+        compare(Corner(), tmp_path, mask, index=1, metrics=["deletion", "average_drop", "steadiness"], **PLAIN)
+    texts = [str(each.message) for each in said]
+    assert len(texts) == 1 and "bird 1.png, class 1 (" in texts[0] and "image 1" not in texts[0]
 
 
 def test_a_judge_confirms_only_what_it_sees_too():

@@ -10,7 +10,9 @@ from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
 
 from protomask import InputError, compare
+from protomask.data import load_data
 from protomask.data.datasets import from_dataset
+from protomask.data.transforms import evaluation_transform
 from protomask.localization.photographs import open_photographs
 from tests.localization.test_compare import PLAIN, Corner, Left, means, photographs
 
@@ -44,22 +46,23 @@ class Shown(Left):
     pass
 
 
-def energy(data, monkeypatch, index=0, **options):
-    monkeypatch.setattr("protomask.localization.compare.get_localizers", lambda names: {"left": Shown()})
-    found = compare(Corner(), data, "left", index=index, metrics=["energy_box"], multi_label=True, **options, **PLAIN)
+def energy(data, index=0, **options):
+    found = compare(
+        Corner(), data, {"left": Shown()}, index=index, metrics=["energy_box"], multi_label=True, **options, **PLAIN
+    )
     return means(found)["left", "energy_box"]
 
 
 @pytest.mark.parametrize("labels", [["Mass", "Nodule"], ["Nodule", "Mass"], ["nodule ", "MASS"]])
-def test_boxes_of_findings_are_those_of_the_class_of_that_name(labels, monkeypatch):
+def test_boxes_of_findings_are_those_of_the_class_of_that_name(labels):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert energy(findings(["Mass", "Nodule"]), monkeypatch, "mass", labels=labels) == 1
-        assert energy(findings(["Mass", "Nodule"]), monkeypatch, "nodule", labels=labels) == 0
-        assert energy(findings(["Nodule", "Mass"]), monkeypatch, "nodule", labels=labels) == 1
+        assert energy(findings(["Mass", "Nodule"]), "mass", labels=labels) == 1
+        assert energy(findings(["Mass", "Nodule"]), "nodule", labels=labels) == 0
+        assert energy(findings(["Nodule", "Mass"]), "nodule", labels=labels) == 1
 
 
-def test_classes_without_names_are_taken_in_order_and_that_is_said(monkeypatch):
+def test_classes_without_names_are_taken_in_order_and_that_is_said():
     named, numbered = findings(["Mass", "Nodule"]), findings(["0", "1"])
     for data, options, says in [
         (named, {}, "model's classes have no names.*order of the data's"),
@@ -67,16 +70,16 @@ def test_classes_without_names_are_taken_in_order_and_that_is_said(monkeypatch):
         (numbered, {"labels": ["Mass", "Nodule"]}, "data's classes have no names.*order of the model's"),
     ]:
         with pytest.warns(UserWarning, match=says):
-            assert energy(data, monkeypatch, **options) == 1
+            assert energy(data, **options) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert energy(numbered, monkeypatch) == 1
+        assert energy(numbered) == 1
 
 
-def test_boxes_of_classes_that_cannot_be_told_are_left_out_and_that_is_said(monkeypatch):
+def test_boxes_of_classes_that_cannot_be_told_are_left_out_and_that_is_said():
     data = findings(["Mass", "Nodule"])
     with pytest.warns(UserWarning, match="boxes of 'Mass' are left out"):
-        assert energy(data, monkeypatch, 1, labels=["Heart", "Nodule"]) == 0
+        assert energy(data, 1, labels=["Heart", "Nodule"]) == 0
     boxes = {"boxes": [MASS], "box_labels": [2]}
     three = from_dataset(Items([(photographs(1)[0], (1, 1, 1), boxes)]), classes=["Mass", "Nodule", "Heart"])
     for given, labels, says in [
@@ -84,10 +87,10 @@ def test_boxes_of_classes_that_cannot_be_told_are_left_out_and_that_is_said(monk
         (three, None, "have no names, and the data have 3, the model 2"),
     ]:
         with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="boxes smaller than the image"):
-            energy(given, monkeypatch, labels=labels)
+            energy(given, labels=labels)
     three.classes = ("Nodule", "Mass")
     with pytest.raises(InputError, match="box_labels holds 2, but the data have 2 classes"):
-        energy(three, monkeypatch, labels=["Mass", "Nodule"])
+        energy(three, labels=["Mass", "Nodule"])
     with pytest.raises(InputError, match="box_labels has the class 2; it must be at least 0 and less than 2"):
         from_dataset(Items([(photographs(1)[0], (1, 1), boxes)]), classes=["Nodule", "Mass"])
 
@@ -103,6 +106,35 @@ def test_some_classes_or_a_single_one_are_compared(tmp_path):
     assert some.values == compare(Corner(), [pictures[0], pictures[1]], **options).values
     alone = compare(Corner(), Items([(pixels, 0) for pixels in pictures]), **options)
     assert alone.values == compare(Corner(), pictures, **options).values
+
+
+def test_another_size_than_a_data_set_was_opened_for_is_said_unless_it_is_asked_for(tmp_path):
+    data = from_dataset(Items([(pixels, 0) for pixels in photographs(2)]), "pictures")
+    small = data.with_transform(evaluation_transform(16, (0.5,) * 3, (0.25,) * 3))
+    statistics = {name: PLAIN[name] for name in ("mean", "std")}
+    seen = []
+
+    def spy(explained, images, index):
+        seen.append(tuple(images.shape[-2:]))
+        return Left()(explained, images, index)
+
+    options = {"localizers": {"spy": spy}, "metrics": ["deletion"], "batch_size": 2, **statistics}
+    with pytest.warns(UserWarning, match="images of 16 pixels, and they are measured at 224.*give image_size=16"):
+        compare(Corner(), small, **options)
+    for place, pixels in enumerate(photographs(4)):
+        path = tmp_path / ("train", "test")[place % 2] / f"class {place // 2}" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    opened = load_data("folder", tmp_path, image_size=24, validation=0).test
+    with pytest.warns(UserWarning, match="images of 24 pixels, and they are measured at 224"):
+        compare(Corner(), opened, **options)
+    assert set(seen) == {(224, 224)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(Corner(), data, **options)
+        compare(Corner(), opened.with_transform(None), image_size=16, **options)
+        compare(Corner(), small, image_size=16, **options)
+    assert seen[-1] == (16, 16)
 
 
 def test_one_data_set_is_opened_without_reading_it_for_training_too():
