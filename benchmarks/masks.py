@@ -20,23 +20,30 @@ import argparse
 import importlib.util
 import json
 import math
+import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from bad_input import exit_code
 from methods import SCORES, CountedClassifier, Method
-from subject import add_options, chosen_methods, exit_code, opened
+from subject import add_options, chosen_methods, opened
 from tables import difference_table, differences, means, table
 from throughput import throughput
 from torch import Tensor
 from tqdm import tqdm
 
+from protomask import localizers, metrics
 from protomask.backbones.classifier import BuiltClassifier
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
+from protomask.evaluation.store import code_digest
 from protomask.explainable import Classifier
 from protomask.files import file_name
+from protomask.fingerprints import fingerprint
+from protomask.json_files import write_json
 from protomask.localizers import get_localizer
 from protomask.metrics import (
     average_drop,
@@ -89,7 +96,9 @@ def run(options: argparse.Namespace) -> None:
         "split": options.split,
         "model": options.model,
         "image_size": built.image_size,
-        "weights": options.weights and Path(options.weights).name,
+        "weights": fingerprint(built.model),
+        "code": [code_digest(localizers), code_digest(metrics)],
+        "batch_size": options.batch_size,
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
@@ -111,7 +120,7 @@ def run(options: argparse.Namespace) -> None:
         "differences": {one: _named(others) for one, others in differences(rows, ours).items()},
         "rows": rows,
     }
-    (output / "masks.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_json(output / "masks.json", content)
 
 
 def measure_speed(options: argparse.Namespace, device: torch.device, output: Path) -> list[dict] | None:
@@ -124,9 +133,7 @@ def measure_speed(options: argparse.Namespace, device: torch.device, output: Pat
     rows = throughput(get_localizer("mdm"), device, name=name, side=options.image_size or 224, **few)
     for row in rows:
         print(json.dumps({"model": name, **row}))
-    (output / "throughput.json").write_text(
-        json.dumps({"model": name, "device": str(device), "rows": rows}, indent=1) + "\n"
-    )
+    write_json(output / "throughput.json", {"model": name, "device": str(device), "rows": rows})
     return rows
 
 
@@ -159,15 +166,9 @@ def measure_all(
                 if not positions or time.monotonic() > deadline:
                     continue
                 rows = measure(method, built, data, positions, device)
-                with open(output / f"{file_name(name)}.jsonl", "a", encoding="utf-8") as file:
-                    for place, row in zip(positions, rows):
-                        identity = {
-                            "image": data.names[place],
-                            "localizer": repr(method.localizer),
-                            "score": method.score,
-                            "setting": setting,
-                        }
-                        file.write(json.dumps({**identity, **row}) + "\n")
+                identity = {"localizer": repr(method.localizer), "score": method.score, "setting": setting}
+                named = [{"image": data.names[place], **identity, **row} for place, row in zip(positions, rows)]
+                append(output / f"{file_name(name)}.jsonl", named)
                 bar.update(len(positions))
 
 
@@ -213,6 +214,16 @@ def measure(
         {"class": int(index[place]), **cost, **{key: _or_none(values[place].item()) for key, values in found.items()}}
         for place in range(count)
     ]
+
+
+def append(path: Path, rows: Iterable[dict]) -> None:
+    """Append a line for each row; a last line that a kill cut off is ended first, or the next row would be lost."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    with open(path, "a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read() == b"\n" else "\n" + text
+        file.write(text.encode())
 
 
 def read(output: Path, name: str, setting: dict, method: Method | None) -> dict[str, dict]:

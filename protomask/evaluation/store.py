@@ -118,7 +118,7 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     if judged is None or alone is None or source is None or held is None:
         return nothing
     method = f"{file_name(name)}-{_digest([repr(localizer), source, *filter(None, [held])])}"
-    values = f"values-{_code(metric_room, 'batch', 'cases', 'maps', 'variants')}"
+    values = f"values-{code_digest(metric_room, 'batch', 'cases', 'maps', 'variants')}"
     own, judge = cache / alone / method, cache / judged / method
     return Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
 
@@ -150,7 +150,7 @@ def _source(localizer: object) -> str | None:
     """Digest the code that the localizer is made of, and the one that it wraps; None where it cannot be read."""
     kind = localizer if inspect.isfunction(localizer) else type(localizer)
     if kind.__module__.startswith("protomask."):
-        own = _code(localizer_room)
+        own = code_digest(localizer_room)
     else:
         try:
             own = _digest([inspect.getsource(sys.modules[kind.__module__])])
@@ -163,7 +163,7 @@ def _source(localizer: object) -> str | None:
     return None if inner is None else _digest([own, inner])
 
 
-def _code(room, *beside: str) -> str:
+def code_digest(room, *beside: str) -> str:
     """Digest a package's source files, and the named ones beside this file."""
     files = sorted(Path(room.__file__).parent.rglob("*.py")) + [
         Path(__file__).with_name(f"{name}.py") for name in beside
