@@ -1,6 +1,6 @@
 """How often do the intervals hold the truth, and how often does noise alone name a winner?
 
-    python benchmarks/coverage.py                        # 1,000 simulations each: about a minute on two cores
+    python benchmarks/coverage.py                        # 1,000 simulations each: a few minutes on two cores
     python benchmarks/coverage.py --simulations 4000
 
 First table: the share of 95 % intervals that hold the true mean, for five shapes of values, and the share of samples

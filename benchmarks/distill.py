@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from subject import add_options, exit_code, opened
+from bad_input import check_counts, exit_code
+from subject import add_options, check_images, opened
 
 from protomask.distillation import distill
 from protomask.explainable import Classifier
@@ -28,7 +29,7 @@ from protomask.run.setup import choose_device
 
 def main(words: list[str] | None = None) -> int:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(found, methods="distilled", images=10**9, required=True, help="its folder")
+    add_options(found, methods=None, images=None, required=True, help="its folder")
     for name, default in (("steps", 600), ("maps", 256), ("imitation", 400), ("seed", 0)):
         found.add_argument(f"--{name}", type=int, default=default, help=f"({default})")
     found.add_argument("--output", default="runs/explainer", help="folder of the explainer (runs/explainer)")
@@ -37,6 +38,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
+    check_images(options)
+    check_counts(options, ("steps", "maps", "imitation", "seed"), 0)
     device = choose_device(options.device)
     options.split = "train"
     built, data, order = opened(options, device, torch.Generator().manual_seed(options.seed))

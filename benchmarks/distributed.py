@@ -19,10 +19,14 @@ import time
 from pathlib import Path
 
 import torch
+from bad_input import check_counts, exit_code
 from projection import Synthetic
 
 from protomask import distributed
 from protomask.backbones import build_backbone
+from protomask.devices import choose_device
+from protomask.errors import InputError
+from protomask.json_files import write_json
 from protomask.projection import project
 from protomask.run_folder import versions
 from protomask.training import Epochs, TrainingSet, predict, train
@@ -32,7 +36,7 @@ from protopnet.losses import ProtoPNetLoss
 RATES = {"backbone": 1e-4, "add_on": 3e-3, "prototypes": 3e-3}
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--images", type=int, default=640)
@@ -43,32 +47,41 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure:
-        measure(options)
-        return
-    one, several = start(options, 1), start(options, options.processes)
+    words = sys.argv[1:] if words is None else words
+    options = parser.parse_args(words)
+    return exit_code("distributed", lambda: measure(options) if options.measure else compare(options, words))
+
+
+def compare(options: argparse.Namespace, words: list[str]) -> None:
+    """Measure both, and print."""
+    check_counts(options, ("images", "classes", "image_size", "batch_size"))
+    check_counts(options, ["processes"], 2)
+    choose_device(options.device)
+    one, several = start(words, 1), start(words, options.processes)
     rows = {name: {"one": one[name], "several": several[name], "speed": one[name] / several[name]} for name in one}
     print(f"{'':12}{'1 process':>12}{f'{options.processes} processes':>14}{'speed':>8}")
     for name, row in rows.items():
         print(f"{name:12}{row['one']:10.1f} s{row['several']:12.1f} s{row['speed']:8.2f}")
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         settings = {name: value for name, value in vars(options).items() if name not in ("output", "measure")}
-        options.output.write_text(
-            json.dumps({"options": settings, "versions": versions(), "rows": rows}, indent=1) + "\n", encoding="utf-8"
-        )
+        write_json(options.output, {"options": settings, "versions": versions(), "rows": rows})
 
 
-def start(options: argparse.Namespace, processes: int) -> dict[str, float]:
-    """The seconds that so many processes take."""
+def start(words: list[str], processes: int) -> dict[str, float]:
+    """The seconds that so many processes take.
+
+    Raises:
+        InputError: they failed; what they said stands on standard error.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "seconds.json"
-        words = [__file__, *sys.argv[1:], "--measure", str(result)]
+        words = [__file__, *words, "--measure", str(result)]
         launcher = (
             ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
         )
-        subprocess.run([sys.executable, *launcher, *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run([sys.executable, *launcher, *words], env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if done.returncode:
+            raise InputError(f"{processes} of its processes failed ({done.returncode}); mend what they say above")
         return json.loads(result.read_text())
 
 
@@ -94,4 +107,4 @@ def measure(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

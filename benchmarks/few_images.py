@@ -4,7 +4,8 @@
     python benchmarks/few_images.py --data busi --root BUSI --backbone NAME --weights FILE --per-class 0 --balance both
 
 The feature maps of all images are computed once; each training takes some of them. Prints a line of JSON for each
-training, then a Markdown table of means and ranges over the seeds.
+training, then a Markdown table of means and ranges over the seeds. Where a class has fewer images than are asked for,
+all of them are taken, and both say so.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--backbone", required=True, metavar="NAME")
     made.add_argument("--weights", required=True, metavar="FILE")
     made.add_argument("--image-size", type=int)
-    made.add_argument("--per-class", default="5,10,20,0", help="training images of each class; 0: all")
+    made.add_argument(
+        "--per-class", default="5,10,20,0", help="training images of each class, all that it has where fewer; 0: all"
+    )
     made.add_argument("--balance", choices=("no", "yes", "both"), default="no")
     made.add_argument("--seeds", default="0,1,2", help="of the images that are chosen, and of the training")
     made.add_argument("--epochs", type=int)
@@ -52,9 +55,35 @@ def choose(labels: torch.Tensor, each: int, seed: int) -> torch.Tensor:
     """Choose ``each`` images of every class, all where 0; positions in ascending order."""
     if not each:
         return torch.arange(len(labels))
+    if labels.ndim == 2:
+        raise InputError("--per-class: images of several findings have no class each; give 0, for all of them")
     generator = torch.Generator().manual_seed(seed)
     parts = [(labels == label).nonzero().flatten() for label in labels.unique()]
     return torch.cat([part[torch.randperm(len(part), generator=generator)[:each]] for part in parts]).sort().values
+
+
+def numbers(words: str, option: str) -> list[int]:
+    """Read whole numbers from 0 on, separated by commas; InputError: something else, or none."""
+    texts = [text.strip() for text in words.split(",") if text.strip()]
+    if not texts or not all(text.isdecimal() for text in texts):
+        raise InputError(f"{option} is {words!r}; give whole numbers of at least 0, separated by commas")
+    return [int(text) for text in texts]
+
+
+def of_each_class(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Count the images of each class, or finding."""
+    return labels.sum(0).long() if labels.ndim == 2 else torch.bincount(labels, minlength=classes)
+
+
+def asked(each: int, sizes: torch.Tensor) -> str:
+    """Label a row of the table by what was asked for, and in how many classes there was less.
+
+    >>> asked(5, torch.tensor([5, 3, 5]))
+    '5 (fewer in 1 of 3 classes, 3 at least)'
+    """
+    fewer = int((sizes < each).sum())
+    least = f" (fewer in {fewer} of {len(sizes)} classes, {int(sizes.min())} at least)" if fewer else ""
+    return f"{each}{least}" if each else "all"
 
 
 def measure(options: Options, setup: TrainingSet, test, classes: tuple[str, ...]) -> dict:
@@ -87,7 +116,8 @@ def main(words: Sequence[str] | None = None) -> int:
         device=given.device,
     )
     try:
-        chosen, seeds = complete(options), [int(seed) for seed in given.seeds.split(",")]
+        counts, seeds = numbers(given.per_class, "--per-class"), numbers(given.seeds, "--seeds")
+        chosen = complete(options)
         splits, device = open_data(options), choose_device(options.device)
         network = get_network(options.network).build(chosen, splits.train.classes).to(device).eval()
         setup = training_set(chosen, splits, network, device, progress=sys.stderr.isatty())
@@ -102,7 +132,7 @@ def main(words: Sequence[str] | None = None) -> int:
                     (test, "test", 1),
                 )
             ]
-            for each in map(int, given.per_class.split(",")):
+            for each in counts:
                 for balance in {"no": (False,), "yes": (True,), "both": (False, True)}[given.balance]:
                     for seed in seeds:
                         some = choose(kept[1].labels, each, seed)
@@ -115,9 +145,11 @@ def main(words: Sequence[str] | None = None) -> int:
                             balance=balance,
                         )
                         found = measure(options.replace(seed=seed), own, kept[2], splits.train.classes)
-                        kind = (str(each or "all"), "yes" if balance else "no")
+                        sizes = of_each_class(own.plain.labels, len(splits.train.classes))
+                        kind = (asked(each, sizes), "yes" if balance else "no")
                         table.setdefault(kind, []).append(found)
-                        print(json.dumps({"per class": each, "balance": balance, "seed": seed, **found}), flush=True)
+                        spans = {"per class": each, "fewest": int(sizes.min()), "most": int(sizes.max())}
+                        print(json.dumps({**spans, "balance": balance, "seed": seed, **found}), flush=True)
     except (InputError, ValueError) as error:
         print(f"few_images.py: {error}", file=sys.stderr)
         return 2

@@ -16,7 +16,8 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from subject import add_options, chosen_methods, exit_code, opened, print_contests
+from bad_input import exit_code
+from subject import add_options, check_images, chosen_metrics, opened, print_contests
 from tqdm import tqdm
 
 import protomask
@@ -25,6 +26,7 @@ from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.localization.compare import JudgedClassifier
 from protomask.localization.preprocessing import Preprocessing
+from protomask.localizers import get_localizers, localizer_names
 from protomask.run.setup import choose_device
 
 METRICS = ("insertion", "deletion", "average_drop", "energy_box", "judge_insertion", "judge_deletion", "judge_kept")
@@ -37,12 +39,14 @@ def main(words: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(found, methods="mdm,gradcam", images=100, required=True, help="its folder")
+    add_options(found, methods="mdm,gradcam", images=100, known=localizer_names(), required=True, help="its folder")
     found.add_argument(
         "--judge", required=True, action="append", metavar="MODEL", help="another classifier, named as --model"
     )
     found.add_argument("--judge-weights", action="append", metavar="FILE", help="its weights, in the same order")
-    found.add_argument("--metrics", default=",".join(METRICS), help="separated by commas")
+    found.add_argument(
+        "--metrics", default=",".join(METRICS), help=f"separated by commas, of the evaluation's ({','.join(METRICS)})"
+    )
     found.add_argument("--seed", type=int, default=0, help="of the choice of images, and of the intervals")
     found.add_argument("--output", default="runs/judges", help="folder of maps and values (runs/judges)")
     return found
@@ -50,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
-    methods = chosen_methods(options)
+    check_images(options)
+    methods, metrics = get_localizers(options.methods), chosen_metrics(options.metrics)
     files = options.judge_weights or [None] * len(options.judge)
     if len(files) != len(options.judge):
         raise InputError(f"{len(options.judge)} judges and {len(files)} files of weights; give one for each, or none")
@@ -66,13 +71,13 @@ def run(options: argparse.Namespace) -> None:
         found = protomask.compare(
             built.model,
             agreed,
-            list(methods),
+            methods,
             judge=judge.model,
             judge_preprocessing=preparing(judge)._asdict(),
             mean=built.mean,
             std=built.std,
             image_size=built.image_size,
-            metrics=options.metrics.split(","),
+            metrics=metrics,
             seed=options.seed,
             batch_size=options.batch_size,
             device=device,

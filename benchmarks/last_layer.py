@@ -15,6 +15,7 @@ import time
 from types import SimpleNamespace
 
 import torch
+from bad_input import check_counts, exit_code
 
 from protomask.training.last_layer import fit_rows
 from protomask.training.stored_rows import StoredRows
@@ -32,8 +33,8 @@ def main(words: list[str] | None = None) -> int:
         found.add_argument(f"--{name}", type=int, default=default)
     found.add_argument("--memory", type=float, default=1024.0, help="megabytes (1024)")
     found.add_argument("--evidence", choices=("positive", "signed"), default="positive")
-    print(json.dumps(measure(found.parse_args(words)), indent=1))
-    return 0
+    options = found.parse_args(words)
+    return exit_code("last_layer", lambda: print(json.dumps(measure(options), indent=1)))
 
 
 def network_of(options: argparse.Namespace) -> SimpleNamespace:
@@ -50,6 +51,7 @@ def network_of(options: argparse.Namespace) -> SimpleNamespace:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Seconds and megabytes of the part, and of the whole as proportion says."""
+    check_counts(options, ("rows", "prototypes", "classes", "steps", "images"))
     network, generator = network_of(options), torch.Generator().manual_seed(0)
     labels = torch.randint(options.classes, (options.rows,), generator=generator)
     before = peak()

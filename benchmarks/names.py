@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+from bad_input import check_counts, exit_code
 
 from protomask.data.images import AnnotatedImages
 
@@ -25,10 +26,14 @@ def main(words: list[str] | None = None) -> int:
     found.add_argument("--classes", type=int, default=1000)
     found.add_argument("--workers", type=int, default=2)
     options = found.parse_args(words)
+    return exit_code("names", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    check_counts(options, ("images", "classes", "workers"))
     print(
         json.dumps({"empty process": memory(), "arrays": measure(options), "objects": measure(options, True)}, indent=1)
     )
-    return 0
 
 
 def name(number: int, classes: int) -> str:

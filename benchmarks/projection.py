@@ -12,7 +12,6 @@ what it is compared with, by the clock and in seconds of the processor, which a 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import time
@@ -20,11 +19,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from bad_input import check_counts, exit_code
 from torchvision import tv_tensors
 
 from protomask.backbones import build_backbone
 from protomask.data import AnnotatedImages
+from protomask.devices import choose_device
+from protomask.errors import InputError
 from protomask.freezing import frozen
+from protomask.json_files import write_json
 from protomask.projection import project
 from protomask.run_folder import versions
 from protomask.training import TrainingSet
@@ -52,7 +55,7 @@ class Synthetic(AnnotatedImages):
         return {"image": tv_tensors.Image(image), "boxes": boxes}
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--prototypes", type=int, default=2000)
@@ -63,9 +66,17 @@ def main() -> None:
     parser.add_argument("--similarity", default="cosine", choices=("cosine", "l2-log"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, help="JSON file")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
+    return exit_code("projection", lambda: measure(options))
 
-    device = torch.device(options.device)
+
+def measure(options: argparse.Namespace) -> None:
+    check_counts(options, ("images", "prototypes", "classes", "image_size", "batch_size"))
+    if options.prototypes % options.classes:
+        raise InputError(
+            f"--prototypes {options.prototypes} is no multiple of --classes {options.classes}; each has equally many"
+        )
+    device = choose_device(options.device)
     torch.manual_seed(0)
     data = Synthetic(options.images, options.classes, options.image_size)
     network = ProtoPNet(
@@ -107,8 +118,7 @@ def main() -> None:
         print(f"{name:14}{taken['clock']:7.1f} s{taken['processor']:9.1f} s{most:9.0f} MB")
     print(f"{'ratio':14}{ratios['clock']:9.3f}{ratios['processor']:11.3f}")
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(options.output, found)
 
 
 def bare_pass(network: ProtoPNet, setup: TrainingSet) -> None:
@@ -140,4 +150,4 @@ def peak() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

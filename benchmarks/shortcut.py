@@ -17,7 +17,7 @@ class's test images with the tag taken off, before and after.
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import sys
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from protomask.data import load_data
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.evaluation.shortcut import detect, tag_pairs
+from protomask.json_files import write_json
 from protomask.localizers import get_localizers
 from protomask.networks import get_network
 from protomask.options import Options
@@ -114,7 +115,7 @@ def run(given: argparse.Namespace) -> None:
         "taught": taught,
         "localizers": {name: repr(localizer) for name, localizer in localizers.items()},
     }
-    (given.output / "shortcut.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(given.output / "shortcut.json", content)
 
 
 CLICKS, ROUNDS, COVERED = 5, 3, 1 / 3
@@ -186,7 +187,8 @@ def _cell(row: dict, name: str) -> str:
     if row[name] is None:
         return "-"
     low, high = row[f"{name}_interval"]
-    return f"{row[name]:.2f} [{low:.2f}, {high:.2f}]"
+    bounds = ("-" if math.isnan(bound) else f"{bound:.2f}" for bound in (low, high))  # of too few values
+    return f"{row[name]:.2f} [{', '.join(bounds)}]"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ import argparse
 import sys
 
 import torch
-from subject import add_options, chosen_methods, exit_code, opened
+from bad_input import exit_code
+from subject import add_options, chosen_methods, opened
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm

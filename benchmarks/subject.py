@@ -1,30 +1,48 @@
-"""What masks.py and steadiness.py measure: a plain classifier, and the images that it is asked about."""
+"""What masks.py and others measure: a plain classifier, and the images that it is asked about."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
+from bad_input import check_counts
 from methods import SCORES, Method, get_method
 from torch import Tensor
 
 from protomask.backbones.classifier import BuiltClassifier, build_classifier
 from protomask.data import AnnotatedImages, load_data
 from protomask.data.transforms import evaluation_transform
-from protomask.errors import InputError
-from protomask.evaluation import Evaluation
+from protomask.errors import InputError, did_you_mean
+from protomask.evaluation import METRICS, Evaluation
 from protomask.localizers import split_specs
 
 
-def add_options(parser: argparse.ArgumentParser, *, methods: str, images: int, **root) -> None:
-    """The options of both scripts; ``root``: how that one is declared."""
+def add_options(
+    parser: argparse.ArgumentParser, *, images: int | None, methods: str | None, known: Iterable[str] = SCORES, **root
+) -> None:
+    """The options of these scripts.
+
+    Args:
+        images: None takes all.
+        methods: None for a script without methods, and without a choice of the split.
+        known: the methods that there are.
+        root: how that option is declared.
+    """
     parser.add_argument("--data", default="cub", help="data set with boxes (cub)")
     parser.add_argument("--root", **root)
-    parser.add_argument(
-        "--split", choices=("train", "test"), default="test", help="settings are tuned on train, figures come from test"
-    )
+    if methods is not None:
+        parser.add_argument(
+            "--split",
+            choices=("train", "test"),
+            default="test",
+            help="settings are tuned on train, figures come from test",
+        )
+        parser.add_argument(
+            "--methods",
+            default=methods,
+            help=f"separated by commas, settings after a colon (mdm:damping=1), of: {', '.join(known)}",
+        )
     parser.add_argument(
         "--model",
         default="mobilenetv2_100:pad_type=same,mean=0.5,std=0.5",
@@ -33,15 +51,10 @@ def add_options(parser: argparse.ArgumentParser, *, methods: str, images: int, *
     parser.add_argument("--weights", help="its weights: .safetensors or weights-only .pth")
     parser.add_argument("--image-size", type=int, help="side in pixels; the model's own by default")
     parser.add_argument(
-        "--methods",
-        default=methods,
-        help=f"separated by commas, settings after a colon (mdm:damping=1), of: {', '.join(SCORES)}",
-    )
-    parser.add_argument(
         "--images",
         type=int,
         default=images,
-        help=f"how many, chosen by the seed; fewer are the first of more ({images})",
+        help=f"how many, chosen by the seed; fewer are the first of more ({'all' if images is None else images})",
     )
     parser.add_argument("--batch-size", type=int, default=8, help="images per call (8)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
@@ -49,12 +62,29 @@ def add_options(parser: argparse.ArgumentParser, *, methods: str, images: int, *
 
 def chosen_methods(options: argparse.Namespace) -> dict[str, Method]:
     """By name. InputError: one is unknown, none is named, or the numbers of images are impossible."""
+    check_images(options)
     methods = {name: get_method(name) for name in split_specs(options.methods)}
     if not methods:
         raise InputError(f"--methods {options.methods!r} names none; choose from {', '.join(SCORES)}")
-    if options.images < 1 or options.batch_size < 1:
-        raise InputError(f"--images is {options.images} and --batch-size {options.batch_size}; give at least 1")
     return methods
+
+
+def check_images(options: argparse.Namespace) -> None:
+    """InputError where numbers of images, or their size, are impossible."""
+    check_counts(options, ("images", "batch_size", "image_size"))
+
+
+def chosen_metrics(words: str) -> list[str]:
+    """Names of metrics, separated by commas; InputError, before anything is computed: one is unknown, or none named."""
+    names = [name.strip() for name in words.split(",") if name.strip()]
+    for name in names:
+        if name not in METRICS and name != "all":
+            raise InputError(
+                f"--metrics: {name!r} is unknown; choose from {', '.join(METRICS)}, or all{did_you_mean(name, METRICS)}"
+            )
+    if not names:
+        raise InputError(f"--metrics {words!r} names none; choose from {', '.join(METRICS)}, or all")
+    return names
 
 
 def opened(
@@ -76,13 +106,3 @@ def print_contests(found: Evaluation, methods: Iterable[str]) -> None:
         for other in names:
             if method in ("mdm", "hdm") and other != method:
                 print(f"\n{found.contest(method, other)}")
-
-
-def exit_code(name: str, work: Callable[[], None]) -> int:
-    """0, or 2 and one line on standard error where the input is bad."""
-    try:
-        work()
-    except InputError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
-        return 2
-    return 0

@@ -13,15 +13,16 @@ and the same for those that were marked and their successors. RUN must be of dat
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+from bad_input import check_counts, exit_code
 
 from protomask import open_run
 from protomask.errors import InputError
+from protomask.json_files import write_json
 from protomask.run.review import Review, add_judgements
 
 
@@ -34,16 +35,13 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--root", help="folder of the data; the run's own by default")
     parser.add_argument("--output", type=Path, help="folder of the new run; RUN-taught by default")
     parser.add_argument("--quiet", action="store_true")
-    try:
-        teach(parser.parse_args(words))
-    except InputError as error:
-        print(f"teaching: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    given = parser.parse_args(words)
+    return exit_code("teaching", lambda: teach(given))
 
 
 def teach(given: argparse.Namespace) -> dict:
     """Forget, refine and print; what was measured."""
+    check_counts(given, ["forget"])
     run = open_run(given.run, root=given.root, progress=not given.quiet)
     beside = shares_beside(run)
     if len(beside) < given.forget:
@@ -60,17 +58,20 @@ def teach(given: argparse.Namespace) -> dict:
         f"test accuracy {scores['before']:.3f} -> {scores['after']:.3f}, difference {span['mean']:+.3f} {interval}, "
         f"{told['test_images']} images"
     )
-    for name, numbers in (("all prototypes", list(beside)), ("the forgotten and their successors", marked)):
-        now = [after[number] for number in numbers if number in after]
-        print(
-            f"beside the object, {name}: {np.mean([beside[number] for number in numbers]):.1%} -> {np.mean(now):.1%}; "
-            f"more than half beside it: {sum(beside[number] > 0.5 for number in numbers)} -> "
-            f"{sum(share > 0.5 for share in now)} of {len(numbers)}"
+    followed = successors(told["pairs"], marked)
+    print(shares_line("all prototypes", beside.values(), after.values()))
+    print(
+        shares_line(
+            "the forgotten and their successors",
+            [beside[number] for number in marked],
+            [after[number] for number in followed if number in after],
+            removed=not followed,
         )
+    )
     seconds = refined.metrics["seconds"]["refining"]
     print(f"{seconds:.0f} s; the new run is {refined.folder}")
     found = {"marked": marked, "beside": beside, "beside_after": after, "seconds": seconds, **told}
-    (refined.folder / "teaching.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_json(refined.folder / "teaching.json", found)
     return found
 
 
@@ -81,6 +82,27 @@ def shares_beside(run) -> dict[int, float]:
         for picture in run.pictures
         if picture.inspection is not None and picture.inspection.outside
     }
+
+
+def successors(pairs: list[dict], marked: Collection[int]) -> list[int]:
+    """Give the numbers, in the new run, of what stands for the marked prototypes; their own numbers are the old run's.
+
+    Args:
+        pairs: of ``refined.json``.
+    """
+    return sorted({now for pair in pairs if pair["before"] in marked for now in pair["after"]})
+
+
+def shares_line(name: str, before: Collection[float], after: Collection[float], removed: bool = False) -> str:
+    """Say how much lies beside the object before and after, each of its own number of prototypes."""
+    half, now = (sum(share > 0.5 for share in shares) for shares in (before, after))
+    old = f"beside the object, {name}: {np.mean(list(before)):.1%}"
+    if not after:
+        return f"{old} -> {'removed' if removed else 'unknown'}; more than half beside it: {half} of {len(before)}"
+    return (
+        f"{old} -> {np.mean(list(after)):.1%}; more than half beside it: {half} of {len(before)} -> "
+        f"{now} of {len(after)}"
+    )
 
 
 def review_of(run, marked: list[int], output: Path) -> Review:
@@ -94,4 +116,4 @@ def review_of(run, marked: list[int], output: Path) -> Review:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from bad_input import check_counts, exit_code
 from torchvision import tv_tensors
 
 from protomask.backbones import build_backbone
@@ -47,6 +48,12 @@ def main(words: list[str] | None = None) -> int:
     for name, default in (("image-size", 96), ("images", 256), ("batch-size", 32), ("classes", 10), ("pairs", 5)):
         found.add_argument(f"--{name}", type=int, default=default, help=f"({default})")
     options = found.parse_args(words)
+    return exit_code("training", lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Train in turn, and print."""
+    check_counts(options, ("image_size", "images", "batch_size", "classes", "pairs"))
     data = Noise(options.images, options.image_size, options.classes)
     setup = TrainingSet(data, data, data.subset([]), batch_size=options.batch_size)
     torch.manual_seed(0)
@@ -81,7 +88,6 @@ def main(words: list[str] | None = None) -> int:
             indent=1,
         )
     )
-    return 0
 
 
 RATES = {"backbone": 3e-3, "add_on": 3e-3, "prototypes": 3e-3}

@@ -21,7 +21,7 @@ from protomask.localizers import MDM, GradCAM, Keep, Order
 from protomask.metrics import average_drop, energy_pointing, insertion, masked_scores
 from tests.support.toy import ColourImages
 
-MODULES = ("judges", "masks", "methods", "steadiness", "subject", "tables", "throughput")
+MODULES = ("bad_input", "judges", "masks", "methods", "steadiness", "subject", "tables", "throughput")
 
 
 @pytest.fixture
@@ -150,6 +150,32 @@ def test_other_settings_are_never_mixed(script, tmp_path):
     assert script.read(tmp_path, "gradcam", {"split": "train"}, None) == {}
 
 
+def test_weights_batches_and_code_tell_measurements_apart(script, material, tmp_path, capsys):
+    weights = tmp_path / "weights.safetensors"  # other weights in a file of the same name
+    held = load_file(material / "weights.safetensors")
+    for factor in (1, 2):
+        save_file(held | {"fc.weight": factor * held["fc.weight"]}, weights)
+        given = words(material, tmp_path / "out", "--methods", "center", "--images", 1, "--weights", weights)
+        assert script.main(given) == 0
+    assert script.main([*given, "--batch-size", "1"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "center.jsonl").read_text().splitlines()]
+    assert len({json.dumps(row["setting"]) for row in rows}) == len(rows) == 3
+    assert rows[0]["probability"] != rows[1]["probability"] == pytest.approx(rows[2]["probability"], abs=1e-4)
+    assert rows[0]["setting"]["code"] == rows[2]["setting"]["code"] and all(rows[0]["setting"]["code"])
+
+
+def test_a_row_that_a_kill_cut_off_takes_no_other_with_it(script, tmp_path):
+    method, path = sys.modules["methods"].get_method("gradcam"), tmp_path / "gradcam.jsonl"
+    row = {"localizer": repr(method.localizer), "score": method.score, "setting": {}}
+    script.append(path, [{"image": "a", **row}])
+    with open(path, "a") as file:
+        file.write('{"image": "tes')
+    script.append(path, [{"image": "b", **row}, {"image": "c", **row}])
+    script.append(path, [{"image": "d", **row}])
+    assert list(script.read(tmp_path, "gradcam", {}, method)) == ["a", "b", "c", "d"]
+    assert len(path.read_text().splitlines()) == 5
+
+
 def test_verdicts_follow_the_direction_of_the_metric(script):
     tables = sys.modules["tables"]
     assert tables.verdict("insertion", 1) == "ahead"
@@ -243,6 +269,17 @@ def test_judges_takes_the_images_on_which_both_networks_agree(script, material, 
     assert capsys.readouterr().out.count("photographs:") == 2
     assert maps and sorted((tmp_path / "kept").rglob("maps/*")) == maps  # another judge makes no map anew
     assert judges.main([*given, "--judge", model]) == 2 and "2 judges and 1 files" in capsys.readouterr().err
+    for more, named in (  # told before anything is opened
+        (["--methods", "mdm-fine"], "'mdm-fine' is unknown; choose from mdm, hdm"),
+        (["--methods", "gradcam:no=1"], "no setting 'no'"),
+        (["--metrics", "insertion,deletionn"], "--metrics: 'deletionn' is unknown"),
+        (["--metrics", ","], "names none"),
+        (["--images", "0"], "--images is 0"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(judges, "opened", None)
+            assert judges.main([*given, *more]) == 2 and named in capsys.readouterr().err
+    assert "lrp, " in " ".join(judges.parser().format_help().split())
     wrong = [*given, "--judge", "no_such_model", "--judge-weights", weights]
     assert judges.main(wrong) == 2 and "no_such_model" in capsys.readouterr().err
 
