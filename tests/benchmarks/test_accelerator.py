@@ -40,6 +40,7 @@ def test_unknown_steps_are_named(script, capsys):
 
 def test_maps_on_the_processor_are_those_of_a_batch_and_of_single_images(script, trained, monkeypatch):
     monkeypatch.setattr(script, "IMAGES", 2)
-    told = script.compare(trained, script.choose_device("cpu"), "mdm:steps=8,hdm:grids=(14,28)")
-    assert "mdm batch against cpu: ranks 1.000, first tenths 1.000" in told
-    assert "hdm batch against single: ranks" in told
+    mdm, hdm = "mdm:keep.steps=8,order.steps=8", "hdm:modules=1,order.steps=8"
+    told = script.compare(trained, script.choose_device("cpu"), f"{mdm},{hdm}")
+    assert f"{mdm} batch against cpu: ranks 1.000, first tenths 1.000" in told
+    assert f"{hdm} batch against single: ranks" in told

@@ -111,7 +111,7 @@ def test_measures_once_prints_and_writes(script, material, tmp_path, capsys, mon
 
 
 def test_passes_of_learned_masks_are_counted_and_pairs_compared(script, material, tmp_path, capsys):
-    assert script.main(words(material, tmp_path, "--methods", "mdm,random", "--images", 4)) == 0
+    assert script.main(words(material, tmp_path, "--methods", "mdm,random", "--images", 4, "--image-size", 32)) == 0
     assert "| mdm - random | 4 |" in capsys.readouterr().out
     found = json.loads((tmp_path / "masks.json").read_text())
     mdm = MDM.for_classes()
@@ -205,7 +205,9 @@ def test_throughput_on_any_device(script):
     assert [row["forward"] for row in rows] == [4 + 5, 4 + 1]
 
 
-def test_speed_alone(script, tmp_path, capsys):
+def test_speed_alone(script, tmp_path, capsys, monkeypatch):
+    few = MDM(keep=Keep(sizes=(4,), steps=1), order=Order(sizes=(8,), steps=1))
+    monkeypatch.setattr(script, "get_localizer", lambda name: {"mdm": few}[name])
     assert script.main(["--speed", "test_resnet", "--image-size", "16", "--output", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.strip().splitlines()) == 1
     assert json.loads((tmp_path / "throughput.json").read_text())["model"] == "test_resnet"

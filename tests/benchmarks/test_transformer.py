@@ -18,7 +18,7 @@ def script(monkeypatch, request):
 
 
 def test_a_transformer_is_trained_and_explained(script, tmp_path, capsys):
-    words = [*WORDS, "--output", str(tmp_path)]
+    words = [*WORDS, "--model", f"{script.MODEL},depth=2", "--image-size", "48", "--output", str(tmp_path)]
     assert script.main(words) == 0
     first = capsys.readouterr().out
     assert "accuracy on 10 test images" in first and "causal_overlap" in first and "chefer" in first
