@@ -18,7 +18,7 @@ def as_boxes(boxes: Tensor, canvas: tuple[int, int]) -> tv_tensors.BoundingBoxes
 
 
 def boxes_of_class(boxes: Tensor, box_labels: Tensor | None, number: int) -> Tensor:
-    """Give the boxes (K, 4) of one class; all of them where ``box_labels`` is None, as they then belong to no single one.
+    """Give the boxes (K, 4) of one class; all of them where ``box_labels`` is None: they belong to no single one.
 
     >>> boxes_of_class(torch.tensor([[0, 0, 4, 4], [2, 2, 9, 9]]), torch.tensor([5, 1]), 1).tolist()
     [[2, 2, 9, 9]]

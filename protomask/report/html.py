@@ -179,7 +179,7 @@ def page_contents(
         ],
         "answers": answers_section(
             answers,
-            {each.name: f"image-{place}" for place, each in reversed(list(enumerate(explanations)))},
+            _anchors(explanations),
             names,
         ),
         "accuracy": accuracies.accuracy(metrics, config, names),
@@ -213,6 +213,15 @@ def page_contents(
         "config": config,
         "metrics": metrics,
     }
+
+
+def _anchors(explanations: Sequence[Explanation]) -> dict[str | tuple[str, str], str]:
+    """Give the place of the page that explains each image, the first of several, and each finding of an image."""
+    found: dict[str | tuple[str, str], str] = {}
+    for place, each in enumerate(explanations):
+        for key in (each.name, (each.name, each.finding or "")):
+            found.setdefault(key, f"image-{place}")
+    return found
 
 
 def _of_findings(config: Mapping, explanations: Sequence[Explanation], answers: Answers | None) -> bool:
