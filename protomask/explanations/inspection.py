@@ -71,6 +71,8 @@ def inspect_prototypes(
     found = []
     for prototype, (picture, twin) in enumerate(zip(pictures, twins(network))):
         column, mine = similarities[:, prototype], own[:, prototype]
+        # What is not even like its own source is found nowhere, not wherever it is as unlike.
+        active = (column >= ACTIVE * picture.record.similarity) & (column > 0)
         order = column.argsort(descending=True, stable=True).tolist()
         ranked = min(RANKED, int(mine.sum()))
         shares = outside[prototype]
@@ -86,7 +88,7 @@ def inspect_prototypes(
         found.append(
             Inspection(
                 prototype=prototype,
-                activated=int((column >= ACTIVE * picture.record.similarity).sum()) if len(test) else None,
+                activated=int(active.sum()) if len(test) else None,
                 images=len(test),
                 discrimination=None if math.isnan(powers[prototype]) else powers[prototype],
                 purity=mine[order[:ranked]].double().mean().item() if ranked else None,

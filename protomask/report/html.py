@@ -163,7 +163,7 @@ def page_contents(
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
     side = photo_side(len(pictures) + len(explanations))
-    names = class_names(pictures, explanations, answers, metrics)
+    names, pooled = class_names(pictures, explanations, answers, metrics), views.are_pooled(pictures)
     cards = views.gallery(pictures, localizers, explanations, level, quality, side, names)
     neighbours = views.neighbours(pictures, test_images or {}, nearest_maps, level, names)
     divided = gallery_pages(cards, neighbours)
@@ -182,8 +182,9 @@ def page_contents(
             _anchors(explanations),
             names,
         ),
-        "accuracy": accuracies.accuracy(metrics, config, names),
-        "localizers": views.localizer_switch(localizers),
+        "accuracy": accuracies.accuracy(metrics, config, names, log),
+        "localizers": views.localizer_switch(localizers, pooled),
+        "pooled": pooled,
         "findings": _of_findings(config, explanations, answers),
         "page": None,
         "pages": pages,

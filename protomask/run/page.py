@@ -21,6 +21,7 @@ from protomask.given import as_count
 from protomask.labels import right_answers
 from protomask.report.answers import Answers
 from protomask.report.encoding import QUALITY, SMALL_SIDE
+from protomask.report.views import are_pooled
 from protomask.run.results import Report
 from protomask.run.setup import say
 from protomask.training import predict
@@ -90,7 +91,8 @@ def write_figures(
     vectors).
 
     ``panel_1``, ...: the explained images; ``localizers``: their strongest prototype by every localizer; ``official``:
-    ten prototypes beside the official ProtoPNet's picture of them; ``curves`` and ``training`` where there are any.
+    ten prototypes beside the official ProtoPNet's picture of them, where they are patches as its own are; ``curves``
+    and ``training`` where there are any.
     """
     from protomask.report import (
         beside_official,
@@ -108,7 +110,7 @@ def write_figures(
         figures["localizers"] = localizer_grid(
             rows, levels=pictures[0].record.levels, title="The strongest prototype of each image, by every localizer"
         )
-    if first != "similarity":
+    if first != "similarity" and not are_pooled(pictures):
         figures["official"] = beside_official(
             pictures[:: max(1, len(pictures) // 10)][:10],
             first,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,17 @@ def test_neighbours_purity_and_activation_are_those_of_a_plain_loop(projected):
             found.activated == sum(value >= 0.8 * pictures[prototype].record.similarity for value in column)
             and found.images == 12
         )
+
+
+def test_a_prototype_that_is_not_like_its_own_source_is_found_nowhere(projected):
+    net, data, test, setup, pictures = projected
+    none = replace(pictures[0].record, similarity=0.0)
+    similarities = torch.full((12, 6), 0.5)
+    similarities[:, 0] = 0.0
+    similarities[3, 0] = 0.1
+    pictures = [pictures[0].changed(record=none), *pictures[1:]]
+    found = inspect_prototypes(net, pictures, data, test, setup, similarities)
+    assert found[0].activated == 1, "where it is at all"
 
 
 def test_the_share_outside_is_that_of_the_map_beside_the_box(projected):

@@ -1,10 +1,13 @@
-"""Which test images the report explains."""
+"""Which test images the report explains, and which figures it writes."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from protomask.report.answers import Answers
-from protomask.run.page import explain_test_images
+from protomask.run.page import explain_test_images, write_figures
+from tests.report import scenes
 
 
 def answered(test, wrong):
@@ -32,3 +35,10 @@ def test_as_many_images_are_explained_as_are_asked_for_and_half_of_them_are_righ
     possible = {run.test.truth(place) for place in range(9) if place not in wrong}
     different = min(len(possible), len(right))
     assert len(set(right[:different])) == different, "different classes first"
+
+
+def test_prototypes_that_are_pooled_are_not_drawn_as_the_official_protopnet_draws_patches(tmp_path):
+    usual = scenes.pictures(each=1)
+    pooled = [replace(each, record=replace(each.record, levels={"similarity": 0.3})) for each in usual]
+    assert [path.name for path in write_figures(tmp_path, "svg", usual, [], None, [])] == ["official.svg"]
+    assert write_figures(tmp_path / "pooled", "svg", pooled, [], None, []) == []
