@@ -18,7 +18,7 @@ from protomask.errors import InputError, NothingToKeepWarning, type_named
 from protomask.evaluation.pairs import Pairs, check_pairs_fit, device_of
 from protomask.freezing import frozen
 from protomask.given import as_count, as_flag
-from protomask.labels import require_numbers
+from protomask.labels import positives, require_numbers
 from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps, require_finite
 from protomask.metrics import randomise_parameters, shared_first
@@ -79,7 +79,7 @@ def audit(
             if not images.is_floating_point():
                 raise InputError("audit: the images are not normalised; give the data the evaluation transform first")
             asked = _Asked(localizer, name, positions, [data.names[position] for position in positions])
-            objects = _objects(samples)
+            objects = _objects(samples, len(data.classes))
             for key, values in _measured(network, other, asked, images, objects, index, positions, seed).items():
                 found.setdefault(key, []).append(values.cpu())
             bar.update(len(places))
@@ -113,12 +113,19 @@ class _Asked(NamedTuple):
         return logits, require_finite(network.score(images, index), network, self.positions)
 
 
-def _objects(samples: Mapping) -> Tensor:
-    """Tell where objects may be, (B, H, W) bool, by masks, else by boxes; everywhere, where the data have neither."""
+def _objects(samples: Mapping, classes: int) -> Tensor:
+    """Tell where objects may be, (B, H, W) bool, by masks, else by boxes; everywhere, where the data have neither.
+
+    Where boxes belong to single findings, everywhere, too, in an image that has one of the ``classes`` without a box.
+    """
     if "mask" in samples:
         return samples["mask"][:, 0] > 0
     height, width = samples["images"].shape[-2:]
     without = torch.tensor([not len(boxes) for boxes in samples["boxes"]])
+    if "box_labels" in samples:
+        present = positives(samples["labels"], classes)
+        boxed = torch.stack([numbers.bincount(minlength=classes) > 0 for numbers in samples["box_labels"]])
+        without |= (present & ~boxed).any(1)
     return box_regions(samples["boxes"], height, width) | without[:, None, None]
 
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top",
         type=int,
         metavar="N",
-        help="prototypes shown for each image; by default as many as carry 90 %% of its points, but at most 5",
+        help="prototypes shown for each image; by default as many as carry 90 %% of those for its class, at most 5",
     )
     shown.add_argument(
         "--counter", type=int, default=1, metavar="N", help="prototypes shown that speak for the runner-up (1)"

@@ -17,6 +17,15 @@ def as_boxes(boxes: Tensor, canvas: tuple[int, int]) -> tv_tensors.BoundingBoxes
     return tv_tensors.BoundingBoxes(boxes.reshape(-1, 4), format="XYXY", canvas_size=canvas)
 
 
+def boxes_of_class(boxes: Tensor, box_labels: Tensor | None, number: int) -> Tensor:
+    """Give the boxes (K, 4) of one class; all of them where ``box_labels`` is None: they belong to no single one.
+
+    >>> boxes_of_class(torch.tensor([[0, 0, 4, 4], [2, 2, 9, 9]]), torch.tensor([5, 1]), 1).tolist()
+    [[2, 2, 9, 9]]
+    """
+    return boxes if box_labels is None else boxes[box_labels == number]
+
+
 def as_points(points: Tensor, canvas: tuple[int, int]) -> tv_tensors.KeyPoints:
     """Make points (N, 2), x and y in pixels, that follow their image."""
     return tv_tensors.KeyPoints(points.reshape(-1, 2), canvas_size=canvas)

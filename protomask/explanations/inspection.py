@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from protomask import distributed
 from protomask.data import AnnotatedImages, collate
+from protomask.data.geometry import boxes_of_class
 from protomask.explanations.records import Inspection, Neighbour, PrototypePicture
 from protomask.freezing import frozen
 from protomask.labels import has_class
@@ -48,7 +49,8 @@ def inspect_prototypes(
     """Inspect every prototype: one :class:`Inspection` each, in order.
 
     ``background``: more than ``OUTSIDE`` of the first localizer's map on the source image lies outside the object,
-    where a mask or a box that is not the whole image says what the object is. ``duplicate``: see :func:`twins`.
+    where a mask or a box that is not the whole image says what the object is; of boxes of single findings those of the
+    prototype's own. ``duplicate``: see :func:`twins`.
     ``common``: as similar to images of other classes as to those of its own, which tells background where no mask or
     box does. One forward pass over ``test`` unless ``similarities`` are given; memory (N, P) float32. Several processes
     share the work, each has the result.
@@ -65,10 +67,12 @@ def inspect_prototypes(
         similarities = similarities_to(network, test, setup)
     own = has_class(test.labels, network.prototype_classes.cpu())
     powers = discrimination(similarities, own).tolist()
-    outside = shares_outside(pictures, plain, network.source_positions.tolist())
+    outside = shares_outside(pictures, plain, network.source_positions.tolist(), network.prototype_classes.tolist())
     found = []
     for prototype, (picture, twin) in enumerate(zip(pictures, twins(network))):
         column, mine = similarities[:, prototype], own[:, prototype]
+        # What is not even like its own source is found nowhere, not wherever it is as unlike.
+        active = (column >= ACTIVE * picture.record.similarity) & (column > 0)
         order = column.argsort(descending=True, stable=True).tolist()
         ranked = min(RANKED, int(mine.sum()))
         shares = outside[prototype]
@@ -84,7 +88,7 @@ def inspect_prototypes(
         found.append(
             Inspection(
                 prototype=prototype,
-                activated=int((column >= ACTIVE * picture.record.similarity).sum()) if len(test) else None,
+                activated=int(active.sum()) if len(test) else None,
                 images=len(test),
                 discrimination=None if math.isnan(powers[prototype]) else powers[prototype],
                 purity=mine[order[:ranked]].double().mean().item() if ranked else None,
@@ -121,16 +125,21 @@ def class_names(data: AnnotatedImages, position: int) -> str:
 
 
 def shares_outside(
-    pictures: Sequence[PrototypePicture], plain: AnnotatedImages, positions: Sequence[int]
+    pictures: Sequence[PrototypePicture], plain: AnnotatedImages, positions: Sequence[int], classes: Sequence[int]
 ) -> list[dict[str, float]]:
     """Compute each map's share outside the object, per prototype and localizer; empty where it is not known.
 
-    The object is the mask where the data have one, else the boxes; an empty mask and boxes that cover nearly all of the
-    image (cropped data) tell nothing. Several processes share the work.
+    The object is what :func:`object_region` finds. Several processes share the work.
+
+    Args:
+        pictures: of every prototype.
+        plain: the images that they are from.
+        positions: of each prototype's image in ``plain``.
+        classes: each prototype's own.
     """
 
     def shares(place: int) -> dict[str, float]:
-        region = object_region(plain[positions[place]])
+        region = object_region(plain[positions[place]], classes[place])
         if region is None:
             return {}
         return {name: _share(saliency, ~region) for name, saliency in pictures[place].maps.items()}
@@ -138,14 +147,20 @@ def shares_outside(
     return distributed.share_out(range(len(pictures)), shares)
 
 
-def object_region(sample: Mapping) -> np.ndarray | None:
-    """Find the object of a transformed sample, (H, W) bool; None where it is not known."""
+def object_region(sample: Mapping, number: int) -> np.ndarray | None:
+    """Find the object of one class in a transformed sample, (H, W) bool; None where it is not known.
+
+    It is the mask where the data have one, else the boxes: of boxes of single findings those of class ``number``, for
+    the object of another is beside its own. Where that has no box nothing is known, as with an empty mask, and with
+    boxes that cover nearly all of the image (cropped data).
+    """
     height, width = sample["image"].shape[-2:]
     if "mask" in sample:
         region = sample["mask"].as_subclass(Tensor)[0].bool().numpy()
     else:
         region = np.zeros((height, width), bool)
-        for x0, y0, x1, y1 in sample["boxes"].as_subclass(Tensor).round().long().tolist():
+        boxes = boxes_of_class(sample["boxes"].as_subclass(Tensor), sample.get("box_labels"), number)
+        for x0, y0, x1, y1 in boxes.round().long().tolist():
             region[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
     return region if 0 < region.mean() < 0.95 else None
 

@@ -51,8 +51,8 @@ def explain(
         true_classes: per image the name of its class, or the names of its findings (``AnnotatedImages.truth``); None
             where unknown.
         shown_as: per image the photograph (H, W, 3) uint8 that is shown for it; by default the network's input.
-        top: how many prototypes are shown, strongest contribution first; by default, for each image, as many as carry
-            90 % of its points, but at most 5.
+        top: how many prototypes are shown, strongest contribution first; by default, for each image, of those that
+            speak for its class as many as carry 90 % of their points, but at most 5.
         counter: how many are shown that speak for the runner-up, and named that cost the predicted class most.
         prediction: what the network says of ``images``, where that is known already.
 
@@ -60,7 +60,8 @@ def explain(
 
     Returns:
         One explanation per image. With several findings per image, one for every finding that is predicted, the most
-        probable first, or for the most probable one where none is.
+        probable first, then for every one that is missed, where ``true_classes`` tell; for the most probable one where
+        there are none of either.
 
     Raises:
         InputError: the network answers NaN or infinity for an image; names it.
@@ -69,13 +70,20 @@ def explain(
         with frozen(network), torch.no_grad():
             prediction = network(images)
     logits, similarities = require_numbers(prediction.logits.float(), names), prediction.similarities.float()
-    places, ranked = _questions(logits, network.multi_label)
+    truth = list(true_classes) if true_classes else [None] * len(logits)
+    places, ranked = _questions(logits, _findings(network, truth).to(logits.device) if network.multi_label else None)
     weights = network.last_layer.weight.detach()[ranked]  # (n, 1 or 2, P): of the subject and the runner-up
     similarities = similarities[places]
     points = similarities[:, None] * weights
     # Where all evidence is positive, a prototype without weight is none: it belongs to another class.
     counts_for = weights != 0 if network.evidence == "positive" else torch.ones_like(weights, dtype=torch.bool)
-    best = [_strongest(each, among, top) for each, among in zip(points[:, 0], counts_for[:, 0])]
+    own = network.prototype_classes[None] == ranked[:, :1]
+    best = [
+        _strongest(points[row, 0], counts_for[row, 0], top)
+        if counts_for[row, 0].any()
+        else _most_similar(similarities[row], own[row])
+        for row in range(len(places))
+    ]
     rivals_shown = 0 if network.multi_label else counter
     rival = [_first(each, among, rivals_shown) for each, among in zip(points[:, -1], counts_for[:, -1])]
     worst = points[:, 0].topk(min(counter, points.shape[2]), dim=1, largest=False).indices
@@ -84,7 +92,6 @@ def explain(
     starts = (counts.cumsum(0) - counts).tolist()
     of = places.repeat_interleave(counts.to(places), 0)
     maps = share_maps(network, localizers, images, of, torch.cat(shown), progress, TOGETHER, names)
-    own = network.prototype_classes[None] == ranked[:, :1]
     drawn = as_pictures(images, network) if shown_as is None else shown_as
     explanations = []
     for row, place in enumerate(places.tolist()):
@@ -102,7 +109,7 @@ def explain(
         matches = [match(prototype, 0, column) for column, prototype in enumerate(best[row].tolist())]
         rivals = [match(prototype, -1, len(matches) + column) for column, prototype in enumerate(rival[row].tolist())]
         against = [each for each in (match(prototype, 0, None) for prototype in worst[row].tolist()) if each.points < 0]
-        answer = _answer(network, logits[place], ranked[row].tolist(), true_classes[place] if true_classes else None)
+        answer = _answer(network, logits[place], ranked[row].tolist(), truth[place])
         hidden = own[row].clone()
         hidden[best[row]] = False
         explanations.append(
@@ -125,14 +132,18 @@ def explain(
 
 
 def _strongest(points: Tensor, among: Tensor, top: int | None) -> Tensor:
-    """Choose the prototypes that are shown by their points (P,): ``top``, or as many as carry enough of them.
-
-    One is shown even where none is ``among`` (P,) those that count.
+    """Choose the prototypes that are shown by their points (P,), of those ``among`` (P,) that count: ``top``, or of
+    those that speak for the class as many as carry enough of what they say, and one where none does.
     """
     if top is None:
-        _, enough = point_shares(points[None].cpu())
+        _, enough = point_shares((points.clamp(min=0) * among)[None].cpu())
         top = min(int(enough), SHOWN) if len(enough) else 1
-    return _first(points, among if among.any() else ~among, top if among.any() else 1)
+    return _first(points, among, top)
+
+
+def _most_similar(similarities: Tensor, own: Tensor) -> Tensor:
+    """Choose the one that is shown where no prototype counts: of the class's ``own`` (P,) if it has any."""
+    return _first(similarities, own if own.any() else ~own, 1)
 
 
 def _first(points: Tensor, among: Tensor, most: int) -> Tensor:
@@ -146,16 +157,27 @@ def _carried(points: Tensor, shown: Tensor) -> float | None:
     return (sizes[shown].sum() / sizes.sum()).item() if sizes.any() else None
 
 
-def _questions(logits: Tensor, multi_label: bool) -> tuple[Tensor, Tensor]:
+def _findings(network: PrototypeNetwork, truth: Sequence[str | Sequence[str] | None]) -> Tensor:
+    """Tell which findings each image is known to have, (B, C) bool."""
+    return torch.tensor([[name in _names(each) for name in network.classes] for each in truth])
+
+
+def _names(truth: str | Sequence[str] | None) -> Sequence[str]:
+    """Name an image's findings, also where a single one is given as a text."""
+    return (truth,) if isinstance(truth, str) else truth or ()
+
+
+def _questions(logits: Tensor, has: Tensor | None) -> tuple[Tensor, Tensor]:
     """Choose which n questions are explained: images (n,), and classes (n, 2), predicted one and runner-up.
 
-    With several findings per image (n, 1): each predicted finding, most probable first, at least one per image.
+    With several findings per image, of which each is known to have some (``has``, (B, C) bool), (n, 1): each predicted
+    finding, then each missed one, most probable first, at least one per image.
     """
-    if not multi_label:
+    if has is None:
         return torch.arange(len(logits), device=logits.device), logits.topk(min(2, logits.shape[1]), dim=1).indices
     ordered, order = logits.sort(dim=1, descending=True, stable=True)
-    asked = ordered > 0
-    asked[:, 0] = True
+    asked = (ordered > 0) | has.gather(1, order)
+    asked[:, 0] |= ~asked.any(1)
     places, ranks = asked.nonzero(as_tuple=True)
     return places, order[places, ranks][:, None]
 
@@ -180,7 +202,7 @@ def _answer(network: PrototypeNetwork, logits: Tensor, ranked: list[int], truth:
         "predicted": answers[logit > 0],
         "runner_up": answers[logit <= 0],
         "runner_up_logit": 0.0,
-        "true_class": None if truth is None else answers[name in truth],
+        "true_class": None if truth is None else answers[name in _names(truth)],
         "finding": name,
         "bias": network.last_layer.bias[subject].item(),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from protomask.report.steps import before_steps, original_accuracy, steps_of, unlisted, words_of
@@ -13,7 +13,9 @@ MOMENTS = ("final", "after_projection", "before_projection")
 """when accuracies were measured, the last first"""
 
 
-def accuracy(metrics: Mapping, config: Mapping, names: Namer | None = None) -> dict:
+def accuracy(
+    metrics: Mapping, config: Mapping, names: Namer | None = None, log: Sequence[Mapping] | None = None
+) -> dict:
     """Give figures, sentences and a table of classes about accuracy: before and after projection, at the end, without
     prototypes.
 
@@ -21,7 +23,8 @@ def accuracy(metrics: Mapping, config: Mapping, names: Namer | None = None) -> d
     test set, not that of training. A difference has the interval of its pairs, :func:`difference`. Of a run that was
     pruned or refined the first figure is that of the network as it is now; what projection did, and the comparison with
     a plain classifier, are told of the network before that, whose answers were counted; then what each step did.
-    ``names`` gives the classes' names as they are shown.
+    ``names`` gives the classes' names as they are shown. Where nothing was learned after the projection, as the ``log``
+    or ``config`` tells, nothing is said of it.
     """
     scores = {name: value for name, value in (metrics.get("test_accuracy") or {}).items() if value is not None}
     areas = {name: value for name, value in (metrics.get("test_auroc") or {}).items() if value is not None}
@@ -32,6 +35,7 @@ def accuracy(metrics: Mapping, config: Mapping, names: Namer | None = None) -> d
     since = words_of(steps, config)
     head = next((name for name in MOMENTS if name in scores), None)
     figures, sentences, whole = [], [], dict(scores)
+    refitted = _was_refitted(config, log or ())
     if head:
         figures += _head(scores[head], areas.get(head), images, findings)
     if since:
@@ -45,13 +49,13 @@ def accuracy(metrics: Mapping, config: Mapping, names: Namer | None = None) -> d
             {"value": percent(scores[name]), "label": label, "note": note}
             for name, label, note in (
                 ("before_projection", "before projection", "prototypes still free vectors"),
-                ("after_projection", "after projection", "prototypes are training patches"),
+                ("after_projection", "after projection", "prototypes are from training images"),
             )
             if name in scores and name != head
         ]
     told = {} if findings else changes
     known = None if findings else images
-    sentences.append(_course(whole, told, known, since))
+    sentences.append(_course(whole, told, known, since, refitted))
     sentences += [_step(step, images, findings) for step in steps]
     if "refined" in unlisted(steps, config):
         sentences.append("It was refined, too; refined.json in the run's folder says what that changed.")
@@ -129,14 +133,25 @@ def _head(score: float, area: float | None, images: int | None, findings: bool) 
     return figures
 
 
-def _course(scores: Mapping, changes: Mapping, images: int | None, since: str) -> str:
+def _was_refitted(config: Mapping, log: Sequence[Mapping]) -> bool:
+    """Tell whether something was learned after the last projection: not in a network of one's own, or of others, whose
+    prototypes were moved when it became a run, nor by a recipe that ends with the projection."""
+    from protomask.run.measures import AFTER_PROJECTION, AT_THE_END
+
+    stages = [row.get("stage") for row in log]
+    whole = all(each in stages for each in (AFTER_PROJECTION, AT_THE_END))
+    ended = whole and stages.index(AT_THE_END) == stages.index(AFTER_PROJECTION) + 1
+    return not (config.get("saved") or config.get("imported") or ended)
+
+
+def _course(scores: Mapping, changes: Mapping, images: int | None, since: str, refitted: bool) -> str:
     if "before_projection" not in scores or "after_projection" not in scores:
         return ""
     begin = f"Before {since}, tying" if since else "Tying"
-    text = f"{begin} every prototype to a real training patch (projection) " + _moved(
+    text = f"{begin} every prototype to a real training image (projection) " + _moved(
         scores["before_projection"], scores["after_projection"], images, changes.get("projection")
     )
-    if "final" in scores:
+    if "final" in scores and refitted:
         text += "; re-fitting the last layer then " + _moved(
             scores["after_projection"], scores["final"], images, changes.get("refitting")
         )

@@ -35,12 +35,15 @@ class Answers:
         return is_multi_label(self.labels)
 
 
-def answers_section(answers: Answers | None, anchors: Mapping[str, str], names: Namer | None = None) -> dict:
+def answers_section(
+    answers: Answers | None, anchors: Mapping[str | tuple[str, str], str], names: Namer | None = None
+) -> dict:
     """Give the page's tables of answers; empty without answers.
 
     Args:
         answers: of the network as it is now.
-        anchors: name of an explained image to the place of the page that explains it.
+        anchors: name of an explained image to the place of the page that explains it; (name, finding) to that which
+            explains this finding of it.
         names: gives the classes' names as they are shown.
     """
     if answers is None or not len(answers.names):
@@ -55,13 +58,20 @@ def answers_section(answers: Answers | None, anchors: Mapping[str, str], names: 
         "list": {
             "findings": answers.findings,
             "classes": [names(name) for name in answers.classes],
-            "rows": [[*row, anchors.get(row[0], "")] for row in kept],
+            "rows": [[*row, _anchor(row, answers, anchors)] for row in kept],
         },
         "findings": answers.findings,
         "count": len(rows),
         "listed": len(kept),
         "wrong": sum(not row[5] for row in rows),
     }
+
+
+def _anchor(row: list, answers: Answers, anchors: Mapping[str | tuple[str, str], str]) -> str:
+    """Find the place of the page that explains an answer; empty where there is none."""
+    name, number = row[:2]
+    finding = answers.classes[number if number >= 0 else -1 - number] if answers.findings else ""
+    return anchors.get((name, finding), anchors.get(name, ""))
 
 
 def _class_rows(answers: Answers) -> list[list]:

@@ -163,7 +163,7 @@ def page_contents(
     localizers = views.localizers_of(pictures, explanations)
     rivals = _rivals(evaluation, localizers)
     side = photo_side(len(pictures) + len(explanations))
-    names = class_names(pictures, explanations, answers, metrics)
+    names, pooled = class_names(pictures, explanations, answers, metrics), views.are_pooled(pictures)
     cards = views.gallery(pictures, localizers, explanations, level, quality, side, names)
     neighbours = views.neighbours(pictures, test_images or {}, nearest_maps, level, names)
     divided = gallery_pages(cards, neighbours)
@@ -179,11 +179,12 @@ def page_contents(
         ],
         "answers": answers_section(
             answers,
-            {each.name: f"image-{place}" for place, each in reversed(list(enumerate(explanations)))},
+            _anchors(explanations),
             names,
         ),
-        "accuracy": accuracies.accuracy(metrics, config, names),
-        "localizers": views.localizer_switch(localizers),
+        "accuracy": accuracies.accuracy(metrics, config, names, log),
+        "localizers": views.localizer_switch(localizers, pooled),
+        "pooled": pooled,
         "findings": _of_findings(config, explanations, answers),
         "page": None,
         "pages": pages,
@@ -213,6 +214,15 @@ def page_contents(
         "config": config,
         "metrics": metrics,
     }
+
+
+def _anchors(explanations: Sequence[Explanation]) -> dict[str | tuple[str, str], str]:
+    """Give the place of the page that explains each image, the first of several, and each finding of an image."""
+    found: dict[str | tuple[str, str], str] = {}
+    for place, each in enumerate(explanations):
+        for key in (each.name, (each.name, each.finding or "")):
+            found.setdefault(key, f"image-{place}")
+    return found
 
 
 def _of_findings(config: Mapping, explanations: Sequence[Explanation], answers: Answers | None) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from protomask.explanations.records import PrototypePicture
-from protomask.report.wording import count, duration
+from protomask.report.wording import count, duration, spoken
 
 NETWORKS = {"protopnet": "ProtoPNet", "xprotonet": "XProtoNet"}
 DATA = {
@@ -45,19 +45,20 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     sentences = []
     known = [each for each in found if each.outside]
     background = sum("background" in each.flags for each in found)
-    if known and background:
-        whose = "" if len(known) == len(found) else " whose training image shows an object"
+    whose = "" if len(known) == len(found) else " whose training image shows an object"
+    looked = _map_of(next(iter(known[0].outside))) if known else ""
+    if background:
         sentences.append(
             f"{background} of {count(len(known), 'prototype')}{whose} {'is' if background == 1 else 'are'} background: "
-            "more than half of the learned mask, with its parts too faint to be outlined, lies outside the object in "
+            f"more than half of {looked}, with its parts too faint to be outlined, lies outside the object in "
             "the training image that the prototype was taken from."
         )
     elif known:
-        sentences.append("No prototype's mask lies mostly outside the object.")
+        sentences.append(f"No prototype{whose} has more than half of {looked} outside the object.")
     else:
         sentences.append(
-            "Whether prototypes are background is not known: these data have no masks, and no boxes smaller than the "
-            "image."
+            "Whether prototypes are background is not known: the training images that they were taken from have no "
+            "masks, and no boxes of what they stand for that are smaller than the image."
         )
     twins = sum("duplicate" in each.flags for each in found)
     if twins:
@@ -74,6 +75,12 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     if background or twins or common:
         sentences.append("protomask prune removes flagged prototypes and says what that costs in accuracy.")
     return sentences
+
+
+def _map_of(localizer: str) -> str:
+    """Name a localizer's map within a sentence: "the map of MDM", "the similarity map"."""
+    words = spoken(localizer)
+    return words if words.startswith(("the ", "a ")) else f"the map of {words}"
 
 
 def provenance(config: Mapping, metrics: Mapping) -> list[dict]:

@@ -250,6 +250,7 @@ def panels(
             drawn=drawn,
             names=names,
         )
+        drawn_rows = [rows(match) for match in each.matches]
         return {
             "anchor": f"image-{place}",
             "name": each.name,
@@ -278,12 +279,18 @@ def panels(
             "carried": "" if each.shown_share is None else percent(each.shown_share, 0),
             "positive": each.evidence == "positive",
             "bias": number(each.bias) if each.finding else "",
-            "rows": [rows(match) for match in each.matches],
+            "rows": drawn_rows,
+            "outlined": bool(drawn_rows) and all(_is_outlined(drawn_rows[0][side]) for side in ("here", "there")),
             "counter": [rows(match) for match in each.counter],
             "counter_others": number(each.counter_other_points),
         }
 
     return distributed.share_out(range(len(explanations)), panel)
+
+
+def _is_outlined(drawn: Mapping) -> bool:
+    """Tell whether the map that is seen first has an outline."""
+    return bool(drawn["layers"] and drawn["layers"][0]["path"])
 
 
 def _row(
@@ -327,7 +334,13 @@ def _points(points: float, reach: float) -> dict:
     return {"points": number(points), "share": round(100 * abs(points) / reach, 1), "negative": points < 0}
 
 
-def localizer_switch(localizers: Sequence[str]) -> list[dict]:
+def are_pooled(pictures: Sequence[PrototypePicture]) -> bool:
+    """Tell whether prototypes are pooled under learned maps, as XProtoNet's, whose similarity map has a level of its
+    own; else they are patches."""
+    return bool(pictures) and "similarity" in pictures[0].record.levels
+
+
+def localizer_switch(localizers: Sequence[str], pooled: bool = False) -> list[dict]:
     from protomask.report.palette import look
 
     return [
@@ -336,7 +349,7 @@ def localizer_switch(localizers: Sequence[str]) -> list[dict]:
             "name": name,
             "label": localizer_label(name),
             "look": look(name),
-            "shows": shows(name),
+            "shows": shows(name, pooled=pooled),
         }
         for slot, name in enumerate(localizers)
     ]

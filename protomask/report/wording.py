@@ -80,6 +80,12 @@ SHOWS = {
     "center": "A blob in the middle of the image: what a method that knows only where photographers aim scores.",
 }
 """what each localizer's map is; ``{score}`` stands for what is explained, see :func:`shows`"""
+OCCURRENCE = (
+    "The similarity map is here the prototype's occurrence map: how much each cell of the network's last feature map "
+    "counts when the image is compared with the prototype, enlarged to the image. It says where the prototype is "
+    "looked for, not how similar that place is."
+)
+"""what the similarity map is where prototypes are pooled"""
 SCORES = {"prototypes": "the prototype's similarity", "classes": "the class's probability"}
 
 # name: (label, unit, one sentence); the direction comes with the evaluation
@@ -372,13 +378,17 @@ def localizer_label(name: str) -> str:
     return LOCALIZERS.get(base, base) + (f" ({', '.join(settings.split(','))})" if settings else "")
 
 
-def shows(name: str, kind: str = "prototypes") -> str:
+def shows(name: str, kind: str = "prototypes", pooled: bool = False) -> str:
     """Say in a sentence or two what a localizer's map is, of ``prototypes`` or of ``classes``; empty where unknown.
+
+    ``pooled``: prototypes are not patches, but pooled under learned maps, as XProtoNet's.
 
     >>> shows("occlusion:window=32", "classes")
     "A place is bright if the class's probability falls when a square there is hidden."
     """
     base = name.partition(":")[0].removesuffix("-published")
+    if base == "similarity" and pooled:
+        return OCCURRENCE
     return SHOWS.get(base, "").replace("{score}", SCORES[kind])
 
 

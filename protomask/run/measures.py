@@ -15,6 +15,9 @@ MEASURES = ("accuracy", "auroc", "average_precision")
 PROJECTION = "projection"
 """what a recipe calls the Action that moves prototypes onto training patches"""
 
+AFTER_PROJECTION = "test after projection"
+"""the row of a training's log that follows its last projection"""
+
 AT_THE_END = "test at the end"
 """the last row of a training's log"""
 
@@ -41,7 +44,7 @@ def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
         *stages[:last],
         measure("test before projection"),
         stages[last],
-        measure("test after projection"),
+        measure(AFTER_PROJECTION),
         *stages[last + 1 :],
         measure(AT_THE_END),
     ]
@@ -68,7 +71,7 @@ def training_metrics(rows: list[dict]) -> dict:
     measured = {row["stage"]: row for row in rows if "test_accuracy" in row}
     when = {
         "before_projection": "test before projection",
-        "after_projection": "test after projection",
+        "after_projection": AFTER_PROJECTION,
         "final": AT_THE_END,
     }
     scores = {

@@ -176,8 +176,8 @@ class Run:
         Args:
             images: a path, a folder, a PIL image, an array (H, W, 3) or tensor (3, H, W), or a list of these.
             localizer: which maps show where; the run's own by default. The prototypes' pictures must have them.
-            top: how many prototypes are shown, strongest first; by default, for each image, as many as carry 90 % of
-                its points, but at most 5.
+            top: how many prototypes are shown, strongest first; by default, for each image, of those that speak for
+                its class as many as carry 90 % of their points, but at most 5.
             counter: how many are shown that speak for the runner-up.
 
         Returns:

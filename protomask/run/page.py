@@ -21,6 +21,7 @@ from protomask.given import as_count
 from protomask.labels import right_answers
 from protomask.report.answers import Answers
 from protomask.report.encoding import QUALITY, SMALL_SIDE
+from protomask.report.views import are_pooled
 from protomask.run.results import Report
 from protomask.run.setup import say
 from protomask.training import predict
@@ -39,7 +40,7 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
         run: with pictures of its prototypes. Its data are needed for explained images alone; where these are not to be
             had, the prototypes' nearest test images are left out.
         quality: of the photographs, 1 to 100.
-        explained: test images that it explains, up to half of them wrong ones.
+        explained: test images that it explains, up to half of them wrong ones, more only where too few are right.
         figures: format in which its figures are written one by one, too (png, pdf, svg); None does not.
     """
     from protomask.report import write_report
@@ -90,7 +91,8 @@ def write_figures(
     vectors).
 
     ``panel_1``, ...: the explained images; ``localizers``: their strongest prototype by every localizer; ``official``:
-    ten prototypes beside the official ProtoPNet's picture of them; ``curves`` and ``training`` where there are any.
+    ten prototypes beside the official ProtoPNet's picture of them, where they are patches as its own are; ``curves``
+    and ``training`` where there are any.
     """
     from protomask.report import (
         beside_official,
@@ -108,7 +110,7 @@ def write_figures(
         figures["localizers"] = localizer_grid(
             rows, levels=pictures[0].record.levels, title="The strongest prototype of each image, by every localizer"
         )
-    if first != "similarity":
+    if first != "similarity" and not are_pooled(pictures):
         figures["official"] = beside_official(
             pictures[:: max(1, len(pictures) // 10)][:10],
             first,
@@ -154,8 +156,8 @@ def test_answers(run: Run, needed: bool = True) -> Answers | None:
 def explain_test_images(
     run: Run, pictures: list, count: int = EXPLAINED, answers: Answers | None = None
 ) -> list[Explanation]:
-    """Test images chosen by the run's seed alone: wrong ones first to half the number, then right ones of different
-    classes."""
+    """Explain test images chosen by the run's seed alone: right ones, of different classes first, then wrong ones, up
+    to half the number, or more where too few are right."""
     if count < 1:
         return []
     test, setup = run.test, run.setup
@@ -163,13 +165,14 @@ def explain_test_images(
     assert answers is not None
     right = right_answers(answers.logits, answers.labels) == 1
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(run.options.seed)).tolist()
-    wrong = [place for place in order if not right[place]][: count // 2]
-    seen, correct = set(), []
-    for place in order:
-        if right[place] and test.truth(place) not in seen:
-            seen.add(test.truth(place))
-            correct.append(place)
-    chosen = correct[: count - len(wrong)] + wrong
+    wrong, correct = ([place for place in order if bool(right[place]) is answer] for answer in (False, True))
+    first_of: dict = {}
+    for place in correct:
+        first_of.setdefault(test.truth(place), place)
+    different = set(first_of.values())
+    correct.sort(key=lambda place: place not in different)  # stable: the order of chance stays
+    shown_right = correct[: count - min(len(wrong), count // 2)]
+    chosen = shown_right + wrong[: count - len(shown_right)]
     if not chosen:
         return []
     localizers = run.localizers(list(pictures[0].maps), pictures=True)

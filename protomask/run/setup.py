@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from protomask import distributed
 from protomask.capabilities import ChoosesAmongPatches, HasBackbone
 from protomask.data import AnnotatedImages, Splits, find_data, from_datasets, load_data, reopen_data
 from protomask.data.folder import SHARE
+from protomask.data.geometry import boxes_of_class
+from protomask.data.images import Sample
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.devices import choose_device as choose_device
 from protomask.errors import InputError
@@ -150,11 +153,12 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
             )
     if train.multi_label:
         raise InputError("on_object is for one class per image, and these images have findings; leave it out")
-    samples = (train.read(position) for position in range(min(LOOKED_AT, len(train))))
-    if not any("mask" in sample or len(sample["boxes"]) for sample in samples):
+    looked = range(min(LOOKED_AT, len(train)))
+    if not any("mask" in sample or len(_own_boxes(sample)) for sample in map(train.read, looked)):
+        whose = " of their own class" if any("box_labels" in sample for sample in map(train.read, looked)) else ""
         raise InputError(
-            f"on_object needs boxes or object masks, and the first {min(LOOKED_AT, len(train))} training images have "
-            "none; leave it out"
+            f"on_object needs boxes or object masks, and the first {len(looked)} training images have none{whose}; "
+            "leave it out"
         )
     patch = network.prototypes.shape[2:] or (1, 1)
     if all(cells <= side for cells, side in zip(network.grid, patch)):
@@ -162,6 +166,10 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
             f"on_object chooses among patches, and a feature map of {' x '.join(map(str, network.grid))} has a single "
             "one; raise image_size, take a finer feature map (features), or leave on_object out"
         )
+
+
+def _own_boxes(sample: Sample) -> Tensor:
+    return boxes_of_class(sample["boxes"], sample.get("box_labels"), sample["label"])
 
 
 def _takes_patches(objective: Callable[..., Any]) -> bool:

@@ -20,6 +20,7 @@ from protomask.inputs import as_batch
 from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
 from protomask.prototype_network import Prediction, PrototypeNetwork
+from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
 from protomask.run.opened import Run, open_run
 from protomask.run.review import FILE, Review, review_of
@@ -93,7 +94,7 @@ class RunSubject:
             "several": self.network.multi_label,
             "prototypes": self.network.prototype_count,
             "learns": self.localizer != SIMILARITY,
-            **outlines(self.localizer, self.kind),
+            **outlines(self.localizer, self.kind, are_pooled(self.prototypes)),
         }
 
     def review(self) -> Review:

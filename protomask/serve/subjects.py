@@ -74,9 +74,9 @@ class Subject(Protocol):
         ...
 
 
-def outlines(localizer: str, kind: str) -> dict[str, str]:
-    """Say whose the outlines are and what they show, for :meth:`Subject.about`."""
-    return {"localizer": localizer_label(localizer), "shows": shows(localizer, kind)}
+def outlines(localizer: str, kind: str, pooled: bool = False) -> dict[str, str]:
+    """Say whose the outlines are and what they show, for :meth:`Subject.about`; ``pooled`` as for :func:`shows`."""
+    return {"localizer": localizer_label(localizer), "shows": shows(localizer, kind, pooled)}
 
 
 def drawn(saliency: np.ndarray, level: float | None = None) -> dict:

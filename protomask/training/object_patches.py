@@ -10,24 +10,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.capabilities import ChoosesAmongPatches
+from protomask.data.geometry import boxes_of_class
 from protomask.errors import InputError
+from protomask.labels import is_multi_label
 
 
 def object_shares(batch: dict[str, Any], grid: Sequence[int]) -> Tensor:
     """Compute how much of each cell the object covers.
 
     Args:
-        batch: collated; its ``mask`` counts, or, without one, its ``boxes``, in pixels of the square images.
+        batch: collated; its ``mask`` counts, or, without one, its ``boxes``, in pixels of the square images. Where
+            these belong to single classes (``box_labels``), those of the image's own: another's is none of its object.
         grid: (h, w) of the feature map.
 
     Returns:
         (B, h, w) in [0, 1], on the CPU.
+
+    Raises:
+        InputError: boxes belong to single findings, and an image may have several of these.
     """
     if "mask" in batch:
         return F.adaptive_avg_pool2d(batch["mask"].float(), (grid[0], grid[1]))[:, 0]
     side = batch["images"].shape[-1]
-    found = [_covered(boxes, grid, side) for boxes in batch["boxes"]]
-    return torch.stack(found)
+    return torch.stack([_covered(boxes, grid, side) for boxes in _own_boxes(batch)])
 
 
 def object_patches(batch: dict[str, Any], grid: Sequence[int], size: Sequence[int]) -> Tensor:
@@ -73,6 +78,20 @@ def _patch_size(network: Any) -> Sequence[int]:
 def _patch_shares(batch: dict[str, Any], grid: Sequence[int], size: Sequence[int]) -> Tensor:
     """Compute how much of each patch the object covers, (B, h - k + 1, w - k + 1) in [0, 1]."""
     return F.avg_pool2d(object_shares(batch, grid)[:, None], (size[0], size[1]), stride=1)[:, 0]
+
+
+def _own_boxes(batch: dict[str, Any]) -> list[Tensor]:
+    """Give the boxes (K, 4) of each image's class."""
+    if "box_labels" not in batch:
+        return batch["boxes"]
+    if is_multi_label(batch["labels"]):
+        raise InputError(
+            "on_object is for one class per image, and here boxes belong to single findings (box_labels); leave it out"
+        )
+    return [
+        boxes_of_class(boxes, numbers, label)
+        for boxes, numbers, label in zip(batch["boxes"], batch["box_labels"], batch["labels"].tolist())
+    ]
 
 
 def _covered(boxes: Tensor, grid: Sequence[int], side: int) -> Tensor:

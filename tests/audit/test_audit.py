@@ -121,6 +121,17 @@ def test_a_network_that_looks_beside_the_object_is_named(network):
     assert [row.check for row in found.rows] == [check for check in CHECKS if check != "tag"]
 
 
+def test_a_finding_without_a_box_may_be_anywhere_beside_the_box_of_another(network):
+    class OnlyOfTheFirst(DimTiles):
+        def load(self, index):
+            sample = super().load(index)
+            del sample["mask"]
+            return sample | {"box_labels": torch.tensor([0])}
+
+    found = audit(network, OnlyOfTheFirst(12), gradient, Pairs(range(12), [1] * 12))
+    assert next(row for row in found.rows if row.check == "tag").moved.n == 6, "the images of the first class alone"
+
+
 def test_prototypes_that_find_nothing_are_no_warning_where_that_is_asked(network, recwarn):
     def warning(explained, images, index, *, progress=False):
         if explained is not network or (index != 0).any():

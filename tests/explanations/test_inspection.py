@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,17 @@ def test_neighbours_purity_and_activation_are_those_of_a_plain_loop(projected):
         )
 
 
+def test_a_prototype_that_is_not_like_its_own_source_is_found_nowhere(projected):
+    net, data, test, setup, pictures = projected
+    none = replace(pictures[0].record, similarity=0.0)
+    similarities = torch.full((12, 6), 0.5)
+    similarities[:, 0] = 0.0
+    similarities[3, 0] = 0.1
+    pictures = [pictures[0].changed(record=none), *pictures[1:]]
+    found = inspect_prototypes(net, pictures, data, test, setup, similarities)
+    assert found[0].activated == 1, "where it is at all"
+
+
 def test_the_share_outside_is_that_of_the_map_beside_the_box(projected):
     net, data, test, setup, pictures = projected
     for found, position in zip(inspect_prototypes(net, pictures, data, test, setup), net.source_positions.tolist()):
@@ -98,16 +111,41 @@ def test_shares_outside_on_a_known_scene(where, share):
     saliency = np.zeros((16, 16), np.float32)
     saliency[:, where] = 1
     picture = PrototypePicture(record(), np.zeros((16, 16, 3), np.uint8), {"mdm": saliency})
-    assert shares_outside([picture], Boxed(), [0])[0]["mdm"] == pytest.approx(share)
+    assert shares_outside([picture], Boxed(), [0], [0])[0]["mdm"] == pytest.approx(share)
 
 
 def test_a_box_round_the_whole_image_and_an_empty_mask_tell_nothing():
     sample = ColourImages()[0]
-    assert object_region(sample).sum() == 64
+    assert object_region(sample, 0).sum() == 64
     sample["boxes"][0] = torch.tensor([0.0, 0.0, 16.0, 16.0])
-    assert object_region(sample) is None
-    assert object_region({**sample, "mask": torch.zeros(1, 16, 16)}) is None
-    assert object_region({**sample, "mask": torch.eye(16)[None]}).sum() == 16
+    assert object_region(sample, 0) is None
+    assert object_region({**sample, "mask": torch.zeros(1, 16, 16)}, 0) is None
+    assert object_region({**sample, "mask": torch.eye(16)[None]}, 0).sum() == 16
+
+
+def test_the_object_of_another_finding_is_none_of_a_prototypes_own(projected):
+    """Every image has a finding with a box and one without: no prototype of the second can be called background."""
+    net, data, test, setup, pictures = projected
+
+    class TwoFindings(ColourImages):
+        """The bright square is a box of class 0 alone."""
+
+        def load(self, index):
+            sample = super().load(index)
+            return {**sample, "box_labels": torch.zeros(len(sample["boxes"]), dtype=torch.long)}
+
+    beside = {"mdm": np.eye(16, dtype=np.float32)[::-1].copy()}
+    pictures = [each.changed() for each in pictures]
+    for each in pictures:
+        each.maps.clear()
+        each.maps.update(beside)
+    for found in inspect_prototypes(net, pictures, TwoFindings(), test, setup):
+        owner = int(net.prototype_classes[found.prototype])
+        assert bool(found.outside) is (owner == 0), owner
+        assert owner == 0 or "background" not in found.flags
+    sample = data[0] | {"boxes": torch.tensor([[0.0, 0, 4, 4], [8, 8, 16, 16]]), "box_labels": torch.tensor([2, 1])}
+    assert object_region(sample, 2)[:4, :4].all() and object_region(sample, 2).sum() == 16
+    assert object_region(sample, 1).sum() == 64 and object_region(sample, 0) is None
 
 
 def test_the_lighter_one_of_two_equal_prototypes_of_a_class_is_the_duplicate(projected):

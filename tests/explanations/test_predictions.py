@@ -122,6 +122,62 @@ def test_by_default_as_many_are_shown_as_carry_nine_tenths(projected):
             net.last_layer.weight.copy_(before)
 
 
+def test_by_default_what_is_shown_speaks_for_the_class(projected):
+    """Weights of both signs: as many are counted as are shown, of those for the class, not of the strongest at all."""
+    net, data = projected
+    with torch.no_grad():
+        similarities = net(data[0]["image"].as_subclass(torch.Tensor)[None]).similarities[0]
+        net.last_layer.weight.fill_(-9.0)
+        net.last_layer.weight[0] = torch.tensor([5.0, -5.0, 4.0, -4.0, 0.01, 0.01]) / similarities.clamp(min=1e-6)
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    (found,) = explain(net, data[0]["image"].as_subclass(torch.Tensor)[None], "a", pictures, LOCALIZERS)
+    assert found.predicted == net.classes[0]
+    assert [match.prototype.record.prototype for match in found.matches] == [0, 2]
+    with torch.no_grad():
+        net.last_layer.weight.neg_()[1:] = -99.0
+        net.last_layer.weight[0] = -1.0
+    (lost,) = explain(net, data[0]["image"].as_subclass(torch.Tensor)[None], "a", pictures, LOCALIZERS)
+    assert len(lost.matches) == 1, "one, where none speaks for it"
+
+
+def several(truths=None, logits=(2.0, -1.0, -3.0)):
+    """A network of findings whose logits are its biases, and its explanations of one image for each of ``truths``."""
+    torch.manual_seed(0)
+    data = ColourImages()
+    net = ProtoPNet(
+        ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6, multi_label=True
+    ).eval()
+    project(net, TrainingSet(data, data, data.subset([])))
+    with torch.no_grad():
+        net.last_layer.weight.zero_()
+        net.last_layer.bias.copy_(torch.tensor(logits))
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in range(len(truths or "a"))])
+    names = [f"{place}" for place in range(len(images))]
+    found = explain(net, images, names, pictures, LOCALIZERS, true_classes=truths)
+    return [(each.name, each.finding, each.found, each.right) for each in found]
+
+
+def test_missed_findings_are_explained_too_where_the_truth_is_known():
+    truths = [("class 0", "class 2"), ("class 0",), (), None, "class 1"]
+    assert several(truths) == [
+        ("0", "class 0", True, True),
+        ("0", "class 2", False, False),
+        ("1", "class 0", True, True),
+        ("2", "class 0", True, False),
+        ("3", "class 0", True, None),
+        ("4", "class 0", True, False),
+        ("4", "class 1", False, False),
+    ]
+    nothing = (-2.0, -1.0, -3.0)
+    assert several([("class 2", "class 0"), ()], nothing) == [
+        ("0", "class 0", False, False),
+        ("0", "class 2", False, False),
+        ("1", "class 1", False, True),
+    ]
+    assert several(None, nothing) == [("0", "class 1", False, None)]
+
+
 @pytest.mark.parametrize("patch", [1, 2])
 def test_prototypes_start_as_patches_of_their_own_class(patch):
     torch.manual_seed(0)
@@ -228,7 +284,11 @@ def test_prototypes_of_other_classes_are_no_reasons_where_evidence_is_positive(t
         assert {each.prototype.record.class_name for each in found.matches} == {found.predicted}
     with torch.no_grad():
         net.last_layer.weight.zero_()
-    assert all(len(found.matches) == 1 for found in explain(net, images, "abc", pictures, LOCALIZERS, top=top))
+        similarities = net(images).similarities
+    for place, found in enumerate(explain(net, images, "abc", pictures, LOCALIZERS, top=top)):
+        (match,) = found.matches
+        own = [number for number in range(6) if net.classes[number // 2] == found.predicted]
+        assert match.prototype.record.prototype == max(own, key=similarities[place].__getitem__), "one of its own"
 
 
 def test_a_warning_about_a_map_names_the_picture_and_the_prototype(projected):

@@ -5,7 +5,7 @@ import torch
 
 from protomask.report.accuracies import accuracy, difference
 from protomask.report.wording import percent
-from protomask.run.measures import changes
+from protomask.run.measures import AFTER_PROJECTION, AT_THE_END, changes
 from protomask.training.prediction import pack_answers
 
 SCORES = {"before_projection": 28 / 33, "after_projection": 30 / 33, "final": 30 / 33}
@@ -17,6 +17,17 @@ def test_two_of_thirty_three_images_are_within_chance():
         assert difference(28 / 33, 30 / 33, 33, changed).endswith(": within chance")
     words = " ".join(accuracy({"test_accuracy": SCORES}, CONFIG)["sentences"])
     assert "gained 6.1 percentage points (2 of 33 images on balance: within chance)" in words
+
+
+@pytest.mark.parametrize("made", [{"saved": {"projected": True}}, {"imported": {"projected": True}}, {}])
+def test_nothing_is_said_to_be_re_fitted_that_was_not(made):
+    stages = ["projection", AFTER_PROJECTION, AT_THE_END]
+    log = [{"stage": "projection"}] if made else [{"stage": each} for each in stages]
+    found = accuracy({"test_accuracy": SCORES}, {**CONFIG, **made}, log=log)["sentences"]
+    assert found[0].startswith("Tying every prototype") and not any("re-fitting" in each for each in found)
+    stages.insert(2, "last layer")
+    trained = accuracy({"test_accuracy": SCORES}, CONFIG, log=[{"stage": each} for each in stages])["sentences"][0]
+    assert trained == accuracy({"test_accuracy": SCORES}, CONFIG)["sentences"][0] and "; re-fitting the" in trained
 
 
 def test_pairs_tell_more_than_two_samples():

@@ -65,6 +65,10 @@ def test_findings_are_listed_where_they_are_or_are_said_to_be():
     missed = rows["b.jpg", 1]
     assert missed[0] == -2 and missed[2:] == [[None, 2.0], 0] and missed[1] == pytest.approx(0.880797, abs=1e-6)
     assert rows["c.jpg", -1][0] == 0 and rows["c.jpg", -1][3] == 0
+    anchors = {"c.jpg": "image-4", ("c.jpg", "Mass"): "image-4", ("c.jpg", "Nodule"): "image-5", "a.jpg": "image-1"}
+    linked = answers_section(Answers(["Mass", "Nodule"], NAMES[:3], logits, labels), anchors)["list"]["rows"]
+    places = {(row[0], row[1]): row[6] for row in linked}
+    assert places == {("a.jpg", 0): "image-1", ("b.jpg", 1): "", ("c.jpg", -1): "image-4", ("c.jpg", 1): "image-5"}
     mass, nodule = found["classes"]
     assert (mass["sort"]["recall"], mass["sort"]["precision"]) == (1, 0.5)
     assert (nodule["sort"]["recall"], nodule["sort"]["precision"]) == (0.5, 1)

@@ -3,7 +3,10 @@
 import re
 from dataclasses import replace
 
-from protomask.report.html import render
+import torch
+
+from protomask.report.answers import Answers
+from protomask.report.html import page_contents, render
 
 from . import scenes
 from .test_html import Page
@@ -42,6 +45,16 @@ def test_a_finding_that_is_not_found_is_said_so_with_what_it_lacks_and_no_runner
     for wrong in ("no Air leak", "the next (logit)", "ahead of", "most points wins", "most points is predicted"):
         assert wrong not in words, wrong
     assert "found above 0 points" in words and "Prototypes of other findings" in words
+
+
+def test_a_missed_finding_in_the_answers_links_to_its_own_panel():
+    explanations = [asked("Mass", 1.0, "Mass"), asked("Air_leak", -1.0, "Air_leak")]
+    logits, labels = torch.tensor([[1.0, -1.0]]), torch.ones(1, 2)
+    answers = Answers(["Mass", "Air_leak"], ["test/a.jpg"], logits, labels)
+    found = page_contents(
+        config={}, metrics={}, log=[], pictures=SHOWN, explanations=explanations, evaluation=None, answers=answers
+    )
+    assert {row[1]: row[6] for row in found["answers"]["list"]["rows"]} == {0: "image-0", 1: "image-1"}
 
 
 def test_the_example_is_a_finding_that_is_found_or_says_that_nothing_is():

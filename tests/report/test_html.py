@@ -171,6 +171,52 @@ def test_what_is_not_known_and_what_is_common_is_said():
     assert first.startswith("1 of 2 prototypes whose training image shows an object is background: more than half of")
     assert second == "1 prototype is common: as similar to test images of other classes as to those of its own."
     assert last.startswith("protomask prune removes")
+    assert "more than half of the map of MDM, with its parts too faint" in first
+
+
+def test_whose_map_lies_on_the_background_is_said():
+    shown = [
+        replace(each, inspection=replace(each.inspection, outside={"similarity": each.inspection.outside["mdm"]}))
+        for each in scenes.inspected(scenes.pictures())[0]
+    ]
+    assert "more than half of the similarity map, with" in inspected(shown)[0]
+    assert inspected(shown[:2])[0] == "No prototype has more than half of the similarity map outside the object."
+    unknown = replace(shown[0], inspection=replace(shown[0].inspection, outside={}))
+    assert inspected([unknown])[0].startswith("Whether prototypes are background is not known")
+    assert inspected([unknown, shown[1]])[0].startswith("No prototype whose training image shows an object has more")
+
+
+def test_prototypes_that_are_pooled_are_not_said_to_be_patches():
+    usual = scenes.pictures()
+    pooled = [replace(each, record=replace(each.record, levels={"similarity": 0.3})) for each in usual]
+    contents = {"config": scenes.CONFIG, "metrics": {}, "log": [], "evaluation": None, "explanations": []}
+    patches, maps = (Page(render(pictures=shown, **contents)).words for shown in (usual, pooled))
+    assert "A prototype is one patch of one training image." in patches and "occurrence map" not in patches
+    assert "prototype's similarity to each cell" in patches
+    assert "averaged over all its places" in maps and "is here the prototype's occurrence map" in maps
+    for wrong in ("one patch", "compares every place", "similarity to each cell"):
+        assert wrong not in maps, wrong
+    assert (
+        "gives points to a class. The class with the most points" in patches and "gives points to a class. The" in maps
+    )
+
+
+def test_the_example_outlines_something_or_does_not_say_so():
+    def scattered(name):
+        found = scenes.explanation(scenes.pictures()[:1], name=name)
+        maps = {each: np.ones((64, 64), np.float32) for each in ("mdm", "similarity")}
+        return replace(found, matches=tuple(replace(match, maps=maps) for match in found.matches))
+
+    def example(*explanations):
+        text = render(pictures=scenes.pictures(), explanations=explanations, **contents)
+        return text, Page(re.search(r'<figure class="example">.*?</figure>', text, re.S)[0]).words
+
+    contents = {"config": scenes.CONFIG, "metrics": {}, "log": [], "evaluation": None}
+    text, words = example(scattered("test/a.jpg"))
+    assert "outlined part" not in words and "because this image, with no single place to outline, looks to it" in words
+    text, words = example(scattered("test/a.jpg"), scenes.explanation(scenes.pictures()[:1], name="test/b.jpg"))
+    assert "the outlined part on the left looks to it like the outlined part of the training image" in words
+    assert '<a href="#image-1">All its reasons' in text
 
 
 def test_what_pruning_cost_is_said():

@@ -7,6 +7,7 @@ import torch
 
 import protomask
 from protomask.errors import InputError
+from protomask.report.accuracies import accuracy
 from protomask.run.origins import require_trained
 from protomask.run_folder import RunFolder
 from protopnet import ProtoPNet
@@ -76,6 +77,8 @@ def test_projecting_moves_prototypes_onto_patches(data, tmp_path):
     assert distances[run.network.source_positions, range(6)].abs().max() < 1e-5
     scores = run.metrics["test_accuracy"]
     assert scores["final"] == scores["after_projection"] and scores["before_projection"] is not None
+    said = accuracy(run.metrics, run.files.read("config.json"), log=run.files.read("log.jsonl"))["sentences"][0]
+    assert said.startswith("Tying every prototype") and "re-fitting" not in said
     again = protomask.open_run(run.folder, data=data, progress=False)
     assert torch.equal(again.network.prototypes, run.network.prototypes)
 

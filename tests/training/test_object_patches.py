@@ -42,6 +42,22 @@ def test_a_mask_counts_before_boxes_and_a_small_object_has_the_cell_with_most_of
     assert larger.shape == (3, 3, 3) and larger[1].nonzero()[:, 0].unique().tolist() == [0, 1]
 
 
+def test_boxes_of_another_class_are_none_of_the_object():
+    boxes = [torch.tensor([[0.0, 0, 4, 4], [8, 8, 16, 16]])] * 3
+    numbers = [torch.tensor([1, 0]), torch.tensor([1, 0]), torch.tensor([2, 2])]
+    batch = {**BATCH, "boxes": boxes, "box_labels": numbers, "labels": torch.tensor([1, 0, 1])}
+    found = object_patches(batch, (4, 4), (1, 1))
+    assert found[0].nonzero().tolist() == [[0, 0]]
+    assert found[1].nonzero().tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
+    assert found[2].all(), "as an image without an object"
+    net, _ = make()
+    assert filled_by_objects(net, batch).tolist() == [True, True, False]
+    several = {**batch, "labels": torch.eye(3)}
+    with pytest.raises(InputError, match="boxes belong to single findings"):
+        allowed_patches(net, several)
+    assert object_patches({**several, "mask": torch.ones(3, 1, 16, 16)}, (4, 4), (1, 1)).all(), "a mask is all images'"
+
+
 def make(on_object=True, **more):
     torch.manual_seed(3)
     data = ColourImages(8)
@@ -265,7 +281,7 @@ def test_a_network_that_cannot_choose_is_refused():
 
 @pytest.mark.parametrize(
     "network, findings, said",
-    [("xprotonet", True, "findings"), ("protopnet", True, "findings"), ("protopnet", False, "none")],
+    [("xprotonet", True, "findings"), ("protopnet", True, "findings"), ("protopnet", False, "none; leave it out")],
 )
 def test_what_the_option_cannot_do_is_said_before_the_work(tmp_path, network, findings, said):
     labels = [[1, 0, 1], [0, 1, 0]] * 6 if findings else [0, 1, 2] * 4
@@ -283,6 +299,16 @@ def test_what_the_option_cannot_do_is_said_before_the_work(tmp_path, network, fi
             progress=False,
         )
     assert not (tmp_path / "none").exists()
+
+
+def test_boxes_of_other_classes_alone_are_said_to_be_none(tmp_path):
+    class Others(ColourImages):
+        def load(self, index):
+            return super().load(index) | {"box_labels": (self.labels[index : index + 1] + 1) % 3}
+
+    data = Others(4)
+    with pytest.raises(InputError, match="training images have none of their own class"):
+        train_toy(tmp_path / "none", "protopnet", Splits(data, data.subset([]), data))
 
 
 @pytest.mark.parametrize("network", ["protopnet", "xprotonet"])
