@@ -13,6 +13,7 @@ from types import ModuleType
 from protomask.commands.messages import one_line, told
 from protomask.errors import InputError, PeerLost, did_you_mean
 from protomask.interruption import interrupts_insist
+from protomask.launched import launched
 
 COMMANDS = (
     "train",
@@ -31,6 +32,8 @@ COMMANDS = (
     "serve",
 )
 """each is a module of :mod:`protomask.commands`"""
+TOGETHER = ("train", "project", "evaluate", "distill", "localize", "report")
+"""those whose work several processes share; each process would do all of any other's"""
 
 
 def _refuse_empty(arguments: argparse.Namespace) -> None:
@@ -86,6 +89,14 @@ def _refuse_unknown_option(arguments: argparse.Namespace, unknown: Sequence[str]
         raise InputError(f"{arguments.command} has {what} {name}{mend} see protomask {arguments.command} --help")
 
 
+def _refuse_several_processes(name: str) -> None:
+    if name not in TOGETHER and launched().size > 1:
+        raise InputError(
+            f"{name} works in one process, and torchrun started {launched().size}; start it without torchrun "
+            f"({', '.join(TOGETHER[:-1])} and {TOGETHER[-1]} share their work)"
+        )
+
+
 def find_command(name: str) -> ModuleType:
     """Import a command: ``HELP``, ``DESCRIPTION``, ``EXAMPLE``, ``add_arguments(parser)``, ``run(arguments)``."""
     return import_module("protomask.commands." + name.replace("-", "_"))
@@ -130,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         _refuse_unknown_option(arguments, unknown)
         _refuse_empty(arguments)
+        _refuse_several_processes(arguments.command)
         signal.signal(signal.SIGTERM, _terminate)
         module, options = find_command(arguments.command), arguments.options
         with told(options), interrupts_insist():

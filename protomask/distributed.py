@@ -17,14 +17,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from protomask.errors import InputError, PeerLost
+from protomask.launched import launched
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,22 +34,6 @@ PATIENCE = timedelta(hours=24)
 _alone = False
 """whether this is work of the first process that the others wait for"""
 _LOST = ("gloo", "connection closed", "connection reset", "connection refused", "broken pipe", "nccl", "socket")
-
-
-class _World(NamedTuple):
-    rank: int
-    size: int
-    local_rank: int
-    local_size: int
-
-
-@cache
-def _launched() -> _World:
-    """Read what torchrun says in the environment, once, (0, 1, 0, 1) without it."""
-    if "MASTER_ADDR" not in os.environ:
-        return _World(0, 1, 0, 1)
-    words = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
-    return _World(*(int(os.environ.get(name, default)) for name, default in words))
 
 
 def active() -> bool:
@@ -70,7 +54,7 @@ def size() -> int:
 
 def is_first() -> bool:
     """Tell whether this process is the one that writes files and speaks; known also before it has joined the others."""
-    return _launched().rank == 0
+    return launched().rank == 0
 
 
 @contextmanager
@@ -88,7 +72,7 @@ def job(device: torch.device) -> Iterator[torch.device]:
             processes cannot be joined.
         PeerLost: another process ended while this one waited for it.
     """
-    world = _launched()
+    world = launched()
     if world.size == 1 or dist.is_initialized():
         yield device
         return

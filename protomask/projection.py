@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -114,7 +114,7 @@ def project(network: PrototypeNetwork, setup: TrainingSet, *, distinct: bool = F
         nearest = preferred(filled, nearest, (images >= classes.bincount(minlength=len(images)))[classes])
     assert nearest.patches is not None  # every class has an image
     index = torch.arange(len(classes))
-    rank = _distinct_ranks(nearest.distances, nearest.patches, network) if distinct else torch.zeros_like(index)
+    rank = distinct_ranks(nearest.distances, nearest.patches, network, index) if distinct else torch.zeros_like(index)
     moved = nearest.distances[index, rank]
     network.set_prototypes(index.to(setup.device), nearest.patches[index, rank].to(setup.device))
     network.source_positions.copy_(nearest.positions[index, rank])
@@ -158,37 +158,51 @@ def _search(network: PrototypeNetwork, setup: TrainingSet, count: int) -> _Found
     return _Found(nearest, filled, images_filled)
 
 
-def find_candidates(network: PrototypeNetwork, setup: TrainingSet, batch: dict[str, Any], images: Tensor) -> Candidates:
+def find_candidates(
+    network: PrototypeNetwork, setup: TrainingSet, batch: dict[str, Any], images: Tensor, among: Tensor | None = None
+) -> Candidates:
     """Find the patches of a batch from which the projection chooses: those on the object where the training asks so.
 
     Args:
         network: on the device of ``images``.
         batch: collated, whose ``images`` these are.
+        among: (B, h, w) bool, the patches that count at all, on the CPU; where an image has none, distances are
+            infinite. None: all do.
 
     Raises:
         InputError: patches on the object are asked for, and this kind of network cannot choose among patches.
     """
-    if not setup.on_object:
+    if setup.on_object:
+        on_object = allowed_patches(network, batch)
+        among = on_object if among is None else on_object & among
+    if among is None:
         return network.candidates(images)
-    patches = allowed_patches(network, batch)
-    return cast(ChoosesAmongPatches, network).candidates_among(images, patches)
+    return cast(ChoosesAmongPatches, network).candidates_among(images, among)
 
 
-def _distinct_ranks(distances: Tensor, patches: Tensor, network: PrototypeNetwork) -> Tensor:
-    """Choose for each prototype which of its K patches it takes, (P,) long.
+def distinct_ranks(
+    distances: Tensor, patches: Tensor, network: PrototypeNetwork, numbers: Tensor, staying: Sequence[int] = ()
+) -> Tensor:
+    """Choose for each of n prototypes which of its K patches it takes, (n,) long.
 
     The prototype that moves least chooses first; the nearest patch where all are the same as a sibling's.
 
     Args:
-        distances: (P, K), nearest first.
-        patches: (P, K, ...).
+        distances: (n, K), nearest first.
+        patches: (n, K, ...).
         network: before the projection.
+        numbers: (n,) of the prototypes.
+        staying: numbers of prototypes that lie on their patches already, which are taken.
     """
-    classes = network.prototype_classes.cpu()
-    limit = SAME * mean_squared_distance(comparable(network.prototypes.detach().cpu(), network))
-    vectors = comparable(patches.flatten(0, 1), network).unflatten(0, distances.shape)
+    owners = network.prototype_classes.cpu()
+    classes = owners[numbers]
+    before = comparable(network.prototypes.detach().cpu(), network)
+    limit = SAME * mean_squared_distance(before)
+    vectors = comparable(patches.flatten(0, 1).cpu(), network).unflatten(0, distances.shape)
     ranks = torch.zeros(len(classes), dtype=torch.long)
     taken: dict[int, list[Tensor]] = {}
+    for number in staying:
+        taken.setdefault(int(owners[number]), []).append(before[number])
     for prototype in distances[:, 0].argsort(stable=True).tolist():
         others = taken.setdefault(int(classes[prototype]), [])
         if others:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -213,12 +214,16 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 @contextmanager
-def new_run(output: str | os.PathLike | None, parent: Path, name: str, *, empty: bool = True) -> Iterator[RunFolder]:
+def new_run(
+    output: str | os.PathLike | None, parent: Path, name: str, *, empty: bool = True, whole: bool = False
+) -> Iterator[RunFolder]:
     """Make and lock a new run's folder before the work begins; remove it where the work fails and left nothing.
 
     Args:
         output: the folder that was asked for; None takes a free one, see :func:`free_folder`.
         empty: whether nothing at all may be in it; otherwise no run may be.
+        whole: whether work that fails, or is interrupted, leaves nothing of what it wrote: half of it would look like a
+            run, and nothing could go on with it. Only with ``empty``, where all in the folder is the work's own.
 
     Raises:
         InputError: it holds something already, or another process makes a run there.
@@ -230,7 +235,13 @@ def new_run(output: str | os.PathLike | None, parent: Path, name: str, *, empty:
     with run.lock():
         try:
             _check_new(run, empty)
-            yield run
+            try:
+                yield run
+            except BaseException:
+                if whole and empty:
+                    with suppress(OSError):
+                        _remove_content(run.folder)
+                raise
         finally:
             remove_unused(run.folder)
 
@@ -240,6 +251,14 @@ def _check_new(run: RunFolder, empty: bool) -> None:
         raise InputError(f"{run.folder} holds a run already; give another output=")
     if empty and run.folder.exists() and any(each.name != LOCK for each in run.folder.iterdir()):
         raise InputError(f"output={run.folder} exists already; give a new folder")
+
+
+def _remove_content(folder: Path) -> None:
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, ignore_errors=True)
+        elif each.name != LOCK:
+            each.unlink(missing_ok=True)
 
 
 def remove_unused(folder: Path) -> None:

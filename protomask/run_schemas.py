@@ -183,9 +183,9 @@ class Pair(TypedDict, total=False):
 class ChangedAnswer(TypedDict, total=False):
     image: Required[str]
     position: Count
-    truth: Required[str]
-    before: Required[str]
-    after: Required[str]
+    truth: Required[str | list[str]]  # of findings all that the image has
+    before: Required[str | list[str]]  # runs of before joined findings to one text
+    after: Required[str | list[str]]
     was_right: bool
     is_right: bool
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -119,6 +120,13 @@ def test_a_new_run_is_locked_before_the_work_and_gone_where_the_work_fails(tmp_p
         raise AssertionError("entered")
     with pytest.raises(ZeroDivisionError), new_run(str(tmp_path / "failed"), tmp_path, ""):
         raise ZeroDivisionError
+    for whole in (True, False):
+        with pytest.raises(ZeroDivisionError), new_run(str(tmp_path / "half"), tmp_path, "", whole=whole) as half:
+            half.write("config.json", {"options": {}})
+            (half / "refined").mkdir()
+            raise ZeroDivisionError
+        assert (tmp_path / "half").exists() is not whole
+    shutil.rmtree(tmp_path / "half")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "run"]
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
 

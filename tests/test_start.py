@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from protomask.cli import COMMANDS, build_parser, find_command, main
+from protomask import launched
+from protomask.cli import COMMANDS, TOGETHER, build_parser, find_command, main
 from protomask.commands.messages import one_line
 from protomask.errors import InputError
 
@@ -85,6 +86,28 @@ def test_an_interrupted_training_is_resumed_only_where_there_is_one(tmp_path, mo
     monkeypatch.setattr("protomask.commands.train.run", stop)
     assert main(["train", *(str(tmp_path / "run") if word == "RUN" else word for word in words)]) == 130
     assert capsys.readouterr().err.startswith(f"protomask: interrupted; {said}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_several_processes_do_not_share_is_refused_where_there_are_several(monkeypatch, capsys, name):
+    for variable, value in {"MASTER_ADDR": "127.0.0.1", "RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(variable, value)
+    launched.launched.cache_clear()
+    plain = ["--model", "m", "a.png"]
+    others = {"localize": plain, "compare": plain, "explain": ["run", "a.png"], "train": [], "check": ["folder"]}
+    words = {**others, "import-official": ["a.pth", "--output", "out"]}.get(name, ["run"])
+    module = f"protomask.commands.{name.replace('-', '_')}"
+    monkeypatch.setattr(f"{module}.run", lambda arguments: 0)
+    try:
+        code = main([name, *words])
+    finally:
+        launched.launched.cache_clear()
+    said = capsys.readouterr().err
+    if name in TOGETHER:
+        assert (code, said) == (0, "")
+    else:
+        assert code == 2 and said.startswith(f"protomask: error: {name} works in one process, and torchrun started 2;")
+        assert said.count("\n") == 1
 
 
 def test_the_version_is_the_installed_package_s_and_known_without_one():

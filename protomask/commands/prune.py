@@ -12,6 +12,7 @@ DESCRIPTION = (
     "Removes prototypes, re-fits the last layer, says what it cost in accuracy, and writes all into a new run."
 )
 EXAMPLE = "protomask prune runs/mine --flagged background,duplicate --output runs/pruned"
+INTERRUPTED = "nothing is left of it: give the same command again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ DESCRIPTION = (
     "the last layer, compares before and after, and writes all into a new run."
 )
 EXAMPLE = "protomask refine runs/mine --output runs/refined"
+INTERRUPTED = "nothing is left of it: give the same command again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from protomask.capabilities import ComparesPatches
@@ -23,14 +24,19 @@ class Forbids(NamedTuple):
     covering: tuple[Cell, ...] = ()
     """nor from these, whose patches of several cells cover a part of what people outlined"""
 
+    def without(self, welcome: Iterable[Cell]) -> Forbids:
+        """Give the same without the cells that somebody now asks for."""
+        allowed = set(welcome)
+        return Forbids(*(tuple(cell for cell in kind if cell not in allowed) for kind in self))
 
-def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages) -> Forbids:
+
+def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages | None = None) -> Forbids:
     """Read what a run's refinements forbade; nothing of a run that was not refined.
 
     Args:
         files: of the run.
         network: the run's.
-        plain: its training images.
+        plain: its training images; without them they are not compared with those of the file.
 
     Raises:
         InputError: damaged, or of other training images.
@@ -43,7 +49,8 @@ def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages) -> Forb
     for each in (each for kind in kinds for each in kind):
         image, row, column = each["image"], each["row"], each["column"]
         position = each["position"]
-        if position >= len(plain.names) or plain.names[position] != image or row >= rows or column >= columns:
+        other = plain is not None and (position >= len(plain.names) or plain.names[position] != image)
+        if other or row >= rows or column >= columns:
             raise InputError(
                 f"{files / FILE} forbids a place in {image} that the training images do not have; give the data that "
                 "the run was made with"

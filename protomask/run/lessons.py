@@ -14,9 +14,9 @@ from protomask.run.forbids import Forbids
 from protomask.run.outlined_cells import Cell, cells_covering_regions, cells_of_masks, cells_of_regions
 from protomask.run.review import Review
 from protomask.training import Action, Epochs, TrainingSet, train
-from protomask.training.forgetting import Forbidden, choose_starts, find_forbidden
+from protomask.training.forgetting import Forbidden, choose_starts, find_forbidden, sources_alike
 from protomask.training.given_parts import Given, give_cells, give_halves, start_on_given
-from protomask.training.patches import source_of
+from protomask.training.patches import cut_cells, source_of
 from protomask.training.settling import settle_as, settling
 
 
@@ -33,7 +33,11 @@ class Lessons:
     """What is to be changed; every other prototype rests."""
 
     forget: tuple[int, ...] = ()
-    """their likes are forbidden; replaced by others, or by what was outlined in their source images"""
+    """replaced by others, or by what was outlined in their source images; their likes are forbidden"""
+    misplaced: tuple[int, ...] = ()
+    """those of ``forget`` that nobody marked so: they lie where none may come from, which alone is forbidden"""
+    tolerated: tuple[int, ...] = ()
+    """prototypes that lie at such a place, too, and stay since somebody marked them keep"""
     required: dict[int, tuple[Cell, ...]] = field(default_factory=dict)
     """prototype to the cells, outlined as evidence, on which it must lie and does not"""
     split: tuple[int, ...] = ()
@@ -43,8 +47,10 @@ class Lessons:
     """cells from which none may come either: their patches cover a part of what was outlined"""
     added: tuple[Wanted, ...] = ()
     """places at which a further prototype of the class must look, where none comes from and none is to be replaced"""
-    earlier: tuple[Cell, ...] = ()
-    """cells that earlier refinements forbade"""
+    earlier: Forbids = Forbids()
+    """what earlier refinements forbade and nobody outlined as a place to look at since"""
+    owners: dict[Cell, int] = field(default_factory=dict)
+    """class for whose prototype a distraction was outlined, where that is known"""
 
     @property
     def changed(self) -> list[int]:
@@ -60,24 +66,43 @@ class Lessons:
         """Say in a word why a prototype does not stay."""
         if number in self.split:
             return "split"
-        return "required" if number in self.required else "forgotten"
+        if number in self.required:
+            return "required"
+        return "misplaced" if number in self.misplaced else "forgotten"
 
 
 def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -> Lessons:
     """Read off a review what is to be changed.
 
     A place outlined as evidence moves its prototype there, unless it lies there already or is marked keep. A prototype
-    with both is forgotten and replaced by the outlined place. A place at which the class must look asks for nothing
+    with both is forgotten and replaced by the outlined place. One that lies where none may come from is replaced as if
+    forgotten, unless somebody marked it keep. A place at which the class must look asks for nothing
     where a prototype of the class that stays lies there; else a forgotten prototype of the class moves there, or a
     further one is added. Networks whose prototypes are no patches of a shared feature map can forget alone.
 
     Args:
-        earlier: what the refinements forbade that the network was made by.
+        earlier: what the refinements forbade that the network was made by; a place that is now outlined as one to look
+            at is forbidden no more.
     """
     forget = tuple(review.numbers("forget"))
     if not isinstance(network, ComparesPatches):
         return Lessons(forget)
     regions, keep = review.regions(), review.numbers("keep")
+    distractions = [region for region in regions if region.meaning == "distraction"]
+    before = (earlier or Forbids()).without(
+        cells_of_regions(network, [region for region in regions if region.meaning != "distraction"])
+    )
+    classes = network.prototype_classes.tolist()
+    owners = {
+        cell: classes[region.prototype] for region in distractions for cell in cells_of_regions(network, [region])
+    }
+    outlined = tuple(dict.fromkeys((*owners, *before.outlined)))
+    around = dict.fromkeys((*cells_covering_regions(network, distractions), *before.covering))
+    covering = tuple(cell for cell in around if cell not in outlined)
+    nowhere = {*outlined, *covering}
+    spared = review.kept_by_somebody()
+    there = [number for number in range(len(classes)) if source_of(network, number) in nowhere]
+    leave = [number for number in there if number not in spared]
     wanted: dict[int, list[Cell]] = {}
     for region in regions:
         if region.meaning == "evidence" and region.prototype not in keep:
@@ -85,21 +110,30 @@ def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -
     required = {
         number: tuple(dict.fromkeys(cells))
         for number, cells in sorted(wanted.items())
-        if number in forget or source_of(network, number) not in cells
+        if number in forget or number in leave or source_of(network, number) not in cells
     }
     split = tuple(number for number in review.numbers("split") if number not in required)
+    misplaced = tuple(number for number in leave if number not in (*forget, *required, *split))
+    tolerated = tuple(number for number in there if number in spared and number not in (*required, *split))
+    forget = tuple(sorted({*forget, *misplaced}))
     places = [
         Wanted(region.prototype, tuple(cells_of_regions(network, [region])))
         for region in regions
         if region.meaning == "class"
     ]
     required, added = _share_out(network, places, forget, required, split)
-    distractions = [region for region in regions if region.meaning == "distraction"]
-    before = earlier or Forbids()
-    outlined = tuple(dict.fromkeys((*cells_of_regions(network, distractions), *before.outlined)))
-    around = dict.fromkeys((*cells_covering_regions(network, distractions), *before.covering))
-    covering = tuple(cell for cell in around if cell not in outlined)
-    return Lessons(forget, required, split, outlined, covering, added, before.cells)
+    return Lessons(
+        forget,
+        misplaced=misplaced,
+        tolerated=tolerated,
+        required=required,
+        split=split,
+        distractions=outlined,
+        covering=covering,
+        added=added,
+        earlier=before,
+        owners=owners,
+    )
 
 
 def check_possible(review: Review, network: Any, kind: str) -> None:
@@ -240,9 +274,15 @@ def teach(
 def _forbidden(network: Any, setup: TrainingSet, lessons: Lessons, pictures: Sequence[PrototypePicture]) -> Forbidden:
     wanted = {cell for cells in lessons.required.values() for cell in cells}
     wanted |= {cell for place in lessons.added for cell in place.cells}
-    masked = cells_of_masks(network, pictures, lessons.forget)
-    evidence = [cell for cell in (*masked, *lessons.earlier) if cell not in wanted]
-    return find_forbidden(network, setup, evidence, lessons.forget, lessons.distractions, lessons.covering)
+    forgotten = [number for number in lessons.forget if number not in lessons.misplaced]
+    classes = network.prototype_classes.tolist()
+    owners, evidence = dict(lessons.owners), list(lessons.earlier.cells)
+    for number in forgotten:
+        masked = cells_of_masks(network, pictures, [number])
+        evidence += masked
+        owners.update(dict.fromkeys(masked, classes[number]))
+    evidence = [cell for cell in evidence if cell not in wanted]
+    return find_forbidden(network, setup, evidence, forgotten, lessons.distractions, lessons.covering, owners)
 
 
 def _given(
@@ -255,14 +295,32 @@ def _given(
         if found is None:
             shown = increase.further[number].prototype if number in increase.further else number
             raise InputError(
-                f"what was outlined for prototype {shown} is like what the review forgets; outline another part, or "
-                "forget less"
+                f"what was outlined for prototype {shown} {_refused(before, setup, cells, lessons, forbidden)}"
             )
         given[number] = found
     for number in lessons.split:
-        both = give_halves(before, setup, number, increase.halves[number])
+        both = give_halves(before, setup, number, increase.halves[number], forbidden)
         if both is None:
             owner = network.classes[int(network.prototype_classes[number])]
-            raise InputError(f"{owner} has too few training images to split prototype {number}; keep or forget it")
+            raise InputError(
+                f"{owner} has too few training images with a patch that the review allows to split prototype {number}; "
+                "keep or forget it"
+            )
         given.update(both)
     return given
+
+
+def _refused(network: Any, setup: TrainingSet, cells: Sequence[Cell], lessons: Lessons, forbidden: Forbidden) -> str:
+    """Say by whom outlined cells are forbidden, and what to do about it."""
+    alike = sources_alike(forbidden, cut_cells(network, setup, cells))
+    blocked = [cell for cell in cells if cell in lessons.covering]
+    earlier = {cell for kind in lessons.earlier for cell in kind}
+    if {*alike, *blocked} <= earlier:
+        return (
+            "is like what earlier refinements forbade; outline another part, or refine the run that this one was made "
+            "of"
+        )
+    return (
+        "is like what the review forgets or outlines as what must not count; outline another part, forget less, or "
+        "withdraw that outline"
+    )

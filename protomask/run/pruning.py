@@ -50,7 +50,8 @@ def prune_run(
         InputError: no such prototype, a class that would lose its last one, a folder that is in use.
     """
     check_choice(prototypes, flagged)
-    with new_run(output, folder_beside(run.folder), f"{run.folder.resolve().name}-pruned") as files:
+    name = f"{run.folder.resolve().name}-pruned"
+    with new_run(output, folder_beside(run.folder), name, whole=True) as files:
         return _prune(run, files, prototypes, flagged)
 
 

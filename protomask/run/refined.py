@@ -36,7 +36,6 @@ def compare_answers(run: Run, before: Tensor, after: Tensor, labels: Tensor) -> 
     interval = bootstrap_difference(now.double(), good.double(), seed=run.options.seed)
     classes, several = run.network.classes, run.network.multi_label
     one, other = answers(before, classes, several), answers(after, classes, several)
-    truth = [run.test.truth(place) for place in range(len(labels))]
     places = [place for place in range(len(labels)) if one[place] != other[place]]
     places.sort(key=lambda place: (int(now[place]) - int(good[place])) or 2)
     return {
@@ -50,7 +49,7 @@ def compare_answers(run: Run, before: Tensor, after: Tensor, labels: Tensor) -> 
             {
                 "image": run.test.names[place],
                 "position": place,
-                "truth": truth[place],
+                "truth": list(found) if isinstance(found := run.test.truth(place), tuple) else found,
                 "before": one[place],
                 "after": other[place],
                 "was_right": bool(good[place]),
@@ -61,13 +60,11 @@ def compare_answers(run: Run, before: Tensor, after: Tensor, labels: Tensor) -> 
     }
 
 
-def answers(logits: Tensor, classes: Sequence[str], several: bool) -> list[str]:
-    """Name what logits (N, C) say: the class of each image, or its findings."""
+def answers(logits: Tensor, classes: Sequence[str], several: bool) -> list[str] | list[list[str]]:
+    """Name what logits (N, C) say: the class of each image, or all its findings."""
     if not several:
         return [classes[number] for number in logits.argmax(1).tolist()]
-    return [
-        ", ".join(name for name, there in zip(classes, row) if there) or "no finding" for row in (logits > 0).tolist()
-    ]
+    return [[name for name, there in zip(classes, row) if there] for row in (logits > 0).tolist()]
 
 
 def outside(pictures: Iterable[PrototypePicture]) -> float | None:
@@ -108,13 +105,14 @@ def _gallery(refined: Run, pictures: Sequence[PrototypePicture], name: str) -> N
 def carry_over(review: Review, refined: Run, numbers: dict[int, int]) -> None:
     """Keep in the new run the judgements of the prototypes that are still there.
 
+    All of them, also a "forget" where people differ: without it somebody's earlier word would count again, and the
+    dispute would be gone. Prototypes that were forgotten are not among ``numbers``.
+
     Args:
         numbers: of those prototypes, from before to now.
     """
     carried = [
-        {**each, "prototype": numbers[each["prototype"]]}
-        for each in review.judgements
-        if each["prototype"] in numbers and each.get("verdict") != "forget"
+        {**each, "prototype": numbers[each["prototype"]]} for each in review.judgements if each["prototype"] in numbers
     ]
     if carried:
         refined.files.write(FILE, {"judgements": carried})

@@ -82,13 +82,20 @@ def refine_run(
             f"{run.folder} has a distilled explainer, which knows the features as they are; let them rest, or distill "
             "the refined run anew after removing it from this one"
         )
+    kept = _tolerated(lessons)
     if lessons.nothing:
         raise InputError(
-            f"{_named(run, review)} asks for no change (forget, split, or a place to look at){_disputes(given)}; mark "
-            f"a prototype with: {command('serve', run.folder)}"
+            f"{_named(run, review)} asks for no change (forget, split, a place to look at, or one that must not count "
+            f"and a prototype comes from){_disputes(given)}{f', and {kept}' if kept else ''}; mark a prototype with: "
+            f"{command('serve', run.folder)}"
         )
+    if kept:
+        say(f"note: {kept}")
     with new_run(
-        None if output is None else as_path(output, "output"), folder_beside(run.folder), refined_name(run.folder)
+        None if output is None else as_path(output, "output"),
+        folder_beside(run.folder),
+        refined_name(run.folder),
+        whole=True,
     ) as files:
         return _refine(run, files, given, lessons, epochs, features, tell)
 
@@ -131,6 +138,14 @@ def _disputes(review: Review) -> str:
     """Say on which prototypes people differ, which are therefore left as they are."""
     found = [f"prototype {number}" for number, each in review.standing().items() if each.disputed]
     return f", as people differ on {first_of(found, 3)}" if found else ""
+
+
+def _tolerated(lessons: Lessons) -> str:
+    """Say which prototypes lie where none may come from, and stay since somebody keeps them."""
+    found = [f"prototype {number}" for number in lessons.tolerated]
+    verb = "comes" if len(found) == 1 else "come"
+    words = f"{first_of(found, 3)} {verb} from a place outlined as one that must not count, but is marked keep"
+    return words.replace("is marked", "are marked") if len(found) > 1 else words if found else ""
 
 
 def _refine(

@@ -129,6 +129,14 @@ class Review:
         """List the prototypes of one verdict."""
         return [number for number, each in self.standing().items() if each.verdict == verdict]
 
+    def kept_by_somebody(self) -> list[int]:
+        """List the prototypes that anybody's last word keeps, also those on which people differ."""
+        return [
+            number
+            for number, each in self.standing().items()
+            if any(verdict == "keep" for verdict, _ in each.words.values())
+        ]
+
     def check_fits(self, records: Sequence[PrototypeRecord], where: str) -> None:
         """Raise InputError unless the judgements are of these prototypes."""
         for each in self.judgements:

@@ -12,7 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from protomask.capabilities import ComparesPatches
 from protomask.errors import InputError
-from protomask.run.lessons import check_possible, find_lessons
+from protomask.run.forbids import read_forbids
+from protomask.run.lessons import Lessons, check_possible, find_lessons
 from protomask.run.review import Review
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused
@@ -53,7 +54,7 @@ class Teaching:
             raise Refused(409, BUSY)
         review = subject.review()
         check_possible(review, subject.network, run.options.network)
-        if find_lessons(review, subject.network).nothing:
+        if _lessons(subject, review).nothing:
             raise InputError("nothing is marked to be changed yet; mark a part under What it learned")
         self.refining.start(run.folder, review, device=run.options.device, root=run.options.root)
 
@@ -61,11 +62,13 @@ class Teaching:
         """Tell what would be done, what is being done, and what was."""
         subject = self.served()
         review = subject.review()
-        lessons = find_lessons(review, subject.network)
+        lessons = _lessons(subject, review)
         return {
             **_in_words(self.refining.state, self.versions),
             "plan": {
                 "forget": list(lessons.forget),
+                "misplaced": list(lessons.misplaced),
+                "tolerated": list(lessons.tolerated),
                 "required": sorted(lessons.required),
                 "split": list(lessons.split),
                 "added": [each.prototype for each in lessons.added],
@@ -82,9 +85,14 @@ class Teaching:
         folder = self.versions.folder(number)
         if folder != self.served().run.folder.resolve():
             subject = self.served().of(folder)
-            find_lessons(subject.review(), subject.network)  # what the page would be refused is refused before
+            _lessons(subject, subject.review())  # what the page would be refused is refused before
             subject.warm_up()
             self.service.switch(subject)
+
+
+def _lessons(subject: RunSubject, review: Review) -> Lessons:
+    """Read off what would be changed, as refining the run does; its data need not be there for that."""
+    return find_lessons(review, subject.network, read_forbids(subject.run.files, subject.network))
 
 
 def _problem(review: Review, subject: RunSubject) -> str | None:

@@ -9,12 +9,13 @@ Reconstruction, and ours where it says so:
   one that is, since it sees what is there, too; where that leaves nothing of a class, the first alone counts;
 - the features rest, so that forbidden patches, kept prototypes and all that were not judged stay what they are;
 - replaced prototypes start as patches of their class that are like no f (:func:`choose_starts`), settle for a few
-  epochs (:mod:`protomask.training.settling`), and are projected onto their nearest patch that is allowed.
+  epochs (:mod:`protomask.training.settling`), and are projected onto their nearest patch that is allowed; those of one
+  class onto distinct ones, as in the recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,11 +25,11 @@ from tqdm import tqdm
 
 from protomask.freezing import frozen
 from protomask.labels import has_class, positives
-from protomask.projection import Nearest, find_candidates, nothing_yet, preferred
+from protomask.projection import CHOICE, Nearest, distinct_ranks, find_candidates, nothing_yet, preferred
 from protomask.training.object_patches import filled_by_objects
 from protomask.training.patches import (
     Cell,
-    class_of,
+    classes_in,
     cut_cells,
     levels_of,
     nearest_in_images,
@@ -67,6 +68,7 @@ def find_forbidden(
     forgotten: Sequence[int],
     outlined: Sequence[Cell],
     covering: Sequence[Cell] = (),
+    owners: Mapping[Cell, int] | None = None,
 ) -> Forbidden:
     """Cut the forbidden patches, and find from which similarity on a patch is like each.
 
@@ -76,12 +78,15 @@ def find_forbidden(
         forgotten: numbers of prototypes.
         outlined: cells of forbidden patches from which no prototype may come at all.
         covering: cells from which none may come either, of patches that are not forbidden themselves.
+        owners: the class for whose prototype a cell was outlined, where that is known; else the cell stands for all
+            classes that its image has.
     """
     places = list(dict.fromkeys((*cells, *outlined)))
     found = torch.cat([network.prototypes.detach()[list(forgotten)], cut_cells(network, setup, places)])
-    owners = network.prototype_classes.cpu()[list(forgotten)].tolist()
-    owners += [class_of(setup, position) for position, _, _ in places]
-    levels = levels_of(network, setup, found, owners) if owners else found.new_zeros(0)
+    of, known = network.prototype_classes.tolist(), owners or {}
+    classes = [[of[number]] for number in forgotten]
+    classes += [[known[cell]] if cell in known else classes_in(network, setup, cell[0]) for cell in places]
+    levels = levels_of(network, setup, found, classes) if classes else found.new_zeros(0)
     blocked: dict[int, set[tuple[int, int]]] = {}
     for position, row, column in (*outlined, *covering):
         blocked.setdefault(position, set()).add((row, column))
@@ -92,9 +97,19 @@ def find_forbidden(
 
 def is_allowed(forbidden: Forbidden, patches: Tensor) -> Tensor:
     """Tell which patches (N, D, k, k), cut by the network before, are like no forbidden one: (N,) bool."""
+    return ~_alike(forbidden, patches).any(1)
+
+
+def sources_alike(forbidden: Forbidden, patches: Tensor) -> list[Cell]:
+    """List where the forbidden patches are from that any of ``patches`` (N, D, k, k) is like."""
+    return [cell for cell, one in zip(forbidden.sources, _alike(forbidden, patches).any(0).tolist()) if one]
+
+
+def _alike(forbidden: Forbidden, patches: Tensor) -> Tensor:
+    """Tell which patches are like which forbidden one, (N, F) bool."""
     if not len(forbidden.patches):
-        return torch.ones(len(patches), dtype=torch.bool, device=patches.device)
-    return (forbidden.probe.patch_similarities(patches) < forbidden.levels).all(1)
+        return torch.zeros(len(patches), 0, dtype=torch.bool, device=patches.device)
+    return forbidden.probe.patch_similarities(patches) >= forbidden.levels
 
 
 @torch.no_grad()
@@ -171,6 +186,7 @@ def choose_starts(
             network.source_positions[number] = position
             network.source_locations[number] = torch.tensor([row, column])
             crowd = torch.maximum(crowd, among[:, best])
+            crowd[best] = torch.inf  # two that start as one would learn as one
             started.append(number)
     return started
 
@@ -201,6 +217,9 @@ def project_allowed(
 ) -> dict[str, float]:
     """Move each replaced prototype onto the nearest allowed patch of its class's training images.
 
+    Those of one class take distinct patches, which its other prototypes do not lie on either, as far as the ``CHOICE``
+    nearest images of each offer one (:func:`protomask.projection.distinct_ranks`).
+
     With ``setup.on_object`` those whose object fills a patch come first, as in the projection: where a class has at
     least as many of them as prototypes, and one of them holds an allowed patch.
 
@@ -210,47 +229,47 @@ def project_allowed(
     wanted = torch.tensor(sorted(replaced))
     nearest = _nearest_allowed(network, setup, forbidden, wanted)
     found = nearest.distances[:, 0] < torch.inf
-    for place, number in enumerate(wanted.tolist()):
-        if found[place] and nearest.patches is not None:
-            network.source_positions[number] = nearest.positions[place, 0]
-            network.source_locations[number] = nearest.locations[place, 0]
-            patch = nearest.patches[place]
-        else:
-            patch = cut_cells(network, setup, [source_of(network, number)])
-        network.set_prototypes(torch.tensor([number], device=setup.device), patch.to(setup.device))
-    moved = nearest.distances[found, 0]
-    return {"moved": moved.mean().item() if len(moved) else 0.0, "without": float((~found).sum())}
+    back = wanted[~found]
+    if len(back):
+        starts = cut_cells(network, setup, [source_of(network, number) for number in back.tolist()])
+        network.set_prototypes(back.to(setup.device), starts.to(setup.device))
+    if nearest.patches is None or not found.any():
+        return {"moved": 0.0, "without": float(len(back))}
+    numbers, distances, patches = wanted[found], nearest.distances[found], nearest.patches[found]
+    staying = sorted(set(range(network.prototype_count)) - set(numbers.tolist()))
+    index, rank = torch.arange(len(numbers)), distinct_ranks(distances, patches, network, numbers, staying)
+    network.set_prototypes(numbers.to(setup.device), patches[index, rank].to(setup.device))
+    places = numbers.to(network.source_positions.device)
+    network.source_positions[places] = nearest.positions[found][index, rank].to(places.device)
+    network.source_locations[places] = nearest.locations[found][index, rank].to(places.device)
+    return {"moved": distances[index, rank].mean().item(), "without": float(len(back))}
 
 
 def _nearest_allowed(network: Any, setup: TrainingSet, forbidden: Forbidden, wanted: Tensor) -> Nearest:
-    """Find the nearest allowed patch of each prototype ``wanted`` (n,); infinitely far where nothing is allowed."""
+    """Find the nearest allowed patches of each prototype ``wanted`` (n,), one of each image; infinitely far where
+    nothing is allowed."""
     owners = network.prototype_classes.cpu()
-    nearest = filled = nothing_yet(len(wanted), 1)
+    nearest = filled = nothing_yet(len(wanted), CHOICE)
     images_filled = torch.zeros(len(network.classes), dtype=torch.long)
-    start = 0
+    # Images of other classes offer nothing: they are not even read.
+    own = has_class(setup.plain.labels, owners[wanted]).any(1).nonzero().flatten()
+    loader = setup.loader(setup.plain.subset(own))
     with frozen(network):
-        for batch in tqdm(setup.loader(setup.plain), desc="projection", leave=False, disable=not setup.progress):
-            images = batch["images"].to(setup.device)
-            positions = range(start, start := start + len(images))
-            candidates = find_candidates(network, setup, batch, images)
+        for batch in tqdm(loader, desc="projection", leave=False, disable=not setup.progress):
+            images, positions = batch["images"].to(setup.device), own[batch["positions"]]
+            allowed = allowed_cells(forbidden, images, positions.tolist())
+            candidates = find_candidates(network, setup, batch, images, allowed)
             distances = candidates.distances[:, wanted.to(setup.device)].float().cpu()
             distances = distances.masked_fill(~has_class(batch["labels"], owners[wanted]), torch.inf)
-            whole = torch.zeros(len(images), dtype=torch.bool)
-            if setup.on_object:
-                whole = filled_by_objects(network, batch)
-                images_filled += positives(batch["labels"], len(network.classes))[whole].sum(0)
-            in_filled = distances.masked_fill(~whole[:, None], torch.inf)
-            if not ((distances < nearest.distances[:, 0]) | (in_filled < filled.distances[:, 0])).any():
-                continue
-            row, column = candidates.locations[:, wanted.to(setup.device)].cpu().unbind(2)
-            allowed = allowed_cells(forbidden, images, positions)[torch.arange(len(images))[:, None], row, column]
 
             def describe(image: Tensor, place: Tensor, candidates=candidates) -> tuple[Tensor, Tensor]:
                 where = image.to(setup.device), wanted[place].to(setup.device)
                 return candidates.locations[where].cpu(), network.cut(candidates, *where).float().cpu()
 
-            places = torch.tensor(positions)
-            nearest = nearest.improve(distances.masked_fill(~allowed, torch.inf).T, places, describe)
-            filled = filled.improve(in_filled.masked_fill(~allowed, torch.inf).T, places, describe)
+            nearest = nearest.improve(distances.T, positions, describe)
+            if setup.on_object:
+                whole = filled_by_objects(network, batch)
+                filled = filled.improve(distances.masked_fill(~whole[:, None], torch.inf).T, positions, describe)
+                images_filled += positives(batch["labels"], len(network.classes))[whole].sum(0)
     enough = images_filled >= owners.bincount(minlength=len(network.classes))
     return preferred(filled, nearest, enough[owners[wanted]] & (filled.distances[:, 0] < torch.inf))

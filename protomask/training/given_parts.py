@@ -9,12 +9,13 @@ All of this is ours.
 
 A prototype p with the given patches R starts as the one that other classes have least (a half: as its medoid), settles
 under the recipe's loss + relu(min over R of l(r) - sim(p, r)), for halves also + relu(max over the other's patches of
-sim(p, r) - max over R of sim(p, r)), and is projected onto its nearest patch of R.
+sim(p, r) - max over R of sim(p, r)), and is projected onto its nearest patch of R, siblings onto distinct ones as far
+as there are any. What is forbidden is never among R.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +23,9 @@ from torch import Tensor
 
 from protomask.freezing import frozen
 from protomask.labels import positives
-from protomask.training.forgetting import Forbidden, is_allowed
-from protomask.training.patches import Cell, class_of, cut_cells, levels_of, nearest_in_images, with_prototypes
+from protomask.projection import distinct_ranks
+from protomask.training.forgetting import Forbidden, allowed_cells, is_allowed
+from protomask.training.patches import Cell, cut_cells, levels_of, nearest_in_images, with_prototypes
 from protomask.training.stages import TrainingSet
 
 MOST_NEAR = 60
@@ -51,8 +53,10 @@ def give_cells(
     network: Any, setup: TrainingSet, number: int, cells: Sequence[Cell], forbidden: Forbidden | None
 ) -> Given | None:
     """Give a prototype the patches of outlined ``cells``; None where all of them are forbidden."""
+    if forbidden is not None:
+        cells = [(position, *at) for position, *at in cells if tuple(at) not in forbidden.cells.get(position, ())]
     patches = cut_cells(network, setup, cells)
-    if forbidden is not None and len(forbidden.patches):
+    if forbidden is not None and len(cells):
         good = is_allowed(forbidden, patches)
         patches, cells = patches[good], [cell for cell, one in zip(cells, good.tolist()) if one]
     if not len(patches):
@@ -61,24 +65,25 @@ def give_cells(
     nearest = nearest_in_images(with_prototypes(network, patches), setup)
     own = positives(setup.plain.labels, len(network.classes))[:, owner]
     worth = nearest[own].mean(0) - (nearest[~own].mean(0) if (~own).any() else 0.0)
-    owners = [class_of(setup, position) for position, _, _ in cells]
-    return Given(patches, levels_of(network, setup, patches, owners), tuple(cells), int(worth.argmax()))
+    levels = levels_of(network, setup, patches, [[owner]] * len(cells))
+    return Given(patches, levels, tuple(cells), int(worth.argmax()))
 
 
 @torch.no_grad()
-def give_halves(network: Any, setup: TrainingSet, number: int, half: int) -> dict[int, Given] | None:
-    """Part the patches nearest to prototype ``number`` in two groups; None where its class has too few images.
+def give_halves(
+    network: Any, setup: TrainingSet, number: int, half: int, forbidden: Forbidden | None = None
+) -> dict[int, Given] | None:
+    """Part the allowed patches nearest to prototype ``number`` in two; None where too few images of its class have one.
 
     Args:
         half: number of the prototype that becomes its other half.
     """
-    cells = _nearest_cells(network, setup, number)
+    cells = _nearest_cells(network, setup, number, forbidden)
     if len(cells) < LEAST_NEAR:
         return None
     patches = cut_cells(network, setup, cells)
     first, second, group = split_in_two(with_prototypes(network, patches).patch_similarities(patches).cpu())
-    owners = [class_of(setup, position) for position, _, _ in cells]
-    levels = levels_of(network, setup, patches, owners)
+    levels = levels_of(network, setup, patches, [[int(network.prototype_classes[number])]] * len(cells))
     found = {}
     for place, (mine, medoid, other) in enumerate(((number, first, half), (half, second, number))):
         members = (group == place).nonzero().flatten().tolist()
@@ -92,21 +97,23 @@ def give_halves(network: Any, setup: TrainingSet, number: int, half: int) -> dic
     return found
 
 
-def _nearest_cells(network: Any, setup: TrainingSet, number: int) -> list[Cell]:
-    """Find the cell nearest to a prototype in each of the half of its class's training images that have it most."""
+def _nearest_cells(network: Any, setup: TrainingSet, number: int, forbidden: Forbidden | None) -> list[Cell]:
+    """Find the allowed cell nearest to a prototype in each of the half of its class's training images that have it
+    most."""
     probe = with_prototypes(network, network.prototypes.detach()[number : number + 1])
     own = positives(setup.plain.labels, len(network.classes))[:, int(network.prototype_classes[number])]
+    own = own.nonzero().flatten()
     found: list[tuple[float, Cell]] = []
-    start = 0
     with frozen(probe):
-        for batch in setup.loader(setup.plain):
-            candidates = probe.candidates(batch["images"].to(setup.device))
-            for place, (distance, (row, column)) in enumerate(
-                zip(candidates.distances[:, 0].tolist(), candidates.locations[:, 0].tolist())
+        for batch in setup.loader(setup.plain.subset(own)):
+            images, positions = batch["images"].to(setup.device), own[batch["positions"]].tolist()
+            allowed = None if forbidden is None else allowed_cells(forbidden, images, positions, beside=0)
+            candidates = probe.candidates_among(images, allowed)
+            for position, distance, (row, column) in zip(
+                positions, candidates.distances[:, 0].tolist(), candidates.locations[:, 0].tolist()
             ):
-                if own[start + place]:
-                    found.append((distance, (start + place, row, column)))
-            start += len(candidates.distances)
+                if distance < torch.inf:
+                    found.append((distance, (position, row, column)))
     found.sort()
     return [cell for _, cell in found[: min(MOST_NEAR, max(LEAST_NEAR, len(found) // 2))]]
 
@@ -142,11 +149,28 @@ def start_on_given(network: Any, given: Mapping[int, Given]) -> None:
 
 
 @torch.no_grad()
-def project_on_given(network: Any, given: Mapping[int, Given]) -> None:
-    """Move each prototype onto the nearest of the patches that are given to it."""
-    for number, each in given.items():
+def project_on_given(network: Any, given: Mapping[int, Given], moving: Iterable[int] = ()) -> None:
+    """Move each prototype onto the nearest of the patches that are given to it, and that no sibling has.
+
+    Args:
+        moving: further prototypes that have no patch yet: what they are now is not taken.
+    """
+    if not given:
+        return
+    numbers, count = list(given), max(len(each.patches) for each in given.values())
+    first = given[numbers[0]].patches
+    distances = torch.full((len(numbers), count), torch.inf)
+    patches, order = first.new_zeros(len(numbers), count, *first.shape[1:]), torch.zeros(distances.shape).long()
+    for place, (number, each) in enumerate(given.items()):
         probe = with_prototypes(network, network.prototypes.detach()[number : number + 1])
-        _put(network, number, each, int(probe.patch_similarities(each.patches)[:, 0].argmax()))
+        away = -probe.patch_similarities(each.patches)[:, 0].cpu()
+        near = away.argsort(stable=True)
+        distances[place, : len(near)], order[place, : len(near)] = away[near], near
+        patches[place, : len(near)] = each.patches[near.to(first.device)]
+    staying = sorted(set(range(network.prototype_count)) - {*numbers, *moving})
+    ranks = distinct_ranks(distances, patches, network, torch.tensor(numbers), staying)
+    for place, (number, each) in enumerate(given.items()):
+        _put(network, number, each, int(order[place, ranks[place]]))
 
 
 def _put(network: Any, number: int, given: Given, place: int) -> None:

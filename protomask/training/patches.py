@@ -67,17 +67,21 @@ def nearest_in_images(probe: Any, setup: TrainingSet) -> Tensor:
 
 
 @torch.no_grad()
-def levels_of(network: Any, setup: TrainingSet, patches: Tensor, owners: Sequence[int]) -> Tensor:
-    """Find from which similarity on a patch is like each of ``patches`` (F, D, k, k), of classes ``owners``: (F,)."""
+def levels_of(network: Any, setup: TrainingSet, patches: Tensor, owners: Sequence[Sequence[int]]) -> Tensor:
+    """Find from which similarity on a patch is like each of ``patches`` (F, D, k, k), (F,).
+
+    Args:
+        owners: the class, or the classes, that each patch stands for: it is compared with the images that have none.
+    """
     probe = with_prototypes(network, patches)
     nearest = nearest_in_images(probe, setup)  # (N, F)
     alike = probe.patch_similarities(patches).diagonal().cpu()
     present = positives(setup.plain.labels, len(network.classes))
-    others = torch.stack([nearest[~present[:, owner], place].median() for place, owner in enumerate(owners)])
+    others = torch.stack([nearest[~present[:, list(each)].any(1), place].median() for place, each in enumerate(owners)])
     return ((alike + others.nan_to_num(0.0)) / 2).to(patches.device)
 
 
-def class_of(setup: TrainingSet, position: int) -> int:
-    """Give the class of a training image; of several findings the first."""
-    label = setup.plain.labels[position]
-    return int(label.argmax()) if label.ndim else int(label)
+def classes_in(network: Any, setup: TrainingSet, position: int) -> list[int]:
+    """List the classes of a training image: one, or its findings, of which there may be none."""
+    label = setup.plain.labels[position : position + 1]
+    return positives(label, len(network.classes))[0].nonzero().flatten().tolist()

@@ -134,7 +134,8 @@ class _Terms:
     @torch.no_grad()
     def project(self, network: Any, setup: TrainingSet) -> dict[str, float]:
         """Move the moved prototypes onto training patches."""
-        project_on_given(network, {number: self._now(network, setup, number) for number in self.wanted.given})
+        given = {number: self._now(network, setup, number) for number in self.wanted.given}
+        project_on_given(network, given, self.wanted.free)
         return project_allowed(network, setup, self.wanted.forbidden, self.wanted.free) if self.wanted.free else {}
 
     def _now(self, network: Any, setup: TrainingSet, number: int) -> Given:

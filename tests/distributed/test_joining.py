@@ -5,21 +5,21 @@ import socket
 import pytest
 import torch
 
-from protomask import distributed
+from protomask import distributed, launched
 from protomask.errors import InputError, PeerLost
 
 
-def launched(monkeypatch, **more):
+def start(monkeypatch, **more):
     words = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", **more}
     for name, value in words.items():
         monkeypatch.setenv(name, value)
-    distributed._launched.cache_clear()
+    launched.launched.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def alone_again():
     yield
-    distributed._launched.cache_clear()
+    launched.launched.cache_clear()
 
 
 def test_a_port_that_is_taken(monkeypatch):
@@ -27,7 +27,7 @@ def test_a_port_that_is_taken(monkeypatch):
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
         port = taken.getsockname()[1]
-        launched(monkeypatch, MASTER_PORT=str(port))
+        start(monkeypatch, MASTER_PORT=str(port))
         said = rf"^cannot join the job at 127.0.0.1:{port} \(.*(EADDRINUSE|in use).*\); give a free port"
         with pytest.raises(InputError, match=said) as caught, distributed.job(torch.device("cpu")):
             pass
@@ -35,14 +35,14 @@ def test_a_port_that_is_taken(monkeypatch):
 
 
 def test_one_device_for_all_processes_of_a_machine(monkeypatch):
-    launched(monkeypatch, LOCAL_WORLD_SIZE="2")
+    start(monkeypatch, LOCAL_WORLD_SIZE="2")
     with pytest.raises(InputError, match="device is cuda:1, which all 2 processes .* give device=cuda"):
         with distributed.job(torch.device("cuda:1")):
             pass
 
 
 def test_a_lost_process_is_told_with_what_was_seen_here(monkeypatch):
-    launched(monkeypatch)
+    start(monkeypatch)
     monkeypatch.setattr(distributed, "_join", lambda device: None)
     with pytest.raises(PeerLost, match=r"its own message says why \(here: Connection closed by peer"):
         with distributed.job(torch.device("cpu")):

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from protomask.errors import InputError
 from protomask.projection import project
 from protomask.run.forbids import Forbids, read_forbids, write_forbids
-from protomask.run.lessons import find_lessons
+from protomask.run.lessons import Increase, _forbidden, _given, add_prototypes, find_lessons
 from protomask.run.outlined_cells import cells_covering_regions, cells_of_regions
 from protomask.run.review import Region, Review
 from protomask.run_folder import RunFolder
 from protomask.training import TrainingSet
-from protomask.training.forgetting import allowed_cells, find_forbidden
+from protomask.training.forgetting import allowed_cells, choose_starts, find_forbidden, project_allowed
+from protomask.training.given_parts import give_cells
+from protomask.training.patches import source_of
 from protopnet import ProtoPNet
 from tests.support.toy import ColourImages, ToyBackbone
 
@@ -109,3 +111,92 @@ def test_no_prototype_may_come_from_a_patch_that_covers_a_distraction(patch, tmp
     assert {tuple(place) for place in (~allowed).nonzero().tolist()} == covering
     (elsewhere,) = allowed_cells(forbidden, image, [position + 1])
     assert elsewhere.all()
+
+
+def review(*given):
+    """Of the corners of regions, and of verdicts, each by somebody."""
+    common = {"at": "2026-01-31T00:00:00", "source": "", "by": "RB"}
+    return Review(tuple({**common, "id": str(place), **each} for place, each in enumerate(given)))
+
+
+def projected(patch=1):
+    net, setup = make(patch)
+    project(net, setup)
+    return net, setup
+
+
+def at(net, number, place, meaning):
+    """Outline one cell of a prototype's source image."""
+    row, column = place
+    return {"prototype": number, "region": box(column, row, column + 1, row + 1).corners, "meaning": meaning}
+
+
+def away(net, number, by=2):
+    """A cell of a prototype's source image in which it does not lie."""
+    row, column = source_of(net, number)[1:]
+    return (row + by) % 4, (column + by) % 4
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_prototype_that_lies_where_nothing_may_is_replaced(patch):
+    net, setup = projected(patch)
+    before = source_of(net, 1)
+    found = find_lessons(review(at(net, 1, before[1:], "distraction")), net)
+    assert before in (*found.distractions, *found.covering)
+    assert found.forget == found.misplaced == (1,) and found.changed == [1] and found.why(1) == "misplaced"
+    forbidden = _forbidden(net, setup, found, [])  # nobody forgot it: what it stands for elsewhere is not asked for
+    assert forbidden.sources == found.distractions
+    assert find_lessons(review(at(net, 1, away(net, 1), "distraction")), net).nothing or patch == 2
+    forbidden = forbidden._replace(levels=torch.full_like(forbidden.levels, 1e9))  # the places alone decide
+    assert choose_starts(net, setup, forbidden, [1], seed=0) == [1]
+    project_allowed(net, setup, forbidden, [1])
+    assert source_of(net, 1) not in (*found.distractions, *found.covering)
+
+
+def test_a_prototype_that_somebody_keeps_stays_where_nothing_may_lie():
+    net, _ = projected()
+    here = at(net, 1, source_of(net, 1)[1:], "distraction")
+    for others in ([], [{"prototype": 1, "verdict": "forget", "by": "AM"}]):
+        found = find_lessons(review(here, {"prototype": 1, "verdict": "keep"}, *others), net)
+        assert found.nothing and found.tolerated == (1,)
+    assert find_lessons(review(here, {"prototype": 1, "verdict": "doubtful"}), net).misplaced == (1,)
+    required = find_lessons(review(here, at(net, 1, away(net, 1), "evidence")), net)
+    assert list(required.required) == [1] and required.misplaced == ()  # it moves away as it is
+    assert find_lessons(review(here, {"prototype": 1, "verdict": "split"}), net).changed == [1]
+
+
+@pytest.mark.parametrize("meaning", ["evidence", "class"])
+def test_what_was_forbidden_earlier_is_taken_back_by_outlining_it_as_a_place_to_look_at(meaning):
+    net, setup = projected()
+    cell = (source_of(net, 1)[0], *away(net, 1))
+    other = (cell[0], *away(net, 1, by=1))
+    earlier = Forbids((), (cell, other), ())
+    found = find_lessons(review(at(net, 1, cell[1:], meaning)), net, earlier)
+    assert found.distractions == (other,) and found.earlier.outlined == (other,)
+    asked = found.required[1] if meaning == "evidence" else found.added[0].cells
+    assert asked == (cell,)
+    still = find_lessons(
+        review(at(net, 1, cell[1:], meaning), {**at(net, 1, cell[1:], "distraction"), "by": "AM"}), net, earlier
+    )
+    assert cell in still.distractions  # who says both now has to choose
+    with pytest.raises(InputError, match="outlines as what must not count; .* withdraw that outline"):
+        _given(net, setup, still, add_prototypes(net, still), _forbidden(net, setup, still, []))
+
+
+def test_by_whom_an_outlined_place_is_forbidden_is_told():
+    net, setup = projected()
+    cell = (source_of(net, 1)[0], *away(net, 1))
+    found = find_lessons(review(at(net, 1, cell[1:], "evidence")), net, Forbids((source_of(net, 1),)))
+    forbidden = _forbidden(net, setup, found, [])
+    forbidden = forbidden._replace(levels=torch.full_like(forbidden.levels, -1e9))  # all is like it
+    with pytest.raises(InputError, match="prototype 1 is like what earlier refinements forbade; outline another part"):
+        _given(net, setup, found, Increase({}, {}), forbidden)
+
+
+def test_a_place_that_covers_what_must_not_count_is_not_given():
+    net, setup = projected(2)
+    position, row, column = source_of(net, 1)
+    forbidden = find_forbidden(net, setup, [], [], [], [(position, row, column)])
+    assert give_cells(net, setup, 1, [(position, row, column)], forbidden) is None
+    beside = (position, (row + 1) % 3, column)
+    assert give_cells(net, setup, 1, [(position, row, column), beside], forbidden).cells == (beside,)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,20 +15,23 @@ from protomask.cli import main
 from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
 from protomask.networks import load_network
+from protomask.projection import project
 from protomask.report.accuracies import accuracy
 from protomask.run.forbids import Forbids, read_forbids
 from protomask.run.origins import require_trained
-from protomask.run.refined import FOLDER, answers, changed_picture, compare_answers, draw_changes
+from protomask.run.refined import FOLDER, answers, carry_over, changed_picture, compare_answers, draw_changes
 from protomask.run.refining import find_review, refined_name
-from protomask.run.review import FILE, add_judgements, review_of
+from protomask.run.review import FILE, Review, add_judgements, review_of
 from protomask.run.setup import plan_of
-from protomask.run_folder import folder_beside
-from protomask.serve.versions import Versions
-from protomask.training import train
+from protomask.run_folder import RunFolder, folder_beside
+from protomask.serve.versions import Versions, _changed
+from protomask.training import TrainingSet, train
 from protomask.training.forgetting import allowed_cells, choose_starts, find_forbidden, is_allowed, project_allowed
 from protomask.training.patches import cut_cells, source_of
 from protomask.training.settling import settle_as, settling
+from protopnet import ProtoPNet
 from tests.run.conftest import SMALL, write_image_folder
+from tests.support.toy import ColourImages, ToyBackbone
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +190,111 @@ def test_changed_answers_are_listed_with_pictures_those_that_became_wrong_first(
 
 def test_findings_are_named_together():
     logits = torch.tensor([[1.0, -1.0, 2.0], [-1.0, -1.0, -1.0]])
-    assert answers(logits, ["a", "b", "c"], True) == ["a, c", "no finding"]
+    assert answers(logits, ["a", "b", "c"], True) == [["a", "c"], []]
     assert answers(logits, ["a", "b", "c"], False) == ["c", "a"]
+
+
+def test_answers_of_findings_are_kept_as_they_can_be_read_and_named_again(tmp_path):
+    """The truth of such an image is several names: the file was taken for a damaged one."""
+    options, names = SimpleNamespace(seed=0), ["a", "b"]
+    test = SimpleNamespace(names=names, truth=lambda place: ("one, two", "c_d")[: 2 - place])
+    network = SimpleNamespace(classes=["one, two", "c_d"], multi_label=True)
+    run = SimpleNamespace(options=options, network=network, test=test)
+    before, after = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    told = compare_answers(run, before, after, torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    RunFolder(tmp_path).write("refined.json", {"forgotten": [], "replaced": [], **told})
+    first, second = RunFolder(tmp_path).read("refined.json")["changed"]
+    assert (first["truth"], first["before"], first["after"]) == (["one, two", "c_d"], ["one, two", "c_d"], [])
+    assert (second["truth"], second["before"], second["after"]) == (["one, two"], ["one, two"], ["one, two", "c_d"])
+    shown = [_changed(RunFolder(tmp_path), 0, each, str.upper) for each in (first, second)]
+    assert [each["after"] for each in shown] == ["no finding", "ONE, TWO, C_D"]
+
+
+def test_a_dispute_goes_along_as_it_is(tmp_path):
+    """A: keep, then forget, beside B: keep; without A's last word both would keep."""
+    words = [("A", 1, "keep"), ("A", 1, "forget"), ("B", 1, "keep"), ("A", 0, "forget"), ("C", 2, "keep")]
+    given = [
+        {
+            "id": str(place),
+            "at": f"2026-01-31T00:00:0{place}",
+            "by": by,
+            "prototype": number,
+            "source": "",
+            "verdict": what,
+        }
+        for place, (by, number, what) in enumerate(words)
+    ]
+    review, files = Review(tuple(given)), RunFolder(tmp_path)
+    carry_over(review, SimpleNamespace(files=files), {1: 0, 2: 1})
+    carried = review_of(tmp_path).standing()
+    assert carried == {0: review.standing()[1], 1: review.standing()[2]} and carried[0].disputed
+
+
+def toy(per_class=4, count=3, channels=6):
+    torch.manual_seed(0)
+    data = ColourImages(per_class)
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=count, channels=channels).eval()
+    setup = TrainingSet(data, data, data.subset([]), batch_size=5)
+    project(net, setup, distinct=True)
+    return net, setup
+
+
+def test_replacements_of_a_class_take_patches_that_no_sibling_has():
+    network, setup = toy(count=4)
+    with torch.no_grad():
+        network.prototypes[:3] = network.prototypes[3] + 1e-3 * torch.randn_like(network.prototypes[:3])
+    project_allowed(network, setup, find_forbidden(network, setup, [], [], []), [0, 1, 2])
+    assert len({source_of(network, number) for number in range(4)}) == 4
+    patches = network.prototypes.detach()[:4].flatten(1)
+    assert torch.pdist(patches).min() > 1e-3
+    cut = cut_cells(network, setup, [source_of(network, number) for number in range(4)]).flatten(1)
+    assert torch.allclose(cut, patches, atol=1e-5)
+
+
+def test_replacements_of_a_class_start_apart():
+    network, setup = toy()
+    assert choose_starts(network, setup, find_forbidden(network, setup, [], [], []), [0, 1, 2], seed=0) == [0, 1, 2]
+    assert len({source_of(network, number) for number in range(3)}) == 3
+
+
+def test_an_image_whose_nearest_patch_is_forbidden_offers_another():
+    network, setup = toy(count=1)
+    own = range(4)  # images of the first class
+    images = torch.stack([setup.plain[position]["image"].as_subclass(torch.Tensor) for position in own])
+    with torch.no_grad():
+        nearest = network.candidates(images).locations[:, 0].tolist()
+    places = [(position, *place) for position, place in zip(own, nearest)]
+    forbidden = find_forbidden(network, setup, [], [], places)
+    forbidden = forbidden._replace(levels=torch.full_like(forbidden.levels, 1e9))  # the places alone decide
+    allowed = torch.ones(4, *network.grid, dtype=torch.bool)
+    for position, row, column in places:
+        allowed[position, row, column] = False
+    with torch.no_grad():
+        found = network.candidates_among(images, allowed)
+    best = int(found.distances[:, 0].argmin())
+    told = project_allowed(network, setup, forbidden, [0])
+    assert told["without"] == 0
+    assert source_of(network, 0) == (best, *found.locations[best, 0].tolist())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_is_interrupted_half_made_leaves_nothing(run, tmp_path, monkeypatch, capsys, error):
+    def stop(new):
+        assert (new.folder / "config.json").is_file()  # it looks like a run by then
+        raise error
+
+    for name, work in (("refining", ["refine"]), ("pruning", ["prune", "--prototypes", "0"])):
+        monkeypatch.setattr(f"protomask.run.{name}.report_run", stop)
+        monkeypatch.setattr(f"protomask.run.{name}.save_inspected", lambda run, pictures: pictures)
+        words = [work[0], str(run.folder), *work[1:], "--output", str(tmp_path / name), "--quiet"]
+        words += ["--epochs", "0"] if name == "refining" else []
+        if error is KeyboardInterrupt:
+            assert main(words) == 130
+            assert "interrupted; nothing is left of it: give the same command again" in capsys.readouterr().err
+        else:
+            with pytest.raises(error):
+                main(words)
+        assert not (tmp_path / name).exists()
 
 
 def test_a_run_that_was_refined_already_is_not_called_so_twice(tmp_path):

@@ -11,7 +11,9 @@ from PIL import Image
 import protomask
 from protomask.run.refined import changed_picture
 from protomask.run.review import FILE, review_of
+from protomask.run_folder import RunFolder
 from protomask.serve.versions import Versions, verdict
+from protomask.training.patches import source_of
 from tests.training.test_given_parts import elsewhere, outline
 
 from .conftest import client_of, explain, photo
@@ -129,6 +131,27 @@ def test_the_plan_names_what_would_change(run, tmp_path):
         plan = client.get("/api/teach").json()["plan"]
     assert plan["can_replace"]
     assert (plan["forget"], plan["split"], plan["required"], plan["doubtful"]) == ([0], [1], [3], 1)
+
+
+def test_what_lies_where_nothing_may_count_is_in_the_plan(run, tmp_path):
+    from protomask.run.forbids import Forbids, write_forbids
+    from protomask.serve.of_run import RunSubject
+
+    shutil.copytree(run.folder, tmp_path / "net")
+    with client_of(RunSubject(protomask.open_run(tmp_path / "net", progress=False))) as client:
+        judge(client, (2, "keep"))
+        for number in (0, 2):
+            place = outline(run.network.source_locations[number].tolist(), run.network.grid)
+            given = {"prototype": number, "by": "RB", "region": place, "meaning": "distraction"}
+            assert client.post("/api/review", json={"judgements": [given]}).status_code == 200
+        plan = client.get("/api/teach").json()["plan"]
+        assert (plan["forget"], plan["misplaced"], plan["tolerated"]) == ([0], [0], [2])
+        earlier = Forbids((), (source_of(run.network, 4),), ())  # what the run was made with counts, too
+        write_forbids(RunFolder(tmp_path / "net"), earlier, run.setup.plain)
+        assert client.get("/api/teach").json()["plan"]["misplaced"] == [0, 4]
+        begun = client.post("/api/teach")
+        assert begun.status_code == 200 and begun.json()["running"]
+        client.post("/api/teach/stop")
 
 
 @pytest.mark.parametrize("prototype, source", [(99, "a.png"), (1, "elsewhere.png")])

@@ -16,7 +16,10 @@ from protomask.training import TrainingSet, performance, train
 from protomask.training.black_box import BlackBox, classification_loss
 from protomask.training.classification import balanced_focal
 from protomask.training.costs import cluster_cost, coverage_cost, separation_cost
+from protomask.training.forgetting import find_forbidden
+from protomask.training.given_parts import give_cells
 from protomask.training.last_layer import fit_last_layer
+from protomask.training.patches import classes_in, cut_cells, nearest_in_images, with_prototypes
 from protomask.training.stages import Epochs, bias_rate, warm_up_cosine
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
@@ -45,6 +48,33 @@ class Findings(AnnotatedImages):
     def load(self, index):
         boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(16, 16))
         return {"image": tv_tensors.Image(self.pixels[index]), "boxes": boxes}
+
+
+def test_patches_are_compared_with_images_without_the_finding_that_they_stand_for():
+    torch.manual_seed(0)
+    data = Findings()
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=1, multi_label=True).eval()
+    setup = TrainingSet(data, data, data.subset([]), batch_size=8)
+    both = int(((data.labels[:, 0] > 0) & (data.labels[:, 2] > 0)).nonzero()[0])
+    none = int((data.labels.sum(1) == 0).nonzero()[0])
+    cell, empty = (both, 0, 0), (none, 0, 0)
+    patches = cut_cells(net, setup, [cell])
+    nearest = nearest_in_images(with_prototypes(net, patches), setup)[:, 0]
+    alike = with_prototypes(net, patches).patch_similarities(patches)[0, 0]
+
+    def level(others):
+        return pytest.approx(((alike + nearest[others].median()) / 2).item(), abs=1e-5)
+
+    third = data.labels[:, 2] == 0
+    given = give_cells(net, setup, 2, [cell], None)
+    assert given.levels.tolist() == [level(third)]
+    known = find_forbidden(net, setup, [], [], [cell], owners={cell: 2})
+    assert known.levels.tolist() == [level(third)]
+    unknown = find_forbidden(net, setup, [cell], [], [])
+    assert unknown.levels.tolist() == [level(data.labels[:, data.labels[both] > 0].sum(1) == 0)]
+    assert classes_in(net, setup, none) == []
+    assert classes_in(net, setup, both) == data.labels[both].nonzero()[:, 0].tolist()
+    assert find_forbidden(net, setup, [empty], [], []).levels.isfinite().all()
 
 
 def slow_focal(logits, labels, gamma):

@@ -11,7 +11,7 @@ from protomask.run.outlined_cells import cells_of_regions
 from protomask.run.refined import in_words
 from protomask.run.review import Region, Review, add_judgements
 from protomask.training.forgetting import find_forbidden
-from protomask.training.given_parts import give_cells, give_halves, split_in_two
+from protomask.training.given_parts import give_cells, give_halves, project_on_given, split_in_two
 from protomask.training.patches import cut_cells, source_of
 from tests.run.conftest import SMALL, write_image_folder
 
@@ -105,6 +105,40 @@ def test_halves_share_the_nearest_patches_of_the_class(run):
     assert len(set(cells)) == len(cells) >= 4 and found[3].other == 6
     owners = {int(run.setup.plain.labels[position]) for position, _, _ in cells}
     assert owners == {int(network.prototype_classes[3])}
+
+
+def test_halves_keep_away_from_what_is_forbidden(run):
+    network = load_network(run.folder)
+    add_prototypes(network, Lessons(split=(3,)))
+    cells = [cell for each in give_halves(network, run.setup, 3, 6).values() for cell in each.cells]
+    forbidden = find_forbidden(network, run.setup, [], [], [], cells)  # the places alone
+    found = give_halves(network, run.setup, 3, 6, forbidden)
+    assert not {*cells} & {cell for each in found.values() for cell in each.cells}
+    nowhere = forbidden._replace(
+        cells={
+            position: frozenset((row, column) for row in range(network.grid[0]) for column in range(network.grid[1]))
+            for position in range(len(run.setup.plain))
+        }
+    )
+    assert give_halves(network, run.setup, 3, 6, nowhere) is None
+
+
+def test_two_that_are_given_the_same_places_lie_on_different_ones(run):
+    network, setup = load_network(run.folder), run.setup
+    position = int(network.source_positions[2])
+    cells = [(position, *place) for place in ((0, 0), (0, 1), (1, 0))]
+    given = {number: give_cells(network, setup, number, cells, None) for number in (2, 3)}
+    spread = torch.randn(3, *network.prototypes.shape[1:], generator=torch.Generator().manual_seed(0))
+    given = {number: each._replace(patches=spread) for number, each in given.items()}
+    network.set_prototypes(torch.tensor([2, 3]), spread[:1].expand(2, -1, -1, -1))
+    project_on_given(network, given)
+    assert source_of(network, 2) == cells[0] != source_of(network, 3) and source_of(network, 3) in cells
+    network.set_prototypes(torch.tensor([3]), spread[:1])  # the first stays, and its patch is taken
+    project_on_given(network, {3: given[3]})
+    assert source_of(network, 3) in cells[1:]
+    network.set_prototypes(torch.tensor([3]), spread[:1])
+    project_on_given(network, {3: given[3]}, moving=[2])  # but not where it moves on
+    assert source_of(network, 3) == cells[0]
 
 
 def test_refining_moves_a_prototype_onto_the_outlined_place_and_splits_another(run, tmp_path):

@@ -8,7 +8,7 @@ const KINDS = [
   ["other", "Wrong before and now, but differently"],
 ];
 
-const WHY = { forgotten: "forgotten", required: "moved to the outlined place", split: "split in two" };
+const WHY = { forgotten: "forgotten", misplaced: "came from what must not count", required: "moved to the outlined place", split: "split in two" };
 
 const inPoints = (value) => `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`;
 const oneDecimal = (share) => `${(100 * share).toFixed(1)} %`;

@@ -37,9 +37,10 @@ export class Teaching {
     if (state.running && !this.following) this.follow();
   }
 
-  showPlan({ forget, required, split, added, doubtful, can_replace: replaces, problem }) {
+  showPlan({ forget, misplaced, tolerated, required, split, added, doubtful, can_replace: replaces, problem }) {
     const changes = [
-      [forget.filter((number) => !required.includes(number)), replaces ? "will go; parts of other training pictures that do not resemble it take its place" : "will go", replaces ? "will go; parts of other training pictures that do not resemble them take their places" : "will go"],
+      [misplaced.filter((number) => !required.includes(number)), "comes from a place outlined as one that must not count; a part of another place takes its place", "come from places outlined as ones that must not count; parts of other places take their places"],
+      [forget.filter((number) => !required.includes(number) && !misplaced.includes(number)), replaces ? "will go; parts of other training pictures that do not resemble it take its place" : "will go", replaces ? "will go; parts of other training pictures that do not resemble them take their places" : "will go"],
       [required, "moves to the place that was outlined for it or its class", "move to the places that were outlined for them or their classes"],
       [split, "becomes two, one for each of the two things that it means", "become two each"],
       [added, "was outlined where its class must look; a further part is added that looks there", "were outlined where their class must look; a further part is added for each"],
@@ -49,9 +50,10 @@ export class Teaching {
     this.plan.replaceChildren(
       all.length
         ? make("ul", {}, changes.map(([numbers, one, many]) => make("li", {}, `${plural(numbers.length, "part")} ${numbers.length === 1 ? one : many}.`)))
-        : make("p", {}, `Nothing is marked to be changed yet. Under What it learned, mark parts ${replaces ? "“forget” or “split”, or outline where a part should look" : "“forget”"}.`),
+        : make("p", {}, `Nothing is marked to be changed yet. Under What it learned, mark parts ${replaces ? "“forget” or “split”, or outline where a part should look or what must not count" : "“forget”"}.`),
       problem ? make("p", { class: "wrong" }, sentence(problem)) : "",
       all.length ? make("p", {}, `All other parts stay on the pictures that they come from${doubtful ? `, also the ${plural(doubtful, "doubtful part")}` : ""}.`) : "",
+      tolerated.length ? make("p", {}, `${plural(tolerated.length, "part")} ${tolerated.length === 1 ? "comes" : "come"} from where somebody outlined that nothing should count, but ${tolerated.length === 1 ? "is" : "are"} marked “keep”, and will stay.`) : "",
       make("p", { class: "quiet" }, "A new network is made beside this one, which is never changed. Both are compared on the test pictures before you choose."),
       make("div", { class: "thumbs" }, all.slice(0, MOST_SHOWN).map((number) => this.thumb(number))),
       all.length > MOST_SHOWN ? make("p", { class: "quiet" }, `and ${all.length - MOST_SHOWN} more`) : "",
