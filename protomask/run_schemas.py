@@ -86,6 +86,7 @@ class OfReasoning(TypedDict, total=False):
     decisive_prototypes: Annotated[float, Range(1)] | None  # runs of before call it explanation_size
     sparsity: Required[Share]
     background: Required[Share | None]
+    known_objects: Share
     common: Required[Share]
     duplicates: Required[Share]
 

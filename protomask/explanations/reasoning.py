@@ -35,6 +35,8 @@ class Reasoning:
     """share of the last layer's weights that are 0"""
     background: float | None
     """share of the prototypes, of those whose object is known, that lie on the background; None where none is known"""
+    known_objects: float
+    """share of the prototypes whose object is known, in [0, 1]"""
     common: float
     """share of the prototypes that are found as often in other classes as in their own"""
     duplicates: float
@@ -47,7 +49,8 @@ class Reasoning:
         """Say it in one sentence."""
         parts = []
         if self.background is not None:
-            parts.append(f"{self.background:.0%} of the prototypes on the background")
+            of = "" if self.known_objects == 1 else f" (of the {self.known_objects:.0%} whose object is known)"
+            parts.append(f"{self.background:.0%} of the prototypes on the background{of}")
         whose = "" if parts else " of the prototypes"
         parts += [f"{self.common:.0%}{whose} common to all classes", f"{self.duplicates:.0%} duplicates"]
         if self.explained_share is not None:
@@ -80,6 +83,7 @@ def sum_up_reasoning(network: PrototypeNetwork, similarities: Tensor, inspection
         decisive_prototypes=sizes.float().mean().item() if len(sizes) else None,
         sparsity=(weight == 0).double().mean().item(),
         background=flagged("background", placed) if placed else None,
+        known_objects=len(placed) / max(len(inspections), 1),
         common=flagged("common", inspections),
         duplicates=flagged("duplicate", inspections),
     )

@@ -144,11 +144,13 @@ def neighbourhoods(
             }
         )
     marks.sort(key=lambda mark: (mark["row"], mark["column"]))
+    share = beside(place, columns, likeness[np.ix_(chosen, chosen)])
     return {
         "marks": marks,
         "columns": columns,
         "total": len(pictures),
-        "beside": percent(beside(place, columns, likeness[np.ix_(chosen, chosen)]), 0),
+        "beside": percent(share, 0),
+        "some_apart": share < 1,
         "classes": [{"name": written(name), "colour": colours[name]} for name in classes]
         if len(classes) <= LEGEND
         else [],

@@ -42,6 +42,7 @@ def test_positive_evidence_is_explained_by_the_own_prototypes():
     signed = sum_up_reasoning(network("signed"), similarities, found)
     assert signed.sparsity == 0 and signed.decisive_prototypes > 2
     assert "100% of a decision's points" in own.text()
+    assert "100% of the prototypes on the background (of the 25% whose object is known)" in own.text()
 
 
 def test_without_images_or_objects_there_is_no_figure():
