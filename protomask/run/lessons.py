@@ -92,7 +92,7 @@ def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -
     before = (earlier or Forbids()).without(
         cells_of_regions(network, [region for region in regions if region.meaning != "distraction"])
     )
-    classes = network.prototype_classes.tolist()
+    classes = _classes(network)
     owners = {
         cell: classes[region.prototype] for region in distractions for cell in cells_of_regions(network, [region])
     }
@@ -134,6 +134,10 @@ def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -
         earlier=before,
         owners=owners,
     )
+
+
+def _classes(network: Any) -> list[int]:
+    return network.prototype_classes.tolist()
 
 
 def check_possible(review: Review, network: Any, kind: str) -> None:

@@ -54,7 +54,7 @@ def give_cells(
 ) -> Given | None:
     """Give a prototype the patches of outlined ``cells``; None where all of them are forbidden."""
     if forbidden is not None:
-        cells = [(position, *at) for position, *at in cells if tuple(at) not in forbidden.cells.get(position, ())]
+        cells = [cell for cell in cells if cell[1:] not in forbidden.cells.get(cell[0], ())]
     patches = cut_cells(network, setup, cells)
     if forbidden is not None and len(cells):
         good = is_allowed(forbidden, patches)
