@@ -140,12 +140,15 @@ class ChoosesAmongPatches(Protocol):
     """(P, D, k, k), of patches of k x k cells; (P, D), of single cells"""
 
     def candidates_among(self, images: Tensor, allowed: Tensor | None) -> Candidates:
-        """Find the patches from which projection chooses, of those ``allowed`` (B, h, w) bool; of all where None."""
+        """Find the patches from which projection chooses, of those ``allowed`` (B, h, w) bool; of all where None.
+
+        Where prototypes are patches, distances are infinite in an image of which none is allowed.
+        """
         ...
 
 
 @runtime_checkable
-class ComparesPatches(Protocol):
+class ComparesPatches(ChoosesAmongPatches, Protocol):
     """Has prototypes that are patches of one feature map which all prototypes share."""
 
     def patch_similarities(self, patches: Tensor) -> Tensor:

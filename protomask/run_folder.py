@@ -254,6 +254,7 @@ def _check_new(run: RunFolder, empty: bool) -> None:
 
 
 def _remove_content(folder: Path) -> None:
+    (folder / "config.json").unlink(missing_ok=True)  # first: what is left by another interruption is no run
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each, ignore_errors=True)

@@ -195,6 +195,7 @@ class Refined(TypedDict, total=False):
     # "from" stands beside them: the folder that it came from
     forgotten: Required[list[Count]]
     replaced: Required[list[Count]]
+    misplaced: list[Count]  # of the forgotten, those that nobody's word forgot: they lay where nothing may count
     required: list[Count]
     split: list[Count]
     added: list[Count]
@@ -221,6 +222,7 @@ class ForbiddenFile(TypedDict, total=False):
     cells: Required[list[ForbiddenCell]]
     outlined: Required[list[ForbiddenCell]]
     covering: list[ForbiddenCell]
+    at: Annotated[str, Range(1, 40)]
 
 
 Width = Annotated[int, Range(1, 65536)]

@@ -215,7 +215,7 @@ class ProtoPNet(PrototypeNetwork):
         return self.candidates_among(images, None)
 
     def candidates_among(self, images: Tensor, allowed: Tensor | None) -> Candidates:
-        """Find the nearest patches of those ``allowed``, (B, h, w) bool with at least one in each image, or of all."""
+        """Find the nearest patches of those ``allowed``, (B, h, w) bool, or of all; at infinity where none is."""
         features = self.features(images)
         distances = self._distance_maps(features)
         if allowed is not None:

@@ -106,7 +106,9 @@ def test_what_several_processes_do_not_share_is_refused_where_there_are_several(
     if name in TOGETHER:
         assert (code, said) == (0, "")
     else:
-        assert code == 2 and said.startswith(f"protomask: error: {name} works in one process, and torchrun started 2;")
+        assert code == 2 and said.startswith(
+            f"protomask: error: {name} works in one process, and torchrun started 2 (WORLD_SIZE);"
+        )
         assert said.count("\n") == 1
 
 

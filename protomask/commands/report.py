@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8,
         metavar="N",
-        help="test images that it explains, up to half of them wrong ones (8)",
+        help="test images that it explains, up to half of them wrong ones, more only where too few are right (8)",
     )
     page.add_argument("--figures", choices=FORMATS, help="also write its figures one by one, into RUN/figures")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protomask.capabilities import class_of_index, classes_of, score_kind
 from protomask.data import AnnotatedImages, collate
+from protomask.data.geometry import boxes_of_class
 from protomask.errors import InputError
 from protomask.evaluation.store import image_names, truth_names
 from protomask.explainable import Explainable
@@ -79,9 +80,7 @@ class Batch:
         self._mask: Any = samples.get("mask")
         if "box_labels" in samples:  # boxes of single findings: those of the prototype's own
             own = classes_of(self.explained, len(data.classes), index)
-            self._boxes = [
-                boxes[labels == finding] for boxes, labels, finding in zip(self._boxes, samples["box_labels"], own)
-            ]
+            self._boxes = [boxes_of_class(*each) for each in zip(self._boxes, samples["box_labels"], own)]
         self._points: Any = samples.get("points")
         self._visible: Any = samples.get("visible")
         self.labels = samples["labels"]

@@ -80,7 +80,7 @@ def explain(
     own = network.prototype_classes[None] == ranked[:, :1]
     best = [
         _strongest(points[row, 0], counts_for[row, 0], top)
-        if counts_for[row, 0].any()
+        if (weights[row, 0] != 0).any()
         else _most_similar(similarities[row], own[row])
         for row in range(len(places))
     ]

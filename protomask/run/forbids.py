@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from protomask.capabilities import ComparesPatches
@@ -12,6 +13,7 @@ from protomask.run_folder import RunFolder
 from protomask.training.patches import Cell
 
 FILE = "forbidden.json"
+KINDS = ("cells", "outlined", "covering")
 
 
 class Forbids(NamedTuple):
@@ -23,11 +25,14 @@ class Forbids(NamedTuple):
     """nor from these at all: people outlined them"""
     covering: tuple[Cell, ...] = ()
     """nor from these, whose patches of several cells cover a part of what people outlined"""
+    at: str | None = None
+    """when the last refinement ended, ISO 8601: what was outlined by then was weighed by it; None in older runs"""
 
     def without(self, welcome: Iterable[Cell]) -> Forbids:
         """Give the same without the cells that somebody now asks for."""
         allowed = set(welcome)
-        return Forbids(*(tuple(cell for cell in kind if cell not in allowed) for kind in self))
+        kept = {kind: tuple(cell for cell in getattr(self, kind) if cell not in allowed) for kind in KINDS}
+        return self._replace(**kept)
 
 
 def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages | None = None) -> Forbids:
@@ -45,7 +50,7 @@ def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages | None =
     if told is None:
         return Forbids()
     rows, columns = (side - part + 1 for side, part in zip(network.grid, network.prototypes.shape[2:]))
-    kinds = [told.get(name, []) for name in Forbids._fields]
+    kinds = [told.get(name, []) for name in KINDS]
     for each in (each for kind in kinds for each in kind):
         image, row, column = each["image"], each["row"], each["column"]
         position = each["position"]
@@ -55,15 +60,15 @@ def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages | None =
                 f"{files / FILE} forbids a place in {image} that the training images do not have; give the data that "
                 "the run was made with"
             )
-    return Forbids(*(tuple((each["position"], each["row"], each["column"]) for each in kind) for kind in kinds))
+    cells = (tuple((each["position"], each["row"], each["column"]) for each in kind) for kind in kinds)
+    return Forbids(*cells, at=told.get("at"))
 
 
 def write_forbids(files: RunFolder, forbids: Forbids, plain: AnnotatedImages) -> None:
-    """Write what is forbidden into a run."""
-    content = forbids._asdict()
-    if not forbids.covering:  # as where patches have one cell
-        del content["covering"]
-    files.write(FILE, {key: [_named(cell, plain) for cell in dict.fromkeys(content[key])] for key in content})
+    """Write what is forbidden into a run, from now on."""
+    kinds = KINDS if forbids.covering else KINDS[:2]  # none cover where patches have one cell
+    content = {kind: [_named(cell, plain) for cell in dict.fromkeys(getattr(forbids, kind))] for kind in kinds}
+    files.write(FILE, {**content, "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds")})
 
 
 def _named(cell: Cell, plain: AnnotatedImages) -> dict:

@@ -81,17 +81,17 @@ def find_lessons(review: Review, network: Any, earlier: Forbids | None = None) -
     further one is added. Networks whose prototypes are no patches of a shared feature map can forget alone.
 
     Args:
-        earlier: what the refinements forbade that the network was made by; a place that is now outlined as one to look
-            at is forbidden no more.
+        earlier: what the refinements forbade that the network was made by; a place that was outlined since as one to
+            look at is forbidden no more.
     """
     forget = tuple(review.numbers("forget"))
     if not isinstance(network, ComparesPatches):
         return Lessons(forget)
     regions, keep = review.regions(), review.numbers("keep")
     distractions = [region for region in regions if region.meaning == "distraction"]
-    before = (earlier or Forbids()).without(
-        cells_of_regions(network, [region for region in regions if region.meaning != "distraction"])
-    )
+    before = earlier or Forbids()
+    since = [region for region in regions if before.at is None or region.is_later(before.at)]
+    before = before.without(cells_of_regions(network, [region for region in since if region.meaning != "distraction"]))
     classes = _classes(network)
     owners = {
         cell: classes[region.prototype] for region in distractions for cell in cells_of_regions(network, [region])
@@ -257,9 +257,16 @@ def teach(
     free = [number for number in lessons.forget if number not in given]
     started = choose_starts(network, setup, forbidden, free, seed)
     if missing := sorted(set(free) - set(started)):
-        owner = network.classes[int(network.prototype_classes[missing[0]])]
+        number = missing[0]
+        owner = network.classes[int(network.prototype_classes[number])]
+        if number in lessons.misplaced:
+            raise InputError(
+                f"prototype {number} comes from a place outlined as one that must not count, and no training image of "
+                f"{owner} has another patch that is allowed; mark it keep, withdraw the outline, or remove it with "
+                "protomask prune"
+            )
         raise InputError(
-            f"no training image of {owner} has a patch that the review allows in the place of prototype {missing[0]}; "
+            f"no training image of {owner} has a patch that the review allows in the place of prototype {number}; "
             "forget less of it, or remove it with protomask prune"
         )
     start_on_given(network, given)
@@ -318,7 +325,7 @@ def _refused(network: Any, setup: TrainingSet, cells: Sequence[Cell], lessons: L
     """Say by whom outlined cells are forbidden, and what to do about it."""
     alike = sources_alike(forbidden, cut_cells(network, setup, cells))
     blocked = [cell for cell in cells if cell in lessons.covering]
-    earlier = {cell for kind in lessons.earlier for cell in kind}
+    earlier = {*lessons.earlier.cells, *lessons.earlier.outlined, *lessons.earlier.covering}
     if {*alike, *blocked} <= earlier:
         return (
             "is like what earlier refinements forbade; outline another part, or refine the run that this one was made "

@@ -176,14 +176,17 @@ def explain_test_images(
     if not chosen:
         return []
     localizers = run.localizers(list(pictures[0].maps), pictures=True)
-    images = collate([test[place] for place in chosen])["images"].to(setup.device)
-    return explain(
-        run.network,
-        images,
-        [test.names[place] for place in chosen],
-        pictures,
-        localizers,
-        shown_as=photographs(test, chosen),
-        true_classes=[test.truth(place) for place in chosen],
-        progress=setup.progress,
-    )
+    explained = []
+    for start in range(0, len(chosen), setup.batch_size):  # as many at once as the network has learned from
+        part = chosen[start : start + setup.batch_size]
+        explained += explain(
+            run.network,
+            collate([test[place] for place in part])["images"].to(setup.device),
+            [test.names[place] for place in part],
+            pictures,
+            localizers,
+            shown_as=photographs(test, part),
+            true_classes=[test.truth(place) for place in part],
+            progress=setup.progress,
+        )
+    return explained

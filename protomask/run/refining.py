@@ -178,6 +178,7 @@ def _refine(
     outcome = {
         "from": origin_name(run),
         "forgotten": list(lessons.forget),
+        "misplaced": list(lessons.misplaced),
         "required": sorted(lessons.required),
         "split": list(lessons.split),
         "added": list(increase.further),

@@ -71,6 +71,12 @@ class Region:
     meaning: str
     by: str
     note: str = ""
+    at: str = ""
+    """when, ISO 8601"""
+
+    def is_later(self, than: str) -> bool:
+        """Tell whether it was outlined after a time, ISO 8601."""
+        return _instant(self.at) > _instant(than)
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,9 @@ class Review:
             if each.get("withdrawn"):
                 found.pop(key, None)
             else:
-                found[key] = Region(each["prototype"], corners, each["meaning"], each["by"], each.get("note", ""))
+                found[key] = Region(
+                    each["prototype"], corners, each["meaning"], each["by"], each.get("note", ""), each["at"]
+                )
         return list(found.values())
 
     def numbers(self, verdict: str) -> list[int]:

@@ -168,7 +168,9 @@ def test_what_is_not_known_and_what_is_common_is_said():
     shown, *_ = scenes.inspected(scenes.pictures())
     common = replace(shown[0], inspection=replace(shown[0].inspection, flags=("common",), outside={}))
     first, second, last = inspected([common, *shown[1:3]])
-    assert first.startswith("1 of 2 prototypes whose training image shows an object is background: more than half of")
+    assert first.startswith(
+        "1 of 2 prototypes whose own object is known in its training image is background: more than half of"
+    )
     assert second == "1 prototype is common: as similar to test images of other classes as to those of its own."
     assert last.startswith("protomask prune removes")
     assert "more than half of the map of MDM, with its parts too faint" in first
@@ -183,7 +185,9 @@ def test_whose_map_lies_on_the_background_is_said():
     assert inspected(shown[:2])[0] == "No prototype has more than half of the similarity map outside the object."
     unknown = replace(shown[0], inspection=replace(shown[0].inspection, outside={}))
     assert inspected([unknown])[0].startswith("Whether prototypes are background is not known")
-    assert inspected([unknown, shown[1]])[0].startswith("No prototype whose training image shows an object has more")
+    assert inspected([unknown, shown[1]])[0].startswith(
+        "No prototype whose own object is known in its training image has more"
+    )
 
 
 def test_prototypes_that_are_pooled_are_not_said_to_be_patches():

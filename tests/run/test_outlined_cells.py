@@ -183,6 +183,17 @@ def test_what_was_forbidden_earlier_is_taken_back_by_outlining_it_as_a_place_to_
         _given(net, setup, still, add_prototypes(net, still), _forbidden(net, setup, still, []))
 
 
+def test_what_was_outlined_before_the_refinement_takes_nothing_back():
+    net, _ = projected()
+    cell = (source_of(net, 1)[0], *away(net, 1))
+    marks = review(at(net, 1, cell[1:], "class"))  # taken along with the prototype that stayed
+    made = marks.regions()[0].at
+    later = Forbids((), (cell,), (), at="2100-01-01T00:00:00Z")
+    assert find_lessons(marks, net, later).distractions == (cell,)
+    assert find_lessons(marks, net, later._replace(at="2000-01-01T00:00:00Z")).distractions == ()
+    assert find_lessons(marks, net, later._replace(at=made)).distractions == (cell,)
+
+
 def test_by_whom_an_outlined_place_is_forbidden_is_told():
     net, setup = projected()
     cell = (source_of(net, 1)[0], *away(net, 1))

@@ -383,7 +383,7 @@ def test_an_outlined_distraction_is_never_projected_to(run):
 def test_what_was_forgotten_stays_forbidden_when_the_refined_run_is_refined(run, refined, tmp_path):
     told = read_forbids(refined.files, refined.network, run.setup.plain)
     forgotten = source_of(run.network, 1)
-    assert forgotten in told.cells and told.outlined == ()
+    assert forgotten in told.cells and told.outlined == () and told.at is not None
     review = add_judgements(
         tmp_path, [{"prototype": 4, "by": "RB", "verdict": "forget"}], [each.record for each in refined.pictures]
     )
