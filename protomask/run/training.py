@@ -42,6 +42,7 @@ from protomask.run.setup import (
     open_data,
     pictures_localizers,
     plan_of,
+    reopen_data_of,
     say,
 )
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
@@ -149,7 +150,10 @@ def train_run(
                 stack.callback(remove_unused, free)
             files = RunFolder(distributed.from_first(str(free)))
         say(f"run folder {files.folder}")
-        splits = open_data(options, data, classes, again=resume)
+        if resume:
+            splits = reopen_data_of(files.read("config.json").get("data", {}), options, data, classes)
+        else:
+            splits = open_data(options, data, classes)
         say(f"data: {splits.text()}")
         for remark in splits.remarks():
             say(remark)
