@@ -27,7 +27,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
-from protomask.given import as_count, as_flag, as_path, short
+from protomask.given import as_count, as_flag, as_path, refuse_run, short
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import unwrap_classifier
 from protomask.localizers import get_localizer
@@ -269,6 +269,7 @@ def _subject(model, data, preprocessing, mean, std, image_size, multi_label, dev
 
         images = data.with_transform(evaluation_transform(model.image_size, model.mean, model.std))
         return model, images, device_of(model) if device is None else choose_device(str(device))
+    refuse_run(model, "model")
     if not isinstance(model, nn.Module | Classifier):
         raise InputError(f"{type(model).__name__} is no torch module; give a classifier or a prototype network")
     plain, prepare, multi_label = unwrap_classifier(

@@ -12,10 +12,13 @@ import torch
 from PIL import Image
 
 import protomask
+from protomask.audit import audit
 from protomask.cli import main
 from protomask.data import reopen_data
 from protomask.data.splitting import findings_by_combination
 from protomask.errors import InputError
+from protomask.evaluation import choose_pairs, evaluate
+from protomask.localizers import get_localizer
 from protomask.options import Options
 from protomask.run import setup
 from protomask.run.opened import Run
@@ -370,3 +373,19 @@ def test_runs_whose_findings_an_older_version_drew_open_and_go_on_with_their_own
     keep_config(Run(files, options, network, torch.device("cpu"), on), True, None)
     with pytest.raises(InputError, match="are not those of"):
         assert Run(files, options, network, torch.device("cpu"), (data[0][1:],)).splits
+
+
+def test_a_run_where_its_network_is_asked_for_is_one_line(in_memory):
+    run, (train, _) = in_memory
+    picture, data = train[0][0], run.test
+    for ask in (
+        lambda: protomask.look(run, picture),
+        lambda: protomask.compare(run, [picture], ["gradcam", "rise"]),
+        lambda: protomask.distill(run, data),
+        lambda: choose_pairs(run, data, 3),
+        lambda: evaluate(run, data, {}, []),
+        lambda: get_localizer("mdm")(run, picture[None], 0),
+        lambda: audit(run, data, "similarity", []),
+    ):
+        with pytest.raises(InputError, match="is a Run; give its network: run.network"):
+            ask()
