@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.errors import InputError, NotLogitsWarning
-from protomask.given import as_flag, as_statistics, short
+from protomask.given import as_flag, as_statistics, refuse_run, short
 from protomask.labels import probabilities
 from protomask.places import as_index, check_numbers
 from protomask.precision import as_float
@@ -87,6 +87,7 @@ class Classifier:
         if isinstance(model, type):
             raise InputError(f"{model.__name__} is a class; give one of its objects, {model.__name__}()")
         if not callable(model):
+            refuse_run(model, "model")
             raise InputError(f"a classifier is called with images, but {type(model).__name__} cannot be called")
         if getattr(model, "num_classes", None) == 0:
             raise InputError(

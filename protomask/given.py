@@ -76,6 +76,12 @@ def as_path(given: object, name: str) -> Path:
     return Path(text)
 
 
+def refuse_run(given: object, name: str = "network") -> None:
+    """Raise InputError for a run, where its network is asked for."""
+    if hasattr(given, "network") and hasattr(given, "folder") and not hasattr(given, "score"):
+        raise InputError(f"{name} is {type_named(given)}; give its network: run.network")
+
+
 def short(given: object) -> str:
     """Write what was given in one short line: its repr, or its type alone where that is long (weights, a model)."""
     text = " ".join(repr(given).split())

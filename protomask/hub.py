@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 
-from protomask.errors import InputError
+from protomask.errors import InputError, type_named
+from protomask.given import refuse_run
 from protomask.networks import load_network
 from protomask.prototype_network import PrototypeNetwork
 
@@ -60,8 +61,11 @@ def push_to_hub(network: PrototypeNetwork, name: str, **options) -> str:
         The address of the commit.
 
     Raises:
-        InputError: a name that cannot be, or the Hub cannot be reached or refuses.
+        InputError: no network; a name that cannot be, or the Hub cannot be reached or refuses.
     """
+    refuse_run(network)
+    if not isinstance(network, PrototypeNetwork):
+        raise InputError(f"network is {type_named(network)}; give a PrototypeNetwork")
     with _asking(f"{name}: the network was not uploaded", "give owner/name, and a token that may write there"):
         return _OnHub(network).push_to_hub(name, **options)
 

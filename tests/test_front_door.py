@@ -161,6 +161,7 @@ def test_an_epoch_is_one_line():
     assert epoch_line({"stage": "projection", "seconds": 2.0}) == "projection (2.0 s)"
     row = {"stage": "joint", "epoch": 2, "loss": 0.5, "train_accuracy": 0.75, "validation_accuracy": None, "seconds": 1}
     assert epoch_line(row) == "joint, epoch 2: loss 0.500, train accuracy 0.750 (1.0 s)"
+    assert "train right answers over all findings 0.750" in epoch_line(row, findings=True)
     assert epoch_line({**row, "seen": 1234, "seconds": 2}).endswith("(2.0 s, 617 images/s)")
     assert epoch_line({**row, "seen": 1234, "seconds": 0}).endswith("(0.0 s)")
 

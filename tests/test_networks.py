@@ -1,5 +1,7 @@
 """Networks by name."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -88,6 +90,10 @@ def test_what_the_hub_does_not_have_or_refuses_is_one_line(network, tmp_path, mo
         Api.error = error
         with pytest.raises(InputError, match=r"^me/birds: .* not uploaded .*Name or service not known\); give owner"):
             protomask.push_to_hub(network, "me/birds")
+    run = SimpleNamespace(network=network, folder="a run")
+    for given, said in ((run, "give its network: run.network"), (3, "give a PrototypeNetwork")):
+        with pytest.raises(InputError, match=said):
+            protomask.push_to_hub(given, "me/birds")
     Api.error = KeyError("a mistake of ours")
     with pytest.raises(KeyError):
         protomask.push_to_hub(network, "me/birds")

@@ -17,7 +17,7 @@ from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError, NothingToKeepWarning, type_named
 from protomask.evaluation.pairs import Pairs, check_pairs_fit, device_of
 from protomask.freezing import frozen
-from protomask.given import as_count, as_flag
+from protomask.given import as_count, as_flag, refuse_run
 from protomask.labels import positives, require_numbers
 from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps, require_finite
@@ -57,6 +57,7 @@ def audit(
         InputError: no pairs, or pairs of other data or another network; prototypes of one class alone; a map, an answer
             or a similarity that is not finite.
     """
+    refuse_run(network)
     if not isinstance(network, PrototypeNetwork):
         raise InputError(f"network is {type_named(network)}; an audit asks about prototypes, give a PrototypeNetwork")
     name = name or (localizer if isinstance(localizer, str) else repr(localizer))
@@ -179,14 +180,17 @@ def _row(check: str, columns: dict[str, Tensor], images: Tensor) -> Row:
     return Row(
         check,
         None if answers is None else share_interval(answers, 1.0, images),
-        None if moved is None else _mean(moved, images),
-        _mean(columns[f"{check}/overlap"], images),
+        None if moved is None else _mean(moved, images, math.inf),
+        _mean(columns[f"{check}/overlap"], images, 1.0),
     )
 
 
-def _mean(values: Tensor, images: Tensor) -> Interval:
-    """Find the mean and its interval; the values' own range where too few of them differ to draw one."""
+def _mean(values: Tensor, images: Tensor, most: float) -> Interval:
+    """Find the mean of values from 0 to ``most``, and its interval; their range where too few differ to draw one."""
     found, counted = bootstrap_mean(values, images), values[~values.isnan()]
-    if math.isnan(found.low) and (found.units or 0) >= FEW:
+    if math.isnan(found.low):
+        if (found.units or 0) < FEW:
+            return found
         return found._replace(low=float(counted.min()), high=float(counted.max()))
-    return found
+    # Resamples of few or skewed values reach beyond what can be.
+    return found._replace(low=max(found.low, 0.0), high=min(found.high, most))

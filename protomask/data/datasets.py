@@ -56,7 +56,8 @@ def from_datasets(
         train, test: map-style data sets, or :class:`AnnotatedImages`. ``test`` may be a share of ``train`` instead.
         classes: names; by default ``train.classes``, else "0", "1", ...
         validation: a data set, or a share of the training images; 0 for none.
-        seed: of the random choice of images for shares, class by class.
+        seed: of the random choice of images for shares, class by class or finding by finding; what belongs together, as
+            one patient's images, may be divided: give splits of your own for it.
         part_names: (N,) names of the points; "0", "1", ... by default.
         progress: show a bar while every item is read, on a terminal.
 

@@ -1,20 +1,25 @@
 """Splits: taking a share out of a data set class by class, and what every data set must fulfil."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
 from protomask.data.images import Splits
+from protomask.data.stratifying import hold_out_findings
 from protomask.errors import InputError
 from protomask.labels import is_multi_label, positives
+
+_COMBINATIONS: ContextVar[bool] = ContextVar("findings are drawn by their combinations", default=False)
 
 
 def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Divide positions into kept and held-out ones, stratified by class; the same for the same labels and seed.
 
-    Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all. With
-    several findings per image every combination of findings counts as a class.
+    Of each class with n images round(n * share) are held out, at least one where n > 1 and share > 0, never all;
+    several findings per image as :func:`protomask.data.stratifying.hold_out_findings` says.
 
     Args:
         labels: (len,) classes, or (len, C) findings.
@@ -25,6 +30,8 @@ def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tup
     """
     classes = torch.as_tensor(labels)
     if is_multi_label(classes):
+        if not _COMBINATIONS.get():
+            return hold_out_findings(classes, share, seed)
         classes = classes.unique(dim=0, return_inverse=True)[1]
     generator = torch.Generator().manual_seed(seed)
     held = torch.zeros(len(classes), dtype=torch.bool)
@@ -34,6 +41,16 @@ def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tup
         count = min(max(round(len(members) * share), 1), len(members) - 1) if share > 0 else 0
         held[members[order[:count]]] = True
     return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+
+@contextmanager
+def findings_by_combination() -> Iterator[None]:
+    """Hold findings out as older versions did, for runs of theirs: every combination of findings counts as a class."""
+    before = _COMBINATIONS.set(True)
+    try:
+        yield
+    finally:
+        _COMBINATIONS.reset(before)
 
 
 def hold_out_groups(

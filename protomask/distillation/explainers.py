@@ -27,7 +27,7 @@ from protomask.explainable import Classifier, Explainable
 from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
-from protomask.given import as_count, as_flag, as_path, short
+from protomask.given import as_count, as_flag, as_path, refuse_run, short
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import unwrap_classifier
 from protomask.localizers import get_localizer
@@ -43,6 +43,8 @@ from protomask.prototype_network import PrototypeNetwork
 WORK = "distillation"
 """folder of checkpoints and of the teacher's maps; it may be deleted once the explainer is there"""
 MOST_HELD_OUT = 32
+TRIED = 8
+"""images in which the layers are looked for that reach the score"""
 CONTRASTS = (0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.0, 1.4)
 PRICE = 0.5
 """of showing everything, in shares of the score's range"""
@@ -141,9 +143,10 @@ def distill_explained(
     learned, held_out = _divide(questions, settings.seed)
     _check_shares(min(batch, len(learned)))
     some = learned[: max(1, min(settings.maps, len(learned)))]
-    first = _images(data, some[:1], device)
     of = questions.draw(some.tolist(), 0.0, _generator(settings.seed))
-    taps = tuple(find_taps(explained, first, of[:1].to(device)))
+    tried = _images(data, some[:TRIED], device)
+    taps = tuple(find_taps(explained, tried, of[:TRIED].to(device)))
+    first = tried[:1]
     quick = accelerate(explained, first, of[:1].to(device))
     preset = teacher.for_model(explained)
     work = None if folder is None else folder / WORK
@@ -266,6 +269,7 @@ def _subject(model, data, preprocessing, mean, std, image_size, multi_label, dev
 
         images = data.with_transform(evaluation_transform(model.image_size, model.mean, model.std))
         return model, images, device_of(model) if device is None else choose_device(str(device))
+    refuse_run(model, "model")
     if not isinstance(model, nn.Module | Classifier):
         raise InputError(f"{type(model).__name__} is no torch module; give a classifier or a prototype network")
     plain, prepare, multi_label = unwrap_classifier(

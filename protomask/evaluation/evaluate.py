@@ -28,7 +28,7 @@ from protomask.evaluation.results import Evaluation
 from protomask.evaluation.store import open_stores
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen
-from protomask.given import as_count, as_flag
+from protomask.given import as_count, as_flag, refuse_run
 from protomask.localizers import as_localizer
 
 
@@ -74,6 +74,7 @@ def evaluate(
         InputError: nothing to evaluate; pairs of other data or another network; an unknown metric, or one whose truth
             the data does not hold; a map or a score that is not finite (the message names localizer and image).
     """
+    refuse_run(network)
     if not isinstance(localizers, Mapping):
         raise InputError(
             f"localizers is of type {type(localizers).__name__}; give localizers by name, {{'mdm': MDM()}}"

@@ -11,7 +11,7 @@ from protomask.capabilities import HasPrototypeClasses
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
 from protomask.freezing import frozen
-from protomask.given import as_count
+from protomask.given import as_count, refuse_run
 from protomask.labels import positives
 from protomask.places import as_places, number_outside
 from protomask.prototype_network import PrototypeNetwork
@@ -230,6 +230,7 @@ def _check_numbers(numbers: Tensor, count: int, what: str) -> None:
 
 
 def _check(network: PrototypeNetwork, data: AnnotatedImages, samples: int) -> None:
+    refuse_run(network)
     as_count(samples, "samples")
     _check_classes(network, data)
 

@@ -13,7 +13,7 @@ from protomask.backbones.dryrun import channels_of
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
 from protomask.explainable import IMAGENET, Classifier
-from protomask.given import as_count, as_flag, as_statistics
+from protomask.given import as_count, as_flag, as_statistics, refuse_run
 from protomask.inputs import as_batch
 
 SIZE = 224
@@ -60,6 +60,7 @@ def unwrap_classifier(
     Raises:
         InputError: as :func:`preprocessing_of`.
     """
+    refuse_run(model, "model")
     plain, multi_label = model.model if isinstance(model, Classifier) else model, as_flag(multi_label, "multi_label")
     if isinstance(model, Classifier):
         mean, std = model.mean if mean is None else mean, model.std if std is None else std

@@ -13,6 +13,7 @@ from torch import Tensor
 from protomask.capabilities import HasScore, HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable, own_dtype
+from protomask.given import refuse_run
 from protomask.places import as_index, check_numbers
 from protomask.prototype_network import PrototypeNetwork
 
@@ -77,6 +78,7 @@ def check_pairs(images: Tensor, index: object, explained: object = None) -> Tens
     """
     # Some localizers ask for similarity maps alone; something with neither is a plain network that nobody has wrapped.
     if explained is not None and not isinstance(explained, HasScore | HasSimilarityMaps):
+        refuse_run(explained, "the explained model")
         raise InputError(
             f"{type(explained).__name__} has no score; a plain classifier is explained as protomask.Classifier(model)"
         )

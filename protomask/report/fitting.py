@@ -26,7 +26,7 @@ def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -
     artist = figure.text(0, 0, text, fontsize=size, fontweight=weight, fontfamily=families(text))
     width = artist.get_window_extent(_measure(), dpi=300).width / 300
     artist.remove()
-    return 1.06 * width  # hinting widens small letters by up to a twentieth at some resolutions
+    return 1.12 * width  # hinting widens small letters by up to a ninth at some resolutions
 
 
 def fitted(

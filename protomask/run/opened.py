@@ -38,8 +38,8 @@ from protomask.run.setup import (
     Localizers,
     as_localizers,
     choose_device,
-    open_data,
     pictures_localizers,
+    reopen_data_of,
     training_set,
 )
 from protomask.run_folder import RunFolder
@@ -118,13 +118,13 @@ class Run:
                 f"{self.folder} was trained on Datasets in memory, which this needs; "
                 f"open it with protomask.open_run({str(self.folder)!r}, data=(train, test))"
             )
+        known = (self.files.read("config.json") or {}).get("data", {})
         try:
-            splits = open_data(self.options, self._data, self.network.classes, again=True)
+            splits = reopen_data_of(known, self.options, self._data, self.network.classes)
         except InputError as error:
             mend = "" if self._data is not None else "; if the data have moved, give their folder by root="
             raise InputError(f"the data of {self.folder} cannot be opened: {error}{mend}") from error
-        config = self.files.read("config.json") or {}
-        changed = data_change(config.get("data", {}), splits)
+        changed = data_change(known, splits)
         if changed:
             where = (
                 "the data given" if self._data is not None else f"the data at {self.options.root or self.options.data}"

@@ -50,6 +50,8 @@ class SeedRuns:
             known = [value for value in values if value is not None]
             if len(known) == len(values):
                 low, high = min(known), max(known)
+                if all(run.network.multi_label for run in self.runs):
+                    label = label.replace("accuracy", "right answers over all findings")
                 found.append(
                     {"measure": label, "values": values, "mean": sum(known) / len(known), "low": low, "high": high}
                 )

@@ -14,9 +14,11 @@ from torch import Tensor
 from protomask import distributed
 from protomask.capabilities import ChoosesAmongPatches, HasBackbone
 from protomask.data import AnnotatedImages, Splits, find_data, from_datasets, load_data, reopen_data
+from protomask.data.contents import data_change
 from protomask.data.folder import SHARE
 from protomask.data.geometry import boxes_of_class
 from protomask.data.images import Sample
+from protomask.data.splitting import findings_by_combination
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.devices import choose_device as choose_device
 from protomask.errors import InputError
@@ -89,6 +91,26 @@ def open_data(
         )
 
     return distributed.only_first(load) or load()
+
+
+def reopen_data_of(
+    known: Mapping[str, Any], options: Options, data: Any = None, classes: Sequence[str] | None = None
+) -> Splits:
+    """Open the data of a run that exists, drawn as its version drew images with several findings.
+
+    Args:
+        known: what the run's ``config.json`` knows of its data.
+        options, data, classes: as for :func:`open_data`.
+
+    Raises:
+        InputError: as :func:`open_data`; that they are other data is for :func:`data_change` to say.
+    """
+    splits = open_data(options, data, classes, again=True)
+    if splits.train.multi_label and data_change(known, splits):
+        with findings_by_combination():
+            older = open_data(options, data, classes, again=True)
+        return splits if data_change(known, older) else older
+    return splits
 
 
 def data_options(options: Options) -> dict[str, Any]:

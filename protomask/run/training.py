@@ -42,6 +42,7 @@ from protomask.run.setup import (
     open_data,
     pictures_localizers,
     plan_of,
+    reopen_data_of,
     say,
 )
 from protomask.run.start import absolute_paths, keep_config, named_options, starting_folder
@@ -149,7 +150,10 @@ def train_run(
                 stack.callback(remove_unused, free)
             files = RunFolder(distributed.from_first(str(free)))
         say(f"run folder {files.folder}")
-        splits = open_data(options, data, classes, again=resume)
+        if resume:
+            splits = reopen_data_of(files.read("config.json").get("data", {}), options, data, classes)
+        else:
+            splits = open_data(options, data, classes)
         say(f"data: {splits.text()}")
         for remark in splits.remarks():
             say(remark)
@@ -188,7 +192,7 @@ def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standin
 
     def log(rows: list[dict]) -> None:
         files.write("log.jsonl", rows)
-        say(epoch_line(rows[-1]))
+        say(epoch_line(rows[-1], network.multi_label))
         if loggers is not None:
             loggers(rows)
 
@@ -228,10 +232,11 @@ def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standin
     if "pictures" in metrics["seconds"] and reasoning is not None:
         metrics["reasoning"] = reasoning
     distributed.only_first(lambda: files.write("metrics.json", metrics))
-    for name in MEASURES[:2]:
+    right = "right answers over all findings of the test images" if network.multi_label else "test accuracy"
+    for name, words in zip(MEASURES[:2], (right, "test AUROC")):
         scores = {when: float("nan") if value is None else value for when, value in metrics[f"test_{name}"].items()}
         say(
-            f"test {name.replace('auroc', 'AUROC')} {scores['before_projection']:.3f} before projection, "
+            f"{words} {scores['before_projection']:.3f} before projection, "
             f"{scores['after_projection']:.3f} after, {scores['final']:.3f} with the last layer re-fitted"
         )
     return metrics
@@ -270,15 +275,16 @@ def _with_black_box(
     return metrics
 
 
-def epoch_line(row: Mapping[str, Any]) -> str:
-    """Say an epoch, or another step of the training, in one line.
+def epoch_line(row: Mapping[str, Any], findings: bool = False) -> str:
+    """Say an epoch, or another step of the training, in one line; of ``findings`` right answers are told, over all.
 
     >>> row = {"stage": "joint", "epoch": 2, "loss": 0.51234, "validation_accuracy": 0.9, "seen": 160, "seconds": 3.2}
     >>> epoch_line(row)
     'joint, epoch 2: loss 0.512, validation accuracy 0.900 (3.2 s, 50 images/s)'
     """
+    right = "right answers over all findings" if findings else "accuracy"
     told = [
-        f"{name.replace('_', ' ')} {row[name]:.3f}"
+        f"{name.replace('accuracy', right).replace('_', ' ')} {row[name]:.3f}"
         for name in ("loss", "train_accuracy", "validation_accuracy", "test_accuracy")
         if isinstance(row.get(name), int | float)
     ]

@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 
 from protomask.audit import CHECKS, Audit, Row, audit
 from protomask.audit.changes import saved_as_jpeg, shifted, with_tag, with_unseen_noise
+from protomask.audit.measure import _row
 from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation import Pairs, choose_pairs
 from protomask.localizers import get_localizer
@@ -20,7 +21,7 @@ from protomask.report.audit_page import write_audit_page
 from protomask.report.audit_view import audit_view
 from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
-from protomask.statistics import Interval
+from protomask.statistics import Interval, bootstrap_mean
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, Tiles, quadrant
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -361,3 +362,14 @@ def test_the_page_and_the_file(network, tmp_path):
     with pytest.raises(InputError, match="row 'nothing'"):
         audit_view({**content, "rows": [{**content["rows"][0], "check": "nothing"}]})
     assert content["rows"][5]["check"] == "weights" and content["rows"][5]["overlap"]["mean"] == 1
+
+
+def test_an_interval_holds_what_can_be_alone():
+    images = torch.arange(12)
+    values = torch.rand(12, generator=torch.Generator().manual_seed(2)) * 0.02
+    values[:2] = torch.tensor([1.0, 0.1])  # as overlaps of maps that share a pixel or two
+    reach = bootstrap_mean(values, images)
+    assert reach.low < 0 and reach.high > 1
+    row = _row("jpeg", {"jpeg/answers": values.round(), "jpeg/moved": values, "jpeg/overlap": values}, images)
+    assert (row.overlap.low, row.overlap.high) == (0, 1) and row.overlap.mean == reach.mean
+    assert (row.moved.low, row.moved.high) == (0, reach.high)  # a similarity may move by more than its size

@@ -5,7 +5,7 @@ import torch
 
 import protomask.data
 from protomask.data import Splits, data_names, load_data, reopen_data
-from protomask.data.splitting import hold_out
+from protomask.data.splitting import findings_by_combination, hold_out
 from protomask.errors import InputError
 from tests.data.test_images import Numbered
 
@@ -29,6 +29,36 @@ def test_hold_out_takes_a_share_of_each_class_and_never_all():
     assert torch.equal(hold_out(labels, 0.1, seed=3)[1], held)
     assert any(not torch.equal(hold_out(labels, 0.1, seed=seed)[1], held) for seed in range(4, 9))
     assert hold_out(labels, 0)[1].numel() == 0
+
+
+@pytest.mark.parametrize("count, findings, rate", [(400, 14, 0.12), (400, 8, 0.15), (1000, 3, 0.02)])
+def test_held_out_findings_are_as_the_others_are(count, findings, rate):
+    for seed in range(3):
+        labels = (torch.rand(count, findings, generator=torch.Generator().manual_seed(seed)) < rate).float()
+        kept, held = hold_out(labels, 0.2, seed)
+        assert sorted([*kept.tolist(), *held.tolist()]) == list(range(count)) and len(held) == count // 5
+        assert (labels[held].sum(0) - 0.2 * labels.sum(0)).abs().max() < 3
+        for number in range(4):  # images with so many findings, or more
+            of, all_of = ((labels[at].sum(1) >= number).sum() for at in (held, slice(None)))
+            assert abs(of - 0.2 * all_of) < 3
+        assert torch.equal(hold_out(labels, 0.2, seed)[1], held)
+        assert not torch.equal(hold_out(labels, 0.2, seed + 1)[1], held)
+
+
+def test_each_finding_is_held_out_and_kept_where_it_can_be():
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        labels = (torch.rand(int(torch.randint(1, 30, (), generator=generator)), 5, generator=generator) < 0.3).float()
+        kept, held = hold_out(labels, 0.2, seed)
+        assert sorted([*kept.tolist(), *held.tolist()]) == list(range(len(labels)))
+        assert labels[kept][:, labels.any(0)].any(0).all()
+    rare = torch.zeros(20, 2)
+    rare[:2, 0], rare[4, 1] = 1, 1
+    assert rare[hold_out(rare, 0.05)[1]].sum(0).tolist() == [1, 0]
+    assert hold_out(torch.ones(1, 2), 0.5)[1].tolist() == [] == hold_out(rare, 0)[1].tolist()
+    with findings_by_combination():  # as runs of older versions are
+        assert hold_out(torch.eye(3), 0.5)[1].tolist() == []
+    assert len(hold_out(torch.ones(4, 3), 0.5)[1]) == 2
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])

@@ -27,11 +27,14 @@ from protomask.localization.compare import JudgedClassifier
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import MDM, get_localizer, get_localizers
+from protomask.localizers.amortised.taps import find_taps, look_at
 from protomask.localizers.distilled import CONTRAST, Distilled, measure_faithfulness
+from protopnet import ProtoPNet
 from tests.data.hf_folders import encoded, table, write_hf
 from tests.distillation.toys import PLAIN, QUICK, Smeared, enlarged, mass_inside, unseen
 from tests.distributed.forks import together
-from tests.support.toy import ColourImages
+from tests.support.toy import ColourImages, ToyBackbone
+from xprotonet import XProtoNet
 
 FEW = {"maps": 4, "imitation": 2, "steps": 2}
 
@@ -358,6 +361,42 @@ def test_bad_models_and_data():
         get_localizers("distilled")
     with pytest.raises(InputError, match="distilled has no explainer"):
         Distilled()(Classifier(Smeared()), torch.zeros(1, 3, 32, 32), 0)
+
+
+@pytest.mark.parametrize(
+    "kind, settings",
+    [(XProtoNet, {}), (XProtoNet, {"multi_label": True}), (ProtoPNet, {"patch": 2})],
+    ids=["pooled features", "findings", "patches of 4 cells"],
+)
+def test_prototypes_of_any_shape_are_asked_for(kind, settings):
+    data = ColourImages(3)
+    if settings.get("multi_label"):
+        data.labels = nn.functional.one_hot(data.labels, 3)
+    torch.manual_seed(0)
+    network = kind(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=2, channels=6, **settings)
+    distilled = distill(network, data, maps=2, imitation=1, steps=1, batch_size=4)
+    of = network, data.pixels[:2], torch.tensor([0, 5])
+    seen = look_at(of[0], distilled.opened().taps, *of[1:])
+    asked = network.prototypes[[0, 5]].detach()
+    torch.testing.assert_close(seen.condition, asked.mean((2, 3)) if asked.ndim == 4 else asked)
+    assert seen.evidence.shape == (2, 2, 4, 4)
+    for steps in (0, 5):
+        maps = replace(distilled, steps=steps, check=False)(*of)
+        assert maps.shape == (2, 16, 16) and maps.isfinite().all() and maps.max() == 1
+
+
+def test_a_first_image_without_anything_of_its_prototypes_is_no_obstacle():
+    data = ColourImages(3)
+    torch.manual_seed(0)
+    network = XProtoNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=1, channels=6)
+    images, index = data.pixels[[0, 8]], data.labels[[0, 8]]
+    with torch.no_grad():
+        has = network.score(images, index) > 0
+        network.prototypes[index[has != torch.tensor([False, True])]] *= -1
+        assert (network.score(images, index) > 0).tolist() == [False, True]
+    with pytest.raises(InputError, match="no layer with a feature map"):
+        find_taps(network, images[:1], index[:1])
+    assert find_taps(network, images, index) == ["backbone"]
 
 
 def test_settings_name_what_was_given():

@@ -12,14 +12,23 @@ import torch
 from PIL import Image
 
 import protomask
+from protomask.audit import audit
 from protomask.cli import main
 from protomask.data import reopen_data
+from protomask.data.splitting import findings_by_combination
 from protomask.errors import InputError
+from protomask.evaluation import choose_pairs, evaluate
+from protomask.localizers import get_localizer
+from protomask.options import Options
 from protomask.run import setup
+from protomask.run.opened import Run
 from protomask.run.results import Prototypes
+from protomask.run.start import keep_config
 from protomask.run_folder import RunFolder
+from protopnet import ProtoPNet
 from tests.end_to_end.conftest import write_folder
 from tests.run.conftest import SMALL, Tensors
+from tests.support.toy import ToyBackbone
 
 
 @pytest.fixture(scope="module")
@@ -345,3 +354,38 @@ def test_runs_that_began_with_a_crop_that_did_nothing_still_open(tmp_path, monke
     (tmp_path / "run" / "report.html").unlink()
     protomask.train(**given, resume=True)
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_runs_whose_findings_an_older_version_drew_open_and_go_on_with_their_own(tmp_path):
+    drawn = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.4
+    images = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    data = ([(image, label.float()) for image, label in zip(images, drawn)],)
+    options = setup.complete(Options(data=setup.IN_MEMORY))
+    network, files = ProtoPNet(ToyBackbone(), ["a", "b", "c"], multi_label=True), RunFolder(tmp_path / "run")
+    with findings_by_combination():
+        before = setup.open_data(options, data, network.classes)
+    keep_config(Run(files, options, network, torch.device("cpu"), before), False, None)
+    names = [getattr(before, name).names for name in ("train", "validation", "test")]
+    assert setup.open_data(options, data, network.classes).test.names != before.test.names
+    again = Run(files, options, network, torch.device("cpu"), data).splits
+    assert [getattr(again, name).names for name in ("train", "validation", "test")] == names
+    on = setup.reopen_data_of(files.read("config.json")["data"], options, data, network.classes)
+    keep_config(Run(files, options, network, torch.device("cpu"), on), True, None)
+    with pytest.raises(InputError, match="are not those of"):
+        assert Run(files, options, network, torch.device("cpu"), (data[0][1:],)).splits
+
+
+def test_a_run_where_its_network_is_asked_for_is_one_line(in_memory):
+    run, (train, _) = in_memory
+    picture, data = train[0][0], run.test
+    for ask in (
+        lambda: protomask.look(run, picture),
+        lambda: protomask.compare(run, [picture], ["gradcam", "rise"]),
+        lambda: protomask.distill(run, data),
+        lambda: choose_pairs(run, data, 3),
+        lambda: evaluate(run, data, {}, []),
+        lambda: get_localizer("mdm")(run, picture[None], 0),
+        lambda: audit(run, data, "similarity", []),
+    ):
+        with pytest.raises(InputError, match="is a Run; give its network: run.network"):
+            ask()

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from protomask.backbones.tokens import as_map
 from protomask.capabilities import HasSimilarityMaps
@@ -40,13 +41,14 @@ def asks_prototypes(explained: object) -> TypeGuard[PrototypeNetwork]:
     return isinstance(explained, PrototypeNetwork) and isinstance(explained, HasSimilarityMaps)
 
 
-def find_taps(explained: Explainable, image: Tensor, index: Tensor) -> list[str]:
+def find_taps(explained: Explainable, images: Tensor, index: Tensor) -> list[str]:
     """Name the layers to look at: of each size of map the last one that reaches the score, the coarsest first.
 
     Of a prototype network the coarsest is the map of its backbone, which every prototype sees.
 
     Args:
-        image, index: (1, 3, H, W) and (1,), tried once.
+        images, index: (B, 3, H, W) and (B,), tried once; several, since a prototype that an image has nothing of has a
+            similarity of 0 that nothing reaches.
 
     Raises:
         InputError: no torch module is held, or none of its layers gives a map that reaches the score.
@@ -55,7 +57,7 @@ def find_taps(explained: Explainable, image: Tensor, index: Tensor) -> list[str]
     if not roots:
         raise InputError(f"{type(explained).__name__} holds no torch module whose features an explainer could look at")
     require_plain(roots, METHOD)
-    size = (int(image.shape[-2]), int(image.shape[-1]))
+    size = (int(images.shape[-2]), int(images.shape[-1]))
     found: dict[tuple[int, int], str] = {}
     with frozen(explained), torch.inference_mode(False), torch.enable_grad(), ExitStack() as hooks:
         recorded: list[tuple[str, nn.Module, Tensor]] = []
@@ -63,7 +65,7 @@ def find_taps(explained: Explainable, image: Tensor, index: Tensor) -> list[str]
             for name, module in root.named_modules():
                 if name:
                     hooks.callback(module.register_forward_hook(_recorder(recorded, name, root)).remove)
-        score = explained.score(image.detach().clone().requires_grad_(), index.long())
+        score = explained.score(images.detach().clone().requires_grad_(), index.long())
         outputs = [output for _, _, output in recorded]
         slopes = torch.autograd.grad(score.sum(), outputs, allow_unused=True) if outputs and score.requires_grad else ()
         last = "backbone" if asks_prototypes(explained) and hasattr(explained, "backbone") else None
@@ -126,8 +128,11 @@ def look_at(explained: Explainable, taps: Sequence[str], images: Tensor, index: 
             )
         features = [heard[name][0] for name in taps]
         if asks_prototypes(explained):
-            prototypes = explained.prototypes.detach()[index].float().flatten(2).mean(2)
-            return Seen([each.float() for each in features], prototypes, _similarity_evidence(maps))
+            # (B, D, h, w) of patches, (B, D) of pooled features.
+            prototypes = explained.prototypes.detach()[index].float()
+            condition = prototypes.reshape(*prototypes.shape[:2], -1).mean(2)
+            evidence = _similarity_evidence(maps, features[0].shape[-2:])
+            return Seen([each.float() for each in features], condition, evidence)
         _, output, root = heard[taps[0]]
         (slope,) = torch.autograd.grad(score.sum(), output)
     slope = _require_map(as_map(slope, root, size)).float()
@@ -144,11 +149,15 @@ def _require_map(found: Tensor | None) -> Tensor:
     return found
 
 
-def _similarity_evidence(maps: Tensor) -> Tensor:
+def _similarity_evidence(maps: Tensor, size: Sequence[int]) -> Tensor:
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return torch.stack(
+    found = torch.stack(
         [(maps - low) / (high - low).clamp_min(1e-6), maps / maps.abs().amax((1, 2), keepdim=True).clamp_min(1)], 1
     )
+    # Patches of several cells have fewer places than the features; they are enlarged as in pictures.
+    if found.shape[-2:] == tuple(size):
+        return found
+    return F.interpolate(found, (size[0], size[1]), mode="bilinear", align_corners=False)
 
 
 @contextmanager
