@@ -1,6 +1,8 @@
 """Several seeds: a run each, one table."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,7 @@ from protomask import distributed
 from protomask.cli import main
 from protomask.errors import InputError
 from protomask.run import seeds
+from protomask.run.seeds import SeedRuns
 from tests.run.conftest import SMALL
 
 ONLY = {name: value for name, value in SMALL.items() if name not in ("progress", "samples")}
@@ -92,3 +95,12 @@ def test_wrong_seeds_in_python_are_one_line(given, said, tmp_path):
     with pytest.raises(InputError, match=said) as error:
         protomask.train_seeds(output=tmp_path / "OUT", **given)
     assert "\n" not in str(error.value) and not (tmp_path / "OUT").exists()
+
+
+def test_of_findings_the_table_tells_right_answers():
+    runs = tuple(
+        SimpleNamespace(network=SimpleNamespace(multi_label=findings), metrics={"test_accuracy": {"final": 0.9}})
+        for findings in (True, False)
+    )
+    for run, label in zip(runs, ("right answers over all findings, re-fitted", "accuracy, re-fitted")):
+        assert [row["measure"] for row in SeedRuns(Path(), (0,), (run,)).rows()] == [label]
