@@ -93,8 +93,7 @@ def _refuse_several_processes(name: str) -> None:
     if name not in TOGETHER and launched().size > 1:
         raise InputError(
             f"{name} works in one process, and torchrun started {launched().size} (WORLD_SIZE); start it without "
-            "torchrun "
-            f"({', '.join(TOGETHER[:-1])} and {TOGETHER[-1]} share their work)"
+            f"torchrun ({', '.join(TOGETHER[:-1])} and {TOGETHER[-1]} share their work)"
         )
 
 

@@ -31,8 +31,13 @@ class Forbids(NamedTuple):
     def without(self, welcome: Iterable[Cell]) -> Forbids:
         """Give the same without the cells that somebody now asks for."""
         allowed = set(welcome)
-        kept = {kind: tuple(cell for cell in getattr(self, kind) if cell not in allowed) for kind in KINDS}
-        return self._replace(**kept)
+        kept = [tuple(cell for cell in kind if cell not in allowed) for kind in self.kinds]
+        return Forbids(kept[0], kept[1], kept[2], self.at)
+
+    @property
+    def kinds(self) -> tuple[tuple[Cell, ...], tuple[Cell, ...], tuple[Cell, ...]]:
+        """The cells of each kind, as ``KINDS`` names them."""
+        return self.cells, self.outlined, self.covering
 
 
 def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages | None = None) -> Forbids:
@@ -60,14 +65,19 @@ def read_forbids(files: RunFolder, network: Any, plain: AnnotatedImages | None =
                 f"{files / FILE} forbids a place in {image} that the training images do not have; give the data that "
                 "the run was made with"
             )
-    cells = (tuple((each["position"], each["row"], each["column"]) for each in kind) for kind in kinds)
-    return Forbids(*cells, at=told.get("at"))
+    cells, outlined, covering = (
+        tuple((each["position"], each["row"], each["column"]) for each in kind) for kind in kinds
+    )
+    return Forbids(cells, outlined, covering, told.get("at"))
 
 
 def write_forbids(files: RunFolder, forbids: Forbids, plain: AnnotatedImages) -> None:
     """Write what is forbidden into a run, from now on."""
-    kinds = KINDS if forbids.covering else KINDS[:2]  # none cover where patches have one cell
-    content = {kind: [_named(cell, plain) for cell in dict.fromkeys(getattr(forbids, kind))] for kind in kinds}
+    content = {
+        name: [_named(cell, plain) for cell in dict.fromkeys(kind)]
+        for name, kind in zip(KINDS, forbids.kinds)
+        if kind or name != "covering"  # none cover where patches have one cell
+    }
     files.write(FILE, {**content, "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds")})
 
 

@@ -325,7 +325,7 @@ def _refused(network: Any, setup: TrainingSet, cells: Sequence[Cell], lessons: L
     """Say by whom outlined cells are forbidden, and what to do about it."""
     alike = sources_alike(forbidden, cut_cells(network, setup, cells))
     blocked = [cell for cell in cells if cell in lessons.covering]
-    earlier = {*lessons.earlier.cells, *lessons.earlier.outlined, *lessons.earlier.covering}
+    earlier = {cell for kind in lessons.earlier.kinds for cell in kind}
     if {*alike, *blocked} <= earlier:
         return (
             "is like what earlier refinements forbade; outline another part, or refine the run that this one was made "
