@@ -81,12 +81,13 @@ def start(words: list[str], processes: int) -> dict[str, float]:
         )
         done = subprocess.run([sys.executable, *launcher, *words], env={**os.environ, "OMP_NUM_THREADS": "1"})
         if done.returncode:
-            raise InputError(f"{processes} of its processes failed ({done.returncode}); mend what they say above")
+            count = f"{processes} process" + ("es" if processes > 1 else "")
+            raise InputError(f"the job of {count} failed ({done.returncode}); mend what it says above")
         return json.loads(result.read_text())
 
 
 def measure(options: argparse.Namespace) -> None:
-    with distributed.job(torch.device(options.device)) as device:
+    with distributed.job(choose_device(options.device)) as device:
         torch.manual_seed(0)
         data = Synthetic(options.images, options.classes, options.image_size)
         network = ProtoPNet(build_backbone(options.backbone), data.classes, image_size=options.image_size)

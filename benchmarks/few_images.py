@@ -119,6 +119,8 @@ def main(words: Sequence[str] | None = None) -> int:
         counts, seeds = numbers(given.per_class, "--per-class"), numbers(given.seeds, "--seeds")
         chosen = complete(options)
         splits, device = open_data(options), choose_device(options.device)
+        for each in counts:  # whether it can be done, before anything is computed
+            choose(splits.train.labels, each, 0)
         network = get_network(options.network).build(chosen, splits.train.classes).to(device).eval()
         setup = training_set(chosen, splits, network, device, progress=sys.stderr.isatty())
         table: dict[tuple[str, str], list[dict]] = {}

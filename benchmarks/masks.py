@@ -98,7 +98,6 @@ def run(options: argparse.Namespace) -> None:
         "image_size": built.image_size,
         "weights": fingerprint(built.model),
         "code": [code_digest(localizers), code_digest(metrics)],
-        "batch_size": options.batch_size,
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
@@ -114,6 +113,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"{table(rows)}\n\n{difference_table(rows, ours)}")
     content = {
         "setting": setting,
+        "weights": options.weights,
         "versions": versions(),
         "throughput": speed,
         "means": _named(means(rows)),
@@ -150,7 +150,7 @@ def measure_all(
     """Measures what is missing, a few images at a time, every method in turn, and appends it to OUTPUT/METHOD.jsonl."""
     if importlib.util.find_spec("captum"):
         import captum.attr  # noqa: F401 - so that no method pays for the import
-    done = {name: read(output, name, setting, method) for name, method in methods.items()}
+    done = {name: read(output, name, setting, method, batch_size) for name, method in methods.items()}
     total = sum(len(data) - sum(name in done[method] for name in data.names) for method in methods)
     warm = torch.zeros(batch_size, 3, built.image_size, built.image_size, device=device)
     built.model(warm).sum().backward()
@@ -166,7 +166,12 @@ def measure_all(
                 if not positions or time.monotonic() > deadline:
                     continue
                 rows = measure(method, built, data, positions, device)
-                identity = {"localizer": repr(method.localizer), "score": method.score, "setting": setting}
+                identity = {
+                    "localizer": repr(method.localizer),
+                    "score": method.score,
+                    "batch_size": batch_size,
+                    "setting": setting,
+                }
                 named = [{"image": data.names[place], **identity, **row} for place, row in zip(positions, rows)]
                 append(output / f"{file_name(name)}.jsonl", named)
                 bar.update(len(positions))
@@ -226,8 +231,9 @@ def append(path: Path, rows: Iterable[dict]) -> None:
         file.write(text.encode())
 
 
-def read(output: Path, name: str, setting: dict, method: Method | None) -> dict[str, dict]:
-    """image -> row of OUTPUT/NAME.jsonl with this setting and the method's own; the last row of an image counts.
+def read(output: Path, name: str, setting: dict, method: Method | None, batch_size: int = 0) -> dict[str, dict]:
+    """image -> row of OUTPUT/NAME.jsonl with this setting, and the method's own with this batch size (which its seconds
+    depend on); the last row of an image counts.
 
     Without ``method``, of several settings of it in the file the latest alone is given.
     """
@@ -241,8 +247,9 @@ def read(output: Path, name: str, setting: dict, method: Method | None) -> dict[
     rows = [row for row in rows if row["setting"] == setting]
     if not rows:
         return {}
-    wanted = (rows[-1]["localizer"], rows[-1]["score"]) if method is None else (repr(method.localizer), method.score)
-    return {row["image"]: row for row in rows if (row["localizer"], row["score"]) == wanted}
+    kinds = [(row["localizer"], row["score"], row.get("batch_size", 0)) for row in rows]
+    wanted = kinds[-1] if method is None else (repr(method.localizer), method.score, batch_size)
+    return {row["image"]: row for row, kind in zip(rows, kinds) if kind == wanted}
 
 
 def _or_none(value: float) -> float | None:

@@ -78,7 +78,7 @@ def as_path(given: object, name: str) -> Path:
 
 def refuse_run(given: object, name: str = "network") -> None:
     """Raise InputError for a run, where its network is asked for."""
-    if hasattr(given, "network") and hasattr(given, "folder") and not hasattr(given, "score"):
+    if hasattr(given, "network") and hasattr(given, "folder") and not hasattr(given, "score") and not callable(given):
         raise InputError(f"{name} is {type_named(given)}; give its network: run.network")
 
 

@@ -71,11 +71,10 @@ def _even_out(held: Tensor, kinds: Tensor, wanted: Tensor, findings: int, count:
     Of those that may be moved it is the one that leaves every kind nearest to what is wanted.
     """
     some, total = kinds[:, :findings], kinds[:, :findings].sum(0)
-    least = (wanted[:findings] > 0).long()
+    least, weighed, now = (wanted[:findings] > 0).long(), kinds.double(), kinds[held].sum(0)
 
     def move(out: bool, having: int | None = None, *, barred: bool = True) -> bool:
         """Hold one more image out, or one less, that has the finding ``having``; True where there was one."""
-        now = kinds[held].sum(0)
         full = now[:findings] >= total - 1 if out else now[:findings] <= least
         movable = held != out
         if barred:
@@ -83,9 +82,11 @@ def _even_out(held: Tensor, kinds: Tensor, wanted: Tensor, findings: int, count:
         if having is not None:
             movable &= some[:, having]
         off, step = now - wanted, 1 if out else -1
-        price = kinds.double() @ ((off + step).abs() - off.abs()).double()
+        price = weighed @ ((off + step).abs() - off.abs()).double()
         if movable.any():
-            held[price.masked_fill(~movable, torch.inf).argmin()] = out
+            image = price.masked_fill(~movable, torch.inf).argmin()
+            held[image] = out
+            now.add_(kinds[image], alpha=step)
         return bool(movable.any())
 
     for finding in range(findings):

@@ -144,9 +144,8 @@ def distill_explained(
     _check_shares(min(batch, len(learned)))
     some = learned[: max(1, min(settings.maps, len(learned)))]
     of = questions.draw(some.tolist(), 0.0, _generator(settings.seed))
-    tried = _images(data, some[:TRIED], device)
-    taps = tuple(find_taps(explained, tried, of[:TRIED].to(device)))
-    first = tried[:1]
+    taps = _find_taps(explained, data, some[:TRIED], of[:TRIED].to(device), batch)
+    first = _images(data, some[:1], device)
     quick = accelerate(explained, first, of[:1].to(device))
     preset = teacher.for_model(explained)
     work = None if folder is None else folder / WORK
@@ -298,6 +297,20 @@ def _allowed(only: Sequence[int]) -> Tensor:
     if not len(numbers):
         raise InputError("only lists nothing; give at least one class or prototype, or leave it out")
     return numbers
+
+
+def _find_taps(
+    explained: Explainable, data: AnnotatedImages, places: Tensor, index: Tensor, batch: int
+) -> tuple[str, ...]:
+    """Find the layers to look at by the first ``batch`` images that tell: of some, nothing reaches the score."""
+    refused: InputError | None = None
+    for some, of in zip(places.split(batch), index.split(batch)):
+        try:
+            return tuple(find_taps(explained, _images(data, some, index.device), of))
+        except InputError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 def _divide(questions: Questions, seed: int) -> tuple[Tensor, Tensor]:

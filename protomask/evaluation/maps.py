@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from protomask.errors import LowFaithfulnessWarning, NothingToKeepWarning
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.store import Store
 from protomask.evaluation.variants import IMAGE, Variant
 from protomask.localizers.base import check_maps
 from protomask.prototype_network import PrototypeNetwork
-from protomask.warned import named_maps
+from protomask.warned import maps_nobody_asked_about, named_maps
 
 
 @runtime_checkable
@@ -61,10 +59,7 @@ class Maps:
         if found is not None:
             return torch.stack(found).to(batch.images.device)
         images = variant.images(batch, lambda: self(batch)).to(batch.images.dtype)
-        with warnings.catch_warnings():
-            if variant is not IMAGE:  # of a changed image or network, which nobody asked about
-                for kind in (NothingToKeepWarning, LowFaithfulnessWarning):
-                    warnings.simplefilter("ignore", kind)
+        with maps_nobody_asked_about(variant is not IMAGE):
             saliency, spent = self._localize(variant.question(batch), images)
         entries = dict(zip(names, saliency))
         if variant is IMAGE:

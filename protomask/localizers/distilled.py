@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from protomask.localizers.engine.widening import widened
 from protomask.localizers.mdm import MDM
 from protomask.localizers.settings import Runtime, Settings, Views, require_value
 from protomask.localizers.stages import Stages
-from protomask.warned import name_of_map
+from protomask.warned import about_maps, name_of_map
 
 PRICE, SETTLE, VIEWS = (1.0, 2.0), 0.4, Views(noise=0.0, shift=1 / 28)
 """of the steps that refine a class's map: so few have no noise, half of MDM's shifts, and a lower price of the size"""
@@ -118,10 +117,10 @@ class Distilled(Settings):
         opened = self.opened()
         index = check_pairs(images, index, explained)
         if not opened.fits(explained):
-            warnings.warn(
+            about_maps(
+                LowFaithfulnessWarning,
                 f"the explainer was distilled for other weights than those of this {type(explained).__name__}; its "
                 "maps may mean little: distill it again",
-                LowFaithfulnessWarning,
                 stacklevel=2,
             )
         maps = draw(opened, explained, images, index.long(), self.runtime.batch_size)
@@ -184,10 +183,10 @@ def _warn_of_low(found: Faithfulness, index: Tensor) -> None:
             name_of_map(row, int(index[row]), f"{found.kept[row]:.2f} of the score kept, {found.rest[row]:.2f} without")
             for row in low
         ]
-        warnings.warn(
+        about_maps(
+            LowFaithfulnessWarning,
             f"the distilled map tells little about where the score comes from in {first_of(places, 5)}; "
             "learn these masks one by one (mdm)",
-            LowFaithfulnessWarning,
             stacklevel=3,
         )
 

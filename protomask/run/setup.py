@@ -94,22 +94,34 @@ def open_data(
 
 
 def reopen_data_of(
-    known: Mapping[str, Any], options: Options, data: Any = None, classes: Sequence[str] | None = None
+    known: Mapping[str, Any],
+    options: Options,
+    data: Any = None,
+    classes: Sequence[str] | None = None,
+    *,
+    together: bool = False,
 ) -> Splits:
     """Open the data of a run that exists, drawn as its version drew images with several findings.
 
     Args:
         known: what the run's ``config.json`` knows of its data.
         options, data, classes: as for :func:`open_data`.
+        together: all processes of a job are here, and the first one reads the images for all.
 
     Raises:
         InputError: as :func:`open_data`; that they are other data is for :func:`data_change` to say.
     """
     splits = open_data(options, data, classes, again=True)
-    if splits.train.multi_label and data_change(known, splits):
+
+    def differ(found: Splits) -> bool:
+        if together:
+            return distributed.from_first(bool(distributed.only_first(lambda: data_change(known, found))))
+        return bool(data_change(known, found))
+
+    if splits.train.multi_label and differ(splits):
         with findings_by_combination():
             older = open_data(options, data, classes, again=True)
-        return splits if data_change(known, older) else older
+        return splits if differ(older) else older
     return splits
 
 

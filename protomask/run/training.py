@@ -151,7 +151,8 @@ def train_run(
             files = RunFolder(distributed.from_first(str(free)))
         say(f"run folder {files.folder}")
         if resume:
-            splits = reopen_data_of(files.read("config.json").get("data", {}), options, data, classes)
+            known = files.read("config.json").get("data", {})
+            splits = reopen_data_of(known, options, data, classes, together=True)
         else:
             splits = open_data(options, data, classes)
         say(f"data: {splits.text()}")

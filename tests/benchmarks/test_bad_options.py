@@ -55,7 +55,7 @@ def test_a_measurement_that_fails_in_its_processes_ends_in_one_line(script, caps
     module = script("distributed")
     monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: argparse.Namespace(returncode=2))
     assert module.main(["--device", "cpu"]) == 2
-    assert "1 of its processes failed (2); mend what they say above" in capsys.readouterr().err
+    assert "the job of 1 process failed (2); mend what it says above" in capsys.readouterr().err
 
 
 def test_distill_offers_no_option_that_it_would_ignore(script, capsys):

@@ -159,14 +159,15 @@ def test_weights_batches_and_code_tell_measurements_apart(script, material, tmp_
         assert script.main(given) == 0
     assert script.main([*given, "--batch-size", "1"]) == 0
     rows = [json.loads(line) for line in (tmp_path / "out" / "center.jsonl").read_text().splitlines()]
-    assert len({json.dumps(row["setting"]) for row in rows}) == len(rows) == 3
+    assert len({json.dumps([row["setting"], row["batch_size"]]) for row in rows}) == len(rows) == 3
+    assert rows[1]["setting"] == rows[2]["setting"]  # so that a table holds methods of several batch sizes
     assert rows[0]["probability"] != rows[1]["probability"] == pytest.approx(rows[2]["probability"], abs=1e-4)
     assert rows[0]["setting"]["code"] == rows[2]["setting"]["code"] and all(rows[0]["setting"]["code"])
 
 
 def test_a_row_that_a_kill_cut_off_takes_no_other_with_it(script, tmp_path):
     method, path = sys.modules["methods"].get_method("gradcam"), tmp_path / "gradcam.jsonl"
-    row = {"localizer": repr(method.localizer), "score": method.score, "setting": {}}
+    row = {"localizer": repr(method.localizer), "score": method.score, "batch_size": 0, "setting": {}}
     script.append(path, [{"image": "a", **row}])
     with open(path, "a") as file:
         file.write('{"image": "tes')

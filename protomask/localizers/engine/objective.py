@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,7 @@ from protomask.errors import NothingToKeepWarning
 from protomask.explainable import Explainable
 from protomask.localizers.engine.learning import MaskState
 from protomask.localizers.engine.masks import BACKGROUNDS, background
-from protomask.warned import name_of_map
+from protomask.warned import about_maps, name_of_map
 
 ALTERNATING = "alternating"
 OBJECTIVE_BACKGROUNDS = (*BACKGROUNDS, ALTERNATING)
@@ -55,9 +53,9 @@ def warn_of_nothing_to_keep(state: MaskState) -> None:
             )
             for row in without.tolist()
         )
-        warnings.warn(
-            f"the score is no higher than that of an empty image, so there is no evidence to show, in {places}",
+        about_maps(
             NothingToKeepWarning,
+            f"the score is no higher than that of an empty image, so there is no evidence to show, in {places}",
             stacklevel=2,
         )
 
