@@ -8,6 +8,7 @@ from torch import nn
 from protomask.errors import InputError, NotLogitsWarning
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import DEEPEST, frozen, held_modules
+from protomask.given import refuse_run
 
 
 def model():
@@ -201,3 +202,17 @@ def test_probabilities_in_place_of_logits_are_said_once(dtype):
         Classifier(nn.Sequential(model(), nn.Softmax(1)).eval(), multi_label=True).first_probabilities(images)
         for logits in (model().eval(), zero, nn.Sequential(model(), nn.LogSoftmax(1)).eval()):
             Classifier(logits).first_probabilities(images)
+
+
+def test_a_model_that_holds_a_network_and_a_folder_is_no_run():
+    class Trainer(nn.Module):
+        folder = "runs/mine"
+
+        def __init__(self):
+            super().__init__()
+            self.network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+
+        def forward(self, images):
+            return self.network(images)
+
+    refuse_run(Trainer(), "model")

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
 from protomask.training import TrainingSet, performance
-from protomask.warned import name_of_map, named_maps
+from protomask.warned import about_maps, maps_nobody_asked_about, name_of_map, named_maps
 from protopnet import ProtoPNet
 from protopnet.start import principal_add_on, start_from_patches
 from tests.support.toy import ColourImages, ToyBackbone
@@ -311,3 +313,15 @@ def test_maps_are_named_where_they_are_asked_for_and_nowhere_else():
         assert name_of_map(1, 3, "0.2 kept") == "b (0.2 kept)"
         raise ValueError
     assert name_of_map(1, 3, "0.2 kept") == "image 1 (index 3: 0.2 kept)"
+
+
+def test_of_maps_nobody_asked_about_nothing_is_said():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for nobody in (True, False, True):
+            with maps_nobody_asked_about(nobody):
+                warnings.warn("of the localizer itself", stacklevel=1)  # once, whatever is left out between
+                with maps_nobody_asked_about(False):  # within, it stays so
+                    about_maps(NothingToKeepWarning, f"nobody: {nobody}")
+    assert [str(each.message) for each in said] == ["of the localizer itself", "nobody: False"]
+    assert {each.filename for each in said} == {__file__}
