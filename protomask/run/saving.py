@@ -73,7 +73,7 @@ def save_run(
     if twice := sorted(own.keys() & options.keys()):
         raise InputError(f"{twice[0]} is decided by the network; leave it out")
     asked = named_options(**{"validation": 0.0, **options, **own, "data": data if named else IN_MEMORY})
-    with new_run(as_path(output, "output"), Path(), "") as files:
+    with new_run(as_path(output, "output"), Path(), "", whole=True) as files:
         chosen = complete(absolute_paths(asked))
         device = choose_device(chosen.device)
         splits = open_data(chosen, None if named else data, network.classes)

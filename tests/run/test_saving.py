@@ -120,6 +120,16 @@ def test_mistakes_are_one_line_and_leave_nothing(changes, said, data, tmp_path):
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
+def test_an_interruption_leaves_nothing(data, tmp_path, monkeypatch):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("protomask.run.saving.keep_config", stop)  # the last of its files
+    with pytest.raises(KeyboardInterrupt):
+        protomask.save_run(own_network(), data, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_holds_something_is_left_alone(saved, data):
     with pytest.raises(InputError, match="holds a run already"):
         protomask.save_run(own_network(), data, saved.folder, **QUIET)
