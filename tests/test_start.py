@@ -112,6 +112,21 @@ def test_what_several_processes_do_not_share_is_refused_where_there_are_several(
         assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("variable", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["two", "", "-1", "1.0"])
+def test_an_environment_that_counts_no_processes_is_one_line(monkeypatch, capsys, tmp_path, variable, value):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv(variable, value)
+    launched.launched.cache_clear()
+    try:
+        assert main(["prune", str(tmp_path)]) == 2
+    finally:
+        launched.launched.cache_clear()
+    said = capsys.readouterr().err
+    assert said.startswith(f"protomask: error: the environment variable {variable} is {value!r}; give")
+    assert said.count("\n") == 1
+
+
 def test_the_version_is_the_installed_package_s_and_known_without_one():
     import importlib.metadata
 

@@ -143,9 +143,10 @@ def _disputes(review: Review) -> str:
 def _tolerated(lessons: Lessons) -> str:
     """Say which prototypes lie where none may come from, and stay since somebody keeps them."""
     found = [f"prototype {number}" for number in lessons.tolerated]
-    verb = "comes" if len(found) == 1 else "come"
-    words = f"{first_of(found, 3)} {verb} from a place outlined as one that must not count, but is marked keep"
-    return words.replace("is marked", "are marked") if len(found) > 1 else words if found else ""
+    if not found:
+        return ""
+    come, are = ("comes", "is") if len(found) == 1 else ("come", "are")
+    return f"{first_of(found, 3)} {come} from a place outlined as one that must not count, but {are} marked keep"
 
 
 def _refine(
