@@ -130,7 +130,11 @@ class Options:
         "default", "training schedule: default (ours), official, or frozen (the backbone rests: minutes)"
     )
     on_object: bool = _text(False, "prototypes keep to the object, by the boxes or masks of the training images")
-    epochs: int | None = _text(None, "joint epochs; the recipe's own number by default")
+    epochs: int | None = _text(
+        None,
+        "epochs after the warm-up, joint ones and then those that settle the prototypes (official: warm-up and joint "
+        "ones together); the recipe's own number by default",
+    )
     batch_size: int | None = _text(None, "images per training step")
     lr: float | None = _text(
         None, "learning rate of the backbone; the others keep their ratio to it, and the recipe's own by default"

@@ -132,11 +132,17 @@ def _open(named: str) -> Any:
     except InputError:
         raise
     except Exception as error:  # the library passes on whatever its readers and the hub's client raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"{named}: datasets cannot open it ({reason}); give a folder that save_to_disk wrote, one of parquet "
-            "files, or the name of a data set on the hub"
+            f"{named}: datasets cannot open it ({_reason(error)}); give a folder that save_to_disk wrote, one of "
+            "parquet files, or the name of a data set on the hub"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Give what went wrong first: the library wraps it in errors that say only that something did."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _check_table(rows: Any, where: str) -> None:
@@ -145,8 +151,7 @@ def _check_table(rows: Any, where: str) -> None:
         for part in rows.with_format("arrow").iter(AT_ONCE):
             part.validate(full=True)
     except Exception as error:  # Arrow's own errors, and Python's of a file that is cut
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{where}: the table is damaged ({reason}); restore it, or save it again") from error
+        raise InputError(f"{where}: the table is damaged ({_reason(error)}); restore it, or save it again") from error
 
 
 def _image_column(features: Any, wanted: str | None, named: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -227,3 +228,13 @@ def test_a_run_learns_from_it_and_finds_it_again(tmp_path, monkeypatch):
     (tmp_path / "birds").rename(tmp_path / "moved")
     assert main(["report", "run", "--explained", "1", "--quiet"]) == 2
     assert main(["report", "run", "--explained", "1", "--root", "moved", "--quiet"]) == 0
+
+
+def test_the_first_cause_is_told(tmp_path):
+    """Not the library's own words, that an error occurred."""
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as packed:
+        for name in CLASSES:
+            for number in range(2):
+                packed.writestr(f"{name}/{number}.png", encoded(number)["bytes"])
+    with pytest.raises(InputError, match=f"Invalid string class label {tmp_path.name}"):
+        load_data(f"hf:{tmp_path}", validation=0)
