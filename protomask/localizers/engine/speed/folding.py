@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from protomask.capabilities import HasSimilarityMaps, score_kind
+from protomask.copying import hooked
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules
@@ -47,7 +48,7 @@ def _only_computes(explained: Explainable) -> bool:
     """Tell whether scoring has no side effects, as far as can be known; False for classes of the user's own."""
     explained = explained.explained if isinstance(explained, Narrowed) else explained
     known = type(explained) is Classifier or isinstance(explained, PrototypeNetwork)
-    return known and not any(_has_hooks(module) for root in held_modules(explained) for module in root.modules())
+    return known and not hooked(held_modules(explained))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,24 +74,38 @@ def fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> E
     Returns ``explained`` itself where that is impossible, see :func:`accelerate`.
     """
     roots = held_modules(explained)
-    modules = [module for root in roots for module in root.modules()]
-    norms = any(isinstance(module, nn.BatchNorm2d) for module in modules)
-    if not norms or not len(images) or any(_has_hooks(module) for module in modules):
+    norms = any(isinstance(module, nn.BatchNorm2d) for root in roots for module in root.modules())
+    if not norms or not len(images) or hooked(roots):
         return explained
     with torch.inference_mode(False), torch.no_grad(), frozen(explained):
-        # Two pictures to try it on: the image, and one with less contrast the other way round.
-        image = images[:1].detach().clone(memory_format=torch.channels_last)
-        trial, of = torch.cat([image, image.flip(3) * 0.5]), index[:1].long().repeat(2)
+        trial, of = _two_pictures(images, index)
         before = _answers(explained, trial, of)
         try:
             private = copy.deepcopy(explained)
             pairs = norms_after_convolutions(private, held_modules(private), trial[:1], of[:1])
             for convolution, norm in pairs:
                 _fold(private, convolution, norm)
-            alike = bool(pairs) and _alike(before, _answers(private, trial, of))
+            same = bool(pairs) and _alike(before, _answers(private, trial, of))
         except (RuntimeError, TypeError, AttributeError, ValueError, NotImplementedError, copy.Error):
             return explained
-        return private if alike else explained
+        return private if same else explained
+
+
+def answers_alike(explained: Explainable, private: Explainable, images: Tensor, index: Tensor) -> bool:
+    """Tell whether a copy answers as what it was copied from, but for rounding; tried on two pictures.
+
+    Args:
+        images, index: some pairs to try it on, (B, 3, H, W) and (B,).
+    """
+    with torch.no_grad():
+        trial, of = _two_pictures(images, index)
+        return _alike(_answers(explained, trial, of), _answers(private, trial, of))
+
+
+def _two_pictures(images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the first image, and one with less contrast the other way round."""
+    image = images[:1].detach().clone(memory_format=torch.channels_last)
+    return torch.cat([image, image.flip(3) * 0.5]), index[:1].long().repeat(2)
 
 
 def _answers(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
@@ -121,12 +136,6 @@ def _alike(before: Tensor, after: Tensor) -> bool:
     """
     spread = before.max() - before.min() if before.shape[1] > 1 else before.abs().max()
     return bool(((after - before).abs() <= 1e-3 * spread).all())
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
 
 
 def _fold(explained: Explainable, convolution: Any, norm: Any) -> None:
