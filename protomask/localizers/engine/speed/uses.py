@@ -79,7 +79,7 @@ class _Watch(TorchDispatchMode):
     def _enter(self, module: nn.Module, inputs: tuple) -> None:
         self.calls[module] = self.calls.get(module, 0) + 1
         convolution, output, version = self._last
-        if convolution is not None and inputs[0] is output and inputs[0]._version == version:
+        if convolution is not None and output is not None and inputs[0] is output and output._version == version:
             self.found[module] = convolution
             self._taker = module
 
