@@ -6,9 +6,10 @@ through :class:`Classifier`; a prototype through :class:`PrototypeNetwork`, the 
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,10 @@ from protomask.given import as_flag, as_statistics, refuse_run, short
 from protomask.labels import probabilities
 from protomask.places import as_index, check_numbers
 from protomask.precision import as_float
+from protomask.wanted import wanted_by
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @runtime_checkable
@@ -38,8 +43,6 @@ class Explainable(Protocol):
         ...
 
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""mean and standard deviation that the models of torchvision, and most others, expect of RGB in [0, 1]"""
 SCORES = ("log-probability", "probability", "logit")
 _SUMS: dict[torch.dtype | None, float] = {torch.float16: 1e-2, torch.bfloat16: 1e-2}
 """how far from 1 the sum of probabilities may be, by the type of the model's numbers; 1e-4 of any other"""
@@ -62,8 +65,8 @@ class Classifier:
             or ``"logit"``.
         multi_label: each class is a question of its own: probabilities by sigmoid instead of softmax.
         mean, std: one number per channel each, the normalisation that ``model`` expects of values in [0, 1]. By default
-            what timm says of the model (``model.pretrained_cfg``), or ImageNet's for models of torchvision; give it for
-            weights that want another. Methods that hide in black need it (NeuroMask), and so does the check that images
+            what timm says of the model (``model.pretrained_cfg``), or torchvision of its own; give it for weights that
+            want another. Methods that hide in black need it (NeuroMask), and so does the check that images
             are normalised.
 
     Attributes:
@@ -82,8 +85,7 @@ class Classifier:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        if not isinstance(score, str) or score not in SCORES:
-            raise InputError(f"score {short(score)} is unknown; choose one of {', '.join(SCORES)}")
+        _known_kind(score)
         if isinstance(model, type):
             raise InputError(f"{model.__name__} is a class; give one of its objects, {model.__name__}()")
         if not callable(model):
@@ -107,9 +109,29 @@ class Classifier:
         """Give what scores depend on beside the model's weights."""
         return {"score": self.kind, "multi_label": self.multi_label, "mean": self.mean, "std": self.std}
 
-    def with_score(self, kind: str) -> Classifier:
-        """Ask the same model for another kind of score."""
-        return Classifier(self.model, kind, multi_label=self.multi_label, mean=self.mean, std=self.std)
+    def with_score(self, kind: str) -> Self:
+        """Ask the same model for another kind of score.
+
+        Raises:
+            InputError: there is no such kind.
+        """
+        return self._changed(kind=_known_kind(kind))
+
+    def with_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> Self:
+        """Expect images of another normalisation.
+
+        Raises:
+            InputError: mean and std are no normalisation.
+        """
+        mean, std = _normalisation(self.model, mean, std)
+        return self if (mean, std) == (self.mean, self.std) else self._changed(mean=mean, std=std)
+
+    def _changed(self, **changes: object) -> Self:
+        """Copy this, of whatever class it is, with other attributes."""
+        other = copy.copy(self)
+        for name, value in changes.items():
+            setattr(other, name, value)
+        return other
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the model's logits (B, C) in float32 (float64 stays).
@@ -233,10 +255,16 @@ class Classifier:
         own = own_dtype(self.model)
         if own in (None, images.dtype) or "type" not in str(error) or isinstance(error, torch.OutOfMemoryError):
             return
-        mend = "model.float(), or images.double()" if own == torch.float64 else f"images.to({own})"
+        mend = "model.float(), or a localizer images.double()" if own == torch.float64 else f"images.to({own})"
         raise InputError(
             f"{type(self.model).__name__} has weights of {own} and gets images of {images.dtype}; give {mend}"
         ) from error
+
+
+def _known_kind(kind: object) -> str:
+    if not isinstance(kind, str) or kind not in SCORES:
+        raise InputError(f"score {short(kind)} is unknown; choose one of {', '.join(SCORES)}")
+    return kind
 
 
 def _dtype_of(model: object, images: Tensor) -> torch.dtype:
@@ -268,12 +296,9 @@ def _normalisation(model: object, mean: Sequence[float] | None, std: Sequence[fl
     """Give what is given, else what timm or torchvision say of the model, else (None, None)."""
     if (mean is None) != (std is None):
         raise InputError("Classifier: mean and std go together; give both or none")
-    if mean is None and type(model).__module__.startswith("torchvision.models"):
-        mean, std = IMAGENET
     if mean is None:
-        known = getattr(model, "pretrained_cfg", None)
-        known = known if isinstance(known, Mapping) else vars(known) if known is not None else {}
-        mean, std = known.get("mean"), known.get("std")
+        known = wanted_by(model)
+        mean, std = known.mean, known.std
         if mean is None or std is None:
             return None, None
     mean, std = as_statistics(mean, "mean"), as_statistics(std, "std")

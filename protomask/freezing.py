@@ -66,17 +66,39 @@ def _contents(value: object) -> Iterable[object]:
 
 
 def require_plain(roots: Iterable[nn.Module], method: str) -> None:
-    """Raise InputError where one of the modules is TorchScript, or holds some: nobody can look inside its layers.
+    """Raise InputError where one of the modules is TorchScript or compiled, or holds such: nobody can look inside its
+    layers.
 
     Args:
         method: named in the error.
     """
+    roots = list(roots)
+    require_uncompiled(roots, method)
     for root in roots:
         for module in root.modules():
             if isinstance(module, torch.jit.ScriptModule):
                 raise InputError(
                     f"{type(root).__name__} is TorchScript, or holds some, and {method} needs the layers of the plain "
                     "module; give that one, or explain it by what needs scores alone: mdm, rise, occlusion"
+                )
+
+
+def require_uncompiled(roots: Iterable[nn.Module], method: str) -> None:
+    """Raise InputError where ``torch.compile`` has made one of the modules, or one within: its layers are not called
+    one by one, so hooks in them may see nothing.
+
+    Args:
+        method: named in the error.
+    """
+    for root in roots:
+        for module in root.modules():
+            inner = module._modules.get("_orig_mod")
+            if inner is not None or getattr(module, "_compiled_call_impl", None) is not None:
+                name = type(module if inner is None else inner).__name__
+                mend = "the one before .compile()" if inner is None else "its _orig_mod"
+                raise InputError(
+                    f"{name} is compiled, and {method} needs the layers of the plain module; give {mend}, or explain "
+                    "it by what needs scores alone: mdm, rise, occlusion"
                 )
 
 

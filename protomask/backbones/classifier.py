@@ -13,8 +13,7 @@ from protomask.backbones.names import check_arguments, one_line, parse_name, par
 from protomask.backbones.weights import fit_weights, read_tensors, renamed
 from protomask.errors import InputError
 from protomask.given import as_flag
-
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from protomask.wanted import IMAGENET as IMAGENET
 
 
 class BuiltClassifier(NamedTuple):

@@ -170,9 +170,17 @@ def _checked_length(data: Any, split: str) -> int:
     if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         mend = "give its .dataset" if isinstance(data, DataLoader) else "give one with __getitem__ and __len__"
         raise InputError(f"{split} is {type_named(data)}, which is no map-style data set; {mend}")
-    if len(data) == 0:
+    try:
+        count = len(data)
+    except Exception as error:  # whatever the data set's own code raises
+        reason = " ".join(str(error).split()) or "no reason is given"
+        raise InputError(
+            f"the data set {split} does not tell its length ({type(error).__name__}: {reason}); give one whose __len__ "
+            "returns the number of images"
+        ) from error
+    if count == 0:
         raise InputError(f"the data set {split} is empty; give at least one image of every class")
-    return len(data)
+    return count
 
 
 def _file_sizes(files: Sequence[str]) -> list[str]:

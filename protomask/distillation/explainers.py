@@ -29,7 +29,7 @@ from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
 from protomask.given import as_count, as_flag, as_path, refuse_run, short
 from protomask.localization.photographs import as_data_set
-from protomask.localization.preprocessing import unwrap_classifier
+from protomask.localization.preprocessing import as_classifier, unwrap_classifier
 from protomask.localizers import get_localizer
 from protomask.localizers.amortised.explainer import Explainer
 from protomask.localizers.amortised.files import ABOUT, Opened, open_explainer
@@ -274,7 +274,7 @@ def _subject(model, data, preprocessing, mean, std, image_size, multi_label, dev
     plain, prepare, multi_label = unwrap_classifier(
         model, preprocessing, mean=mean, std=std, image_size=image_size, multi_label=multi_label
     )
-    explained = Classifier(plain, multi_label=multi_label, mean=prepare.mean, std=prepare.std)
+    explained = as_classifier(model, "log-probability", prepare, multi_label)
     return explained, as_data_set(data, prepare), device_of(plain) if device is None else choose_device(str(device))
 
 

@@ -25,10 +25,10 @@ from protomask.labels import require_numbers
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
 from protomask.localization.finding_boxes import with_model_classes
 from protomask.localization.photographs import as_data_set
-from protomask.localization.preprocessing import Preprocessing, preprocessing_of, unwrap_classifier
+from protomask.localization.preprocessing import Preprocessing, as_classifier, unwrap_classifier
 from protomask.localizers import BUILT_IN, Localizer
+from protomask.localizers.several import Localizers, as_localizers, one_at_a_time
 from protomask.localizers.specs import name_of
-from protomask.run.setup import Localizers, as_localizers
 
 DEFAULT = ("mdm", "gradcam", "center", "random")
 SCORES = {
@@ -53,26 +53,39 @@ class JudgedClassifier(Classifier):
     """A classifier by its probabilities, and a second one of the same classes that judges maps made for the first.
 
     Args:
-        prepare, judge_prepare: how the first and the second want their images.
+        explained, judge: the first and the second.
+        prepare, judge_prepare: how they want their images.
     """
 
     def __init__(
-        self, model: nn.Module, prepare: Preprocessing, judge: nn.Module, judge_prepare: Preprocessing, **options
+        self,
+        explained: nn.Module | Classifier,
+        prepare: Preprocessing,
+        judge: nn.Module | Classifier,
+        judge_prepare: Preprocessing,
+        *,
+        multi_label: bool = False,
     ):
-        super().__init__(model, "probability", mean=prepare.mean, std=prepare.std, **options)
-        self.judge = Classifier(judge, "probability", mean=judge_prepare.mean, std=judge_prepare.std, **options)
+        alone = as_classifier(explained, "probability", prepare, multi_label)
+        super().__init__(alone.model, "probability", multi_label=multi_label, mean=prepare.mean, std=prepare.std)
+        self._alone = alone
+        self.judge = as_classifier(judge, "probability", judge_prepare, multi_label)
         self._size = judge_prepare.image_size
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the first classifier's logits (B, C), by whatever class it is of."""
+        return self._alone.logits(images)
 
     def judge_score(self, images: Tensor, index: Tensor) -> Tensor:
         """Return the judge's probabilities (B,) of one class per image, normalised for the first network."""
         return self.judge.score(self.judge_images(images), index)
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "judge": self.judge.settings(), "judge_image_size": self._size}
+        return {**self._alone.settings(), "judge": self.judge.settings(), "judge_image_size": self._size}
 
     def without_judge(self) -> Classifier:
         """Give the first classifier alone, by its probabilities."""
-        return self.with_score("probability")
+        return self._alone
 
     def judge_images(self, images: Tensor) -> Tensor:
         """Turn images that are normalised for the first network into those that the judge wants."""
@@ -96,7 +109,8 @@ class PublishedScore:
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         if isinstance(explained, Classifier):
-            explained = explained.with_score(self.kind)
+            alone = explained.without_judge() if isinstance(explained, JudgedClassifier) else explained
+            explained = alone.with_score(self.kind)
         shown = {"progress": True} if progress else {}  # a function of one's own need not know of it
         return self.localizer(explained, images, index, **shown)
 
@@ -108,7 +122,7 @@ def compare(
     *,
     index: object = None,
     metrics: str | Sequence[str] | None = None,
-    judge: nn.Module | None = None,
+    judge: nn.Module | Classifier | None = None,
     labels: Labels | None = None,
     preprocessing: object = None,
     judge_preprocessing: object = None,
@@ -160,15 +174,18 @@ def compare(
     plain, prepare, multi_label = unwrap_classifier(
         model, preprocessing, mean=mean, std=std, image_size=image_size, multi_label=multi_label
     )
-    methods = {name: PublishedScore(each, _score_of(name, each)) for name, each in as_localizers(localizers).items()}
     if judge is None:
-        explained = Classifier(plain, "probability", multi_label=multi_label, mean=prepare.mean, std=prepare.std)
+        explained = as_classifier(model, "probability", prepare, multi_label)
     else:
-        other = preprocessing_of(judge, judge_preprocessing)
-        explained = JudgedClassifier(plain, prepare, judge, other, multi_label=multi_label)
+        other = unwrap_classifier(judge, judge_preprocessing)[1]
+        explained = JudgedClassifier(model, prepare, judge, other, multi_label=multi_label)
     where = device_of(plain) if device is None else choose_device(str(device))
     batch_size, seed = as_count(batch_size, "batch_size"), as_count(seed, "seed", 0)
     progress = as_flag(progress, "progress")
+    methods = {
+        name: PublishedScore(one_at_a_time(each) if batch_size == 1 else each, _score_of(name, each))
+        for name, each in as_localizers(localizers).items()
+    }
     names = labels_of(plain, labels)
     if isinstance(images, AnnotatedImages) and image_size is None:
         _warn_of_size(images, prepare.image_size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -17,10 +16,11 @@ from protomask.freezing import frozen
 from protomask.given import as_count, as_flag
 from protomask.inputs import Picture, are_several, read_pictures
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
-from protomask.localization.preprocessing import preprocessing_of
+from protomask.localization.preprocessing import own_statistics, preprocessing_of
 from protomask.localization.result import Look
 from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps
+from protomask.localizers.several import one_at_a_time
 from protomask.warned import named_maps
 
 NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
@@ -79,15 +79,15 @@ def look(
                 "multi_label and score are the Classifier's own; give them to it, or give look the bare model"
             )
         explained = model
-        mean, std = model.mean if mean is None else mean, model.std if std is None else std
+        mean, std = own_statistics(model, preprocessing, mean, std)
     else:
         explained = Classifier(model, score, multi_label=multi_label)
     prepare = preprocessing_of(explained.model, preprocessing, mean=mean, std=std, image_size=image_size)
-    explained = _with_normalisation(explained, prepare.mean, prepare.std)
+    explained = explained.with_normalisation(prepare.mean, prepare.std)
     batch_size = as_count(batch_size, "batch_size")
     method = as_localizer(localizer)
     if batch_size == 1:
-        method = _one_at_a_time(method)
+        method = one_at_a_time(method)
     names = labels_of(explained.model, labels)
     wanted = class_numbers(index, len(found), names)
     where = device_of(explained.model) if device is None else choose_device(str(device))
@@ -138,23 +138,3 @@ def _look_at(
             Look(picture.name, picture.pixels, number, name, chances[place, number].item(), maps[place], title, warning)
         )
     return looks
-
-
-def _with_normalisation(explained: Classifier, mean: tuple[float, ...], std: tuple[float, ...]) -> Classifier:
-    if (explained.mean, explained.std) == (mean, std):
-        return explained
-    return Classifier(explained.model, explained.kind, multi_label=explained.multi_label, mean=mean, std=std)
-
-
-def _one_at_a_time(method: Localizer) -> Localizer:
-    """Give the method with a batch size of 1 wherever it has one."""
-    if not dataclasses.is_dataclass(method):
-        return method
-    changes = {}
-    for field in dataclasses.fields(method):
-        value = getattr(method, field.name)
-        if field.name == "batch_size":
-            changes[field.name] = 1
-        elif field.name == "runtime":
-            changes[field.name] = dataclasses.replace(value, batch_size=1)
-    return dataclasses.replace(method, **changes)

@@ -12,9 +12,10 @@ from torchvision.transforms import v2
 from protomask.backbones.dryrun import channels_of
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError
-from protomask.explainable import IMAGENET, Classifier
+from protomask.explainable import Classifier
 from protomask.given import as_count, as_flag, as_statistics, refuse_run
 from protomask.inputs import as_batch
+from protomask.wanted import wanted_by, warn_of_assumed_size
 
 SIZE = 224
 LARGEST = 8192
@@ -63,9 +64,31 @@ def unwrap_classifier(
     refuse_run(model, "model")
     plain, multi_label = model.model if isinstance(model, Classifier) else model, as_flag(multi_label, "multi_label")
     if isinstance(model, Classifier):
-        mean, std = model.mean if mean is None else mean, model.std if std is None else std
+        mean, std = own_statistics(model, given, mean, std)
         multi_label = multi_label or model.multi_label
     return plain, preprocessing_of(plain, given, mean=mean, std=std, image_size=image_size), multi_label
+
+
+def as_classifier(model: nn.Module | Classifier, score: str, prepare: Preprocessing, multi_label: bool) -> Classifier:
+    """Ask a model for a kind of score; what is a Classifier remains of its own class.
+
+    Args:
+        prepare, multi_label: as :func:`unwrap_classifier` gives them.
+    """
+    if not isinstance(model, Classifier):
+        return Classifier(model, score, multi_label=multi_label, mean=prepare.mean, std=prepare.std)
+    found = model.with_score(score).with_normalisation(prepare.mean, prepare.std)
+    found.multi_label = multi_label  # of what is a copy already
+    return found
+
+
+def own_statistics(
+    model: Classifier, given: object, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """Fill in a Classifier's own mean and std where neither they nor a preprocessing is given."""
+    if given is not None:
+        return mean, std
+    return model.mean if mean is None else mean, model.std if std is None else std
 
 
 def preprocessing_of(
@@ -79,15 +102,18 @@ def preprocessing_of(
     """Find how a model wants its images.
 
     Args:
-        model: what timm knows of it (``pretrained_cfg``) is used; models of torchvision want ImageNet's statistics.
+        model: what timm (``pretrained_cfg``) or torchvision knows of it is used. Where weights of torchvision of the
+            same architecture want different sizes, a warning says which is assumed.
         given: a Hugging Face image processor (``image_mean``, ``image_std``), the ``transforms()`` of torchvision
-            weights, or a mapping with ``mean`` and ``std``; goes before what the model says.
+            weights, or a mapping with ``mean`` and ``std``, as timm's ``resolve_data_config`` gives one; goes before
+            what the model says.
         mean, std, image_size: go before all.
 
     Raises:
         InputError: nothing says it, or it does not fit the model's channels.
     """
-    known = _known_of(model) | ({} if given is None else _read(given))
+    said = {} if given is None else _read(given)
+    known = _known_of(model) | {name: value for name, value in said.items() if value is not None}
     if (mean is None) != (std is None):
         raise InputError("mean and std go together; give both or none")
     if mean is not None:
@@ -108,36 +134,48 @@ def preprocessing_of(
         )
     if image_size is not None:
         return Preprocessing(as_count(image_size, "image_size", 1, LARGEST), mean, std)
+    if said.get("image_size") is None:
+        warn_of_assumed_size(model)
     return Preprocessing(int(known.get("image_size") or SIZE), mean, std)
 
 
 def _known_of(model: object) -> dict:
-    config = getattr(model, "pretrained_cfg", None)
-    if config is not None:
-        config = config if isinstance(config, Mapping) else vars(config)
-        size = config.get("input_size") or (None,)
-        return {"mean": config.get("mean"), "std": config.get("std"), "image_size": size[-1]}
-    if type(model).__module__.startswith("torchvision.models"):
-        return {"mean": IMAGENET[0], "std": IMAGENET[1], "image_size": SIZE}
-    return {}
+    found = wanted_by(model)
+    return {"mean": found.mean, "std": found.std, "image_size": found.image_size}
 
 
 def _read(given: object) -> dict:
     found = dict(given) if isinstance(given, Mapping) else {name: getattr(given, name, None) for name in _NAMES}
     mean, std = (found.get(f"image_{name}") or found.get(name) for name in ("mean", "std"))
+    if found.get("do_normalize") is False:
+        mean, std = (0.0,) * 3, (1.0,) * 3
     if mean is None or std is None:
         raise InputError(
             f"preprocessing {type(given).__name__} tells no mean and std; give an image processor, the transforms() of "
             "torchvision weights, or mean= and std="
         )
-    return {
-        "mean": mean,
-        "std": std,
-        "image_size": _side(found.get("image_size") or found.get("crop_size") or found.get("size")),
-    }
+    sizes = (found.get(name) for name in ("image_size", "input_size", "crop_size", "size"))
+    return {**_of_values_to_one(mean, std, found), "image_size": next(filter(None, map(_side, sizes)), None)}
 
 
-_NAMES = ("image_mean", "image_std", "mean", "std", "image_size", "crop_size", "size")
+def _of_values_to_one(mean: Sequence[float], std: Sequence[float], processor: Mapping[str, Any]) -> dict:
+    """Give mean and std for values from 0 to 1 where an image processor takes them of something else: of 0 to 255, or
+    of -1 to 1."""
+    factor = processor.get("rescale_factor")
+    scale = 1.0 if factor is None else 255 * float(factor)
+    offset = 1.0 if processor.get("rescale_offset") else 0.0
+    if processor.get("do_rescale") is False:
+        scale, offset = 255.0, 0.0
+    if offset == 0 and abs(scale - 1) < 1e-6:
+        return {"mean": mean, "std": std}
+    mean, std = as_statistics(mean, "mean"), as_statistics(std, "std")
+    return {"mean": tuple((each + offset) / scale for each in mean), "std": tuple(each / scale for each in std)}
+
+
+_NAMES = (
+    *("image_mean", "image_std", "mean", "std", "image_size", "input_size", "crop_size", "size"),
+    *("do_normalize", "do_rescale", "rescale_factor", "rescale_offset"),
+)
 
 
 def _side(size: object) -> int | None:

@@ -180,7 +180,10 @@ def shorten_repr(value: object, most: int = 80) -> str:
 
 
 LARGEST = 30.0
-"""no normalised image has larger values: (1 - 0.406) / 0.225 is 2.6, and 255 stands for pixels as they are stored"""
+"""no image normalised as usual has larger values: (1 - 0.406) / 0.225 is 2.6, and 255 stands for pixels as they are
+stored"""
+BEYOND = 2.0
+"""times the value of black or white; noise may go so far beyond, where a model takes values from 0 to 255, say"""
 
 
 def _check_type(images: Tensor, explained: object) -> None:
@@ -203,7 +206,10 @@ def _check_values(images: Tensor, explained: object) -> None:
     mean = getattr(explained, "mean", None)
     if mean is None:
         return
-    if max(abs(low), abs(high)) > LARGEST:
+    spreads = getattr(explained, "std", None)  # somebody's own class may know none
+    spreads = (1.0,) * len(mean) if spreads is None else spreads
+    farthest = max(max(abs(each), abs(1 - each)) / spread for each, spread in zip(mean, spreads))
+    if max(abs(low), abs(high)) > max(LARGEST, BEYOND * farthest):
         raise InputError(
             f"images have values from {low:.3g} to {high:.3g}, but the model expects them normalised; divide by 255, "
             f"subtract the mean {tuple(mean)} and divide by the standard deviation, or use protomask.look"

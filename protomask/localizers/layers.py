@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules, require_plain
+from protomask.freezing import frozen, held_modules, require_plain, require_uncompiled
 from protomask.given import short
 from protomask.localizers.last_map import last_map
 from protomask.prototype_network import PrototypeNetwork
@@ -103,6 +103,7 @@ def find_layer(
         for root in roots:
             module = dict(root.named_modules()).get(name)
             if module is not None and name:
+                require_uncompiled([root], method)
                 require_plain([module], method)
                 size = tuple(image.shape[-2:])
                 return Layer(name, module, root, lambda output: as_map(output, root, size) is not None)
@@ -112,6 +113,7 @@ def find_layer(
         )
     backbone = getattr(explained, "backbone", None)
     if isinstance(explained, PrototypeNetwork) and isinstance(backbone, nn.Module):
+        require_uncompiled([explained], method)
         require_plain([backbone], method)
         return Layer("backbone", backbone, explained)
     require_plain(roots, method)

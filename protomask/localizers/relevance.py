@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from protomask.capabilities import SharesSimilarity
+from protomask.copying import functions_see_modules, hooked
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules, require_plain
 from protomask.given import as_count
 from protomask.localizers.base import check_pairs, min_max, require_finite
-from protomask.localizers.engine.speed.folding import fold_batch_norms
+from protomask.localizers.engine.speed.folding import answers_alike, fold_batch_norms
 from protomask.localizers.relevance_rules import Canonized, conv_rules, refuse
 from protomask.places import check_numbers
 
@@ -73,7 +74,7 @@ class LRP:
         with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
             images, index = images.detach().clone(), index.detach().clone()
             folded = fold_batch_norms(explained, images, index)
-            private = copy.deepcopy(explained) if folded is explained else folded
+            private = _copy(explained, images, index) if folded is explained else folded
             with frozen(private):
                 return self._propagate(private, images, index, progress)
 
@@ -121,6 +122,25 @@ def _seed(private: Explainable, pixels: Tensor, index: Tensor, start: int) -> tu
     return logits, (logits * chosen).detach()
 
 
+def _copy(explained: Explainable, images: Tensor, index: Tensor) -> Explainable:
+    """Copy what is explained, so that rules can be set in its layers.
+
+    Raises:
+        InputError: that is impossible, or the copy answers otherwise, since a hook sees the original.
+    """
+    reason = ""
+    try:
+        private = copy.deepcopy(explained)
+        if not hooked(held_modules(explained)) or answers_alike(explained, private, images, index):
+            return private
+    except Exception as error:  # whatever a user's own class or hook raises
+        reason = f" ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+    raise InputError(
+        f"relevance propagation works on a copy of {type(explained).__name__}, which cannot stand for it{reason}; take "
+        "away hooks and what they keep, or explain it by what needs scores alone: mdm, rise, occlusion"
+    )
+
+
 def _require_rules(explained: Explainable) -> None:
     if not isinstance(explained, SharesSimilarity | Classifier):
         raise InputError(
@@ -134,6 +154,12 @@ def _require_rules(explained: Explainable) -> None:
             f"relevance propagation finds no convolution or linear layer in {type(explained).__name__}, so it has no "
             "rules for what it computes (an exported program has none either); give the module that was exported, or "
             "explain it by what needs scores alone: mdm, rise, occlusion"
+        )
+    if functions_see_modules(explained):
+        raise InputError(
+            f"relevance propagation sets rules in the layers of a copy, but a function in an attribute of "
+            f"{type(roots[0]).__name__} calls those of the original; make it a method, or explain it by what needs "
+            "scores alone: mdm, rise, occlusion"
         )
     for root in roots:
         for name, module in root.named_modules():

@@ -8,8 +8,8 @@ from protomask.audit import Audit, audit
 from protomask.errors import InputError
 from protomask.evaluation import choose_pairs
 from protomask.given import as_count
+from protomask.localizers.several import Localizers
 from protomask.report.audit_page import write_audit_page
-from protomask.run.setup import Localizers
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run

@@ -26,7 +26,8 @@ from protomask.evaluation.tables import per_class as class_means
 from protomask.evaluation.texts import power_sentence
 from protomask.files import write_together
 from protomask.given import as_count, as_flag, short
-from protomask.run.setup import Localizers, say
+from protomask.localizers.several import Localizers
+from protomask.run.setup import say
 from protomask.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from protomask.explanations.predictions import explain
 from protomask.explanations.records import Explanation
 from protomask.given import as_count
 from protomask.inputs import as_batch, as_pixels, name_pictures
+from protomask.localizers.several import Localizers
 from protomask.run.results import Explanations
-from protomask.run.setup import Localizers
 from protomask.suggested import command
 
 if TYPE_CHECKING:

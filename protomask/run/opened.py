@@ -22,6 +22,7 @@ from protomask.explanations.files import read_pictures
 from protomask.given import as_flag, as_path
 from protomask.localizers import Localizer
 from protomask.localizers.distilled import Distilled
+from protomask.localizers.several import Localizers, as_localizers
 from protomask.networks import load_network
 from protomask.options import CompleteOptions
 from protomask.prototype_network import PrototypeNetwork
@@ -35,8 +36,6 @@ from protomask.run.results import Explanations, Prototypes, Report
 from protomask.run.review import Review
 from protomask.run.setup import (
     IN_MEMORY,
-    Localizers,
-    as_localizers,
     choose_device,
     pictures_localizers,
     reopen_data_of,
@@ -153,7 +152,7 @@ class Run:
         """Give localizers by name, among them the run's own ``distilled``.
 
         Args:
-            given, beside: as for :func:`protomask.run.setup.as_localizers`; the run's own by default.
+            given, beside: as for :func:`protomask.localizers.several.as_localizers`; the run's own by default.
             pictures: the similarity map is always beside them.
 
         Raises:

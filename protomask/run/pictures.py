@@ -12,8 +12,9 @@ from protomask.explanations.inspection import inspect_prototypes, nearest_maps, 
 from protomask.explanations.reasoning import sum_up_reasoning
 from protomask.explanations.records import PrototypePicture
 from protomask.explanations.sources import share_pictures
+from protomask.localizers.several import Localizers
 from protomask.run.results import Prototypes
-from protomask.run.setup import Localizers, say
+from protomask.run.setup import say
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run

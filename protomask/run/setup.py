@@ -23,7 +23,8 @@ from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.devices import choose_device as choose_device
 from protomask.errors import InputError
 from protomask.given import short
-from protomask.localizers import Localizer, as_localizer, get_localizers
+from protomask.localizers import Localizer, get_localizers
+from protomask.localizers.several import Localizers, as_localizers
 from protomask.networks import get_network
 from protomask.options import CompleteOptions, Options
 from protomask.prototype_network import PrototypeNetwork
@@ -33,8 +34,6 @@ from protomask.training.black_box import black_box_stages
 from protomask.training.stages import with_rate
 
 _LOG = logging.getLogger("protomask")
-Localizers = str | Localizer | Iterable[str | Localizer] | Mapping[str, Localizer]
-"""what :func:`as_localizers` takes"""
 IN_MEMORY = "datasets"
 """the word for data that were given as Datasets, in the options of a run"""
 LOOKED_AT = 32
@@ -267,46 +266,6 @@ def pictures_localizers(
         InputError: an unknown name, or none.
     """
     return {**as_localizers(given, beside), **get_localizers("similarity")}
-
-
-def as_localizers(
-    given: Localizers, beside: Mapping[str, Callable[[], Localizer]] | None = None
-) -> dict[str, Localizer]:
-    """Give localizers by name, from names separated by commas, several of them, or localizers by name.
-
-    Args:
-        given: ``"mdm,similarity"``, ``["mdm", "similarity"]``, ``MDM(...)``, ``[MDM(...), "similarity"]`` or
-            ``{"mine": MDM(...)}``; a localizer without a name is called by its class, in small letters.
-        beside: further names, and what makes the localizer of each; settings may follow them, too.
-
-    Raises:
-        InputError: an unknown name, or none.
-    """
-    if isinstance(given, Mapping):
-        if not given:
-            raise InputError("localizer names none; give names separated by commas, for example mdm,similarity")
-        found = {}
-        for name, each in given.items():
-            made = (
-                [as_localizer(each)]
-                if callable(each) or not isinstance(each, Iterable)
-                else list(get_localizers(each, beside).values())
-            )
-            if len(made) != 1:
-                raise InputError(f"{name!r} stands for {len(made)} localizers ({each}); give one for each name")
-            found[str(name)] = made[0]
-        return found
-    if isinstance(given, str):
-        return get_localizers(given, beside)
-    found = {}
-    for each in list(given) if isinstance(given, Iterable) and not callable(given) else [given]:
-        if not isinstance(each, str):
-            as_localizer(each)
-            name = type(each).__name__.lower()
-            if name in found:
-                raise InputError(f"two localizers are called {name}; name them: {{'one': ..., 'other': ...}}")
-        found |= get_localizers(each, beside) if isinstance(each, str) else {name: each}
-    return found or get_localizers("", beside)
 
 
 def say(text: str) -> None:

@@ -19,12 +19,12 @@ from protomask.freezing import frozen
 from protomask.inputs import as_batch
 from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
+from protomask.localizers.several import Localizers
 from protomask.prototype_network import Prediction, PrototypeNetwork
 from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
 from protomask.run.opened import Run, open_run
 from protomask.run.review import FILE, Review, review_of
-from protomask.run.setup import Localizers
 from protomask.serve.pictures import is_grey, read_upload, shown, stacked
 from protomask.serve.subjects import (
     Asked,

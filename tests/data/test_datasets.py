@@ -437,3 +437,16 @@ def test_what_goes_wrong_later_names_the_item_too(folder):
     annotated.items[7] = (*annotated.items[7][:2], {"boxes": [[0, 0, 4, 4]], "box_labels": [3]})
     with pytest.raises(InputError, match=r"train item 7 \(train/000007\): box_labels has the class 3; .* less than 3"):
         later[7]
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), TypeError("len() of a stream")])
+def test_a_data_set_that_does_not_tell_its_length_is_refused(error):
+    class Endless(torch.utils.data.Dataset):
+        def __getitem__(self, index):
+            return torch.zeros(3, 8, 8), index % 2
+
+        def __len__(self):
+            raise error
+
+    with pytest.raises(InputError, match=f"does not tell its length \\({type(error).__name__}: .*__len__"):
+        from_datasets(Endless(), 0.25)

@@ -18,7 +18,17 @@ from protomask.evaluation.variants import IMAGE
 from protomask.explainable import Classifier
 from protomask.localization.compare import JudgedClassifier, _score_of
 from protomask.localization.preprocessing import Preprocessing
-from protomask.localizers import LRP, MDM, RISE, CenterMap, GradCAM, Keep, Order, RandomMap, get_localizers
+from protomask.localizers import (
+    LRP,
+    MDM,
+    RISE,
+    CenterMap,
+    GradCAM,
+    Keep,
+    Order,
+    RandomMap,
+    get_localizers,
+)
 from protomask.localizers.captum_methods import Occlusion
 from protomask.metrics import insertion, kept_by_first
 
@@ -297,3 +307,55 @@ def test_deep_greys_are_compared_through_the_range_that_is_given(tmp_path):
         compare(
             Corner(), TensorDataset(torch.rand(4, 3, 32, 32), torch.zeros(4).long()), intensity_range=(0, 1), **words
         )
+
+
+class OneAtATime(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.head = nn.Conv2d(3, 4, 3, stride=4), nn.Linear(4, 2)
+
+    def forward(self, images):
+        if len(images) != 1:
+            raise RuntimeError("one image, please")
+        return self.head(self.convolution(images).relu().mean((2, 3)))
+
+
+def test_a_model_that_takes_one_image_at_a_time_is_compared():
+    words = ["rise:masks=6", "integrated-gradients:steps=2", "gradcam", "mdm:keep.steps=1,order.steps=1"]
+    found = compare(OneAtATime(), photographs(2), words, batch_size=1, metrics=["deletion", "average_drop"], **PLAIN)
+    assert found.localizers == words
+
+
+class Opposite(Classifier):
+    def logits(self, images):
+        return -super().logits(images)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_classifier_of_ones_own_class_is_compared_by_its_logits(judged):
+    statistics = {"mean": PLAIN["mean"], "std": PLAIN["std"]}
+    seen = []
+
+    def method(explained, images, index):
+        seen.append((type(explained), explained.kind))
+        return torch.rand(len(images), 32, 32)
+
+    options = {"metrics": ["judge_deletion" if judged else "deletion"], "image_size": 32}
+    if judged:
+        options["judge"] = Opposite(Corner(), **statistics)  # knows its normalisation, and remains of its class
+        options["judge_preprocessing"] = None
+    found = compare(Opposite(Corner(), **statistics), photographs(), {"mine": method}, **options)
+    assert found.classes == ["class 0"] * 4 and set(seen) == {(Opposite, "log-probability")}
+    if judged:
+        plain = compare(
+            Corner(),
+            photographs(),
+            {"mine": method},
+            index=0,
+            judge=Corner(),
+            judge_preprocessing=_words(),
+            metrics="judge_deletion",
+            **PLAIN,
+        )
+        assert means(found)["mine", "judge_deletion"] > means(plain)["mine", "judge_deletion"] + 0.1

@@ -16,7 +16,7 @@ from protomask.errors import LowFaithfulnessWarning, NotLogitsWarning
 from protomask.inputs import Picture, find_pictures, read_pictures
 from protomask.localization.jobs import find_images
 from protomask.localization.look import NOTHING_TO_KEEP
-from protomask.localization.preprocessing import preprocessing_of
+from protomask.localization.preprocessing import preprocessing_of, unwrap_classifier
 from protomask.localizers import get_localizer
 from protomask.warned import name_of_map
 
@@ -104,6 +104,111 @@ def test_a_model_of_torchvision_wants_the_statistics_of_imagenet():
     assert preprocessing_of(model) == (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     found = look(model, photograph(), localizer="gradcam", image_size=64)
     assert found.saliency.shape == (64, 64)
+
+
+def of_torchvision(name, **settings):
+    if name == "inception_v3":
+        settings["init_weights"] = False
+    if name.startswith("regnet"):  # sets its weights by what has none on the meta device
+        return models.get_model(name, **settings)
+    with torch.device("meta"):
+        return models.get_model(name, **settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["inception_v3", "efficientnet_b1", "efficientnet_v2_l", "swin_v2_t", "swin_t", "regnet_x_400mf"]
+)
+@pytest.mark.parametrize("classes", [1000, 7])
+def test_a_model_of_torchvision_has_the_size_and_statistics_of_its_variant(name, classes):
+    wanted = models.get_model_weights(name).DEFAULT.transforms()
+    model = of_torchvision(name, num_classes=classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert preprocessing_of(model) == (wanted.crop_size[0], tuple(wanted.mean), tuple(wanted.std))
+    assert Classifier(model).mean == tuple(wanted.mean) and Classifier(model).std == tuple(wanted.std)
+
+
+def test_transformers_of_torchvision_know_their_size_and_a_changed_model_is_warned_of():
+    assert preprocessing_of(of_torchvision("vit_b_16", image_size=96)).image_size == 96
+    changed = of_torchvision("efficientnet_b1", norm_layer=nn.InstanceNorm2d)
+    with pytest.warns(UserWarning, match=r"224 pixels wide for EfficientNet, an assumption.*weights\.transforms\(\)"):
+        assert preprocessing_of(changed).image_size == 224
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert preprocessing_of(changed, image_size=240).image_size == 240
+        preset = models.EfficientNet_B1_Weights.DEFAULT.transforms()
+        assert preprocessing_of(changed, preset).image_size == 240
+
+
+def test_a_head_of_ones_own_hides_no_variant():
+    model = of_torchvision("efficientnet_b1")
+    model.classifier = nn.Sequential(nn.Linear(1280, 30), nn.ReLU(), nn.Linear(30, 4))
+    assert preprocessing_of(model).image_size == 240
+
+
+def test_what_is_given_keeps_the_size_that_it_does_not_tell():
+    with torch.device("meta"):
+        model = timm.create_model("tf_efficientnet_b4")
+    half = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    assert preprocessing_of(model, half) == (380, (0.5,) * 3, (0.5,) * 3)
+    resolved = timm.data.resolve_data_config({"input_size": (3, 320, 320)}, model=model)
+    assert preprocessing_of(model, resolved).image_size == 320
+    assert preprocessing_of(made(Small), resolved).image_size == 320
+    known = Classifier(model)  # what is given goes before what the model says, in a Classifier, too
+    assert unwrap_classifier(known, half)[1].mean == (0.5,) * 3
+
+
+@pytest.mark.parametrize(
+    "settings, takes",
+    [
+        ({"do_normalize": False}, lambda values: values / 255),
+        ({"do_normalize": False, "do_rescale": False}, lambda values: values),
+        ({"do_rescale": False}, lambda values: (values - 0.1) / 2),
+        ({"rescale_factor": 1 / 127.5}, lambda values: (values / 127.5 - 0.1) / 2),
+        ({"rescale_factor": 1 / 127.5, "rescale_offset": True}, lambda values: (values / 127.5 - 1 - 0.1) / 2),
+        ({"do_rescale": True, "rescale_factor": 1 / 255}, lambda values: (values / 255 - 0.1) / 2),
+    ],
+)
+def test_a_processor_that_leaves_out_or_changes_a_step(settings, takes):
+    processor = {"image_mean": [0.1] * 3, "image_std": [2.0] * 3, "size": {"height": 32}, **settings}
+    for given in (processor, type("Processor", (), processor)()):
+        images = preprocessing_of(made(Small), given)([photograph(32, 32)])
+        values = torch.from_numpy(photograph(32, 32)).permute(2, 0, 1).float()
+        torch.testing.assert_close(images[0], takes(values), rtol=1e-4, atol=1e-4)
+
+
+class Opposite(Classifier):
+    """People's own: asks the model for what speaks against a class."""
+
+    def logits(self, images):
+        return -super().logits(images)
+
+
+def test_a_classifier_of_ones_own_class_remains_one():
+    model, settings = made(Small), {"mean": PLAIN["mean"], "std": PLAIN["std"]}
+    images = preprocessing_of(model, **PLAIN)([photograph()])
+    least = model(images).argmin().item()
+    for own in (Opposite(model), Opposite(model, **settings), Opposite(model, "logit", **settings)):
+        assert look(own, photograph(), localizer="center", **PLAIN).class_index == least
+    own = Opposite(model, "logit", **settings)
+    other = own.with_score("probability")
+    assert type(other) is Opposite and (own.kind, other.kind) == ("logit", "probability")
+    with pytest.raises(InputError, match="is unknown"):
+        own.with_score("points")
+
+
+@pytest.mark.parametrize("mean, std", [((0, 0, 0), 1 / 255), ((0.485, 0.456, 0.406), 1 / 255)])
+def test_models_that_take_values_up_to_255_are_explained(mean, std):
+    settings = {"mean": mean, "std": (std,) * 3, "image_size": 32}
+    assert look(made(Small), photograph(), localizer="center", **settings).saliency.shape == (32, 32)
+    with pytest.raises(InputError, match="divide by 255"):
+        explained = Classifier(made(Small), mean=mean, std=(std,) * 3)
+        get_localizer("center")(explained, torch.full((1, 3, 32, 32), 255.0 / std), 0)
+
+
+def test_a_model_in_float64_is_told_the_mend_that_look_has():
+    with pytest.raises(InputError, match=r"give model\.float\(\), or a localizer images\.double\(\)"):
+        look(made(Small).double(), photograph(), **PLAIN)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

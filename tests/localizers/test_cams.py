@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
 from protomask.explainable import Classifier
-from protomask.localizers import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
+from protomask.localizers import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM, get_localizer
 from protomask.localizers.base import min_max
 from protomask.localizers.gradcam import class_maps
 from protomask.localizers.layers import find_layer
@@ -438,3 +438,18 @@ def test_a_network_that_computes_no_gradients_has_a_last_map():
 
     found = ScoreCAM()(Classifier(InPlace().eval(), "logit"), torch.rand(1, 3, 16, 20), torch.tensor([1]))
     assert found.amax() == 1
+
+
+@pytest.mark.parametrize("way", ["torch.compile", "in place", "within"])
+@pytest.mark.parametrize("name", ["gradcam", "gradcam++", "layercam", "score-cam", "gradcam:layer=body.0"])
+def test_compiled_modules_are_refused_where_layers_are_needed(name, way):
+    model = Network().eval()
+    if way == "torch.compile":
+        model = torch.compile(model, backend="eager")
+        name = name.replace("body", "_orig_mod.body")
+    elif way == "in place":
+        model.compile(backend="eager")
+    else:
+        model.body.compile(backend="eager")
+    with pytest.raises(InputError, match="is compiled, and .* needs the layers of the plain module; give"):
+        get_localizer(name)(Classifier(model, "logit"), *pairs(1))

@@ -323,3 +323,42 @@ def test_a_call_without_a_rule_is_named(name, call):
         LRP()(Classifier(Middle(call).eval(), "logit"), images, index)
     beside = Middle(lambda y, h: (call(y, h), y.relu())[1] * h.softmax(1).amax((2, 3), keepdim=True))
     assert LRP()(Classifier(beside.eval(), "logit"), images, index).amax() == 1  # no relevance comes to it
+
+
+class Outside(nn.Module):
+    """What a copy of it computes reaches the original, by a hook or by a function in an attribute."""
+
+    def __init__(self, way):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.head, self.kept = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, 4), {}
+
+        def keep(module, inputs, output):
+            self.kept["features"] = output.detach() if way == "detached" else output
+
+        if way == "function":
+            self.step = lambda images: keep(None, None, self.convolution(images))
+        else:
+            self.step = self.convolution
+            self.convolution.register_forward_hook((lambda *_: None) if way == "harmless" else keep)
+            self.way = way
+
+    def forward(self, images):
+        found = self.step(images)
+        return self.head(self.kept.get("features", found).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("way", ["hook", "detached", "function"])
+def test_a_copy_that_works_with_parts_of_the_original_is_refused(way):
+    model, (images, index) = Outside(way).eval(), pairs(2)
+    model.convolution.weight.requires_grad_(way != "detached")
+    model(images)
+    with pytest.raises(InputError, match="a copy.*mdm, rise, occlusion"):
+        LRP()(Classifier(model, "logit"), images, index)
+
+
+def test_hooks_that_change_nothing_do_not_matter():
+    model, (images, index) = Outside("harmless").eval(), pairs(2)
+    found = LRP()(Classifier(model, "logit"), images, index)
+    model.convolution._forward_hooks.clear()
+    assert torch.equal(found, LRP()(Classifier(model, "logit"), images, index))

@@ -8,8 +8,8 @@ import pytest
 import protomask.localizers as localizers
 from protomask.errors import InputError
 from protomask.localizers import HDM, MDM, RISE, Cascade, GradCAM, Keep, Order, Runtime, get_localizer, get_localizers
+from protomask.localizers.several import as_localizers
 from protomask.localizers.specs import settings_of, split_specs, with_settings
-from protomask.run.setup import as_localizers
 
 
 @pytest.mark.parametrize(

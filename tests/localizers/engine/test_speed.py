@@ -82,6 +82,50 @@ def test_what_cannot_be_folded_is_used_as_it_is(kind):
     assert accelerate(classifier, *pairs(2)) is classifier
 
 
+class PreActivated(nn.Module):
+    """The stem goes round the first norm, as in pre-activation networks; the second norm has its convolution alone."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.stem, self.first, self.second = (nn.Conv2d(each, 8, 3, padding=1) for each in (3, 8, 8))
+        self.norm, self.inner, self.head = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.Linear(8, 4)
+        with torch.no_grad():
+            self.head.bias.add_(torch.tensor([0.0, 0.0, 0.0, bias]))
+
+    def forward(self, images):
+        features = self.stem(images)
+        inside = self.second(self.inner(self.first(self.norm(features).relu())).relu())
+        return self.head((features + inside).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["probability", "log-probability"])
+@pytest.mark.parametrize("bias", [-40, 0, 200])
+def test_a_convolution_whose_output_others_use_keeps_its_norm_however_small_or_saturated_the_score(kind, bias):
+    torch.manual_seed(0)
+    classifier = Classifier(lively(PreActivated(bias)), kind)
+    images, index = torch.randn(2, 3, 24, 24), torch.tensor([3, 3])
+    quick = accelerate(classifier, images, index)
+    assert quick is not classifier and norms(quick) == 1 and isinstance(quick.model.norm, nn.BatchNorm2d)
+    torch.testing.assert_close(quick.logits(images), classifier.logits(images), rtol=1e-4, atol=1e-4)
+
+
+class Disguised(SharedOutput):
+    """Folding changes it by a way that no single operation shows: it asks who its norm is."""
+
+    def forward(self, images):
+        features = self.norm(self.convolution(images)).mean((2, 3))
+        return features + (3 * features.sin() if isinstance(self.norm, nn.BatchNorm2d) else 0) - 50 * self.apart
+
+    apart = torch.tensor([0.0, 0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_logits_tell_what_saturated_scores_do_not(index):
+    torch.manual_seed(0)
+    classifier = Classifier(lively(Disguised()), "probability")
+    assert accelerate(classifier, torch.randn(1, 3, 24, 24), torch.tensor([index])) is classifier
+
+
 def test_hooks_and_objects_that_cannot_be_copied_keep_the_model():
     network = lively(Network())
     images, index = pairs(2)

@@ -1,5 +1,6 @@
 """Maps that are learned at once, on a thread each, are those that are learned one after the other."""
 
+import functools
 import threading
 import time
 
@@ -8,7 +9,9 @@ import torch
 from torch import nn
 
 from protomask import Classifier, InputError, get_localizer
+from protomask.copying import copies_whole
 from protomask.errors import NothingToKeepWarning
+from protomask.localizers.engine.speed.folding import Autocast
 from protomask.localizers.engine.speed.threads import (
     copy_sharing_weights,
     groups_at_once,
@@ -84,6 +87,55 @@ def test_each_thread_has_a_copy_that_shares_the_weights(several_threads):
     assert copied.model is not explained.model and copied.model.users is not explained.model.users
     assert copied.model.head.weight is explained.model.head.weight
     assert copied.model.norm.running_mean is explained.model.norm.running_mean
+
+
+class Hooked(nn.Module):
+    """Keeps features by a function that sees this very object; a copy of the model has the same function."""
+
+    def __init__(self, way):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.head, self.kept = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, 4), {}
+
+        def keep(module, inputs, output):
+            self.kept["features"] = output
+
+        self.way = way
+        if way == "hook":
+            self.convolution.register_forward_hook(keep)
+        elif way == "function":
+            self.step = lambda images: keep(None, None, self.convolution(images))
+        elif way == "partial":
+            self.step = functools.partial(lambda images, own: keep(None, None, own.convolution(images)), own=self)
+
+    def forward(self, images):
+        self.convolution(images) if self.way == "hook" else self.step(images)
+        time.sleep(1e-4)  # another thread's turn
+        return self.head(self.kept["features"].relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("way", ["hook", "function", "partial"])
+def test_functions_that_see_the_original_are_worked_with_on_one_thread(way, several_threads):
+    model, (images, index) = Hooked(way).eval(), pairs(6)
+    with torch.no_grad():
+        model(images[:2])  # so that a copy has features to be wrong with
+    explain = get_localizer("mdm:keep.steps=4,order.steps=2")
+    several = explain(Classifier(model), images, index)
+    torch.set_num_threads(1)
+    assert torch.equal(several, explain(Classifier(model), images, index))
+
+
+def test_a_network_that_a_function_hides_is_worked_with_on_one_thread(several_threads):
+    model, (images, index) = Forgetful().eval(), pairs(6)
+    get_localizer("mdm:keep.steps=1,order.steps=1")(Classifier(lambda given: model(given)), images, index)
+    assert len(model.users) == 1
+
+
+def test_ordinary_models_are_worked_with_on_several_threads(several_threads):
+    assert copies_whole(Classifier(Forgetful())) and copies_whole(Autocast(Classifier(Forgetful())))
+    size, own = (2, 2), Forgetful()
+    own.pool = lambda images: nn.functional.adaptive_avg_pool2d(images, size)
+    assert copies_whole(Classifier(own))
 
 
 def numbers(explained, count, work):

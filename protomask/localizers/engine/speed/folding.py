@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from protomask.capabilities import score_kind
+from protomask.capabilities import HasSimilarityMaps, score_kind
+from protomask.copying import hooked
 from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules
 from protomask.localizers.engine.speed.graphs import GraphedScores
+from protomask.localizers.engine.speed.uses import norms_after_convolutions
 from protomask.localizers.engine.widening import Narrowed
 from protomask.precision import as_float
 from protomask.prototype_network import PrototypeNetwork
@@ -46,7 +48,7 @@ def _only_computes(explained: Explainable) -> bool:
     """Tell whether scoring has no side effects, as far as can be known; False for classes of the user's own."""
     explained = explained.explained if isinstance(explained, Narrowed) else explained
     known = type(explained) is Classifier or isinstance(explained, PrototypeNetwork)
-    return known and not any(_has_hooks(module) for root in held_modules(explained) for module in root.modules())
+    return known and not hooked(held_modules(explained))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,77 +74,68 @@ def fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> E
     Returns ``explained`` itself where that is impossible, see :func:`accelerate`.
     """
     roots = held_modules(explained)
-    modules = [module for root in roots for module in root.modules()]
-    norms = any(isinstance(module, nn.BatchNorm2d) for module in modules)
-    if not norms or not len(images) or any(_has_hooks(module) for module in modules):
+    norms = any(isinstance(module, nn.BatchNorm2d) for root in roots for module in root.modules())
+    if not norms or not len(images) or hooked(roots):
         return explained
     with torch.inference_mode(False), torch.no_grad(), frozen(explained):
-        # Two pictures to try it on: the image, and one with less contrast the other way round.
-        image = images[:1].detach().clone(memory_format=torch.channels_last)
-        trial, of = torch.cat([image, image.flip(3) * 0.5]), index[:1].long().repeat(2)
-        before = _one_by_one(explained, trial, of)
+        trial, of = _two_pictures(images, index)
+        before = _answers(explained, trial, of)
         try:
             private = copy.deepcopy(explained)
-            pairs = _norms_after_convolutions(private, trial[:1], of[:1])
+            pairs = norms_after_convolutions(private, held_modules(private), trial[:1], of[:1])
             for convolution, norm in pairs:
                 _fold(private, convolution, norm)
-            after = _one_by_one(private, trial, of)
+            same = bool(pairs) and _alike(before, _answers(private, trial, of))
         except (RuntimeError, TypeError, AttributeError, ValueError, NotImplementedError, copy.Error):
             return explained
-        tolerance = 1e-3 * before.abs().max().clamp_min(1e-3)
-        return private if pairs and ((after - before).abs() <= tolerance).all() else explained
+        return private if same else explained
 
 
-def _one_by_one(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
-    """Compute the scores, one image at a time: there are models that take no more."""
-    return torch.cat([explained.score(images[i : i + 1], index[i : i + 1]) for i in range(len(images))])
+def answers_alike(explained: Explainable, private: Explainable, images: Tensor, index: Tensor) -> bool:
+    """Tell whether a copy answers as what it was copied from, but for rounding; tried on two pictures.
 
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
-
-
-def _norms_after_convolutions(
-    explained: Explainable, images: Tensor, index: Tensor
-) -> list[tuple[nn.Module, nn.Module]]:
-    """Find pairs (convolution, batch norm) where the norm takes exactly what the convolution has just given.
-
-    Found by watching one forward pass. Whether somebody else uses the convolution's output, too, cannot be seen so: the
-    caller compares the scores.
+    Args:
+        images, index: some pairs to try it on, (B, 3, H, W) and (B,).
     """
-    calls: dict[nn.Module, int] = {}
-    found: dict[nn.Module, nn.Module] = {}
-    last: list = [None, None, 0]
+    with torch.no_grad():
+        trial, of = _two_pictures(images, index)
+        return _alike(_answers(explained, trial, of), _answers(private, trial, of))
 
-    def convolved(module, inputs, output):
-        calls[module] = calls.get(module, 0) + 1
-        last[:] = [module, output, output._version]
 
-    def normed(module, inputs):
-        calls[module] = calls.get(module, 0) + 1
-        if inputs[0] is last[1] and inputs[0]._version == last[2]:
-            found[module] = last[0]
+def _two_pictures(images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the first image, and one with less contrast the other way round."""
+    image = images[:1].detach().clone(memory_format=torch.channels_last)
+    return torch.cat([image, image.flip(3) * 0.5]), index[:1].long().repeat(2)
 
-    handles = []
-    for root in held_modules(explained):
-        for module in root.modules():
-            if isinstance(module, nn.Conv2d) and "weight" in module._parameters:
-                handles.append(module.register_forward_hook(convolved))
-            elif isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-                handles.append(module.register_forward_pre_hook(normed))
-    try:
-        explained.score(images, index)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [
-        (convolution, norm)
-        for norm, convolution in found.items()
-        if calls[norm] == calls[convolution] == 1
-        and (type(norm) is nn.BatchNorm2d or (hasattr(norm, "act") and hasattr(norm, "drop")))
-    ]
+
+def _answers(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
+    """Compute what a change of the network would show in, (B, n), one image at a time: there are models that take no
+    more.
+
+    Of a classifier all logits, since a probability may be too near to 0 or 1 to show anything, and of a prototype the
+    whole map of its similarity.
+    """
+    plain = explained.explained if isinstance(explained, Narrowed) else explained
+    images = images.to(explained.dtype) if isinstance(explained, Narrowed) else images
+
+    def of_one(image: Tensor, number: Tensor) -> Tensor:
+        if isinstance(plain, Classifier):
+            return plain.logits(image)
+        found = plain.score(image, number)[:, None]
+        if isinstance(plain, HasSimilarityMaps):
+            found = torch.cat([found, plain.similarity_maps(image, number).flatten(1)], 1)
+        return found
+
+    return as_float(torch.cat([of_one(images[i : i + 1], index[i : i + 1]) for i in range(len(images))]))
+
+
+def _alike(before: Tensor, after: Tensor) -> bool:
+    """Tell whether answers differ by no more than rounding does.
+
+    They are measured by what they differ among each other: several by their spread, a single one by itself.
+    """
+    spread = before.max() - before.min() if before.shape[1] > 1 else before.abs().max()
+    return bool(((after - before).abs() <= 1e-3 * spread).all())
 
 
 def _fold(explained: Explainable, convolution: Any, norm: Any) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 
+from protomask.copying import copies_whole
 from protomask.explainable import Explainable
 from protomask.freezing import held_modules
 
@@ -63,7 +64,7 @@ def work_at_once(
     """Do ``work(explained, number, go_on)`` for the numbers 0 to count - 1, some at once; results in their order.
 
     Each thread works with a copy of ``explained`` that shares its weights: a model may keep what it computes in its
-    attributes. What cannot be copied is worked with on one thread.
+    attributes. What cannot be copied, or shares with its copy what computing changes, is worked with on one thread.
 
     Args:
         work: calls ``go_on`` from time to time, which raises :class:`Stopped` where the result is not wanted any more.
@@ -71,6 +72,7 @@ def work_at_once(
     """
     copies: queue.SimpleQueue[Explainable] = queue.SimpleQueue()
     threads = min(groups_at_once(), count)
+    threads = threads if threads > 1 and copies_whole(explained) else 1
     try:
         for _ in range(threads if threads > 1 else 0):
             copies.put(copy_sharing_weights(explained))
