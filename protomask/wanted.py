@@ -39,10 +39,17 @@ def wanted_by(model: object) -> Wanted:
     config = getattr(model, "pretrained_cfg", None)
     if config is not None:
         config = config if isinstance(config, Mapping) else vars(config)
-        return Wanted((config.get("input_size") or (None,))[-1], config.get("mean"), config.get("std"))
+        size = _built_for(model) or (config.get("input_size") or (None,))[-1]
+        return Wanted(size, config.get("mean"), config.get("std"))
     if isinstance(model, nn.Module) and type(model).__module__.startswith("torchvision.models"):
         return _wanted_in_torchvision(model)
     return Wanted()
+
+
+def _built_for(model: object) -> int | None:
+    """Tell the size that a Transformer of timm was built for; its configuration is that of the published weights."""
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    return size[0] if isinstance(size, tuple) and len(set(size)) == 1 else None
 
 
 def warn_of_assumed_size(model: object) -> None:

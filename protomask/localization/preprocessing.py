@@ -154,7 +154,8 @@ def _read(given: object) -> dict:
             f"preprocessing {type(given).__name__} tells no mean and std; give an image processor, the transforms() of "
             "torchvision weights, or mean= and std="
         )
-    sizes = (found.get(name) for name in ("image_size", "input_size", "crop_size", "size"))
+    crop = found.get("crop_size") if found.get("do_center_crop") is not False else None
+    sizes = (found.get("image_size"), found.get("input_size"), crop, found.get("size"))
     return {**_of_values_to_one(mean, std, found), "image_size": next(filter(None, map(_side, sizes)), None)}
 
 
@@ -174,7 +175,7 @@ def _of_values_to_one(mean: Sequence[float], std: Sequence[float], processor: Ma
 
 _NAMES = (
     *("image_mean", "image_std", "mean", "std", "image_size", "input_size", "crop_size", "size"),
-    *("do_normalize", "do_rescale", "rescale_factor", "rescale_offset"),
+    *("do_center_crop", "do_normalize", "do_rescale", "rescale_factor", "rescale_offset"),
 )
 
 

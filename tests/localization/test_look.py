@@ -158,6 +158,18 @@ def test_what_is_given_keeps_the_size_that_it_does_not_tell():
     assert unwrap_classifier(known, half)[1].mean == (0.5,) * 3
 
 
+@pytest.mark.parametrize("crops, size", [(True, 28), (None, 28), (False, 32)])
+def test_a_crop_that_is_not_made_tells_no_size(crops, size):
+    processor = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "crop_size": {"height": 28}, "size": {"height": 32}}
+    assert preprocessing_of(made(Small), processor | {"do_center_crop": crops}).image_size == size
+
+
+def test_a_transformer_of_timm_is_shown_the_size_that_it_was_built_for():
+    with torch.device("meta"):
+        model = timm.create_model("vit_tiny_patch16_224", img_size=96)
+    assert preprocessing_of(model).image_size == 96
+
+
 @pytest.mark.parametrize(
     "settings, takes",
     [
