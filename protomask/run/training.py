@@ -168,7 +168,7 @@ def train_run(
         try_batch(network, min(options.batch_size, len(splits.train)) // distributed.size(), device)
         try_layers(network.to(device), localizers, device)
         run = Run(files, options, network, device, splits, progress=progress)
-        with files.lock():
+        with files.lock(new=True):
             distributed.only_first(lambda: keep_config(run, resume, given_root))
             if resume and found is Standing.NEW:
                 distributed.only_first(lambda: put_aside(files))

@@ -23,8 +23,9 @@ from protomask.prototype_network import Prediction, PrototypeNetwork
 from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
 from protomask.run.opened import Run, open_run
-from protomask.run.review import FILE, Review, review_of
+from protomask.run.review import ELSEWHERE, FILE, Review, review_of
 from protomask.run.setup import Localizers
+from protomask.run_folder import check_still_there
 from protomask.serve.pictures import is_grey, read_upload, shown, stacked
 from protomask.serve.subjects import (
     Asked,
@@ -66,6 +67,8 @@ class RunSubject:
 
     def __init__(self, run: Run, localizer: Localizers | None = None) -> None:
         self.run, self.network, self._chosen = run, run.network, localizer
+        self.folder = run.folder.resolve()
+        """where marks go: a link that is turned to another run later does not lead them there"""
         self.prototypes = run.pictures
         localizers = run.localizers(localizer)
         self.localizer, localize = next(iter(localizers.items()))
@@ -101,10 +104,11 @@ class RunSubject:
         """Read what people said of the prototypes.
 
         Raises:
-            InputError: the run's ``review.json`` is damaged, or of other prototypes.
+            InputError: the run's ``review.json`` is damaged, or of other prototypes; the run's folder has gone.
         """
-        found = review_of(self.run.folder)
-        found.check_fits([picture.record for picture in self.prototypes], str(self.run.folder / FILE))
+        check_still_there(self.folder, ELSEWHERE)
+        found = review_of(self.folder)
+        found.check_fits([picture.record for picture in self.prototypes], str(self.folder / FILE))
         return found
 
     def warm_up(self) -> None:
