@@ -26,7 +26,7 @@ from protomask.run.opened import Run, open_run
 from protomask.run.review import ELSEWHERE, FILE, Review, review_of
 from protomask.run.setup import Localizers
 from protomask.run_folder import check_still_there
-from protomask.serve.pictures import is_grey, read_upload, shown, stacked
+from protomask.serve.pictures import is_grey, ratio_of, read_upload, shown, stacked
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
@@ -225,14 +225,16 @@ class RunSubject:
             raise InputError(f"there is no prototype {number}; they are numbered 0 to {len(self.prototypes) - 1}")
         picture = self.prototypes[number]
         record, found = picture.record, picture.inspection
+        image, maps = picture.image, picture.maps  # read from the disk each time that they are asked for
         return {
             "prototype": number,
             "class": self._named(record.class_name),
             "source": record.source,
             "weight": record.weight,
-            "photo": shown(picture.image),
-            "mask": drawn(picture.maps[self.localizer], record.levels.get(self.localizer)),
-            "quick": drawn(picture.maps[SIMILARITY], record.levels.get(SIMILARITY)),
+            "photo": shown(image),
+            "ratio": ratio_of(image),
+            "mask": drawn(maps[self.localizer], record.levels.get(self.localizer)),
+            "quick": drawn(maps[SIMILARITY], record.levels.get(SIMILARITY)),
             "flags": list(found.flags) if found else [],
             "purity": None if found is None else found.purity,
             "outside": None if found is None else found.outside.get(self.localizer),

@@ -161,6 +161,8 @@ def test_prototypes_are_shown_by_number(client, run):
     found = client.get("/api/prototypes/1").json()
     record = run.pictures[1].record
     assert found["source"] == record.source and found["photo"].startswith("data:image/jpeg;base64,")
+    height, width = run.pictures[1].image.shape[:2]
+    assert found["ratio"] == width / height
     assert client.get("/api/prototypes/99").status_code == 400
 
 

@@ -73,6 +73,7 @@ def test_the_comparison_says_what_the_files_say(teacher, taught):
     assert pair["before"]["prototype"] == 1 and [each["prototype"] for each in pair["after"]] == [1]
     assert pair["before"]["source"] != pair["after"][0]["source"]
     assert pair["before"]["photo"].startswith("data:image/")
+    assert pair["before"]["ratio"] == pair["after"][0]["ratio"] == 1
     assert len(found["changed"]) == told["answers_changed"]
     assert teacher.get("/api/versions/0/comparison").status_code == 400
     assert teacher.get("/api/versions/9/comparison").status_code == 400
