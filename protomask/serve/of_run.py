@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from protomask.capabilities import HasSimilarityMaps
+from protomask.data.depth import without_range
 from protomask.errors import InputError
 from protomask.explanations.photographs import photograph
 from protomask.explanations.predictions import as_pictures, explain
@@ -22,6 +23,7 @@ from protomask.localizers import Similarity
 from protomask.prototype_network import Prediction, PrototypeNetwork
 from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
+from protomask.run.explanation import NO_RANGE
 from protomask.run.opened import Run, open_run
 from protomask.run.review import ELSEWHERE, FILE, Review, review_of
 from protomask.run.setup import Localizers
@@ -118,7 +120,8 @@ class RunSubject:
         self._learner.try_once(images)
 
     def read(self, name: str, content: bytes) -> Asked:
-        upload = read_upload(name, content, self._side, self.run.options.levels())
+        with without_range(NO_RANGE):
+            upload = read_upload(name, content, self._side, self.run.options.levels())
         return Asked(upload.shrunk(), as_batch(upload.pixels, self.run.transform).to(self.run.device))
 
     def answer(self, asked: Asked) -> dict:
