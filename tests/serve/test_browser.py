@@ -270,6 +270,23 @@ def test_training_pictures_have_their_proportions_and_an_outline_lands_where_it_
             assert found == pytest.approx(meant, abs=0.02)
 
 
+def test_long_names_without_a_blank_break_on_the_page(run, files):
+    from protomask.serve.of_run import RunSubject
+
+    subject = RunSubject(run)
+    subject.classes = ["x" * 90 for _ in subject.classes]
+    subject._named = lambda name: "x" * 90
+    with served(subject) as address, chromium.Browser(390, 800, phone=True) as phone:
+        ready(phone, address)
+        phone.choose_files("#files", files[0])
+        assert phone.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        assert phone.run("document.documentElement.scrollWidth") <= 390
+        assert phone.run("document.querySelector('.like').clientHeight") < 70  # two words, not letter by letter
+        phone.run("document.querySelector('[data-view=parts]').click()")
+        assert phone.until("document.querySelectorAll('.part .photo').length >= 1", PATIENCE)
+        assert phone.run("document.documentElement.scrollWidth") <= 390
+
+
 def teach(browser):
     """Mark two parts, by keyboard alone, and teach; until the comparison stands."""
     browser.run("document.querySelector('[data-view=parts]').focus()")
