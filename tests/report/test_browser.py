@@ -210,6 +210,7 @@ def test_long_names_without_a_blank_break_and_leave_room_for_the_numbers(report,
             assert len(browser.run("[...document.body.innerText.matchAll(/x{90}/g)].map(String)")) > 5
             assert browser.run("document.documentElement.scrollWidth") <= width
             name, whole = browser.run(
-                "['.sortable tbody th', '.scroll:has(.sortable)'].map((each) => document.querySelector(each).clientWidth)"
+                "['.sortable tbody th', '.scroll:has(.sortable)']"
+                ".map((each) => document.querySelector(each).clientWidth)"
             )
             assert name < 0.6 * whole
