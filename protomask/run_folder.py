@@ -85,15 +85,21 @@ class RunFolder:
             return False
         return True
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self, new: bool = False) -> AbstractContextManager[None]:
         """Keep other commands out of the folder; see :func:`protomask.lock.locked`. Of a job's processes the first one
         holds it.
 
+        Args:
+            new: whether the folder is made where it is missing.
+
         Raises:
-            InputError: another command is at work there; one of the folders that a run writes into is a link.
+            InputError: another command is at work there; one of the folders that a run writes into is a link; a run
+                that was opened is no longer there.
         """
         from protomask import distributed
 
+        if not new:
+            check_still_there(self.folder)
         self._check_folders()
         return locked(self.folder) if distributed.is_first() else nullcontext()
 
@@ -133,6 +139,16 @@ class RunFolder:
     def options(self) -> CompleteOptions:
         """Give the options the run was started with."""
         return CompleteOptions(**read_options(self / "config.json", MEND).to_mapping())
+
+
+def check_still_there(folder: Path, mend: str = "start again with the folder where it is now") -> None:
+    """Raise InputError where a run that was opened has gone: nothing is written into a folder that only looks like it.
+
+    Args:
+        mend: what else helps than to put it back.
+    """
+    if not folder.is_dir():
+        raise InputError(f"the run's folder {folder} is no longer there (moved or deleted?); put it back, or {mend}")
 
 
 def checked_json(path: Path, mend: str):
@@ -232,7 +248,7 @@ def new_run(
     if run.folder.exists() and not run.folder.is_dir():
         raise InputError(f"output={output} is a file; give a folder")
     _check_new(run, empty)  # before anything is made in somebody's folder, and again when nobody else can
-    with run.lock():
+    with run.lock(new=True):
         try:
             _check_new(run, empty)
             try:

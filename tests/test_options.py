@@ -146,6 +146,14 @@ def test_a_run_writes_into_no_folder_that_is_a_link(tmp_path, name):
         raise AssertionError("entered")
 
 
+def test_only_a_new_run_makes_its_folder(tmp_path):
+    with pytest.raises(InputError, match="gone is no longer there"), RunFolder(tmp_path / "gone").lock():
+        raise AssertionError("entered")
+    assert not (tmp_path / "gone").exists()
+    with RunFolder(tmp_path / "new").lock(new=True):
+        assert (tmp_path / "new").is_dir()
+
+
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
 def test_a_lock_that_is_no_file_is_named(tmp_path, kind):
     victim, lock = tmp_path / "victim", tmp_path / "run" / ".lock"

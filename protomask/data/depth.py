@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,32 @@ _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 _PHOTOMETRIC = 262
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".ppm")
 _LOOKED_AT = 16
+
+
+class RangeNeeded(InputError):
+    """Numbers of which nobody said which are black and white.
+
+    Args:
+        fact: names the file and what is wrong.
+        mend: where a range can be given.
+    """
+
+    def __init__(self, fact: str, mend: str) -> None:
+        super().__init__(f"{fact}; {mend}")
+        self.fact = fact
+
+
+@contextmanager
+def without_range(why: str) -> Iterator[None]:
+    """Within it no range can be given, and errors do not ask for one.
+
+    Args:
+        why: said in place of it.
+    """
+    try:
+        yield
+    except RangeNeeded as error:
+        raise InputError(f"{error.fact}; convert the image to 8 bits{why}") from error
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -48,15 +75,15 @@ def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, pa
     if intensity_range is not None:
         return scale(values, intensity_range, path)
     if not np.issubdtype(values.dtype, np.integer):
-        raise InputError(
-            f"{path}: pixels of type float have no fixed range; convert the image to 8 bits, or give "
-            "intensity_range=(low, high)"
+        raise RangeNeeded(
+            f"{path}: pixels of type float have no fixed range",
+            "convert the image to 8 bits, or give intensity_range=(low, high)",
         )
     least, most = (int(values.min()), int(values.max())) if values.size else (0, 0)
     if least < 0 or most > _MOST:
-        raise InputError(
-            f"{path}: pixels from {least} to {most}, outside the 0 to {_MOST} of 16 bits; "
-            f"give intensity_range=(low, high), or convert the image"
+        raise RangeNeeded(
+            f"{path}: pixels from {least} to {most}, outside the 0 to {_MOST} of 16 bits",
+            "give intensity_range=(low, high), or convert the image",
         )
     return (values.astype(np.uint32) >> 8).astype(np.uint8)
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from protomask.data.depth import IntensityRange, scale
+from protomask.data.depth import IntensityRange, RangeNeeded, scale
 from protomask.data.raster import MEND, FileInMemory, ImageFile, check_pixels, open_file, unreadable
 from protomask.errors import InputError
 
@@ -187,7 +187,7 @@ def _grey(stored: np.ndarray, dataset: Any, intensity_range: IntensityRange | No
     if _has_window(dataset):
         return _windowed(values, dataset, path)
     if not np.issubdtype(stored.dtype, np.integer):
-        raise InputError(f"{path}: pixels of type float and no window; give intensity_range=(low, high)")
+        raise RangeNeeded(f"{path}: pixels of type float and no window", "give intensity_range=(low, high)")
     return scale(values, _whole_range(stored, dataset), path)
 
 
@@ -211,7 +211,9 @@ def _windowed(values: np.ndarray, dataset: Any, path: ImageFile) -> np.ndarray:
     center, width = (float(_first(dataset.get(name))) for name in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if not (np.isfinite(center) and np.isfinite(width)) or width < (1 if function == "LINEAR" else 1e-9):
-        raise InputError(f"{path}: a window of center {center:g} and width {width:g}; give intensity_range=(low, high)")
+        raise RangeNeeded(
+            f"{path}: a window of center {center:g} and width {width:g}", "give intensity_range=(low, high)"
+        )
     values = values.astype(np.float64)
     if function == "SIGMOID":
         return scale(1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700))), (0, 1), path)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from protomask.data.decoding import eight_bits
-from protomask.data.depth import IntensityRange, deep_values
+from protomask.data.depth import IntensityRange, RangeNeeded, deep_values
 from protomask.data.raster import DAMAGE, has_alpha
 from protomask.errors import InputError, type_named
 from protomask.places import native
@@ -86,9 +86,9 @@ def _from_pil(image: Image.Image, what: str, intensity_range: IntensityRange | N
 def _check_depth(values: np.ndarray, what: str) -> None:
     """Refuse numbers of 32 bits that are black as those of 16: they may as well be meant as 8 bits."""
     if values.size and values.min() >= 0 and 0 < values.max() <= 255:
-        raise InputError(
-            f"{what}: a PIL image of mode I with values from {values.min()} to {values.max()}, all black as 16 bits; "
-            'give image.convert("L") if they are 8 bits, else intensity_range=(low, high)'
+        raise RangeNeeded(
+            f"{what}: a PIL image of mode I with values from {values.min()} to {values.max()}, all black as 16 bits",
+            'give image.convert("L") if they are 8 bits, else intensity_range=(low, high)',
         )
 
 

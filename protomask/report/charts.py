@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from protomask.report.palette import Look, look
-from protomask.report.series import Line, curve_lines, extent, stagger_labels, ticks, training_lines
+from protomask.report.series import (
+    ACCURACIES,
+    Line,
+    curve_lines,
+    extent,
+    stagger_labels,
+    ticks,
+    training_lines,
+    training_panels,
+)
 from protomask.report.wording import localizer_label, metric_label, number
 
 WIDTH, HEIGHT = 460, 250
@@ -51,14 +60,14 @@ def curve_charts(curves: Mapping[str, Mapping[str, object]]) -> list[dict]:
     return charts
 
 
-def training_charts(log: Sequence[Mapping]) -> list[dict]:
-    """Chart accuracy and loss over all epochs; empty without a row that has either."""
+def training_charts(log: Sequence[Mapping], findings: bool = False) -> list[dict]:
+    """Chart accuracy and loss over all epochs; empty without a row that has either. See :func:`training_panels`."""
     charts = []
-    for keys, title in ((("train_accuracy", "validation_accuracy"), "Accuracy"), (("loss",), "Training loss")):
+    for keys, title in training_panels(findings):
         lines, stages, events = training_lines(log, keys)
         if not lines:
             continue
-        accuracy = title == "Accuracy"
+        accuracy = keys == ACCURACIES
         last = stages[-1].last
         ends = "; ".join(
             f"{_TRAINING[line.name][0]} ends at {number(float(line.y[np.isfinite(line.y)][-1]))}" for line in lines

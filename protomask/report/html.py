@@ -209,7 +209,7 @@ def page_contents(
         "contests": verdict.contest_tables(evaluation, *rivals) if rivals else [],
         "curves": curve_charts(getattr(evaluation, "curves", None) or {}),
         "audit": audit_view(audit),
-        "training": training_charts(log),
+        "training": training_charts(log, _of_findings(config, explanations, answers)),
         "provenance": summary.provenance(config, metrics),
         "config": config,
         "metrics": metrics,

@@ -13,7 +13,16 @@ from protomask.report import style
 from protomask.report.fitting import text_width
 from protomask.report.fonts import FONT, drawable, families
 from protomask.report.palette import look
-from protomask.report.series import Line, Stage, curve_lines, extent, stagger_labels, training_lines
+from protomask.report.series import (
+    ACCURACIES,
+    Line,
+    Stage,
+    curve_lines,
+    extent,
+    stagger_labels,
+    training_lines,
+    training_panels,
+)
 from protomask.report.wording import localizer_label, metric_label
 
 _GOOD = {"insertion": "higher is better", "deletion": "lower is better"}
@@ -64,18 +73,23 @@ def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % inte
 
 
 @style.styled
-def training_curves(log: Sequence[Mapping]) -> Figure:
-    """Draw accuracy and loss over the epochs of all stages, stage by stage; projections as vertical lines."""
+def training_curves(log: Sequence[Mapping], findings: bool = False) -> Figure:
+    """Draw accuracy and loss over the epochs of all stages, stage by stage; projections as vertical lines.
+
+    Args:
+        log: rows of a run's ``log.jsonl``.
+        findings: whether an image may have several: then the accuracy is the share of right answers over all of them.
+    """
     panels = []
-    for keys, title in ((("train_accuracy", "validation_accuracy"), "Accuracy"), (("loss",), "Training loss")):
+    for keys, title in training_panels(findings):
         lines, stages, events = training_lines(log, keys)
         if lines:
-            panels.append((title, lines, stages, events))
+            panels.append((keys == ACCURACIES, title, lines, stages, events))
     if not panels:
         raise InputError("the log has no row with an accuracy or a loss; train first")
     width, plot, header = 3.7, 2.1, 0.8
     figure = style.new_figure(width * len(panels) + 0.1, header + plot + 0.55)
-    for column, (title, lines, stages, events) in enumerate(panels):
+    for column, (accuracy, title, lines, stages, events) in enumerate(panels):
         axes = style.place(figure, 0.58 + column * width, header, width - 0.72, plot)
         for line in lines:
             label, color, dash = _KEYS.get(line.name, (line.name, "#0067a5", "-"))
@@ -90,7 +104,6 @@ def training_curves(log: Sequence[Mapping]) -> Figure:
                 markersize=3 if len(line.x) < 25 else 0,
             )
         last = stages[-1].last
-        accuracy = title == "Accuracy"
         axes.set(
             xlim=(0.5, last + 0.5),
             ylim=extent(lines, floor=0.0, ceiling=1.0 if accuracy else None),

@@ -12,6 +12,19 @@ from protomask.errors import InputError
 
 STAGES = {"warm": "warm-up", "joint": "joint training", "last": "last layer", "last_layer": "last layer"}
 
+ACCURACIES = ("train_accuracy", "validation_accuracy")
+"""keys of a log's rows"""
+
+
+def training_panels(findings: bool) -> list[tuple[tuple[str, ...], str]]:
+    """List what is drawn of a training: keys of a log's rows, and the title.
+
+    Args:
+        findings: whether an image may have several; then accuracies are shares of right answers over all of them.
+    """
+    right = "Right answers over all findings" if findings else "Accuracy"
+    return [(ACCURACIES, right), (("loss",), "Training loss")]
+
 
 class Line(NamedTuple):
     """Hold a line of a chart with its band; ``low`` and ``high`` may be None or hold NaN."""

@@ -8,6 +8,7 @@ from protomask.report.palette import look
 from protomask.report.wording import (
     BASELINES,
     FAITHFUL,
+    count,
     duration,
     listed,
     localizer_label,
@@ -39,7 +40,7 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
     winner = a if ahead[a] and not ahead[b] else b if ahead[b] and not ahead[a] else None
     first, second = (a, b) if winner != b else (b, a)
     cases = max(row["n"] for row in contests)
-    sentences = [f"{_course(ahead, first, second)} ({cases} pairs of a test image and a prototype)."]
+    sentences = [f"{_course(ahead, first, second)} ({count(cases, 'pair')} of a test image and a prototype)."]
     if cases < FEW:
         sentences.append("With so few pairs only large differences can be told; evaluate more samples.")
     behind, undecided = _against_baselines(evaluation, winner) if winner else ({}, {})

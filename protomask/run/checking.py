@@ -92,7 +92,7 @@ def _check_output(options: Options, output: str) -> None:
     run = RunFolder(output)
     missing = [folder for folder in (run.folder, *run.folder.parents) if not folder.exists()]
     try:
-        with run.lock():
+        with run.lock(new=True):
             pass
     finally:
         remove_unused(run.folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from protomask.data.decoding import IntensityRange
+from protomask.data.depth import without_range
 from protomask.errors import InputError
 from protomask.explanations.photographs import photograph
 from protomask.explanations.predictions import explain
@@ -21,6 +22,9 @@ from protomask.suggested import command
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
+
+NO_RANGE = "; this run was trained without --intensity-range"
+"""why none can be given where a run reads an image, see :func:`protomask.data.depth.without_range`"""
 
 
 def explain_images(run: Run, images: Any, **settings) -> Explanations:
@@ -103,6 +107,7 @@ def save_mask_growth(
 
 
 def check_images(named: Sequence[tuple[str, Any]], intensity_range: IntensityRange | None = None) -> None:
-    """Raise InputError for the first image that cannot be read."""
-    for name, image in named:
-        as_pixels(image, name, intensity_range)
+    """Raise InputError for the first image that cannot be read, with the range of a run's training."""
+    with without_range(NO_RANGE):
+        for name, image in named:
+            as_pixels(image, name, intensity_range)

@@ -69,7 +69,12 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
     )
 
     def draw() -> list[Path]:
-        return write_figures(files / "figures", figures, pictures, explanations, evaluation, log) if figures else []
+        several = run.network.multi_label
+        return (
+            write_figures(files / "figures", figures, pictures, explanations, evaluation, log, several)
+            if figures
+            else []
+        )
 
     written = distributed.only_first(draw) or []
     report = Report(path, tuple(written))
@@ -86,6 +91,7 @@ def write_figures(
     explanations: list[Explanation],
     evaluation: Evaluation | None,
     log: list[dict],
+    findings: bool = False,
 ) -> list[Path]:
     """Give the report's figures one by one, for a paper or a talk; ``kind`` is the format (pdf and svg keep lines as
     vectors).
@@ -119,7 +125,7 @@ def write_figures(
     if evaluation is not None and evaluation.curves:
         figures["curves"] = curves(evaluation.curves)
     if any("loss" in row or "train_accuracy" in row for row in log):
-        figures["training"] = training_curves(log)
+        figures["training"] = training_curves(log, findings)
     return [save_figure(figure, folder / f"{name}.{kind}") for name, figure in figures.items()]
 
 

@@ -19,6 +19,7 @@ from protomask.errors import InputError
 from protomask.explanations.records import PrototypeRecord
 from protomask.json_files import read_json, write_json
 from protomask.lock import locked
+from protomask.run_folder import check_still_there
 from protomask.schema import Range, Required, TypedDict, check
 
 FILE = "review.json"
@@ -28,6 +29,8 @@ MEANINGS = ("evidence", "class", "distraction")
 """of a region: this prototype should look there; some prototype of its class must; nothing should"""
 MOST = 50_000
 LOCK = ".review.lock"
+ELSEWHERE = "start protomask serve where it is now"
+"""what helps where a run that is judged has gone, see :func:`protomask.run_folder.check_still_there`"""
 _PATIENCE = 20.0
 _WRITING = threading.Lock()
 
@@ -185,7 +188,12 @@ def join_reviews(reviews: Iterable[Review]) -> Review:
 
 
 def review_of(folder: Path) -> Review:
-    """Read the review in a run's folder; empty where nobody judged."""
+    """Read the review in a run's folder; empty where nobody judged.
+
+    Raises:
+        InputError: it is damaged, or the folder is no longer there.
+    """
+    check_still_there(folder)
     path = folder / FILE
     return read_review(path) if path.exists() or path.is_symlink() else Review()
 
@@ -203,7 +211,7 @@ def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[Prototy
 
     Raises:
         InputError: one is no judgement, of no prototype of this run, or has the id of another one, or those that are
-            there already are of another run; then none is added.
+            there already are of another run, or the folder is no longer there; then none is added.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     filled: list[Any] = []
@@ -215,6 +223,7 @@ def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[Prototy
         filled.append({"id": secrets.token_hex(8), "at": now, "source": source, **each})
     new = _checked({"judgements": filled}, "the judgement", "give a prototype, initials, and a verdict or a region")
     Review(new).check_fits(records, "the judgement")
+    check_still_there(folder, ELSEWHERE)  # the lock would make it anew
     with _WRITING, locked(folder, LOCK, _PATIENCE):
         joined = _once((*review_of(folder).judgements, *new), f"{folder / FILE} with what is added")
         if len(joined) > MOST:

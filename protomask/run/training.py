@@ -168,7 +168,7 @@ def train_run(
         try_batch(network, min(options.batch_size, len(splits.train)) // distributed.size(), device)
         try_layers(network.to(device), localizers, device)
         run = Run(files, options, network, device, splits, progress=progress)
-        with files.lock():
+        with files.lock(new=True):
             distributed.only_first(lambda: keep_config(run, resume, given_root))
             if resume and found is Standing.NEW:
                 distributed.only_first(lambda: put_aside(files))
@@ -235,12 +235,26 @@ def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standin
     distributed.only_first(lambda: files.write("metrics.json", metrics))
     right = "right answers over all findings of the test images" if network.multi_label else "test accuracy"
     for name, words in zip(MEASURES[:2], (right, "test AUROC")):
-        scores = {when: float("nan") if value is None else value for when, value in metrics[f"test_{name}"].items()}
-        say(
-            f"{words} {scores['before_projection']:.3f} before projection, "
-            f"{scores['after_projection']:.3f} after, {scores['final']:.3f} with the last layer re-fitted"
-        )
+        if line := score_line(words, metrics[f"test_{name}"]):
+            say(line)
     return metrics
+
+
+def score_line(words: str, scores: Mapping[str, float | None]) -> str:
+    """Say what was measured at three times in one line; nothing where it cannot be told, as the AUROC of one class.
+
+    >>> score_line("test AUROC", {"before_projection": 0.9, "after_projection": 0.8, "final": 0.85})
+    'test AUROC 0.900 before projection, 0.800 after, 0.850 with the last layer re-fitted'
+    >>> score_line("test AUROC", {"before_projection": None, "after_projection": None, "final": None})
+    ''
+    """
+    if all(value is None for value in scores.values()):
+        return ""
+    known = {when: float("nan") if value is None else value for when, value in scores.items()}
+    return (
+        f"{words} {known['before_projection']:.3f} before projection, "
+        f"{known['after_projection']:.3f} after, {known['final']:.3f} with the last layer re-fitted"
+    )
 
 
 def _with_black_box(

@@ -42,7 +42,7 @@ def add_judging(app: FastAPI, served: Callable[[], RunSubject], room: Room) -> N
             raise Refused(400, "what was sent holds no judgements")
         subject = served()
         records = [picture.record for picture in subject.prototypes]
-        return told(subject, await asyncio.to_thread(add_judgements, subject.run.folder, given, records))
+        return told(subject, await asyncio.to_thread(add_judgements, subject.folder, given, records))
 
 
 def in_words(review: Review) -> dict[str, Any]:

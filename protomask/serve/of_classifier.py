@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from protomask.backbones.classifier import build_classifier
+from protomask.data.depth import without_range
 from protomask.data.transforms import denormalize
 from protomask.errors import InputError
 from protomask.explainable import Classifier
@@ -86,7 +87,8 @@ class ClassifierSubject:
         self._learner.try_once(images)
 
     def read(self, name: str, content: bytes) -> Asked:
-        upload = read_upload(name, content, self.preprocessing.image_size)
+        with without_range(", or have it explained by protomask localize, which takes --intensity-range LOW,HIGH"):
+            upload = read_upload(name, content, self.preprocessing.image_size)
         return Asked(upload.shrunk(), self.preprocessing([upload.pixels]).to(self._device))
 
     def answer(self, asked: Asked) -> dict:

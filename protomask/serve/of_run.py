@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from protomask.capabilities import HasSimilarityMaps
+from protomask.data.depth import without_range
 from protomask.errors import InputError
 from protomask.explanations.photographs import photograph
 from protomask.explanations.predictions import as_pictures, explain
@@ -23,9 +24,17 @@ from protomask.localizers.several import Localizers
 from protomask.prototype_network import Prediction, PrototypeNetwork
 from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
+from protomask.run.explanation import NO_RANGE
 from protomask.run.opened import Run, open_run
+<<<<<<< HEAD
 from protomask.run.review import FILE, Review, review_of
 from protomask.serve.pictures import is_grey, read_upload, shown, stacked
+=======
+from protomask.run.review import ELSEWHERE, FILE, Review, review_of
+from protomask.run.setup import Localizers
+from protomask.run_folder import check_still_there
+from protomask.serve.pictures import is_grey, ratio_of, read_upload, shown, stacked
+>>>>>>> m3
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
@@ -66,6 +75,8 @@ class RunSubject:
 
     def __init__(self, run: Run, localizer: Localizers | None = None) -> None:
         self.run, self.network, self._chosen = run, run.network, localizer
+        self.folder = run.folder.resolve()
+        """where marks go: a link that is turned to another run later does not lead them there"""
         self.prototypes = run.pictures
         localizers = run.localizers(localizer)
         self.localizer, localize = next(iter(localizers.items()))
@@ -101,10 +112,11 @@ class RunSubject:
         """Read what people said of the prototypes.
 
         Raises:
-            InputError: the run's ``review.json`` is damaged, or of other prototypes.
+            InputError: the run's ``review.json`` is damaged, or of other prototypes; the run's folder has gone.
         """
-        found = review_of(self.run.folder)
-        found.check_fits([picture.record for picture in self.prototypes], str(self.run.folder / FILE))
+        check_still_there(self.folder, ELSEWHERE)
+        found = review_of(self.folder)
+        found.check_fits([picture.record for picture in self.prototypes], str(self.folder / FILE))
         return found
 
     def warm_up(self) -> None:
@@ -114,7 +126,8 @@ class RunSubject:
         self._learner.try_once(images)
 
     def read(self, name: str, content: bytes) -> Asked:
-        upload = read_upload(name, content, self._side, self.run.options.levels())
+        with without_range(NO_RANGE):
+            upload = read_upload(name, content, self._side, self.run.options.levels())
         return Asked(upload.shrunk(), as_batch(upload.pixels, self.run.transform).to(self.run.device))
 
     def answer(self, asked: Asked) -> dict:
@@ -221,14 +234,16 @@ class RunSubject:
             raise InputError(f"there is no prototype {number}; they are numbered 0 to {len(self.prototypes) - 1}")
         picture = self.prototypes[number]
         record, found = picture.record, picture.inspection
+        image, maps = picture.image, picture.maps  # read from the disk each time that they are asked for
         return {
             "prototype": number,
             "class": self._named(record.class_name),
             "source": record.source,
             "weight": record.weight,
-            "photo": shown(picture.image),
-            "mask": drawn(picture.maps[self.localizer], record.levels.get(self.localizer)),
-            "quick": drawn(picture.maps[SIMILARITY], record.levels.get(SIMILARITY)),
+            "photo": shown(image),
+            "ratio": ratio_of(image),
+            "mask": drawn(maps[self.localizer], record.levels.get(self.localizer)),
+            "quick": drawn(maps[SIMILARITY], record.levels.get(SIMILARITY)),
             "flags": list(found.flags) if found else [],
             "purity": None if found is None else found.purity,
             "outside": None if found is None else found.outside.get(self.localizer),

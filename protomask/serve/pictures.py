@@ -101,6 +101,11 @@ def shown(pixels: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+def ratio_of(pixels: np.ndarray) -> float:
+    """Give width / height of what is shown."""
+    return pixels.shape[1] / pixels.shape[0]
+
+
 def stacked(files: Sequence[bytes]) -> bytes:
     """Put pictures (PNG) below each other, on white; the bytes of one PNG."""
     if len(files) == 1:

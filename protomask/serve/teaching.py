@@ -38,7 +38,7 @@ class Teaching:
     def __init__(self, service: Service) -> None:
         assert isinstance(service.subject, RunSubject)
         self.service = service
-        self.versions = Versions(service.subject.run.folder)
+        self.versions = Versions(service.subject.folder)
         self.refining = Refining(self.versions.add)
 
     def served(self) -> RunSubject:
@@ -56,7 +56,7 @@ class Teaching:
         check_possible(review, subject.network, run.options.network)
         if _lessons(subject, review).nothing:
             raise InputError("nothing is marked to be changed yet; mark a part under What it learned")
-        self.refining.start(run.folder, review, device=run.options.device, root=run.options.root)
+        self.refining.start(subject.folder, review, device=run.options.device, root=run.options.root)
 
     def in_words(self) -> dict:
         """Tell what would be done, what is being done, and what was."""
@@ -77,13 +77,13 @@ class Teaching:
                 "problem": _problem(review, subject),
             },
             "versions": self.versions.in_words(),
-            "served": self.versions.number(subject.run.folder),
+            "served": self.versions.number(subject.folder),
         }
 
     def serve(self, number: int) -> None:
         """Serve another version from now on; called in the worker's thread."""
         folder = self.versions.folder(number)
-        if folder != self.served().run.folder.resolve():
+        if folder != self.served().folder:
             subject = self.served().of(folder)
             _lessons(subject, subject.review())  # what the page would be refused is refused before
             subject.warm_up()

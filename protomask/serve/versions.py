@@ -17,7 +17,7 @@ from protomask.report.wording import Namer, readable_all
 from protomask.run.refined import FOLDER, changed_picture
 from protomask.run.refining import refined_name
 from protomask.run_folder import RunFolder
-from protomask.serve.pictures import shown
+from protomask.serve.pictures import ratio_of, shown
 from protomask.serve.subjects import drawn
 from protomask.suggested import command
 
@@ -165,13 +165,15 @@ def _part(pictures: Iterable[PrototypePicture], number: int, names: Namer) -> di
     found = next((each for each in pictures if each.record.prototype == number), None)
     if found is None:
         raise InputError(f"there is no prototype {number} to compare; make the comparison again")
-    name = next(iter(found.maps))
+    image, maps = found.image, found.maps  # read from the disk each time that they are asked for
+    name = next(iter(maps))
     return {
         "prototype": number,
         "class": names(found.record.class_name),
         "source": found.record.source,
-        "photo": shown(found.image),
-        "mask": drawn(found.maps[name], found.record.levels.get(name)),
+        "photo": shown(image),
+        "ratio": ratio_of(image),
+        "mask": drawn(maps[name], found.record.levels.get(name)),
     }
 
 

@@ -107,3 +107,4 @@ def test_explanations_and_report_speak_of_findings(run, xrays, tmp_path, capsys)
     assert {path.name for path in tmp_path.glob("*.png")} == {f"00000012_000-{line['finding']}.png" for line in lines}
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "To begin with (bias)" in page and "AUROC" in page
+    assert "Right answers over all findings" in page and "<figcaption>Accuracy" not in page

@@ -198,3 +198,19 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(report, dark):
         )
         assert (light < ink) == dark
         assert phone.problems == []
+
+
+def test_long_names_without_a_blank_break_and_leave_room_for_the_numbers(report, tmp_path):
+    long = tmp_path / "long.html"
+    page = report.read_text(encoding="utf-8")
+    long.write_text(page.replace("Spotted bird", "Spotted" + "x" * 90), encoding="utf-8")
+    for width in (1280, 390):
+        with chromium.Browser(width, 800, phone=width < 600) as browser:
+            browser.open(long)
+            assert len(browser.run("[...document.body.innerText.matchAll(/x{90}/g)].map(String)")) > 5
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            name, whole = browser.run(
+                "['.sortable tbody th', '.scroll:has(.sortable)']"
+                ".map((each) => document.querySelector(each).clientWidth)"
+            )
+            assert name < 0.6 * whole

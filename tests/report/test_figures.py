@@ -181,6 +181,9 @@ def test_curves_and_training_draw_what_is_there():
     assert [line.get_label() for line in accuracy.lines[:2]] == ["training", "validation"]
     assert list(loss.lines[0].get_ydata()) == [1.5, 0.7]
     assert {text.get_text() for text in accuracy.texts} == {"joint training", "projection, last layer"}
+    assert "Accuracy" in [text.get_text() for text in accuracy.figure.texts]
+    titles = [text.get_text() for text in training_curves(scenes.LOG, findings=True).texts]
+    assert "Right answers over all findings" in titles and "Accuracy" not in titles
     with pytest.raises(InputError, match="train first"):
         training_curves([{"stage": "projection"}])
     with pytest.raises(InputError, match="evaluate"):

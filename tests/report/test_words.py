@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,14 @@ def test_verdict_names_the_winner_whichever_way_round():
         said = which_to_trust(found, *pair)
         assert said["winner"] == "mdm" and said["headline"] == "MDM, more than the similarity map"
         assert len(said["sentences"]) == 1
+
+
+def test_one_pair_is_told_as_one():
+    found = scenes.evaluation()
+    found = replace(found, comparisons=[{**row, "n": 1} for row in found.comparisons])
+    assert which_to_trust(found, "mdm", "similarity")["sentences"][0].endswith(
+        "(1 pair of a test image and a prototype)."
+    )
 
 
 def test_verdict_warns_of_a_winner_that_a_blob_beats():

@@ -41,6 +41,8 @@ def test_regions_are_kept_and_can_be_withdrawn(tmp_path):
 
 def test_files_from_several_places_are_joined_and_nothing_counts_twice(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
     judge(here, {"prototype": 0, "by": "RB", "verdict": "keep"})
     judge(there, {"prototype": 3, "by": "AM", "verdict": "forget"})
     exported = read_review(there / FILE).judgements
@@ -168,3 +170,11 @@ def test_a_damaged_file_is_told_and_not_overwritten(tmp_path):
     with pytest.raises(InputError, match="no review"):
         review_of(tmp_path)
     assert Review().standing() == {}
+
+
+def test_a_folder_that_has_gone_is_not_made_anew(tmp_path):
+    gone = tmp_path / "gone"
+    for ask in (review_of, lambda folder: judge(folder, {"prototype": 0, "by": "RB", "verdict": "keep"})):
+        with pytest.raises(InputError, match=r"gone is no longer there \(moved or deleted\?\); put it back, or start"):
+            ask(gone)
+    assert not gone.exists()

@@ -130,6 +130,9 @@ def test_images_are_checked_before_anything_is_loaded(run, tmp_path, capsys, mon
     for name, told in (("no.png", "no.png"), ("text.png", "text.png")):
         assert main(["explain", str(run.folder), str(tmp_path / name), "--quiet"]) == 2
         assert told in capsys.readouterr().err
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "float.tif")
+    assert main(["explain", str(run.folder), str(tmp_path / "float.tif"), "--quiet"]) == 2
+    assert "convert the image to 8 bits; this run was trained without --intensity-range" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main(["explain", str(run.folder), str(tmp_path / "empty"), "--quiet"]) == 2
     assert "holds no pictures" in capsys.readouterr().err

@@ -136,6 +136,7 @@ def write(browser, selector, text, event="input"):
 
 def outline(browser, *keys):
     """Outline a part of the first prototype by these keys, until its meaning is asked for."""
+    assert browser.until("!document.querySelector('.part button').disabled", PATIENCE)  # its picture is there
     browser.run("document.querySelector('.part button').click()")
     for key in keys:
         browser.press(key)
@@ -200,6 +201,90 @@ def test_what_was_done_before_the_initials_is_not_lost(address, run):
     assert [each.corners for each in review.regions()] == [((0.5, 0.5), (0.56, 0.5), (0.56, 0.56))]
     assert review.standing()[1].words == {"RB": ("keep", "a long observation")}
     (run.folder / FILE).unlink()
+
+
+def strip(image, wide):
+    """The same picture, photographed four times as wide or as high."""
+    return image.repeat(4, axis=1 if wide else 0)
+
+
+def test_training_pictures_have_their_proportions_and_an_outline_lands_where_it_was_drawn(run, files):
+    from protomask.explanations.records import PrototypePicture
+    from protomask.run.review import FILE, review_of
+    from protomask.serve.of_run import RunSubject
+
+    subject = RunSubject(run)
+    subject.prototypes = [
+        PrototypePicture(each.record, strip(each.image, number % 2), each.maps, each.inspection)
+        for number, each in enumerate(subject.prototypes)
+    ]
+    with served(subject) as address, chromium.Browser() as browser:
+        ready(browser, address)
+        browser.choose_files("#files", files[0])
+        assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        browser.run("document.querySelector('[data-view=parts]').click()")
+        assert browser.until("document.querySelectorAll('.part .photo').length >= 2", PATIENCE)
+        write(browser, INITIALS, "RB")
+        for number in range(2):
+            part = f".part[data-number='{number}']"
+            assert browser.until(f'!document.querySelector("{part} button").disabled', PATIENCE)
+            browser.run(f'document.querySelector("{part} button").click()')
+            browser.run(f"document.querySelector(\"{part}\").scrollIntoView({{block: 'center'}})")
+            x, y, width, height = browser.run(
+                f'(() => {{ const box = document.querySelector("{part} .lasso").getBoundingClientRect();'
+                "return [box.x, box.y, box.width, box.height]; })()"
+            )
+            corners = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75))
+            browser.drag(*[(x + across * width, y + down * height) for across, down in corners])
+            assert browser.until(f'!!document.querySelector("{part} .asked")', PATIENCE)
+            for across, down, drawn in ((0.5, 0.25, True), (0.75, 0.5, True), (0.5, 0.5, True), (0.25, 0.75, False)):
+                seen = browser.run(
+                    f'(() => {{ const canvas = document.querySelector("{part} .lasso");'
+                    f"return canvas.getContext('2d').getImageData({across} * canvas.width - 2,"
+                    f"{down} * canvas.height - 2, 4, 4).data.some((value) => value > 0); }})()"
+                )
+                assert seen is drawn
+            browser.run(f'document.querySelector("{part} .asked button").click()')
+            assert browser.until(f'document.querySelectorAll("{part} .others li").length === 1', PATIENCE)
+        shown = browser.run(
+            "[...document.querySelectorAll('img.photo')].filter((each) => each.clientWidth).map((each) =>"
+            "[each.clientWidth * each.naturalHeight, each.clientHeight * each.naturalWidth])"
+        )
+        assert len(shown) >= 2 and all(abs(across / down - 1) < 0.05 for across, down in shown)
+        canvas = browser.run(
+            "[...document.querySelectorAll('.lasso')].slice(0, 2).map((each) => each.width / each.height)"
+        )
+        assert canvas == [0.25, 4]
+        browser.run("document.querySelector('[data-view=pictures]').click()")
+        shown = browser.run(
+            "[...document.querySelectorAll('.like + .half .photo')].map((each) =>"
+            "(each.clientWidth / each.clientHeight) / (each.naturalWidth / each.naturalHeight))"
+        )
+        assert shown and all(abs(stretched - 1) < 0.05 for stretched in shown)
+        assert browser.problems == []
+    regions = {each.prototype: each.corners for each in review_of(run.folder).regions()}
+    (run.folder / FILE).unlink()
+    for number in range(2):
+        assert len(regions[number]) == len(corners)
+        for found, meant in zip(regions[number], corners):
+            assert found == pytest.approx(meant, abs=0.02)
+
+
+def test_long_names_without_a_blank_break_on_the_page(run, files):
+    from protomask.serve.of_run import RunSubject
+
+    subject = RunSubject(run)
+    subject.classes = ["x" * 90 for _ in subject.classes]
+    subject._named = lambda name: "x" * 90
+    with served(subject) as address, chromium.Browser(390, 800, phone=True) as phone:
+        ready(phone, address)
+        phone.choose_files("#files", files[0])
+        assert phone.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        assert phone.run("document.documentElement.scrollWidth") <= 390
+        assert phone.run("document.querySelector('.like').clientHeight") < 70  # two words, not letter by letter
+        phone.run("document.querySelector('[data-view=parts]').click()")
+        assert phone.until("document.querySelectorAll('.part .photo').length >= 1", PATIENCE)
+        assert phone.run("document.documentElement.scrollWidth") <= 390
 
 
 def teach(browser):

@@ -83,6 +83,30 @@ def test_strokes_are_round_in_the_picture_and_not_in_the_square_input(client):
     assert found["share"] == pytest.approx(np.pi * 0.1**2 * 2, rel=0.05)
 
 
+def floats():
+    """A TIFF whose numbers have no range."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).random((40, 50)).astype(np.float32)).save(file, format="TIFF")
+    return file.getvalue()
+
+
+def test_a_picture_that_needs_a_range_is_told_what_can_be_given_here(client):
+    from protomask.serve.of_classifier import open_classifier
+
+    from .conftest import client_of
+
+    (run_says,) = [each["error"] for each in explain(client, floats(), "float.tif")[1] if "error" in each]
+    assert run_says == (
+        "float.tif: pixels of type float have no fixed range; convert the image to 8 bits; this run was trained "
+        "without --intensity-range"
+    )
+    with client_of(open_classifier("test_resnet", image_size=64, localizer="similarity")) as plain:
+        (says,) = [each["error"] for each in explain(plain, floats(), "float.tif")[1] if "error" in each]
+    assert says.endswith(
+        "to 8 bits, or have it explained by protomask localize, which takes --intensity-range LOW,HIGH"
+    )
+
+
 def test_the_panel_is_a_picture(client, picture):
     answer, _ = explain(client, picture)
     found = client.get(f"/api/pictures/{answer['picture']}/panel")
@@ -161,6 +185,8 @@ def test_prototypes_are_shown_by_number(client, run):
     found = client.get("/api/prototypes/1").json()
     record = run.pictures[1].record
     assert found["source"] == record.source and found["photo"].startswith("data:image/jpeg;base64,")
+    height, width = run.pictures[1].image.shape[:2]
+    assert found["ratio"] == width / height
     assert client.get("/api/prototypes/99").status_code == 400
 
 

@@ -73,6 +73,7 @@ def test_the_comparison_says_what_the_files_say(teacher, taught):
     assert pair["before"]["prototype"] == 1 and [each["prototype"] for each in pair["after"]] == [1]
     assert pair["before"]["source"] != pair["after"][0]["source"]
     assert pair["before"]["photo"].startswith("data:image/")
+    assert pair["before"]["ratio"] == pair["after"][0]["ratio"] == 1
     assert len(found["changed"]) == told["answers_changed"]
     assert teacher.get("/api/versions/0/comparison").status_code == 400
     assert teacher.get("/api/versions/9/comparison").status_code == 400
@@ -177,6 +178,32 @@ def test_a_review_of_another_run_is_refused_in_a_line(run, tmp_path, prototype, 
             assert answer.status_code == 400 and f"prototype {prototype}" in error
             assert error.endswith("give the review of this run")
     assert file.read_bytes() == before
+
+
+def test_a_run_that_was_moved_takes_no_marks_until_it_is_back(run, tmp_path):
+    from protomask.serve.of_run import RunSubject
+
+    folder, link, moved = tmp_path / "net", tmp_path / "latest", tmp_path / "elsewhere"
+    shutil.copytree(run.folder, folder)
+    link.symlink_to(folder)
+    mark = {"judgements": [{"prototype": 0, "by": "RB", "verdict": "forget"}]}
+    with client_of(RunSubject(protomask.open_run(link, progress=False))) as client:
+        assert client.post("/api/review", json=mark).status_code == 200
+        folder.rename(moved)
+        answers = [client.get("/api/teach"), client.post("/api/teach"), client.get("/api/review")]
+        answers.append(client.post("/api/review", json=mark))
+        for answer in answers:
+            assert answer.status_code == 400
+            assert answer.json()["error"] == (
+                f"the run's folder {folder} is no longer there (moved or deleted?); put it back, or start protomask "
+                "serve where it is now"
+            )
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "latest"]
+        link.unlink()
+        link.symlink_to(moved)  # may be another run by now: nothing goes there
+        assert client.post("/api/review", json=mark).status_code == 400
+        moved.rename(folder)
+        assert client.post("/api/review", json=mark).json()["judgements"] == 2
 
 
 def test_a_version_with_a_review_of_another_run_is_not_served(teacher, taught):

@@ -112,7 +112,6 @@ export class Card {
     const ratio = answer.width / answer.height;
     this.large = picture(answer.photo, `The picture ${answer.name}`, ratio);
     this.large.frame.classList.add("large");
-    this.large.frame.style.setProperty("--ratio", ratio);
     this.brush = new Brush(this.large.frame, ratio, (asked) => this.hide(asked));
     this.legend = make("p", { class: "quiet legend" });
     this.result = make("div", { class: "chances" });
@@ -211,7 +210,7 @@ export class Card {
     if (isRun) {
       const there = make("span", { class: "half" }, make("span", { class: "pic empty" }));
       prototype(match.prototype).then((found) => {
-        const shown = picture(found.photo, `${found.class}, seen in training`, 1);
+        const shown = picture(found.photo, `${found.class}, seen in training`, found.ratio);
         shown.draw(found.mask);
         there.replaceChildren(shown.frame, make("span", { class: "quiet" }, `${found.class}, seen in training`));
       }, () => there.replaceChildren(make("span", { class: "quiet" }, "The example cannot be shown.")));

@@ -2,16 +2,17 @@
 
 import { make } from "./dom.js";
 
-const SIDE = 400;
+const LONGER = 400;
 const STEP = 0.03;
 
 export class Lasso {
-  constructor(frame, done) {
+  constructor(frame, ratio, done) {
     this.done = done;
     this.corners = [];
     this.kept = [];
     this.cursor = [0.5, 0.5];
-    this.canvas = make("canvas", { class: "lasso", width: SIDE, height: SIDE, tabIndex: -1 });
+    const [width, height] = [Math.min(1, ratio), Math.min(1, 1 / ratio)].map((share) => Math.max(1, Math.round(LONGER * share)));
+    this.canvas = make("canvas", { class: "lasso", width, height, tabIndex: -1 });
     this.canvas.setAttribute("role", "application");
     this.canvas.setAttribute("aria-label", "Outline: arrow keys move, the space bar sets a corner, Enter ends");
     frame.append(this.canvas);
@@ -61,6 +62,7 @@ export class Lasso {
   end() {
     if (!this.drawing) return;
     this.drawing = false;
+    this.draw(); // closed now
     this.finish();
   }
 
@@ -82,13 +84,14 @@ export class Lasso {
   }
 
   draw() {
+    const { width, height } = this.canvas;
     const pen = this.canvas.getContext("2d");
-    pen.clearRect(0, 0, SIDE, SIDE);
+    pen.clearRect(0, 0, width, height);
     pen.lineWidth = 3;
     const line = (corners, color, closed) => {
       pen.strokeStyle = color;
       pen.beginPath();
-      corners.forEach(([x, y], at) => (at ? pen.lineTo(x * SIDE, y * SIDE) : pen.moveTo(x * SIDE, y * SIDE)));
+      corners.forEach(([x, y], at) => (at ? pen.lineTo(x * width, y * height) : pen.moveTo(x * width, y * height)));
       if (closed) pen.closePath();
       pen.stroke();
     };
@@ -101,6 +104,8 @@ export class Lasso {
     pen.lineWidth = 3;
     pen.setLineDash([]);
     if (this.corners.length) line(this.corners, "#fff", !this.drawing);
-    if (this.on && this.keyed) line([[this.cursor[0] - 0.02, this.cursor[1]], [this.cursor[0] + 0.02, this.cursor[1]], this.cursor, [this.cursor[0], this.cursor[1] - 0.02], [this.cursor[0], this.cursor[1] + 0.02]], "#ff0");
+    const [x, y] = this.cursor;
+    const [wide, high] = [8 / width, 8 / height];
+    if (this.on && this.keyed) line([[x - wide, y], [x + wide, y], [x, y], [x, y - high], [x, y + high]], "#ff0");
   }
 }

@@ -64,7 +64,7 @@ export class Teaching {
     const frame = make("span", { class: "pic empty" });
     const element = make("figure", { class: "thumb" }, frame, make("figcaption", { class: "quiet" }, `part ${number}`));
     prototype(number).then((found) => {
-      const shown = picture(found.photo, `Part ${number}, ${found.class}`, 1);
+      const shown = picture(found.photo, `Part ${number}, ${found.class}`, found.ratio);
       shown.draw(found.mask);
       frame.replaceWith(shown.frame);
       element.lastChild.textContent = `${found.class}, part ${number}`;
