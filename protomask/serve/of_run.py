@@ -26,15 +26,9 @@ from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
 from protomask.run.explanation import NO_RANGE
 from protomask.run.opened import Run, open_run
-<<<<<<< HEAD
-from protomask.run.review import FILE, Review, review_of
-from protomask.serve.pictures import is_grey, read_upload, shown, stacked
-=======
 from protomask.run.review import ELSEWHERE, FILE, Review, review_of
-from protomask.run.setup import Localizers
 from protomask.run_folder import check_still_there
 from protomask.serve.pictures import is_grey, ratio_of, read_upload, shown, stacked
->>>>>>> m3
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
