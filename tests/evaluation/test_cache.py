@@ -99,6 +99,17 @@ def test_another_metric_costs_no_localisation(network, tmp_path):
     assert found.values == run(network, None, metrics=["deletion", "energy_mask"]).values
 
 
+def test_maps_under_the_noise_that_was_too_strong_are_not_taken_from_an_older_cache(network, tmp_path):
+    first = run(network, tmp_path, metrics=["steady_tenth"])
+    stores = open_stores(tmp_path, network, "counting", Counting())
+    names = [name for name in stores.maps._files if "noise" in name]
+    stores.maps.put({name.split("/")[0] + "/unseen noise": torch.zeros(SIZE, SIZE) for name in names})
+    for file in tmp_path.rglob("values-*/*.safetensors"):
+        file.unlink()
+    again = run(network, tmp_path, metrics=["steady_tenth"])
+    assert len(names) == 10 and again.values == first.values and len(CALLS) == 20
+
+
 def test_other_settings_weights_images_and_truths_are_computed_anew(network, tmp_path):
     run(network, tmp_path)
     run(network, tmp_path, Counting(setting=1))

@@ -586,6 +586,23 @@ def test_untransformed_data_is_refused(network):
         evaluate(network, Raw(), LOCALIZERS, Pairs(torch.tensor([0]), torch.tensor([0])))
 
 
+@pytest.mark.parametrize("std", [(0.5, 0.5, 0.5), (0.2, 0.3, 0.4), None])
+def test_unseen_noise_is_below_half_a_grey_level_for_every_normalisation(std):
+    """It was 1.1 grey levels for networks normalised by .5, which can be seen."""
+    seen, given = [], None if std is None else (0.5, 0.5, 0.5)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))
+    explained = Classifier(model, "probability", mean=given, std=std)
+
+    def remembering(explained, images, index):
+        seen.append(images)
+        return noise(explained, images, index)
+
+    evaluate(explained, Tiles(), {"remembering": remembering}, Pairs(range(4), [0] * 4), metrics=["steady_tenth"])
+    assert len(seen) == 2
+    levels = (seen[1] - seen[0]).abs() * torch.tensor(std or (0.229, 0.224, 0.225)).view(3, 1, 1) * 255
+    assert 0.47 < levels.amax() <= 0.5 + 1e-4
+
+
 def test_steadiness_is_that_of_the_maps(network):
     class Changing:
         """A map that another image changes wholly."""
