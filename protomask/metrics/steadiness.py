@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_maps, first_pixels, unless_broken
+from protomask.metrics.given import as_maps, salient_pixels, unless_broken
 
 HALF_LEVEL = 0.5 / 255 / 0.229
 """Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations; by the
@@ -63,9 +63,7 @@ def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
     """
     saliency = as_maps(saliency)
     other = as_maps(other, saliency[:, None], name="other")
-    one, two = (
-        first_pixels(each, share) * (each > each.amin((1, 2), keepdim=True)).flatten(1) for each in (saliency, other)
-    )
+    one, two = (salient_pixels(each, share) for each in (saliency, other))
     both, own = (one * two).sum(1), one.square().sum(1)
     shared = torch.where(own > 0, both / (own + two.square().sum(1) - both), torch.nan)
     return unless_broken(shared, saliency, other)
