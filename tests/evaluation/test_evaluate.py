@@ -483,6 +483,25 @@ def test_metrics_can_be_asked_for_by_name(network):
         evaluate(network, data, {}, pairs)
 
 
+class OwnNetwork(torch.nn.Module):
+    """Somebody else's, with a layer of the name that prototype networks give their last one."""
+
+    def __init__(self):
+        super().__init__()
+        self.last_layer = torch.nn.Linear(3 * SIZE * SIZE, 2)
+
+    def score(self, images, index):
+        return self.last_layer(images.flatten(1)).softmax(1).gather(1, index[:, None])[:, 0]
+
+
+def test_a_last_layer_alone_makes_no_prototype_network():
+    pairs = Pairs([0, 1], [0, 1])
+    found = evaluate(OwnNetwork(), NoTruth(), {"noise": noise}, pairs, metrics=["all"])
+    assert "insertion" in found.metrics and "explanation_size" not in found.metrics
+    with pytest.raises(InputError, match="'explanation_size' needs a prototype network with a last layer"):
+        evaluate(OwnNetwork(), NoTruth(), {"noise": noise}, pairs, metrics=["explanation_size"])
+
+
 def test_names_of_metrics_may_come_from_a_generator(network):
     pairs = Pairs([0, 1], [0, 2])
     found = evaluate(network, Tiles(), {"oracle": oracle}, pairs, metrics=(each for each in ("gain", "insertion")))
