@@ -45,8 +45,8 @@ def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, d
     Returns:
         ``accuracy``: see :func:`accuracy`; ``auroc`` and ``average_precision``: each class against the rest, by its
         probability (in log-odds, which do not tie near 1), the mean over the classes for which they are defined
-        (macro); ``per_class``: name -> both and the number of ``images`` that have it. None where undefined. ``right``: which images are answered right, as
-        :func:`pack_answers` writes it; None where images have findings.
+        (macro); ``per_class``: name -> both and the number of ``images`` that have it. None where undefined. ``right``:
+        which images are answered right, as :func:`pack_answers` writes it; None where images have findings.
     """
     return rate_answers(*predict(network, data, setup, description), data.classes)
 
