@@ -64,6 +64,26 @@ def probabilities(logits: Tensor, multi_label: bool) -> Tensor:
     return torch.where(logits < torch.inf, found, torch.nan)
 
 
+def log_odds(logits: Tensor, multi_label: bool) -> Tensor:
+    """Turn logits into log-odds (B, C), which rank images as their probabilities do, also where these round to 1.
+
+    Of classes the logit above the logarithm of the others' sum, of findings the logit itself. NaN where the
+    probability is.
+
+    >>> log_odds(torch.tensor([[60.0, 0.0], [50.0, 0.0]]), multi_label=False).tolist()
+    [[60.0, -60.0], [50.0, -50.0]]
+    """
+    if multi_label:
+        found = logits
+    else:
+        logarithms, (top, first) = logits.log_softmax(1), logits.max(1, keepdim=True)
+        found = logarithms - torch.log1p(-logarithms.exp())
+        # Of the most probable class alone 1 - p may round to 0.
+        others = logits.scatter(1, first, -torch.inf).logsumexp(1, keepdim=True)
+        found = found.scatter(1, first, top - others)
+    return torch.where((logits < torch.inf) & ~found.isnan(), found, torch.nan)
+
+
 def require_numbers(logits: Tensor, names: Sequence[str]) -> Tensor:
     """Return logits (B, C); an answer that is no number is an error, never a class.
 

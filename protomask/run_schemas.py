@@ -87,7 +87,7 @@ class OfReasoning(TypedDict, total=False):
     sparsity: Required[Share]
     background: Required[Share | None]
     known_objects: Share
-    common: Required[Share]
+    common: Required[Share | None]
     duplicates: Required[Share]
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from protomask.labels import balancing_weights, has_class, positives, probabilities, right_answers
+from protomask.labels import balancing_weights, has_class, log_odds, positives, probabilities, right_answers
 from protomask.training.loading import shuffled_batches
 
 CLASSES = torch.tensor([2, 0, 1])
@@ -30,6 +30,20 @@ def test_one_class_wins_and_every_finding_is_answered():
     assert right_answers(logits, FINDINGS[:3]).tolist() == [1 / 3, 0, 2 / 3]
     torch.testing.assert_close(probabilities(logits, False).sum(1), torch.ones(3))
     assert probabilities(torch.zeros(1, 3), True).tolist() == [[0.5] * 3]
+
+
+def test_log_odds_are_those_of_the_probabilities_and_go_on_where_these_round_to_one():
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(20, 5).double()
+    for multi_label in (False, True):
+        torch.testing.assert_close(log_odds(logits, multi_label), probabilities(logits, multi_label).logit())
+    sure = log_odds(torch.tensor([[60.0, 1, -torch.inf], [50, 1, 0]]), False)
+    assert sure[0].tolist() == [59, -59, -torch.inf] and 48 < sure[1, 0] < 49
+    broken = torch.tensor([[0.0, torch.inf, 1], [torch.nan, 0, 1]])
+    assert log_odds(broken, False).isnan().all() and log_odds(broken, True).isnan().int().tolist() == [
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
 
 
 def test_weights_that_balance():

@@ -1,5 +1,7 @@
-"""Changes of an image that nobody would call another image: JPEG, noise below half a grey level, a small shift, and a
-tag beside the object."""
+"""Changes of an image that nobody would call another image: JPEG, a small shift, and a tag beside the object.
+
+The noise below half a grey level is that of the metrics, :func:`protomask.metrics.with_unseen_noise`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.data.shortcut import SHARE, tag_picture
-from protomask.metrics import nearby
 
 QUALITY = 75
 """of JPEG, as most programs save it"""
@@ -31,11 +32,6 @@ def saved_as_jpeg(images: Tensor, mean: Sequence[float], std: Sequence[float], q
         again = torch.frombuffer(bytearray(Image.open(file).convert("RGB").tobytes()), dtype=torch.uint8)
         found.append((again.view(pixels.shape).permute(2, 0, 1).float() / 255 - offset) / scale)
     return torch.stack(found).to(images)
-
-
-def with_unseen_noise(images: Tensor, std: Sequence[float], seeds: Sequence[int]) -> Tensor:
-    """Add noise that rounds to the same 8-bit image, by at most half a grey level; one seed per image."""
-    return nearby(images, seeds, torch.tensor([0.5 / 255 / each for each in std]).view(3, 1, 1).to(images))
 
 
 def shift_of(images: Tensor) -> int:

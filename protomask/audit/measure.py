@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from protomask.audit.changes import saved_as_jpeg, shift_of, shifted, with_tag, with_unseen_noise
+from protomask.audit.changes import saved_as_jpeg, shift_of, shifted, with_tag
 from protomask.audit.results import CHECKS, Audit, Row
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError, NothingToKeepWarning, type_named
@@ -21,7 +21,7 @@ from protomask.given import as_count, as_flag, refuse_run
 from protomask.labels import positives, require_numbers
 from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps, require_finite
-from protomask.metrics import randomise_parameters, shared_first
+from protomask.metrics import randomise_parameters, shared_first, with_unseen_noise
 from protomask.metrics.localization import box_regions
 from protomask.prototype_network import PrototypeNetwork
 from protomask.statistics import Interval, bootstrap_mean, share_interval

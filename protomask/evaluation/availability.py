@@ -66,8 +66,8 @@ def available_metrics(
         held.add("similarity maps")
     if explained is None or isinstance(explained, PrototypeNetwork):
         held |= {"prototypes", "mask of prototypes"} if "mask" in held else {"prototypes"}
-    if explained is None or isinstance(getattr(explained, "last_layer", None), torch.nn.Linear):
-        held.add("last layer")
+        if explained is None or isinstance(getattr(explained, "last_layer", None), torch.nn.Linear):
+            held.add("last layer")
     if len(data.classes) > 1:
         held.add("classes")
     if isinstance(explained, HasJudge):

@@ -40,6 +40,8 @@ class Over(Enum):
     """a value per prototype, over several images of its class"""
     MOST_SIMILAR = "most similar"
     """a value per prototype, over the images of the whole data set that are most similar to it"""
+    IMAGES = "images"
+    """a value per prototype, over all images that are evaluated, each once; asks for no map"""
 
 
 class Metric(NamedTuple):
@@ -50,7 +52,7 @@ class Metric(NamedTuple):
     """what data or network must have, a key of :data:`protomask.evaluation.availability.NEEDS`; None: nothing"""
     finish: Callable[[Tensor, Tensor], Tensor] | None = None
     """(what was measured of all n pairs (n, ...), the pairs' prototypes (n,)) -> a value per pair (n,) or, where
-    :attr:`of_prototypes`, per prototype (P,) in the order of ``prototypes.unique()``"""
+    :attr:`of_prototypes`, per prototype (P,) in the order of ``prototypes.unique()``; over ``IMAGES`` n are these"""
     over: Over = Over.PAIRS
     """the pairs that it is measured on"""
     usual: bool = True
@@ -194,6 +196,7 @@ METRICS |= {
         True,
         "prototypes",
         lambda found, prototypes: _discrimination(found, prototypes),
+        Over.IMAGES,
         usual=False,
         beside=lambda batch: [str(label) for label in batch.labels.tolist()],
     ),
@@ -211,10 +214,9 @@ HIGHER_IS_BETTER: dict[str, bool] = {name: metric.higher_is_better for name, met
 
 
 def _discrimination(found: Tensor, prototypes: Tensor) -> Tensor:
-    """Give each pair (n,) the value of its prototype, computed once however many pairs share it."""
-    distinct, places = prototypes.unique(return_inverse=True)
-    values = prototype_sets.discrimination(found[:, 0, distinct], found[:, 1, distinct] > 0.5)
-    return values[places].float()
+    """Give each prototype its value, over images that are there once."""
+    distinct = prototypes.unique()
+    return prototype_sets.discrimination(found[:, 0, distinct], found[:, 1, distinct] > 0.5).float()
 
 
 def _bools(found: Tensor) -> tuple[Tensor, Tensor]:

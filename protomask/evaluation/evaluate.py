@@ -23,7 +23,7 @@ from protomask.evaluation.batch import Subject
 from protomask.evaluation.catalogue import METRICS, Over
 from protomask.evaluation.maps import Maps
 from protomask.evaluation.measuring import CURVES, Column, Curve, Measured, Values, batch_length, measure_pairs
-from protomask.evaluation.pairs import Pairs, check_pairs_fit, device_of
+from protomask.evaluation.pairs import Pairs, check_pairs_fit, device_of, each_image_once
 from protomask.evaluation.results import Evaluation
 from protomask.evaluation.store import open_stores
 from protomask.explainable import Classifier, Explainable
@@ -60,7 +60,8 @@ def evaluate(
         metrics: names out of ``METRICS``; None takes the usual ones that data and network allow, ``["all"]`` all of
             them. Scores that are log-probabilities are measured as probabilities.
         prototype_pairs: several images of each prototype, for the metrics that are a number per prototype
-            (:func:`protomask.evaluation.choose_prototype_pairs`); by default ``pairs``.
+            (:func:`protomask.evaluation.choose_prototype_pairs`); by default ``pairs``. ``discrimination`` ranks their
+            images and those of ``pairs``, each once.
         similar_pairs: the images most similar to each of the same prototypes, for purity
             (:func:`protomask.evaluation.choose_similar_pairs`); by default ``prototype_pairs``.
         seed: of the bootstrap.
@@ -93,9 +94,11 @@ def evaluate(
         Over.PAIRS: pairs,
         Over.CLASS: prototype_pairs or pairs,
         Over.MOST_SIMILAR: similar_pairs or prototype_pairs or pairs,
+        Over.IMAGES: each_image_once(pairs, prototype_pairs or pairs),
     }
+    asked_of = {over: groups[Over.CLASS if over is Over.IMAGES else over].prototypes for over in Over}
     wanted = {over: [name for name in chosen if METRICS[name].over is over] for over in Over}
-    prototypes = [groups[over].prototypes.unique() for over in Over if over is not Over.PAIRS and wanted[over]]
+    prototypes = [asked_of[over].unique() for over in Over if over is not Over.PAIRS and wanted[over]]
     if any(not torch.equal(each, prototypes[0]) for each in prototypes):
         raise InputError("evaluate: prototype_pairs and similar_pairs are of different prototypes; give the same")
     measured = [
@@ -112,14 +115,16 @@ def evaluate(
             asked: list[Column] = [*map(Values, names), *(Curve(name) for name in CURVES if name in names)]
             if not asked:
                 continue
-            found = measure_pairs(subject, data, measured, groups[over], asked, batch_size, device, bar)
+            timed = over is not Over.IMAGES or not seconds  # else maps would be made for their cost alone
+            found = measure_pairs(subject, data, measured, groups[over], asked, batch_size, device, bar, timed=timed)
             for name, each in found.items():
                 columns[name] |= each.values
-                seconds[name] = each.seconds
+                if timed:
+                    seconds[name] = each.seconds
     return Evaluation.summarise(
         pairs,
         [data.names[position] for position in pairs.positions.tolist()],
-        {name: {metric: _finish(metric, own, groups) for metric in chosen} for name, own in columns.items()},
+        {name: {metric: _finish(metric, own, asked_of) for metric in chosen} for name, own in columns.items()},
         {name: float(each.mean()) for name, each in seconds.items()},
         {name: {kind: own[Curve(kind)] for kind in CURVES if kind in chosen} for name, own in columns.items()},
         classes=_class_names(network, data, pairs),
@@ -136,9 +141,9 @@ def _bar(measured: Sequence[Measured], groups: Sequence[Pairs], batch_size: int,
     return tqdm(total=len(measured) * sum(shares), desc="evaluate", unit="map", disable=hidden)
 
 
-def _finish(metric: str, columns: Mapping[Column, Tensor], groups: Mapping[Over, Pairs]) -> Tensor:
+def _finish(metric: str, columns: Mapping[Column, Tensor], prototypes: Mapping[Over, Tensor]) -> Tensor:
     entry, found = METRICS[metric], columns[Values(metric)]
-    return found if entry.finish is None else entry.finish(found, groups[entry.over].prototypes)
+    return found if entry.finish is None else entry.finish(found, prototypes[entry.over])
 
 
 def _class_names(network: Explainable, data: AnnotatedImages, pairs: Pairs) -> list[str]:

@@ -64,7 +64,7 @@ class Columns(NamedTuple):
     values: Mapping[Column, Tensor]
     """(n, ...) each"""
     seconds: Tensor
-    """(n,) float64, what each map cost"""
+    """(n,) float64, what each map cost; (0,) where nobody asked"""
 
 
 class Measured(NamedTuple):
@@ -87,8 +87,14 @@ def measure_pairs(
     batch_size: int,
     device: torch.device | str,
     bar: tqdm,
+    *,
+    timed: bool = True,
 ) -> dict[str, Columns]:
-    """Measure all pairs, each process its share: localizer -> what was measured, of all of them."""
+    """Measure all pairs, each process its share: localizer -> what was measured, of all of them.
+
+    Args:
+        timed: whether to tell what each map cost, for which all are made; else only those that the columns ask for.
+    """
     names = [each.maps.name for each in localizers]
     found: dict[str, dict[Column, list[Tensor]]] = {name: {column: [] for column in columns} for name in names}
     seconds: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -102,7 +108,8 @@ def measure_pairs(
             bar.set_postfix_str(name)
             for column, values in _measure(batch, localizer, columns).items():
                 found[name][column].append(values)
-            seconds[name].append(torch.tensor(localizer.maps.seconds_of(batch), dtype=torch.float64))
+            if timed:
+                seconds[name].append(torch.tensor(localizer.maps.seconds_of(batch), dtype=torch.float64))
             bar.update(len(places))
     everybody = distributed.gather((found, seconds))
     return {
@@ -111,7 +118,7 @@ def measure_pairs(
                 column: torch.cat([values for found, _ in everybody for values in found[name][column]])
                 for column in columns
             },
-            torch.cat([values for _, seconds in everybody for values in seconds[name]]),
+            torch.cat([torch.empty(0), *(values for _, seconds in everybody for values in seconds[name])]),
         )
         for name in names
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -146,6 +147,15 @@ def choose_prototype_pairs(network: PrototypeNetwork, data: AnnotatedImages, sam
         positions.append(found)
         prototypes.append(torch.full_like(found, prototype))
     return Pairs(torch.cat(positions), torch.cat(prototypes))
+
+
+def each_image_once(*groups: Pairs) -> Pairs:
+    """Keep the first pair of every image, for what is asked of images alone."""
+    positions, prototypes = (
+        torch.cat([getattr(each, name) for each in groups]) for name in ("positions", "prototypes")
+    )
+    kept = torch.from_numpy(np.unique(positions.numpy(), return_index=True)[1])
+    return Pairs(positions[kept], prototypes[kept])
 
 
 SIMILAR = 10

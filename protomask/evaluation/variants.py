@@ -19,6 +19,14 @@ def _own_images(batch: Batch, saliency: Callable[[], Tensor]) -> Tensor:
     return batch.images
 
 
+def _unseen_noise(batch: Batch, _: object) -> Tensor:
+    """By the normalisation that the network expects; ImageNet's where nothing tells it."""
+    std = getattr(batch.explained, "std", None)
+    if not isinstance(std, tuple | list):
+        return steadiness.nearby(batch.images, batch.seeds)
+    return steadiness.with_unseen_noise(batch.images, std, batch.seeds)
+
+
 @dataclass(frozen=True)
 class Variant:
     """Hold what distinguishes some maps of a batch from those of its images as they are."""
@@ -36,8 +44,8 @@ KEPT = Variant("kept", lambda batch, saliency: batch.images * faithfulness.minma
 """of what the map leaves of the image"""
 NOISY = Variant("noisy", lambda batch, _: part_points.add_noise(batch.images, batch.seeds))
 """of the image under the noise of the stability metric"""
-UNSEEN_NOISE = Variant("unseen noise", lambda batch, _: steadiness.nearby(batch.images, batch.seeds))
-"""of the image with noise below half a grey level"""
+UNSEEN_NOISE = Variant("noise below half a level", _unseen_noise)
+"""of the image with noise below half a grey level; "unseen noise" was twice as much for networks of other deviations"""
 RANDOMISED = Variant("randomised", question=lambda batch: batch.with_network(batch.subject.randomised))
 """by the network with its parameters shuffled"""
 ANOTHER_CLASS = Variant("another class", question=lambda batch: batch.with_index(batch.another_class))

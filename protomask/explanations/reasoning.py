@@ -37,8 +37,9 @@ class Reasoning:
     """share of the prototypes, of those whose object is known, that lie on the background; None where none is known"""
     known_objects: float
     """share of the prototypes whose object is known, in [0, 1]"""
-    common: float
-    """share of the prototypes that are found as often in other classes as in their own"""
+    common: float | None
+    """share of the prototypes, of those with test images of their own class and of others, that are found as often in
+    other classes as in their own; None where there are no such images"""
     duplicates: float
     """share of the prototypes that another one of the class makes superfluous"""
 
@@ -51,8 +52,9 @@ class Reasoning:
         if self.background is not None:
             of = "" if self.known_objects == 1 else f" (of the {self.known_objects:.0%} whose object is known)"
             parts.append(f"{self.background:.0%} of the prototypes on the background{of}")
-        whose = "" if parts else " of the prototypes"
-        parts += [f"{self.common:.0%}{whose} common to all classes", f"{self.duplicates:.0%} duplicates"]
+        if self.common is not None:
+            parts.append(f"{self.common:.0%}{'' if parts else ' of the prototypes'} common to all classes")
+        parts.append(f"{self.duplicates:.0%}{'' if parts else ' of the prototypes'} duplicates")
         if self.explained_share is not None:
             parts.append(
                 f"the {SHOWN} strongest carry {self.explained_share:.0%} of a decision's points, and "
@@ -74,6 +76,7 @@ def sum_up_reasoning(network: PrototypeNetwork, similarities: Tensor, inspection
     predicted = F.linear(similarities, weight, bias).argmax(1)
     shares, sizes = point_shares(similarities * weight[predicted])
     placed = [each for each in inspections if each.outside]
+    compared = [each for each in inspections if each.discrimination is not None]
 
     def flagged(kind: str, among: Sequence[Inspection]) -> float:
         return sum(kind in each.flags for each in among) / max(len(among), 1)
@@ -84,7 +87,7 @@ def sum_up_reasoning(network: PrototypeNetwork, similarities: Tensor, inspection
         sparsity=(weight == 0).double().mean().item(),
         background=flagged("background", placed) if placed else None,
         known_objects=len(placed) / max(len(inspections), 1),
-        common=flagged("common", inspections),
+        common=flagged("common", compared) if compared else None,
         duplicates=flagged("duplicate", inspections),
     )
 

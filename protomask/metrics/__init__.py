@@ -53,7 +53,7 @@ from protomask.metrics.prototypes import fidelity, relevance_ordering
 from protomask.metrics.sanity import map_correlation, randomise_parameters
 from protomask.metrics.segmentation import at_best_threshold, dice, dice_curves, iou, iou_curves
 from protomask.metrics.simplicity import map_entropy, sparseness
-from protomask.metrics.steadiness import max_sensitivity, nearby, shared_first
+from protomask.metrics.steadiness import max_sensitivity, nearby, shared_first, with_unseen_noise
 
 __all__ = [
     "Curve",
@@ -123,4 +123,5 @@ __all__ = [
     "stability",
     "top_part_hit",
     "top_share_on_object",
+    "with_unseen_noise",
 ]

@@ -78,6 +78,13 @@ def first_pixels(saliency: Tensor, share: float) -> Tensor:
     return above.float() + equal * ((count - above.sum(1, keepdim=True)) / equal.sum(1, keepdim=True))
 
 
+def salient_pixels(saliency: Tensor, share: float) -> Tensor:
+    """Give these weights (B, H * W), 0 for a map's least value, which is not salient: a map that is mostly zero has its
+    spot alone, and a constant one nothing."""
+    flat = saliency.flatten(1)
+    return first_pixels(flat, share) * (flat > flat.amin(1, keepdim=True))
+
+
 def unless_broken(values: Tensor, *maps: Tensor) -> Tensor:
     """Give NaN, to be left out and counted, for each map (B, ...) that is not finite, of which nothing can be said.
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.classification import auroc
-from protomask.metrics.faithfulness import change_step
-from protomask.metrics.given import as_maps, as_mask
+from protomask.metrics.given import as_maps, as_mask, salient_pixels
 
 FIRST = 0.1
 """share of the pixels, the most salient, that count as a prototype's place in an image"""
@@ -50,32 +49,34 @@ def discrimination(similarities: Tensor, own: Tensor) -> Tensor:
 def distinctiveness(maps: Tensor, there: Tensor) -> Tensor:
     """Compute how far a class's prototypes look at different places: 1 - mean overlap of pairs, (B,) in [0, 1].
 
-    The overlap is the intersection over union of their maps' most salient tenths. Source: after Zhu et al.,
-    "Interpretable image classification via non-parametric part prototype learning" (CVPR 2025); the tenths and the
-    overlap are a reconstruction.
+    The overlap is that of their maps' most salient tenths, as in :func:`protomask.metrics.shared_first`: intersection
+    over union, equal pixels shared out, a map's least value nowhere. Source: after Zhu et al., "Interpretable image
+    classification via non-parametric part prototype learning" (CVPR 2025); the tenths and the overlap are a
+    reconstruction.
 
     Args:
         maps: (B, K, H, W), those of K prototypes in the same image.
-        there: (B, K) bool; the others do not count.
+        there: (B, K) bool; the others do not count, nor do constant maps, which show no place.
 
     Returns:
-        NaN where fewer than two count, or one that counts is not finite.
+        NaN where fewer than two count, or one of those that are there is not finite.
     """
     there = as_mask(there, maps.shape[:2], "there")
     first = _first_pixels(maps).flatten(2).double()
     both = first @ first.transpose(1, 2)
-    size = first.sum(2)
-    overlap = both / (size[:, :, None] + size[:, None] - both).clamp_min(1)
-    pairs = (there[:, :, None] & there[:, None]).triu(1)
+    size = both.diagonal(dim1=1, dim2=2)
+    overlap = both / (size[:, :, None] + size[:, None] - both).clamp_min(1e-12)
+    showing = there & (size > 0)
+    pairs = (showing[:, :, None] & showing[:, None]).triu(1)
     known = pairs.any(2).any(1) & _known(maps, there)
-    return 1 - (overlap * pairs).sum((1, 2)) / torch.where(known, pairs.sum((1, 2)), torch.nan)
+    return 1 - torch.where(pairs, overlap, 0).sum((1, 2)) / torch.where(known, pairs.sum((1, 2)), torch.nan)
 
 
 def comprehensiveness(maps: Tensor, there: Tensor, mask: Tensor) -> Tensor:
     """Compute how much of the object a class's prototypes cover together: (B,) in [0, 1], higher is better.
 
-    The share of the object's pixels within the most salient tenth of at least one map. Source: as
-    :func:`distinctiveness`, a reconstruction.
+    The share of the object's pixels within the most salient tenth of at least one map; equal pixels at its edge count
+    with the part that fits, a constant map covers nothing. Source: as :func:`distinctiveness`, a reconstruction.
 
     Args:
         maps: (B, K, H, W). there: (B, K) bool. mask: (B, H, W) bool, the object.
@@ -85,9 +86,9 @@ def comprehensiveness(maps: Tensor, there: Tensor, mask: Tensor) -> Tensor:
     """
     there = as_mask(there, maps.shape[:2], "there")
     mask = as_mask(mask, (len(maps), *maps.shape[2:]), "mask")
-    covered = (_first_pixels(maps) & there[:, :, None, None]).any(1)
+    covered = _first_pixels(maps).masked_fill(~there[:, :, None, None], 0).amax(1)
     size = mask.sum((1, 2))
-    return (covered & mask).sum((1, 2)) / torch.where((size > 0) & _known(maps, there), size.float(), torch.nan)
+    return (covered * mask).sum((1, 2)) / torch.where((size > 0) & _known(maps, there), size.float(), torch.nan)
 
 
 def _known(maps: Tensor, there: Tensor) -> Tensor:
@@ -96,7 +97,5 @@ def _known(maps: Tensor, there: Tensor) -> Tensor:
 
 
 def _first_pixels(maps: Tensor) -> Tensor:
-    """(B, K, H, W) bool, the most salient tenth of each map."""
-    flat = as_maps(maps.flatten(0, 1), name="maps")
-    pixels = flat[0].numel()
-    return (change_step(flat, pixels) <= max(1, round(FIRST * pixels))).view(maps.shape)
+    """(B, K, H, W), the weight in [0, 1] of each pixel in the most salient tenth of its map."""
+    return salient_pixels(as_maps(maps.flatten(0, 1), name="maps"), FIRST).view(maps.shape)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_maps, first_pixels, unless_broken
+from protomask.metrics.given import as_maps, salient_pixels, unless_broken
 
-HALF_LEVEL = 0.5 / 255 / 0.226
-"""Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations."""
+HALF_LEVEL = 0.5 / 255 / 0.229
+"""Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations; by the
+greatest of them, so that it is no more in any channel."""
 RADIUS, SAMPLES = 0.02, 4
 """Of max-sensitivity: how far an image's values are moved, as in captum, and how often."""
 
@@ -21,12 +22,24 @@ def nearby(images: Tensor, seeds: Sequence[int], radius: float | Tensor = HALF_L
 
     Args:
         radius: the noise's greatest size, in units of the normalised image; a number, or one per channel (3, 1, 1).
-            The default rounds to the same 8-bit image.
+            The default rounds to the same 8-bit image where images are normalised as ImageNet's;
+            :func:`with_unseen_noise` does wherever the standard deviations are known.
     """
     noise = [
         torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)
     ]
     return images + (2 * torch.stack(noise).to(images) - 1) * radius
+
+
+def with_unseen_noise(images: Tensor, std: Sequence[float], seeds: Sequence[int]) -> Tensor:
+    """Add noise that rounds to the same 8-bit image, by at most half a grey level, to images normalised by ``std``.
+
+    Args:
+        images: (N, C, H, W).
+        std: one number per channel, or one for all.
+        seeds: one per image.
+    """
+    return nearby(images, seeds, torch.tensor([0.5 / 255 / each for each in std]).view(-1, 1, 1).to(images))
 
 
 def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
@@ -50,9 +63,7 @@ def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
     """
     saliency = as_maps(saliency)
     other = as_maps(other, saliency[:, None], name="other")
-    one, two = (
-        first_pixels(each, share) * (each > each.amin((1, 2), keepdim=True)).flatten(1) for each in (saliency, other)
-    )
+    one, two = (salient_pixels(each, share) for each in (saliency, other))
     both, own = (one * two).sum(1), one.square().sum(1)
     shared = torch.where(own > 0, both / (own + two.square().sum(1) - both), torch.nan)
     return unless_broken(shared, saliency, other)

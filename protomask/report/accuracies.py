@@ -7,7 +7,7 @@ from pathlib import Path
 
 from protomask.report.steps import before_steps, original_accuracy, steps_of, unlisted, words_of
 from protomask.report.wording import Namer, accuracy_of_images, count, number, percent, readable_all
-from protomask.statistics import newcombe, wilson
+from protomask.statistics import LEVEL, newcombe, sign_test, wilson
 
 MOMENTS = ("final", "after_projection", "before_projection")
 """when accuracies were measured, the last first"""
@@ -89,6 +89,9 @@ def difference(
 ) -> str:
     """Say how sure a difference of two accuracies is: "3 images became wrong, 5 right: within chance", or an interval.
 
+    Of counted images it is within chance as a metric of hits is undecided in an evaluation: by the exact sign test, or
+    where the interval of the paired difference holds zero.
+
     Args:
         before, after: accuracies, in [0, 1].
         images: test images; None where the number is not known, or the answers of one image are several.
@@ -100,15 +103,18 @@ def difference(
         return "how much of that is chance is not known"
     if changed is not None:
         lost, won = changed["right_to_wrong"], changed["wrong_to_right"]
-        _, low, high = newcombe(0, won, lost, images - won - lost)
+        both = min(max(round(before * images) - lost, 0), images - won - lost)
+        _, low, high = newcombe(both, won, lost, images - won - lost - both)
+        chance = sign_test(won, won + lost) > LEVEL
         swaps = f"{count(lost, 'image')} {words[0]}, {won} {words[1]}"
     else:
         both = after * before * images
         _, low, high = newcombe(
             both, after * images - both, before * images - both, (1 - after) * (1 - before) * images
         )
+        chance = False  # only the interval tells
         swaps = f"{abs(round((after - before) * images))} of {count(images, 'image')} on balance"
-    if low <= 0 <= high:
+    if chance or low <= 0 <= high:
         return f"{swaps}: within chance"
     return f"{swaps}; 95\N{NO-BREAK SPACE}% interval {_signed(low)} to {_signed(high)} points"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protomask.labels import is_multi_label, positives, probabilities
+from protomask.labels import is_multi_label, log_odds, positives, probabilities
 from protomask.metrics.classification import auroc, average_precision
 from protomask.report.wording import Namer, number, percent, readable_all
 
@@ -144,10 +144,10 @@ def confusion(answers: Answers, written: Namer | None = None) -> dict:
 def per_class_table(answers: Answers, names: Namer | None = None) -> list[dict]:
     """Give one row a class: images, recall (share of its images that are found), AUROC, average precision."""
     names = names or readable_all(answers.classes)
-    chances = probabilities(answers.logits.double(), answers.findings)
+    odds = log_odds(answers.logits.double(), answers.findings)  # probabilities near 1 would tie
     has = positives(answers.labels, len(answers.classes))
     said = answers.logits > 0 if answers.findings else positives(answers.logits.argmax(1), len(answers.classes))
-    areas, precisions = auroc(chances, has).tolist(), average_precision(chances, has).tolist()
+    areas, precisions = auroc(odds, has).tolist(), average_precision(odds, has).tolist()
     rows = []
     for place, name in enumerate(answers.classes):
         images, claims = int(has[:, place].sum()), int(said[:, place].sum())

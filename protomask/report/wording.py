@@ -313,8 +313,8 @@ METRICS = {
     "discrimination": (
         "Discrimination",
         "",
-        "How well the prototype alone ranks images of its class above the others (area under the ROC curve); the same "
-        "for every localizer.",
+        "How well the prototype alone ranks images of its class above the others (area under the ROC curve); one value "
+        "per prototype, the same for every localizer.",
     ),
     "randomisation": (
         "Parameter randomisation",

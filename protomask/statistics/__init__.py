@@ -1,6 +1,14 @@
 """How sure is a figure, and who is ahead? Intervals, tests, and verdicts corrected for many metrics at once."""
 
-from protomask.statistics.comparing import Comparison, compare_values, holm, images_needed, sign_flip_p
+from protomask.statistics.comparing import (
+    LEVEL,
+    Comparison,
+    compare_values,
+    holm,
+    images_needed,
+    sign_flip_p,
+    sign_test,
+)
 from protomask.statistics.intervals import (
     Interval,
     bootstrap_band,
@@ -11,6 +19,7 @@ from protomask.statistics.intervals import (
 from protomask.statistics.shares import clopper_pearson, newcombe, paired_share_interval, share_interval, wilson
 
 __all__ = [
+    "LEVEL",
     "Comparison",
     "Interval",
     "bootstrap_band",
@@ -25,5 +34,6 @@ __all__ = [
     "paired_share_interval",
     "share_interval",
     "sign_flip_p",
+    "sign_test",
     "wilson",
 ]

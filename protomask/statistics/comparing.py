@@ -135,6 +135,18 @@ def sign_flip_p(differences: Tensor, groups: Tensor | None = None, *, flips: int
     return found
 
 
+@cache
+def sign_test(positive: int, count: int) -> float:
+    """Give the two-sided p-value of ``positive`` differences above zero among ``count`` that are not zero; exact.
+
+    >>> round(sign_test(2, 11), 3)
+    0.065
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(positive, count).pvalue) if count else 1.0
+
+
 def images_needed(
     differences: Tensor, groups: Tensor | None = None, *, level: float = LEVEL, z_power: float = POWER_Z
 ) -> int | None:
@@ -176,7 +188,7 @@ def _flipped(sums: Tensor, flips: int, seed: int) -> Tensor:
         if not len(sizes):
             continue
         if float(sizes.max() - sizes.min()) <= 1e-12 * float(sizes.max()):
-            found[column] = _sign_test(int((values > 0).sum()), len(sizes))
+            found[column] = sign_test(int((values > 0).sum()), len(sizes))
         else:
             open_.append(column)
     if not open_:
@@ -189,13 +201,6 @@ def _flipped(sums: Tensor, flips: int, seed: int) -> Tensor:
     exact = tried == 2 ** len(sums)
     found[open_] = reached / tried if exact else (reached + 1) / (tried + 1)
     return found
-
-
-@cache
-def _sign_test(positive: int, count: int) -> float:
-    from scipy.stats import binomtest
-
-    return float(binomtest(positive, count).pvalue)
 
 
 def _sign_patterns(count: int, flips: int, seed: int):

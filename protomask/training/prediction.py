@@ -13,7 +13,7 @@ from tqdm import tqdm
 from protomask import distributed
 from protomask.data import AnnotatedImages
 from protomask.freezing import frozen
-from protomask.labels import is_multi_label, positives, probabilities, require_numbers, right_answers
+from protomask.labels import is_multi_label, log_odds, positives, require_numbers, right_answers
 from protomask.metrics import auroc, average_precision
 from protomask.training.stages import TrainingSet
 
@@ -44,9 +44,9 @@ def performance(network: nn.Module, data: AnnotatedImages, setup: TrainingSet, d
 
     Returns:
         ``accuracy``: see :func:`accuracy`; ``auroc`` and ``average_precision``: each class against the rest, by its
-        probability, the mean over the classes for which they are defined (macro); ``per_class``: name -> both and the
-        number of ``images`` that have it. None where undefined. ``right``: which images are answered right, as
-        :func:`pack_answers` writes it; None where images have findings.
+        probability (in log-odds, which do not tie near 1), the mean over the classes for which they are defined
+        (macro); ``per_class``: name -> both and the number of ``images`` that have it. None where undefined. ``right``:
+        which images are answered right, as :func:`pack_answers` writes it; None where images have findings.
     """
     return rate_answers(*predict(network, data, setup, description), data.classes)
 
@@ -60,7 +60,7 @@ def rate_answers(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict
         classes: C names.
     """
     has = positives(labels, logits.shape[1])
-    scores = probabilities(logits.double(), is_multi_label(labels))
+    scores = log_odds(logits.double(), is_multi_label(labels))
     areas, precisions = auroc(scores, has), average_precision(scores, has)
     rows = zip(classes, areas.tolist(), precisions.tolist(), has.sum(0).tolist())
     return {

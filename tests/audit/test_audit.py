@@ -12,11 +12,12 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from protomask.audit import CHECKS, Audit, Row, audit
-from protomask.audit.changes import saved_as_jpeg, shifted, with_tag, with_unseen_noise
+from protomask.audit.changes import saved_as_jpeg, shifted, with_tag
 from protomask.audit.measure import _row
 from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation import Pairs, choose_pairs
 from protomask.localizers import get_localizer
+from protomask.metrics import with_unseen_noise
 from protomask.report.audit_page import write_audit_page
 from protomask.report.audit_view import audit_view
 from protomask.run_schemas import SCHEMAS

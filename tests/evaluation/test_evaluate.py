@@ -21,6 +21,7 @@ from protomask.evaluation import (
     evaluate,
 )
 from protomask.evaluation.pairs import draw_stratified
+from protomask.evaluation.summaries import mean_rows
 from protomask.evaluation.tables import as_markdown, per_class
 from protomask.explainable import Classifier
 from protomask.localizers import get_localizer
@@ -399,13 +400,63 @@ def test_findings_that_fill_the_image_together_are_boxes_each(network):
     assert "energy_box" not in available_metrics(data, [0])
 
 
-def test_discrimination_of_pairs_is_that_of_their_prototypes():
+def test_discrimination_is_a_value_per_prototype():
     torch.manual_seed(0)
     similarities, own = torch.rand(40, 6), torch.rand(40, 6) > 0.5
     found, prototypes = torch.stack([similarities, own.float()], 1), torch.tensor([4, 1, 4, 4, 0] * 8)
     values = METRICS["discrimination"].finish(found, prototypes)
-    assert values.dtype == torch.float32 and len(values) == 40
-    torch.testing.assert_close(values, discrimination(similarities, own)[prototypes].float(), atol=0, rtol=0)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, discrimination(similarities, own)[[0, 1, 4]].float(), atol=0, rtol=0)
+
+
+class Findings(Tiles):
+    """Every fourth image has both findings."""
+
+    def __init__(self, count=20):
+        super().__init__(count)
+        self.labels = torch.eye(2)[self.labels]
+        self.labels[::4] = 1
+
+
+@pytest.mark.parametrize("metrics", [["discrimination"], ["gain", "discrimination"]])
+def test_discrimination_counts_prototypes_and_each_image_once(network, metrics):
+    """Values of prototypes stood in each of their pairs and were resampled as if each were another one; an image with
+    two findings counted twice."""
+    asked = []
+
+    def counting(explained, images, index):
+        asked.extend(index.tolist())
+        return noise(explained, images, index)
+
+    data = Findings()
+    positions = torch.cat([torch.arange(20), torch.arange(0, 20, 4)])
+    pairs = Pairs(positions, torch.tensor([0, 2, 1, 3] * 5 + [2] * 5))
+    found = evaluate(network, data, {"counting": counting}, pairs, metrics=metrics)
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in range(20)])
+    expected = discrimination(network(images).similarities, data.labels[:, network.prototype_classes] > 0.5)
+    assert found.prototype_values["counting"]["discrimination"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert found.prototypes == [0, 1, 2, 3] and "discrimination" not in found.values["counting"]
+    said = row(found, "counting", "discrimination")
+    assert (said["n"], said["images"], said["ci_low"]) == (4, 4, None) and "4 prototypes" in found.table()
+    assert len(asked) == (25 if "gain" in metrics else 20)  # no map is made for it, but to tell what maps cost
+    first, one = Pairs(positions[:10], [0] * 10), Pairs(torch.arange(10, 20), [2] * 10)
+    alone = evaluate(network, data, {"noise": noise}, first, metrics=metrics, prototype_pairs=one)
+    assert alone.prototypes == [2]
+    assert alone.prototype_values["noise"]["discrimination"] == pytest.approx([expected[2].item()], abs=1e-6)
+
+
+def test_the_interval_of_discrimination_holds_the_truth():
+    """The nominal 95 % were 65 to 73 %."""
+    generator, held, true = torch.Generator().manual_seed(0), 0, 0.0
+    shifts, labels = torch.linspace(0.3, 1.7, 10), torch.arange(10).repeat_interleave(10)
+    true = torch.distributions.Normal(0, 1).cdf(shifts / 2**0.5).mean().item()
+    own = torch.nn.functional.one_hot(labels).float()
+    for _ in range(40):
+        similarities = torch.randn(100, 10, generator=generator) + shifts * own
+        values = METRICS["discrimination"].finish(torch.stack([similarities, own], 1), labels)
+        (found,) = mean_rows({"a": {"discrimination": values}}, {}, {"a": 0.0}, 0)
+        held += found["ci_low"] <= true <= found["ci_high"]
+    assert held >= 37
 
 
 def test_the_cost_of_discrimination_grows_with_prototypes_and_not_with_pairs(monkeypatch):
@@ -430,6 +481,25 @@ def test_metrics_can_be_asked_for_by_name(network):
         evaluate(network, NoTruth(), LOCALIZERS, pairs, metrics=["energy_box"])
     with pytest.raises(InputError, match="0 localizers"):
         evaluate(network, data, {}, pairs)
+
+
+class OwnNetwork(torch.nn.Module):
+    """Somebody else's, with a layer of the name that prototype networks give their last one."""
+
+    def __init__(self):
+        super().__init__()
+        self.last_layer = torch.nn.Linear(3 * SIZE * SIZE, 2)
+
+    def score(self, images, index):
+        return self.last_layer(images.flatten(1)).softmax(1).gather(1, index[:, None])[:, 0]
+
+
+def test_a_last_layer_alone_makes_no_prototype_network():
+    pairs = Pairs([0, 1], [0, 1])
+    found = evaluate(OwnNetwork(), NoTruth(), {"noise": noise}, pairs, metrics=["all"])
+    assert "insertion" in found.metrics and "explanation_size" not in found.metrics
+    with pytest.raises(InputError, match="'explanation_size' needs a prototype network with a last layer"):
+        evaluate(OwnNetwork(), NoTruth(), {"noise": noise}, pairs, metrics=["explanation_size"])
 
 
 def test_names_of_metrics_may_come_from_a_generator(network):
@@ -584,6 +654,23 @@ def test_untransformed_data_is_refused(network):
 
     with pytest.raises(InputError, match="transform"):
         evaluate(network, Raw(), LOCALIZERS, Pairs(torch.tensor([0]), torch.tensor([0])))
+
+
+@pytest.mark.parametrize("std", [(0.5, 0.5, 0.5), (0.2, 0.3, 0.4), None])
+def test_unseen_noise_is_below_half_a_grey_level_for_every_normalisation(std):
+    """It was 1.1 grey levels for networks normalised by .5, which can be seen."""
+    seen, given = [], None if std is None else (0.5, 0.5, 0.5)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))
+    explained = Classifier(model, "probability", mean=given, std=std)
+
+    def remembering(explained, images, index):
+        seen.append(images)
+        return noise(explained, images, index)
+
+    evaluate(explained, Tiles(), {"remembering": remembering}, Pairs(range(4), [0] * 4), metrics=["steady_tenth"])
+    assert len(seen) == 2
+    levels = (seen[1] - seen[0]).abs() * torch.tensor(std or (0.229, 0.224, 0.225)).view(3, 1, 1) * 255
+    assert 0.47 < levels.amax() <= 0.5 + 1e-4
 
 
 def test_steadiness_is_that_of_the_maps(network):

@@ -5,6 +5,8 @@ import torch
 
 from protomask.explanations.reasoning import point_shares, sum_up_reasoning
 from protomask.explanations.records import Inspection
+from protomask.run_schemas import Metrics
+from protomask.schema import check
 from protopnet import ProtoPNet
 from tests.support.toy import ToyBackbone
 
@@ -14,8 +16,8 @@ def network(evidence):
     return ProtoPNet(ToyBackbone(), ("a", "b"), image_size=16, prototypes_per_class=2, channels=6, evidence=evidence)
 
 
-def inspection(number, *flags, outside=None):
-    return Inspection(number, 1, 2, 1.0, 1, outside=outside or {}, flags=flags)
+def inspection(number, *flags, outside=None, discrimination=0.9):
+    return Inspection(number, 1, 2, 1.0, 1, outside=outside or {}, flags=flags, discrimination=discrimination)
 
 
 def test_shares_and_sizes_equal_a_plain_loop():
@@ -46,6 +48,16 @@ def test_positive_evidence_is_explained_by_the_own_prototypes():
 
 
 def test_without_images_or_objects_there_is_no_figure():
-    nothing = sum_up_reasoning(network("positive"), torch.zeros(0, 4), [inspection(number) for number in range(4)])
+    unknown = [inspection(number, discrimination=None) for number in range(4)]
+    nothing = sum_up_reasoning(network("positive"), torch.zeros(0, 4), unknown)
     assert (nothing.explained_share, nothing.decisive_prototypes, nothing.background) == (None, None, None)
-    assert nothing.text()
+    assert nothing.common is None and nothing.text() == "0% of the prototypes duplicates"
+    for share in (None, 0.0):  # as runs of before say
+        row = {**nothing.to_json(), "common": share}
+        check({"reasoning": row}, Metrics)
+
+
+def test_common_prototypes_are_counted_among_those_that_can_be_told():
+    some = [inspection(0, "common", discrimination=0.5), inspection(1, discrimination=None), inspection(2)]
+    found = sum_up_reasoning(network("positive"), torch.zeros(0, 4), some)
+    assert found.common == 0.5 and found.text() == "50% of the prototypes common to all classes, 0% duplicates"

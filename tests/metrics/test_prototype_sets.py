@@ -2,7 +2,7 @@ import itertools
 
 import torch
 
-from protomask.metrics import comprehensiveness, discrimination, distinctiveness, explanation_size
+from protomask.metrics import comprehensiveness, discrimination, distinctiveness, explanation_size, shared_first
 
 
 def first_tenth(saliency):
@@ -25,6 +25,28 @@ def test_distinctiveness_and_comprehensiveness_by_sets():
     assert abs(covered[0].item() - len(set.union(*sets) & objects[0]) / len(objects[0])) < 1e-6
     assert abs(covered[1].item() - len(first_tenth(maps[1, 0]) & objects[1]) / len(objects[1])) < 1e-6
     assert comprehensiveness(maps, there, mask & False).isnan().all()
+
+
+def test_what_is_not_salient_is_no_place_and_covers_nothing():
+    """Zeros in reading order were: disjoint spots of 2 % shared the top of the image, and covered what was there."""
+    maps, there = torch.zeros(1, 4, 50, 50), torch.tensor([[True, True, True, False]])
+    maps[0, 0, 40:45, :10] = 1
+    maps[0, 1, 40:45, 30:40] = 1
+    above, below = torch.zeros(2, 1, 50, 50, dtype=torch.bool)
+    above[0, :5], below[0, 40:45, :20] = True, True
+    assert distinctiveness(maps, there).tolist() == [1]  # the third, blank, is no place of its own
+    assert comprehensiveness(maps, there, above).tolist() == [0]
+    assert comprehensiveness(maps, there, below).tolist() == [0.5]
+    maps[0, 0] += 0.5 * (torch.arange(50) < 40)[:, None]  # 2,000 pixels share what the spot leaves, 200
+    maps[0, 2, :20], maps[0, 3] = 1, torch.nan
+    overlaps = [1 - shared_first(maps[:, a], maps[:, b]) for a, b in itertools.combinations(range(3), 2)]
+    assert 0.7 < overlaps[1] < 0.8
+    torch.testing.assert_close(distinctiveness(maps.nan_to_num(), there).float(), sum(overlaps) / 3)
+    torch.testing.assert_close(comprehensiveness(maps, there, above), torch.tensor([0.25]))
+    for blank in (torch.zeros(1, 4, 50, 50), torch.full((1, 4, 50, 50), 0.7)):
+        assert distinctiveness(blank, there).isnan().all() and comprehensiveness(blank, there, above).tolist() == [0]
+    blank[0, 0] = maps[0, 0]
+    assert distinctiveness(blank, there).isnan().all()
 
 
 def test_explanation_size_counts_what_has_a_part_in_the_decision():

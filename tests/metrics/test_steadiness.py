@@ -2,7 +2,8 @@ import math
 
 import torch
 
-from protomask.metrics import max_sensitivity, nearby, shared_first
+from protomask.explainable import IMAGENET
+from protomask.metrics import max_sensitivity, nearby, shared_first, with_unseen_noise
 
 
 def test_nearby_images_differ_by_less_than_half_a_grey_level_and_repeat():
@@ -13,6 +14,17 @@ def test_nearby_images_differ_by_less_than_half_a_grey_level_and_repeat():
     assert torch.equal(found[1], nearby(images[1:], [4])[0]) and not torch.allclose(noise[0], noise[1])
     per_channel = nearby(images, [3, 4], torch.tensor([0.0, 0.1, 1.0]).view(3, 1, 1)) - images
     assert (per_channel[:, 0] == 0).all() and per_channel[:, 1].abs().max() <= 0.1 < per_channel[:, 2].abs().max()
+
+
+def test_unseen_noise_is_below_half_a_grey_level_in_every_channel():
+    images, deviations = torch.zeros(2, 3, 32, 32), torch.tensor(IMAGENET[1]).view(3, 1, 1)
+    by_default = nearby(images, [3, 4]) * deviations * 255
+    assert 0.48 < by_default.abs().max() <= 0.5
+    for std in ((0.5, 0.5, 0.5), [0.2, 0.25, 0.3], (1, 1, 1)):
+        noise = with_unseen_noise(images, std, [3, 4]) * torch.tensor(std).view(3, 1, 1) * 255
+        assert (noise.abs().amax((0, 2, 3)) > 0.49).all() and noise.abs().max() <= 0.5 + 1e-5
+    grey = with_unseen_noise(images[:, :1], (0.5,), [3, 4])
+    assert grey.shape == (2, 1, 32, 32) and 0.49 < grey.abs().max() * 0.5 * 255 <= 0.5 + 1e-5
 
 
 def test_what_the_first_pixels_share():

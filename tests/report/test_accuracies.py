@@ -6,6 +6,7 @@ import torch
 from protomask.report.accuracies import accuracy, difference
 from protomask.report.wording import percent
 from protomask.run.measures import AFTER_PROJECTION, AT_THE_END, changes
+from protomask.statistics import newcombe
 from protomask.training.prediction import pack_answers
 
 SCORES = {"before_projection": 28 / 33, "after_projection": 30 / 33, "final": 30 / 33}
@@ -36,6 +37,15 @@ def test_pairs_tell_more_than_two_samples():
     assert paired.startswith("0 images became wrong, 12 right; 95") and "+1." in paired
     assert difference(0.9, 0.924, 500).endswith("within chance")
     assert difference(0.9, 0.924, None) == "how much of that is chance is not known"
+
+
+def test_chance_is_that_of_the_sign_test_and_images_that_both_answer_right_are_no_neither():
+    # 0 against 5 of 50: the sign test says .0625, the interval of shares alone excludes zero.
+    assert difference(0.8, 0.9, 50, {"right_to_wrong": 0, "wrong_to_right": 5}).endswith("within chance")
+    clear = difference(0.8, 0.86, 200, {"right_to_wrong": 2, "wrong_to_right": 14})
+    _, low, high = newcombe(158, 14, 2, 26)
+    assert clear.endswith(f"interval +{100 * low:.1f} to +{100 * high:.1f} points")
+    assert difference(0.0, 0.0, 3, {"right_to_wrong": 0, "wrong_to_right": 0}).endswith("within chance")
 
 
 def test_a_pruned_run_is_compared_with_the_network_that_it_was():

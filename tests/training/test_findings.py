@@ -12,6 +12,7 @@ from protomask.explanations.predictions import explain
 from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
+from protomask.report.answers import Answers, per_class_table
 from protomask.training import TrainingSet, performance, train
 from protomask.training.black_box import BlackBox, classification_loss
 from protomask.training.classification import balanced_focal
@@ -20,6 +21,7 @@ from protomask.training.forgetting import find_forbidden
 from protomask.training.given_parts import give_cells
 from protomask.training.last_layer import fit_last_layer
 from protomask.training.patches import classes_in, cut_cells, nearest_in_images, with_prototypes
+from protomask.training.prediction import rate_answers
 from protomask.training.stages import Epochs, bias_rate, warm_up_cosine
 from protopnet.losses import ProtoPNetLoss
 from protopnet.model import ProtoPNet
@@ -48,6 +50,16 @@ class Findings(AnnotatedImages):
     def load(self, index):
         boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(16, 16))
         return {"image": tv_tensors.Image(self.pixels[index]), "boxes": boxes}
+
+
+def test_answers_that_are_sure_are_ranked():
+    """In probabilities, which round to 1, they tied: .5 where every image that has the class is above the others."""
+    logits = torch.tensor([[60.0, 0.0], [50.0, 0.0], [45.0, 0.0], [40.0, 0.0]])
+    for labels in (torch.tensor([0, 0, 1, 1]), torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])):
+        found = rate_answers(logits, labels, ("a", "b"))["per_class"]["a"]
+        assert (found["auroc"], found["average_precision"]) == (1, 1)
+        rows = per_class_table(Answers(("a", "b"), "wxyz", logits, labels))
+        assert (rows[0]["sort"]["auroc"], rows[0]["sort"]["ap"]) == (1, 1)
 
 
 def test_patches_are_compared_with_images_without_the_finding_that_they_stand_for():
