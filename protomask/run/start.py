@@ -113,7 +113,7 @@ def _require_outside_data(options: Options, folder: Path) -> None:
 def runs_of_seeds(folder: Path) -> list[RunFolder]:
     """Find the runs of single seeds that were begun in the folder of them all, by seed."""
     found = {int(path.name[5:]): path for path in folder.glob("seed-*") if path.name[5:].isdecimal()}
-    return [run for run in map(RunFolder, map(found.get, sorted(found))) if run.started]
+    return [run for number in sorted(found) if (run := RunFolder(found[number])).started]
 
 
 def resumed_options(run: RunFolder, given: Options, said: Collection[str]) -> CompleteOptions:
