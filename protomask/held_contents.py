@@ -164,7 +164,7 @@ def _of_module(value: nn.Module, seen: dict[int, object]) -> Iterator[str]:
 
 def _of_layers(root: nn.Module, seen: dict[int, object], foreign_alone: bool = False) -> Iterator[str]:
     layers = dict(root.named_modules())
-    new = {path: layer for path, layer in layers.items() if id(layer) not in seen}
+    new = {path: layer for path, layer in layers.items() if layer is root or id(layer) not in seen}
     seen.update((id(layer), layer) for layer in layers.values())  # one that is also in an attribute's list is told
     written = {kind: _written_in_passes(kind) for kind in set(map(type, new.values()))}
     for path, layer in new.items():
