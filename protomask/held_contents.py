@@ -40,13 +40,14 @@ def held_contents(value: object) -> str | None:
     They are found in fields and attributes, lists, tuples, sets and dictionaries; of a module, all that its layers hold
     counts. Objects of this package say all in their repr; of what they wrap as ``localizer``, that is looked at.
 
-    The code of kinds that are neither of this package nor of a library belongs to it.
+    The code of held kinds that are neither of this package nor of a library belongs to it.
 
     Returns:
         Empty without any; None where something is held of which nobody knows what it depends on.
     """
+    told: dict[int, object] = {id(type(value)): type(value)}  # its own code is for the caller to tell
     try:
-        found = list(_contents(value, {}))
+        found = list(_contents(value, told))
     except _Unknown:
         return None
     return hashlib.blake2b("\0".join(found).encode(), digest_size=8).hexdigest() if found else ""
