@@ -37,9 +37,9 @@ from tqdm import tqdm
 
 from protomask import localizers, metrics
 from protomask.backbones.classifier import BuiltClassifier
+from protomask.code_digests import code_digest
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
-from protomask.evaluation.store import code_digest
 from protomask.explainable import Classifier
 from protomask.files import file_name
 from protomask.fingerprints import fingerprint

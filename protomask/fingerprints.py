@@ -1,20 +1,15 @@
-"""Which weights a model has, and what else its scores depend on, in a few digits."""
+"""Which weights a model has, in a few digits."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from protomask.explainable import Classifier
-from protomask.files import text_digest
 from protomask.freezing import held_modules
-from protomask.prototype_network import PrototypeNetwork
 
 
 def fingerprint(explained: object, *, saved_alone: bool = False) -> str | None:
@@ -69,21 +64,3 @@ def bytes_of(value: object) -> Iterator[bytes]:
         yield str(value.dtype).encode()
         plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
         yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def fingerprint_of_scores(explained: object) -> str | None:
-    """Digest what is explained by its weights and by all that its scores depend on beside them; None without
-    weights."""
-    weights = fingerprint(explained)
-    if weights is None:
-        return None
-    said = _settings(explained)
-    # A repr with an address in it is another one in every process, and tells nothing.
-    return weights if " at 0x" in said else f"{weights}-{text_digest(said)}"
-
-
-def _settings(explained: object) -> str:
-    if isinstance(explained, Classifier | PrototypeNetwork):
-        with suppress(NotImplementedError):  # of a network that cannot be saved
-            return json.dumps(explained.settings(), sort_keys=True, default=repr)  # tuples as the lists of a saved one
-    return repr(explained)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import enum
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import PurePath
@@ -15,15 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from protomask.code_digests import LIBRARIES, code_of_kind, is_foreign, top_of
 from protomask.fingerprints import bytes_of, fingerprint
-from protomask.freezing import MACHINERY
+from protomask.freezing import MACHINERY, held_modules
 
 PLAIN = (
     *(type(None), bool, int, float, complex, str, bytes, range, type, PurePath, enum.Enum),
     *(np.generic, np.dtype, torch.dtype, torch.device),
 )
 """kinds whose repr says all"""
-LIBRARIES = ("torch", "torchvision", "timm", "transformers")
+PASSING = frozenset({"attention_bias_cache", "fused_attn", "pretrained_cfg", "default_cfg"})
+"""attributes of timm's layers that no score depends on but for rounding: a cache, a choice of this machine, and where
+weights were fetched from"""
+PASSES = ("forward", "score", "logits", "judge_score")
+OPAQUE = (torch.jit.ScriptModule, torch.fx.GraphModule)
+"""modules whose layers are made of code that they carry along"""
 
 
 def held_contents(value: object) -> str | None:
@@ -32,14 +40,45 @@ def held_contents(value: object) -> str | None:
     They are found in fields and attributes, lists, tuples, sets and dictionaries; of a module, all that its layers hold
     counts. Objects of this package say all in their repr; of what they wrap as ``localizer``, that is looked at.
 
+    The code of held kinds that are neither of this package nor of a library belongs to it.
+
     Returns:
         Empty without any; None where something is held of which nobody knows what it depends on.
     """
+    told: dict[int, object] = {id(type(value)): type(value)}  # its own code is for the caller to tell
     try:
-        found = list(_contents(value, {}))
+        found = list(_contents(value, told))
     except _Unknown:
         return None
     return hashlib.blake2b("\0".join(found).encode(), digest_size=8).hexdigest() if found else ""
+
+
+def contents_of_scores(explained: object, *, opened: bool, foreign_alone: bool) -> list[str] | None:
+    """Give what scores depend on beside the weights and the repr of the modules that ``explained`` is or holds.
+
+    Args:
+        opened: whether the attributes of ``explained`` itself count, too, which its repr or settings do not tell.
+        foreign_alone: whether the layers of this package and of libraries are told otherwise.
+
+    Returns:
+        None where something is held of which nobody knows what it depends on.
+    """
+    seen: dict[int, object] = {}
+    found: list[str] = []
+    try:
+        for root in held_modules(explained):
+            found += _of_layers(root, seen, foreign_alone)
+        if opened and not isinstance(explained, nn.Module):
+            seen[id(explained)] = explained
+            found += _code(type(explained), seen)
+            state = _state(explained)
+            if isinstance(state, dict):
+                passing = _written_in_passes(type(explained))
+                state = {name: held for name, held in state.items() if name not in passing}
+            found += _contents(state, seen, hidden=True)
+    except _Unknown:
+        return None
+    return found
 
 
 class _Unknown(Exception):
@@ -49,7 +88,7 @@ class _Unknown(Exception):
 def _contents(value: Any, seen: dict[int, object], hidden: bool = False) -> Iterator[str]:
     """Give what ``value`` holds; where it is ``hidden`` in a module, whose repr does not show it, plain values too."""
     if isinstance(value, PLAIN):
-        if hidden:
+        if hidden and not isinstance(value, torch.device):
             yield repr(value)
         return
     if id(value) in seen:
@@ -77,16 +116,28 @@ def _contents(value: Any, seen: dict[int, object], hidden: bool = False) -> Iter
             yield _shown(value)
         yield from _contents(getattr(value, "localizer", None), seen, hidden)
     elif is_dataclass(value):
+        yield from _code(kind, seen)
         yield from _named({each.name: getattr(value, each.name, None) for each in fields(value)}, seen, hidden)
     else:
+        yield from _code(kind, seen)
         yield from _contents(_state(value), seen, hidden)
+
+
+def _code(kind: type, seen: dict[int, object]) -> Iterator[str]:
+    """Give the code of a kind that is somebody's own, once."""
+    if id(kind) in seen or not is_foreign(kind):
+        return
+    seen[id(kind)] = kind
+    code = code_of_kind(kind)
+    if code is None:
+        raise _Unknown
+    yield f"{kind.__qualname__} of {code}"
 
 
 def _is_of_a_library(value: Any) -> bool:
     """Tell a function that layers are made with, such as torch's relu: its code stays, and it holds nothing."""
-    known = getattr(value, "__module__", None) or ""
     plain = isinstance(value, FunctionType | BuiltinFunctionType) and not getattr(value, "__closure__", None)
-    return plain and known.split(".")[0] in LIBRARIES and value.__name__ == value.__qualname__
+    return plain and top_of(value) in LIBRARIES and value.__name__ == value.__qualname__
 
 
 def _shown(value: object) -> str:
@@ -109,11 +160,54 @@ def _state(value: object) -> Any:
 def _of_module(value: nn.Module, seen: dict[int, object]) -> Iterator[str]:
     """Weights, and all that its layers hold beside them: its repr shows little of it."""
     yield fingerprint(value) or repr(value)
-    layers = dict(value.named_modules())
+    yield from _of_layers(value, seen)
+
+
+def _of_layers(root: nn.Module, seen: dict[int, object], foreign_alone: bool = False) -> Iterator[str]:
+    layers = dict(root.named_modules())
+    new = {path: layer for path, layer in layers.items() if layer is root or id(layer) not in seen}
     seen.update((id(layer), layer) for layer in layers.values())  # one that is also in an attribute's list is told
-    for path, layer in layers.items():
-        own = {name: held for name, held in vars(layer).items() if name not in MACHINERY}
-        yield from (f"{path}.{each}" for each in _named(own, seen, hidden=True))
+    written = {kind: _written_in_passes(kind) for kind in set(map(type, new.values()))}
+    for path, layer in new.items():
+        kind = type(layer)
+        if foreign_alone and not is_foreign(kind):
+            continue
+        yield from _code(kind, seen)
+        if isinstance(layer, OPAQUE):
+            with suppress(AttributeError, RuntimeError):  # of layers without a forward
+                yield f"{path}: {layer.code}"
+            continue
+        passing = MACHINERY | PASSING | written[kind]
+        for name, held in vars(layer).items():
+            if name not in passing:
+                try:
+                    told = list(_named({name: held}, seen, hidden=True))
+                except _Unknown:
+                    # What a library's own layers hold beside values, such as what compiled them, stays as its code.
+                    if (
+                        is_foreign(kind)
+                        or top_of(held if hasattr(held, "__qualname__") else type(held)) not in LIBRARIES
+                    ):
+                        raise
+                    continue
+                yield from (f"{path}.{each}" for each in told)
+
+
+def _written_in_passes(kind: type) -> frozenset[str]:
+    """Name the attributes that a pass itself sets, in whatever methods it calls: what it found, or has ready for the
+    next one."""
+    kinds = [each for each in kind.__mro__ if each not in (nn.Module, object)]
+    left, called, written = [*PASSES], {"__init__"}, set()
+    while left:
+        name = left.pop()
+        if name in called:
+            continue
+        called.add(name)
+        for code in (getattr(vars(each).get(name), "__code__", None) for each in kinds):  # what super() calls, too
+            if code is not None:
+                written |= {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"}
+                left += code.co_names
+    return frozenset(written)
 
 
 def _named(values: dict, seen: dict[int, object], hidden: bool) -> Iterator[str]:

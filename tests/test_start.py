@@ -72,7 +72,11 @@ def test_messages_speak_the_words_of_the_command_line(text, said):
         (["--output", "RUN"], [".lock"], "nothing was begun"),
         (["--output", "RUN"], ["config.json"], "go on with --resume and the same --output"),
         (["--output", "RUN", "--seeds", "0,1"], ["config.json"], "nothing was begun"),
-        (["--output", "RUN", "--seeds", "0,1"], ["seed-0/config.json"], "go on with --resume and the same --output"),
+        (
+            ["--output", "RUN", "--seeds", "0,1"],
+            ["seed-0/config.json"],
+            "go on with --resume and the same --output and --seeds",
+        ),
         ([], [], "if the run folder named above is there, go on with --resume"),
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from protomask.backbones.dryrun import refusal, trial
@@ -14,6 +16,8 @@ from protomask.backbones.weights import fit_weights, read_tensors, renamed
 from protomask.errors import InputError
 from protomask.given import as_flag
 from protomask.wanted import IMAGENET as IMAGENET
+
+T = TypeVar("T")
 
 
 class BuiltClassifier(NamedTuple):
@@ -30,7 +34,12 @@ class BuiltClassifier(NamedTuple):
 
 
 def build_classifier(
-    name: str, *, pretrained: bool = False, weights: Path | str | None = None, image_size: int | None = None
+    name: str,
+    *,
+    pretrained: bool = False,
+    weights: Path | str | None = None,
+    image_size: int | None = None,
+    seed: int | None = None,
 ) -> BuiltClassifier:
     """Build a classifier of timm or torchvision.
 
@@ -42,6 +51,8 @@ def build_classifier(
         weights: A ``.safetensors`` or weights-only ``.pth`` file, read as backbone weights are. The number of classes
             is the file's, unless an argument ``num_classes`` gives it.
         image_size: Side of the input in pixels; by default the model's own, or that of the library's newest weights.
+        seed: Of random weights, so that each process, and each call, draws the same ones; by default torch's generator
+            goes on.
 
     Raises:
         InputError: for an unknown name or arguments, weights that cannot be fetched, read or fitted, an image size that
@@ -55,6 +66,8 @@ def build_classifier(
     check_arguments(f"model {base}", arguments)
     mean, std = arguments.pop("mean", None), arguments.pop("std", None)
     make = _torchvision if library == "torchvision" else _timm
+    if seed is not None:
+        make = partial(_seeded, make, seed)
     model, size, statistics = make(base, arguments, pretrained, image_size)
     if weights is not None:
         state = read_tensors(Path(weights))
@@ -85,6 +98,12 @@ def build_classifier(
         parse_statistics("mean", mean, statistics[0]),
         parse_statistics("std", std, statistics[1]),
     )
+
+
+def _seeded(make: Callable[..., T], seed: int, *given: Any) -> T:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return make(*given)
 
 
 def _timm(name: str, arguments: dict[str, Any], pretrained: bool, image_size: int | None):

@@ -68,7 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     pictures = open_photographs(arguments.images, levels)  # before any weights are loaded
     device = choose_device(arguments.device)
     built = build_classifier(
-        arguments.model, pretrained=arguments.pretrained, weights=arguments.weights, image_size=arguments.image_size
+        arguments.model,
+        pretrained=arguments.pretrained,
+        weights=arguments.weights,
+        image_size=arguments.image_size,
+        seed=0,
     )
     judge = None
     if not arguments.pretrained:
@@ -79,7 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
             if name and not weights:
                 say(f"note: {option} {name} has random weights; give its weights, or --pretrained")
     if arguments.judge:
-        judge = build_classifier(arguments.judge, pretrained=arguments.pretrained, weights=arguments.judge_weights)
+        judge = build_classifier(
+            arguments.judge, pretrained=arguments.pretrained, weights=arguments.judge_weights, seed=1
+        )
         judge.model.to(device)
     built.model.to(device)
     output = None if arguments.output is None else Path(arguments.output)

@@ -63,7 +63,7 @@ def interrupted(arguments: argparse.Namespace) -> str:
         return "if the run folder named above is there, go on with --resume and --output that folder"
     begun = "config.json" if arguments.seeds is None else "seed-*/config.json"
     if any(Path(arguments.output).glob(begun)):
-        return "go on with --resume and the same --output"
+        return "go on with --resume and the same --output" + ("" if arguments.seeds is None else " and --seeds")
     again = ", without --resume" if arguments.resume else ""
     return f"nothing was begun yet that could be resumed: give the same command again{again}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from protomask import distributed
 from protomask.data import AnnotatedImages
 from protomask.data.contents import content_of
 from protomask.explainable import Explainable
-from protomask.fingerprints import fingerprint_of_scores
+from protomask.score_fingerprints import fingerprint_of_scores
 
 LOOKED_AT = 8
 """images, evenly spread, that are read as the model gets them: size, normalisation and what else is done to a file"""
@@ -20,12 +21,16 @@ LOOKED_AT = 8
 def stamp_of_source(explained: Explainable, data: AnnotatedImages) -> str:
     """Name the model with the settings of its score, and the images as it gets them; all processes give the first's.
 
+    A model that nobody can tell from others gets another name each time.
+
     Raises:
         InputError: an image cannot be read.
         PeerLost: in the other processes, then.
     """
     # Reads all weights and files: once, in the first process alone, whose failure ends the others, too.
-    stamp = distributed.only_first(lambda: f"{fingerprint_of_scores(explained)} {_content(data)}")
+    stamp = distributed.only_first(
+        lambda: f"{fingerprint_of_scores(explained) or secrets.token_hex(8)} {_content(data)}"
+    )
     return distributed.from_first(stamp or "")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from protomask import localizers as localizer_room
 from protomask import metrics as metric_room
 from protomask.capabilities import HasJudge
+from protomask.code_digests import code_digest, digest_of
 from protomask.errors import InputError
-from protomask.files import check_regular_file, file_name, text_digest
-from protomask.fingerprints import fingerprint_of_scores
-from protomask.held_contents import held_contents
+from protomask.files import check_regular_file, file_name
+from protomask.localizers.identity import identity_of
+from protomask.score_fingerprints import fingerprint_of_scores
 from protomask.tensor_files import load_tensors, save_tensors
 
 
@@ -55,7 +53,7 @@ class Store:
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         if self._folder is None or not tensors:
             return
-        path = self._folder / f"{_digest(sorted(tensors))}.safetensors"
+        path = self._folder / f"{digest_of(sorted(tensors))}.safetensors"
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_tensors(path, content)
         self._files.update(dict.fromkeys(tensors, path))
@@ -65,7 +63,7 @@ class Store:
         if self._open[0] != path:
             try:
                 content = load_tensors(path, "delete it")
-                if path.stem != _digest(sorted(content)):
+                if path.stem != digest_of(sorted(content)):
                     raise InputError(f"{path} holds something else than its name says; delete it")
                 self._open = (path, content)
             except InputError as error:
@@ -103,22 +101,23 @@ class Stores(NamedTuple):
 def open_stores(cache: Path | None, explained: object, name: str, localizer: object) -> Stores:
     """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
 
-    They are found again by the network's weights and settings, by the localizer's repr, by the weights, tensors and
-    arrays that it holds, and by the source code of localizers and metrics: whatever could change a figure. What cannot
-    be told apart is not kept: a localizer without a repr of its own, without a file of code (as in a notebook) or with
-    something in it whose content nobody can tell, an explained object without weights. Maps of one network, and what
-    was measured on the network itself, serve all of its judges.
+    They are found again by the network's weights, settings, attributes and own code, by the localizer's repr, by the
+    weights, tensors and arrays that it holds, and by the source code of localizers and metrics: whatever could change a
+    figure. What cannot be told apart is not kept: a localizer without a repr of its own, a localizer or a layer without
+    a file of code (as in a notebook) or with something in it whose content nobody can tell, an explained object without
+    weights. Maps of one network, and what was measured on the network itself, serve all of its judges.
     """
     nothing = Stores(Store(None), Store(None), Store(None))
-    if cache is None or " at 0x" in repr(localizer):
+    identity = None if cache is None else identity_of(localizer)
+    if cache is None or identity is None:
         return nothing
     judged = fingerprint_of_scores(explained)
     alone = fingerprint_of_scores(explained.without_judge()) if isinstance(explained, HasJudge) else judged
-    source, held = _source(localizer), held_contents(localizer)
-    if judged is None or alone is None or source is None or held is None:
+    if judged is None or alone is None:
         return nothing
-    method = f"{file_name(name)}-{_digest([repr(localizer), source, *filter(None, [held])])}"
-    values = f"values-{code_digest(metric_room, 'batch', 'cases', 'maps', 'variants')}"
+    method = f"{file_name(name)}-{digest_of(identity)}"
+    beside = [Path(__file__).with_name(f"{name}.py") for name in ("batch", "cases", "maps", "variants")]
+    values = f"values-{code_digest(metric_room, beside)}"
     own, judge = cache / alone / method, cache / judged / method
     return Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
 
@@ -138,38 +137,9 @@ def image_names(images: Tensor, index: Tensor) -> list[str]:
 def truth_names(names: Iterable[str], *truths: Iterable[Tensor] | None) -> list[str]:
     """Extend the names of pairs by the content of their truths (a tensor per pair each, or None)."""
     rows = zip(*(truth for truth in truths if truth is not None))
-    return [f"{name}-{_digest(str(truth.tolist()) for truth in row)}" for name, row in zip(names, rows, strict=True)]
+    return [f"{name}-{digest_of(str(truth.tolist()) for truth in row)}" for name, row in zip(names, rows, strict=True)]
 
 
 def extend_names(names: Iterable[str], texts: Iterable[str]) -> list[str]:
     """Extend each name by a digest of its text."""
-    return [f"{name}-{_digest([text])}" for name, text in zip(names, texts, strict=True)]
-
-
-def _source(localizer: object) -> str | None:
-    """Digest the code that the localizer is made of, and the one that it wraps; None where it cannot be read."""
-    kind = localizer if inspect.isfunction(localizer) else type(localizer)
-    if kind.__module__.startswith("protomask."):
-        own = code_digest(localizer_room)
-    else:
-        try:
-            own = _digest([inspect.getsource(sys.modules[kind.__module__])])
-        except (OSError, TypeError, KeyError):
-            return None
-    wrapped = getattr(localizer, "localizer", None)
-    if not callable(wrapped):
-        return own
-    inner = _source(wrapped)
-    return None if inner is None else _digest([own, inner])
-
-
-def code_digest(room, *beside: str) -> str:
-    """Digest a package's source files, and the named ones beside this file."""
-    files = sorted(Path(room.__file__).parent.rglob("*.py")) + [
-        Path(__file__).with_name(f"{name}.py") for name in beside
-    ]
-    return _digest([file.read_text(encoding="utf-8") for file in files if file.is_file()])
-
-
-def _digest(texts: Iterable[str]) -> str:
-    return text_digest("\0".join(texts))
+    return [f"{name}-{digest_of([text])}" for name, text in zip(names, texts, strict=True)]

@@ -19,13 +19,13 @@ from protomask.explanations.on_demand import PictureOnDemand
 from protomask.explanations.photographs import photographs
 from protomask.explanations.records import PrototypePicture, PrototypeRecord
 from protomask.files import text_digest
-from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen
-from protomask.held_contents import held_contents
 from protomask.localizers import Localizer
 from protomask.localizers.base import ChoosesOutline
+from protomask.localizers.identity import identity_of
 from protomask.localizers.similarity import level_box, percentile_box
 from protomask.prototype_network import PrototypeNetwork
+from protomask.score_fingerprints import fingerprint_of_scores
 from protomask.tensor_files import load_tensors, save_tensors
 
 OWN = "similarity to its own image"
@@ -191,11 +191,10 @@ def _box(saliency: np.ndarray, level: float | None) -> tuple[int, int, int, int]
 
 
 def _stamp(sources: _Sources) -> str:
-    """Digest all that decides the maps; a localizer that cannot be told from others is found by nobody else."""
-    localizers, held = repr(dict(sources.localizers)), held_contents(dict(sources.localizers))
-    told = [fingerprint(sources.network), sources.plain.fingerprint(), sources.positions, localizers]
-    told += [held] if held else []
-    if " at 0x" in localizers or held is None:
+    """Digest all that decides the maps; what cannot be told from others is found by nobody else."""
+    identities = {name: identity_of(localizer) for name, localizer in sources.localizers.items()}
+    told = [fingerprint_of_scores(sources.network), sources.plain.fingerprint(), sources.positions, identities]
+    if told[0] is None or None in identities.values():
         told.append(distributed.from_first(secrets.token_hex(8)))
     return text_digest(repr(told))
 

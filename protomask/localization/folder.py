@@ -4,6 +4,7 @@ resumed."""
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,10 +27,11 @@ from protomask.files import file_name, read_text, write_atomically
 from protomask.freezing import frozen
 from protomask.inputs import as_batch
 from protomask.localization.class_names import named_class
-from protomask.localization.jobs import PAGE, Job, plan
+from protomask.localization.jobs import PAGE, Job, plan, remove_overview
 from protomask.localization.overview import caption, write_overview
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
+from protomask.localizers.identity import identity_of
 from protomask.own_pictures import SUMMARY
 from protomask.report.class_overlay import outlined_box, overlay_png
 from protomask.report.wording import chance, count
@@ -95,11 +97,13 @@ def _localize(
 ) -> None:
     """Localise this process's share of the pictures; each process says what it found."""
     built = build_classifier(
-        options.model, pretrained=options.pretrained, weights=options.weights, image_size=options.image_size
+        options.model, pretrained=options.pretrained, weights=options.weights, image_size=options.image_size, seed=0
     )
     if options.weights is None and not options.pretrained:
         say("note: the model has random weights; give --weights or --pretrained")
     work = _Work(options, built, labels, localizers, _indices(options.index, labels, built.classes), device)
+    # From here on it would tell of maps that are no more, should this end early.
+    distributed.only_first(lambda: remove_overview(Path(options.output)))
     mine = distributed.shard(len(jobs), options.batch_size)
     with tqdm(total=len(mine), desc="pictures", unit="picture", disable=not progress) as bar:
         for start in range(mine.start, mine.stop, options.batch_size):
@@ -185,7 +189,9 @@ def _settings(options: LocalizeOptions, localizers: dict[str, Localizer]) -> dic
         path = kept[name] and Path(kept[name])
         if path and path.is_file():
             kept[name] = [str(path), path.stat().st_size, path.stat().st_mtime_ns]
-    return {**kept, "localizers": {name: repr(localizer) for name, localizer in localizers.items()}}
+    # What nobody can tell from others is made again by each call.
+    told = {name: identity_of(localizer) or [secrets.token_hex(8)] for name, localizer in localizers.items()}
+    return {**kept, "localizers": told}
 
 
 class _Work:

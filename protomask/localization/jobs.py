@@ -32,6 +32,12 @@ class Job:
         """Write the record, last: a picture with a record is done."""
         names = [one[kind] for row in content["classes"] for one in row["maps"].values() for kind in ("map", "overlay")]
         files = {name: _digest(self.folder / name) for name in names}
+        before = (_record(self.folder) or {"files": {}})["files"]
+        for name in before.keys() - files.keys():
+            path = self.folder / name
+            # What was made with other settings, and is still as it was made, is nobody else's.
+            if Path(name).name == name and not path.is_symlink() and _digest(path) == before[name]:
+                path.unlink(missing_ok=True)
         write_json(self.folder / RECORD, {**self.stamp, **content, "files": files})
 
     def read(self) -> dict:
@@ -90,6 +96,13 @@ def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job],
         job = Job(image, folder, stamp)
         (done if job.done else todo).append(job)
     return todo, done
+
+
+def remove_overview(output: Path) -> None:
+    """Remove what lists all pictures of an earlier call; its record last, by which the rest is known as ours."""
+    if (output / SUMMARY).is_file():
+        for name in (TABLE, PAGE, CONTACT_SHEET, SUMMARY):
+            (output / name).unlink(missing_ok=True)
 
 
 def find_images(words: Sequence[str], output: Path) -> list[Path]:

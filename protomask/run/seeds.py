@@ -12,10 +12,12 @@ from protomask import distributed
 from protomask.errors import InputError
 from protomask.given import as_count, as_flag, as_path, short
 from protomask.json_files import write_json
-from protomask.options import Options
+from protomask.options import CompleteOptions, Options
 from protomask.run.opened import Run
 from protomask.run.setup import say
+from protomask.run.start import absolute_paths, require_same_training, resumed_options, runs_of_seeds
 from protomask.run.training import asked_for, train_run
+from protomask.run.weights_file import require_same_weights
 from protomask.run_folder import RunFolder
 
 FILE = "seeds.json"
@@ -91,10 +93,11 @@ def train_seeds(
         network, data, classes, progress, log, options: as for :func:`protomask.train`.
         seeds: different ones; the data are split alike for all.
         output: folder of the runs, ``seed-0``, ``seed-1``, ..., and of ``seeds.json``, the table.
-        resume: go on with what is there; runs that are done are not done again.
+        resume: go on with what is there; runs that are done are not done again, and seeds that had not begun are
+            trained as those that had.
 
     Raises:
-        InputError: as :func:`protomask.train`; no seeds, or one twice.
+        InputError: as :func:`protomask.train`; no seeds, or one twice; runs there that differ in more than their seed.
     """
     if "seed" in options:
         raise InputError("seed and seeds are both given; give one of them")
@@ -132,17 +135,23 @@ def train_all(
     if not seeds or len(set(seeds)) != len(seeds):
         raise InputError(f"seeds are {seeds}; give at least one, each once")
     each = [options.replace(seed=seed) for seed in seeds]  # wrong ones are refused before any training
-    folder = as_path(output, "output")
+    folder, beside = as_path(output, "output"), None
     if RunFolder(folder).started:
         raise InputError(f"{folder} is itself a run; give the runs of several seeds another output=")
     places = [folder / f"seed-{seed}" for seed in seeds]
     begun = [place for place in places if RunFolder(place).started]  # before any training begins another one
     if begun and not resume:
         raise InputError(f"{begun[0]} holds a run already; go on by resume=, or give another output=")
-    if resume and not any(RunFolder(place).started for place in folder.glob("seed-*")):
-        raise InputError(
-            f"{folder} holds no run to resume (no {places[0].name}/config.json); leave out resume= to start them"
-        )
+    if resume:
+        others = [RunFolder(place) for place in begun] or runs_of_seeds(folder)
+        if not others:
+            raise InputError(
+                f"{folder} holds no run to resume (no {places[0].name}/config.json); leave out resume= to start them"
+            )
+        beside, own = others[0], _options_of(others, options, said)
+        if own.weights and len(begun) < len(places):
+            require_same_weights(beside, own.weights)
+        each = [chosen if place in begun else own.replace(seed=chosen.seed) for chosen, place in zip(each, places)]
     runs: list[Run] = []
     for seed, chosen, place in zip(seeds, each, places):
         say(f"seed {seed} ({len(runs) + 1} of {len(seeds)})")
@@ -156,11 +165,24 @@ def train_all(
                 classes=classes,
                 progress=progress,
                 log=log,
+                beside=None if place in begun else beside,
             )
         )
     found = SeedRuns(folder, tuple(seeds), tuple(runs))
     distributed.only_first(lambda: write_json(folder / FILE, {"seeds": list(seeds), "measures": found.rows()}))
     return found
+
+
+def _options_of(begun: Sequence[RunFolder], given: Options, said: Collection[str]) -> CompleteOptions:
+    """Give the options of a seed that has not begun yet: those that the others were begun with.
+
+    Raises:
+        InputError: these differ in more than their seed, or an option was given that none of them has.
+    """
+    first = begun[0]
+    for other in begun[1:]:
+        require_same_training(first, other)
+    return resumed_options(first, absolute_paths(given).replace(seed=first.options().seed), said)
 
 
 def _look_up(metrics: dict, path: tuple[str, ...]) -> float | None:

@@ -14,7 +14,7 @@ from protomask.data.folder_files import is_hidden
 from protomask.data.folder_splits import find_splits
 from protomask.errors import InputError
 from protomask.localizers import split_specs
-from protomask.options import Options
+from protomask.options import CompleteOptions, Options
 from protomask.run.origins import require_trained
 from protomask.run.weights_file import may_have_moved, weights_digest
 from protomask.run_folder import RUNS, RunFolder, versions
@@ -79,7 +79,14 @@ def starting_folder(
         if not resume:
             raise InputError(f"{output} holds a run already; go on with it by resume=, or give another output=")
         require_trained(run)
-        return run, _resumed(run, options, output, said)
+        return run, resumed_options(run, options, said)
+    several = runs_of_seeds(run.folder)
+    if several:
+        seeds = ",".join(each.folder.name.removeprefix("seed-") for each in several)
+        raise InputError(
+            f"{output} holds runs of several seeds; go on with them by resume= and seeds={seeds}, or give another "
+            "output="
+        )
     if resume:
         raise InputError(f"{output} holds no run to resume (no config.json); leave out resume= to start one")
     _require_outside_data(options, run.folder)
@@ -103,8 +110,16 @@ def _require_outside_data(options: Options, folder: Path) -> None:
             )
 
 
-def _resumed(run: RunFolder, given: Options, output: str, said: Collection[str]) -> Options:
+def runs_of_seeds(folder: Path) -> list[RunFolder]:
+    """Find the runs of single seeds that were begun in the folder of them all, by seed."""
+    found = {int(path.name[5:]): path for path in folder.glob("seed-*") if path.name[5:].isdecimal()}
+    return [run for number in sorted(found) if (run := RunFolder(found[number])).started]
+
+
+def resumed_options(run: RunFolder, given: Options, said: Collection[str]) -> CompleteOptions:
     """Give the run's own options, with what another machine needs differently.
+
+    ``said`` is as for :func:`starting_folder`.
 
     Raises:
         InputError: an option was given that would make another run of it.
@@ -118,26 +133,65 @@ def _resumed(run: RunFolder, given: Options, output: str, said: Collection[str])
         moved = field.name == "weights" and may_have_moved(run, own, value)
         if field.name not in MACHINE and not moved:
             raise InputError(
-                f"{output} was started with {getattr(own, field.name)!r} for {field.name}=, not {value!r}; "
+                f"{run.folder} was started with {getattr(own, field.name)!r} for {field.name}=, not {value!r}; "
                 "leave the option out to resume it, or start another run with another output="
             )
         changes[field.name] = value
     return own.replace(**changes)
 
 
-def keep_config(run: Run, resume: bool, given_root: str | None, marks: Mapping[str, Any] | None = None) -> None:
+def require_same_training(run: RunFolder, other: RunFolder) -> None:
+    """Check that two runs that were begun differ in their seed alone, and in what another machine needs.
+
+    Raises:
+        InputError: they differ in more, or one of them cannot be read.
+    """
+    (own, data), (others, other_data) = (
+        (each.options(), each.read("config.json").get("data") or {}) for each in (run, other)
+    )
+    for field in dataclasses.fields(Options):
+        # The same file of weights may lie elsewhere by now: its digest is compared below.
+        known = field.name == "weights" and own.weights and others.weights and "weights" in data
+        if field.name in ("seed", *MACHINE) or known:
+            continue
+        if getattr(own, field.name) != getattr(others, field.name):
+            raise InputError(
+                f"{run.folder} was started with {getattr(own, field.name)!r} for {field.name}=, and {other.folder} "
+                f"with {getattr(others, field.name)!r}, so that they are no runs of one training; delete one of them, "
+                "or give another output="
+            )
+    for name in ("fingerprint", "contents", "weights"):
+        if name in data and name in other_data and data[name] != other_data[name]:
+            what = "from another file of weights" if name == "weights" else "on other data"
+            raise InputError(
+                f"{other.folder} was started {what} than {run.folder}, so that they are no runs of one training; "
+                "delete one of them, or give another output="
+            )
+
+
+def keep_config(
+    run: Run,
+    resume: bool,
+    given_root: str | None,
+    marks: Mapping[str, Any] | None = None,
+    beside: RunFolder | None = None,
+) -> None:
     """Write ``config.json``; of a resumed run check that the data are the same.
 
-    ``marks`` are of :data:`protomask.run.origins.MARKS`, of a run that is not trained.
+    Args:
+        marks: those of :data:`protomask.run.origins.MARKS`, of a run that is not trained.
+        beside: a run of another seed, whose data those of this one must be.
     """
     files, splits = run.files, run.splits
-    if resume:
-        changed = data_change(files.read("config.json").get("data", {}), splits)
+    begun = files if resume else beside
+    if begun is not None:
+        changed = data_change(begun.read("config.json").get("data", {}), splits)
         if changed:
             raise InputError(
-                f"the data changed since {run.folder} was started ({changed}); "
+                f"the data changed since {begun.folder} was started ({changed}); "
                 "restore them, or start a new run with another output="
             )
+    if resume:
         return
     if files.started:  # by another process, meanwhile
         raise InputError(f"{run.folder} holds a run already; give another output=")

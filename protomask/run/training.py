@@ -129,11 +129,16 @@ def train_run(
     classes: Sequence[str] | None = None,
     progress: bool = True,
     log: str | Sequence[str] | None = None,
+    beside: RunFolder | None = None,
 ) -> Run:
     """Do the whole job, or what is left of it, from :class:`protomask.options.Options`; see :func:`train`.
 
-    ``said`` names the options that were given: a run that is resumed refuses another value of these even where it is
-    the default. Started by ``torchrun``, all processes train and evaluate; the first one writes.
+    Started by ``torchrun``, all processes train and evaluate; the first one writes.
+
+    Args:
+        said: the options that were given: a run that is resumed refuses another value of these even where it is the
+            default.
+        beside: a run of another seed that was begun; this one takes its data as that one did.
     """
     resume, progress = as_flag(resume, "resume"), as_flag(progress, "progress")
     given_root, logs = options.root, logger_names(log)
@@ -150,8 +155,9 @@ def train_run(
                 stack.callback(remove_unused, free)
             files = RunFolder(distributed.from_first(str(free)))
         say(f"run folder {files.folder}")
-        if resume:
-            known = files.read("config.json").get("data", {})
+        begun = files if resume else beside
+        if begun is not None:
+            known = begun.read("config.json").get("data", {})
             splits = reopen_data_of(known, options, data, classes, together=True)
         else:
             splits = open_data(options, data, classes)
@@ -169,7 +175,7 @@ def train_run(
         try_layers(network.to(device), localizers, device)
         run = Run(files, options, network, device, splits, progress=progress)
         with files.lock(new=True):
-            distributed.only_first(lambda: keep_config(run, resume, given_root))
+            distributed.only_first(lambda: keep_config(run, resume, given_root, beside=beside))
             if resume and found is Standing.NEW:
                 distributed.only_first(lambda: put_aside(files))
             with _loggers(run, logs) as loggers:

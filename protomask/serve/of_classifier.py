@@ -212,7 +212,7 @@ def open_classifier(
             that is not ``multi_label``.
     """
     names = read_labels(None if labels is None else str(labels))
-    built = build_classifier(name, pretrained=pretrained, weights=weights, image_size=image_size)
+    built = build_classifier(name, pretrained=pretrained, weights=weights, image_size=image_size, seed=0)
     if names is not None and len(names) != built.classes:
         raise InputError(f"labels names {len(names)} classes, but the model has {built.classes}; give one for each")
     if built.classes == 1 and not multi_label:

@@ -85,3 +85,11 @@ def test_pieces_are_made_again_where_they_are_damaged_or_of_another_localizer(tm
     made(tmp_path, localizer)
     made(tmp_path, localizer)
     assert len(localizer.asked) == 8
+
+
+def test_pieces_of_another_code_or_of_one_that_nobody_can_tell_are_made_again(tmp_path, monkeypatch):
+    for code, asked in (("one", 4), ("one", 0), ("other", 4), (None, 4), (None, 4)):
+        monkeypatch.setattr("protomask.localizers.identity.code_of_kind", lambda kind, code=code: code)
+        localizer = Counting()
+        made(tmp_path, localizer)
+        assert len(localizer.asked) == asked

@@ -159,6 +159,62 @@ def test_it_goes_on_and_does_again_what_changed(weights, pictures, tmp_path, cap
     )
 
 
+def test_another_code_of_a_localizer_makes_maps_anew_and_what_nobody_can_tell_is_never_done(
+    weights, pictures, tmp_path, capsys, monkeypatch
+):
+    again = words(weights, pictures / "a", "--output", tmp_path / "out")
+    assert main(again) == 0 and capsys.readouterr().out
+    assert main(again) == 0 and not capsys.readouterr().out
+    monkeypatch.setattr("protomask.localizers.identity.code_of_kind", lambda kind: "other code")
+    assert main(again) == 0 and capsys.readouterr().out
+    monkeypatch.setattr("protomask.localizers.identity.code_of_kind", lambda kind: None)
+    for _ in range(2):
+        assert main(again) == 0 and capsys.readouterr().out
+
+
+def test_what_earlier_settings_left_goes_and_the_users_files_stay(weights, pictures, tmp_path):
+    target = tmp_path / "out"
+    assert main(words(weights, pictures / "a", "--output", target, "--top", 3)) == 0
+    files = sorted(path.name for path in (target / "bird").glob("*gradcam*"))
+    numbers = [int(name.split("-")[0]) for name in files]
+    other = next(number for number in range(12) if number not in numbers)
+    (target / "bird" / files[0]).write_bytes(b"what a user made of it")
+    (target / "bird" / "notes.txt").write_text("kept")
+    assert main(words(weights, pictures / "a", "--output", target, "--index", other)) == 0
+    left = {path.name for path in (target / "bird").iterdir()}
+    own = {f"{other:02d}-gradcam.{kind}" for kind in ("npy", "png")}
+    assert left == {files[0], "notes.txt", "record.json", *own}
+
+
+def test_a_call_that_ends_early_leaves_no_list_of_the_maps_before(weights, pictures, tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    listed = [target / name for name in ("localize.json", "localize.csv", "localize.html", "contact-sheet.png")]
+    assert main(words(weights, pictures, "--output", target)) == 0
+    assert main(words(weights, pictures, "--output", target, "--index", 99)) == 2
+    assert all(path.is_file() for path in listed), "nothing was begun"
+
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr("protomask.localization.jobs.Job.write", stop)
+        assert main(words(weights, pictures, "--output", target, "--index", 3)) == 130
+    assert not any(path.exists() for path in listed)
+    assert main(words(weights, pictures, "--output", target, "--index", 3)) == 0
+    assert {row["classes"][0]["index"] for row in json.loads(listed[0].read_text())} == {3}
+
+
+def test_random_weights_are_the_same_in_each_process(pictures, tmp_path, capsys):
+    command = ["localize", "--model", "test_resnet", "--image-size", "32", "--localizer", "center", "--quiet"]
+    before = torch.get_rng_state()
+    found = []
+    for name in ("one", "other"):
+        assert main([*command, str(pictures / "a"), "--output", str(tmp_path / name)]) == 0
+        found.append(json.loads((tmp_path / name / "localize.json").read_text())[0]["classes"])
+    assert found[0] == found[1]
+    assert torch.equal(before, torch.get_rng_state())
+
+
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory):
     """Finite weights whose logits are infinite."""

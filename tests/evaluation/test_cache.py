@@ -1,6 +1,7 @@
 """What an evaluation keeps on disk, and how it goes on after an interruption."""
 
 import importlib
+import json
 import linecache
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 import torchvision
 from torch import nn
 
+from protomask.backbones import build_backbone
 from protomask.errors import InputError
 from protomask.evaluation import (
     METRICS,
@@ -27,10 +29,12 @@ from protomask.evaluation import (
 from protomask.evaluation.cases import Case
 from protomask.evaluation.store import Store, image_names, open_stores
 from protomask.explainable import Classifier
+from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.held_contents import held_contents
 from protomask.localization.compare import JudgedClassifier, PublishedScore
 from protomask.localization.preprocessing import Preprocessing
+from protomask.score_fingerprints import fingerprint_of_scores
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
 from tests.support.toy import ToyBackbone
 from xprotonet import XProtoNet
@@ -222,6 +226,34 @@ def test_a_localizer_whose_code_changed_is_another_also_where_it_is_wrapped(tmp_
         assert open_stores(tmp_path / "kept", Classifier(model), "theirs", made)[0]._folder is None
 
 
+def test_the_code_of_a_localizer_is_that_of_all_its_package_and_of_what_it_inherits(tmp_path, monkeypatch):
+    model, package = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2)), tmp_path / "their_package"
+    (package / "inner" / "data").mkdir(parents=True)
+    helper = package / "inner" / "helper.py"
+    for file in (package / "__init__.py", package / "inner" / "__init__.py", helper):
+        file.write_text("")
+    (package / "method.py").write_text(
+        "from dataclasses import dataclass\nfrom protomask.localizers.gradcam import GradCAM\n\n\n"
+        "@dataclass(frozen=True)\nclass Theirs(GradCAM):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("their_package.method").Theirs()
+
+    def folder():
+        return open_stores(tmp_path / "kept", Classifier(model), "theirs", made)[0]._folder
+
+    first = folder()
+    (package / "notes.txt").write_text("no code")
+    assert folder() == first is not None
+    helper.write_text("steps = 3\n")
+    second = folder()
+    assert second not in (first, None)
+    monkeypatch.setattr("protomask.code_digests.code_digest", lambda room: room.__name__)
+    assert folder() != second, "the room of the class that it inherits from"
+    for name in [name for name in sys.modules if name.startswith("their_package")]:
+        del sys.modules[name]
+
+
 @dataclass
 class Holding:
     """Holds what its repr does not tell, or tells shortened."""
@@ -302,6 +334,97 @@ def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
     looped = Plain(None)
     looped.held = [looped]
     assert folder(looped) is not None
+
+
+class Powered(nn.Module):
+    """Its setting is in no weight and not in its repr."""
+
+    def __init__(self, power):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.power, self.seen = nn.Conv2d(3, 2, 1), power, None
+
+    def forward(self, images):
+        self.seen = self.layer(images).relu() ** self.power
+        return self._pooled()
+
+    def _pooled(self):
+        self.pooled = self.seen.mean((2, 3))
+        return self.pooled
+
+
+class Margin:
+    """A score of one's own: how much more a class has than another one."""
+
+    def __init__(self, model, than):
+        self.model, self.than, self.asked = model, than, 0
+
+    def score(self, images, index):
+        self.asked += 1
+        logits = self.model(images)
+        return logits.gather(1, index[:, None])[:, 0] - logits[:, self.than]
+
+
+class Doubled(Classifier):
+    factor = 2
+
+    def score(self, images, index):
+        return super().score(images, index) * self.factor
+
+
+def test_attributes_and_own_code_that_scores_depend_on_are_told_apart(tmp_path, monkeypatch):
+    vits = [torchvision.models.VisionTransformer(16, 8, 1, heads, 8, 8, num_classes=2) for heads in (2, 4)]
+    vits[1].load_state_dict(vits[0].state_dict())
+    doubled = Doubled(Powered(1))
+    tripled = Doubled(Powered(1))
+    tripled.factor = 3
+    for one, other in (
+        (Classifier(Powered(1)), Classifier(Powered(3))),
+        (Powered(1), Powered(3)),
+        (Classifier(vits[0]), Classifier(vits[1])),
+        (Margin(Powered(1), 0), Margin(Powered(1), 1)),
+        (Margin(Powered(1), 0), Margin(Powered(3), 0)),
+        (doubled, tripled),
+    ):
+        first = fingerprint_of_scores(one)
+        assert first is not None and first != fingerprint_of_scores(other), type(one)
+        if one.__class__ is not Powered:
+            one.score(torch.rand(1, 3, 16, 16), torch.zeros(1, dtype=torch.long))
+            assert fingerprint_of_scores(one) == first, "what a pass writes tells nothing"
+    first = fingerprint_of_scores(Classifier(Powered(1)))
+    with monkeypatch.context() as changed:
+        changed.setattr("protomask.held_contents.code_of_kind", lambda kind: "other code")
+        assert fingerprint_of_scores(Classifier(Powered(1))) != first
+        changed.setattr("protomask.held_contents.code_of_kind", lambda kind: None)
+        assert fingerprint_of_scores(Classifier(Powered(1))) is None
+    assert fingerprint_of_scores(Classifier(Powered(lambda x: x))) is None
+    assert fingerprint_of_scores(Margin(Powered(1), torch.Generator())) is None
+
+
+def test_what_does_not_matter_to_ordinary_models_does_not_make_others_of_them():
+    network = XProtoNet(build_backbone("test_resnet"), ["a", "b"], image_size=64, prototypes_per_class=2, channels=8)
+    models = [
+        torchvision.models.VisionTransformer(32, 16, 1, 2, 8, 8, num_classes=2),
+        timm.create_model("test_vit", img_size=64),
+        timm.create_model("levit_128s", num_classes=2),
+        torch.jit.trace(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()), torch.rand(1, 3, 4, 4)),
+        torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten())),
+    ]
+    for explained in (network, *map(Classifier, models)):
+        first = fingerprint_of_scores(explained)
+        assert first is not None
+        root = explained if explained is network else explained.model
+        if isinstance(root, torch.jit.ScriptModule | torch.fx.GraphModule):
+            continue
+        hook = root.register_forward_hook(lambda *given: None)
+        size = {"levit_128s": 224, "test_vit": 64}.get(getattr(root, "default_cfg", {}).get("architecture"), 32)
+        size = 64 if root is network else size
+        with torch.no_grad():
+            root.eval()(torch.rand(1, 3, size, size))
+        assert fingerprint_of_scores(explained) == first, type(root)
+        hook.remove()
+    said = json.dumps(network.settings(), sort_keys=True, default=repr)
+    assert fingerprint_of_scores(network).endswith(f"-{text_digest(said)}"), "runs of before find what they kept"
 
 
 def test_ordinary_networks_within_a_localizer_can_be_told_apart():

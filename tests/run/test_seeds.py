@@ -10,11 +10,13 @@ import protomask
 from protomask import distributed
 from protomask.cli import main
 from protomask.errors import InputError
-from protomask.run import seeds
+from protomask.run import seeds, training
 from protomask.run.seeds import SeedRuns
-from tests.run.conftest import SMALL
+from protomask.run_folder import RunFolder
+from tests.run.conftest import SMALL, Tensors
 
 ONLY = {name: value for name, value in SMALL.items() if name not in ("progress", "samples")}
+DATA = Tensors(4), Tensors(2, seed=1)
 
 
 def test_three_numbers_of_two_runs_are_those_of_the_runs(pictures, tmp_path, capsys):
@@ -38,6 +40,19 @@ def test_three_numbers_of_two_runs_are_those_of_the_runs(pictures, tmp_path, cap
     )
     assert printed.splitlines()[0].split() == ["measure", "mean", "range", "seed", "3", "seed", "1"]
     assert f"{values[1]:.3f}" in printed
+
+    # Another seed goes on with their data and options, which nobody says again.
+    again = ["train", "--output", str(tmp_path), "--resume", "--quiet"]
+    assert main([*again, "--seeds", "1,4", "--epochs", "2"]) == 2
+    assert "was started with 1 for --epochs, not 2" in capsys.readouterr().err
+    assert main([*again, "--seeds", "1,4"]) == 0
+    capsys.readouterr()
+    third = protomask.open_run(tmp_path / "seed-4")
+    assert third.options == first.options.replace(seed=4) and third.splits.test.names == first.splits.test.names
+    for more in ([], ["--resume"]):
+        assert main(["train", "--output", str(tmp_path), "--quiet", *more]) == 2
+        said = "holds runs of several seeds; go on with them by --resume and --seeds 1,3,4, or give another --output"
+        assert said in capsys.readouterr().err and not (tmp_path / "config.json").exists()
 
     written = (first.folder / "evaluation.json").stat().st_mtime_ns
     assert main([*words, "--quiet"]) == 2 and "holds a run already" in capsys.readouterr().err
@@ -64,6 +79,67 @@ def test_seeds_that_make_no_sense(more, said, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *more]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "OUT").exists()
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Runs of seeds 0 and 1 that are begun with Datasets, and what each run is trained with from now on."""
+    trained = []
+    train_run = seeds.train_run
+
+    def stop_early(options, output, **named):
+        trained.append(options)
+        return train_run(options, output, **named)
+
+    monkeypatch.setattr(training, "_train", lambda *given: {"seconds": dict.fromkeys(training.PARTS, 0)})
+    monkeypatch.setattr(SeedRuns, "rows", lambda runs: [])
+    protomask.train_seeds(data=DATA, seeds=[0, 1], output=tmp_path, **ONLY, validation=0)
+    monkeypatch.setattr(seeds, "train_run", stop_early)
+    return tmp_path, trained
+
+
+def test_in_python_the_other_seeds_go_on_with_the_same_datasets_and_options(begun):
+    folder, trained = begun
+    protomask.train_seeds(data=DATA, seeds=[0, 2], output=folder, resume=True, workers=1)
+    own = RunFolder(folder / "seed-0").options()
+    assert trained[1] == own.replace(seed=2, workers=1) == RunFolder(folder / "seed-2").options()
+    for data, more, said in [
+        (DATA, {"image_size": 32}, "started with 64 for image_size=, not 32"),
+        ((Tensors(4, seed=5), DATA[1]), {}, "the data changed since .*seed-0 was started"),
+        ("parts", {}, "are Datasets in memory"),
+        ("shortcut", {}, "'datasets' for data=, not 'shortcut'"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            protomask.train_seeds(data=data, seeds=[3], output=folder, resume=True, **more)
+        assert not RunFolder(folder / "seed-3").started
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        (
+            "options",
+            {"epochs": 3},
+            "seed-0 was started with 1 for epochs=, and .*seed-1 with 3, so that they are no runs",
+        ),
+        ("data", {"fingerprint": "other"}, "seed-1 was started on other data than .*seed-0"),
+        ("data", {"weights": "other"}, "seed-1 was started from another file of weights"),
+        ("options", {"device": "cuda", "workers": 3}, None),
+    ],
+)
+def test_runs_that_differ_in_more_than_their_seed_make_no_table(begun, part, changes, said):
+    folder, trained = begun
+    for number, more in ((0, {"weights": "one"} if "weights" in changes else {}), (1, changes)):
+        files = RunFolder(folder / f"seed-{number}")
+        config = files.read("config.json")
+        files.write("config.json", {**config, part: {**config[part], **more}})
+    given = {"data": DATA, "seeds": [0, 1, 2], "output": folder, "resume": True, "device": "cpu", "workers": 0}
+    if said is None:
+        assert protomask.train_seeds(**given).seeds == (0, 1, 2)
+    else:
+        with pytest.raises(InputError, match=said):
+            protomask.train_seeds(**given)
+        assert not trained
 
 
 def test_of_several_processes_one_prints_the_table(monkeypatch, tmp_path, capsys):

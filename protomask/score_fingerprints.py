@@ -1,0 +1,44 @@
+"""What the scores of a model depend on, in a few digits: its weights, its settings and its code."""
+
+from __future__ import annotations
+
+import json
+
+from protomask.code_digests import digest_of, is_foreign
+from protomask.explainable import Classifier
+from protomask.fingerprints import fingerprint
+from protomask.held_contents import contents_of_scores
+from protomask.prototype_network import PrototypeNetwork
+
+
+def fingerprint_of_scores(explained: object) -> str | None:
+    """Digest what is explained by its weights and by all that its scores depend on beside them.
+
+    That is its settings, what its layers hold that their repr does not show, and the code of kinds that are neither of
+    this package nor of a library. What a pass writes into a layer, its mode, device and hooks do not count.
+
+    Returns:
+        None without weights, and where something is held of which nobody knows what it depends on.
+    """
+    weights = fingerprint(explained)
+    if weights is None:
+        return None
+    saved = _settings(explained)
+    said = repr(explained) if saved is None else saved
+    foreign = is_foreign(type(explained))
+    told = " at 0x" not in said
+    # The settings of a network of ours make all of its layers but those that are somebody's own.
+    made = saved is not None and isinstance(explained, PrototypeNetwork) and not foreign
+    held = contents_of_scores(explained, opened=foreign or not told, foreign_alone=made)
+    if held is None:
+        return None
+    return f"{weights}-{digest_of([said if told else type(explained).__qualname__, *held])}"
+
+
+def _settings(explained: object) -> str | None:
+    if not isinstance(explained, Classifier | PrototypeNetwork):
+        return None
+    try:
+        return json.dumps(explained.settings(), sort_keys=True, default=repr)  # tuples as the lists of a saved one
+    except NotImplementedError:  # of a network that cannot be saved
+        return None
