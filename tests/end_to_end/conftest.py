@@ -78,8 +78,11 @@ CHEAP = {
 @pytest.fixture(scope="session")
 def cheap(run, tmp_path_factory):
     """A run whose pictures, evaluation and page cost little; to be copied, not changed."""
-    copy = copied(run, tmp_path_factory.mktemp("runs") / "run")
-    shutil.rmtree(copy / "evaluation")
-    for words in CHEAP.values():
-        assert main([*(word.format(run=copy.folder) for word in words), "--quiet"]) == 0
-    return copy
+
+    def make(place):
+        copy = copied(run, place / "run")
+        shutil.rmtree(copy / "evaluation")
+        for words in CHEAP.values():
+            assert main([*(word.format(run=copy.folder) for word in words), "--quiet"]) == 0
+
+    return RunFolder(made_once(tmp_path_factory, "cheap run of end_to_end", make) / "run")
