@@ -12,14 +12,22 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
+EVERYTHING = [
+    *("torch", "torch.distributed", "torchvision", "timm", "scipy.stats", "skimage.transform", "matplotlib.figure"),
+    *("scipy.signal", "matplotlib.patheffects", "matplotlib.backends.backend_agg", "torch._dynamo"),
+    *("pytest", "protomask.cli", "protomask.run", "protomask.training", "protomask.evaluation", "protopnet.recipe"),
+    *(
+        "protomask.commands.train",
+        "protomask.backbones.timm_models",
+        "protomask.report.figures",
+        "protomask.report.html",
+    ),
+]
+"""what takes time to import"""
+
 # The process that is forked is one that this starts, not the test's own: that may have threads of CUDA.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        *("torch", "torch.distributed", "torchvision", "timm", "scipy.stats", "skimage.transform", "matplotlib.figure"),
-        *("pytest", "protomask.cli", "protomask.run", "protomask.training", "protomask.evaluation", "protopnet.recipe"),
-    ]
-)
+FORKS.set_forkserver_preload(EVERYTHING)
 
 
 class Ended(NamedTuple):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from protomask.cli import main
 from protomask.run_folder import RunFolder
+from tests.support.once import made_once
 from tests.support.toy import ColourImages
 
 SMALL = [
@@ -45,16 +46,19 @@ def write_folder(root, per_class=10):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("pictures"))
+    return made_once(tmp_path_factory, "pictures of end_to_end", write_folder)
 
 
 @pytest.fixture(scope="session")
 def run(folder, tmp_path_factory):
-    output = tmp_path_factory.mktemp("runs") / "a run"
-    assert (
-        main(["train", "--data", "folder", "--root", str(folder), "--output", str(output), *SMALL, "--black-box"]) == 0
-    )
-    return RunFolder(output)
+    words = ["train", "--data", "folder", "--root", str(folder), *SMALL, "--black-box"]
+
+    def make(place):
+        assert main([*words, "--output", str(place / "a run")]) == 0
+
+    # Trained once; every process of the tests writes to a copy of its own.
+    made = made_once(tmp_path_factory, "run of end_to_end", make)
+    return copied(RunFolder(made / "a run"), tmp_path_factory.mktemp("runs") / "a run")
 
 
 def copied(run, folder):
@@ -74,8 +78,11 @@ CHEAP = {
 @pytest.fixture(scope="session")
 def cheap(run, tmp_path_factory):
     """A run whose pictures, evaluation and page cost little; to be copied, not changed."""
-    copy = copied(run, tmp_path_factory.mktemp("runs") / "run")
-    shutil.rmtree(copy / "evaluation")
-    for words in CHEAP.values():
-        assert main([*(word.format(run=copy.folder) for word in words), "--quiet"]) == 0
-    return copy
+
+    def make(place):
+        copy = copied(run, place / "run")
+        shutil.rmtree(copy / "evaluation")
+        for words in CHEAP.values():
+            assert main([*(word.format(run=copy.folder) for word in words), "--quiet"]) == 0
+
+    return RunFolder(made_once(tmp_path_factory, "cheap run of end_to_end", make) / "run")

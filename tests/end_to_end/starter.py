@@ -5,6 +5,7 @@ Says that it is ready; then reads JSON lines ``[words, seconds or null]``; runs 
 SIGKILL after so many seconds, and answers with its exit code (negative: the signal).
 """
 
+import importlib
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ import traceback
 
 import torch
 
-import protopnet.recipe  # noqa: F401
 from protomask.cli import main
+from protomask.training import last_layer
+from tests.distributed.forks import EVERYTHING
 
 
 def run(words: list[str], kill_after: float | None, output: str) -> int:
@@ -44,6 +46,10 @@ def run(words: list[str], kill_after: float | None, output: str) -> int:
 
 
 if __name__ == "__main__":
+    for name in EVERYTHING:
+        importlib.import_module(name)
+    # Nothing is written while the last layer's rows are computed: two passes, that kills fall where something is.
+    last_layer.PASSES = 2
     torch.set_num_threads(1)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -18,7 +18,7 @@ from tests.end_to_end.conftest import SMALL
 
 # A checkpoint after every step, and localizers that cost nothing: most of the time is then spent where something is
 # written.
-WORDS = [*SMALL, "--checkpoint-minutes", "0", "--localizer", "center", "--samples", "4"]
+WORDS = [*SMALL, "--checkpoint-minutes", "0", "--localizer", "center", "--samples", "2"]
 
 
 class Starter:

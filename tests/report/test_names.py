@@ -52,6 +52,11 @@ def test_every_figure_shows_every_name(name, kind, tmp_path, caplog):
         "comparison": localizer_comparison(image, maps, prototype=shown[0]),
         "official": beside_official(shown, "mdm"),
     }
+    if kind == "pdf" and name != LONG:
+        # Most of a PDF's time goes into its fonts, which are those of the name in every figure: the panel, which has
+        # the most words, and one other in turn.
+        other = list(figures)[NAMES.index(name) % len(figures)]
+        figures = {label: figure for label, figure in figures.items() if label in ("panel", other)}
     with caplog.at_level(logging.WARNING):
         for label, figure in figures.items():
             save_figure(figure, tmp_path / f"{label}.{kind}", dpi=40)

@@ -31,14 +31,19 @@ from protomask.training.patches import cut_cells, source_of
 from protomask.training.settling import settle_as, settling
 from protopnet import ProtoPNet
 from tests.run.conftest import SMALL, write_image_folder
+from tests.support.once import made_once
 from tests.support.toy import ColourImages, ToyBackbone
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    place = tmp_path_factory.mktemp("refined")
-    pictures = write_image_folder(place / "pictures", per_class=8)
-    found = protomask.train(data="folder", root=pictures, output=place / "run", **{**SMALL, "epochs": 2})
+    def make(place):
+        pictures = write_image_folder(place / "pictures", per_class=8)
+        protomask.train(data="folder", root=pictures, output=place / "run", **{**SMALL, "epochs": 2})
+
+    copy = tmp_path_factory.mktemp("refined") / "run"
+    shutil.copytree(made_once(tmp_path_factory, "run to refine", make) / "run", copy)
+    found = protomask.open_run(copy, progress=False)
     records = [picture.record for picture in found.pictures]
     add_judgements(found.folder, [{"prototype": 1, "by": "RB", "verdict": "forget"}], records)
     add_judgements(found.folder, [{"prototype": 2, "by": "RB", "verdict": "keep"}], records)

@@ -23,7 +23,7 @@ def test_every_script_of_the_page_is_run():
 def test_a_script_of_twelve_lines_does_everything(number, run, tmp_path):
     script = SCRIPTS[number].split("```")[0]
     assert sum(bool(line.strip()) for line in script.splitlines()) <= 12
-    write_image_folder(tmp_path / "PICTURES", per_class=12)
+    write_image_folder(tmp_path / "PICTURES", per_class=8)
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 import protomask
 from tests.run.conftest import SMALL, write_image_folder
+from tests.support.once import made_once
 
 pytest.importorskip("fastapi")
 pytest.importorskip("starlette.testclient", exc_type=RuntimeError)
@@ -29,10 +31,16 @@ def photo(seed=0, size=(80, 60), kind="PNG"):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    place = tmp_path_factory.mktemp("served")
-    pictures = write_image_folder(place / "pictures", per_class=8)
-    options = {**SMALL, "localizer": "mdm", "epochs": 2, "samples": 1}
-    return protomask.train(data="folder", root=pictures, output=place / "a run", **options)
+    def make(place):
+        pictures = write_image_folder(place / "pictures", per_class=8)
+        options = {**SMALL, "localizer": "mdm", "epochs": 2, "samples": 1}
+        protomask.train(data="folder", root=pictures, output=place / "a run", **options)
+
+    # Trained once; every process of the tests serves a copy of its own, beside which nothing lies.
+    made = made_once(tmp_path_factory, "run of serve", make)
+    copy = tmp_path_factory.mktemp("served") / "a run"
+    shutil.copytree(made / "a run", copy)
+    return protomask.open_run(copy, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -78,14 +86,18 @@ def findings_run(tmp_path_factory):
     from protomask.cli import main
     from tests.data.chestxray_folder import write_chestxray
 
+    # No white space in its paths: the words of the command are split at it.
+    def make(place):
+        write_chestxray(place / "xrays")
+        words = (
+            f"train --network xprotonet --data chestxray --root {place / 'xrays'} --output {place / 'run'} --quiet "
+            "--backbone test_resnet --features 8 --image-size 48 --batch-size 8 --prototypes-per-class 2 "
+            "--prototype-channels 16 --samples 4 --workers 0 --localizer center --epochs 1"
+        )
+        assert main(words.split()) == 0
+
     place = tmp_path_factory.mktemp("findings")
-    write_chestxray(place / "xrays")
-    words = (
-        f"train --network xprotonet --data chestxray --root {place / 'xrays'} --output {place / 'run'} --quiet "
-        "--backbone test_resnet --features 8 --image-size 48 --batch-size 8 --prototypes-per-class 2 "
-        "--prototype-channels 16 --samples 4 --workers 0 --localizer center --epochs 1"
-    )
-    assert main(words.split()) == 0
+    shutil.copytree(made_once(tmp_path_factory, "findings-of-serve", make) / "run", place / "run")
     run = protomask.open_run(place / "run", progress=False)
     run.network.last_layer.bias.data -= 3
     return run

@@ -2,53 +2,52 @@
 
 import errno
 import os
-import sys
 
 import pytest
 import torch
 
 from protomask.errors import InputError
-from protomask.training.checkpoint import load_checkpoint, previous, save_checkpoint, write_atomically
-from tests.distributed.jobs import run_group
-
-FULL = """
-import resource, sys, torch
-from pathlib import Path
-from protomask.errors import InputError
 from protomask.networks import save_network
 from protomask.run_folder import RunFolder
-from protomask.training.checkpoint import load_checkpoint, save_checkpoint
-from tests.support.toy import ColourImages, ToyBackbone
+from protomask.training.checkpoint import load_checkpoint, previous, save_checkpoint, write_atomically
 from protopnet import ProtoPNet
-folder = Path(sys.argv[1])
-network = ProtoPNet(ToyBackbone(), ("a", "b"), image_size=16, channels=64)
-run = RunFolder(folder)
-save_checkpoint(folder / "state.pt", {"step": 1, "weights": torch.ones(10)})
-save_network(network, "protopnet", folder)
-run.write("metrics.json", {"seconds": 1})
-resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-large = {"step": 2, "weights": torch.ones(10_000)}
-for name, write in (("state.pt", lambda: save_checkpoint(folder / "state.pt", large)),
-                    ("model.safetensors", lambda: save_network(network, "other", folder)),
-                    ("metrics.json", lambda: run.write("metrics.json", {"seconds": [0.5] * 10_000}))):
-    before = (folder / name).read_bytes()
-    try:
-        write()
-    except InputError as error:
-        text = str(error)
-        assert name in text and "File too large" in text and "\\n" not in text, text
-    else:
-        raise AssertionError(f"{name} was written beyond the limit")
-    assert (folder / name).read_bytes() == before, name
-assert load_checkpoint(folder / "state.pt")["step"] == 1
-assert not list(folder.glob("*.part"))
-print("intact")
-"""
+from tests.distributed.forks import together
+from tests.support.toy import ToyBackbone
+
+
+def full(folder):
+    """Writes beyond what a file may have, in a process of its own: the limit is for all that it writes."""
+    import resource
+
+    network = ProtoPNet(ToyBackbone(), ("a", "b"), image_size=16, channels=64)
+    run = RunFolder(folder)
+    save_checkpoint(folder / "state.pt", {"step": 1, "weights": torch.ones(10)})
+    save_network(network, "protopnet", folder)
+    run.write("metrics.json", {"seconds": 1})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+    large = {"step": 2, "weights": torch.ones(10_000)}
+    for name, write in (
+        ("state.pt", lambda: save_checkpoint(folder / "state.pt", large)),
+        ("model.safetensors", lambda: save_network(network, "other", folder)),
+        ("metrics.json", lambda: run.write("metrics.json", {"seconds": [0.5] * 10_000})),
+    ):
+        before = (folder / name).read_bytes()
+        try:
+            write()
+        except InputError as error:
+            text = str(error)
+            assert name in text and "File too large" in text and "\n" not in text, text
+        else:
+            raise AssertionError(f"{name} was written beyond the limit")
+        assert (folder / name).read_bytes() == before, name
+    assert load_checkpoint(folder / "state.pt")["step"] == 1
+    assert not list(folder.glob("*.part"))
+    print("intact")
 
 
 def test_where_no_more_can_be_written_the_files_before_stand(tmp_path):
-    done = run_group([sys.executable, "-c", FULL, str(tmp_path)])
-    assert (done.returncode, done.stdout.strip()) == (0, "intact"), done.stderr
+    (ended,) = together(1, full, tmp_path)
+    assert (ended.code, ended.said.strip()) == (0, "intact"), ended.said
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync"])

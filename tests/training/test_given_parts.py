@@ -1,5 +1,7 @@
 """Prototypes on given patches: outlined places, and the halves of what means two things."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -14,13 +16,18 @@ from protomask.training.forgetting import find_forbidden
 from protomask.training.given_parts import give_cells, give_halves, project_on_given, split_in_two
 from protomask.training.patches import cut_cells, source_of
 from tests.run.conftest import SMALL, write_image_folder
+from tests.support.once import made_once
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    place = tmp_path_factory.mktemp("taught")
-    pictures = write_image_folder(place / "pictures", per_class=10)
-    return protomask.train(data="folder", root=pictures, output=place / "run", **{**SMALL, "epochs": 2})
+    def make(place):
+        pictures = write_image_folder(place / "pictures", per_class=10)
+        protomask.train(data="folder", root=pictures, output=place / "run", **{**SMALL, "epochs": 2})
+
+    copy = tmp_path_factory.mktemp("taught") / "run"
+    shutil.copytree(made_once(tmp_path_factory, "run to teach", make) / "run", copy)
+    return protomask.open_run(copy, progress=False)
 
 
 def records(run):

@@ -84,7 +84,8 @@ def test_a_second_signal_is_obeyed_at_once():
         raise AssertionError("held back twice")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+# Without loading processes it is an interruption as those above, and as that of a command in tests/end_to_end.
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_signal_to_the_whole_group_is_one_interruption(tmp_path, workers):
     process = subprocess.Popen(
         [sys.executable, "-c", GROUP, str(tmp_path / "state.pt"), str(workers)],

@@ -1,15 +1,18 @@
 """The last layer with positive evidence, against a solver of constrained problems."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 from torch.nn import functional as F
 
-from protomask.training import TrainingSet
+from protomask.training import TrainingSet, last_layer
 from protomask.training.last_layer import fit_last_layer, training_similarities
 from protomask.training.stored_rows import COPIES, StoredRows
 from protopnet import ProtoPNet
+from tests import PASSES
 from tests.support.toy import ColourImages, ToyBackbone
 
 
@@ -50,6 +53,18 @@ def test_the_fitted_layer_is_the_constrained_minimum():
 
     best = minimize(loss, np.ones(6), jac=True, bounds=[(0, 60)] * 6).fun
     assert row["loss"] == pytest.approx(best, abs=1e-5) and best < row["loss_before"] - 0.01
+
+
+@pytest.mark.parametrize(("images", "expected"), [(27, 20), (100, 20), (150, 14), (5000, 1)])
+def test_every_image_is_seen_until_there_are_enough_similarities(monkeypatch, images, expected):
+    asked = []
+    monkeypatch.setattr(last_layer, "PASSES", PASSES)
+    monkeypatch.setattr(
+        last_layer, "training_similarities", lambda *given: asked.append(given[2]) or (torch.ones(4, 6), torch.ones(4))
+    )
+    monkeypatch.setattr(last_layer, "fit_rows", lambda *given, **more: {})
+    fit_last_layer(make()[0], SimpleNamespace(train=range(images), memory=2048.0), l1=1e-4)
+    assert asked == [expected] and PASSES == 20
 
 
 def test_findings_keep_their_bias():
