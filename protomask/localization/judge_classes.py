@@ -88,6 +88,6 @@ def _have_in_common(name: str, other: str, part: str) -> bool:
 
 def _lacking(number: int, names: Mapping[int, str]) -> InputError:
     return InputError(
-        f"the judge has no class, or no single one, called {names[number]!r} as class {number} of the model is; a judge "
-        "needs the same classes: give another one, or name the model's as the judge's by labels="
+        f"the judge has no class, or no single one, called {names[number]!r} as class {number} of the model is; a "
+        "judge needs the same classes: give another one, or name the model's as the judge's by labels="
     )
