@@ -13,7 +13,7 @@ _NUMBERED = re.compile(r"([0-9]{1,9})( *\t\s*| *[,:]\s+| *[,:](?![0-9])| +)(\S.*
 _MEND = 'give one class name per line, or JSON: ["cat", "dog"] or {"0": "cat", "1": "dog"}'
 
 
-def names_of_json(text: str, path: object) -> list[str] | None:
+def names_of_json(text: str, path: str) -> list[str] | None:
     """Read a list of names, or an object of them by number (from 0 or 1 on), in JSON; None where the text is no JSON.
 
     Raises:
@@ -31,7 +31,7 @@ def names_of_json(text: str, path: object) -> list[str] | None:
     return [name.strip() for name in names]
 
 
-def without_numbers(lines: Sequence[str], path: object) -> list[str]:
+def without_numbers(lines: Sequence[str], path: str) -> list[str]:
     """Put lines that all begin with their classes' numbers in the classes' order, and take the numbers off.
 
     A number is followed by a blank, a tab, a comma or a colon, and by a name; CUB's "001.Black_footed_Albatross" is a
