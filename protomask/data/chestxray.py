@@ -10,7 +10,8 @@ As published::
 Multi-label: an image has any number of findings, "No Finding" is none of them. The findings are those that occur in
 train_val_list.txt, in the published order, so that a part of the data (shorter lists) is a data set too. Validation
 images are held out of train_val_list.txt by whole patients. Boxes belong to single findings (``box_labels``) and are
-there for few images. Grey images come with three equal channels.
+there for few images; they are in pixels of the published images, 1024 x 1024, and are scaled to images that are stored
+at another size. Grey images come with three equal channels.
 
 The labels were read out of radiologists' reports by a program: some are wrong.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 
 from protomask.data.cache import CAP
+from protomask.data.decoding import image_size as size_of
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
 from protomask.data.problems import noted
@@ -51,6 +53,8 @@ NONE = "No Finding"
 _ALIASES = {"Infiltrate": "Infiltration"}  # the list of boxes calls it so
 _ENTRIES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 _BOXES = "BBox_List_2017.csv"
+_SIDE = 1024
+"""of the published images, in whose pixels the boxes are"""
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 
 
@@ -82,7 +86,7 @@ def load(
     labels = torch.tensor([[float(finding in rows[name][0]) for finding in classes] for name in names]).reshape(
         len(names), -1
     )
-    boxes, box_labels, box_lines = _boxes(root / _BOXES, names, classes, rows)
+    boxes, box_labels, box_lines = _boxes(root / _BOXES, names, classes, rows, places)
     every = FileImages(
         classes,
         labels,
@@ -213,7 +217,9 @@ def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
     return places
 
 
-def _boxes(path: Path, names: list[str], classes: tuple[str, ...], rows: dict) -> tuple[list, list, list]:
+def _boxes(
+    path: Path, names: list[str], classes: tuple[str, ...], rows: dict, places: dict[str, Path]
+) -> tuple[list, list, list]:
     """For each image its boxes x0, y0, x1, y1, the findings they belong to, and their lines in the file."""
     boxes: dict[str, list[tuple]] = {name: [] for name in names}
     labels: dict[str, list[int]] = {name: [] for name in names}
@@ -229,7 +235,21 @@ def _boxes(path: Path, names: list[str], classes: tuple[str, ...], rows: dict) -
                 boxes[name].append(box)
                 labels[name].append(classes.index(finding))
                 numbers[name].append(int(where.rpartition(":")[2]))
-    return [boxes[name] for name in names], [labels[name] for name in names], [numbers[name] for name in names]
+    scaled = [_scaled(boxes[name], places[name]) for name in names]
+    return scaled, [labels[name] for name in names], [numbers[name] for name in names]
+
+
+def _scaled(boxes: list[tuple], image: Path) -> list[tuple]:
+    """Give boxes of a published image in pixels of the image as it is stored."""
+    if not boxes:
+        return boxes
+    try:
+        width, height = size_of(image)
+    except InputError:
+        return boxes  # it is told where the image is read
+    return [
+        (x0 * width / _SIDE, y0 * height / _SIDE, x1 * width / _SIDE, y1 * height / _SIDE) for x0, y0, x1, y1 in boxes
+    ]
 
 
 def _box(row: list[str], where: str) -> tuple[str, str, tuple[float, float, float, float]]:

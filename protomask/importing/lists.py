@@ -11,10 +11,11 @@ import numpy as np
 
 from protomask.errors import InputError
 from protomask.files import read_bytes, read_text
+from protomask.importing.numbered import names_of_json
 
 
 def read_names(path: Path) -> list[str]:
-    """Read the lines of a file of names, one a line; :func:`names_in` makes names of them.
+    """Read the lines of a file of names, one a line, or a list of them in JSON; :func:`names_in` makes names of them.
 
     Raises:
         InputError: unreadable, or no name in it.
@@ -23,6 +24,9 @@ def read_names(path: Path) -> list[str]:
         text = read_text(path, mend="give a file with one class name a line")
     except InputError as error:
         raise InputError(f"classes {error}") from None
+    listed = names_of_json(text, f"classes {path}")
+    if listed is not None:
+        return listed
     # Other characters at which splitlines would split may be part of a name.
     lines = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
     if not lines:

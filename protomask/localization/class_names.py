@@ -91,6 +91,27 @@ def named_class(word: str, names: Mapping[int, str]) -> int | None:
     return same[0] if same else None
 
 
+def numbers_called(wanted: Iterable[str], names: Mapping[int, str]) -> list[int]:
+    """Find the one class of each name, as it is written or else in any case, with ``_`` for spaces; -1 for none."""
+    same: dict[str, list[int]] = {}
+    alike: dict[str, list[int]] = {}
+    for number, name in names.items():
+        same.setdefault(name, []).append(number)
+        alike.setdefault(plain_name(name), []).append(number)
+    found = [same.get(name) or alike.get(plain_name(name), []) for name in wanted]
+    return [numbers[0] if len(numbers) == 1 else -1 for numbers in found]
+
+
+def plain_name(name: str) -> str:
+    """Write a name as it is compared with others: in one case, with spaces for ``_``."""
+    return " ".join(name.replace("_", " ").split()).casefold()
+
+
+def have_names(names: Mapping[int, str]) -> bool:
+    """Tell whether classes are called anything but their numbers (Hugging Face models say LABEL_0)."""
+    return any(name.strip() not in (str(number), f"LABEL_{number}") for number, name in names.items())
+
+
 def _class_number(one: Any, names: Mapping[int, str]) -> int:
     if isinstance(one, str):
         number = named_class(one, names)

@@ -24,6 +24,7 @@ from protomask.given import as_count, as_flag, as_path
 from protomask.labels import require_numbers
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
 from protomask.localization.finding_boxes import with_model_classes
+from protomask.localization.judge_classes import judge_numbers
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import Preprocessing, as_classifier, unwrap_classifier
 from protomask.localizers import BUILT_IN, Localizer
@@ -55,7 +56,12 @@ class JudgedClassifier(Classifier):
     Args:
         explained, judge: the first and the second.
         prepare, judge_prepare: how they want their images.
+
+    Attributes:
+        judge_numbers: the judge's number of each class of the first; None where they are numbered alike.
     """
+
+    judge_numbers: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -78,10 +84,13 @@ class JudgedClassifier(Classifier):
 
     def judge_score(self, images: Tensor, index: Tensor) -> Tensor:
         """Return the judge's probabilities (B,) of one class per image, normalised for the first network."""
+        if self.judge_numbers is not None:
+            index = torch.tensor(self.judge_numbers, device=index.device)[index]
         return self.judge.score(self.judge_images(images), index)
 
     def settings(self) -> dict[str, Any]:
-        return {**self._alone.settings(), "judge": self.judge.settings(), "judge_image_size": self._size}
+        told = {**self._alone.settings(), "judge": self.judge.settings(), "judge_image_size": self._size}
+        return told if self.judge_numbers is None else {**told, "judge_numbers": self.judge_numbers}
 
     def without_judge(self) -> Classifier:
         """Give the first classifier alone, by its probabilities."""
@@ -157,7 +166,8 @@ def compare(
             ``{"mine": MDM(...), "gradcam": "gradcam"}``. Each explains the score that it was published for.
         index: the classes to explain, one for all or one per image; by default the most probable one of each.
         metrics: names out of the evaluation's catalogue; by default the usual ones.
-        judge: a second network of the same classes. Maps made for ``model`` are measured on it as well:
+        judge: a second network of the same classes, whose order may differ where both bring names (Hugging Face models
+            do). Maps made for ``model`` are measured on it as well:
             judge_insertion, judge_deletion, and judge_kept, the share of its probability that the first 15 % of the
             pixels keep. What a second network confirms is evidence; what only the first one sees may be a pattern of
             its own.
@@ -177,7 +187,7 @@ def compare(
     if judge is None:
         explained = as_classifier(model, "probability", prepare, multi_label)
     else:
-        other = unwrap_classifier(judge, judge_preprocessing)[1]
+        plain_judge, other, _ = unwrap_classifier(judge, judge_preprocessing)
         explained = JudgedClassifier(model, prepare, judge, other, multi_label=multi_label)
     where = device_of(plain) if device is None else choose_device(str(device))
     batch_size, seed = as_count(batch_size, "batch_size"), as_count(seed, "seed", 0)
@@ -191,9 +201,10 @@ def compare(
         _warn_of_size(images, prepare.image_size)
     data = as_data_set(images, prepare, intensity_range)
     classes, chosen = _classes(explained, data, class_numbers(index, len(data), names), where, batch_size)
+    check_labels(labels, names, classes)
     if isinstance(explained, JudgedClassifier):
         _check_judge(explained, data, classes, where)
-    check_labels(labels, names, classes)
+        explained.judge_numbers = judge_numbers(names, labels_of(plain, None), labels_of(plain_judge, None), classes)
     data = with_model_classes(data, names, classes)
     data.classes = tuple(names.get(number, f"class {number}") for number in range(classes))
     data.labels = chosen

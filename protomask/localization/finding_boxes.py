@@ -13,6 +13,7 @@ from protomask.data import AnnotatedImages
 from protomask.data.geometry import as_boxes
 from protomask.data.images import Sample
 from protomask.errors import InputError, first_of
+from protomask.localization.class_names import have_names, numbers_called
 
 _NAMED = 5
 """classes that a warning names; the others are counted"""
@@ -60,10 +61,10 @@ class _Renumbered:
 
 def _model_numbers(own: Sequence[str], names: Mapping[int, str], classes: int) -> tuple[int, ...]:
     """Find the model's class of each of the data's; -1 where it has none."""
-    own_named, model_named = _have_names(dict(enumerate(own))), _have_names(names)
+    own_named, model_named = have_names(dict(enumerate(own))), have_names(names)
     if not (own_named and model_named):
         return _by_order(own, classes, own_named, model_named)
-    numbers = tuple(_number_of(name, names) for name in own)
+    numbers = tuple(numbers_called(own, names))
     missing = [repr(name) for name, number in zip(own, numbers) if number < 0]
     if missing:
         warnings.warn(
@@ -92,19 +93,3 @@ def _by_order(own: Sequence[str], classes: int, own_named: bool, model_named: bo
             stacklevel=5,
         )
     return tuple(range(classes))
-
-
-def _number_of(name: str, names: Mapping[int, str]) -> int:
-    """Find the one class of that name, as it is written or else in any case, with ``_`` for spaces; -1 for none."""
-    same = [number for number, other in names.items() if other == name]
-    alike = same or [number for number, other in names.items() if _plain(other) == _plain(name)]
-    return alike[0] if len(alike) == 1 else -1
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").split()).casefold()
-
-
-def _have_names(names: Mapping[int, str]) -> bool:
-    """Tell whether classes are called anything but their numbers (Hugging Face models say LABEL_0)."""
-    return any(name.strip() not in (str(number), f"LABEL_{number}") for number, name in names.items())

@@ -25,6 +25,7 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.files import file_name, read_text, write_atomically
 from protomask.freezing import frozen
+from protomask.importing.numbered import names_of_json, without_numbers
 from protomask.inputs import as_batch
 from protomask.localization.class_names import named_class
 from protomask.localization.jobs import PAGE, Job, plan, remove_overview
@@ -126,10 +127,10 @@ def _sum_up(output: Path, jobs: Sequence[Job], already: int) -> None:
 
 
 def read_labels(path: str | None) -> list[str] | None:
-    """Read one name per line, the first that of class 0.
+    """Read one name per line, the first that of class 0, or with the class's number in front; or names in JSON.
 
     Raises:
-        InputError: unreadable or empty, or a line without a name.
+        InputError: unreadable or empty, a line without a name, or numbers that are not those of the classes.
     """
     if path is None:
         return None
@@ -137,6 +138,9 @@ def read_labels(path: str | None) -> list[str] | None:
         text = read_text(path, mend="give a file with one class name per line")
     except InputError as error:
         raise InputError(f"labels {error}") from None
+    listed = names_of_json(text, f"labels {path}")
+    if listed is not None:
+        return listed
     names = [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
@@ -144,7 +148,7 @@ def read_labels(path: str | None) -> list[str] | None:
         raise InputError(f"labels {path} holds no names; give one class name per line, in the order of the classes")
     if "" in names:
         raise InputError(f"labels {path}:{names.index('') + 1}: an empty line; give one class name per line")
-    return names
+    return without_numbers(names, f"labels {path}")
 
 
 def _indices(words: str | None, labels: list[str] | None, classes: int) -> list[int] | None:

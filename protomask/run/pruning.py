@@ -6,12 +6,12 @@ import copy
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from protomask.errors import InputError
-from protomask.explanations.inspection import FLAGS
+from protomask.explanations.inspection import FLAGS, OUTSIDE
 from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.given import short
 from protomask.places import as_places, check_numbers
@@ -143,12 +143,37 @@ def _flagged(pictures: Sequence[PrototypePicture], given: str | Sequence[str] | 
         )
     numbers = [prototype for prototype, inspection in inspections.items() if set(inspection.flags) & set(chosen)]
     for name in dict.fromkeys(picture.record.class_name for picture in pictures):
-        members = [picture.record.prototype for picture in pictures if picture.record.class_name == name]
-        if all(prototype in numbers for prototype in members):
-            best = min(members, key=lambda prototype: _share_outside(inspections[prototype]))
+        members = [picture for picture in pictures if picture.record.class_name == name]
+        if all(picture.record.prototype in numbers for picture in members):
+            best, why = _best(members)
             numbers.remove(best)
-            say(f"every prototype of class {name} is flagged; {best}, the one most on the object, stays")
+            say(f"every prototype of class {name} is flagged; {best}, {why}, stays")
     return sorted(numbers)
+
+
+def _best(pictures: Sequence[PrototypePicture]) -> tuple[int, str]:
+    """Choose the prototype of a class that stays where all are flagged, and say by what."""
+
+    def rank(picture: PrototypePicture) -> tuple[float, float, float]:
+        told: Any = picture.inspection
+        # Where no box or mask tells the object, it is neither on it nor on the background.
+        return _share_outside(told, OUTSIDE), -_discrimination(told), -picture.record.weight
+
+    best = min(pictures, key=rank)
+    inspections: list[Any] = [picture.inspection for picture in pictures]
+    if best.inspection is not None and best.inspection.outside:
+        why = "the one most on the object"
+    elif any(inspection.outside for inspection in inspections):
+        why = "the one that is least on the background as far as boxes and masks tell"
+    elif len({_discrimination(inspection) for inspection in inspections}) > 1:
+        why = "the one that tells its class best"
+    else:
+        why = "the one of the greatest weight"
+    return best.record.prototype, why
+
+
+def _discrimination(inspection: Inspection) -> float:
+    return 0.5 if inspection.discrimination is None else inspection.discrimination
 
 
 def _kinds(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -159,8 +184,8 @@ def _kinds(given: str | Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _share_outside(inspection: Inspection) -> float:
-    return next(iter(inspection.outside.values()), 0.0)
+def _share_outside(inspection: Inspection, unknown: float) -> float:
+    return next(iter(inspection.outside.values()), unknown)
 
 
 def _mean(right: torch.Tensor) -> float:

@@ -9,6 +9,8 @@ FINDINGS = ("Atelectasis", "Effusion", "Mass")
 PATTERNS = ((), ("Atelectasis",), ("Effusion",), ("Mass",), ("Effusion", "Mass"), ())
 PLACES = {"Atelectasis": (8, 6), "Effusion": (36, 40), "Mass": (10, 38)}
 SIDE = 18
+PUBLISHED = 16
+"""how many times larger the published images are, in whose pixels the boxes are"""
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
@@ -45,7 +47,8 @@ def write_chestxray(root, patients=24, images=2, folders=True):
             for finding in findings:
                 if part == "test" and finding != "Atelectasis":
                     top, left = PLACES[finding]
-                    boxes.append(f"{name},{finding},{left},{top},{SIDE}.0,{SIDE},,,")
+                    x, y, side = PUBLISHED * left, PUBLISHED * top, PUBLISHED * SIDE
+                    boxes.append(f"{name},{finding},{x},{y},{side}.0,{side},,,")
     (root / "Data_Entry_2017.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (root / "BBox_List_2017.csv").write_text("\n".join(boxes) + "\n", encoding="utf-8")
     for part, names in lists.items():

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from protomask.data import collate, load_data
 from protomask.data.splitting import hold_out, hold_out_groups
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.errors import InputError
-from tests.data.chestxray_folder import FINDINGS, PLACES, SIDE, write_chestxray
+from tests.data.chestxray_folder import FINDINGS, PLACES, PUBLISHED, SIDE, write_chestxray
+
+BOX = PUBLISHED * SIDE
 
 
 @pytest.fixture
@@ -61,6 +64,26 @@ def test_images_are_grey_in_three_channels_and_boxes_belong_to_findings(root):
     # Grey is the same grey in every channel, whatever the normalisation.
     raw = batch["images"] * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
     torch.testing.assert_close(raw[:, 0], raw[:, 2], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (1024, 1024), (2048, 512)])
+def test_boxes_are_scaled_to_images_of_another_size_than_the_published(root, size):
+    name = "00000012_000.png"
+    file = next(root.rglob(name))
+    Image.open(file).resize(size, Image.Resampling.NEAREST).save(file)
+    test = load_data("chestxray", root).test
+    sample = test[test.names.index(name)]
+    mass = sample["boxes"][FINDINGS.index("Mass") == sample["box_labels"]].squeeze(0)
+    (top, left), wide, high = PLACES["Mass"], size[0] / 64, size[1] / 64
+    assert mass.tolist() == [left * wide, top * high, (left + SIDE) * wide, (top + SIDE) * high]
+
+
+def test_a_box_outside_the_published_image_is_refused_at_any_size(root):
+    lines = (root / "BBox_List_2017.csv").read_text().splitlines()
+    name, finding = lines[1].split(",")[:2]
+    edit(root / "BBox_List_2017.csv", lines[1], f"{name},{finding},1024,0,90,90,,,")
+    with pytest.raises(InputError, match=f"BBox_List_2017.csv:2: the box .* of {name} lies outside its image"):
+        load_data("chestxray", root)
 
 
 def test_labels_of_boxes_follow_boxes_out_of_the_frame(root):
@@ -120,8 +143,8 @@ def test_the_list_of_boxes_calls_infiltration_infiltrate(root):
             "00000003_000.png",
             r"patient 3 of 00000003_000.png is in train_val_list.txt too",
         ),
-        ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"{SIDE}.0", r"BBox_List_2017.csv:2: malformed row"),
-        ("BBox_List_2017.csv", f"{SIDE}.0,{SIDE}", f"-1,{SIDE}", r"BBox_List_2017.csv:2: the box of .* is empty"),
+        ("BBox_List_2017.csv", f"{BOX}.0,{BOX}", f"{BOX}.0", r"BBox_List_2017.csv:2: malformed row"),
+        ("BBox_List_2017.csv", f"{BOX}.0,{BOX}", f"-1,{BOX}", r"BBox_List_2017.csv:2: the box of .* is empty"),
         ("BBox_List_2017.csv", "0000", "9900", r"BBox_List_2017.csv:2: 9900.* is not in the file of labels"),
     ],
 )

@@ -4,12 +4,15 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from protomask.cli import main
+from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
 from protomask.networks import load_network
+from protomask.run.pruning import _best
 from protomask.run_folder import RunFolder
 from tests.end_to_end.conftest import SMALL, copied
 
@@ -109,6 +112,31 @@ def test_flagged_prototypes_go_but_every_class_keeps_one(own, tmp_path, capsys):
     assert main(["prune", str(copy.folder), "--quiet"]) == 0
     assert "every prototype of class colour 0 is flagged; 1," in capsys.readouterr().err
     assert RunFolder(tmp_path / "flagged-pruned").read("metrics.json")["pruned"]["removed"] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("outside", "discrimination", "weights", "best", "why"),
+    [
+        ((0.7, 0.6, 0.9), (0.5, 0.4, 0.6), (1, 1, 1), 1, "most on the object"),
+        ((None, None, None), (0.2, 0.3, 0.59), (1, 1, 1), 2, "tells its class best"),
+        ((None, None, None), (None, None, None), (1, 3, 2), 1, "greatest weight"),
+        ((0.8, None, None), (0.9, 0.5, 0.6), (1, 1, 1), 2, "least on the background"),
+        ((0.1, None, 0.8), (0.1, 0.6, 0.6), (1, 1, 1), 0, "most on the object"),
+    ],
+)
+def test_the_prototype_that_stays_is_the_best_by_what_is_known(outside, discrimination, weights, best, why):
+    blank = np.zeros((4, 4, 3), np.uint8)
+    pictures = [
+        PrototypePicture(
+            PrototypeRecord(number, "a", "one.png", (0, 0), 1.0, (0, 0, 2, 2), weight),
+            blank,
+            {},
+            Inspection(number, 1, 4, 0.5, 4, outside={} if out is None else {"mdm": out}, discrimination=tells),
+        )
+        for number, (out, tells, weight) in enumerate(zip(outside, discrimination, weights))
+    ]
+    kept, said = _best(pictures)
+    assert kept == best and why in said
 
 
 @pytest.mark.parametrize(

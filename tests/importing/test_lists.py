@@ -4,6 +4,7 @@ import pytest
 
 from protomask.errors import InputError
 from protomask.importing.lists import names_in, read_names
+from protomask.localization.folder import read_labels
 
 COINS = ["1 euro", "10 cent", "2 euro"]
 
@@ -34,3 +35,49 @@ def test_a_file_without_names_is_refused(tmp_path):
     (tmp_path / "classes.txt").write_text(" \n\n")
     with pytest.raises(InputError, match="no names in it"):
         read_names(tmp_path / "classes.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0 cat\n1 dog\n2 bird\n", ["cat", "dog", "bird"]),
+        ("3 cat\n2 dog\n1 bird\n", ["bird", "dog", "cat"]),  # they became "3 cat", "2 dog", "1 bird"
+        ('0,cat\n2,"bird, small"\n1,dog\n', ["cat", "dog", "bird, small"]),
+        ("0: 3 stripes\n1: dog\n", ["3 stripes", "dog"]),
+        ("1\tcat\n2\tdog\n", ["cat", "dog"]),
+        ("1 001.Albatross\n2 002.Auklet\n", ["001.Albatross", "002.Auklet"]),
+        ("001.Albatross\n002.Auklet\n", ["001.Albatross", "002.Auklet"]),
+        ("2 door car\n4 door car\n", ["2 door car", "4 door car"]),
+        ("1 stripe\n2 stripes\n3 stripes\n", ["1 stripe", "2 stripes", "3 stripes"]),
+        ("1 euro\n10 cent\n2 euro\n", COINS),
+        ("1,4-dioxane\n2,4-D\n", ["1,4-dioxane", "2,4-D"]),
+        ("4:3\n16:9\n", ["4:3", "16:9"]),
+        ("3 stripes\ncat\n", ["3 stripes", "cat"]),
+        ("3\n2\n1\n0\n", ["3", "2", "1", "0"]),
+        ('[\n"cat",\n"dog"\n]', ["cat", "dog"]),
+        ('{"1": "dog", "0": "cat"}', ["cat", "dog"]),
+    ],
+)
+def test_labels_say_which_class_is_which(text, names, tmp_path):
+    (tmp_path / "names.txt").write_text(text, encoding="utf-8")
+    assert read_labels(str(tmp_path / "names.txt")) == names
+    if text[0] in "[{":
+        assert read_names(tmp_path / "names.txt") == names
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("0 cat\n1 dog\n1 bird\n3 fish\n", "names.txt:3: 1 is there twice; numbers before 4 names must be 0 to 3 or"),
+        ("0 cat\n1 dog\n2 bird\n4 fish\n", "names.txt:4: 4 is no number of a class"),
+        ("3,finch\n17,wren\n", "names.txt:1: 3 is no number of a class"),
+        ('["cat",\n', "is not JSON"),
+        ('{"0": ["n01440764", "tench"]}', "other JSON than a list of names"),
+        ('{"0": "cat", "5": "dog"}', "other JSON than a list of names"),
+        ("[]", "other JSON"),
+    ],
+)
+def test_labels_that_leave_open_which_class_is_meant_are_refused(text, says, tmp_path):
+    (tmp_path / "names.txt").write_text(text)
+    with pytest.raises(InputError, match=f"labels .*{says}"):
+        read_labels(str(tmp_path / "names.txt"))

@@ -1,6 +1,9 @@
 """Localizers of a plain classifier against each other, and judged by a second network."""
 
 import json
+import re
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from protomask.evaluation.cases import Case
 from protomask.evaluation.variants import IMAGE
 from protomask.explainable import Classifier
 from protomask.localization.compare import JudgedClassifier, _score_of
+from protomask.localization.judge_classes import judge_numbers
 from protomask.localization.preprocessing import Preprocessing
 from protomask.localizers import (
     LRP,
@@ -152,6 +156,73 @@ def test_another_judge_costs_no_map_and_nothing_of_the_network_itself(tmp_path, 
     second = judged(fainter)
     assert second.values["occlusion"]["insertion"] == first.values["occlusion"]["insertion"]
     assert means(second)["occlusion", "judge_insertion"] < means(first)["occlusion", "judge_insertion"]
+
+
+class Named(nn.Module):
+    """Corner among three classes, numbered in an order of its own, with their names."""
+
+    def __init__(self, names, order=(0, 1, 2)):
+        super().__init__()
+        self.corner, self.order = Corner(), list(order)
+        self.config = SimpleNamespace(id2label=dict(enumerate(names)))
+
+    def forward(self, images):
+        logits = self.corner(images)
+        return torch.cat([logits, logits[:, :1] - 1], 1)[:, self.order]
+
+
+def judged(model, judge, **options):
+    options = {"localizers": "occlusion", "metrics": ["judge_deletion", "judge_kept"], **options, **PLAIN}
+    return compare(model, photographs(), judge=judge, judge_preprocessing=_words(), **options)
+
+
+def test_a_judge_of_another_order_is_asked_for_the_class_of_the_same_name(tmp_path):
+    names = ["no corner", "a_corner", "crane"]
+    model, alike = Named(names), Named(names)
+    other = Named(["crane", "No corner", "a corner"], order=(2, 0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = judged(model, alike, cache=tmp_path)
+        assert means(judged(model, other)) == means(found)
+        # Own names tell it, where those that were given are of another language.
+        assert means(judged(model, other, labels=["keine Ecke", "Ecke", "Kranich"])) == means(found)
+        # A judge that is known by its weights alone would be taken for the one before.
+        alike.config.id2label = {0: "crane", 1: "no corner", 2: "a corner"}
+        assert means(judged(model, alike, cache=tmp_path)) != means(found)
+
+
+@pytest.mark.parametrize(
+    "names, judge, says",
+    [
+        (["cat", "dog", "bird"], ["cat", "dog", "fish"], "no single one, called 'bird' as class 2 of the model is"),
+        (["cat", "dog", "bird"], ["dog", "cat", "fish"], "called 'bird'"),
+        (["cat", "crane", "crane"], ["crane", "crane", "cat"], "called 'crane'"),
+        (["cat", "dog", "dog"], ["dog", "cat", "fish"], "called 'dog' as class 2"),
+        ({0: "cat", 1: "dog"}, ["dog", "cat", "fish"], "another order than the model, whose class 2 has no name"),
+    ],
+)
+def test_a_judge_that_lacks_a_class_is_refused(names, judge, says):
+    model = Named(names) if isinstance(names, list) else Named([])
+    with pytest.raises(InputError, match=says):
+        judged(model, Named(judge), labels=names)
+
+
+@pytest.mark.parametrize(
+    "names, judge, says",
+    [
+        (["tench", "crane", "maillot"], ["tench, Tinca tinca", "crane", "maillot, tank suit"], None),
+        (["crane", "crane", "cat"], ["crane", "crane", "Cat"], None),
+        (["LABEL_0", "LABEL_1", "LABEL_2"], ["cat", "dog", "fish"], None),
+        ([], ["cat", "dog", "fish"], None),
+        (["crane bird", "dog", "cat"], ["crane", "dog", "cat"], "some classes .*'crane' for 'crane bird'"),
+        (["Katze", "Hund", "Fisch"], ["cat", "dog", "fish"], "its classes .*'cat' for 'Katze'.*same order"),
+    ],
+)
+def test_names_that_differ_do_not_refuse_a_judge_of_the_same_order(names, judge, says):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert judge_numbers(dict(enumerate(names)), {}, dict(enumerate(judge)), 3) is None
+    assert [bool(re.search(says or "", str(warning.message))) for warning in caught] == [True] * (says is not None)
 
 
 def test_the_judge_gets_its_own_normalisation_and_size():
