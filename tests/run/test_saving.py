@@ -227,3 +227,10 @@ def test_pictures_stay_where_the_last_layer_or_the_precision_is_another(pictured
     older = {name: digest for name, digest in run.files.read("prototypes/files.json").items() if name != "prototypes"}
     run.files.write("prototypes/files.json", older)
     assert len(protomask.open_run(pictured.folder, progress=False).pictures) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_runs_are_of_float32(dtype, data, tmp_path):
+    with pytest.raises(InputError, match=rf"network has weights of {dtype}, .*; give network.float\(\)"):
+        protomask.save_run(own_network().to(dtype), data, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
