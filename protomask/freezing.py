@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import nn
@@ -108,33 +110,99 @@ mode. Their own ``train`` forgets these, which nobody calls who sets modes one b
 data that nothing else holds."""
 
 
+_NOTING = threading.RLock()
+_NOTED: list[_Noted] = []
+"""what is changed for a while, in the order of the changes"""
+
+
+class _Noted:
+    """Hold what objects were like before something was set in them by ``put``."""
+
+    def __init__(self, put: Callable[[Any, Any], object], before: list[tuple[Any, Any]]) -> None:
+        self.put, self.before = put, before
+
+    def hand_on(self, later: Sequence[_Noted]) -> list[tuple[Any, Any]]:
+        """Tell those that changed the same objects since what these were like before both; give the other objects."""
+        if not later:
+            return self.before
+        left = {id(each): (each, before) for each, before in self.before}
+        for other in later:
+            if other.put is self.put:
+                theirs = {id(each) for each, _ in other.before}
+                other.before = [left.get(id(each), (each, before)) for each, before in other.before]
+                left = {key: value for key, value in left.items() if key not in theirs}
+        return list(left.values())
+
+
+@contextmanager
+def set_meanwhile(
+    put: Callable[[Any, Any], object], value: object, note: Callable[[], list[tuple[Any, Any]]]
+) -> Iterator[None]:
+    """Set something in objects; on leaving, also after an exception, it is as before.
+
+    Several threads may set the same thing in the same objects, as those that explain one model: the last one to leave
+    puts back what the first one found. Whoever leaves earlier hands that on to who came next. Within one thread the
+    last one that came leaves first, which costs no more than to put things back.
+
+    Args:
+        put: sets it, called with an object and what is to be there; a function of a module, known by its identity.
+        value: for the time being.
+        note: gives the objects, and what each is like.
+    """
+    with _NOTING:
+        noted = _Noted(put, note())
+        _NOTED.append(noted)
+    try:
+        with _NOTING:
+            for each, _ in noted.before:
+                put(each, value)
+        yield
+    finally:
+        with _NOTING:
+            place = max(place for place, each in enumerate(_NOTED) if each is noted)
+            del _NOTED[place]
+            for each, before in noted.hand_on(_NOTED[place:]):
+                put(each, before)
+
+
+def _set_mode(module: nn.Module, mode: bool) -> None:
+    if module.training != mode:  # setting it anew, though it is so, would cost a third of a small network's pass
+        module.training = mode
+
+
+def _set_gradient(parameter: nn.Parameter, needs: bool) -> None:
+    parameter.requires_grad_(needs)
+
+
+def _set_cache(attributes: dict, emptied: bool) -> None:
+    if emptied:
+        attributes[_CACHE].clear()  # perhaps another dict by now
+
+
 @contextmanager
 def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put modules in evaluation mode; on leaving, also after an exception, each one's mode is exactly as before.
 
     What a module keeps between passes in evaluation mode alone, computed from its weights, is not carried over a change
-    of the mode, nor out of here: see :data:`_CACHE`.
+    of the mode, nor out of here: see :data:`_CACHE`. Several threads may do this with the same modules: the last one to
+    leave puts back what the first one found.
     """
-    modes = [(module, module.training) for module in modules]
-    keeping = [(vars(module), mode) for module, mode in modes if _CACHE in vars(module)]
-    for attributes, mode in keeping:
-        cache = attributes[_CACHE]
-        # What was learned since is not in it; and what has a history, or was made under inference_mode, can take
-        # part in one backward pass at most.
-        if mode or any(each.requires_grad or each.is_inference() for each in cache.values()):
-            cache.clear()
-    empty = [attributes for attributes, _ in keeping if not attributes[_CACHE]]
-    try:
-        for module in modules:
-            if module.training:  # setting it anew, though it is so, would cost a third of a small network's pass
-                module.training = False
+
+    def caches() -> list[tuple[dict, bool]]:
+        found = [(vars(module), module.training) for module in modules if _CACHE in vars(module)]
+        for attributes, mode in found:
+            cache = attributes[_CACHE]
+            # What was learned since is not in it; and what has a history, or was made under inference_mode, can take
+            # part in one backward pass at most.
+            if mode or any(each.requires_grad or each.is_inference() for each in cache.values()):
+                cache.clear()
+        return [(attributes, not attributes[_CACHE]) for attributes, _ in found]
+
+    def modes() -> list[tuple[nn.Module, bool]]:
+        return [(module, module.training) for module in modules]
+
+    with set_meanwhile(_set_cache, False, caches), set_meanwhile(_set_mode, False, modes):
         yield
-    finally:
-        for module, mode in modes:
-            if module.training != mode:
-                module.training = mode
-        for attributes in empty:
-            attributes[_CACHE].clear()  # perhaps another dict by now
 
 
 @contextmanager
@@ -142,7 +210,7 @@ def frozen(explained: object) -> Iterator[None]:
     """Put every module that ``explained`` is or holds in evaluation mode, its parameters without gradient.
 
     On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as
-    before.
+    before. Of several threads that explain the same model the last one to leave puts them back.
 
     Raises:
         InputError: weights that were made under ``torch.inference_mode()``, through which no gradient can flow.
@@ -154,12 +222,20 @@ def frozen(explained: object) -> Iterator[None]:
             f"the weights of {type(modules[0]).__name__} were made under torch.inference_mode(), so they can take no "
             "part in gradients; build or load the model outside of it"
         )
-    gradients = [(each, each.requires_grad) for each in parameters]
-    try:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-        with evaluating(modules):
-            yield
-    finally:
-        for parameter, needs in gradients:
-            parameter.requires_grad_(needs)
+
+    def gradients() -> list[tuple[nn.Parameter, bool]]:
+        return [(each, each.requires_grad) for each in parameters]
+
+    with set_meanwhile(_set_gradient, False, gradients), evaluating(modules):
+        yield
+
+
+def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a module's hook that sees the passes of the thread that registers it alone: another thread may explain the
+    same model at the same time."""
+    here = threading.get_ident()
+
+    def own(*given: Any) -> Any:
+        return hook(*given) if threading.get_ident() == here else None
+
+    return own

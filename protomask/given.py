@@ -1,4 +1,4 @@
-"""Checks of what people give to functions: whole numbers, flags, normalisations, paths.
+"""Checks of what people give to functions: whole numbers, flags, normalisations, names, paths.
 
 One line says what was given and what to give.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from protomask.errors import InputError, type_named
@@ -74,6 +75,13 @@ def as_path(given: object, name: str) -> Path:
     if not isinstance(text, str) or not text:
         raise InputError(f"{name} is {short(given)}; give a path")
     return Path(text)
+
+
+def as_names(given: Iterable[str], name: str) -> tuple[str, ...]:
+    """Give names as a tuple; InputError where they are one text, or nothing that has several."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InputError(f"{name} is {short(given)}; give their names, as a list of texts")
+    return tuple(given)
 
 
 def refuse_run(given: object, name: str = "network") -> None:

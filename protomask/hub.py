@@ -1,8 +1,7 @@
-"""Networks on the Hugging Face Hub, by its own mixin; needs ``pip install huggingface_hub``."""
+"""Networks on the Hugging Face Hub; needs ``pip install huggingface_hub``, but for what lies in a folder."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,41 +12,7 @@ from protomask.given import refuse_run
 from protomask.networks import load_network
 from protomask.prototype_network import PrototypeNetwork
 
-try:
-    from huggingface_hub import ModelHubMixin, snapshot_download
-except ImportError as error:
-    raise InputError("huggingface_hub is not installed; add it with: pip install huggingface_hub") from error
-
 _THEIRS = ("huggingface_hub", "httpx", "httpx2", "requests")
-_FILES = ["model.json", "model.safetensors"]
-
-
-class _OnHub(ModelHubMixin, library_name="protomask", pipeline_tag="image-classification", tags=["prototypes"]):
-    """A network with the mixin's methods; the network itself needs no hub, and its constructor no inspection."""
-
-    def __init__(self, wrapped: PrototypeNetwork):
-        self.wrapped = wrapped
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self.wrapped.save(save_directory)
-        # The Hub counts downloads of this file.
-        about = {"library": "protomask", "network": self.wrapped.registered_as, "classes": len(self.wrapped.classes)}
-        (save_directory / "config.json").write_text(json.dumps(about), encoding="utf-8")
-
-    @classmethod
-    def _from_pretrained(
-        cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **others
-    ) -> _OnHub:
-        folder = snapshot_download(
-            model_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-            allow_patterns=_FILES,
-        )
-        return cls(load_network(Path(folder)))
 
 
 def push_to_hub(network: PrototypeNetwork, name: str, **options) -> str:
@@ -61,13 +26,16 @@ def push_to_hub(network: PrototypeNetwork, name: str, **options) -> str:
         The address of the commit.
 
     Raises:
-        InputError: no network; a name that cannot be, or the Hub cannot be reached or refuses.
+        InputError: no network; huggingface_hub is not installed; a name that cannot be, or the Hub cannot be
+            reached or refuses.
     """
     refuse_run(network)
     if not isinstance(network, PrototypeNetwork):
         raise InputError(f"network is {type_named(network)}; give a PrototypeNetwork")
+    from protomask.hub_mixin import OnHub
+
     with _asking(f"{name}: the network was not uploaded", "give owner/name, and a token that may write there"):
-        return _OnHub(network).push_to_hub(name, **options)
+        return OnHub(network).push_to_hub(name, **options)
 
 
 def from_pretrained(name: str | Path, **options) -> PrototypeNetwork:
@@ -78,12 +46,15 @@ def from_pretrained(name: str | Path, **options) -> PrototypeNetwork:
         options: of huggingface_hub's ``ModelHubMixin.from_pretrained``: ``revision``, ``token``, ``cache_dir``, ...
 
     Raises:
-        InputError: the files are none of a network; no such folder, and the Hub cannot be reached or does not have it.
+        InputError: the files are none of a network; no such folder, and huggingface_hub is not installed, or
+            the Hub cannot be reached or does not have it.
     """
     if Path(name).is_dir():  # asked of the mixin, a config.json beside the network would have to be sound
         return load_network(Path(name))
+    from protomask.hub_mixin import OnHub
+
     with _asking(f"{name}: no such folder, and no such network from the Hub", "give a folder, or owner/name"):
-        return _OnHub.from_pretrained(str(name), **options).wrapped
+        return OnHub.from_pretrained(str(name), **options).wrapped
 
 
 @contextmanager

@@ -25,11 +25,12 @@ from protomask.backbones.names import one_line
 from protomask.errors import InputError, did_you_mean
 from protomask.given import as_path
 from protomask.prototype_network import PrototypeNetwork
+from protomask.registered import load_registered
 from protomask.run_folder import checked_json
 from protomask.tensor_files import load_tensors
 
 GROUP = "protomask.networks"
-
+_FUNCTIONS = ("defaults", "build", "rebuild", "stages")
 
 # The networks that come with protomask: known by name also in a clone that is not installed, which has no entry points.
 _OWN = {"protopnet": "protopnet.recipe", "xprotonet": "xprotonet.recipe"}
@@ -44,11 +45,18 @@ def get_network(name: str) -> ModuleType:
     """Import the module of a kind of network.
 
     Raises:
-        InputError: no installed package offers it.
+        InputError: no installed package offers it, or what one offers cannot be loaded or is no such module.
     """
     for point in entry_points(group=GROUP):
         if point.name == name:
-            return point.load()
+            module = load_registered(point, "network")
+            missing = [each for each in _FUNCTIONS if not callable(getattr(module, each, None))]
+            if missing:
+                raise InputError(
+                    f"network {name!r} ({point.value}) has no function {' and no '.join(missing)}; its entry point "
+                    f"names a module with {', '.join(_FUNCTIONS[:-1])} and {_FUNCTIONS[-1]}"
+                )
+            return module
     if name in _OWN:
         return importlib.import_module(_OWN[name])
     known = network_names()

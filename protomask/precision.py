@@ -26,3 +26,9 @@ def full_precision(device: torch.device) -> Iterator[None]:
 def as_float(values: Tensor) -> Tensor:
     """Cast to float32; float64 stays."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def as_weights(images: Tensor, weights: Tensor) -> Tensor:
+    """Cast images to the type of a network's weights where these are half and autocast does not do so itself."""
+    half = weights.dtype in (torch.float16, torch.bfloat16)
+    return images.to(weights.dtype) if half and not torch.is_autocast_enabled(images.device.type) else images

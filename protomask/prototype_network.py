@@ -15,6 +15,7 @@ from protomask.given import as_flag
 from protomask.json_files import write_json
 from protomask.options import CHOICES
 from protomask.places import as_index, as_places, check_numbers
+from protomask.precision import as_float
 from protomask.tensor_files import save_tensors
 
 EVIDENCE = CHOICES["evidence"]
@@ -133,6 +134,11 @@ class PrototypeNetwork(nn.Module):
         self.last_layer.weight.copy_(self.scale * torch.where(own, 1.0, others))
         if self.multi_label:
             self.last_layer.bias.copy_(-0.5 * self.scale * own.sum(1))
+
+    def weigh(self, similarities: Tensor) -> Tensor:
+        """Compute the logits (B, C) in float32 (float64 stays) of similarities (B, P), which are of a higher precision
+        than a half last layer."""
+        return as_float(self.last_layer(similarities.to(self.last_layer.weight.dtype)))
 
     @torch.no_grad()
     def keep_evidence(self) -> None:
@@ -258,7 +264,8 @@ class PrototypeNetwork(nn.Module):
     def save(self, folder: str | Path, registered_as: str | None = None) -> None:
         """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums.
 
-        :func:`protomask.load_network` reads them; in a run's folder they take the place of the run's own.
+        :func:`protomask.load_network` reads them; in a run's folder they take the place of the run's own, whose
+        pictures are to be made again where the prototypes are others (``run.project()``).
 
         Args:
             folder: made where it is missing.

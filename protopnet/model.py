@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
+from protomask.backbones.own import checked_backbone
 from protomask.capabilities import SimilarityShares
 from protomask.errors import InputError
+from protomask.given import as_names
+from protomask.precision import as_weights
 from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
 from protopnet.add_on import build_add_on, usual_add_on
 from protopnet.prototypes import cosines, log_similarity, squared_distances
@@ -35,7 +38,7 @@ class ProtoPNet(PrototypeNetwork):
       embedded data; at 3, under 2.
 
     Args:
-        backbone: gives (B, C, h, w).
+        backbone: gives (B, C, h, w); of your own, it has what :data:`protomask.backbones.own.NEEDED` says.
         classes: names; prototype j belongs to class ``j // prototypes_per_class``.
         image_size: side in pixels of the square input.
         prototypes_per_class: 10 in the paper.
@@ -52,7 +55,8 @@ class ProtoPNet(PrototypeNetwork):
             similarity's own when None.
 
     Raises:
-        InputError: an unknown similarity, no class, a patch larger than the feature map.
+        InputError: no backbone, no names of classes, an unknown similarity, no class, a patch larger than the feature
+            map.
     """
 
     registered_as = "protopnet"
@@ -74,6 +78,7 @@ class ProtoPNet(PrototypeNetwork):
         add_on: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        backbone, classes = checked_backbone(backbone), as_names(classes, "classes")
         if similarity not in SIMILARITIES:
             raise InputError(f"similarity {similarity!r} is unknown; choose one of {', '.join(SIMILARITIES)}")
         for name, value in (
@@ -88,9 +93,9 @@ class ProtoPNet(PrototypeNetwork):
         if patch > min(self.grid):
             raise InputError(
                 f"prototype size {patch} does not fit on the {self.grid[0]}x{self.grid[1]} feature map of "
-                f"{backbone.name} at {image_size} px; choose at most {min(self.grid)}"
+                f"{getattr(backbone, 'name', 'the backbone')} at {image_size} px; choose at most {min(self.grid)}"
             )
-        self.classes = tuple(classes)
+        self.classes = classes
         self.image_size = image_size
         self.mean, self.std = backbone.mean, backbone.std
         self.similarity_kind = similarity
@@ -142,7 +147,7 @@ class ProtoPNet(PrototypeNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         """Compute the feature map after the add-on layers: (B, 3, H, W) -> (B, D, h, w)."""
-        return self.add_on(self.backbone(images))
+        return self.add_on(self.backbone(as_weights(images, self.prototypes)))
 
     def _distance_maps(self, features: Tensor, index: Tensor | None = None) -> Tensor:
         prototypes = self.prototypes if index is None else self.prototypes[index]
@@ -166,7 +171,7 @@ class ProtoPNet(PrototypeNetwork):
         """Predict from the least distances (B, P)."""
         similarities = self.similarity(distances)
         with torch.autocast(distances.device.type, enabled=False):
-            return Prediction(self.last_layer(similarities), similarities, distances)
+            return Prediction(self.weigh(similarities), similarities, distances)
 
     def predict_among(self, images: Tensor, allowed: Tensor) -> tuple[Prediction, Tensor]:
         """Predict, and give the least distances (B, P) of the patches ``allowed`` (B, h, w) bool alone."""
@@ -196,7 +201,7 @@ class ProtoPNet(PrototypeNetwork):
         last = layers[-1] if layers else None
         linear = last if isinstance(last, nn.Conv2d) and self.similarity_kind == "cosine" else None
         layers = layers if linear is None else layers[:-1]
-        features = self.backbone(images)
+        features = self.backbone(as_weights(images, self.prototypes))
         for layer in layers:
             features = layer(features)
         with torch.no_grad():

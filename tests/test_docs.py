@@ -159,6 +159,10 @@ def test_the_localizer_of_the_document_works_by_its_name(newcomer):
     )
     assert sharp.shape == (2, 8, 8) and sharp[:, :2, :2].eq(1).all() and sharp.sum() == 8
     assert smooth[:, 2, 2].gt(0).all() and smooth[:, 4:, 4:].eq(0).all()
+    for given in (1, [1, 1], torch.tensor([1, 1])):
+        assert protomask.get_localizer("gradient")(explained, images, given).shape == (2, 8, 8)
+    with pytest.raises(protomask.InputError, match="one integer per image"):
+        protomask.get_localizer("gradient")(explained, images, [1])
     with pytest.raises(protomask.InputError, match="'gradient' has no setting 'cel'; did you mean cell"):
         protomask.get_localizer("gradient:cel=3")
 
@@ -186,6 +190,11 @@ def test_the_network_of_the_document_does_the_whole_job_by_its_name(newcomer, sm
     assert "gradient" in run.evaluate(metrics=["deletion"]).localizers
     explained = run.explain(run.splits.test[0]["image"])
     assert explained[0].predicted == run.splits.test.truth(0)
+    for ask in (network.score, network.similarity_maps):
+        with pytest.raises(protomask.InputError, match="one integer per image"):
+            ask(batch[:1], torch.tensor([0, 1]))
+        with pytest.raises(protomask.InputError, match="prototype"):
+            ask(batch[:1], torch.tensor([-1]))
     network.keep([1, 2, 3])
     network.save("pruned")
     pruned = protomask.load_network("pruned")

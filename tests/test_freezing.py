@@ -1,11 +1,17 @@
-"""What a module keeps for evaluation mode alone is neither carried into it nor out of it."""
+"""A model rests while it is explained, by several threads, too; what a module keeps for evaluation mode alone is
+neither carried into it nor out of it."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import timm
 import torch
 from timm.models.levit import Attention
 from torch import nn
 
+from protomask.explainable import Classifier
 from protomask.freezing import evaluating, frozen
+from protomask.localizers import get_localizer
 
 
 def attention(training):
@@ -68,3 +74,70 @@ def test_what_others_call_a_cache_stays():
     with frozen(table):
         assert table.table_cache == {"a": torch.ones(1)}
     assert table.table_cache == {"a": torch.ones(1)}
+
+
+def meanwhile(enter, orders):
+    """Let threads enter and leave in an order: ``"a"`` enters when it comes first, and leaves when it comes again."""
+    with ThreadPoolExecutor(2) as pool:
+        open_now = {}
+        for name in orders:
+            if name in open_now:
+                pool.submit(open_now.pop(name).__exit__, None, None, None).result()
+            else:
+                open_now[name] = enter()
+                pool.submit(open_now[name].__enter__).result()
+
+
+@pytest.mark.parametrize("order", ["abab", "abba", "abacbc", "abcacb"])
+def test_the_last_thread_to_leave_puts_back_what_the_first_one_found(order):
+    layer = attention(True)
+    layer.qkv.bn.eval()
+    layer.proj.ln.linear.weight.requires_grad_(False)
+    before = [module.training for module in layer.modules()], [each.requires_grad for each in layer.parameters()]
+    for module in (layer, nn.Sequential(layer)):  # one holds more than the other
+        wholes = iter([module, layer] * 3)
+        meanwhile(lambda wholes=wholes: frozen(next(wholes)), order)
+        assert before == (
+            [each.training for each in layer.modules()],
+            [each.requires_grad for each in layer.parameters()],
+        )
+        assert not layer.attention_bias_cache
+
+
+def test_while_another_thread_is_there_a_model_rests():
+    layer = attention(True)
+    first, second = frozen(layer), frozen(layer)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not layer.training and not any(each.requires_grad for each in layer.parameters())
+    second.__exit__(None, None, None)
+    assert layer.training and all(each.requires_grad for each in layer.parameters())
+
+
+def test_within_one_thread_each_puts_back_what_it_found():
+    layer = attention(False)
+    with frozen(layer):
+        layer.proj.training = True
+        with frozen(layer):
+            assert not layer.proj.training
+        assert layer.proj.training
+    assert not layer.proj.training
+
+
+@pytest.mark.parametrize("localizer", ["gradcam", "chefer"])
+def test_several_threads_explain_one_model(localizer):
+    torch.manual_seed(0)
+    name, sizes = ("test_vit", {"img_size": 32}) if localizer == "chefer" else ("test_resnet", {})
+    model = timm.create_model(name, num_classes=3, **sizes)
+    explained, images = Classifier(model.train()), torch.randn(12, 3, 32, 32)
+    index = torch.arange(12) % 3
+    explain = get_localizer(localizer)
+    alone = [explain(explained, images[place : place + 1], index[place : place + 1]) for place in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(
+            pool.map(lambda place: explain(explained, images[place : place + 1], index[place : place + 1]), range(12))
+        )
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(alone, together))
+    assert model.training and all(each.requires_grad for each in model.parameters())
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())

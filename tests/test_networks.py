@@ -1,5 +1,7 @@
 """Networks by name."""
 
+import sys
+from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +44,7 @@ def test_a_kind_without_a_name_cannot_be_saved(tmp_path):
 
 
 def test_the_hub_gets_what_a_folder_gets(network, tmp_path, monkeypatch):
-    hub = pytest.importorskip("protomask.hub")
+    pytest.importorskip("huggingface_hub")
     uploads = []
 
     class Api:
@@ -67,12 +69,12 @@ def test_the_hub_gets_what_a_folder_gets(network, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "huggingface_hub.hub_mixin.hf_hub_download", lambda **options: tmp_path / "there" / "config.json"
     )
-    monkeypatch.setattr(hub, "snapshot_download", lambda name, **options: tmp_path / "there")
+    monkeypatch.setattr("protomask.hub_mixin.snapshot_download", lambda name, **options: tmp_path / "there")
     assert same(network, protomask.from_pretrained("me/birds", revision="main"))
 
 
 def test_what_the_hub_does_not_have_or_refuses_is_one_line(network, tmp_path, monkeypatch):
-    pytest.importorskip("protomask.hub")
+    pytest.importorskip("huggingface_hub")
     for name, says in [("runs/my net", "HFValidationError"), ("nobody/nothing", "LocalEntryNotFoundError")]:
         with pytest.raises(InputError, match=f"^{name}: no such folder, .*{says}.*; give a folder, or owner/name$"):
             protomask.from_pretrained(name, local_files_only=True, cache_dir=tmp_path / "cache")
@@ -100,7 +102,7 @@ def test_what_the_hub_does_not_have_or_refuses_is_one_line(network, tmp_path, mo
 
 
 def test_a_folder_needs_no_sound_config_of_the_hub(network, tmp_path):
-    pytest.importorskip("protomask.hub")
+    pytest.importorskip("huggingface_hub")
     network.save(tmp_path)
     (tmp_path / "config.json").write_text("{")
     assert same(network, protomask.from_pretrained(tmp_path))
@@ -116,3 +118,52 @@ def test_a_clone_that_is_not_installed_has_its_own_networks(monkeypatch):
     assert networks.get_network("xprotonet") is xprotonet.recipe
     with pytest.raises(InputError, match="network 'resnet' is unknown; choose one of protopnet, xprotonet"):
         networks.get_network("resnet")
+
+
+def test_a_folder_needs_no_package_of_the_hub(network, tmp_path, monkeypatch):
+    network.save(tmp_path)
+    for name in ("protomask.hub", "protomask.hub_mixin"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert same(network, protomask.from_pretrained(tmp_path))
+    for ask in (lambda: protomask.from_pretrained("me/birds"), lambda: protomask.push_to_hub(network, "me/birds")):
+        with pytest.raises(InputError, match="huggingface_hub is not installed"):
+            ask()
+
+
+def test_what_is_registered_and_is_no_network_is_one_line(monkeypatch):
+    points = [
+        EntryPoint("broken", "protomask.no_such_module", networks.GROUP),
+        EntryPoint("half", "protomask.run.setup", networks.GROUP),
+    ]
+    monkeypatch.setattr(networks, "entry_points", lambda group: points)
+    with pytest.raises(InputError, match="^network 'broken' .* cannot be loaded: ModuleNotFoundError: .*; mend or"):
+        networks.get_network("broken")
+    with pytest.raises(InputError, match="^network 'half' .* has no function defaults and no build and no rebuild and"):
+        networks.get_network("half")
+
+
+@pytest.mark.parametrize("kind", [ProtoPNet, XProtoNet])
+def test_what_is_no_backbone_or_no_list_of_classes_is_one_line(kind):
+    for backbone, said in (
+        ("resnet18", "backbone is a str; give .*build_backbone"),
+        (torch.nn.Conv2d(3, 8, 16, 16), "which has no channels, mean, std, grid, settings; give .*build_backbone"),
+    ):
+        with pytest.raises(InputError, match=said):
+            kind(backbone, ["cat", "dog"], image_size=64)
+    for classes in (3, "cat"):
+        with pytest.raises(InputError, match=f"classes is {classes!r}; give their names, as a list"):
+            kind(ToyBackbone(), classes, image_size=16)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_nearly_the_same_is_said(network, dtype):
+    images, index = torch.randn(2, 3, 64, 64), torch.tensor([0, 3])
+    whole, scores = network(images), network.score(images, index)
+    network.to(dtype)
+    for given in (images, images.to(dtype)):
+        found = network(given)
+        assert found.logits.dtype == torch.float32
+        assert torch.allclose(found.logits, whole.logits, atol=0.1)
+        assert torch.allclose(network.score(given, index).float(), scores, atol=0.05)
+        assert network.candidates(given).distances.isfinite().all()

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from protomask.backbones import Backbone, build_backbone
+from protomask.backbones.own import checked_backbone
 from protomask.capabilities import SimilarityShares
 from protomask.errors import InputError
-from protomask.precision import as_float
+from protomask.given import as_names
+from protomask.precision import as_float, as_weights
 from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
 from xprotonet.heads import build_heads, last_convolution
 from xprotonet.pooling import cosine_distances, pool
@@ -47,7 +49,7 @@ class XProtoNet(PrototypeNetwork):
     :meth:`~protomask.prototype_network.PrototypeNetwork.reset_last_layer`.
 
     Args:
-        backbone: gives (B, C, h, w).
+        backbone: gives (B, C, h, w); of your own, it has what :data:`protomask.backbones.own.NEEDED` says.
         classes: names; prototype j belongs to class ``j // prototypes_per_class``.
         image_size: side in pixels of the square input.
         prototypes_per_class: at least 1.
@@ -63,7 +65,7 @@ class XProtoNet(PrototypeNetwork):
             pruning leaves.
 
     Raises:
-        InputError: an unknown activation or read-out, a number below 1.
+        InputError: no backbone, no names of classes, an unknown activation or read-out, a number below 1.
     """
 
     registered_as = "xprotonet"
@@ -86,6 +88,7 @@ class XProtoNet(PrototypeNetwork):
         prototype_classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        backbone, classes = checked_backbone(backbone), as_names(classes, "classes")
         for name, word, known in (("occurrence activation", activation, ACTIVATIONS), ("read-out", readout, READOUTS)):
             if word not in known:
                 raise InputError(f"{name} {word!r} is unknown; choose one of {', '.join(known)}")
@@ -97,7 +100,7 @@ class XProtoNet(PrototypeNetwork):
             if value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
         self.grid = tuple(backbone.grid(image_size))
-        self.classes = tuple(classes)
+        self.classes = classes
         self.image_size = image_size
         self.mean, self.std = backbone.mean, backbone.std
         self.similarity_kind = "cosine"
@@ -139,7 +142,7 @@ class XProtoNet(PrototypeNetwork):
 
         With ``index`` (B,) the maps of one prototype per image, (B, 1, h, w).
         """
-        grid = self.backbone(images)
+        grid = self.backbone(as_weights(images, self.prototypes))
         return Maps(self.add_on(grid), self._occurrences(grid, index))
 
     def _occurrences(self, grid: Tensor, index: Tensor | None) -> Tensor:
@@ -162,7 +165,7 @@ class XProtoNet(PrototypeNetwork):
         distances = cosine_distances(pool(*maps), self.prototypes)
         similarities = self.similarity(distances)
         with torch.autocast(distances.device.type, enabled=False):
-            return Prediction(self.last_layer(similarities), similarities, distances)
+            return Prediction(self.weigh(similarities), similarities, distances)
 
     def forward(self, images: Tensor) -> Prediction:
         return self.predict(self.maps(images))
@@ -178,13 +181,13 @@ class XProtoNet(PrototypeNetwork):
         They say where a prototype is looked for, not how similar it is.
         """
         index = None if index is None else self.one_each(images, index)
-        occurrences = as_float(self._occurrences(self.backbone(images), index))
+        occurrences = as_float(self._occurrences(self.backbone(as_weights(images, self.prototypes)), index))
         return occurrences if index is None else occurrences.squeeze(1)
 
     def similarity_shares(self, images: Tensor, index: Tensor) -> SimilarityShares:
         """Share a similarity among the features before the last convolution, by the positive terms of the dot product
         of the pooled feature and the prototype; the occurrence map counts as a weight that is given (ours)."""
-        grid = self.backbone(images)
+        grid = self.backbone(as_weights(images, self.prototypes))
         features = self.add_on[:-1](grid)
         with torch.no_grad():
             values, occurrences = features.detach(), self._occurrences(grid.detach(), index)

@@ -14,8 +14,9 @@ from protomask.given import short
 # Arguments that name files, addresses or code instead of a network's shape: timm unpickles a ``checkpoint_path``.
 _FILES = re.compile(
     r"pretrained|checkpoint|weights|cache|cfg|config|hub|url|script|export|jit|filter|strict$|loader|progress|model_name"
-    r"|(^|_)(path|paths|file|files|filename|dir|folder|source|features_only|out_indices|feature_cls|token|revision|fn)$"
+    r"|(^|_)(path|paths|file|files|filename|dir|folder|source|token|revision|fn)$"
 )
+_MAPS = ("features_only", "out_indices", "feature_cls")
 _CHANNELS = ("in_chans", "in_channels")
 _SHAPING = ("init_weights", "weight_init", "strict_img_size")
 _WORD = re.compile(r"[\w.+-]{0,64}")
@@ -58,6 +59,11 @@ def check_arguments(model: str, arguments: Mapping[str, object]) -> None:
     for name, value in arguments.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise InputError(f"{model}: {str(name)[:80]!r} is no name of an argument; leave it out")
+        if name in _MAPS:
+            raise InputError(
+                f"{model}: argument {name} would choose feature maps, which is done by features= (--features) here; "
+                f"leave {name} out"
+            )
         if name not in _SHAPING and _FILES.search(name.lower()):
             raise InputError(
                 f"{model}: argument {name} names files or where weights come from, not a network's shape; leave it "

@@ -16,6 +16,7 @@ from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError, did_you_mean
 from protomask.files import check_usable
 from protomask.given import as_flag
+from protomask.registered import load_registered
 
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "from_datasets", "load_data"]
 
@@ -112,7 +113,7 @@ def find_data(name: str) -> Callable[..., Splits]:
     """Find the function that opens a data set.
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, or what another package registers cannot be loaded or called.
     """
     if name.startswith(_NAMED):
         from protomask.data.hf import reader
@@ -121,7 +122,10 @@ def find_data(name: str) -> Callable[..., Splits]:
     if name in _BUILT_IN:
         return importlib.import_module(_BUILT_IN[name]).load
     for point in entry_points(group=_GROUP, name=name):
-        return point.load()
+        load = load_registered(point, "data set")
+        if not callable(load):
+            raise InputError(f"data set {name!r} ({point.value}) cannot be called; its entry point names a function")
+        return load
     known = data_names()
     raise InputError(f"unknown data set {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
 

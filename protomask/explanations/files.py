@@ -15,17 +15,19 @@ from PIL import Image
 from protomask import distributed
 from protomask.data.decoding import decode
 from protomask.errors import InputError
+from protomask.explanations.belonging import PROTOTYPES, check_belonging, prototypes_digest
 from protomask.explanations.on_demand import PictureOnDemand
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
 from protomask.files import content_digest, file_name, read_bytes, write_atomically
 from protomask.options import RANGES
+from protomask.prototype_network import PrototypeNetwork
 from protomask.run_folder import RunFolder
 from protomask.schema import check
 from protomask.suggested import command
 
 FORMATS = ("png", "pdf", "svg")
 CHECKSUMS = "prototypes/files.json"
-"""name -> digest of each file beside it that a run reads again"""
+"""name -> digest of each file beside it that a run reads again, and of the prototypes that they show"""
 
 _HEADS = 1024
 """bytes that a file within a zip file may need beside its numbers"""
@@ -37,13 +39,18 @@ _DECODED = 64
 """images that stay in memory"""
 
 
-def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest: np.ndarray | None = None) -> None:
+def save_pictures(
+    run: RunFolder,
+    pictures: Sequence[PrototypePicture],
+    nearest: np.ndarray | None = None,
+    network: PrototypeNetwork | None = None,
+) -> None:
     """Write what :func:`read_pictures` and :func:`read_nearest_maps` read.
 
     ``prototypes/0007.png`` is the source image of prototype 7 in its own proportions, ``maps.npz`` each localizer's
     maps (P, h, w) in uint8 (255 is 1.0), ``nearest.npz`` the similarity maps on the nearest test images (P, K, h, w),
-    likewise, and ``files.json`` the checksums of all these. Several processes share the images; the first writes all
-    else.
+    likewise, and ``files.json`` the checksums of all these, and which prototypes of ``network`` they show. Several
+    processes share the images; the first writes all else.
     """
     folder = run / "prototypes"
     # Written last: until then the run has no pictures, rather than old words for new ones.
@@ -62,7 +69,8 @@ def save_pictures(run: RunFolder, pictures: Sequence[PrototypePicture], nearest:
         found = [write("maps.npz", partial(_save_npz, arrays=_all_maps(pictures))), *images]
         if nearest is not None:
             found.append(write("nearest.npz", partial(_save_npz, arrays={"similarity": _bytes(nearest)})))
-        run.write(CHECKSUMS, dict(found))
+        shown = None if network is None else prototypes_digest(network)
+        run.write(CHECKSUMS, {**dict(found), **({} if shown is None else {PROTOTYPES: shown})})
         inspections = [picture.inspection for picture in pictures if picture.inspection is not None]
         if len(inspections) == len(pictures):
             run.write("inspection.json", [inspection.to_json() for inspection in inspections])
@@ -82,11 +90,14 @@ def _all_maps(pictures: Sequence[PrototypePicture]) -> dict[str, np.ndarray]:
     return found
 
 
-def read_pictures(run: RunFolder) -> list[PrototypePicture]:
+def read_pictures(run: RunFolder, network: PrototypeNetwork | None = None) -> list[PrototypePicture]:
     """Read what :func:`save_pictures` wrote; an image is decoded when something looks at it.
 
+    Args:
+        network: that they shall explain.
+
     Raises:
-        InputError: it never did, or files are missing or damaged.
+        InputError: it never did, files are missing or damaged, or they are of other prototypes than ``network``'s.
     """
     mend = command("project", run.folder)
     records = [PrototypeRecord.from_json(row) for row in _rows(run, "prototypes.json", PrototypeRecord, mend)]
@@ -97,6 +108,8 @@ def read_pictures(run: RunFolder) -> list[PrototypePicture]:
     if [each.prototype for each in inspected] == list(range(len(records))):
         inspections = [*inspected]
     checksums = _checksums(run)
+    if network is not None:
+        check_belonging(run, records, checksums.get(PROTOTYPES), network)
 
     @lru_cache(maxsize=_DECODED)
     def image(prototype: int) -> np.ndarray:

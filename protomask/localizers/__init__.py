@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.localizers.specs import name_of, settings_of, split_specs, with_settings
+from protomask.registered import load_registered
 
 if TYPE_CHECKING:
     from protomask.localizers.base import Localizer
@@ -141,14 +142,7 @@ def _registered() -> list[EntryPoint]:
 
 
 def _load(point: EntryPoint) -> Localizer:
-    try:
-        found = point.load()
-        localizer = found() if isinstance(found, type) else found
-    except Exception as error:
-        raise InputError(
-            f"localizer {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
-            "mend or uninstall the package that registers it"
-        ) from error
+    localizer = load_registered(point, "localizer", lambda found: found() if isinstance(found, type) else found)
     if not callable(localizer):
         raise InputError(f"localizer {point.name!r} ({point.value}) is no localizer: it cannot be called")
     return localizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from protomask.backbones.tokens import as_map
 from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules, require_plain
+from protomask.freezing import frozen, held_modules, in_this_thread, require_plain, set_meanwhile
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.gradcam import require_pairs_together
 from protomask.precision import as_float
@@ -149,19 +149,17 @@ def _attention_blocks(explained: Explainable, name: str) -> tuple[nn.Module, lis
 def _recorded(blocks: list[nn.Module]) -> Iterator[list[Tensor]]:
     """Record the attention of each pass; afterwards the layers are as before."""
     seen: list[Tensor] = []
-    fused = [block.fused_attn for block in blocks]
-    handles = []
-    try:
-        for block in blocks:
-            setattr(block, "fused_attn", False)  # noqa: B010  the fused kernel never writes its attention down
-            dropout = block.get_submodule("attn_drop")
-            handles.append(dropout.register_forward_hook(lambda _, __, output: seen.append(output)))
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-        for block, was in zip(blocks, fused):
-            setattr(block, "fused_attn", was)  # noqa: B010
+    keep = in_this_thread(lambda _, __, output: seen.append(output))
+    # The fused kernel never writes its attention down.
+    with set_meanwhile(_set_fused, False, lambda: [(block, block.fused_attn) for block in blocks]):
+        with ExitStack() as hooks:
+            for block in blocks:
+                hooks.callback(block.get_submodule("attn_drop").register_forward_hook(keep).remove)
+            yield seen
+
+
+def _set_fused(block: nn.Module, fused: bool) -> None:
+    setattr(block, "fused_attn", fused)  # noqa: B010
 
 
 def _readout(explained: Explainable, root: nn.Module, images: Tensor, index: Tensor, kept: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from protomask.backbones.tokens import is_channels_last
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen
+from protomask.freezing import frozen, in_this_thread
 
 STRETCHED = math.log(2)
 """by how much, as a logarithm, a map's sides may differ from the image's where a network also computes with tokens"""
@@ -114,8 +114,8 @@ def _pass(roots: list[nn.Module], explained: Explainable, image: Tensor, index: 
                     watch.end(name, module, root, output)
 
                 if name:
-                    handles.append(module.register_forward_pre_hook(watch.call))
-                    handles.append(module.register_forward_hook(end))
+                    handles.append(module.register_forward_pre_hook(in_this_thread(watch.call)))
+                    handles.append(module.register_forward_hook(in_this_thread(end)))
         return explained.score(image, index), watch.found
     finally:
         for handle in handles:

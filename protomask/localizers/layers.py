@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from protomask.backbones.tokens import as_map
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules, require_plain, require_uncompiled
+from protomask.freezing import frozen, held_modules, in_this_thread, require_plain, require_uncompiled
 from protomask.given import short
 from protomask.localizers.last_map import last_map
 from protomask.prototype_network import PrototypeNetwork
@@ -55,7 +55,7 @@ class Layer:
 
     @contextmanager
     def record(self) -> Iterator[None]:
-        """Record the module's output of each pass; the hook goes, also after an exception."""
+        """Record the module's output of each pass of this thread; the hook goes, also after an exception."""
 
         def keep(module: nn.Module, inputs: tuple, output: object) -> object:
             if not isinstance(output, Tensor):
@@ -65,7 +65,7 @@ class Layer:
             self.output = output
             return output.clone()  # what follows may change it in place
 
-        handle = self.module.register_forward_hook(keep)
+        handle = self.module.register_forward_hook(in_this_thread(keep))
         try:
             yield
         finally:

@@ -94,9 +94,9 @@ class Run:
         """Every prototype's source image and maps, as :meth:`project` wrote them.
 
         Raises:
-            InputError: it never did, or files are missing or damaged.
+            InputError: it never did, files are missing or damaged, or the network has other prototypes by now.
         """
-        return Prototypes(read_pictures(self.files))
+        return Prototypes(read_pictures(self.files, self.network))
 
     @cached_property
     def transform(self):

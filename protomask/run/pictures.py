@@ -55,7 +55,7 @@ def save_inspected(run: Run, pictures: Sequence[PrototypePicture], format: str =
     similarities = similarities_to(run.network, run.test, run.setup)
     inspections = inspect_prototypes(run.network, pictures, run.setup.plain, run.test, run.setup, similarities)
     pictures = [picture.changed(inspection=inspection) for picture, inspection in zip(pictures, inspections)]
-    save_pictures(run.files, pictures, nearest_maps(run.network, inspections, run.test, run.setup))
+    save_pictures(run.files, pictures, nearest_maps(run.network, inspections, run.test, run.setup), run.network)
     reasoning = sum_up_reasoning(run.network, similarities, inspections)
     distributed.only_first(
         lambda: run.files.write(

@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from protomask.data import Splits
 from protomask.errors import InputError, type_named
+from protomask.explainable import own_dtype
 from protomask.given import as_flag, as_path
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.importing import find_sources
 from protomask.run.measures import MEASURES
 from protomask.run.opened import Run
-from protomask.run.setup import IN_MEMORY, choose_device, complete, open_data, say
+from protomask.run.setup import IN_MEMORY, check_findings, choose_device, complete, open_data, say
 from protomask.run.start import absolute_paths, keep_config, named_options
 from protomask.run_folder import new_run
 from protomask.training import performance
@@ -60,19 +63,21 @@ def save_run(
             the network are the network's own. All training images are used: ``validation`` is 0 unless given.
 
     Raises:
-        InputError: a network without ``registered_as``, bad options or data, other classes than the network's, a
-            folder that holds something already.
+        InputError: a network without ``registered_as`` or in another precision than float32, bad options or data, other
+            classes than the network's, a folder that holds something already.
     """
     if not isinstance(network, PrototypeNetwork):
         raise InputError(f"network is {type_named(network)}; give the PrototypeNetwork inside it")
     if not network.registered_as:
         kind = type(network).__name__
         raise InputError(f"{kind} has no registered_as; set it to the name of its entry point in protomask.networks")
+    if (own := own_dtype(network)) not in (None, torch.float32):
+        raise InputError(f"network has weights of {own}, and runs are of torch.float32; give network.float()")
     named, project, progress = isinstance(data, str), as_flag(project, "project"), as_flag(progress, "progress")
-    own = _own_options(network)
-    if twice := sorted(own.keys() & options.keys()):
+    decided = _own_options(network)
+    if twice := sorted(decided.keys() & options.keys()):
         raise InputError(f"{twice[0]} is decided by the network; leave it out")
-    asked = named_options(**{"validation": 0.0, **options, **own, "data": data if named else IN_MEMORY})
+    asked = named_options(**{"validation": 0.0, **options, **decided, "data": data if named else IN_MEMORY})
     with new_run(as_path(output, "output"), Path(), "", whole=True) as files:
         chosen = complete(absolute_paths(asked))
         device = choose_device(chosen.device)
@@ -102,12 +107,7 @@ def _check_same_classes(network: PrototypeNetwork, splits: Splits) -> None:
     found, expected = tuple(splits.train.classes), tuple(network.classes)
     if found != expected:
         raise InputError(f"the data have the classes {_listed(found)}; the network has {_listed(expected)}")
-    if splits.train.multi_label != network.multi_label:
-        kinds = {True: "any number of findings per image", False: "one class per image"}
-        raise InputError(
-            f"the data have {kinds[splits.train.multi_label]}; the network was made for {kinds[network.multi_label]} "
-            "(multi_label=)"
-        )
+    check_findings(network, splits.train)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -163,6 +163,12 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
     """
     if options.recipe == "frozen" and not isinstance(network, HasBackbone):
         raise InputError(f"network {options.network!r} has no backbone to freeze; choose another recipe")
+    check_findings(network, train)
+    if options.evidence is not None and network.evidence != options.evidence:
+        raise InputError(
+            f"evidence is {options.evidence}, but network {options.network!r} knows {network.evidence} evidence alone; "
+            "leave it out"
+        )
     stages = plan_of(network, options)
     last_projection(stages)
     if options.black_box and not hasattr(network, "backbone"):
@@ -198,6 +204,16 @@ def check_fit(network: PrototypeNetwork, options: CompleteOptions, train: Annota
         raise InputError(
             f"on_object chooses among patches, and a feature map of {' x '.join(map(str, network.grid))} has a single "
             "one; raise image_size, take a finer feature map (features), or leave on_object out"
+        )
+
+
+def check_findings(network: PrototypeNetwork, train: AnnotatedImages) -> None:
+    """Raise InputError where one of network and data has any number of findings per image, and the other one class."""
+    if train.multi_label != network.multi_label:
+        kinds = {True: "any number of findings per image", False: "one class per image"}
+        raise InputError(
+            f"the data have {kinds[train.multi_label]}; the network was made for {kinds[network.multi_label]} "
+            "(multi_label=)"
         )
 
 

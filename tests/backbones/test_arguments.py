@@ -20,7 +20,6 @@ OTHERS = [
     "scriptable",
     "exportable",
     "no_jit",
-    "features_only",
     "pretrained_strict",
     "pretrained_custom_load",
     "progress",
@@ -125,3 +124,9 @@ def test_a_stem_that_folds_pixels_into_channels_is_not_told_of_these():
         InputError, match="tresnet_m cannot take images of 30 x 30 pixels .*; choose another image size"
     ):
         build_backbone("tresnet_m").grid((30, 30))
+
+
+@pytest.mark.parametrize("argument", ["features_only=True", "out_indices=2", "feature_cls=list"])
+def test_feature_maps_are_chosen_by_features(argument):
+    with pytest.raises(InputError, match=f"argument {argument.split('=')[0]} would choose feature maps.*by features="):
+        build_backbone(f"test_resnet:{argument}")

@@ -129,3 +129,16 @@ def test_an_existing_run_reopens_its_data_with_a_crop_that_does_nothing(folder_r
     assert len(reopen_data("plain", crop=True).train)
     with pytest.raises(InputError, match="cannot crop"):
         load_data("plain", crop=True)
+
+
+def test_a_registered_data_set_that_cannot_be_loaded_is_one_line(monkeypatch):
+    points = {"broken": "protomask.no_such_module:load", "number": "math:pi"}
+    monkeypatch.setattr(
+        protomask.data,
+        "entry_points",
+        lambda group, name: [EntryPoint(name, points[name], group)],
+    )
+    with pytest.raises(InputError, match="^data set 'broken' .* cannot be loaded: ModuleNotFoundError.*; mend or"):
+        load_data("broken")
+    with pytest.raises(InputError, match="^data set 'number' .*cannot be called"):
+        load_data("number")

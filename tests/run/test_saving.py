@@ -162,3 +162,75 @@ def test_a_run_that_was_saved_without_a_mark_is_known_by_its_files(saved, tmp_pa
     for name in ("model.safetensors", "log.jsonl"):
         (old / name).unlink()
     require_trained(old)
+
+
+@pytest.fixture(scope="module")
+def with_pictures(data, tmp_path_factory):
+    run = protomask.save_run(own_network(), data, tmp_path_factory.mktemp("pictured") / "run", **QUIET)
+    run.project()
+    return run.folder
+
+
+@pytest.fixture
+def pictured(with_pictures, data, tmp_path):
+    shutil.copytree(with_pictures, tmp_path / "run")
+    return protomask.open_run(tmp_path / "run", data=data, progress=False)
+
+
+def _forget_sources(network):
+    network.source_positions.copy_(network.source_positions.roll(1))
+
+
+def _other_prototypes(network):
+    with torch.no_grad():
+        network.prototypes.normal_()
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda network: network.keep([0, 2, 4]), "6 pictures, 3 prototypes"),
+        (
+            lambda network: network.prototype_classes.copy_(torch.tensor([1, 1, 0, 0, 2, 2])),
+            "picture 0 is of class red",
+        ),
+        (lambda network: network.source_locations.add_(1), "shows the patch at"),
+        (_forget_sources, "the prototypes have moved"),
+        (_other_prototypes, "the prototypes have moved"),
+    ],
+)
+def test_a_changed_network_has_no_pictures_until_they_are_made_again(change, told, pictured, data):
+    network, picture = pictured.network, data.test[0]["image"].as_subclass(torch.Tensor)
+    change(network)
+    network.save(pictured.folder)
+    later = protomask.open_run(pictured.folder, data=data, progress=False)
+    for each in (pictured, later):
+        for ask in (lambda each=each: each.explain(picture), lambda each=each: each.report(explained=0)):
+            with pytest.raises(InputError, match=f"{told}.*protomask project"):
+                ask()
+    if told.startswith("6 pictures"):
+        later.project()
+        later.explain(picture)
+
+
+def test_pictures_stay_where_the_last_layer_or_the_precision_is_another(pictured, data):
+    network, picture = pictured.network, data.test[0]["image"].as_subclass(torch.Tensor)
+    with torch.no_grad():
+        network.last_layer.weight.mul_(2)
+    network.save(pictured.folder)
+    run = protomask.open_run(pictured.folder, progress=False)
+    run.explain(picture)
+    run.network.double()
+    assert len(run.pictures) == 6
+    run.network.half()
+    assert len(run.pictures) == 6
+    older = {name: digest for name, digest in run.files.read("prototypes/files.json").items() if name != "prototypes"}
+    run.files.write("prototypes/files.json", older)
+    assert len(protomask.open_run(pictured.folder, progress=False).pictures) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_runs_are_of_float32(dtype, data, tmp_path):
+    with pytest.raises(InputError, match=rf"network has weights of {dtype}, .*; give network.float\(\)"):
+        protomask.save_run(own_network().to(dtype), data, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ from protomask.backbones.tokens import as_map
 from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules, require_plain
+from protomask.freezing import frozen, held_modules, in_this_thread, require_plain
 from protomask.prototype_network import PrototypeNetwork
 
 METHOD = "an explainer in one pass"
@@ -64,7 +64,7 @@ def find_taps(explained: Explainable, images: Tensor, index: Tensor) -> list[str
         for root in roots:
             for name, module in root.named_modules():
                 if name:
-                    hooks.callback(module.register_forward_hook(_recorder(recorded, name, root)).remove)
+                    hooks.callback(module.register_forward_hook(in_this_thread(_recorder(recorded, name, root))).remove)
         score = explained.score(images.detach().clone().requires_grad_(), index.long())
         outputs = [output for _, _, output in recorded]
         slopes = torch.autograd.grad(score.sum(), outputs, allow_unused=True) if outputs and score.requires_grad else ()
@@ -185,7 +185,7 @@ def _listening(
                         # What follows may change it in place.
                         return begun.clone()
 
-                    hooks.callback(module.register_forward_hook(listen).remove)
+                    hooks.callback(module.register_forward_hook(in_this_thread(listen)).remove)
         yield heard
 
 

@@ -1,0 +1,45 @@
+"""A network with the methods of the Hub's own mixin; needs ``pip install huggingface_hub``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from protomask.errors import InputError
+from protomask.networks import load_network
+from protomask.prototype_network import PrototypeNetwork
+
+try:
+    from huggingface_hub import ModelHubMixin, snapshot_download
+except ImportError as error:
+    raise InputError("huggingface_hub is not installed; add it with: pip install huggingface_hub") from error
+
+_FILES = ["model.json", "model.safetensors"]
+
+
+class OnHub(ModelHubMixin, library_name="protomask", pipeline_tag="image-classification", tags=["prototypes"]):
+    """A network with the mixin's methods; the network itself needs no hub, and its constructor no inspection."""
+
+    def __init__(self, wrapped: PrototypeNetwork):
+        self.wrapped = wrapped
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.wrapped.save(save_directory)
+        # The Hub counts downloads of this file.
+        about = {"library": "protomask", "network": self.wrapped.registered_as, "classes": len(self.wrapped.classes)}
+        (save_directory / "config.json").write_text(json.dumps(about), encoding="utf-8")
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **others
+    ) -> OnHub:
+        folder = snapshot_download(
+            model_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=_FILES,
+        )
+        return cls(load_network(Path(folder)))
