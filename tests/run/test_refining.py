@@ -341,6 +341,7 @@ def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refi
         refined.refine(output=tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
     other = tmp_path / "other"
+    other.mkdir()
     add_judgements(other, [{"prototype": 3, "by": "AM", "verdict": "forget"}], [each.record for each in run.pictures])
     assert find_review(run, [run.folder / FILE, other / FILE]).numbers("forget") == [1, 3]  # of two people
     wrong = [PrototypeRecord(0, "a", "elsewhere.png", (0, 0), 1.0, (0, 0, 1, 1), 1.0)]

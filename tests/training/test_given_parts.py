@@ -219,5 +219,6 @@ def test_networks_without_shared_patches_say_that_they_cannot_split(tmp_path):
     with pytest.raises(InputError, match="cannot split"):
         run.refine(review, output=tmp_path / "new")
     region = {"prototype": 1, "by": "RB", "region": [[0, 0], [1, 0], [1, 1]], "meaning": "distraction"}
+    (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match="cannot place"):
         run.refine(add_judgements(tmp_path / "other", [region], records(run)), output=tmp_path / "new")
