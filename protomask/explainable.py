@@ -7,6 +7,7 @@ through :class:`Classifier`; a prototype through :class:`PrototypeNetwork`, the 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -277,6 +278,22 @@ def _dtype_of(model: object, images: Tensor) -> torch.dtype:
         if own in (torch.float16, torch.bfloat16) or images.dtype in (torch.float16, torch.bfloat16)
         else images.dtype
     )
+
+
+def statistics_of(explained: object, name: str) -> tuple[float, ...] | None:
+    """Give the numbers of a normalisation that a model tells as ``mean`` or ``std``, in whatever form it has them.
+
+    Networks of somebody else's hold them as a buffer (1, 3, 1, 1), or one number for all channels.
+
+    Returns:
+        None where nothing of that name holds finite numbers.
+    """
+    given = getattr(explained, name, None)
+    try:
+        numbers = tuple(torch.as_tensor(given).double().flatten().tolist())
+    except (TypeError, ValueError, RuntimeError):  # a method of that name, or nothing
+        return None
+    return numbers if numbers and all(map(math.isfinite, numbers)) else None
 
 
 def own_dtype(model: object) -> torch.dtype | None:

@@ -75,7 +75,7 @@ def require_plain(roots: Iterable[nn.Module], method: str) -> None:
         method: named in the error.
     """
     roots = list(roots)
-    require_uncompiled(roots, method)
+    require_uncompiled((module for root in roots for module in root.modules()), method)
     for root in roots:
         for module in root.modules():
             if isinstance(module, torch.jit.ScriptModule):
@@ -85,23 +85,22 @@ def require_plain(roots: Iterable[nn.Module], method: str) -> None:
                 )
 
 
-def require_uncompiled(roots: Iterable[nn.Module], method: str) -> None:
-    """Raise InputError where ``torch.compile`` has made one of the modules, or one within: its layers are not called
-    one by one, so hooks in them may see nothing.
+def require_uncompiled(modules: Iterable[nn.Module], method: str) -> None:
+    """Raise InputError where ``torch.compile`` has made one of the modules: its layers are not called one by one, so
+    hooks in them may see nothing.
 
     Args:
         method: named in the error.
     """
-    for root in roots:
-        for module in root.modules():
-            inner = module._modules.get("_orig_mod")
-            if inner is not None or getattr(module, "_compiled_call_impl", None) is not None:
-                name = type(module if inner is None else inner).__name__
-                mend = "the one before .compile()" if inner is None else "its _orig_mod"
-                raise InputError(
-                    f"{name} is compiled, and {method} needs the layers of the plain module; give {mend}, or explain "
-                    "it by what needs scores alone: mdm, rise, occlusion"
-                )
+    for module in modules:
+        inner = module._modules.get("_orig_mod")
+        if inner is not None or getattr(module, "_compiled_call_impl", None) is not None:
+            name = type(module if inner is None else inner).__name__
+            mend = "the one before .compile()" if inner is None else "its _orig_mod"
+            raise InputError(
+                f"{name} is compiled, and {method} needs the layers of the plain module; give {mend}, or explain "
+                "it by what needs scores alone: mdm, rise, occlusion"
+            )
 
 
 _CACHE = "attention_bias_cache"

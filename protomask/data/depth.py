@@ -29,14 +29,14 @@ _LOOKED_AT = 16
 class RangeNeeded(InputError):
     """Numbers of which nobody said which are black and white.
 
-    Args:
-        fact: names the file and what is wrong.
-        mend: where a range can be given.
+    Its one argument is the whole message, as processes that load images make errors anew from that alone: what is
+    wrong, naming the file, and after the last semicolon where a range can be given.
     """
 
-    def __init__(self, fact: str, mend: str) -> None:
-        super().__init__(f"{fact}; {mend}")
-        self.fact = fact
+    @property
+    def fact(self) -> str:
+        """what is wrong, without the mend"""
+        return str(self).rpartition("; ")[0]
 
 
 @contextmanager
@@ -76,13 +76,13 @@ def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, pa
         return scale(values, intensity_range, path)
     if not np.issubdtype(values.dtype, np.integer):
         raise RangeNeeded(
-            f"{path}: pixels of type float have no fixed range",
+            f"{path}: pixels of type float have no fixed range; "
             "convert the image to 8 bits, or give intensity_range=(low, high)",
         )
     least, most = (int(values.min()), int(values.max())) if values.size else (0, 0)
     if least < 0 or most > _MOST:
         raise RangeNeeded(
-            f"{path}: pixels from {least} to {most}, outside the 0 to {_MOST} of 16 bits",
+            f"{path}: pixels from {least} to {most}, outside the 0 to {_MOST} of 16 bits; "
             "give intensity_range=(low, high), or convert the image",
         )
     return (values.astype(np.uint32) >> 8).astype(np.uint8)

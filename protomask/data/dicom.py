@@ -187,7 +187,7 @@ def _grey(stored: np.ndarray, dataset: Any, intensity_range: IntensityRange | No
     if _has_window(dataset):
         return _windowed(values, dataset, path)
     if not np.issubdtype(stored.dtype, np.integer):
-        raise RangeNeeded(f"{path}: pixels of type float and no window", "give intensity_range=(low, high)")
+        raise RangeNeeded(f"{path}: pixels of type float and no window; give intensity_range=(low, high)")
     return scale(values, _whole_range(stored, dataset), path)
 
 
@@ -212,7 +212,7 @@ def _windowed(values: np.ndarray, dataset: Any, path: ImageFile) -> np.ndarray:
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if not (np.isfinite(center) and np.isfinite(width)) or width < (1 if function == "LINEAR" else 1e-9):
         raise RangeNeeded(
-            f"{path}: a window of center {center:g} and width {width:g}", "give intensity_range=(low, high)"
+            f"{path}: a window of center {center:g} and width {width:g}; give intensity_range=(low, high)"
         )
     values = values.astype(np.float64)
     if function == "SIGMOID":

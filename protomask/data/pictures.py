@@ -87,7 +87,7 @@ def _check_depth(values: np.ndarray, what: str) -> None:
     """Refuse numbers of 32 bits that are black as those of 16: they may as well be meant as 8 bits."""
     if values.size and values.min() >= 0 and 0 < values.max() <= 255:
         raise RangeNeeded(
-            f"{what}: a PIL image of mode I with values from {values.min()} to {values.max()}, all black as 16 bits",
+            f"{what}: a PIL image of mode I with values from {values.min()} to {values.max()}, all black as 16 bits; "
             'give image.convert("L") if they are 8 bits, else intensity_range=(low, high)',
         )
 

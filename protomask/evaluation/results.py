@@ -145,6 +145,7 @@ class Evaluation:
             check_evaluation(content)
         except ValueError as error:
             raise InputError(f"{path} is not a whole evaluation ({error}); {mend}") from error
+        _leave_out_values_of_pairs(content)
         pairs = Pairs(content["pairs"]["positions"], content["pairs"]["prototypes"])
         optional = ("classes", "prototypes", "prototype_values", "of_classifier")
         later = {key: content[key] for key in optional if key in content}
@@ -210,3 +211,15 @@ def _json(value: object) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n " + ",\n ".join(json.dumps(each) for each in value) + "\n]"
     return json.dumps(value, separators=(",", ":"))
+
+
+def _leave_out_values_of_pairs(content: dict) -> None:
+    """Leave out metrics that are of prototypes now, and of which a file of before has a value for each pair: their
+    intervals were too short."""
+    told = {metric for found in content["values"].values() for metric in found}
+    old = {metric for metric in told if metric in METRICS and METRICS[metric].of_prototypes}
+    for key in ("rows", "comparisons"):
+        content[key] = [row for row in content[key] if row["metric"] not in old]
+    for found in content["values"].values():
+        for metric in old & found.keys():
+            del found[metric]

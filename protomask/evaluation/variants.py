@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from protomask.evaluation.batch import Batch
+from protomask.explainable import statistics_of
 from protomask.metrics import faithfulness, part_points, steadiness
 
 
@@ -21,8 +22,8 @@ def _own_images(batch: Batch, saliency: Callable[[], Tensor]) -> Tensor:
 
 def _unseen_noise(batch: Batch, _: object) -> Tensor:
     """By the normalisation that the network expects; ImageNet's where nothing tells it."""
-    std = getattr(batch.explained, "std", None)
-    if not isinstance(std, tuple | list):
+    std = statistics_of(batch.explained, "std")
+    if std is None or len(std) not in (1, batch.images.shape[1]) or min(std) <= 0:
         return steadiness.nearby(batch.images, batch.seeds)
     return steadiness.with_unseen_noise(batch.images, std, batch.seeds)
 

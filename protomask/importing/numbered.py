@@ -19,7 +19,9 @@ def names_of_json(text: str, path: str) -> list[str] | None:
     Raises:
         InputError: it begins as JSON does and is neither.
     """
-    if text.lstrip()[:1] not in ("[", "{"):
+    text = text.strip()
+    closed = text[:1] + text[-1:] in ("[]", "{}")
+    if not closed and not re.match(r'[\[{]\s*"', text):  # "[background]" is a name
         return None
     content = parse_json(text, path, _MEND)
     if isinstance(content, dict) and all(re.fullmatch("[0-9]{1,9}", number) for number in content):
@@ -46,13 +48,15 @@ def without_numbers(lines: Sequence[str], path: str) -> list[str]:
     if not lines or len(parts) < len(lines):
         return list(lines)
     numbers, names = [int(number) for number, _, _ in parts], [_unquoted(name, mark) for _, mark, name in parts]
+    marked = all(mark.strip(" ") for _, mark, _ in parts)
     ordered = in_order(numbers, names)
+    # A few names may be doubled: ImageNet has two cranes.
+    if 10 * len(set(names)) < 9 * len(names) and (ordered is not None or not marked):
+        return list(lines)
     if ordered is not None:
-        # A few names may be doubled: ImageNet has two cranes.
-        return ordered if 10 * len(set(names)) >= 9 * len(names) else list(lines)
+        return ordered
     first = 0 if 0 in numbers else 1
     at_their_places = sum(number == place for place, number in enumerate(numbers, first))
-    marked = all(mark.strip(" ") for _, mark, _ in parts)
     if not marked and 2 * at_their_places <= len(lines):
         return list(lines)
     seen: set[int] = set()
@@ -62,8 +66,8 @@ def without_numbers(lines: Sequence[str], path: str) -> list[str]:
         seen.add(number)
     raise InputError(
         f"{path}:{line}: {number} is {'there twice' if number in seen else 'no number of a class'}; numbers before "
-        f"{len(lines)} names must be 0 to {len(lines) - 1} or 1 to {len(lines)}, each once; mend them, or leave "
-        "them out"
+        f"{len(lines)} names must be 0 to {len(lines) - 1} or 1 to {len(lines)}, each once; mend them, "
+        "leave them out, or give the names as JSON if they belong to them"
     )
 
 

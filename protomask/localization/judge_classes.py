@@ -15,9 +15,9 @@ def judge_numbers(
 ) -> tuple[int, ...] | None:
     """Find the judge's number of each of a model's classes by their names; None where they are numbered alike.
 
-    Where one of the two has no names, nothing tells another order. A class that the judge calls otherwise at the same
-    place is taken for the same one where others are called alike and it has a word in common ("tench" and "tench,
-    Tinca tinca"), or where all are called otherwise (in another language); a warning says so.
+    Where one of the two has no names, nothing tells another order. Where all that both call alike are numbered alike, a
+    class that the judge calls otherwise at the same place ("car" and "automobile", or in another language) is taken for
+    the same one; a warning says so, but for further names of it ("tench" and "tench, Tinca tinca").
 
     Args:
         names: of the model's classes, as far as they are known: those that a user gave, or its own.
@@ -26,7 +26,7 @@ def judge_numbers(
         classes: how many each of them has.
 
     Raises:
-        InputError: the judge lacks a class, or classes of another order cannot be told apart; names the first.
+        InputError: of another order, and the judge lacks a class, or classes cannot be told apart; names the first.
     """
     named = [each for each in (names, own) if have_names(each)]
     if not named or not have_names(judge):
@@ -63,14 +63,10 @@ def _places(names: Mapping[int, str], judge: Mapping[int, str]) -> dict[int, int
 
 
 def _check_others(missing: list[int], all_of_them: bool, names: Mapping[int, str], judge: Mapping[int, str]) -> None:
-    """Refuse, or warn of, classes that the judge calls otherwise, where all that it calls alike are numbered alike."""
+    """Warn of classes that the judge calls otherwise, where all that it calls alike are numbered alike."""
     others = [number for number in missing if not _have_in_common(names[number], judge.get(number, ""), r"[^,;]+")]
     if not others:
         return
-    if not all_of_them:
-        for number in others:
-            if not _have_in_common(names[number], judge.get(number, ""), r"\w+"):
-                raise _lacking(number, names)
     first = others[0]
     warnings.warn(
         f"the judge calls {'its' if all_of_them else 'some'} classes otherwise than the model, {judge.get(first)!r} "

@@ -166,7 +166,10 @@ def _of_values_to_one(mean: Sequence[float], std: Sequence[float], processor: Ma
     scale = 1.0 if factor is None else 255 * float(factor)
     offset = 1.0 if processor.get("rescale_offset") else 0.0
     if processor.get("do_rescale") is False:
-        scale, offset = 255.0, 0.0
+        # Either images lie in 0 to 1 already, and mean and std are of these, or they are of 0 to 255.
+        of_bytes = max(map(abs, (*as_statistics(mean, "mean"), *as_statistics(std, "std")))) > 1
+        plain = processor.get("do_normalize") is False
+        scale, offset = 255.0 if of_bytes or plain else 1.0, 0.0
     if offset == 0 and abs(scale - 1) < 1e-6:
         return {"mean": mean, "std": std}
     mean, std = as_statistics(mean, "mean"), as_statistics(std, "std")

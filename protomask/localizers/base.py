@@ -12,7 +12,7 @@ from torch import Tensor
 
 from protomask.capabilities import HasScore, HasSimilarityMaps
 from protomask.errors import InputError
-from protomask.explainable import Explainable, own_dtype
+from protomask.explainable import Explainable, own_dtype, statistics_of
 from protomask.given import refuse_run
 from protomask.places import as_index, check_numbers
 from protomask.prototype_network import PrototypeNetwork
@@ -203,21 +203,20 @@ def _check_values(images: Tensor, explained: object) -> None:
     low, high = (value.item() for value in images.detach().float().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError("images hold values that are infinite or no numbers (NaN); give finite ones")
-    mean = getattr(explained, "mean", None)
+    mean = statistics_of(explained, "mean")
     if mean is None:
         return
-    spreads = getattr(explained, "std", None)  # somebody's own class may know none
-    spreads = (1.0,) * len(mean) if spreads is None else spreads
-    farthest = max(max(abs(each), abs(1 - each)) / spread for each, spread in zip(mean, spreads))
+    spread = min(statistics_of(explained, "std") or (1.0,))  # somebody's own class may know none
+    farthest = max(max(abs(each), abs(1 - each)) for each in mean) / spread if spread > 0 else 0.0
     if max(abs(low), abs(high)) > max(LARGEST, BEYOND * farthest):
         raise InputError(
             f"images have values from {low:.3g} to {high:.3g}, but the model expects them normalised; divide by 255, "
-            f"subtract the mean {tuple(mean)} and divide by the standard deviation, or use protomask.look"
+            f"subtract the mean {mean} and divide by the standard deviation, or use protomask.look"
         )
     if low >= 0 and high <= 1 and high - low > 0.5 and min(mean) > 0:
         warnings.warn(
             f"all values of the images lie in [0, 1], as if they were not normalised; the model expects the mean "
-            f"{tuple(mean)} subtracted and a division by the standard deviation",
+            f"{mean} subtracted and a division by the standard deviation",
             stacklevel=3,
         )
 

@@ -103,7 +103,9 @@ def find_layer(
         for root in roots:
             module = dict(root.named_modules()).get(name)
             if module is not None and name:
-                require_uncompiled([root], method)
+                parts = name.split(".")  # what lies beside it may be compiled
+                above = (root.get_submodule(".".join(parts[:depth])) for depth in range(len(parts)))
+                require_uncompiled(above, method)
                 require_plain([module], method)
                 size = tuple(image.shape[-2:])
                 return Layer(name, module, root, lambda output: as_map(output, root, size) is not None)
@@ -113,7 +115,7 @@ def find_layer(
         )
     backbone = getattr(explained, "backbone", None)
     if isinstance(explained, PrototypeNetwork) and isinstance(backbone, nn.Module):
-        require_uncompiled([explained], method)
+        require_uncompiled(explained.modules(), method)
         require_plain([backbone], method)
         return Layer("backbone", backbone, explained)
     require_plain(roots, method)

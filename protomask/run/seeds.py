@@ -140,10 +140,10 @@ def train_all(
         raise InputError(f"{folder} is itself a run; give the runs of several seeds another output=")
     places = [folder / f"seed-{seed}" for seed in seeds]
     begun = [place for place in places if RunFolder(place).started]  # before any training begins another one
-    if begun and not resume:
-        raise InputError(f"{begun[0]} holds a run already; go on by resume=, or give another output=")
+    others = [RunFolder(place) for place in begun] or runs_of_seeds(folder)
+    if others and not resume:
+        raise InputError(f"{others[0].folder} holds a run already; go on by resume=, or give another output=")
     if resume:
-        others = [RunFolder(place) for place in begun] or runs_of_seeds(folder)
         if not others:
             raise InputError(
                 f"{folder} holds no run to resume (no {places[0].name}/config.json); leave out resume= to start them"

@@ -208,6 +208,9 @@ def keep_config(
         data["weights"] = weights_digest(run.options.weights)
     if given_root is not None and given_root != run.options.root:
         data["root_as_given"] = given_root
+    elif beside is not None and beside.options().root == run.options.root:
+        told = beside.read("config.json").get("data", {})
+        data |= {key: told[key] for key in ("root_as_given",) if key in told}
     files.write(
         "config.json", {"options": run.options.to_mapping(), "versions": versions(), "data": data, **(marks or {})}
     )

@@ -286,6 +286,20 @@ def test_round_trip(found, tmp_path):
     json.loads(path.read_text(), parse_constant=pytest.fail)
 
 
+def test_what_is_of_prototypes_now_and_had_a_value_for_each_pair_is_left_out(found, tmp_path):
+    old = Evaluation.load(saved(found, tmp_path))
+    for values in old.values.values():
+        values["discrimination"] = [0.5] * len(old.names)
+    old.rows.extend([{**row, "metric": "discrimination"} for row in old.rows if row["metric"] == old.metrics[0]])
+    loaded = Evaluation.load(saved(old, tmp_path))
+    assert "discrimination" not in loaded.table() and loaded.rows == found.rows and loaded.values == found.values
+
+
+def saved(evaluation, folder):
+    evaluation.save(folder / "evaluation.json")
+    return folder / "evaluation.json"
+
+
 def test_unreadable_evaluations_are_named(tmp_path):
     with pytest.raises(InputError, match="evaluation.json"):
         Evaluation.load(tmp_path / "evaluation.json")

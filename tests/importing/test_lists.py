@@ -49,6 +49,8 @@ def test_a_file_without_names_is_refused(tmp_path):
         ("001.Albatross\n002.Auklet\n", ["001.Albatross", "002.Auklet"]),
         ("2 door car\n4 door car\n", ["2 door car", "4 door car"]),
         ("1 stripe\n2 stripes\n3 stripes\n", ["1 stripe", "2 stripes", "3 stripes"]),
+        ("1 euro\n2 euro\n5 euro\n", ["1 euro", "2 euro", "5 euro"]),
+        ("[background]\ncat\n", ["[background]", "cat"]),
         ("1 euro\n10 cent\n2 euro\n", COINS),
         ("1,4-dioxane\n2,4-D\n", ["1,4-dioxane", "2,4-D"]),
         ("4:3\n16:9\n", ["4:3", "16:9"]),

@@ -189,6 +189,11 @@ def test_a_processor_that_leaves_out_or_changes_a_step(settings, takes):
         torch.testing.assert_close(images[0], takes(values), rtol=1e-4, atol=1e-4)
 
 
+def test_a_processor_of_images_that_lie_in_0_to_1_already():
+    processor = {"image_mean": [0.4] * 3, "image_std": [0.2] * 3, "do_rescale": False}
+    assert preprocessing_of(made(Small), processor)[1:] == ((0.4,) * 3, (0.2,) * 3)
+
+
 class Opposite(Classifier):
     """People's own: asks the model for what speaks against a class."""
 

@@ -453,3 +453,20 @@ def test_compiled_modules_are_refused_where_layers_are_needed(name, way):
         model.body.compile(backend="eager")
     with pytest.raises(InputError, match="is compiled, and .* needs the layers of the plain module; give"):
         get_localizer(name)(Classifier(model, "logit"), *pairs(1))
+
+
+def test_what_is_compiled_beside_a_named_layer_does_not_matter():
+    model = nn.ModuleDict({"body": nn.Conv2d(3, 4, 3), "head": nn.Linear(4, 3)})
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = model
+
+        def forward(self, images):
+            return self.parts["head"](self.parts["body"](images).mean((2, 3)))
+
+    explained, (images, index) = Classifier(Model().eval(), "logit"), pairs(1)
+    plain = get_localizer("gradcam:layer=parts.body")(explained, images, index)
+    model["head"].compile(backend="eager")
+    torch.testing.assert_close(get_localizer("gradcam:layer=parts.body")(explained, images, index), plain)

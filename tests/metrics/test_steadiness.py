@@ -2,8 +2,8 @@ import math
 
 import torch
 
-from protomask.explainable import IMAGENET
 from protomask.metrics import max_sensitivity, nearby, shared_first, with_unseen_noise
+from protomask.wanted import IMAGENET
 
 
 def test_nearby_images_differ_by_less_than_half_a_grey_level_and_repeat():

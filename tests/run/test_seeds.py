@@ -114,6 +114,13 @@ def test_in_python_the_other_seeds_go_on_with_the_same_datasets_and_options(begu
         assert not RunFolder(folder / "seed-3").started
 
 
+def test_further_seeds_are_no_other_training_into_the_same_folder(begun):
+    folder, _ = begun
+    with pytest.raises(InputError, match="seed-0 holds a run already; go on by resume="):
+        protomask.train_seeds(data=DATA, seeds=[5], output=folder, **ONLY, validation=0)
+    assert not (folder / "seed-5").exists()
+
+
 @pytest.mark.parametrize(
     ("part", "changes", "said"),
     [

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
     They all read it; what is written to is to be copied."""
     base = factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    # Without locks (Windows) each process makes its own.
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ and find_spec("fcntl") else base
     folder, made = base / name, base / f"{name}.made"
     with locked(base, f"{name}.lock", patience=600):
         if not made.exists():

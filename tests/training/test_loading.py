@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from protomask import distributed
+from protomask.data.depth import RangeNeeded
 from protomask.errors import InputError
 from protomask.training.loading import SeededLoader, derive_seed, ordered_batches, own_part, shuffled_batches
 from tests.distributed.jobs import run_group
@@ -95,17 +96,21 @@ def test_seeds_differ_between_epochs_samples_and_steps():
 
 
 class Broken(ColourImages):
+    error = InputError("picture 4 is cut")
+
     def load(self, index):
         if index == 4:
-            raise InputError("picture 4 is cut")
+            raise self.error
         return super().load(index)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_picture_is_one_line_wherever_it_is_loaded(workers):
+@pytest.mark.parametrize("error", [InputError("picture 4 is cut"), RangeNeeded("picture 4 has floats; convert it")])
+def test_a_bad_picture_is_one_line_wherever_it_is_loaded(workers, error, monkeypatch):
+    monkeypatch.setattr(Broken, "error", error)
     with pytest.raises(InputError) as caught:
         list(SeededLoader(Broken(3), workers)(ordered_batches(range(9), 3, 0)))
-    assert str(caught.value) == "picture 4 is cut"
+    assert str(caught.value) == str(error)
 
 
 KEPT = """

@@ -107,7 +107,8 @@ export function picture(photo, words, ratio) {
   lines.setAttribute("aria-hidden", "true");
   const frame = make("span", { class: "pic" }, image, map, lines);
   frame.style.aspectRatio = String(ratio || 1);
-  frame.style.setProperty("--ratio", ratio || 1); // which keeps tall ones from filling the page
+  frame.style.setProperty("--ratio", ratio || 1);
+  if (ratio < 1) frame.style.setProperty("--tall", ratio); // which keeps tall ones from filling the page
   const draw = (found, { heat = false } = {}) => {
     map.hidden = !(heat && found);
     if (heat && found) map.src = found.map;

@@ -142,6 +142,30 @@ def test_hooks_and_objects_that_cannot_be_copied_keep_the_model():
     assert accelerate(stubborn, images, index) is stubborn
 
 
+class Embedding(nn.Module):
+    """Gives no logits; its classifier scores in its own way."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        return {"embedding": self.norm(self.convolution(images)).mean((2, 3))}
+
+
+def test_scores_without_logits_are_told_apart_by_themselves():
+    class Likeness(Classifier):
+        def score(self, images, index):
+            embedding = self.model(images)["embedding"]
+            return nn.functional.cosine_similarity(embedding, torch.ones_like(embedding))
+
+    own = Likeness(lively(Embedding()))
+    images, index = torch.randn(2, 3, 24, 24), torch.tensor([0, 0])
+    quick = accelerate(own, images, index)
+    assert norms(quick) == 0
+    torch.testing.assert_close(quick.score(images, index), own.score(images, index), rtol=1e-4, atol=1e-5)
+
+
 def test_training_mode_and_requirements_survive():
     network = lively(Network()).train()
     network.body[0].weight.requires_grad_(False)

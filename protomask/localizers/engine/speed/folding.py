@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,8 +80,8 @@ def fold_batch_norms(explained: Explainable, images: Tensor, index: Tensor) -> E
         return explained
     with torch.inference_mode(False), torch.no_grad(), frozen(explained):
         trial, of = _two_pictures(images, index)
-        before = _answers(explained, trial, of)
         try:
+            before = _answers(explained, trial, of)
             private = copy.deepcopy(explained)
             pairs = norms_after_convolutions(private, held_modules(private), trial[:1], of[:1])
             for convolution, norm in pairs:
@@ -119,11 +120,12 @@ def _answers(explained: Explainable, images: Tensor, index: Tensor) -> Tensor:
     images = images.to(explained.dtype) if isinstance(explained, Narrowed) else images
 
     def of_one(image: Tensor, number: Tensor) -> Tensor:
-        if isinstance(plain, Classifier):
+        if isinstance(plain, Classifier) and type(plain).score is Classifier.score:  # else it may have no logits
             return plain.logits(image)
         found = plain.score(image, number)[:, None]
         if isinstance(plain, HasSimilarityMaps):
-            found = torch.cat([found, plain.similarity_maps(image, number).flatten(1)], 1)
+            with suppress(NotImplementedError, TypeError):  # every PrototypeNetwork has the method
+                found = torch.cat([found, plain.similarity_maps(image, number).flatten(1)], 1)
         return found
 
     return as_float(torch.cat([of_one(images[i : i + 1], index[i : i + 1]) for i in range(len(images))]))
