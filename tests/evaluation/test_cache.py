@@ -15,6 +15,7 @@ import torchvision
 from torch import nn
 
 from protomask.backbones import build_backbone
+from protomask.code_digests import code_of_kind
 from protomask.errors import InputError
 from protomask.evaluation import (
     METRICS,
@@ -251,6 +252,28 @@ def test_the_code_of_a_localizer_is_that_of_all_its_package_and_of_what_it_inher
     monkeypatch.setattr("protomask.code_digests.code_digest", lambda room: room.__name__)
     assert folder() != second, "the room of the class that it inherits from"
     for name in [name for name in sys.modules if name.startswith("their_package")]:
+        del sys.modules[name]
+
+
+def test_the_code_of_a_module_below_folders_without_code_is_read(tmp_path, monkeypatch):
+    folder = tmp_path / "their_src" / "models"
+    folder.mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    (folder / "net.py").write_text("class Net:\n    pass\n")
+    kind = importlib.import_module("their_src.models.net").Net
+    first = code_of_kind(kind)
+    (folder / "layers.py").write_text("steps = 3\n")
+    beside = code_of_kind(kind)
+    assert None not in (first, beside) and first != beside, "what lies beside it"
+    (folder.parent / "inner" / "deep").mkdir(parents=True)
+    (folder.parent / "inner" / "deep" / "net.py").write_text("class Net:\n    pass\n")
+    (folder.parent / "train.py").write_text("")
+    deep = importlib.import_module("their_src.inner.deep.net").Net
+    before = code_of_kind(deep)
+    (folder.parent / "inner" / "deep" / "net.py").write_text("class Net:\n    steps = 3\n")
+    linecache.clearcache()
+    assert code_of_kind(deep) not in (before, None)
+    for name in [name for name in sys.modules if name.startswith("their_src")]:
         del sys.modules[name]
 
 
