@@ -82,7 +82,10 @@ def _code_of_module(name: str) -> str | None:
 
 
 def _python_files(package: Path) -> Iterator[tuple[Path, str]]:
-    """Give each file of code, and its place with its digest, in packages within each other: not in folders of data beside them."""
+    """Give each file of code, and its place with its digest, in packages within each other.
+
+    Folders of data beside them are left out.
+    """
     for folder, below, names in os.walk(package):
         files = sorted(name for name in names if name.endswith(".py"))
         below[:] = sorted(name for name in below if files and not name.startswith((".", "__")))

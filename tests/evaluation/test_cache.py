@@ -3,6 +3,8 @@
 import importlib
 import json
 import linecache
+import logging
+import math
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -309,6 +311,10 @@ def filled(value):
     return torch.full((64, 64), value)
 
 
+def closing_over(value):
+    return lambda: value
+
+
 def weighted(value):
     layer = nn.Linear(2, 2)
     nn.init.constant_(layer.weight, value)
@@ -349,7 +355,7 @@ def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
         np.array([object()]),
         iter(()),
         filled(1.0).to_sparse(),
-        *map(Tempered, (filled, lambda: 1.0, partial(filled, 1.0), torch.Generator(), [iter(())])),
+        *map(Tempered, (closing_over(1), partial(closing_over(1)), "text".join, [iter(())])),
     ):
         assert folder(unknown) is None, unknown
     assert folder(3) == folder("text"), "what its own repr leaves out on purpose"
@@ -420,8 +426,37 @@ def test_attributes_and_own_code_that_scores_depend_on_are_told_apart(tmp_path, 
         assert fingerprint_of_scores(Classifier(Powered(1))) != first
         changed.setattr("protomask.held_contents.code_of_kind", lambda kind: None)
         assert fingerprint_of_scores(Classifier(Powered(1))) is None
-    assert fingerprint_of_scores(Classifier(Powered(lambda x: x))) is None
-    assert fingerprint_of_scores(Margin(Powered(1), torch.Generator())) is None
+    assert fingerprint_of_scores(Classifier(Powered(closing_over(1)))) is None
+    assert fingerprint_of_scores(Margin(Powered(1), closing_over(1))) is None
+
+
+def test_functions_and_what_else_ordinary_layers_hold_leave_them_told_apart():
+    one, other = Powered(1), Powered(1)
+
+    def told(held):
+        return fingerprint_of_scores(Classifier(Powered(held)))
+
+    def bound(power):
+        model = Powered(power)
+        model.chosen = model._pooled
+        return fingerprint_of_scores(Classifier(model))
+
+    different = [
+        *(nn.functional.max_pool2d, nn.functional.avg_pool2d, torch.tanh, torch.Tensor.relu, math.sqrt, len),
+        *(filled, weighted, lambda x: x, lambda x: 2 * x, lambda x, by=2: x * by, lambda x, by=3: x * by),
+        *(lambda x: x in {"a", "b"}, partial(filled, 1.0), partial(filled, 2.0), nn.ReLU.forward),
+        *(math, torch, one.forward, one._pooled, Plain.__init__),
+        *(Tempered(1).children, torch.Generator().manual_seed(3), torch.Generator().manual_seed(4)),
+    ]
+    found = [told(each) for each in different]
+    assert None not in found and len(set(found)) == len(found)
+    assert told(one.forward) == told(other.forward), "the same layers"
+    assert told(logging.getLogger("a")) == told(logging.getLogger("b")) is not None
+    assert bound(1) == bound(1) not in (None, bound(3))
+    pair = [Classifier(nn.ModuleList([Powered(1), Powered(1), Tempered(None)])) for _ in range(2)]
+    for place, classifier in enumerate(pair):
+        classifier.model[2].temperature = classifier.model[place].forward
+    assert fingerprint_of_scores(pair[0]) != fingerprint_of_scores(pair[1]), "the method of one layer or another"
 
 
 def test_what_does_not_matter_to_ordinary_models_does_not_make_others_of_them():
