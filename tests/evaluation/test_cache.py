@@ -430,6 +430,29 @@ def test_attributes_and_own_code_that_scores_depend_on_are_told_apart(tmp_path, 
     assert fingerprint_of_scores(Margin(Powered(1), closing_over(1))) is None
 
 
+class Warmer(Classifier):
+    """Its temperature is no setting."""
+
+    def __init__(self, model, temperature):
+        super().__init__(model, "probability")
+        self.temperature = temperature
+
+    def logits(self, images):
+        return super().logits(images) / self.temperature
+
+
+def test_a_judge_or_a_first_classifier_of_ones_own_class_is_told_by_its_attributes():
+    own = Preprocessing(SIZE, (0.5,) * 3, (0.5,) * 3)
+    model = Powered(1)
+    plain, first, fifth = Classifier(model), Warmer(model, 1), Warmer(model, 5)
+    pairs = [(plain, first), (plain, fifth), (first, plain), (fifth, plain), (fifth, fifth)]
+    found = [[fingerprint_of_scores(JudgedClassifier(one, own, judge, own)) for one, judge in pairs] for _ in range(2)]
+    assert found[0] == found[1] and None not in found[0] and len(set(found[0])) == 5
+    unknown = Classifier(Powered(closing_over(1)))
+    for one, judge in ((plain, unknown), (unknown, plain)):
+        assert fingerprint_of_scores(JudgedClassifier(one, own, judge, own)) is None
+
+
 def test_functions_and_what_else_ordinary_layers_hold_leave_them_told_apart():
     one, other = Powered(1), Powered(1)
 
