@@ -39,6 +39,8 @@ PLAIN = (
 PASSING = frozenset({"attention_bias_cache", "fused_attn", "pretrained_cfg", "default_cfg"})
 """attributes of timm's layers that no score depends on but for rounding: a cache, a choice of this machine, and where
 weights were fetched from"""
+COMPILED = ("_torchdynamo", "_compiled_call_impl")
+"""how attributes begin that torch.compile sets, which no score depends on: some say where something lies in memory"""
 PASSES = ("forward", "score", "logits", "judge_score")
 SAYING = (logging.Logger, logging.LoggerAdapter)
 """what messages go to"""
@@ -253,9 +255,11 @@ def _of_layers(root: nn.Module, seen: dict[int, object], foreign_alone: bool = F
             with suppress(AttributeError, RuntimeError):  # of layers without a forward
                 yield f"{path}: {layer.code}"
             continue
+        if "_orig_mod" in layer._modules and not is_foreign(kind):
+            continue  # what torch.compile has put around a layer, which is told next
         passing = MACHINERY | PASSING | written[kind]
         for name, held in vars(layer).items():
-            if name not in passing:
+            if name not in passing and not name.startswith(COMPILED):
                 try:
                     told = list(_named({name: held}, seen, hidden=True))
                 except _Unknown:

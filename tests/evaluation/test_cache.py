@@ -453,6 +453,15 @@ def test_a_judge_or_a_first_classifier_of_ones_own_class_is_told_by_its_attribut
         assert fingerprint_of_scores(JudgedClassifier(one, own, judge, own)) is None
 
 
+def test_a_compiled_model_is_told_alike_each_time_it_is_compiled():
+    found = [fingerprint_of_scores(Classifier(torch.compile(Powered(power), backend="eager"))) for power in (1, 1, 3)]
+    assert found[0] == found[1] not in (None, found[2])
+    inner = [Powered(1) for _ in range(2)]
+    for each in inner:
+        each.compile(backend="eager")
+    assert fingerprint_of_scores(inner[0]) == fingerprint_of_scores(inner[1]) is not None
+
+
 def test_functions_and_what_else_ordinary_layers_hold_leave_them_told_apart():
     one, other = Powered(1), Powered(1)
 
