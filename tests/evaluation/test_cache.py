@@ -6,6 +6,7 @@ import linecache
 import logging
 import math
 import sys
+import warnings
 from dataclasses import dataclass
 from functools import partial
 
@@ -451,6 +452,20 @@ def test_a_judge_or_a_first_classifier_of_ones_own_class_is_told_by_its_attribut
     unknown = Classifier(Powered(closing_over(1)))
     for one, judge in ((plain, unknown), (unknown, plain)):
         assert fingerprint_of_scores(JudgedClassifier(one, own, judge, own)) is None
+
+
+def test_it_is_said_that_a_cache_is_not_used_since_nobody_can_tell_the_model(tmp_path):
+    unknown = Classifier(Powered(closing_over(1)))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for _ in range(2):  # as for several localizers
+            assert open_stores(tmp_path, unknown, "counting", Counting()).maps._folder is None
+    (line,) = (str(each.message) for each in said)
+    assert line.startswith(f"the cache {tmp_path} is not used: ") and "the scores of Powered depend" in line
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_stores(None, unknown, "counting", Counting())
+        open_stores(tmp_path, Classifier(Powered(1)), "counting", Counting())
 
 
 def test_a_compiled_model_is_told_alike_each_time_it_is_compiled():
