@@ -108,7 +108,7 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     weights, tensors and arrays that it holds, and by the source code of localizers and metrics: whatever could change a
     figure. What cannot be told apart is not kept: a localizer without a repr of its own, a localizer or a layer without
     a file of code (as in a notebook) or with something in it whose content nobody can tell, an explained object without
-    weights. Maps of one network, and what was measured on the network itself, serve all of its judges.
+    weights; of the explained object that is said. Maps of one network, and what was measured on the network itself, serve all of its judges.
     """
     nothing = Stores(Store(None), Store(None), Store(None))
     identity = None if cache is None else identity_of(localizer)
@@ -131,9 +131,9 @@ def _say_unused(cache: Path, explained: object) -> None:
     name = type(explained.model if isinstance(explained, Classifier) else explained).__name__
     # Of several localizers Python says the same line once.
     warnings.warn(
-        f"the cache {cache} is not used: nobody can tell what the scores of {name} depend on, which has no weights, code "
-        "in no file (as in a notebook), or an attribute such as a function made within another one; mend that, or leave "
-        "the cache out",
+        f"the cache {cache} is not used: nobody can tell what the scores of {name} depend on, which has no weights, "
+        "code in no file (as in a notebook), or an attribute such as a function made within another one; mend that, or "
+        "leave the cache out",
         stacklevel=4,
     )
 
