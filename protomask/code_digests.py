@@ -31,7 +31,7 @@ def code_of_kind(kind: type | FunctionType) -> str | None:
     """Digest the code of a class, and of those that it inherits from, or of a function; None where it cannot be read.
 
     Of this package that is the room that each lies in; of somebody else's all files of the package, since a class may
-    call what lies in another one; of a module in no package its own file.
+    call what lies in another one; of a module in no package, or in none with code of its own, its own file.
     """
     found = []
     for each in inspect.getmro(kind) if isinstance(kind, type) else [kind]:
@@ -62,26 +62,38 @@ def digest_of(texts: Iterable[str]) -> str:
 
 
 def _code_of_module(name: str) -> str | None:
-    top = sys.modules.get(name.partition(".")[0])
-    folders = getattr(top, "__path__", None)
+    """Digest the outermost package that the module lies in and that has code itself, else the module's own file.
+
+    A folder that holds nothing but packages, as ``src`` may, need be none.
+    """
+    steps = name.split(".")
     try:
-        if folders is not None:
-            files = [file for folder in folders for file in _python_files(Path(folder))]
-            return digest_of(files) if files else None
+        for end in range(1, len(steps) + 1):
+            folders = getattr(sys.modules.get(".".join(steps[:end])), "__path__", ())
+            found = {path: said for folder in folders for path, said in _python_files(Path(folder))}
+            if found:
+                own = getattr(sys.modules.get(name), "__file__", None)
+                # Below a folder without code nothing was found, though the module may lie there.
+                beside = [] if own is None or Path(own) in found else [inspect.getsource(sys.modules[name])]
+                return digest_of([*found.values(), *beside])
         return digest_of([inspect.getsource(sys.modules[name])])
     except (OSError, TypeError, KeyError, ValueError):
         return None
 
 
-def _python_files(package: Path) -> Iterator[str]:
-    """Give path and digest of each file of code, in packages within each other: not in folders of data beside them."""
+def _python_files(package: Path) -> Iterator[tuple[Path, str]]:
+    """Give each file of code, and its place with its digest, in packages within each other.
+
+    Folders of data beside them are left out.
+    """
     for folder, below, names in os.walk(package):
         files = sorted(name for name in names if name.endswith(".py"))
         below[:] = sorted(name for name in below if files and not name.startswith((".", "__")))
         for name in files:
             path = Path(folder, name)
             state = path.stat()
-            yield f"{path.relative_to(package).as_posix()} {_digest_of_file(path, state.st_mtime_ns, state.st_size)}"
+            digest = _digest_of_file(path, state.st_mtime_ns, state.st_size)
+            yield path, f"{path.relative_to(package).as_posix()} {digest}"
 
 
 @lru_cache(maxsize=10_000)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import dis
 import enum
 import hashlib
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
@@ -29,7 +39,12 @@ PLAIN = (
 PASSING = frozenset({"attention_bias_cache", "fused_attn", "pretrained_cfg", "default_cfg"})
 """attributes of timm's layers that no score depends on but for rounding: a cache, a choice of this machine, and where
 weights were fetched from"""
+COMPILED = ("_torchdynamo", "_compiled_call_impl")
+"""how attributes begin that torch.compile sets, which no score depends on: some say where something lies in memory"""
 PASSES = ("forward", "score", "logits", "judge_score")
+SAYING = (logging.Logger, logging.LoggerAdapter)
+"""what messages go to"""
+FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType)
 OPAQUE = (torch.jit.ScriptModule, torch.fx.GraphModule)
 """modules whose layers are made of code that they carry along"""
 
@@ -91,7 +106,7 @@ def _contents(value: Any, seen: dict[int, object], hidden: bool = False) -> Iter
         if hidden and not isinstance(value, torch.device):
             yield repr(value)
         return
-    if id(value) in seen:
+    if id(value) in seen or isinstance(value, SAYING):
         return
     seen[id(value)] = value  # held, so that no other object gets its id meanwhile
     kind = type(value)
@@ -109,8 +124,14 @@ def _contents(value: Any, seen: dict[int, object], hidden: bool = False) -> Iter
         yield from sorted(each for one in value for each in _contents(one, seen, hidden))
     elif hidden and isinstance(value, partial):
         yield from _named({"": value.func, **dict(enumerate(value.args)), **value.keywords}, seen, hidden)
-    elif hidden and _is_of_a_library(value):
-        yield f"{value.__module__}.{value.__qualname__}"
+    elif isinstance(value, ModuleType):
+        yield value.__name__
+    elif hidden and isinstance(value, torch.Generator):
+        yield f"seed {value.initial_seed()}"  # not its state, which passes change
+    elif hidden and isinstance(value, FUNCTIONS):
+        yield from _of_function(value, seen)
+    elif hidden and isinstance(value, MethodType):
+        yield from _of_method(value, seen)
     elif kind.__module__.startswith("protomask."):
         if hidden:
             yield _shown(value)
@@ -134,10 +155,67 @@ def _code(kind: type, seen: dict[int, object]) -> Iterator[str]:
     yield f"{kind.__qualname__} of {code}"
 
 
-def _is_of_a_library(value: Any) -> bool:
-    """Tell a function that layers are made with, such as torch's relu: its code stays, and it holds nothing."""
-    plain = isinstance(value, FunctionType | BuiltinFunctionType) and not getattr(value, "__closure__", None)
-    return plain and top_of(value) in LIBRARIES and value.__name__ == value.__qualname__
+def _of_function(value: Any, seen: dict[int, object]) -> Iterator[str]:
+    """Tell a function of torch, Python or this package by its name, one of somebody's own by its code.
+
+    What a function closes over is looked at by nobody.
+    """
+    named = _name_of_function(value)
+    if named is not None:
+        yield named
+        return
+    if not isinstance(value, FunctionType) or value.__closure__ or not is_foreign(value):
+        raise _Unknown
+    code = code_of_kind(value)
+    if code is None:
+        raise _Unknown
+    # Functions of one file that are called alike, as those without a name are, differ in what they do.
+    yield f"{value.__qualname__} of {code} {_digest('', repr(_compiled(value.__code__)).encode())}"
+    yield from _named({"defaults": value.__defaults__, "keywords": value.__kwdefaults__}, seen, hidden=True)
+
+
+def _name_of_function(value: Any) -> str | None:
+    """Name a function that its name tells: one of a library's own, or of Python's, and found by it."""
+    if isinstance(value, MethodDescriptorType | WrapperDescriptorType):  # as Tensor.relu
+        return None if is_foreign(value.__objclass__) else f"{value.__objclass__.__module__}.{value.__qualname__}"
+    if is_foreign(value):
+        return None
+    name = f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, BuiltinFunctionType):
+        return name if isinstance(value.__self__, ModuleType | None) else None
+    found = getattr(sys.modules.get(value.__module__), value.__name__, None)
+    # Under its name torch keeps some of its own that close over others, as max_pool2d of torch.nn.functional.
+    if found is value:
+        return f"{value.__module__}.{value.__name__}"
+    return None if "<" in value.__qualname__ else name  # a method, not one made within a function or without a name
+
+
+def _compiled(code: CodeType) -> list[object]:
+    """Give what a function does, in an order that is the same in all processes."""
+    constants = [
+        _compiled(each)
+        if isinstance(each, CodeType)
+        else sorted(map(repr, each))
+        if isinstance(each, frozenset)
+        else repr(each)
+        for each in code.co_consts
+    ]
+    return [code.co_code, code.co_names, code.co_varnames, constants]
+
+
+def _of_method(value: MethodType, seen: dict[int, object]) -> Iterator[str]:
+    """Tell a bound method by its name and its owner: by the place of an owner that was come across before."""
+    owner, function = value.__self__, value.__func__
+    kind = owner if isinstance(owner, type) else type(owner)
+    if any(each is function for base in kind.__mro__ for each in vars(base).values()) or isinstance(owner, type):
+        yield function.__qualname__  # the code is that of the owner
+    else:
+        yield from _of_function(function, seen)
+    if id(owner) in seen:
+        yield f"of {list(seen).index(id(owner))}"
+        return
+    yield from _code(kind, seen)
+    yield from _contents(owner, seen, hidden=True)
 
 
 def _shown(value: object) -> str:
@@ -177,9 +255,11 @@ def _of_layers(root: nn.Module, seen: dict[int, object], foreign_alone: bool = F
             with suppress(AttributeError, RuntimeError):  # of layers without a forward
                 yield f"{path}: {layer.code}"
             continue
+        if "_orig_mod" in layer._modules and not is_foreign(kind):
+            continue  # what torch.compile has put around a layer, which is told next
         passing = MACHINERY | PASSING | written[kind]
         for name, held in vars(layer).items():
-            if name not in passing:
+            if name not in passing and not name.startswith(COMPILED):
                 try:
                     told = list(_named({name: held}, seen, hidden=True))
                 except _Unknown:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+from torch import nn
+
+from protomask.capabilities import HasJudge
 from protomask.code_digests import digest_of, is_foreign
-from protomask.explainable import Classifier
+from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
 from protomask.held_contents import contents_of_scores
 from protomask.prototype_network import PrototypeNetwork
@@ -30,9 +33,24 @@ def fingerprint_of_scores(explained: object) -> str | None:
     # The settings of a network of ours make all of its layers but those that are somebody's own.
     made = saved is not None and isinstance(explained, PrototypeNetwork) and not foreign
     held = contents_of_scores(explained, opened=foreign or not told, foreign_alone=made)
-    if held is None:
+    parts = _parts(explained)
+    if held is None or parts is None:
         return None
-    return f"{weights}-{digest_of([said if told else type(explained).__qualname__, *held])}"
+    return f"{weights}-{digest_of([said if told else type(explained).__qualname__, *held, *parts])}"
+
+
+def _parts(explained: object) -> list[str] | None:
+    """Digest, too, the two networks that scores are of where one judges the other: each may be of somebody's own class,
+    which the settings of both together do not tell."""
+    found: list[str] = []
+    if isinstance(explained, HasJudge):
+        for each in (explained.without_judge(), getattr(explained, "judge", None)):
+            if isinstance(each, Explainable | nn.Module) and each is not explained:
+                own = fingerprint_of_scores(each)
+                if own is None:
+                    return None
+                found.append(own)
+    return found
 
 
 def _settings(explained: object) -> str | None:

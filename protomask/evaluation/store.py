@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from protomask import distributed
 from protomask import metrics as metric_room
 from protomask.capabilities import HasJudge
 from protomask.code_digests import code_digest, digest_of
 from protomask.errors import InputError
+from protomask.explainable import Classifier
 from protomask.files import check_regular_file, file_name
 from protomask.localizers.identity import identity_of
 from protomask.score_fingerprints import fingerprint_of_scores
@@ -105,7 +108,7 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     weights, tensors and arrays that it holds, and by the source code of localizers and metrics: whatever could change a
     figure. What cannot be told apart is not kept: a localizer without a repr of its own, a localizer or a layer without
     a file of code (as in a notebook) or with something in it whose content nobody can tell, an explained object without
-    weights. Maps of one network, and what was measured on the network itself, serve all of its judges.
+    weights; of the explained object that is said. Maps of one network, and what was measured on the network itself, serve all of its judges.
     """
     nothing = Stores(Store(None), Store(None), Store(None))
     identity = None if cache is None else identity_of(localizer)
@@ -114,12 +117,25 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     judged = fingerprint_of_scores(explained)
     alone = fingerprint_of_scores(explained.without_judge()) if isinstance(explained, HasJudge) else judged
     if judged is None or alone is None:
+        if distributed.is_first():
+            _say_unused(cache, explained)
         return nothing
     method = f"{file_name(name)}-{digest_of(identity)}"
     beside = [Path(__file__).with_name(f"{name}.py") for name in ("batch", "cases", "maps", "variants")]
     values = f"values-{code_digest(metric_room, beside)}"
     own, judge = cache / alone / method, cache / judged / method
     return Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
+
+
+def _say_unused(cache: Path, explained: object) -> None:
+    name = type(explained.model if isinstance(explained, Classifier) else explained).__name__
+    # Of several localizers Python says the same line once.
+    warnings.warn(
+        f"the cache {cache} is not used: nobody can tell what the scores of {name} depend on, which has no weights, "
+        "code in no file (as in a notebook), or an attribute such as a function made within another one; mend that, or "
+        "leave the cache out",
+        stacklevel=4,
+    )
 
 
 def image_names(images: Tensor, index: Tensor) -> list[str]:

@@ -191,11 +191,17 @@ def _box(saliency: np.ndarray, level: float | None) -> tuple[int, int, int, int]
 
 
 def _stamp(sources: _Sources) -> str:
-    """Digest all that decides the maps; what cannot be told from others is found by nobody else."""
+    """Digest all that decides the maps, for all processes alike; what cannot be told from others is found by nobody
+    else."""
+    # Its own number or device in a layer's attribute would give each process another one.
+    return distributed.from_first(distributed.only_first(lambda: _told(sources)) or "")
+
+
+def _told(sources: _Sources) -> str:
     identities = {name: identity_of(localizer) for name, localizer in sources.localizers.items()}
     told = [fingerprint_of_scores(sources.network), sources.plain.fingerprint(), sources.positions, identities]
     if told[0] is None or None in identities.values():
-        told.append(distributed.from_first(secrets.token_hex(8)))
+        told.append(secrets.token_hex(8))
     return text_digest(repr(told))
 
 

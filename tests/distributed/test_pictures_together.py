@@ -38,10 +38,18 @@ class Deadly(Counting):
         return super().__call__(*arguments, **more)
 
 
-def made(folder, localizer, share=True):
+class Numbered(ToyBackbone):
+    """Knows the process that it is in."""
+
+    def __init__(self):
+        super().__init__()
+        self.rank = distributed.rank()
+
+
+def made(folder, localizer, share=True, backbone=ToyBackbone):
     torch.manual_seed(0)
     data = ColourImages(6)
-    network = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=4, channels=6).eval()
+    network = ProtoPNet(backbone(), data.classes, image_size=16, prototypes_per_class=4, channels=6).eval()
     project(network, TrainingSet(data, data, data.subset([]), batch_size=5))
     if share:
         return share_pictures(network, data, {"counting": localizer}, folder, batch_size=3)
@@ -93,3 +101,15 @@ def test_pieces_of_another_code_or_of_one_that_nobody_can_tell_are_made_again(tm
         localizer = Counting()
         made(tmp_path, localizer)
         assert len(localizer.asked) == asked
+
+
+def looked_at(folder):
+    with distributed.job(torch.device("cpu")):
+        assert all(picture.maps["counting"].size for picture in made(folder, Counting(), backbone=Numbered))
+
+
+def test_processes_whose_networks_know_their_number_share_their_pieces(tmp_path):
+    assert [(each.code, each.said) for each in together(2, looked_at, tmp_path)] == [(0, "")] * 2
+    localizer = Counting()
+    made(tmp_path, localizer, backbone=Numbered)
+    assert len(list(tmp_path.iterdir())) == 4 and not localizer.asked

@@ -3,7 +3,10 @@
 import importlib
 import json
 import linecache
+import logging
+import math
 import sys
+import warnings
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +18,7 @@ import torchvision
 from torch import nn
 
 from protomask.backbones import build_backbone
+from protomask.code_digests import code_of_kind
 from protomask.errors import InputError
 from protomask.evaluation import (
     METRICS,
@@ -254,6 +258,28 @@ def test_the_code_of_a_localizer_is_that_of_all_its_package_and_of_what_it_inher
         del sys.modules[name]
 
 
+def test_the_code_of_a_module_below_folders_without_code_is_read(tmp_path, monkeypatch):
+    folder = tmp_path / "their_src" / "models"
+    folder.mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    (folder / "net.py").write_text("class Net:\n    pass\n")
+    kind = importlib.import_module("their_src.models.net").Net
+    first = code_of_kind(kind)
+    (folder / "layers.py").write_text("steps = 3\n")
+    beside = code_of_kind(kind)
+    assert None not in (first, beside) and first != beside, "what lies beside it"
+    (folder.parent / "inner" / "deep").mkdir(parents=True)
+    (folder.parent / "inner" / "deep" / "net.py").write_text("class Net:\n    pass\n")
+    (folder.parent / "train.py").write_text("")
+    deep = importlib.import_module("their_src.inner.deep.net").Net
+    before = code_of_kind(deep)
+    (folder.parent / "inner" / "deep" / "net.py").write_text("class Net:\n    steps = 3\n")
+    linecache.clearcache()
+    assert code_of_kind(deep) not in (before, None)
+    for name in [name for name in sys.modules if name.startswith("their_src")]:
+        del sys.modules[name]
+
+
 @dataclass
 class Holding:
     """Holds what its repr does not tell, or tells shortened."""
@@ -284,6 +310,10 @@ class Tempered(nn.Module):
 
 def filled(value):
     return torch.full((64, 64), value)
+
+
+def closing_over(value):
+    return lambda: value
 
 
 def weighted(value):
@@ -326,7 +356,7 @@ def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
         np.array([object()]),
         iter(()),
         filled(1.0).to_sparse(),
-        *map(Tempered, (filled, lambda: 1.0, partial(filled, 1.0), torch.Generator(), [iter(())])),
+        *map(Tempered, (closing_over(1), partial(closing_over(1)), "text".join, [iter(())])),
     ):
         assert folder(unknown) is None, unknown
     assert folder(3) == folder("text"), "what its own repr leaves out on purpose"
@@ -397,8 +427,83 @@ def test_attributes_and_own_code_that_scores_depend_on_are_told_apart(tmp_path, 
         assert fingerprint_of_scores(Classifier(Powered(1))) != first
         changed.setattr("protomask.held_contents.code_of_kind", lambda kind: None)
         assert fingerprint_of_scores(Classifier(Powered(1))) is None
-    assert fingerprint_of_scores(Classifier(Powered(lambda x: x))) is None
-    assert fingerprint_of_scores(Margin(Powered(1), torch.Generator())) is None
+    assert fingerprint_of_scores(Classifier(Powered(closing_over(1)))) is None
+    assert fingerprint_of_scores(Margin(Powered(1), closing_over(1))) is None
+
+
+class Warmer(Classifier):
+    """Its temperature is no setting."""
+
+    def __init__(self, model, temperature):
+        super().__init__(model, "probability")
+        self.temperature = temperature
+
+    def logits(self, images):
+        return super().logits(images) / self.temperature
+
+
+def test_a_judge_or_a_first_classifier_of_ones_own_class_is_told_by_its_attributes():
+    own = Preprocessing(SIZE, (0.5,) * 3, (0.5,) * 3)
+    model = Powered(1)
+    plain, first, fifth = Classifier(model), Warmer(model, 1), Warmer(model, 5)
+    pairs = [(plain, first), (plain, fifth), (first, plain), (fifth, plain), (fifth, fifth)]
+    found = [[fingerprint_of_scores(JudgedClassifier(one, own, judge, own)) for one, judge in pairs] for _ in range(2)]
+    assert found[0] == found[1] and None not in found[0] and len(set(found[0])) == 5
+    unknown = Classifier(Powered(closing_over(1)))
+    for one, judge in ((plain, unknown), (unknown, plain)):
+        assert fingerprint_of_scores(JudgedClassifier(one, own, judge, own)) is None
+
+
+def test_it_is_said_that_a_cache_is_not_used_since_nobody_can_tell_the_model(tmp_path):
+    unknown = Classifier(Powered(closing_over(1)))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for _ in range(2):  # as for several localizers
+            assert open_stores(tmp_path, unknown, "counting", Counting()).maps._folder is None
+    (line,) = (str(each.message) for each in said)
+    assert line.startswith(f"the cache {tmp_path} is not used: ") and "the scores of Powered depend" in line
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_stores(None, unknown, "counting", Counting())
+        open_stores(tmp_path, Classifier(Powered(1)), "counting", Counting())
+
+
+def test_a_compiled_model_is_told_alike_each_time_it_is_compiled():
+    found = [fingerprint_of_scores(Classifier(torch.compile(Powered(power), backend="eager"))) for power in (1, 1, 3)]
+    assert found[0] == found[1] not in (None, found[2])
+    inner = [Powered(1) for _ in range(2)]
+    for each in inner:
+        each.compile(backend="eager")
+    assert fingerprint_of_scores(inner[0]) == fingerprint_of_scores(inner[1]) is not None
+
+
+def test_functions_and_what_else_ordinary_layers_hold_leave_them_told_apart():
+    one, other = Powered(1), Powered(1)
+
+    def told(held):
+        return fingerprint_of_scores(Classifier(Powered(held)))
+
+    def bound(power):
+        model = Powered(power)
+        model.chosen = model._pooled
+        return fingerprint_of_scores(Classifier(model))
+
+    different = [
+        *(nn.functional.max_pool2d, nn.functional.avg_pool2d, torch.tanh, torch.Tensor.relu, math.sqrt, len),
+        *(filled, weighted, lambda x: x, lambda x: 2 * x, lambda x, by=2: x * by, lambda x, by=3: x * by),
+        *(lambda x: x in {"a", "b"}, partial(filled, 1.0), partial(filled, 2.0), nn.ReLU.forward),
+        *(math, torch, one.forward, one._pooled, Plain.__init__),
+        *(Tempered(1).children, torch.Generator().manual_seed(3), torch.Generator().manual_seed(4)),
+    ]
+    found = [told(each) for each in different]
+    assert None not in found and len(set(found)) == len(found)
+    assert told(one.forward) == told(other.forward), "the same layers"
+    assert told(logging.getLogger("a")) == told(logging.getLogger("b")) is not None
+    assert bound(1) == bound(1) not in (None, bound(3))
+    pair = [Classifier(nn.ModuleList([Powered(1), Powered(1), Tempered(None)])) for _ in range(2)]
+    for place, classifier in enumerate(pair):
+        classifier.model[2].temperature = classifier.model[place].forward
+    assert fingerprint_of_scores(pair[0]) != fingerprint_of_scores(pair[1]), "the method of one layer or another"
 
 
 def test_what_does_not_matter_to_ordinary_models_does_not_make_others_of_them():
