@@ -182,11 +182,12 @@ def _name_of_function(value: Any) -> str | None:
         return None
     name = f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, BuiltinFunctionType):
-        return name if isinstance(value.__self__, ModuleType | None) else None
-    found = getattr(sys.modules.get(value.__module__), value.__name__, None)
+        owner: object = value.__self__
+        return name if owner is None or isinstance(owner, ModuleType) else None
+    home, called = value.__module__, value.__name__
     # Under its name torch keeps some of its own that close over others, as max_pool2d of torch.nn.functional.
-    if found is value:
-        return f"{value.__module__}.{value.__name__}"
+    if getattr(sys.modules.get(home), called, None) is value:
+        return f"{home}.{called}"
     return None if "<" in value.__qualname__ else name  # a method, not one made within a function or without a name
 
 

@@ -108,7 +108,8 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     weights, tensors and arrays that it holds, and by the source code of localizers and metrics: whatever could change a
     figure. What cannot be told apart is not kept: a localizer without a repr of its own, a localizer or a layer without
     a file of code (as in a notebook) or with something in it whose content nobody can tell, an explained object without
-    weights; of the explained object that is said. Maps of one network, and what was measured on the network itself, serve all of its judges.
+    weights; of the explained object that is said. Maps of one network, and what was measured on the network itself,
+    serve all of its judges.
     """
     nothing = Stores(Store(None), Store(None), Store(None))
     identity = None if cache is None else identity_of(localizer)
