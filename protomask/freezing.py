@@ -93,7 +93,7 @@ def require_uncompiled(modules: Iterable[nn.Module], method: str) -> None:
         method: named in the error.
     """
     for module in modules:
-        inner = module._modules.get("_orig_mod")
+        inner = getattr(module, "_orig_mod", None)
         if inner is not None or getattr(module, "_compiled_call_impl", None) is not None:
             name = type(module if inner is None else inner).__name__
             mend = "the one before .compile()" if inner is None else "its _orig_mod"
