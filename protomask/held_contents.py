@@ -19,6 +19,7 @@ from types import (
     MethodDescriptorType,
     MethodType,
     ModuleType,
+    SimpleNamespace,
     WrapperDescriptorType,
 )
 from typing import Any
@@ -116,8 +117,8 @@ def _contents(value: Any, seen: dict[int, object], hidden: bool = False) -> Iter
         yield _of_tensor(value)
     elif isinstance(value, np.ndarray):
         yield _of_array(value)
-    elif isinstance(value, dict):
-        yield from _named(value, seen, hidden)
+    elif isinstance(value, dict | SimpleNamespace):
+        yield from _named(value if isinstance(value, dict) else vars(value), seen, hidden)
     elif isinstance(value, list | tuple):
         yield from _named(dict(enumerate(value)), seen, hidden)
     elif isinstance(value, set | frozenset):
