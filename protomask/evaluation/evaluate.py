@@ -102,9 +102,8 @@ def evaluate(
     if any(not torch.equal(each, prototypes[0]) for each in prototypes):
         raise InputError("evaluate: prototype_pairs and similar_pairs are of different prototypes; give the same")
     measured = [
-        Measured(Maps(name, localizer, stores.maps), stores)
-        for name, localizer in localizers.items()
-        for stores in [open_stores(cache, network, name, localizer)]
+        Measured(Maps(name, localizers[name], stores.maps), stores)
+        for name, stores in open_stores(cache, network, localizers).items()
     ]
     columns: dict[str, dict[Column, Tensor]] = {name: {} for name in localizers}
     seconds: dict[str, Tensor] = {}

@@ -101,8 +101,8 @@ class Stores(NamedTuple):
     """what metrics measured on its judge"""
 
 
-def open_stores(cache: Path | None, explained: object, name: str, localizer: object) -> Stores:
-    """Open the stores of a localizer's maps of a network, and of what metrics measured on them.
+def open_stores(cache: Path | None, explained: object, localizers: Mapping[str, object]) -> dict[str, Stores]:
+    """Open for each localizer the stores of its maps of a network, and of what metrics measured on them.
 
     They are found again by the network's weights, settings, attributes and own code, by the localizer's repr, by the
     weights, tensors and arrays that it holds, and by the source code of localizers and metrics: whatever could change a
@@ -111,26 +111,28 @@ def open_stores(cache: Path | None, explained: object, name: str, localizer: obj
     weights; of the explained object that is said. Maps of one network, and what was measured on the network itself,
     serve all of its judges.
     """
-    nothing = Stores(Store(None), Store(None), Store(None))
-    identity = None if cache is None else identity_of(localizer)
-    if cache is None or identity is None:
-        return nothing
+    stores = dict.fromkeys(localizers, Stores(Store(None), Store(None), Store(None)))
+    identities = {} if cache is None else {name: identity_of(localizer) for name, localizer in localizers.items()}
+    known = {name: identity for name, identity in identities.items() if identity is not None}
+    if cache is None or not known:
+        return stores
     judged = fingerprint_of_scores(explained)
     alone = fingerprint_of_scores(explained.without_judge()) if isinstance(explained, HasJudge) else judged
     if judged is None or alone is None:
         if distributed.is_first():
             _say_unused(cache, explained)
-        return nothing
-    method = f"{file_name(name)}-{digest_of(identity)}"
+        return stores
     beside = [Path(__file__).with_name(f"{name}.py") for name in ("batch", "cases", "maps", "variants")]
     values = f"values-{code_digest(metric_room, beside)}"
-    own, judge = cache / alone / method, cache / judged / method
-    return Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
+    for name, identity in known.items():
+        method = f"{file_name(name)}-{digest_of(identity)}"
+        own, judge = cache / alone / method, cache / judged / method
+        stores[name] = Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
+    return stores
 
 
 def _say_unused(cache: Path, explained: object) -> None:
     name = type(explained.model if isinstance(explained, Classifier) else explained).__name__
-    # Of several localizers Python says the same line once.
     warnings.warn(
         f"the cache {cache} is not used: nobody can tell what the scores of {name} depend on, which has no weights, "
         "code in no file (as in a notebook), or an attribute such as a function made within another one; mend that, or "

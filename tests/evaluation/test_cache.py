@@ -109,7 +109,7 @@ def test_another_metric_costs_no_localisation(network, tmp_path):
 
 def test_maps_under_the_noise_that_was_too_strong_are_not_taken_from_an_older_cache(network, tmp_path):
     first = run(network, tmp_path, metrics=["steady_tenth"])
-    stores = open_stores(tmp_path, network, "counting", Counting())
+    stores = open_stores(tmp_path, network, {"counting": Counting()})["counting"]
     names = [name for name in stores.maps._files if "noise" in name]
     stores.maps.put({name.split("/")[0] + "/unseen noise": torch.zeros(SIZE, SIZE) for name in names})
     for file in tmp_path.rglob("values-*/*.safetensors"):
@@ -195,7 +195,7 @@ def test_what_scores_depend_on_beside_the_weights_is_told_apart(tmp_path):
     judged.append(JudgedClassifier(model, own, other, own._replace(image_size=2 * SIZE)))
 
     def stores(explained):
-        return [store._folder for store in open_stores(tmp_path, explained, "counting", Counting())]
+        return [store._folder for store in open_stores(tmp_path, explained, {"counting": Counting()})["counting"]]
 
     maps, values, by_judge = zip(*map(stores, judged))
     alone = stores(Classifier(model, "probability", mean=own.mean, std=own.std))
@@ -218,7 +218,7 @@ def test_a_localizer_whose_code_changed_is_another_also_where_it_is_wrapped(tmp_
         monkeypatch.delitem(sys.modules, "their_method", raising=False)
         importlib.invalidate_caches()
         made = importlib.import_module("their_method").Theirs()
-        return open_stores(tmp_path / "kept", Classifier(model), "theirs", wrap(made))[0]._folder
+        return open_stores(tmp_path / "kept", Classifier(model), {"theirs": wrap(made)})["theirs"][0]._folder
 
     code = "class Theirs:\n    def __repr__(self):\n        return 'Theirs()'\n    def __call__(self):\n        pass\n"
     for wrap in (lambda each: each, lambda each: PublishedScore(each, "logit")):
@@ -227,7 +227,7 @@ def test_a_localizer_whose_code_changed_is_another_also_where_it_is_wrapped(tmp_
     typed: dict = {"__name__": "__typed__"}
     exec(code, typed)  # as in a notebook
     for made in (typed["Theirs"](), PublishedScore(typed["Theirs"](), "logit")):
-        assert open_stores(tmp_path / "kept", Classifier(model), "theirs", made)[0]._folder is None
+        assert open_stores(tmp_path / "kept", Classifier(model), {"theirs": made})["theirs"][0]._folder is None
 
 
 def test_the_code_of_a_localizer_is_that_of_all_its_package_and_of_what_it_inherits(tmp_path, monkeypatch):
@@ -244,7 +244,7 @@ def test_the_code_of_a_localizer_is_that_of_all_its_package_and_of_what_it_inher
     made = importlib.import_module("their_package.method").Theirs()
 
     def folder():
-        return open_stores(tmp_path / "kept", Classifier(model), "theirs", made)[0]._folder
+        return open_stores(tmp_path / "kept", Classifier(model), {"theirs": made})["theirs"][0]._folder
 
     first = folder()
     (package / "notes.txt").write_text("no code")
@@ -325,7 +325,7 @@ def weighted(value):
 
 def test_weights_tensors_and_arrays_within_a_localizer_are_told_apart(tmp_path):
     def folder(held):
-        maps, *_ = open_stores(tmp_path, Classifier(weighted(1.0)), "holding", Holding(held))
+        maps, *_ = open_stores(tmp_path, Classifier(weighted(1.0)), {"holding": Holding(held)})["holding"]
         return maps._folder
 
     makers = {
@@ -459,13 +459,13 @@ def test_it_is_said_that_a_cache_is_not_used_since_nobody_can_tell_the_model(tmp
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("default")
         for _ in range(2):  # as for several localizers
-            assert open_stores(tmp_path, unknown, "counting", Counting()).maps._folder is None
+            assert open_stores(tmp_path, unknown, {"counting": Counting()})["counting"].maps._folder is None
     (line,) = (str(each.message) for each in said)
     assert line.startswith(f"the cache {tmp_path} is not used: ") and "the scores of Powered depend" in line
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        open_stores(None, unknown, "counting", Counting())
-        open_stores(tmp_path, Classifier(Powered(1)), "counting", Counting())
+        open_stores(None, unknown, {"counting": Counting()})["counting"]
+        open_stores(tmp_path, Classifier(Powered(1)), {"counting": Counting()})["counting"]
 
 
 def test_a_compiled_model_is_told_alike_each_time_it_is_compiled():
