@@ -29,7 +29,7 @@ def as_localizers(
     if isinstance(given, Mapping):
         if not given:
             raise InputError("localizer names none; give names separated by commas, for example mdm,similarity")
-        found = {}
+        found: dict[str, Localizer] = {}
         for name, each in given.items():
             made = (
                 [as_localizer(each)]
@@ -43,13 +43,18 @@ def as_localizers(
     if isinstance(given, str):
         return get_localizers(given, beside)
     found = {}
+    in_words: set[str] = set()
     for each in list(given) if isinstance(given, Iterable) and not callable(given) else [given]:
-        if not isinstance(each, str):
-            as_localizer(each)
-            name = type(each).__name__.lower()
-            if name in found:
-                raise InputError(f"two localizers are called {name}; name them: {{'one': ..., 'other': ...}}")
-        found |= get_localizers(each, beside) if isinstance(each, str) else {name: each}
+        if isinstance(each, str):
+            new = get_localizers(each, beside)
+            taken = found.keys() & new.keys() - in_words  # named twice in words it is the same one
+            in_words |= new.keys()
+        else:
+            new = {type(each).__name__.lower(): as_localizer(each)}
+            taken = found.keys() & new.keys()
+        if taken:
+            raise InputError(f"two localizers are called {min(taken)}; name them: {{'one': ..., 'other': ...}}")
+        found |= new
     return found or get_localizers("", beside)
 
 

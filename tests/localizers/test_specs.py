@@ -142,3 +142,11 @@ def test_a_name_of_one_s_own_stands_for_one_localizer():
     assert as_localizers({"steady": "mdm: damping = 1"}) == {"steady": MDM(order=Order(damping=1.0))}
     with pytest.raises(InputError, match="'both' stands for 2 localizers"):
         as_localizers({"both": "mdm,hdm"})
+
+
+def test_one_name_is_not_two_localizers():
+    damped = MDM(order=Order(damping=0.5))
+    for given in ([damped, "mdm"], ["mdm", damped], [damped, MDM()]):
+        with pytest.raises(InputError, match="two localizers are called mdm"):
+            as_localizers(given)
+    assert list(as_localizers(["mdm", "mdm,similarity", "hdm"])) == ["mdm", "similarity", "hdm"]
