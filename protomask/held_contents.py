@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dis
 import enum
 import hashlib
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -14,7 +12,6 @@ from functools import partial
 from pathlib import PurePath
 from types import (
     BuiltinFunctionType,
-    CodeType,
     FunctionType,
     MethodDescriptorType,
     MethodType,
@@ -31,6 +28,7 @@ from torch import Tensor, nn
 from protomask.code_digests import LIBRARIES, code_of_kind, is_foreign, top_of
 from protomask.fingerprints import bytes_of, fingerprint
 from protomask.freezing import MACHINERY, held_modules
+from protomask.function_digests import compiled_form, name_of_function, written_in_passes
 
 PLAIN = (
     *(type(None), bool, int, float, complex, str, bytes, range, type, PurePath, enum.Enum),
@@ -42,7 +40,6 @@ PASSING = frozenset({"attention_bias_cache", "fused_attn", "pretrained_cfg", "de
 weights were fetched from"""
 COMPILED = ("_torchdynamo", "_compiled_call_impl")
 """how attributes begin that torch.compile sets, which no score depends on: some say where something lies in memory"""
-PASSES = ("forward", "score", "logits", "judge_score")
 SAYING = (logging.Logger, logging.LoggerAdapter)
 """what messages go to"""
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType)
@@ -89,7 +86,7 @@ def contents_of_scores(explained: object, *, opened: bool, foreign_alone: bool) 
             found += _code(type(explained), seen)
             state = _state(explained)
             if isinstance(state, dict):
-                passing = _written_in_passes(type(explained))
+                passing = written_in_passes(type(explained))
                 state = {name: held for name, held in state.items() if name not in passing}
             found += _contents(state, seen, hidden=True)
     except _Unknown:
@@ -161,7 +158,7 @@ def _of_function(value: Any, seen: dict[int, object]) -> Iterator[str]:
 
     What a function closes over is looked at by nobody.
     """
-    named = _name_of_function(value)
+    named = name_of_function(value)
     if named is not None:
         yield named
         return
@@ -171,38 +168,8 @@ def _of_function(value: Any, seen: dict[int, object]) -> Iterator[str]:
     if code is None:
         raise _Unknown
     # Functions of one file that are called alike, as those without a name are, differ in what they do.
-    yield f"{value.__qualname__} of {code} {_digest('', repr(_compiled(value.__code__)).encode())}"
+    yield f"{value.__qualname__} of {code} {_digest('', repr(compiled_form(value.__code__)).encode())}"
     yield from _named({"defaults": value.__defaults__, "keywords": value.__kwdefaults__}, seen, hidden=True)
-
-
-def _name_of_function(value: Any) -> str | None:
-    """Name a function that its name tells: one of a library's own, or of Python's, and found by it."""
-    if isinstance(value, MethodDescriptorType | WrapperDescriptorType):  # as Tensor.relu
-        return None if is_foreign(value.__objclass__) else f"{value.__objclass__.__module__}.{value.__qualname__}"
-    if is_foreign(value):
-        return None
-    name = f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, BuiltinFunctionType):
-        owner: object = value.__self__
-        return name if owner is None or isinstance(owner, ModuleType) else None
-    home, called = value.__module__, value.__name__
-    # Under its name torch keeps some of its own that close over others, as max_pool2d of torch.nn.functional.
-    if getattr(sys.modules.get(home), called, None) is value:
-        return f"{home}.{called}"
-    return None if "<" in value.__qualname__ else name  # a method, not one made within a function or without a name
-
-
-def _compiled(code: CodeType) -> list[object]:
-    """Give what a function does, in an order that is the same in all processes."""
-    constants = [
-        _compiled(each)
-        if isinstance(each, CodeType)
-        else sorted(map(repr, each))
-        if isinstance(each, frozenset)
-        else repr(each)
-        for each in code.co_consts
-    ]
-    return [code.co_code, code.co_names, code.co_varnames, constants]
 
 
 def _of_method(value: MethodType, seen: dict[int, object]) -> Iterator[str]:
@@ -247,7 +214,7 @@ def _of_layers(root: nn.Module, seen: dict[int, object], foreign_alone: bool = F
     layers = dict(root.named_modules())
     new = {path: layer for path, layer in layers.items() if layer is root or id(layer) not in seen}
     seen.update((id(layer), layer) for layer in layers.values())  # one that is also in an attribute's list is told
-    written = {kind: _written_in_passes(kind) for kind in set(map(type, new.values()))}
+    written = {kind: written_in_passes(kind) for kind in set(map(type, new.values()))}
     for path, layer in new.items():
         kind = type(layer)
         if foreign_alone and not is_foreign(kind):
@@ -273,23 +240,6 @@ def _of_layers(root: nn.Module, seen: dict[int, object], foreign_alone: bool = F
                         raise
                     continue
                 yield from (f"{path}.{each}" for each in told)
-
-
-def _written_in_passes(kind: type) -> frozenset[str]:
-    """Name the attributes that a pass itself sets, in whatever methods it calls: what it found, or has ready for the
-    next one."""
-    kinds = [each for each in kind.__mro__ if each not in (nn.Module, object)]
-    left, called, written = [*PASSES], {"__init__"}, set()
-    while left:
-        name = left.pop()
-        if name in called:
-            continue
-        called.add(name)
-        for code in (getattr(vars(each).get(name), "__code__", None) for each in kinds):  # what super() calls, too
-            if code is not None:
-                written |= {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"}
-                left += code.co_names
-    return frozenset(written)
 
 
 def _named(values: dict, seen: dict[int, object], hidden: bool) -> Iterator[str]:
