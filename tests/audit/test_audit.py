@@ -181,7 +181,12 @@ def test_a_map_of_the_true_cause_goes_where_it_should(network):
     assert "of another class" in found.table() and found.localizer == "gradient"
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     again = audit(network, data, gradient, pairs, name="gradient", batch_size=7)
-    assert again.to_json() == found.to_json()
+    assert [row.outcome for row in again.rows] == [row.outcome for row in found.rows]
+    for one, other in zip(again.rows, found.rows):
+        for name in ("answers", "moved", "overlap"):  # some processors round the sums of a batch as its size wants it
+            intervals = [getattr(row, name) for row in (one, other)]
+            told = [None if each is None else (each.mean, each.low, each.high, each.n) for each in intervals]
+            assert told[0] == (told[1] and pytest.approx(told[1], abs=1e-6)), (one.check, name)
 
 
 def test_noise_is_measured_as_by_hand(network):
