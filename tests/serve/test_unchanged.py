@@ -10,6 +10,7 @@ import protomask
 from protomask.explanations.belonging import PROTOTYPES
 from protomask.explanations.files import CHECKSUMS
 from protomask.run.review import FILE
+from protomask.run_folder import RunFolder
 from protomask.serve.of_run import RunSubject
 
 from .conftest import client_of, explain, photo
@@ -22,7 +23,7 @@ def page(run, tmp_path):
     shutil.copytree(run.folder, tmp_path / "net")
     subject = RunSubject(protomask.open_run(tmp_path / "net", progress=False), "similarity")
     with client_of(subject) as client:
-        client.files = subject.files
+        client.files = RunFolder(tmp_path / "net")
         yield client
 
 
