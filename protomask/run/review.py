@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -198,13 +198,16 @@ def review_of(folder: Path) -> Review:
     return read_review(path) if path.exists() or path.is_symlink() else Review()
 
 
-def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[PrototypeRecord]) -> Review:
+def add_judgements(
+    folder: Path, given: Iterable[Any], records: Sequence[PrototypeRecord], check: Callable[[], None] = lambda: None
+) -> Review:
     """Add judgements to the review in a run's folder, one process and thread at a time.
 
     Args:
         given: :class:`Judgement` without ``id``, ``at`` and ``source``, which are filled in; those of a file that has
             them are taken as they are, and those that are there already are not taken twice.
         records: of the run's prototypes.
+        check: called when nobody else can add any; raises where the folder's run is another one by now.
 
     Returns:
         The review with them.
@@ -225,6 +228,7 @@ def add_judgements(folder: Path, given: Iterable[Any], records: Sequence[Prototy
     Review(new).check_fits(records, "the judgement")
     check_still_there(folder, ELSEWHERE)  # the lock would make it anew
     with _WRITING, locked(folder, LOCK, _PATIENCE):
+        check()
         joined = _once((*review_of(folder).judgements, *new), f"{folder / FILE} with what is added")
         if len(joined) > MOST:
             raise InputError(f"{folder / FILE} holds {MOST} judgements, and no more fit")

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
@@ -34,26 +34,38 @@ OLD = "another network is served now; load the page anew"
 FORGOTTEN = "this picture is no longer in memory; give it once more"
 
 
+class Served(NamedTuple):
+    """Hold what is served at a time; one value, so that nobody sees the one of before and the other of after."""
+
+    subject: Subject
+    version: int = 0
+    """how often something else was served: a page that shows what is served no more is told so"""
+
+
 class Service:
     """What the addresses share: what is served, one worker, the last pictures."""
 
     def __init__(self, subject: Subject, worker: Worker) -> None:
-        self.subject, self.worker, self.kept = subject, worker, Kept()
+        self.served, self.worker, self.kept = Served(subject), worker, Kept()
         self.room = Room(MOST_BYTES_TOGETHER)
-        self.version = 0
-        """how often something else was served: a page that shows what is served no more is told so"""
 
-    def explain(self, name: str, content: Content) -> Callable[[Job], None]:
-        """Make the work of explaining an upload: the answer at once, then the masks."""
+    @property
+    def subject(self) -> Subject:
+        """What is served now."""
+        return self.served.subject
 
-        version = self.version
+    def check_served(self, shown: Served) -> None:
+        """Raise InputError where what a page shows is served no more; in the worker's thread, where it stays so."""
+        if self.served is not shown:
+            raise InputError(OLD)
+
+    def explain(self, name: str, content: Content, shown: Served) -> Callable[[Job], None]:
+        """Make the work of explaining an upload by what the page shows: the answer at once, then the masks."""
 
         def work(job: Job) -> None:
-            if version != self.version:
-                content.release()
-                raise InputError(OLD)
-            subject = self.subject
+            subject = shown.subject
             with content:
+                self.check_served(shown)
                 asked = subject.read(name, content.bytes())
             job.check()
             answer = subject.answer(asked)
@@ -76,8 +88,7 @@ class Service:
 
     def switch(self, subject: Subject) -> None:
         """Serve something else from now on; pictures that were asked about are forgotten. In the worker's thread."""
-        self.subject = subject
-        self.version += 1
+        self.served = Served(subject, self.served.version + 1)
         self.kept.clear()
 
     async def do(self, work: Callable[[], Any], priority: int = AT_ONCE) -> Any:
@@ -140,9 +151,10 @@ def make_app(subject: Subject, *, key: str, host: str = "127.0.0.1", port: int =
     teaching = Teaching(service) if isinstance(subject, RunSubject) else None
 
     def check_version(request: Request) -> None:
-        given = request.headers.get(VERSION)
-        if given is not None and given != str(service.version):
+        given, served = request.headers.get(VERSION), service.served
+        if given is not None and given != str(served.version):
             raise Refused(409, OLD)
+        request.state.served = served  # something else may be served by the time that the work begins
 
     app = FastAPI(
         title="protomask",
@@ -160,7 +172,7 @@ def make_app(subject: Subject, *, key: str, host: str = "127.0.0.1", port: int =
             app.add_api_route(address, _file(file), methods=["GET"])
     _add_pictures(app, service)
     if teaching is not None:
-        add_judging(app, teaching.served, service.room)
+        add_judging(app, teaching.shown, service.room)
         add_teaching(app, teaching)
     app.add_exception_handler(Refused, _say_refused)
     app.add_exception_handler(InputError, _say_wrong)
@@ -181,12 +193,13 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         return found
 
     @app.get("/api/about")
-    async def about() -> dict:
-        return {**service.subject.about(), "version": service.version}
+    async def about(request: Request) -> dict:
+        shown: Served = request.state.served
+        return {**shown.subject.about(), "version": shown.version}
 
     @app.get("/api/prototypes/{number}")
-    async def prototype(number: int) -> dict:
-        describe = getattr(service.subject, "prototype", None)
+    async def prototype(request: Request, number: int) -> dict:
+        describe = getattr(request.state.served.subject, "prototype", None)
         if describe is None:
             raise Refused(404, "this classifier has no prototypes")
         return describe(number)
@@ -194,7 +207,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
     @app.post("/api/pictures")
     async def explain(request: Request, name: str = "picture") -> Response:
         content = await receive(request, MOST_BYTES, service.room)
-        events = service.events(service.explain(clean_name(name), content), tell_places=True)
+        events = service.events(service.explain(clean_name(name), content, request.state.served), tell_places=True)
         try:
             first = await anext(events)
         except BaseException:
@@ -211,19 +224,27 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
     @app.post("/api/pictures/{picture}/hide")
     async def look_again(request: Request, picture: str) -> dict:
+        shown: Served = request.state.served
         found, words = asked(picture), await read_words(request)
         width, height = found.upload.size
 
         def work() -> dict:
+            service.check_served(shown)
             hidden = hide(found.images, words, width / height)
-            return {"share": hidden.share, **service.subject.look_again(found, hidden.images)}
+            return {"share": hidden.share, **shown.subject.look_again(found, hidden.images)}
 
         return await service.do(work)
 
     @app.get("/api/pictures/{picture}/panel")
-    async def panel(picture: str) -> Response:
+    async def panel(request: Request, picture: str) -> Response:
+        shown: Served = request.state.served
         found = asked(picture)
-        return Response(await service.do(lambda: service.subject.panel(found)), media_type="image/png")
+
+        def work() -> bytes:
+            service.check_served(shown)
+            return shown.subject.panel(found)
+
+        return Response(await service.do(work), media_type="image/png")
 
 
 def _line(event: Event) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from protomask.capabilities import ComparesPatches
-from protomask.run.review import Review, add_judgements
+from protomask.run.review import Review
 from protomask.serve.of_run import RunSubject
 from protomask.serve.received import Refused, Room, read_words
 from protomask.suggested import command
@@ -18,31 +18,30 @@ MOST_BYTES_OF_MARKS = 16 * 2**20
 """as many as a review may hold, or a thousand outlines of as many corners as one may have"""
 
 
-def add_judging(app: FastAPI, served: Callable[[], RunSubject], room: Room) -> None:
-    """Add the addresses; everything is kept in the ``review.json`` of the run that is served at the time."""
+def add_judging(app: FastAPI, shown: Callable[[Request], RunSubject], room: Room) -> None:
+    """Add the addresses; everything is kept in the ``review.json`` of the run that the asking page shows."""
 
     def told(subject: RunSubject, review: Review) -> dict:
         return {**in_words(review), "can_replace": isinstance(subject.network, ComparesPatches)}
 
     @app.get("/api/prototypes")
-    async def prototypes() -> list[dict]:
-        return served().overview()
+    async def prototypes(request: Request) -> list[dict]:
+        return shown(request).overview()
 
     @app.get("/api/review")
-    async def review() -> dict:
-        subject = served()
+    async def review(request: Request) -> dict:
+        subject = shown(request)
         return told(subject, await asyncio.to_thread(subject.review))
 
     @app.post("/api/review")
     async def judge(request: Request) -> dict:
-        refine = command("refine", served().run.folder, "--review", "FILE")
+        subject = shown(request)  # not what is served when all has arrived: its prototypes have the same numbers
+        refine = command("refine", subject.run.folder, "--review", "FILE")
         words = await read_words(request, MOST_BYTES_OF_MARKS, room, f"give the file by --review: {refine}")
         given = words.get("judgements") if isinstance(words, dict) else None
         if not isinstance(given, list) or not given:
             raise Refused(400, "what was sent holds no judgements")
-        subject = served()
-        records = [picture.record for picture in subject.prototypes]
-        return told(subject, await asyncio.to_thread(add_judgements, subject.folder, given, records))
+        return told(subject, await asyncio.to_thread(subject.judge, given))
 
 
 def in_words(review: Review) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from protomask.localization.preprocessing import Preprocessing
 from protomask.localizers import get_localizer
 from protomask.localizers.gradcam import class_maps
 from protomask.localizers.layers import Layer, find_layer
-from protomask.serve.pictures import is_grey, read_upload, shown
+from protomask.serve.pictures import is_grey, read_upload, shown, stacked
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
@@ -29,6 +29,7 @@ from protomask.serve.subjects import (
     compare_chances,
     drawn,
     most_probable,
+    others_in_words,
     outlines,
 )
 
@@ -45,6 +46,8 @@ class ClassifierSubject:
     """
 
     kind = "classes"
+    quick = "gradcam"
+    """what makes the maps of the first answer"""
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class ClassifierSubject:
             "several": self.classifier.multi_label,
             "prototypes": 0,
             "learns": True,
-            **outlines(self.localizer, self.kind),
+            **outlines(self.localizer, self.kind, self.quick),
         }
 
     def warm_up(self) -> None:
@@ -106,6 +109,7 @@ class ClassifierSubject:
             for slot, number in enumerate(asked.index)
         ]
         asked.found = [(asked.index[0], lines[0]["probability"])]
+        asked.others = self._found(chances)[1:] if several else []
         rival = lines[-1]
         return {
             "name": asked.upload.name,
@@ -127,7 +131,7 @@ class ClassifierSubject:
                     "counter": lines[1:],
                 }
             ],
-            "others": 0,
+            "others": asked.others[len(lines) - 1 :],
         }
 
     def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
@@ -140,7 +144,7 @@ class ClassifierSubject:
         )
         return {
             "photo": None if pixels is None else shown(pixels[0].permute(1, 2, 0).numpy()),
-            "classes": compare_chances(before, after, self.classes),
+            "classes": compare_chances(before, after, self.classes, several=self.classifier.multi_label),
             "similarity": {},
         }
 
@@ -149,13 +153,18 @@ class ClassifierSubject:
         from protomask.report.wording import certainty
 
         number, probability = asked.found[0]
-        found, name = (asked.maps.get(0), self.localizer) if 0 in asked.maps else (asked.quick.get(0), "gradcam")
+        found, name = (asked.maps.get(0), self.localizer) if 0 in asked.maps else (asked.quick.get(0), self.quick)
         if found is None:
             raise InputError("there is no outline yet; save the picture when it is drawn")
         caption = f"{self.classes[number]} {certainty(probability, 0)}"
         if 0 not in asked.maps:
             caption += ", quick map by Grad-CAM"
-        return overlay_png(asked.upload.pixels, found, name, caption=caption)
+        overlay = overlay_png(asked.upload.pixels, found, name, caption=caption)
+        return stacked([overlay], others_in_words(asked.others))
+
+    def _found(self, chances: Tensor) -> list[dict]:
+        """List the classes that are found, where each is a question of its own, most probable first."""
+        return most_probable(chances, self.classes.__getitem__, int((chances > 0.5).sum()))
 
     def _look(self, images: Tensor) -> tuple[Tensor, list[int], Tensor | None]:
         """Look once, in one forward pass, since somebody is waiting.

@@ -13,6 +13,7 @@ from torch import Tensor
 from protomask.capabilities import HasSimilarityMaps
 from protomask.data.depth import without_range
 from protomask.errors import InputError
+from protomask.explanations.files import read_pictures
 from protomask.explanations.photographs import photograph
 from protomask.explanations.predictions import as_pictures, explain
 from protomask.explanations.records import Explanation, Match
@@ -26,8 +27,8 @@ from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
 from protomask.run.explanation import NO_RANGE
 from protomask.run.opened import Run, open_run
-from protomask.run.review import ELSEWHERE, FILE, Review, review_of
-from protomask.run_folder import check_still_there
+from protomask.run.review import FILE, Review, add_judgements, review_of
+from protomask.run_folder import RunFolder
 from protomask.serve.pictures import is_grey, ratio_of, read_upload, shown, stacked
 from protomask.serve.subjects import (
     Asked,
@@ -37,8 +38,10 @@ from protomask.serve.subjects import (
     compare_chances,
     drawn,
     most_probable,
+    others_in_words,
     outlines,
 )
+from protomask.serve.unchanged import Unchanged
 from protomask.suggested import command
 
 COUNTER, MOST_FINDINGS = 1, 4
@@ -71,7 +74,10 @@ class RunSubject:
         self.run, self.network, self._chosen = run, run.network, localizer
         self.folder = run.folder.resolve()
         """where marks go: a link that is turned to another run later does not lead them there"""
-        self.prototypes = run.pictures
+        self.files = RunFolder(self.folder)
+        self.prototypes = read_pictures(self.files, run.network)  # whose images are read when they are shown
+        self._records = [picture.record for picture in self.prototypes]
+        self._unchanged = Unchanged(self.files, self._records, run.network)
         localizers = run.localizers(localizer)
         self.localizer, localize = next(iter(localizers.items()))
         self._learner = MaskLearner(self.network, localize)
@@ -94,24 +100,34 @@ class RunSubject:
     def about(self) -> dict:
         return {
             "kind": self.kind,
-            "title": self.run.folder.resolve().name,
+            "title": self.folder.name,
             "classes": self.classes,
             "several": self.network.multi_label,
             "prototypes": self.network.prototype_count,
             "learns": self.localizer != SIMILARITY,
-            **outlines(self.localizer, self.kind, are_pooled(self.prototypes)),
+            **outlines(self.localizer, self.kind, SIMILARITY, are_pooled(self.prototypes)),
         }
 
     def review(self) -> Review:
         """Read what people said of the prototypes.
 
         Raises:
-            InputError: the run's ``review.json`` is damaged, or of other prototypes; the run's folder has gone.
+            InputError: the run's ``review.json`` is damaged, or of other prototypes; the run's folder has gone, or
+                holds another run by now.
         """
-        check_still_there(self.folder, ELSEWHERE)
+        self._unchanged.check()
         found = review_of(self.folder)
-        found.check_fits([picture.record for picture in self.prototypes], str(self.folder / FILE))
+        found.check_fits(self._records, str(self.folder / FILE))
         return found
+
+    def judge(self, given: list) -> Review:
+        """Add to what people said of the prototypes, see :func:`protomask.run.review.add_judgements`.
+
+        Raises:
+            InputError: as there; the run's folder holds another run by now.
+        """
+        self._unchanged.check()  # before the lock leaves a file there
+        return add_judgements(self.folder, given, self._records, self._unchanged.check)
 
     def warm_up(self) -> None:
         """Explain noise once: the first person does not wait longer, and the number of steps is known."""
@@ -137,6 +153,9 @@ class RunSubject:
             prediction=prediction,
         )
         asked.found, asked.index = found[:MOST_FINDINGS], []
+        asked.others = [
+            {"name": self._named(each.subject), "probability": each.probability} for each in found[MOST_FINDINGS:]
+        ]
         chances = self._chances(prediction)
         return {
             "name": asked.upload.name,
@@ -147,7 +166,7 @@ class RunSubject:
             "classes": most_probable(chances, self.classes.__getitem__),
             "several": self.network.multi_label,
             "questions": [self._question(explanation, chances, asked) for explanation in asked.found],
-            "others": len(found) - len(asked.found),
+            "others": asked.others,
         }
 
     def _question(self, explanation: Explanation, chances: Tensor, asked: Asked) -> dict:
@@ -179,6 +198,7 @@ class RunSubject:
             "class": self._named(record.class_name),
             "source": record.source,
             "similarity": match.similarity,
+            "weight": match.weight,
             "points": match.points,
             "quick": drawn(match.maps[SIMILARITY], record.levels.get(SIMILARITY)),
             "mask": None,
@@ -191,7 +211,9 @@ class RunSubject:
         before, after = self._predict(asked.images), self._predict(images)
         return {
             "photo": shown(as_pictures(images, self.network)[0]),
-            "classes": compare_chances(self._chances(before), self._chances(after), self.classes),
+            "classes": compare_chances(
+                self._chances(before), self._chances(after), self.classes, several=self.network.multi_label
+            ),
             "similarity": {str(slot): after.similarities[0, number].item() for slot, number in enumerate(asked.index)},
         }
 
@@ -211,24 +233,26 @@ class RunSubject:
             return tuple(found)
 
         drawn_ones = []
-        for each in asked.found:
-            file = io.BytesIO()
-            shown_one = replace(each, matches=with_masks(each.matches), counter=with_masks(each.counter))
-            this_looks_like_that(shown_one, name).savefig(file, format="png", dpi=120)
-            drawn_ones.append(file.getvalue())
-        return stacked(drawn_ones)
+        with self._unchanged.throughout():
+            for each in asked.found:
+                file = io.BytesIO()
+                shown_one = replace(each, matches=with_masks(each.matches), counter=with_masks(each.counter))
+                this_looks_like_that(shown_one, name).savefig(file, format="png", dpi=120)
+                drawn_ones.append(file.getvalue())
+        return stacked(drawn_ones, others_in_words(asked.others))
 
     def prototype(self, number: int) -> dict:
         """Give one prototype's picture and words.
 
         Raises:
-            InputError: there is none of this number.
+            InputError: there is none of this number, or the run's folder holds another run by now.
         """
         if not 0 <= number < len(self.prototypes):
             raise InputError(f"there is no prototype {number}; they are numbered 0 to {len(self.prototypes) - 1}")
         picture = self.prototypes[number]
         record, found = picture.record, picture.inspection
-        image, maps = picture.image, picture.maps  # read from the disk each time that they are asked for
+        with self._unchanged.throughout():
+            image, maps = picture.image, picture.maps  # read from the disk each time that they are asked for
         return {
             "prototype": number,
             "class": self._named(record.class_name),

@@ -28,6 +28,7 @@ GREY, MOSTLY = 12, 0.97
 """difference of the three colours up to which a pixel counts as grey; share of such pixels in a grey picture"""
 _LEAST_SIDE = 512
 _CANVAS = 512
+_DPI = 120
 FILLS = ("blur", "zero")
 """what stands in a hidden region: the picture without detail, or the mean colour"""
 
@@ -106,11 +107,13 @@ def ratio_of(pixels: np.ndarray) -> float:
     return pixels.shape[1] / pixels.shape[0]
 
 
-def stacked(files: Sequence[bytes]) -> bytes:
-    """Put pictures (PNG) below each other, on white; the bytes of one PNG."""
-    if len(files) == 1:
+def stacked(files: Sequence[bytes], words: str = "") -> bytes:
+    """Put pictures (PNG) below each other, on white, and ``words`` below all; the bytes of one PNG."""
+    if len(files) == 1 and not words:
         return files[0]
     images = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
+    if words:
+        images.append(_written(words, max(each.width for each in images)))
     whole = Image.new("RGB", (max(each.width for each in images), sum(each.height for each in images)), "white")
     top = 0
     for each in images:
@@ -119,6 +122,25 @@ def stacked(files: Sequence[bytes]) -> bytes:
     file = io.BytesIO()
     whole.save(file, "PNG")
     return file.getvalue()
+
+
+def _written(words: str, width: int) -> Image.Image:
+    """Write words black on white, ``width`` pixels wide or a little more, in as many lines as they need."""
+    from protomask.report import style
+    from protomask.report.fitting import text_width
+
+    @style.styled
+    def draw() -> bytes:
+        across, margin, size = max(width, _LEAST_SIDE) / _DPI, 0.18, 8
+        figure = style.new_figure(across, 1)
+        lines = math.ceil(1.1 * text_width(figure, words, size) / (across - 2 * margin)) + 1
+        figure.set_size_inches(across, 2 * margin + 1.4 * lines * size / 72)
+        style.write(figure, margin, margin, words, within=across - 2 * margin, lines=lines, fontsize=size)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=_DPI)
+        return file.getvalue()
+
+    return Image.open(io.BytesIO(draw())).convert("RGB")
 
 
 def is_grey(pixels: np.ndarray) -> bool:

@@ -20,7 +20,7 @@ from protomask.localizers.engine.watching import Glimpse, watching
 from protomask.report.encoding import map_uri, svg_path, whereabouts
 from protomask.report.evidence import find_evidence
 from protomask.report.overlays import LEVEL
-from protomask.report.wording import localizer_label, shows
+from protomask.report.wording import certainty, localizer_label, shows, spoken
 from protomask.serve.pictures import Upload
 
 Masks = Callable[[float, dict[int, dict]], None]
@@ -40,6 +40,8 @@ class Asked:
     """per slot the prototype or class whose mask is shown there"""
     found: list[Any] = field(default_factory=list)
     """the explanations, for the panel"""
+    others: list[dict] = field(default_factory=list)
+    """name and probability of what was found, too, and has no explanation"""
     maps: dict[int, np.ndarray] = field(default_factory=dict)
     """slot to the learned mask"""
     quick: dict[int, np.ndarray] = field(default_factory=dict)
@@ -74,9 +76,18 @@ class Subject(Protocol):
         ...
 
 
-def outlines(localizer: str, kind: str, pooled: bool = False) -> dict[str, str]:
-    """Say whose the outlines are and what they show, for :meth:`Subject.about`; ``pooled`` as for :func:`shows`."""
-    return {"localizer": localizer_label(localizer), "shows": shows(localizer, kind, pooled)}
+def outlines(localizer: str, kind: str, quick: str, pooled: bool = False) -> dict[str, Any]:
+    """Say whose the outlines and the glow are and what they show, for :meth:`Subject.about`.
+
+    Args:
+        quick: what makes the maps that are shown first, and as a glow.
+        kind, pooled: as for :func:`shows`.
+    """
+    return {
+        "localizer": localizer_label(localizer),
+        "shows": shows(localizer, kind, pooled),
+        "glow": {"name": spoken(quick), "shows": shows(quick, kind, pooled)},
+    }
 
 
 def drawn(saliency: np.ndarray, level: float | None = None) -> dict:
@@ -156,9 +167,22 @@ def most_probable(chances: Tensor, names: Callable[[int], str], count: int = 5) 
     return [{"name": names(number), "probability": value} for value, number in zip(values.tolist(), numbers.tolist())]
 
 
-def compare_chances(before: Tensor, after: Tensor, names: Sequence[str]) -> list[dict]:
-    """List the classes that are the most probable ones before or after, with both probabilities, (C,) each."""
+def others_in_words(others: Sequence[dict]) -> str:
+    """Say what else was found, ``Asked.others``; empty where nothing was."""
+    named = ", ".join(f"{each['name']} ({certainty(each['probability'], 0)})" for each in others)
+    return named and f"Also found, without a picture here: {named}"
+
+
+def compare_chances(before: Tensor, after: Tensor, names: Sequence[str], several: bool = False) -> list[dict]:
+    """List the classes that are the most probable ones before or after, with both probabilities, (C,) each.
+
+    Args:
+        several: each class is a question of its own; all that are found before or after are listed.
+    """
     numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
+    if several:
+        found = torch.maximum(before, after).sort(descending=True, stable=True)
+        numbers.update(dict.fromkeys(found.indices[found.values > 0.5].tolist()))
     return [
         {"name": names[number], "before": before[number].item(), "after": after[number].item()} for number in numbers
     ]

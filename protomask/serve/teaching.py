@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from protomask.capabilities import ComparesPatches
@@ -46,9 +46,15 @@ class Teaching:
         assert isinstance(self.service.subject, RunSubject)
         return self.service.subject
 
-    def start(self) -> None:
-        """Refine the served run by its marks as they are now."""
-        subject = self.served()
+    @staticmethod
+    def shown(request: Request) -> RunSubject:
+        """Give what the page that asks shows: what was served when it asked."""
+        subject = request.state.served.subject
+        assert isinstance(subject, RunSubject)
+        return subject
+
+    def start(self, subject: RunSubject) -> None:
+        """Refine a run by its marks as they are now."""
         run = subject.run
         if self.refining.state.running:
             raise Refused(409, BUSY)
@@ -58,9 +64,8 @@ class Teaching:
             raise InputError("nothing is marked to be changed yet; mark a part under What it learned")
         self.refining.start(subject.folder, review, device=run.options.device, root=run.options.root)
 
-    def in_words(self) -> dict:
-        """Tell what would be done, what is being done, and what was."""
-        subject = self.served()
+    def in_words(self, subject: RunSubject) -> dict:
+        """Tell what would be done with a run, what is being done, and what was."""
         review = subject.review()
         lessons = _lessons(subject, review)
         return {
@@ -92,7 +97,7 @@ class Teaching:
 
 def _lessons(subject: RunSubject, review: Review) -> Lessons:
     """Read off what would be changed, as refining the run does; its data need not be there for that."""
-    return find_lessons(review, subject.network, read_forbids(subject.run.files, subject.network))
+    return find_lessons(review, subject.network, read_forbids(subject.files, subject.network))
 
 
 def _problem(review: Review, subject: RunSubject) -> str | None:
@@ -119,18 +124,19 @@ def add_teaching(app: FastAPI, teaching: Teaching) -> None:
     refining, versions, service = teaching.refining, teaching.versions, teaching.service
 
     @app.get("/api/teach")
-    async def state() -> dict:
-        return await asyncio.to_thread(teaching.in_words)
+    async def state(request: Request) -> dict:
+        return await asyncio.to_thread(teaching.in_words, teaching.shown(request))
 
     @app.post("/api/teach")
-    async def start() -> dict:
-        await asyncio.to_thread(teaching.start)
-        return await asyncio.to_thread(teaching.in_words)
+    async def start(request: Request) -> dict:
+        subject = teaching.shown(request)
+        await asyncio.to_thread(teaching.start, subject)
+        return await asyncio.to_thread(teaching.in_words, subject)
 
     @app.post("/api/teach/stop")
-    async def stop() -> dict:
+    async def stop(request: Request) -> dict:
         await asyncio.to_thread(refining.stop)
-        return await asyncio.to_thread(teaching.in_words)
+        return await asyncio.to_thread(teaching.in_words, teaching.shown(request))
 
     @app.get("/api/teach/events")
     async def events() -> Response:
@@ -154,4 +160,4 @@ def add_teaching(app: FastAPI, teaching: Teaching) -> None:
     @app.post("/api/versions/{number}/serve")
     async def serve(number: int) -> dict:
         await service.do(lambda: teaching.serve(number), LATER)
-        return await asyncio.to_thread(teaching.in_words)
+        return await asyncio.to_thread(teaching.in_words, teaching.served())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from protomask.errors import InputError
 from protomask.explanations.files import read_pictures
-from protomask.explanations.records import PrototypePicture
+from protomask.explanations.records import PrototypePicture, PrototypeRecord
 from protomask.report.encoding import data_uri
 from protomask.report.wording import Namer, readable_all
 from protomask.run.refined import FOLDER, changed_picture
@@ -82,7 +82,7 @@ class Versions:
         """Compare a version with what it was made of.
 
         Raises:
-            InputError: it was made of none that is here, or files are missing or damaged.
+            InputError: it was made of none that is here, or that one was made anew since; files are missing or damaged.
         """
         folder = self.folder(number)
         origin = self._origin(folder)
@@ -91,6 +91,7 @@ class Versions:
         files = RunFolder.open(folder)
         told = files.read("refined.json", command("refine", origin))
         before, after = read_pictures(RunFolder.open(origin)), read_pictures(files)
+        _check_origin(folder, origin, told, [each.record for each in before], [each.record for each in after])
         names = readable_all(each.record.class_name for each in [*before, *after])
         return {
             "version": number,
@@ -135,6 +136,28 @@ def verdict(told: dict) -> str:
     if high < 0:
         return f"Less accurate than before, on {count} test pictures."
     return f"As accurate as before, as far as {count} test pictures can tell."
+
+
+def _check_origin(
+    folder: Path, origin: Path, told: dict, before: Sequence[PrototypeRecord], after: Sequence[PrototypeRecord]
+) -> None:
+    """Raise InputError where the run in ``origin`` has other prototypes than when the one in ``folder`` was made of it.
+
+    Those that refining left alone tell: they keep their training images.
+    """
+    gone = set() if len(after) >= len(before) else set(told["forgotten"])  # else others took their places
+    changed = {pair["before"] for pair in told.get("pairs", []) if pair.get("why") != "added"}
+    numbers = {old: now for now, old in enumerate(old for old in range(len(before)) if old not in gone)}
+    same = all(
+        now < len(after) and (before[old].class_name, before[old].source) == (after[now].class_name, after[now].source)
+        for old, now in numbers.items()
+        if old not in changed
+    )
+    if "pairs" in told and not same:
+        raise InputError(
+            f"{origin.name} was made anew since {folder.name} was made of it, and cannot be compared; refine it again: "
+            f"{command('refine', origin)}"
+        )
 
 
 def _changed(files: RunFolder, place: int, each: dict, names: Namer) -> dict:

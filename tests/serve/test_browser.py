@@ -1,5 +1,6 @@
 """The page in a real Chromium: a picture comes in, its explanation grows, a part is hidden."""
 
+import dataclasses
 import json
 import shutil
 
@@ -76,6 +77,38 @@ def test_a_picture_is_explained_and_hiding_a_part_changes_the_answer(address, fi
         one, other = browser.run("[...document.querySelectorAll('.card')].map((each) => each.offsetTop)")
         assert one == other
         assert browser.problems == [] and asked_elsewhere(browser, address) == []
+
+
+def test_a_line_without_points_gets_those_that_hiding_a_part_gives_it(run, files):
+    from protomask.serve.of_run import RunSubject
+
+    class FromNothing(RunSubject):
+        """Nothing in the picture resembles anything, until a part is hidden."""
+
+        def _line(self, match, asked):
+            return super()._line(dataclasses.replace(match, similarity=0.0, points=0.0), asked)
+
+        def look_again(self, asked, images):
+            found = super().look_again(asked, images)
+            return {**found, "similarity": dict.fromkeys(found["similarity"], 2.0)}
+
+    subject = FromNothing(run, "similarity")
+    asked = subject.read("a.png", files[0].read_bytes())
+    weights = [each["weight"] for each in subject.answer(asked)["questions"][0]["matches"]]
+    with served(subject) as address, chromium.Browser() as browser:
+        ready(browser, address)
+        browser.choose_files("#files", files[0])
+        assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        legend = texts(browser, ".legend")[0]
+        assert "Outline: the strongest place of the similarity map." in legend
+        assert legend.count("The similarity map is the prototype's similarity to each cell") == 1
+        browser.run("document.querySelector('.tools button').focus()")
+        browser.press("Enter")
+        browser.press(" ")
+        assert browser.until("!document.querySelector('.after').hidden", PATIENCE)
+        now = texts(browser, ".points")[: len(weights)]
+        assert now == [f"+0.0 now {2 * weight:+.1f}" for weight in weights]
+        assert browser.problems == []
 
 
 def test_everything_works_by_keyboard_alone(address, files):

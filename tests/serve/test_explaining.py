@@ -38,6 +38,8 @@ def test_the_page_says_what_python_says(client, run, picture, tmp_path):
     assert [line["points"] for line in asked["matches"]] == pytest.approx(
         [match.points for match in expected.matches], abs=1e-4
     )
+    for line in (*asked["matches"], *asked["counter"]):
+        assert line["points"] == pytest.approx(line["weight"] * line["similarity"], abs=1e-5)
     shown = sum(line["points"] for line in asked["matches"])
     assert shown + asked["other_points"] == pytest.approx(asked["points"], abs=1e-4)
     last = told[-1]
@@ -239,6 +241,18 @@ def test_the_page_knows_whose_the_outlines_are_and_what_they_show(run, localizer
 
     about = RunSubject(run, localizer).about()
     assert about["localizer"].startswith(("MDM", "Similarity")) and words in about["shows"]
+
+
+def test_the_page_knows_what_the_glow_is(run, forgetful):
+    from protomask.report.wording import shows
+    from protomask.serve.of_classifier import open_classifier
+    from protomask.serve.of_run import RunSubject
+
+    patches, pooled = RunSubject(run).about()["glow"], RunSubject(forgetful).about()["glow"]
+    plain = open_classifier("test_resnet", image_size=64, localizer="center").about()["glow"]
+    assert patches == {"name": "the similarity map", "shows": shows("similarity")}
+    assert pooled == {"name": "the similarity map", "shows": shows("similarity", pooled=True)}
+    assert plain == {"name": "Grad-CAM", "shows": shows("gradcam", "classes")}
 
 
 def test_classes_that_are_written_alike_keep_their_own_names_on_the_page(run, monkeypatch):

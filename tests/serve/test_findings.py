@@ -1,10 +1,15 @@
 """What the page says of a run whose images have any number of findings, above all where none is found."""
 
 import dataclasses
+import io
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from protomask.serve import of_run
+from protomask.serve.of_classifier import open_classifier
 from protomask.serve.of_run import RunSubject
 from tests.report import chromium
 
@@ -44,7 +49,8 @@ def test_the_page_says_not_found_and_names_the_localizer(findings_run, tmp_path)
         assert text_of(browser, ".card .status") == "The outlines are by Centre."
         legend = text_of(browser, ".legend")
         assert "Outline: Centre." in legend and "A blob in the middle of the image" in legend
-        assert "enough" not in legend and browser.problems == []
+        assert "Glow: the similarity map." in legend and "where the prototype is looked for" in legend
+        assert "enough" not in legend and "resembles" not in legend and browser.problems == []
 
 
 @pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
@@ -55,6 +61,82 @@ def test_no_probability_is_certain_on_the_page_but_a_share_of_all_is(findings_ru
         each = "[...[1, 0.9996, 0.5, 0].map(chance), ...[1, 0.9996, 0].map(percent)]"
         words = browser.run(f"import('/dom.js').then(({{chance, percent}}) => {each})")
     assert words == ["over 99 %", "over 99 %", "50 %", "under 1 %", "100 %", "over 99 %", "0 %"]
+
+
+@pytest.fixture
+def many(findings_run, monkeypatch):
+    """A page that explains two of the three findings that any picture has."""
+    monkeypatch.setattr(of_run, "MOST_FINDINGS", 2)
+    bias = findings_run.network.last_layer.bias.data
+    before = bias.clone()
+    bias += 9
+    yield RunSubject(findings_run, "similarity")
+    bias.copy_(before)
+
+
+def test_findings_that_are_not_explained_are_named(many, findings_run, tmp_path):
+    (tmp_path / "a.png").write_bytes(photo(1, size=(64, 64)))
+    found = findings_run.explain(tmp_path / "a.png", localizer="similarity")
+    assert len(found) == 3
+    with client_of(many) as client:
+        answer, _ = explain(client, photo(1, size=(64, 64)))
+    assert [each["finding"] for each in answer["questions"]] == [each.finding.replace("_", " ") for each in found[:2]]
+    assert answer["others"] == [
+        {"name": found[2].finding.replace("_", " "), "probability": pytest.approx(found[2].probability, abs=1e-5)}
+    ]
+
+
+def test_the_saved_picture_names_them_too(many):
+    asked = many.read("a.png", photo(1))
+    many.answer(asked)
+    with_them = Image.open(io.BytesIO(many.panel(asked)))
+    asked.others = []
+    without = Image.open(io.BytesIO(many.panel(asked)))
+    assert with_them.width == without.width and with_them.height > without.height
+    assert (np.asarray(with_them.convert("RGB"))[: without.height] == np.asarray(without.convert("RGB"))).all()
+    assert np.asarray(with_them.convert("L"))[without.height :].min() < 100  # ink
+
+
+@pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
+def test_the_page_names_what_was_found_beyond_what_it_explains(many, tmp_path):
+    (tmp_path / "a.png").write_bytes(photo(1, size=(64, 64)))
+    with served(many) as address, chromium.Browser() as browser:
+        browser.open(address)
+        assert browser.until("document.body.dataset.ready === 'true'", PATIENCE)
+        browser.choose_files("#files", tmp_path / "a.png")
+        assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
+        bars = browser.run("[...document.querySelectorAll('.bars li')].map((each) => each.firstChild.textContent)")
+        assert text_of(browser, ".also").startswith(f"Also found, without reasons here: {bars[2]} (")
+        assert text_of(browser, "#say").endswith("; 2 more found") and browser.problems == []
+
+
+@pytest.fixture(scope="module")
+def yes_to_all():
+    """A page of a classifier that finds each of its five classes in any picture."""
+    subject = open_classifier("test_resnet:num_classes=5", image_size=64, localizer="center", multi_label=True)
+    torch.nn.init.constant_(subject.classifier.model.get_classifier().bias, 3.0)
+    return subject
+
+
+def test_a_classifier_names_all_that_it_finds(yes_to_all):
+    yes_to_all.warm_up()
+    asked = yes_to_all.read("a.png", photo(1))
+    answer = yes_to_all.answer(asked)
+    ranked = [each["name"] for each in answer["classes"]]
+    assert [each["name"] for each in answer["others"]] == ranked[2:]  # the second has a picture on the page
+    assert [each["name"] for each in asked.others] == ranked[1:]  # not where it is saved
+    height = Image.open(io.BytesIO(yes_to_all.panel(asked))).height
+    asked.others = []
+    assert Image.open(io.BytesIO(yes_to_all.panel(asked))).height < height
+
+
+def test_every_finding_is_scored_again_when_a_part_is_hidden(yes_to_all):
+    asked = yes_to_all.read("a.png", photo(1))
+    found = yes_to_all.look_again(asked, asked.images)["classes"]
+    assert sorted(each["name"] for each in found) == yes_to_all.classes
+    torch.nn.init.constant_(yes_to_all.classifier.model.get_classifier().bias, -3.0)
+    assert len(yes_to_all.look_again(asked, asked.images)["classes"]) == 3
+    torch.nn.init.constant_(yes_to_all.classifier.model.get_classifier().bias, 3.0)
 
 
 def test_words_panel_and_table_do_not_say_the_opposite(findings_run, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import protomask
+from protomask.errors import InputError
 from protomask.run.refined import changed_picture
 from protomask.run.review import FILE, review_of
 from protomask.run_folder import RunFolder
@@ -77,6 +78,17 @@ def test_the_comparison_says_what_the_files_say(teacher, taught):
     assert len(found["changed"]) == told["answers_changed"]
     assert teacher.get("/api/versions/0/comparison").status_code == 400
     assert teacher.get("/api/versions/9/comparison").status_code == 400
+
+
+def test_a_run_that_was_made_anew_is_not_compared_with_what_was_made_of_it_before(teacher, taught, tmp_path):
+    for name in ("net", "net-refined"):
+        shutil.copytree(teacher.folder.parent / name, tmp_path / name)
+    versions, files = Versions(tmp_path / "net"), RunFolder(tmp_path / "net")
+    assert versions.comparison(1)["pairs"]
+    rows = files.read("prototypes.json")
+    files.write("prototypes.json", [*rows[:-1], {**rows[-1], "source": rows[0]["source"]}])
+    with pytest.raises(InputError, match="net was made anew since net-refined was made of it"):
+        versions.comparison(1)
 
 
 def test_another_version_is_served_and_what_shows_the_old_one_is_refused(teacher, taught):

@@ -25,6 +25,12 @@ function reasons(asked, isRun) {
   return isRun ? `Why ${asked.predicted}` : `Where it sees ${asked.predicted}`;
 }
 
+// What was found and has no reasons below.
+function others(found) {
+  if (!found.length) return null;
+  return make("p", { class: "also" }, "Also found, without reasons here: ", make("strong", {}, found.map((each) => `${each.name} (${chance(each.probability)})`).join(", ")));
+}
+
 export class Card {
   constructor(file, about, changed) {
     this.file = file;
@@ -121,7 +127,7 @@ export class Card {
         "div",
         { class: "two" },
         make("div", { class: "left" }, this.large.frame, this.after, this.legend, this.brush.tools),
-        make("div", { class: "right" }, this.result, answer.questions.map((each) => this.question(each, ratio))),
+        make("div", { class: "right" }, this.result, others(answer.others), answer.questions.map((each) => this.question(each, ratio))),
       ),
       make(
         "footer",
@@ -134,7 +140,8 @@ export class Card {
     this.element.dataset.answered = "true";
     this.changed();
     const first = answer.questions[0];
-    tell(`${answer.name}: ${first.finding ? `${verdict(first)}, probability` : `${first.predicted},`} ${chance(first.probability)}`);
+    const more = first.finding && first.found ? answer.questions.length - 1 + answer.others.length : 0;
+    tell(`${answer.name}: ${first.finding ? `${verdict(first)}, probability` : `${first.predicted},`} ${chance(first.probability)}${more ? `; ${more} more found` : ""}`);
   }
 
   chances(classes) {
@@ -213,7 +220,7 @@ export class Card {
         const shown = picture(found.photo, `${found.class}, seen in training`, found.ratio);
         shown.draw(found.mask);
         there.replaceChildren(shown.frame, make("span", { class: "quiet" }, `${found.class}, seen in training`));
-      }, () => there.replaceChildren(make("span", { class: "quiet" }, "The example cannot be shown.")));
+      }, (error) => there.replaceChildren(make("span", { class: "quiet" }, `The example cannot be shown. ${error.message}`)));
       line.points = make("span", { class: "points" }, points(match.points));
       button.append(make("span", { class: "like" }, "looks like"), there, line.points);
     }
@@ -231,6 +238,7 @@ export class Card {
     this.chosen = line;
     for (const each of this.lines.values()) each.button.setAttribute("aria-pressed", String(each === line));
     const { quick } = line.match;
+    const glow = quick ? this.about.glow : { name: this.about.localizer, shows: this.about.shows };
     const outline = line.mask || quick;
     if (quick && outline) this.large.draw({ ...outline, map: quick.map }, { heat: this.heat });
     else this.large.draw(outline, { heat: this.heat });
@@ -241,12 +249,13 @@ export class Card {
         this.heat = event.target.checked;
         this.point(this.chosen);
       },
-    }), " show how much each place resembles it");
+    }), ` show ${glow.name} as a glow`);
+    const drawn = [line.mask && this.about.shows, outline && (this.heat || !line.mask) && glow.shows].filter(Boolean);
     this.legend.replaceChildren(
-      !outline || !outline.outline ? "Nothing small stands out here. " : `Outline: ${line.mask ? this.about.localizer : "the strongest place"}. `,
-      quick && this.heat ? "Glow: how much each place resembles it. " : "",
-      quick || line.mask ? bright : "",
-      line.mask && this.about.shows ? make("span", { class: "shows" }, this.about.shows) : "",
+      !outline || !outline.outline ? "Nothing small stands out here. " : `Outline: ${line.mask ? this.about.localizer : `the strongest place of ${glow.name}`}. `,
+      outline && this.heat ? `Glow: ${glow.name}. ` : "",
+      outline ? bright : "",
+      ...[...new Set(drawn)].map((each) => make("span", { class: "shows" }, each)),
     );
   }
 
@@ -293,7 +302,7 @@ export class Card {
     );
     for (const [slot, similarity] of Object.entries(found.similarity)) {
       const line = this.lines.get(Number(slot));
-      const now = line.match.similarity ? (line.match.points * similarity) / line.match.similarity : 0;
+      const now = line.match.weight * similarity;
       const shown = points(now) === points(line.match.points) ? [] : [make("span", { class: "now" }, ` now ${points(now)}`)];
       line.points.replaceChildren(points(line.match.points), ...shown);
     }
