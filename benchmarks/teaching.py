@@ -30,7 +30,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a run with pictures of its prototypes; it stays as it is")
     parser.add_argument("--forget", type=int, default=10, metavar="N", help="prototypes that are marked (10)")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="in which the network settles (3)")
     parser.add_argument("--features", action="store_true", help="the features learn, too")
     parser.add_argument("--root", help="folder of the data; the run's own by default")
     parser.add_argument("--output", type=Path, help="folder of the new run; RUN-taught by default")

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="judgements as pages and reports save them, several times for several people; RUN/review.json by default",
     )
-    refinement.add_argument("--epochs", type=int, default=3, metavar="N", help="in which the network settles (3)")
+    refinement.add_argument("--epochs", type=int, metavar="N", help="in which the network settles (3)")
     refinement.add_argument(
         "--features",
         action="store_true",

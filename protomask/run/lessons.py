@@ -140,20 +140,34 @@ def _classes(network: Any) -> list[int]:
     return network.prototype_classes.tolist()
 
 
-def check_possible(review: Review, network: Any, kind: str) -> None:
+def check_possible(
+    review: Review, network: Any, kind: str, *, epochs: int | None = None, features: bool = False
+) -> None:
     """Raise InputError where a review asks more of a network than it can do, which :func:`find_lessons` leaves out.
 
     Args:
         kind: what the network is called.
+        epochs, features: of :func:`protomask.run.refining.refine_run`, as far as somebody asked for them.
     """
     if isinstance(network, ComparesPatches):
+        if features and epochs == 0:
+            raise InputError(
+                "features learn while the network settles, and epochs is 0; give 1 or more, or no features"
+            )
         return
+    if ignored := [name for name, given in (("features", features), ("epochs", epochs is not None)) if given]:
+        raise InputError(
+            f"{kind} has prototypes that are no patches of one feature map: what is forgotten is removed, and nothing "
+            f"settles; leave out {' and '.join(ignored)}"
+        )
     asked = "split them" if review.numbers("split") else "place them" if review.regions() else None
     if asked is not None:
         raise InputError(
             f"{kind} has prototypes that are no patches of one feature map, and cannot {asked}; keep or forget them"
             + (", and withdraw what was outlined" if asked == "place them" else "")
         )
+    forget = review.numbers("forget")
+    network.checked_selection([number for number in range(network.prototype_count) if number not in forget])
 
 
 def _share_out(

@@ -252,7 +252,7 @@ class Run:
         review: str | os.PathLike | Sequence[str | os.PathLike] | Review | None = None,
         *,
         output: str | os.PathLike | None = None,
-        epochs: int = 3,
+        epochs: int | None = None,
         features: bool = False,
         tell: Callable[[float, str], None] = lambda share, words: None,
     ) -> Run:

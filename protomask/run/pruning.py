@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from protomask.errors import InputError
+from protomask.errors import InputError, first_of
 from protomask.explanations.inspection import FLAGS, OUTSIDE
 from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.given import short
 from protomask.places import as_places, check_numbers
 from protomask.report.wording import accuracy_of_images, count
 from protomask.run.derived import after_projection, origin_name, right, select, write_derived
+from protomask.run.forbids import FILE as FORBIDDEN
+from protomask.run.forbids import read_forbids
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
+from protomask.run.refined import carry_over
+from protomask.run.review import FILE, Review, review_of
 from protomask.run.setup import plan_of, say
 from protomask.run_folder import RunFolder, folder_beside, new_run
 from protomask.training import predict, rate_answers, train
@@ -35,7 +39,7 @@ def prune_run(
     output: str | os.PathLike | None = None,
 ) -> Run:
     """Make a run without some of the prototypes, with the last layer re-fitted, pictures and report; ``run`` stays as
-    it is.
+    it is. What people marked of the prototypes that stay goes along, and what refinements of ``run`` forbade.
 
     Args:
         run: its data are needed.
@@ -47,7 +51,8 @@ def prune_run(
         The new run; ``run`` itself where no prototype is flagged, and nothing is written.
 
     Raises:
-        InputError: no such prototype, a class that would lose its last one, a folder that is in use.
+        InputError: no such prototype, a class that would lose its last one, a folder that is in use, a review or a
+            list of what is forbidden in ``run``'s folder that is damaged or not its own.
     """
     check_choice(prototypes, flagged)
     name = f"{run.folder.resolve().name}-pruned"
@@ -66,6 +71,14 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
     count = run.network.prototype_count
     check_numbers(torch.tensor(removed), count, "prototype")
     kept = run.network.checked_selection([number for number in range(count) if number not in removed]).tolist()
+    review, forbidden = review_of(run.folder), run.files.read(FORBIDDEN)
+    review.check_fits([picture.record for picture in pictures], str(run.folder / FILE))
+    read_forbids(run.files, run.network, run.setup.plain)  # of other images: told before the work
+    if left := _left_behind(review, removed):
+        say(
+            f"note: {left} of where other prototypes should or must not look stay behind in {run.folder / FILE}; to "
+            "have them heeded, refine before pruning"
+        )
 
     setup, network = run.setup, copy.deepcopy(run.network)
     logits, labels = predict(network, run.test, setup, "test before")
@@ -96,12 +109,22 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
     )
     save_inspected(pruned, select(pictures, kept, network))
     report_run(pruned)
+    carry_over(review, pruned, {old: new for new, old in enumerate(kept)})
+    if forbidden is not None:
+        pruned.files.write(FORBIDDEN, forbidden)  # as old as it is: what was outlined since is weighed against it
     metrics = pruned.metrics
     metrics["seconds"]["pruning"] = time.perf_counter() - begin
     pruned.files.write("metrics.json", metrics)
     say(in_words(outcome, run.network.multi_label))
     say(f"the pruned run is in {files.folder}; {run.folder} is as it was")
     return pruned
+
+
+def _left_behind(review: Review, removed: Sequence[int]) -> str:
+    """Tell of outlines that ask something of other prototypes, too, and that go with the picture they were made in."""
+    outlines = [each for each in review.regions() if each.prototype in removed and each.meaning != "evidence"]
+    pictures = [f"prototype {number}" for number in sorted({each.prototype for each in outlines})]
+    return f"outlines in the picture of {first_of(pictures, 3)}" if outlines else ""
 
 
 def check_choice(prototypes: Sequence[int] | None, flagged: str | Sequence[str] | None) -> None:

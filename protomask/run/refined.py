@@ -102,11 +102,11 @@ def _gallery(refined: Run, pictures: Sequence[PrototypePicture], name: str) -> N
         save_figure(figure, refined.files / FOLDER / f"{name}.png", dpi=110)
 
 
-def carry_over(review: Review, refined: Run, numbers: dict[int, int]) -> None:
+def carry_over(review: Review, new: Run, numbers: dict[int, int]) -> None:
     """Keep in the new run the judgements of the prototypes that are still there.
 
     All of them, also a "forget" where people differ: without it somebody's earlier word would count again, and the
-    dispute would be gone. Prototypes that were forgotten are not among ``numbers``.
+    dispute would be gone. Prototypes that were forgotten or removed are not among ``numbers``.
 
     Args:
         numbers: of those prototypes, from before to now.
@@ -115,7 +115,7 @@ def carry_over(review: Review, refined: Run, numbers: dict[int, int]) -> None:
         {**each, "prototype": numbers[each["prototype"]]} for each in review.judgements if each["prototype"] in numbers
     ]
     if carried:
-        refined.files.write(FILE, {"judgements": carried})
+        new.files.write(FILE, {"judgements": carried})
 
 
 def in_words(outcome: dict, findings: bool = False) -> str:

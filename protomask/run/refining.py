@@ -36,6 +36,9 @@ Tell = Callable[[float, str], None]
 """called with the share of the work that is done, in [0, 1], and with what begins"""
 
 
+EPOCHS = 3
+"""in which a network settles, unless others are asked for"""
+
 Reviews = str | os.PathLike | Sequence[str | os.PathLike] | Review | None
 """a file of judgements, several files, or what one holds; None: the run's own"""
 
@@ -45,7 +48,7 @@ def refine_run(
     review: Reviews = None,
     *,
     output: str | os.PathLike | None = None,
-    epochs: int = 3,
+    epochs: int | None = None,
     features: bool = False,
     tell: Tell = lambda share, words: None,
 ) -> Run:
@@ -62,7 +65,7 @@ def refine_run(
         run: its data are needed.
         review: a file or several, or what one holds; the run's own ``review.json`` by default.
         output: the new run's folder; by default one beside ``run``'s.
-        epochs: in which the network settles.
+        epochs: in which the network settles; ``EPOCHS`` by default.
         features: whether the features learn, too, from images in which what is forbidden changes places; prototypes
             that are not changed then stay on their training patches, and else exactly as they are.
         tell: how far it is.
@@ -71,12 +74,13 @@ def refine_run(
         The new run; its ``refined.json`` compares both.
 
     Raises:
-        InputError: nothing is to be changed, the review is of another run, a folder that is in use.
+        InputError: nothing is to be changed, the review is of another run, it asks for what the network cannot do, or
+            ``epochs`` or ``features`` do where it cannot learn so, a folder that is in use.
     """
-    epochs, features = as_count(epochs, "epochs", 0), as_flag(features, "features")
+    epochs, features = None if epochs is None else as_count(epochs, "epochs", 0), as_flag(features, "features")
     given = find_review(run, review)
     lessons = find_lessons(given, run.network, read_forbids(run.files, run.network, run.setup.plain))
-    check_possible(given, run.network, run.options.network)
+    check_possible(given, run.network, run.options.network, epochs=epochs, features=features)
     if features and run.files.has(ABOUT):
         raise InputError(
             f"{run.folder} has a distilled explainer, which knows the features as they are; let them rest, or distill "
@@ -97,7 +101,7 @@ def refine_run(
         refined_name(run.folder),
         whole=True,
     ) as files:
-        return _refine(run, files, given, lessons, epochs, features, tell)
+        return _refine(run, files, given, lessons, EPOCHS if epochs is None else epochs, features, tell)
 
 
 def refined_name(folder: Path) -> str:

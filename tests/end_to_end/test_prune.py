@@ -38,6 +38,7 @@ def test_a_pruned_run_can_be_evaluated_explained_and_reported(own, folder, tmp_p
     said = capsys.readouterr().err
     assert contents(own) == before
     new = RunFolder(tmp_path / "new")
+    assert not new.has("review.json") and not new.has("forbidden.json")  # nobody marked anything
     outcome = new.read("metrics.json")["pruned"]
     assert outcome["removed"] == [0, 5] and outcome["prototypes"] == 6
     scores = outcome["test_accuracy"]

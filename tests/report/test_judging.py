@@ -1,6 +1,9 @@
 """Judging in the static report, in a real Chromium: marks become a file that refining reads."""
 
+import functools
+import http.server
 import json
+import threading
 import time
 
 import pytest
@@ -164,6 +167,94 @@ def test_an_outline_stays_where_the_initials_were_taken_away(report):
         assert browser.run("document.querySelectorAll('#prototype-3 .outlines li').length") == 1
         marks = json.loads(browser.run("JSON.stringify(Object.values(localStorage).find((each) => each[0] === '['))"))
     assert [each["by"] for each in json.loads(marks)] == ["RB"]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def two_tabs(pictures, tmp_path):
+    """The address of a page that shows one report twice: by files, neither frame could be asked."""
+    write_report(tmp_path / "report.html", config=scenes.CONFIG, metrics=scenes.METRICS, pictures=pictures)
+    frames = "".join(f"<iframe name={name} src=report.html width=500 height=700></iframe>" for name in "ab")
+    (tmp_path / "two.html").write_text(f"<!doctype html>{frames}")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+class Tab:
+    """One of the frames, asked like a browser."""
+
+    def __init__(self, browser, name):
+        self.browser, self.name = browser, name
+        self.run("document.querySelector('.judge-on').click()")
+        write_initials(self, "RB")
+
+    def run(self, script):
+        return self.browser.run(self._inside(script))
+
+    def until(self, script):
+        return self.browser.until(self._inside(script))
+
+    def _inside(self, script):
+        return f"((window, document) => ({script}))({self.name}, {self.name}.document)"
+
+
+KEPT = "JSON.parse(Object.values(localStorage).find((each) => each[0] === '['))"
+
+
+def test_two_tabs_of_a_report_keep_each_others_marks(two_tabs, tmp_path):
+    with chromium.Browser() as browser:
+        browser.open(f"{two_tabs}two.html")
+        one, other = Tab(browser, "a"), Tab(browser, "b")
+        note_of(other, 3, "not sent yet")
+        other.run("document.querySelector('#prototype-4 .outline-part').click()")
+        other.run(
+            "[' ', 'ArrowRight', ' ', 'ArrowDown', ' ', 'Enter'].forEach((key) =>"
+            "document.querySelector('.outlining').dispatchEvent(new KeyboardEvent('keydown', { key })))"
+        )
+        mark(one, 1, "forget")
+        mark(one, 4, "keep")
+        assert other.until("document.querySelector('#prototype-4').dataset.verdict === 'keep'")
+        assert told(other) == "2 prototypes marked" and note_of(other, 3) == "not sent yet"
+        assert other.run("document.querySelectorAll('#prototype-4 .drawn polygon').length") == 1  # still being drawn
+        other.run("document.querySelector('#prototype-4 .asked button').click()")
+        mark(other, 3, "forget")
+        mark(other, 1, "keep")
+        assert one.until("document.querySelector('#prototype-1').dataset.verdict === 'keep'")
+        assert one.until("document.querySelectorAll('#prototype-4 .outlines button').length === 1")
+        one.run("document.querySelector('#prototype-4 .outlines button').click()")  # withdrawn where it was not drawn
+        assert other.until("document.querySelectorAll('#prototype-4 .outlines li').length === 0")
+        # A page that hears of nothing, as one that the browser puts aside, neither loses nor lacks anything.
+        one.run("window.addEventListener('storage', (event) => event.stopImmediatePropagation(), true)")
+        mark(other, 5, "doubtful")
+        mark(one, 2, "forget")
+        assert told(one) == "5 prototypes marked"
+        mark(other, 0, "keep")
+        kept = json.loads(browser.run(f"JSON.stringify({KEPT})"))
+        browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        one.run("document.querySelector('.save-marks').click()")
+        file = tmp_path / "review.json"
+        deadline = time.monotonic() + 60
+        while not file.is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        browser.open(f"{two_tabs}report.html")
+        assert told(browser) == "6 prototypes marked"
+    review = read_review(file)
+    assert len(kept) == len(review.judgements) == 9
+    assert {number: each.verdict for number, each in review.standing().items()} == {
+        0: "keep",
+        1: "keep",
+        2: "forget",
+        3: "forget",
+        4: "keep",
+        5: "doubtful",
+    }
+    assert review.regions() == []
 
 
 def test_marks_of_pictures_whose_names_are_not_utf8_fit_their_run(tmp_path):

@@ -18,7 +18,9 @@ from protomask.networks import load_network
 from protomask.projection import project
 from protomask.report.accuracies import accuracy
 from protomask.run.forbids import Forbids, read_forbids
+from protomask.run.lessons import check_possible
 from protomask.run.origins import require_trained
+from protomask.run.pruning import _left_behind
 from protomask.run.refined import FOLDER, answers, carry_over, changed_picture, compare_answers, draw_changes
 from protomask.run.refining import find_review, refined_name
 from protomask.run.review import FILE, Review, add_judgements, review_of
@@ -55,6 +57,28 @@ def refined(run):
     return run.refine(epochs=1)
 
 
+@pytest.fixture(scope="module")
+def marked(refined, tmp_path_factory):
+    """A copy of the refined run that people judged anew."""
+    copied = tmp_path_factory.mktemp("marked") / "run"
+    shutil.copytree(refined.folder, copied)
+    records = [picture.record for picture in refined.pictures]
+    given = [
+        {"prototype": 0, "by": "RB", "verdict": "keep"},
+        {"prototype": 4, "by": "AM", "verdict": "forget", "note": "a tag"},
+        {"prototype": 4, "by": "RB", "verdict": "keep"},
+        {"prototype": 5, "by": "AM", "region": CORNER, "meaning": "distraction"},
+    ]
+    add_judgements(copied, given, records)
+    return protomask.open_run(copied, progress=False)
+
+
+@pytest.fixture(scope="module")
+def pruned(marked):
+    return marked.prune([0])
+
+
+CORNER = [[0.0, 0.0], [0.4, 0.0], [0.4, 0.4]]
 OTHERS = [0, 2, 3, 4, 5]
 
 
@@ -125,12 +149,11 @@ def test_the_replacement_is_an_allowed_patch_of_its_class(run, refined):
     assert not is_allowed(forbidden, run.network.prototypes).tolist()[1]
 
 
-def test_a_refined_run_has_no_training_to_resume(run, refined, tmp_path, capsys):
+def test_a_refined_run_has_no_training_to_resume(run, refined, pruned, capsys):
     before = (refined.folder / "model.safetensors").read_bytes()
     assert main(["train", "--output", str(refined.folder), "--resume", "--quiet"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "made by protomask refine, so there is no training to resume; go on with the run that it came from" in said
-    pruned = refined.prune([0], output=tmp_path / "pruned")
     assert [list(step) for step in pruned.metrics["steps"]] == [["refined"], ["pruned"]]
     assert pruned.metrics["test_accuracy"]["original"] == run.metrics["test_accuracy"]["final"]
     with pytest.raises(InputError, match="made by protomask prune"):
@@ -176,6 +199,50 @@ def test_the_old_review_stays_and_what_it_says_of_prototypes_that_stay_goes_alon
     carried.check_fits([picture.record for picture in refined.pictures], "carried over")
     with pytest.raises(InputError, match="asks for no change"):
         refined.refine()
+
+
+def test_a_pruned_run_takes_along_what_was_marked_of_what_stays_and_what_is_forbidden(run, marked, pruned):
+    before, after = review_of(marked.folder), review_of(pruned.folder)
+    after.check_fits([picture.record for picture in pruned.pictures], "carried over")
+    stays = [each for each in before.judgements if each["prototype"] != 0]
+    assert after.judgements == tuple({**each, "prototype": each["prototype"] - 1} for each in stays)
+    assert after.numbers("keep") == [1] and after.standing()[3].disputed
+    (outlined,) = after.regions()
+    assert (outlined.prototype, outlined.meaning) == (4, "distraction")
+    # Also when: an outline that was made since the refinement may take back what it forbade.
+    assert pruned.files.read("forbidden.json") == marked.files.read("forbidden.json")
+    told = read_forbids(pruned.files, pruned.network, run.setup.plain)
+    assert source_of(run.network, 1) in told.cells and told.at is not None
+
+
+@pytest.mark.parametrize("file, words", [(FILE, "review of this run"), ("forbidden.json", "forbids a place in")])
+def test_what_is_not_of_the_run_is_told_before_pruning(run, refined, tmp_path, file, words):
+    copied = tmp_path / "net"
+    shutil.copytree(refined.folder, copied)
+    files = RunFolder(copied)
+    if file == FILE:
+        add_judgements(tmp_path, [{"prototype": 1, "by": "RB", "verdict": "keep"}], [elsewhere(0), elsewhere(1)])
+        shutil.copy(tmp_path / FILE, copied / FILE)
+    else:
+        forbidden = files.read(file)
+        forbidden["cells"][0]["image"] = "elsewhere.png"
+        files.write(file, forbidden)
+    with pytest.raises(InputError, match=words):
+        protomask.open_run(copied, progress=False).prune([0])
+    assert {each.name for each in tmp_path.iterdir()} <= {"net", FILE, ".review.lock"}
+
+
+def elsewhere(number):
+    return PrototypeRecord(number, "a", "elsewhere.png", (0, 0), 1.0, (0, 0, 1, 1), 1.0)
+
+
+def test_outlines_for_others_that_go_with_a_removed_prototype_are_told():
+    outlines = [(0, "distraction"), (0, "class"), (1, "evidence"), (2, "distraction"), (3, "class")]
+    given = [{"prototype": number, "region": CORNER, "meaning": meaning} for number, meaning in outlines]
+    common = {"by": "RB", "at": "2026-01-31T23:59:59", "source": ""}
+    review = Review(tuple({"id": str(place), **common, **each} for place, each in enumerate(given)))
+    assert _left_behind(review, [0, 1, 3]) == "outlines in the picture of prototype 0, prototype 3"
+    assert _left_behind(review, [1, 4]) == ""
 
 
 def test_changed_answers_are_listed_with_pictures_those_that_became_wrong_first(run, refined):
@@ -344,8 +411,7 @@ def test_a_review_that_forgets_nothing_or_is_of_another_run_is_refused(run, refi
     other.mkdir()
     add_judgements(other, [{"prototype": 3, "by": "AM", "verdict": "forget"}], [each.record for each in run.pictures])
     assert find_review(run, [run.folder / FILE, other / FILE]).numbers("forget") == [1, 3]  # of two people
-    wrong = [PrototypeRecord(0, "a", "elsewhere.png", (0, 0), 1.0, (0, 0, 1, 1), 1.0)]
-    add_judgements(tmp_path, [{"prototype": 0, "by": "RB", "verdict": "forget"}], wrong)
+    add_judgements(tmp_path, [{"prototype": 0, "by": "RB", "verdict": "forget"}], [elsewhere(0)])
     assert main(["refine", str(run.folder), "--review", str(tmp_path / FILE), "--quiet"]) == 2
     assert "the review of this run" in capsys.readouterr().err
 
@@ -359,6 +425,12 @@ def test_where_nothing_is_allowed_it_says_so_and_leaves_nothing(run, tmp_path, m
     monkeypatch.setattr(forgetting, "allowed_cells", nowhere)
     with pytest.raises(InputError, match="a patch that the review allows"):
         run.refine(output=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_features_that_have_no_epochs_to_learn_in_are_refused(run, tmp_path):
+    with pytest.raises(InputError, match="features learn while the network settles, and epochs is 0"):
+        run.refine(output=tmp_path / "none", epochs=0, features=True)
     assert not (tmp_path / "none").exists()
 
 
@@ -408,6 +480,22 @@ def test_prototypes_that_are_no_shared_patches_are_removed(tmp_path):
     run = protomask.train(data="folder", root=pictures, output=tmp_path / "run", **options)
     records = [picture.record for picture in run.pictures]
     add_judgements(run.folder, [{"prototype": 1, "by": "RB", "verdict": "forget"}], records)
+    for asked, words in (
+        ({"features": True}, "leave out features$"),
+        ({"epochs": 3}, "leave out epochs$"),
+        ({"epochs": 0, "features": True}, "leave out features and epochs$"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run.refine(**asked)
+    more = [{"prototype": 0, "by": "RB", "verdict": "forget"}]
+    whole_class = add_judgements(tmp_path, [{**more[0], "prototype": 1}, *more], records)
+    for refused in (lambda: check_possible(whole_class, run.network, "xprotonet"), lambda: run.refine(whole_class)):
+        with pytest.raises(InputError, match="class colour 0 would be left without a prototype; keep at least one"):
+            refused()
+    everything = [{**more[0], "prototype": number} for number in range(len(records))]
+    with pytest.raises(InputError, match="classes colour 0, colour 1, colour 2 would be left"):
+        run.refine(add_judgements(tmp_path, everything, records))
+    assert [each.name for each in tmp_path.glob("run-*")] == []
     refined = run.refine()
     assert refined.network.prototype_count == run.network.prototype_count - 1
     told = refined.files.read("refined.json")
