@@ -19,7 +19,7 @@ from protomask.networks import BY_ONESELF, get_network, why_not_rebuilt
 from protomask.prototype_network import PrototypeNetwork
 
 # What says how images are prepared and answers are read: no forward pass shows that it is another.
-_DECLARED = frozenset(PrototypeNetwork.__annotations__) | {"grid"}
+_DECLARED = frozenset(PrototypeNetwork.__annotations__) - {"last_layer"} | {"grid"}
 _MISSING = object()
 
 
