@@ -26,6 +26,9 @@ class LitProtoPNet(lightning.LightningModule):
         self.log_dict({name: value.detach() for name, value in terms.items()}, batch_size=len(batch["labels"]))
         return terms["loss"]
 
+    def on_train_batch_end(self, *given) -> None:
+        self.network.keep_evidence()  # of a network with evidence="positive"; signed evidence allows all
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=3e-3)
 

@@ -34,6 +34,7 @@ def main(folder: str, output: str = "own-run", size: int = 64, epochs: int = 10)
             terms = loss(network, batch["images"], batch["labels"])
             terms["loss"].backward()
             optimizer.step()
+            network.keep_evidence()  # of a network with evidence="positive"; signed evidence allows all
         print(f"epoch {epoch + 1}: loss {terms['loss'].item():.3f}")
 
     # Its prototypes move onto training patches; from here on it is a run as any other.

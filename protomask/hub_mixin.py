@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -14,6 +15,8 @@ try:
 except ImportError as error:
     raise InputError("huggingface_hub is not installed; add it with: pip install huggingface_hub") from error
 
+PUSHING = frozenset(inspect.signature(ModelHubMixin.push_to_hub).parameters) - {"self", "repo_id"}
+"""the options of an upload, which are those of the version that is installed"""
 _FILES = ["model.json", "model.safetensors"]
 
 

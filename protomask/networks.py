@@ -22,14 +22,17 @@ from pathlib import Path
 from types import ModuleType
 
 from protomask.backbones.names import one_line
+from protomask.backbones.own import is_of_build_backbone
 from protomask.errors import InputError, did_you_mean
 from protomask.given import as_path
+from protomask.json_files import write_json
 from protomask.prototype_network import PrototypeNetwork
 from protomask.registered import load_registered
 from protomask.run_folder import checked_json
-from protomask.tensor_files import load_tensors
+from protomask.tensor_files import load_tensors, save_tensors
 
 GROUP = "protomask.networks"
+BY_ONESELF = "build the network yourself and load model.safetensors"
 _FUNCTIONS = ("defaults", "build", "rebuild", "stages")
 
 # The networks that come with protomask: known by name also in a clone that is not installed, which has no entry points.
@@ -63,9 +66,26 @@ def get_network(name: str) -> ModuleType:
     raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
-def save_network(network: PrototypeNetwork, kind: str, folder: Path) -> None:
-    """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums."""
-    network.save(folder, kind)
+def save_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
+    """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums; nothing is checked.
+
+    Raises:
+        InputError: ``folder``, made where it is missing, cannot be written to.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder} ({error.strerror}); give a folder") from error
+    save_tensors(Path(folder) / "model.safetensors", network.state_dict())
+    write_json(Path(folder) / "model.json", {"network": kind, "settings": network.settings()})
+
+
+def why_not_rebuilt(settings: object, error: Exception) -> str:
+    """Say why ``rebuild`` ended in an error, where that has a reason of its own; nothing where the settings are odd."""
+    backbone = settings.get("backbone") if isinstance(settings, dict) else None
+    if isinstance(backbone, dict) and not is_of_build_backbone(backbone):
+        return f"the backbone is not one of build_backbone ({one_line(error)}); {BY_ONESELF}"
+    return str(error) if isinstance(error, InputError) else ""
 
 
 def load_network(folder: str | Path) -> PrototypeNetwork:
@@ -86,9 +106,9 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
     content = checked_json(description, mend)
     try:
         network = get_network(content["network"]).rebuild(content["settings"])
-    except InputError as error:
-        raise InputError(f"{description}: {error}") from error
     except Exception as error:  # settings of any other shape, in whatever the network does with them
+        if reason := why_not_rebuilt(content["settings"], error):
+            raise InputError(f"{description}: {reason}") from error
         raise InputError(f"{description} does not describe a network ({one_line(error)}); {mend}") from error
     state = load_tensors(weights, mend, older=True)
     for name, tensor in state.items():
@@ -97,6 +117,8 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise InputError(f"{weights} does not fit model.json beside it: {one_line(error)}; {mend}") from error
+        raise InputError(
+            f"{weights} does not fit model.json beside it: {one_line(error)}; {mend}, or {BY_ONESELF}"
+        ) from error
     network.registered_as = content["network"]
     return network.eval()

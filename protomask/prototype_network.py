@@ -3,6 +3,7 @@ explained."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,9 @@ from torch import Tensor, nn
 
 from protomask.errors import InputError
 from protomask.given import as_flag
-from protomask.json_files import write_json
 from protomask.options import CHOICES
 from protomask.places import as_index, as_places, check_numbers
 from protomask.precision import as_float
-from protomask.tensor_files import save_tensors
 
 EVIDENCE = CHOICES["evidence"]
 """What prototypes may say of classes: ``positive``, each speaks for its own class alone, with a weight >= 0 (ours); or
@@ -272,20 +271,17 @@ class PrototypeNetwork(nn.Module):
             registered_as: name of the network's entry point; its own by default.
 
         Raises:
-            InputError: the network says no such name, or ``folder`` cannot be written to.
+            InputError: the network says no such name, or one by which another network would be read; its last layer
+                holds what its evidence does not allow; ``folder`` cannot be written to.
         """
+        from protomask.networks import save_network
+        from protomask.rebuilding import hindrance
+
         name = registered_as or self.registered_as
-        if not name:
-            kind = type(self).__name__
-            raise InputError(
-                f"{kind} has no registered_as; set it to the name of its entry point in protomask.networks"
-            )
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot write to {folder} ({error.strerror}); give a folder") from error
-        save_tensors(Path(folder) / "model.safetensors", self.state_dict())
-        write_json(Path(folder) / "model.json", {"network": name, "settings": self.settings()})
+        reason = hindrance(self, name)
+        save_network(self, name, folder)
+        if reason:
+            warnings.warn(f"{folder} holds a network that load_network cannot read: {reason}", stacklevel=2)
 
     def settings(self) -> dict:
         """Give the JSON-able arguments that rebuild this network without its weights."""

@@ -1,4 +1,5 @@
-"""What timm and torchvision say of the images that a model wants: size, mean and standard deviation."""
+"""What prototype networks, timm and torchvision say of the images that a model wants: size, mean and standard
+deviation."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from functools import cache
 from typing import NamedTuple
 
 from torch import nn
+
+from protomask.prototype_network import PrototypeNetwork
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """mean and standard deviation that the models of torchvision, and most others, expect of RGB in [0, 1]"""
@@ -35,7 +38,10 @@ class _Weights(NamedTuple):
 
 
 def wanted_by(model: object) -> Wanted:
-    """Tell what ``model.pretrained_cfg`` says, as models of timm have it, or torchvision of its own models."""
+    """Tell what a prototype network says itself, ``model.pretrained_cfg``, as models of timm have it, or torchvision of
+    its own models."""
+    if isinstance(model, PrototypeNetwork):
+        return Wanted(model.image_size, model.mean, model.std)
     config = getattr(model, "pretrained_cfg", None)
     if config is not None:
         config = config if isinstance(config, Mapping) else vars(config)

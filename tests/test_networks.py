@@ -96,6 +96,32 @@ def test_what_the_hub_does_not_have_or_refuses_is_one_line(network, tmp_path, mo
     for given, said in ((run, "give its network: run.network"), (3, "give a PrototypeNetwork")):
         with pytest.raises(InputError, match=said):
             protomask.push_to_hub(given, "me/birds")
+    Api.error = AssertionError("the repository was made")
+    nameless = type("Nameless", (type(network),), {"registered_as": ""})
+    own = type(network)(ToyBackbone(), ["cat", "dog"], image_size=16)
+    fresh = {"classes": ["cat", "dog"], "image_size": 64}
+    unread = type("Unread", (type(network),), {})(build_backbone("test_resnet"), **fresh)
+    for given, name, options, said in (
+        (network, None, {}, "^name is None; give owner/name"),
+        (network, 3, {}, "^name is 3; give owner/name"),
+        (network, "me/birds", {"privat": True}, "^privat is no option .* did you mean private"),
+        (network, "me/birds", {"private": "no"}, "^private is 'no'; give True or False"),
+        (nameless(build_backbone("test_resnet"), **fresh), "me/birds", {}, "^Nameless has no registered_as; set it"),
+        (unread, "me/birds", {}, "^Unread is saved as .*; set registered_as to an entry point of its own"),
+        (own, "me/birds", {}, "^me/birds: the network was not uploaded, .* the backbone is not one of build_backbone"),
+    ):
+        with pytest.raises(InputError, match=said):
+            protomask.push_to_hub(given, name, **options)
+    for name, options, said in (
+        (None, {}, "^name is None; give owner/name of the repository, or a folder"),
+        (3, {}, "^name is 3; give owner/name"),
+        ("", {}, "^name is ''; give owner/name"),
+        ("me/birds", {"revison": "x"}, "^revison is no option .* did you mean revision"),
+        (tmp_path, {"revison": "x"}, "^revison is no option"),
+        ("me/birds", {"local_files_only": "no"}, "^local_files_only is 'no'; give True or False"),
+    ):
+        with pytest.raises(InputError, match=said):
+            protomask.from_pretrained(name, **options)
     Api.error = KeyError("a mistake of ours")
     with pytest.raises(KeyError):
         protomask.push_to_hub(network, "me/birds")

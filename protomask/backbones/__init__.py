@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protomask.backbones.backbone import Backbone
+from protomask.backbones.dryrun import building_device
 from protomask.backbones.names import check_arguments, parse_features, parse_name, parse_statistics
 from protomask.backbones.weights import load_weights
 from protomask.errors import InputError
@@ -70,7 +71,8 @@ def build_backbone(
     options.update(arguments or {})
     check_arguments(f"backbone {base}", options)
     mean, std = options.pop("mean", None) if mean is None else mean, options.pop("std", None) if std is None else std
-    backbone = _kind(library).build(base, options, pretrained, parse_features(features), image_size)
+    with building_device():
+        backbone = _kind(library).build(base, options, pretrained, parse_features(features), image_size)
     if weights is not None:
         load_weights(backbone, Path(weights))
     backbone.mean = parse_statistics("mean", mean, backbone.mean)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 Shape = tuple[int, int, int]
+
+_SHAPES_ALONE: ContextVar[bool] = ContextVar("whether backbones are built without numbers", default=False)
 
 
 def trial(function: Callable[[Tensor], Any], size: tuple[int, int], device: torch.device | str = "cpu") -> Any:
@@ -50,6 +54,21 @@ def meta_copy(module: nn.Module) -> nn.Module:
     for buffer in module.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(module, memo)
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Build backbones on the meta device meanwhile, where weights have shapes alone: no memory, no random numbers."""
+    before = _SHAPES_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _SHAPES_ALONE.reset(before)
+
+
+def building_device() -> AbstractContextManager:
+    """Give the device to build a backbone on; see :func:`shapes_alone`."""
+    return torch.device("meta") if _SHAPES_ALONE.get() else nullcontext()
 
 
 def channels_of(model: object) -> int | None:

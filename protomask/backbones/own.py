@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TypeVar
 
 from torch import nn
 
+from protomask.backbones.names import parse_name
 from protomask.errors import InputError, type_named
 
 NEEDED = ("channels", "mean", "std", "grid", "settings")
@@ -27,3 +29,20 @@ def checked_backbone(given: AnyBackbone) -> AnyBackbone:
             f"with {', '.join(NEEDED)}"
         )
     return given
+
+
+def is_of_build_backbone(settings: object) -> bool:
+    """Tell whether a backbone's settings could be those of a model that :func:`protomask.backbones.build_backbone`
+    knows."""
+    import timm
+    import torchvision.models as library
+
+    from protomask.backbones import build_backbone
+
+    if not isinstance(settings, dict) or not settings.keys() <= inspect.signature(build_backbone).parameters.keys():
+        return False
+    try:
+        origin, name, _ = parse_name(settings["name"])
+    except (KeyError, AttributeError, InputError):
+        return False
+    return name in library.list_models(module=library) if origin == "torchvision" else timm.is_model(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from protomask.explainable import own_dtype
 from protomask.given import as_flag, as_path
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
+from protomask.rebuilding import hindrance
 from protomask.run.importing import find_sources
 from protomask.run.measures import MEASURES
 from protomask.run.opened import Run
@@ -63,17 +65,20 @@ def save_run(
             the network are the network's own. All training images are used: ``validation`` is 0 unless given.
 
     Raises:
-        InputError: a network without ``registered_as`` or in another precision than float32, bad options or data, other
-            classes than the network's, a folder that holds something already.
+        InputError: a network without ``registered_as``, with that of another network, in another precision than
+            float32, or whose last layer holds what its evidence does not allow; bad options or data, other classes
+            than the network's, a folder that holds something already.
+
+    A network that cannot be rebuilt, as with a backbone of one's own, becomes a run that can be used but not opened
+    again; a warning says so.
     """
     if not isinstance(network, PrototypeNetwork):
         raise InputError(f"network is {type_named(network)}; give the PrototypeNetwork inside it")
-    if not network.registered_as:
-        kind = type(network).__name__
-        raise InputError(f"{kind} has no registered_as; set it to the name of its entry point in protomask.networks")
     if (own := own_dtype(network)) not in (None, torch.float32):
         raise InputError(f"network has weights of {own}, and runs are of torch.float32; give network.float()")
     named, project, progress = isinstance(data, str), as_flag(project, "project"), as_flag(progress, "progress")
+    if reason := hindrance(network, network.registered_as):
+        warnings.warn(f"this run can be used now but not opened again: {reason}", stacklevel=2)
     decided = _own_options(network)
     if twice := sorted(decided.keys() & options.keys()):
         raise InputError(f"{twice[0]} is decided by the network; leave it out")

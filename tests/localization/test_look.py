@@ -12,6 +12,7 @@ from torchvision import models
 
 import protomask
 from protomask import Classifier, InputError, look
+from protomask.backbones import build_backbone
 from protomask.errors import LowFaithfulnessWarning, NotLogitsWarning
 from protomask.inputs import Picture, find_pictures, read_pictures
 from protomask.localization.jobs import find_images
@@ -19,6 +20,7 @@ from protomask.localization.look import NOTHING_TO_KEEP
 from protomask.localization.preprocessing import preprocessing_of, unwrap_classifier
 from protomask.localizers import get_localizer
 from protomask.warned import name_of_map
+from protopnet import ProtoPNet
 
 QUICK = "mdm:keep.steps=3,order.steps=2"
 PLAIN = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "image_size": 32}
@@ -517,3 +519,18 @@ def test_a_warning_about_a_map_names_the_picture(tmp_path):
         Image.fromarray(photograph()).save(tmp_path / f"{name}.png")
     with pytest.warns(LowFaithfulnessWarning, match=r"little in .*/b.png, class 1 \(0.1 kept\)"):
         look(made(Small), tmp_path, localizer=Doubtful(), index=1, batch_size=1, **PLAIN)
+
+
+def test_a_prototype_network_says_itself_how_it_wants_its_images():
+    backbone = build_backbone("test_resnet", mean=0.4, std=0.3)
+    network = ProtoPNet(backbone, ["cat", "dog"], image_size=64, prototypes_per_class=1, channels=4).eval()
+    picture = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    told = {"mean": (0.4,) * 3, "std": (0.3,) * 3, "image_size": 64}
+    expected = look(network, picture, localizer=QUICK, **told)
+    for model in (network, Classifier(network)):
+        found = look(model, picture, localizer=QUICK)
+        assert found.saliency.shape == (64, 64) and found.probability == expected.probability
+        prepare = preprocessing_of(network)
+        assert (prepare.image_size, prepare.mean, prepare.std) == (64, (0.4,) * 3, (0.3,) * 3)
+    assert (Classifier(network).mean, Classifier(network).std) == ((0.4,) * 3, (0.3,) * 3)
+    assert protomask.compare(network, [picture], ["center"], metrics=["deletion"], progress=False).table()

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import protomask
 from protomask.errors import InputError
@@ -98,14 +99,33 @@ class Nameless(ProtoPNet):
     registered_as = ""
 
 
+class Inheriting(ProtoPNet):
+    def similarity(self, distances):
+        return super().similarity(distances).square()
+
+
+def without_evidence():
+    network = own_network(evidence="positive")
+    torch.nn.init.normal_(network.last_layer.weight)
+    return network
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"network": torch.nn.Linear(1, 1)}, "network is a Linear; give the PrototypeNetwork inside it"),
         ({"network": Nameless(ToyBackbone(), CLASSES, image_size=64)}, "Nameless has no registered_as"),
-        ({"network": ProtoPNet(ToyBackbone(), ["a", "b"], image_size=64)}, "the network has 2 .a, b."),
         (
-            {"network": ProtoPNet(ToyBackbone(), CLASSES, image_size=64, multi_label=True)},
+            {"network": ProtoPNet(protomask.backbones.build_backbone("test_resnet"), ["a", "b"], image_size=64)},
+            "the network has 2 .a, b.",
+        ),
+        (
+            {"network": Inheriting(protomask.backbones.build_backbone("test_resnet"), CLASSES, image_size=64)},
+            "Inheriting is saved as 'protopnet', which rebuilds ProtoPNet; set registered_as to an entry point of its",
+        ),
+        ({"network": without_evidence()}, r"has positive evidence, but .*; call network.keep_evidence\(\) after each"),
+        (
+            {"network": own_network(multi_label=True)},
             "one class per image; the net",
         ),
         ({"backbone": "resnet18"}, "backbone is decided by the network; leave it out"),
@@ -234,3 +254,15 @@ def test_runs_are_of_float32(dtype, data, tmp_path):
     with pytest.raises(InputError, match=rf"network has weights of {dtype}, .*; give network.float\(\)"):
         protomask.save_run(own_network().to(dtype), data, tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_backbone_of_ones_own_is_used_now_and_said_not_to_be_read_again(data, tmp_path):
+    network = ProtoPNet(ToyBackbone(), CLASSES, image_size=64, prototypes_per_class=1)
+    said = "this run can be used now but not opened again: the backbone is not one of build_backbone"
+    with pytest.warns(UserWarning, match=said):
+        run = protomask.save_run(network, data, tmp_path / "run", **QUIET)
+    run.project()
+    assert run.explain(data.test[0]["image"].as_subclass(torch.Tensor))
+    with pytest.raises(InputError, match="build the network yourself and load model.safetensors"):
+        protomask.open_run(run.folder, data=data, progress=False)
+    network.load_state_dict(load_file(run.folder / "model.safetensors"))
