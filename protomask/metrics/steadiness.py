@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from protomask.errors import InputError
+from protomask.given import short
 from protomask.metrics.faithfulness import minmax
 from protomask.metrics.given import as_images, as_maps, draw_noise, salient_pixels, unless_broken
 
@@ -86,9 +87,9 @@ def max_sensitivity(saliency: Tensor, others: Sequence[Tensor]) -> Tensor:
         InputError: no others, or some that are not of the maps' shape.
     """
     saliency = as_maps(saliency)
+    if not isinstance(others, Sequence | Tensor) or not len(others):
+        raise InputError(f"others is {short(others)}; give the maps of at least one image nearby, in a list")
     others = [as_maps(other, saliency[:, None], name="others") for other in others]
-    if not others:
-        raise InputError("others is empty; give the maps of at least one image nearby")
     at = minmax(saliency).flatten(1)
     moved = torch.stack([(minmax(other).flatten(1) - at).norm(dim=1) for other in others]).amax(0)
     size = at.norm(dim=1)
