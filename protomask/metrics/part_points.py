@@ -167,9 +167,12 @@ def purity(
 
 
 def merge_sides(present: Tensor, names: Sequence[str]) -> Tensor:
-    """Merge left and right parts (``left eye``, ``right eye``): (N, K) bool to (N, K'), present where either is."""
+    """Merge left and right parts (``left eye``, ``right eye``): (N, K) bool to (N, K'), present where either is.
+
+    Parts without names stay as they are.
+    """
     names = as_names(names, "names")
-    present = as_mask(present, ("N", len(names)), "present")
+    present = as_mask(present, ("N", len(names) or "K"), "present")
     merged: dict[str, list[int]] = {}
     for column, name in enumerate(names):
         merged.setdefault(" ".join(word for word in name.split() if word not in ("left", "right")), []).append(column)
