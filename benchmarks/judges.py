@@ -17,11 +17,11 @@ from collections.abc import Sequence
 
 import torch
 from bad_input import exit_code
-from subject import add_options, check_images, chosen_metrics, opened, print_contests
+from subject import add_options, check_images, chosen_metrics, classifier, opened, print_contests
 from tqdm import tqdm
 
 import protomask
-from protomask.backbones.classifier import BuiltClassifier, build_classifier
+from protomask.backbones.classifier import BuiltClassifier
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.localization.compare import JudgedClassifier
@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"{len(options.judge)} judges and {len(files)} files of weights; give one for each, or none")
     wanted, options.images = options.images, None
     built, data, order = opened(options, device, torch.Generator().manual_seed(options.seed))
-    judges = [build_classifier(name, weights=weights) for name, weights in zip(options.judge, files)]
+    named = zip(options.judge, files)
+    judges = [classifier(*each, "--judge", seed=place) for place, each in enumerate(named, 1)]  # the model has 0
     for judge in judges:
         judge.model.to(device)
     pairs = [JudgedClassifier(built.model, preparing(built), each.model, preparing(each)) for each in judges]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 
 import torch
@@ -87,11 +88,27 @@ def chosen_metrics(words: str) -> list[str]:
     return names
 
 
+def classifier(
+    name: str, weights: str | None, option: str, *, image_size: int | None = None, seed: int = 0
+) -> BuiltClassifier:
+    """A classifier with weights of a file; without one it has random ones, the same in each process, which is said.
+
+    Args:
+        option: that named it.
+        seed: of random weights.
+    """
+    if weights is not None:
+        return build_classifier(name, weights=weights, image_size=image_size)
+    built = build_classifier(name, image_size=image_size, seed=seed)
+    print(f"note: {option} {name} has random weights; give its weights", file=sys.stderr)
+    return built
+
+
 def opened(
     options: argparse.Namespace, device: torch.device, generator: torch.Generator
 ) -> tuple[BuiltClassifier, AnnotatedImages, Tensor]:
     """The classifier, all images of the split, whole, and the positions of those that ``generator`` chooses."""
-    built = build_classifier(options.model, weights=options.weights, image_size=options.image_size)
+    built = classifier(options.model, options.weights, "--model", image_size=options.image_size)
     built.model.to(device, memory_format=torch.channels_last)
     data = load_data(options.data, options.root, crop=False, validation=0, image_size=built.image_size)
     data = getattr(data, options.split).with_transform(evaluation_transform(built.image_size, built.mean, built.std))

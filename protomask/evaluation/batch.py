@@ -19,6 +19,7 @@ from protomask.explainable import Explainable
 from protomask.labels import positives
 from protomask.localizers.engine.speed.folding import fold_batch_norms
 from protomask.metrics import causal, faithfulness, localization, prototype_sets, sanity
+from protomask.metrics.scoring import require_scores
 from protomask.prototype_network import Prediction, PrototypeNetwork
 
 DECIDING_SHARE = 0.95
@@ -169,6 +170,7 @@ class Batch:
         """
         images = images.to(self.images.dtype)  # times a map in float32 they are of another type than the network
         scores = self._scoring.score(images.contiguous(memory_format=torch.channels_last), index)
+        require_scores(scores, index, f"{type(self.explained).__name__}.score")
         return scores.exp() if score_kind(self.explained) == "log-probability" else scores
 
     @cached_property

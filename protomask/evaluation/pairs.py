@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +95,7 @@ def choose_pairs(
         device: where the network is; by default where its first parameter is.
 
     Raises:
-        InputError: no images are asked for or there are none; the classes are not the network's.
+        InputError: no images are asked for or there are none; the classes are not the network's; a similarity is NaN.
     """
     _check(network, data, samples)
     seed = as_count(seed, "seed", 0)
@@ -112,8 +113,8 @@ def choose_pairs(
         for part, classes in zip(positions.split(batch_size), labels.split(batch_size)):
             batch = collate([data[position] for position in part.tolist()])
             similarities = network(batch["images"].to(device)).similarities.cpu()
-            own = owners == classes[:, None]
-            best.append(similarities.masked_fill(~own, -torch.inf).argmax(1))
+            own = similarities.masked_fill(owners != classes[:, None], -torch.inf)
+            best.append(require_similarities(own, data, part.tolist()).argmax(1))
     return Pairs(positions, torch.cat(best))
 
 
@@ -192,7 +193,8 @@ def choose_similar_pairs(
     with frozen(network), torch.no_grad():
         for places in torch.arange(len(data)).split(batch_size):
             batch = collate([data[place] for place in places.tolist()])
-            found.append(network(batch["images"].to(device)).similarities.cpu()[:, prototypes])
+            similarities = network(batch["images"].to(device)).similarities.cpu()[:, prototypes]
+            found.append(require_similarities(similarities, data, places.tolist()))
     order = torch.cat(found).argsort(dim=0, descending=True, stable=True)[:count]
     return Pairs(order.T.sort(dim=1).values.flatten(), prototypes.repeat_interleave(len(order)))
 
@@ -216,6 +218,19 @@ def choose_source_pairs(network: PrototypeNetwork, data: AnnotatedImages, sample
         )
     chosen = draw_stratified(network.prototype_classes.cpu(), samples, seed)
     return Pairs(sources[chosen], chosen)
+
+
+def require_similarities(similarities: Tensor, data: AnnotatedImages, positions: Sequence[int]) -> Tensor:
+    """Return ``similarities`` (B, P) of the images at ``positions``; none that is NaN can be the greatest.
+
+    Raises:
+        InputError: names the first image with one that is NaN.
+    """
+    broken = similarities.isnan().any(1).nonzero().flatten().tolist()
+    if broken:
+        name = data.names[positions[broken[0]]]
+        raise InputError(f"a similarity of image {name!r} is NaN; the network is broken there")
+    return similarities
 
 
 def check_pairs_fit(pairs: Pairs, explained: object, data: AnnotatedImages) -> None:

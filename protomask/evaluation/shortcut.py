@@ -20,7 +20,7 @@ from tqdm import tqdm
 from protomask.data import collate
 from protomask.data.shortcut import TaggedParts
 from protomask.errors import InputError
-from protomask.evaluation.pairs import Pairs, device_of
+from protomask.evaluation.pairs import Pairs, device_of, require_similarities
 from protomask.freezing import frozen
 from protomask.metrics.localization import TOLERANCE, energy_pointing, pointing_game
 from protomask.prototype_network import PrototypeNetwork
@@ -54,7 +54,7 @@ def tag_pairs(
         data: with the evaluation transform.
 
     Raises:
-        InputError: the data has no tag.
+        InputError: the data has no tag; a similarity is NaN.
     """
     if not isinstance(data, TaggedParts):
         raise InputError("the data has no planted tag; open it with load_data('parts', shortcut=LABEL)")
@@ -75,6 +75,8 @@ def tag_pairs(
             ]
             similarities.append(torch.cat([each.similarities for each in found]).float().cpu())
             logits.append(torch.cat([each.logits for each in found]).cpu())
+    for each in similarities:
+        require_similarities(each, data, positions.tolist())
     with_it, without_it = (float(each.argmax(1).eq(data.tagged).float().mean()) for each in logits[:2])
     with_tag = similarities[0]
     fall, *falls = ((with_tag - each) / with_tag.clamp(min=1e-6) for each in similarities[1:])

@@ -12,11 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from protomask.errors import InputError
 from protomask.localizers.similarity import percentile_box
-from protomask.metrics.faithfulness import Score, change_step, minmax, relative_to_whole
-from protomask.metrics.given import as_maps, as_mask
+from protomask.metrics.faithfulness import change_step, minmax, relative_to_whole
+from protomask.metrics.given import as_finite_maps, as_images, as_mask
 from protomask.metrics.localization import box_regions
+from protomask.metrics.scoring import Score, scoring
 from protomask.places import as_index
 
 EPSILON, STEP, STEPS = 0.1, 0.01, 20
@@ -31,9 +31,9 @@ def outside_box(saliency: Tensor) -> Tensor:
     Weak where maps are compared: the larger the box, the less there is to attack, and a map of noise, whose box is the
     image, comes out perfect.
     """
-    saliency = _finite(saliency)
+    saliency = as_finite_maps(saliency)
     boxes = [torch.tensor([percentile_box(each)], device=saliency.device) for each in saliency]
-    return ~box_regions(boxes, *saliency.shape[1:])
+    return ~box_regions(boxes, *saliency.shape[1:]).to(saliency.device)
 
 
 def outside_top(saliency: Tensor, share: float = 0.1) -> Tensor:
@@ -43,16 +43,9 @@ def outside_top(saliency: Tensor, share: float = 0.1) -> Tensor:
 
     Every map protects equally many pixels; of equal ones, the first in reading order.
     """
-    saliency = _finite(saliency)
+    saliency = as_finite_maps(saliency)
     pixels = saliency.shape[1] * saliency.shape[2]
     return change_step(saliency, pixels) > max(1, round(share * pixels))
-
-
-def _finite(saliency: Tensor) -> Tensor:
-    saliency = as_maps(saliency)
-    if not saliency.isfinite().all():
-        raise InputError("saliency is not finite everywhere, so nothing can be chosen by it; leave such maps out")
-    return saliency
 
 
 def misalignment(
@@ -82,11 +75,14 @@ def misalignment(
 
     Returns:
         (B,) 100 * (1 - after / before); negative where the attack raised it, NaN where ``before`` is not positive.
+
+    Raises:
+        InputError: the index or the pixels are not those of the images; scores without a gradient.
     """
-    index = as_index(index, images)
+    index = as_index(index, as_images(images))
     allowed = as_mask(allowed, (len(images), *images.shape[2:]), "allowed")
     changes = []
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), scoring(score, differentiated=True) as ask:
         # What was made under inference_mode can take no gradient; copies can.
         images, index = images.detach().clone(), index.clone()
         for part in torch.arange(len(images), device=images.device).split(batch_size):
@@ -96,12 +92,12 @@ def misalignment(
             for _ in range(steps):
                 with torch.enable_grad():
                     leaf = attacked.detach().requires_grad_()
-                    (gradient,) = torch.autograd.grad(score(leaf, chosen).sum(), leaf)
+                    (gradient,) = torch.autograd.grad(ask(leaf, chosen).sum(), leaf)
                 moved = attacked - step * gradient.nan_to_num().sign()
                 attacked = torch.minimum(torch.maximum(moved, image - reach), image + reach)
             with torch.no_grad():
                 before, after = (
-                    score(each, chosen).to(torch.promote_types(each.dtype, torch.float32)) for each in (image, attacked)
+                    ask(each, chosen).to(torch.promote_types(each.dtype, torch.float32)) for each in (image, attacked)
                 )
             changes.append(100 * (1 - relative_to_whole(after, before)))
     return torch.cat(changes)
@@ -138,11 +134,12 @@ def move_evidence(
     Raises:
         InputError: the maps are not those of the images, or not finite.
     """
+    index = as_index(index, as_images(images))
     if isinstance(saliency, Tensor):
         saliency = saliency.to(images.device)  # maps are often kept on the CPU
-    index, saliency = as_index(index, images), _finite(as_maps(saliency, images))
+    saliency = as_finite_maps(saliency, images)
     found = []
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), scoring(score, differentiated=True) as ask:
         # What was made under inference_mode can take no gradient; copies can.
         images, index = images.detach().clone(), index.clone()
         masks = minmax(saliency)[:, None].to(images.dtype)
@@ -155,7 +152,7 @@ def move_evidence(
             for _ in range(steps):
                 with torch.enable_grad():
                     leaf = attacked.detach().requires_grad_()
-                    cost = score(leaf * mask, chosen) - score(leaf, chosen)
+                    cost = ask(leaf * mask, chosen) - ask(leaf, chosen)
                     (gradient,) = torch.autograd.grad(cost.sum(), leaf)
                 moved = attacked - 2.5 * reach / steps * gradient.nan_to_num().sign()
                 attacked = torch.minimum(torch.maximum(moved, low), high)

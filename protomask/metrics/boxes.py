@@ -18,7 +18,7 @@ from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_maps
+from protomask.metrics.given import as_boxes, as_maps, as_values
 from protomask.metrics.segmentation import at_best_threshold
 
 THRESHOLDS = 1000
@@ -38,6 +38,7 @@ def box_iou_curves(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
     Raises:
         InputError: not as many maps as tensors of boxes.
     """
+    boxes = as_boxes(boxes)
     maps = minmax(as_maps(saliency).detach().float()).cpu()
     if len(maps) != len(boxes):
         raise InputError(f"there are {len(maps)} maps and {len(boxes)} tensors of boxes; give one for each")
@@ -63,6 +64,7 @@ def max_box_accuracy(curves: Tensor) -> Tensor:
     Returns:
         (n,) in {0, 1/3, 2/3, 1}; NaN where undefined.
     """
+    curves = as_values(curves, ("n", "T"), "curves")
     # The authors count in whole percent: IoU >= 30 / 100.
     reached = [torch.where(curves.isnan(), torch.nan, (curves.double() >= least - 1e-7).double()) for least in IOUS]
     return torch.stack([at_best_threshold(each) for each in reached]).mean(0)

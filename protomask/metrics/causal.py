@@ -12,8 +12,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import Score, auc, relative_to_whole
-from protomask.metrics.given import as_maps, as_mask
+from protomask.metrics.faithfulness import auc, relative_to_whole
+from protomask.metrics.given import as_maps, as_mask, as_values
+from protomask.metrics.scoring import Score, at_rest, scoring
+from protomask.places import as_index
 
 RESOLUTION = 1e-4
 """Falls are counted in steps of this share of |s(x)|: what is smaller is the noise of float32, not an importance."""
@@ -44,12 +46,15 @@ def part_importance(
     Returns:
         (B, K); negative where the score rises without the part; NaN where the part is not visible.
     """
-    visible = as_mask(visible, without.shape[:2], "visible")
+    whole = as_values(whole, ("B",), "whole")
+    without = as_values(without, (len(whole), "K", "C", "H", "W"), "without")
+    index, visible = as_index(index, whole), as_mask(visible, without.shape[:2], "visible")
     image, part = visible.nonzero(as_tuple=True)
     importance = torch.full(visible.shape, torch.nan, dtype=whole.dtype, device=whole.device)
-    for some in torch.arange(len(image), device=image.device).split(batch_size):
-        i, k = image[some], part[some]
-        importance[i, k] = whole[i] - score(without[i, k], index[i]).to(whole.dtype)
+    with scoring(score) as ask:
+        for some in torch.arange(len(image), device=image.device).split(batch_size):
+            i, k = image[some], part[some]
+            importance[i, k] = whole[i] - ask(without[i, k], index[i]).to(whole.dtype)
     step = resolution * whole.abs()[:, None]
     return torch.where(step > 0, (importance / step).round() * step, importance)
 
@@ -60,7 +65,7 @@ def part_mass(saliency: Tensor, parts: Tensor) -> Tensor:
     NaN on every part where the map is not finite.
     """
     saliency = as_maps(saliency)
-    parts = as_mask(parts, (len(saliency), *parts.shape[1:2], *saliency.shape[1:]), "parts")
+    parts = as_mask(parts, (len(saliency), "K", *saliency.shape[1:]), "parts")
     return (saliency[:, None] * parts).sum((2, 3))
 
 
@@ -80,7 +85,7 @@ def rank_correlation(importance: Tensor, mass: Tensor, visible: Tensor) -> Tenso
         important: there is no order to find; and where a visible part's number is. 0 where the mass is the same on all
         parts (a zero map): the map ranks nothing.
     """
-    visible = as_mask(visible, mass.shape, "visible")
+    importance, mass, visible = _of_parts(importance, mass, visible)
     x, y = (_centred(_ranks(values, visible), visible) for values in (importance, mass))
     spread_x, spread_y = (x * x).sum(1), (y * y).sum(1)
     correlation = (x * y).sum(1) / (spread_x * spread_y).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
@@ -99,7 +104,7 @@ def top_part_hit(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:
         (B,) 0 or 1; NaN where fewer than two parts are visible, where all are equally important, and where no part's
         removal lowers the score: then no part is the most important one; and where a visible part's number is.
     """
-    visible = as_mask(visible, mass.shape, "visible")
+    importance, mass, visible = _of_parts(importance, mass, visible)
     known = _known(importance, mass, visible)
     importance = torch.where(visible, importance, -torch.inf)
     mass = torch.where(visible, mass, -torch.inf)
@@ -127,7 +132,8 @@ def causal_overlap(importance: Tensor, mass: Tensor, total: Tensor, visible: Ten
     Returns:
         (B,) in [0, 1], 1 for the causes themselves; 0 for a zero map; NaN where no part's removal lowers the score.
     """
-    visible = as_mask(visible, mass.shape, "visible")
+    importance, mass, visible = _of_parts(importance, mass, visible)
+    total = as_values(total, mass.shape[:1], "total")
     cause = torch.where(visible, importance, 0.0).clamp(min=0)
     shares = torch.where(visible, mass, 0.0) / total.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
     sum_ = cause.sum(1)
@@ -153,19 +159,27 @@ def causal_insertion(
     Returns:
         (B,) as a share of ``whole``; NaN where fewer than two parts are visible or ``whole`` is not positive.
     """
-    visible = as_mask(visible, mass.shape, "visible")
+    mass = as_values(mass, ("B", "K"), "mass")
+    visible, whole = as_mask(visible, mass.shape, "visible"), as_values(whole, mass.shape[:1], "whole")
     areas = []
-    for b, parts in enumerate(visible):
-        present = parts.nonzero().flatten().tolist()
-        if len(present) < 2 or mass[b, present].isnan().any():
-            areas.append(torch.nan)
-            continue
-        # A part is drawn at step j if at most j parts are at least as salient.
-        last = {k: sum(mass[b, other] >= mass[b, k] for other in present) for k in present}
-        steps = [frozenset(k for k in present if last[k] <= step) for step in range(len(present))]
-        scores = [shown(b, drawn) for drawn in steps] + [float(whole[b])]
-        areas.append(float(auc(torch.tensor(scores, dtype=torch.float64))))
+    with at_rest(shown):
+        for b, parts in enumerate(visible):
+            present = parts.nonzero().flatten().tolist()
+            if len(present) < 2 or mass[b, present].isnan().any():
+                areas.append(torch.nan)
+                continue
+            # A part is drawn at step j if at most j parts are at least as salient.
+            last = {k: sum(mass[b, other] >= mass[b, k] for other in present) for k in present}
+            steps = [frozenset(k for k in present if last[k] <= step) for step in range(len(present))]
+            scores = [shown(b, drawn) for drawn in steps] + [float(whole[b])]
+            areas.append(float(auc(torch.tensor(scores, dtype=torch.float64))))
     return relative_to_whole(torch.tensor(areas, dtype=whole.dtype, device=whole.device), whole)
+
+
+def _of_parts(importance: Tensor, mass: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Check what is known of the parts: numbers (B, K), and whether they are visible, as bool."""
+    mass = as_values(mass, ("B", "K"), "mass")
+    return as_values(importance, mass.shape, "importance"), mass, as_mask(visible, mass.shape, "visible")
 
 
 def _known(importance: Tensor, mass: Tensor, visible: Tensor) -> Tensor:

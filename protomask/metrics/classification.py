@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from protomask.metrics.given import as_mask
+from protomask.metrics.given import as_mask, as_values
 
 
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:
@@ -23,6 +23,7 @@ def auroc(scores: Tensor, positive: Tensor) -> Tensor:
     Returns:
         (C,) float64 in [0, 1]; NaN for a class without positive or without negative images, or with a score that is.
     """
+    scores = as_values(scores, ("N", "C"), "scores")
     positive = as_mask(positive, scores.shape, "positive")
     return torch.stack([_auroc(one, has) for one, has in zip(scores.unbind(1), positive.unbind(1))])
 
@@ -42,6 +43,7 @@ def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
     Returns:
         (C,) float64 in [0, 1]; NaN for a class without positive images, or with a score that is.
     """
+    scores = as_values(scores, ("N", "C"), "scores")
     positive = as_mask(positive, scores.shape, "positive")
     return torch.stack([_average_precision(one, has) for one, has in zip(scores.unbind(1), positive.unbind(1))])
 

@@ -10,7 +10,6 @@ by its value on the whole image (:func:`relative_to_whole`); a drop is such a sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,10 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.errors import InputError
-from protomask.metrics.given import as_maps, unless_broken
+from protomask.metrics.given import as_images, as_maps, as_scores, as_values, unless_broken
+from protomask.metrics.scoring import Score, scoring
 from protomask.places import as_index
-
-Score = Callable[[Tensor, Tensor], Tensor]
 
 STEPS = 28
 """Steps of a curve: RISE changes 224*8 pixels a step at 224 x 224, that is one 28th of the image."""
@@ -57,7 +55,7 @@ def rise_kernel() -> Tensor:
 
 def rise_blur(images: Tensor) -> Tensor:
     """Blur as RISE's insertion starts: normalised ``images`` (B, C, H, W) under :func:`rise_kernel`, zero padding 5."""
-    channels = images.shape[1]
+    channels = as_images(images).shape[1]
     kernel = rise_kernel().to(images)[None, None].expand(channels, 1, 11, 11)
     return F.conv2d(images, kernel, padding=5, groups=channels)
 
@@ -83,7 +81,7 @@ def change_step(saliency: Tensor, steps: int = STEPS) -> Tensor:
     Returns:
         (B, H, W) long.
     """
-    count, pixels = len(saliency), saliency[0].numel()
+    count, pixels = len(saliency), saliency.shape[1:].numel()
     order = saliency.reshape(count, pixels).argsort(dim=1, descending=True, stable=True)
     step = torch.arange(pixels, device=saliency.device) * min(steps, pixels) // pixels + 1
     return torch.empty_like(order).scatter_(1, order, step.expand(count, pixels)).view(saliency.shape)
@@ -110,18 +108,20 @@ def perturbation_curve(
     Raises:
         InputError: ``start`` and ``finish``, or the index or the maps, are not of the same images.
     """
-    if start.shape != finish.shape:
+    if as_images(start, "the first images").shape != as_images(finish).shape:
         raise InputError(
             f"the image starts with the shape {tuple(start.shape)} and ends with {tuple(finish.shape)}; give the same"
         )
     index, saliency = as_index(index, finish), as_maps(saliency, finish)
     step = change_step(saliency, steps)
-    points = round(until * min(steps, saliency[0].numel())) + 1
+    points = round(until * min(steps, saliency.shape[1:].numel())) + 1
     scores = []
-    for part in torch.arange(len(start) * points, device=start.device).split(batch_size):
-        image, point = part // points, part % points
-        changed = step[image] <= point[:, None, None]
-        scores.append(_at_least_float(score(torch.where(changed[:, None], finish[image], start[image]), index[image])))
+    with scoring(score) as ask:
+        for part in torch.arange(len(start) * points, device=start.device).split(batch_size):
+            image, point = part // points, part % points
+            changed = step[image] <= point[:, None, None]
+            shown = torch.where(changed[:, None], finish[image], start[image])
+            scores.append(_at_least_float(ask(shown, index[image])))
     curves = unless_broken(torch.cat(scores).view(len(start), points), saliency)
     return Curve(auc(curves), curves)
 
@@ -173,7 +173,7 @@ def deletion(
     The most salient pixels are first to become ``fill``, a value after normalisation: 0 is the mean colour. Arguments
     as in :func:`insertion`.
     """
-    finish = torch.full_like(images, fill)
+    finish = torch.full_like(as_images(images), fill)
     return perturbation_curve(score, images, finish, index, saliency, steps=steps, batch_size=batch_size)
 
 
@@ -229,6 +229,7 @@ def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:
     A share of nothing is undefined: where ``whole`` is zero or negative (a cosine) the result is NaN, to be left out
     and counted.
     """
+    whole = as_values(whole, as_values(values, None, "values").shape[:1], "whole")
     whole = torch.where(whole > 0, whole, torch.nan)
     return values / whole.view(-1, *[1] * (values.ndim - 1))
 
@@ -252,10 +253,9 @@ def masked_scores(score: Score, images: Tensor, index: Tensor, saliency: Tensor,
     """
     index, saliency = as_index(index, images), as_maps(saliency, images)
     masks = minmax(saliency).nan_to_num()[:, None]  # a network may refuse what is NaN
-    scores = [
-        score(images[part] * masks[part], index[part])
-        for part in torch.arange(len(images), device=images.device).split(batch_size)
-    ]
+    parts = torch.arange(len(images), device=images.device).split(batch_size)
+    with scoring(score) as ask:
+        scores = [ask(images[part] * masks[part], index[part]) for part in parts]
     return unless_broken(_at_least_float(torch.cat(scores)), saliency)
 
 
@@ -279,8 +279,8 @@ def kept_by_first(
     first.scatter_(1, order[:, : max(round(share * order.shape[1]), 1)], True)
     shown = torch.where(first.view(saliency.shape)[:, None], images, rise_blur(images))
     parts = torch.arange(len(images), device=images.device).split(batch_size)
-    with torch.no_grad():
-        kept, whole = (torch.cat([score(each[part], index[part]) for part in parts]) for each in (shown, images))
+    with torch.no_grad(), scoring(score) as ask:
+        kept, whole = (torch.cat([ask(each[part], index[part]) for part in parts]) for each in (shown, images))
     return unless_broken(relative_to_whole(_at_least_float(kept), _at_least_float(whole)).clamp(0, 1), saliency)
 
 
@@ -292,6 +292,7 @@ def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
     the share of it that is lost. NaN, to be left out and counted, where Y is zero or negative. Above 100 where O is
     negative.
     """
+    whole, kept = as_scores(whole, kept)
     return 100 * relative_to_whole((whole - kept).clamp(min=0), whole)
 
 
@@ -300,6 +301,7 @@ def increase_in_confidence(whole: Tensor, kept: Tensor) -> Tensor:
 
     The mean over pairs is a percentage; the comparison is strict. Arguments as in :func:`average_drop`.
     """
+    whole, kept = as_scores(whole, kept)
     return torch.where((whole + kept).isnan(), torch.nan, 100.0 * (kept > whole).to(kept.dtype))
 
 
@@ -311,6 +313,7 @@ def average_gain(whole: Tensor, kept: Tensor) -> Tensor:
     100 * max(0, O - Y) / (1 - Y): the share of the missing confidence that the map adds; 0 where Y = 1, as nothing can
     be added.
     """
+    whole, kept = as_scores(whole, kept)
     gain = (kept - whole).clamp(min=0) / (1 - whole).clamp(min=torch.finfo(whole.dtype).tiny)
     return torch.where((whole + kept).isnan(), torch.nan, 100 * torch.where(whole < 1, gain, 0.0))
 
@@ -322,6 +325,7 @@ def relative_gain(whole: Tensor, kept: Tensor) -> Tensor:
     :func:`average_gain` has no room left. This is the counterpart of :func:`average_drop` and has no upper bound. NaN
     where Y is zero or negative.
     """
+    whole, kept = as_scores(whole, kept)
     return 100 * relative_to_whole((kept - whole).clamp(min=0), whole)
 
 

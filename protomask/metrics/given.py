@@ -2,11 +2,84 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.given import short
+from protomask.places import as_places
+
+Shape = Sequence[int | str]
+"""of a tensor; where a letter stands, any length will do"""
+
+
+def as_images(given: Tensor, name: str = "images") -> Tensor:
+    """Return images (B, C, H, W) as they are.
+
+    Raises:
+        InputError: no tensor of this shape; names it.
+    """
+    if not isinstance(given, Tensor):
+        raise InputError(f"{name} is {short(given)}; give a tensor (B, C, H, W), of an array torch.from_numpy(array)")
+    if given.ndim != 4:
+        raise InputError(f"{name} have the shape {tuple(given.shape)}; give (B, C, H, W)")
+    return given
+
+
+def as_values(given: Tensor, shape: Shape | None, name: str) -> Tensor:
+    """Return real numbers of this shape, None for any, such as scores, as they are.
+
+    Raises:
+        InputError: no real tensor, or another shape; names it.
+    """
+    if not isinstance(given, Tensor) or given.is_complex():
+        raise InputError(f"{name} is {short(given)}; give a tensor of real numbers{_written(shape, ' ')}")
+    if shape is not None:
+        _require_shape(given, shape, name)
+    return given
+
+
+def as_scores(whole: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores of whole images and of what is kept of each, as floating point: one kept for each whole.
+
+    Raises:
+        InputError: as :func:`as_values`.
+    """
+    whole = as_values(whole, ("B",) if getattr(whole, "ndim", 1) else (), "whole")
+    kept = as_values(kept, whole.shape, "kept")
+    # Of whole numbers nothing can be NaN.
+    return tuple(each if each.is_floating_point() else each.float() for each in (whole, kept))  # type: ignore[return-value]
+
+
+def as_numbers(given: Any, beside: Tensor, name: str) -> Tensor:
+    """Return whole numbers, such as a prototype's, one for each of ``beside`` (N, ...), as (N,) long on its device.
+
+    Raises:
+        InputError: no whole numbers, or not so many; names them.
+    """
+    numbers = as_places(given, name).to(beside.device)
+    _require_shape(numbers, beside.shape[:1], name)
+    return numbers
+
+
+def as_boxes(given: Sequence[Tensor]) -> list[Tensor]:
+    """Return the boxes of each image, tensors (K, 4).
+
+    Raises:
+        InputError: something else for an image; names it.
+    """
+    boxes = list(given) if isinstance(given, Sequence | Tensor) and not isinstance(given, str) else None
+    if boxes is None:
+        raise InputError(f"boxes is {short(given)}; give a tensor (K, 4) for each image, in a list")
+    for place, each in enumerate(boxes):
+        if not isinstance(each, Tensor) or each.is_complex() or each.numel() % 4:
+            told = f"of the shape {tuple(each.shape)}" if isinstance(each, Tensor) else short(each)
+            raise InputError(f"the boxes of image {place} are {told}; give a tensor (K, 4) of x0, y0, x1, y1")
+    return boxes
 
 
 def as_maps(given: Tensor, images: Tensor | None = None, *, name: str = "saliency") -> Tensor:
@@ -20,8 +93,8 @@ def as_maps(given: Tensor, images: Tensor | None = None, *, name: str = "salienc
     Raises:
         InputError: no real tensor of this shape, or on another device than the images; names it.
     """
-    if images is not None and images.ndim != 4:
-        raise InputError(f"images have the shape {tuple(images.shape)}; give (B, C, H, W)")
+    if images is not None:
+        as_images(images)
     if not isinstance(given, Tensor) or given.is_complex():
         raise InputError(f"{name} is {short(given)}; give a tensor of maps (B, H, W) of real numbers")
     shape = "(B, H, W)" if images is None else f"({len(images)}, {images.shape[2]}, {images.shape[3]})"
@@ -32,7 +105,15 @@ def as_maps(given: Tensor, images: Tensor | None = None, *, name: str = "salienc
     return given.to(torch.promote_types(given.dtype, torch.float32))
 
 
-def as_mask(given: Tensor, shape: tuple[int, ...] | torch.Size, name: str) -> Tensor:
+def as_finite_maps(given: Tensor, images: Tensor | None = None, *, name: str = "saliency") -> Tensor:
+    """Return maps as :func:`as_maps` does; InputError where one is not finite, by which nothing can be chosen."""
+    saliency = as_maps(given, images, name=name)
+    if not saliency.isfinite().all():
+        raise InputError(f"{name} is not finite everywhere, so nothing can be chosen by it; leave such maps out")
+    return saliency
+
+
+def as_mask(given: Tensor, shape: Shape, name: str) -> Tensor:
     """Return a mask of this shape as bool.
 
     Of integers, such as a mask read from a file as 0 and 255, all but 0 are True. Fractions may be shares, of which
@@ -43,8 +124,7 @@ def as_mask(given: Tensor, shape: tuple[int, ...] | torch.Size, name: str) -> Te
     """
     if not isinstance(given, Tensor) or given.is_complex():
         raise InputError(f"{name} is {short(given)}; give a tensor of True and False")
-    if tuple(given.shape) != tuple(shape):
-        raise InputError(f"{name} has the shape {tuple(given.shape)}; give {tuple(shape)}")
+    _require_shape(given, shape, name)
     if given.dtype == torch.bool:
         return given
     if given.is_floating_point() and not ((given == 0) | (given == 1)).all():
@@ -63,6 +143,27 @@ def as_region(given: Tensor, saliency: Tensor, name: str = "region") -> Tensor:
     if isinstance(given, Tensor) and given.shape == (1, *saliency.shape[1:]):
         return as_mask(given, given.shape, name).expand(saliency.shape)
     return as_mask(given, saliency.shape, name)
+
+
+def draw_noise(draw: Callable[..., Tensor], images: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Draw noise for images (N, C, H, W), of one seed per image, on the CPU.
+
+    Args:
+        draw: ``torch.rand`` or ``torch.randn``.
+
+    Raises:
+        InputError: no images in floating point, or not one seed for each.
+    """
+    if not as_images(images).is_floating_point():
+        raise InputError(f"images are of {images.dtype}; give them normalised, in floating point")
+    try:
+        numbers = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        raise InputError(f"seeds is {short(seeds)}; give one whole number per image") from None
+    if len(numbers) != len(images):
+        raise InputError(f"there are {len(images)} images and {len(numbers)} seeds; give one for each")
+    noise = [draw(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, numbers)]
+    return torch.stack(noise) if noise else torch.empty(images.shape)
 
 
 def first_pixels(saliency: Tensor, share: float) -> Tensor:
@@ -93,3 +194,13 @@ def unless_broken(values: Tensor, *maps: Tensor) -> Tensor:
     """
     whole = torch.stack([each.isfinite().flatten(1).all(1) for each in maps]).all(0)
     return torch.where(whole.view(-1, *[1] * (values.ndim - 1)), values, torch.nan)
+
+
+def _require_shape(given: Tensor, shape: Shape, name: str) -> None:
+    lengths = zip(given.shape, shape)
+    if given.ndim != len(shape) or any(isinstance(asked, int) and own != asked for own, asked in lengths):
+        raise InputError(f"{name} has the shape {tuple(given.shape)}; give {_written(shape)}")
+
+
+def _written(shape: Shape | None, before: str = "") -> str:
+    return "" if shape is None else f"{before}({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_maps, unless_broken
+from protomask.metrics.given import as_maps, as_values, unless_broken
 
 
 def complexity(saliency: Tensor) -> Tensor:
@@ -56,6 +56,9 @@ def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
     Returns:
         (B,) in [0, 1]; 0 where one of the three is worst; NaN where one of them is.
     """
+    drop = as_values(drop, ("B",), "drop")
+    coherency = as_values(coherency, drop.shape, "coherency")
+    complexity = as_values(complexity, drop.shape, "complexity")
     terms = torch.stack([coherency, 1 - complexity, 1 - drop.clamp(max=1)])
     harmonic = 3 / (1 / terms.clamp(min=torch.finfo(terms.dtype).tiny)).sum(0)
     return torch.where(terms.isnan().any(0), torch.nan, torch.where((terms <= 0).any(0), 0.0, harmonic))

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import Score, change_step, relative_to_whole
-from protomask.metrics.given import as_maps, as_mask, unless_broken
+from protomask.metrics.faithfulness import change_step, relative_to_whole
+from protomask.metrics.given import as_images, as_maps, as_mask, unless_broken
 from protomask.metrics.membrane import fill_holes
+from protomask.metrics.scoring import Score, scoring
 from protomask.places import as_index
 
 NOISE = 0.01
@@ -45,7 +46,7 @@ def impute(images: Tensor, removed: Tensor, *, iterations: int = ITERATIONS, tol
     Returns:
         (B, 3, H, W); the images where nothing was removed, zero (the mean colour) where nothing is left.
     """
-    removed = as_mask(removed, (len(images), *images.shape[2:]), "removed")
+    removed = as_mask(removed, (len(as_images(images)), *images.shape[2:]), "removed")
     at_once = max(AT_ONCE // images[0, 0].numel(), 1) if len(images) and images.device.type == "cpu" else len(images)
     exact = images.to(torch.promote_types(images.dtype, torch.float32))
     parts = zip(exact.split(max(at_once, 1)), removed[:, None].split(max(at_once, 1)))
@@ -79,8 +80,8 @@ def road(
     Returns:
         (B,), about -0.5 to 0.5; NaN where the score of the whole image is zero or negative.
     """
-    index, saliency = as_index(index, images), as_maps(saliency, images)
-    pixels = images[0, 0].numel()
+    index, saliency = as_index(index, as_images(images)), as_maps(saliency, images)
+    pixels = saliency.shape[1:].numel()
     rank = change_step(saliency, pixels)
     grain = noise * torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
     removed = torch.stack(
@@ -88,9 +89,11 @@ def road(
     ).flatten(0, 1)
     owner = torch.arange(len(images), device=images.device).repeat_interleave(2 * len(shares))
     found = []
-    for part in torch.arange(len(owner), device=images.device).split(batch_size):
-        filled = impute(images[owner[part]], removed[part]) + grain * removed[part, None]
-        found.append(score(filled, index[owner[part]]).float())
+    with scoring(score) as ask:
+        for part in torch.arange(len(owner), device=images.device).split(batch_size):
+            filled = impute(images[owner[part]], removed[part]) + grain * removed[part, None]
+            found.append(ask(filled, index[owner[part]]).float())
+        whole = ask(images, index).float()
     least_first, most_first = torch.cat(found).view(len(images), len(shares), 2).mean(1).unbind(1)
-    shares_kept = relative_to_whole((least_first - most_first) / 2, score(images, index).float())
+    shares_kept = relative_to_whole((least_first - most_first) / 2, whole)
     return unless_broken(shares_kept, saliency)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import Score
-from protomask.metrics.given import as_maps, unless_broken
+from protomask.metrics.given import as_images, as_maps, unless_broken
+from protomask.metrics.scoring import Score, scoring
 from protomask.places import as_index
 
 SQUARES, SHORTEST, LONGEST = 32, 1 / 14, 1 / 4
@@ -41,16 +41,17 @@ def infidelity(
     Returns:
         (B,) in [0, 1]; NaN where no square changes the score.
     """
-    index, saliency = as_index(index, images), as_maps(saliency, images)
+    index, saliency = as_index(index, as_images(images)), as_maps(saliency, images)
     squares = draw_squares(*images.shape[2:]) if squares is None else squares
-    whole = score(images, index).double()
     hidden = torch.zeros(len(squares), *images.shape[2:], dtype=torch.bool, device=images.device)
     for number, (row, column, side) in enumerate(squares):
         hidden[number, row : row + side, column : column + side] = True
     left = []
-    for part in torch.arange(len(images) * len(squares), device=images.device).split(batch_size):
-        image, square = part // len(squares), part % len(squares)
-        left.append(score(images[image].masked_fill(hidden[square][:, None], 0.0), index[image]).double())
+    with scoring(score) as ask:
+        whole = ask(images, index).double()
+        for part in torch.arange(len(images) * len(squares), device=images.device).split(batch_size):
+            image, square = part // len(squares), part % len(squares)
+            left.append(ask(images[image].masked_fill(hidden[square][:, None], 0.0), index[image]).double())
     falls = whole[:, None] - torch.cat(left).view(len(images), len(squares))
     sums = saliency.double().flatten(1) @ hidden.flatten(1).double().T
     both, own, size = (sums * falls).mean(1), sums.square().mean(1), falls.square().mean(1)

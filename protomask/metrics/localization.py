@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from protomask.given import as_flag
-from protomask.metrics.given import as_maps, as_region, first_pixels, unless_broken
+from protomask.metrics.given import as_boxes, as_maps, as_numbers, as_region, as_values, first_pixels, unless_broken
 
 TOLERANCE = 15.0
 """Pixels by which the pointing game may miss (Zhang et al., excitation backprop, 2016; TorchRay)."""
@@ -29,14 +29,14 @@ def box_regions(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
         (B, height, width) bool: the pixels whose centre is inside a box.
     """
     regions = []
-    for each in boxes:
+    for each in as_boxes(boxes):
         x0, y0, x1, y1 = each.reshape(-1, 4).float().unbind(1)
         x = torch.arange(width, device=each.device) + 0.5
         y = torch.arange(height, device=each.device) + 0.5
         columns = (x >= x0[:, None]) & (x < x1[:, None])
         rows = (y >= y0[:, None]) & (y < y1[:, None])
         regions.append((rows[:, :, None] & columns[:, None, :]).any(0))
-    return torch.stack(regions)
+    return torch.stack(regions) if regions else torch.zeros(0, height, width, dtype=torch.bool)
 
 
 def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: float = TOLERANCE) -> Tensor:
@@ -173,7 +173,12 @@ def mean_per_class(values: Tensor, classes: Tensor) -> Tensor:
     Args:
         values: (B,) float, NaN where undefined.
         classes: (B,) long.
+
+    Raises:
+        InputError: not one class for each value.
     """
+    values = as_values(values, ("B",), "values")
+    classes = as_numbers(classes, values, "classes")
     defined = ~values.isnan()
     present = classes[defined].unique()
     means = [values[defined & (classes == each)].mean() for each in present]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import auc, change_step
-from protomask.metrics.given import as_maps
+from protomask.metrics.given import as_maps, as_values
 
 
 def mas_insertion(scores: Tensor, saliency: Tensor) -> Tensor:
@@ -24,6 +24,7 @@ def mas_insertion(scores: Tensor, saliency: Tensor) -> Tensor:
     Returns:
         NaN where the curve ends where it began, the map is zero, or no step is left above another.
     """
+    scores = _curves(scores, saliency)
     response = _normalised(scores, scores[:, :1], scores[:, -1:]).cummax(1).values
     share = inserted_share(saliency, scores.shape[1])
     return _area((response - (share - response).abs()).clamp(0, 1))
@@ -34,6 +35,7 @@ def mas_deletion(scores: Tensor, saliency: Tensor) -> Tensor:
 
     As :func:`mas_insertion`, with a curve that never rises and the penalty added to it.
     """
+    scores = _curves(scores, saliency)
     response = _normalised(scores, scores[:, -1:], scores[:, :1]).cummin(1).values
     share = 1 - inserted_share(saliency, scores.shape[1])
     return _area((response + (share - response).abs()).clamp(0, 1))
@@ -46,6 +48,11 @@ def inserted_share(saliency: Tensor, points: int) -> Tensor:
     mass = torch.zeros(len(saliency), points, device=saliency.device, dtype=torch.float64)
     mass.scatter_add_(1, step.clamp(max=points - 1), saliency.flatten(1).double())
     return mass.cumsum(1) / mass.sum(1, keepdim=True)
+
+
+def _curves(scores: Tensor, saliency: Tensor) -> Tensor:
+    """Check that there is a curve for each map; InputError names what is no such thing."""
+    return as_values(scores, (len(as_maps(saliency)), "T"), "scores")
 
 
 def _normalised(scores: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from protomask.given import as_flag
-from protomask.metrics.given import as_maps, as_mask
+from protomask.errors import InputError
+from protomask.given import as_flag, as_names
+from protomask.metrics.given import as_finite_maps, as_mask, as_numbers, as_values, draw_noise
 
 HALF = 36
 """Consistency and stability: the window reaches this far from the maximum, in pixels at 224 x 224 (Huang et al.'s
@@ -45,10 +46,12 @@ def parts_at_maximum(saliency: Tensor, points: Tensor, visible: Tensor, *, half:
         half: by default 36 pixels at 224, in proportion to the shorter side.
 
     Returns:
-        (N, K) bool; all False for a constant map, which has no maximum (the published code takes its top left pixel),
-        and for one that is not finite.
+        (N, K) bool; all False for a constant map, which has no maximum (the published code takes its top left pixel).
+
+    Raises:
+        InputError: a map, or a visible part's point, that is not finite: it is neither at a part nor beside one.
     """
-    saliency, visible = as_maps(saliency), as_mask(visible, points.shape[:2], "visible")
+    saliency, points, visible = _given(saliency, points, visible)
     half = HALF * min(saliency.shape[1:]) / 224 if half is None else half
     column, row, pointed = _maximum(saliency)
     x, y = points.floor().unbind(-1)
@@ -67,7 +70,7 @@ def parts_in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: f
         saliency, points, visible: as in :func:`parts_at_maximum`.
         side: by default 32 pixels at 224, in proportion to the shorter side.
     """
-    saliency, visible = as_maps(saliency), as_mask(visible, points.shape[:2], "visible")
+    saliency, points, visible = _given(saliency, points, visible)
     height, width = saliency.shape[1:]
     side = PATCH * min(height, width) / 224 if side is None else side
     column, row, pointed = _maximum(saliency)
@@ -95,7 +98,7 @@ def consistency(at: Tensor, visible: Tensor, prototypes: Tensor, *, present: flo
     Returns:
         (P,) for the P prototypes in ``prototypes``, ascending.
     """
-    at, visible = as_mask(at, visible.shape, "at"), as_mask(visible, at.shape, "visible")
+    at, visible, prototypes = _pairs(at, visible, prototypes, "at", "visible")
     hits, shown = _per_prototype(at, prototypes), _per_prototype(visible, prototypes)
     share = hits / shown.clamp(min=1)
     return 100.0 * ((share >= present) & (shown >= max(least, 1))).any(1).float()
@@ -115,7 +118,7 @@ def stability(at: Tensor, perturbed: Tensor, prototypes: Tensor, *, strict: bool
     Returns:
         (P,) in percent.
     """
-    at, perturbed = as_mask(at, perturbed.shape, "at"), as_mask(perturbed, at.shape, "perturbed")
+    at, perturbed, prototypes = _pairs(at, perturbed, prototypes, "at", "perturbed")
     same = (at == perturbed).all(1)
     if as_flag(strict, "strict"):
         same = same & at.any(1)
@@ -146,9 +149,11 @@ def purity(
         similarity: (N,) of each pair; of equal ones the first are taken.
 
     Returns:
-        (P,) in [0, 1]; NaN where none of the images shows a part (often enough).
+        (P,) in [0, 1]; NaN where none of the images shows a part (often enough), and where a similarity is NaN, which
+        leaves open what the most similar images are.
     """
-    inside, visible = as_mask(inside, visible.shape, "inside"), as_mask(visible, inside.shape, "visible")
+    inside, visible, prototypes = _pairs(inside, visible, prototypes, "inside", "visible")
+    similarity = as_values(similarity, inside.shape[:1], "similarity")
     order = similarity.argsort(descending=True, stable=True)
     order = order[prototypes[order].argsort(stable=True)]
     _, counts = prototypes.unique(return_counts=True)
@@ -157,11 +162,17 @@ def purity(
     hits, shown = (_per_prototype(each[taken], prototypes[taken]) for each in (inside, visible))
     share = torch.where(shown >= max(least, 1), hits / shown.clamp(min=1), -torch.inf)
     best = share.amax(1)
-    return torch.where(best.isinf(), torch.nan, best)
+    unknown = _per_prototype(similarity.isnan()[:, None], prototypes)[:, 0] > 0
+    return torch.where(best.isinf() | unknown, torch.nan, best)
 
 
 def merge_sides(present: Tensor, names: Sequence[str]) -> Tensor:
-    """Merge left and right parts (``left eye``, ``right eye``): (N, K) bool to (N, K'), present where either is."""
+    """Merge left and right parts (``left eye``, ``right eye``): (N, K) bool to (N, K'), present where either is.
+
+    Parts without names stay as they are.
+    """
+    names = as_names(names, "names")
+    present = as_mask(present, ("N", len(names) or "K"), "present")
     merged: dict[str, list[int]] = {}
     for column, name in enumerate(names):
         merged.setdefault(" ".join(word for word in name.split() if word not in ("left", "right")), []).append(column)
@@ -173,17 +184,31 @@ def add_noise(images: Tensor, seeds: Sequence[int], *, deviation: float = NOISE,
 
     As Huang et al.'s code.
     """
-    noise = [
-        torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)
-    ]
-    return images + (deviation * torch.stack(noise)).clamp(-clip, clip).to(images)
+    noise = draw_noise(torch.randn, images, seeds)
+    return images + (deviation * noise).clamp(-clip, clip).to(images)
+
+
+def _given(saliency: Tensor, points: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Check maps, the parts' points in them, and which of these are visible."""
+    saliency = as_finite_maps(saliency)
+    points = as_values(points, (len(saliency), "K", 2), "points")
+    visible = as_mask(visible, points.shape[:2], "visible")
+    if (visible & ~points.isfinite().all(2)).any():
+        raise InputError("points are not finite where parts are visible; give such parts as not visible")
+    return saliency, points, visible
+
+
+def _pairs(one: Tensor, other: Tensor, prototypes: Tensor, name: str, other_name: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Check what is told of the parts of N pairs, (N, K) bool each, and whose the pairs are."""
+    one = as_mask(one, ("N", "K"), name)
+    return one, as_mask(other, one.shape, other_name), as_numbers(prototypes, one, "prototypes")
 
 
 def _maximum(saliency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Find column and row (N,) of each map's first maximum, and whether it has one (is not constant)."""
     flat = saliency.flatten(1)
     place, width = flat.argmax(1), saliency.shape[2]
-    return place % width, place // width, (flat.amax(1) > flat.amin(1)) & flat.isfinite().all(1)
+    return place % width, place // width, flat.amax(1) > flat.amin(1)
 
 
 def _per_prototype(values: Tensor, prototypes: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.classification import auroc
-from protomask.metrics.given import as_maps, as_mask, salient_pixels
+from protomask.metrics.given import as_maps, as_mask, as_values, salient_pixels
 
 FIRST = 0.1
 """share of the pixels, the most salient, that count as a prototype's place in an image"""
@@ -27,6 +27,9 @@ def explanation_size(similarities: Tensor, weights: Tensor, logits: Tensor, shar
     Returns:
         NaN where one of these numbers is.
     """
+    similarities = as_values(similarities, ("B", "P"), "similarities")
+    logits = as_values(logits, (len(similarities), "C"), "logits")
+    weights = as_values(weights, (logits.shape[1], similarities.shape[1]), "weights")
     points = (similarities * weights[logits.argmax(1)]).abs()
     size = ((points >= share * points.sum(1, keepdim=True)) & (points > 0)).sum(1).float()
     return torch.where(points.isnan().any(1) | logits.isnan().any(1), torch.nan, size)
@@ -61,6 +64,7 @@ def distinctiveness(maps: Tensor, there: Tensor) -> Tensor:
     Returns:
         NaN where fewer than two count, or one of those that are there is not finite.
     """
+    maps = as_values(maps, ("B", "K", "H", "W"), "maps")
     there = as_mask(there, maps.shape[:2], "there")
     first = _first_pixels(maps).flatten(2).double()
     both = first @ first.transpose(1, 2)
@@ -84,6 +88,7 @@ def comprehensiveness(maps: Tensor, there: Tensor, mask: Tensor) -> Tensor:
     Returns:
         NaN where there is no object, or a map that counts is not finite.
     """
+    maps = as_values(maps, ("B", "K", "H", "W"), "maps")
     there = as_mask(there, maps.shape[:2], "there")
     mask = as_mask(mask, (len(maps), *maps.shape[2:]), "mask")
     covered = _first_pixels(maps).masked_fill(~there[:, :, None, None], 0).amax(1)

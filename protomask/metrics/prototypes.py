@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import Curve, Score, change_step, perturbation_curve, relative_to_whole
-from protomask.metrics.given import as_maps, unless_broken
+from protomask.metrics.faithfulness import Curve, change_step, perturbation_curve, relative_to_whole
+from protomask.metrics.given import as_images, as_maps, unless_broken
+from protomask.metrics.scoring import Score, at_rest, name_of, require_similarity_maps
 from protomask.places import as_index
 
 SHARES = tuple(step / 1000 for step in range(1, 21))
@@ -48,18 +49,24 @@ def fidelity(
         ``scores`` (B, T): value at the place of the original maximum over the original maximum; ``auc``: their mean.
         NaN where the original maximum is not positive.
     """
-    index, saliency = as_index(index, images), as_maps(saliency, images)
-    original = maps(images, index).flatten(1).float()
-    whole, place = original.max(1)
+    index, saliency = as_index(index, as_images(images)), as_maps(saliency, images)
+    if not len(images):  # a network may refuse them
+        return Curve(saliency.new_empty(0), saliency.new_empty(0, len(shares)))
+
+    def ask(images: Tensor, index: Tensor) -> Tensor:
+        return require_similarity_maps(maps(images, index), index, name_of(maps)).flatten(1).float()
+
     pixels = saliency.shape[1] * saliency.shape[2]
     rank = change_step(saliency, pixels)
     removed = torch.tensor([max(1, round(share * pixels)) for share in shares], device=images.device)
     left = []
-    for part in torch.arange(len(images) * len(shares), device=images.device).split(batch_size):
-        image, step = part // len(shares), part % len(shares)
-        gone = rank[image] <= removed[step][:, None, None]
-        changed = torch.where(gone[:, None], fill, images[image])
-        left.append(maps(changed, index[image]).flatten(1).float().gather(1, place[image, None])[:, 0])
+    with at_rest(maps):
+        whole, place = ask(images, index).max(1)
+        for part in torch.arange(len(images) * len(shares), device=images.device).split(batch_size):
+            image, step = part // len(shares), part % len(shares)
+            gone = rank[image] <= removed[step][:, None, None]
+            changed = torch.where(gone[:, None], fill, images[image])
+            left.append(ask(changed, index[image]).gather(1, place[image, None])[:, 0])
     scores = unless_broken(relative_to_whole(torch.cat(left).view(len(images), len(shares)), whole), saliency)
     return Curve(scores.mean(1), scores)
 
@@ -79,5 +86,12 @@ def relevance_ordering(
         ``scores`` (B, steps / 2 + 1) and ``auc``, their mean by the trapezoid rule, in units of the score.
     """
     return perturbation_curve(
-        score, torch.zeros_like(images), images, index, saliency, steps=steps, until=SHOWN, batch_size=batch_size
+        score,
+        torch.zeros_like(as_images(images)),
+        images,
+        index,
+        saliency,
+        steps=steps,
+        until=SHOWN,
+        batch_size=batch_size,
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_region, unless_broken
+from protomask.metrics.given import as_region, as_values, unless_broken
 
 FIXED = 0.5
 """The fixed threshold, as a share of the stretched map's maximum."""
@@ -66,7 +66,7 @@ def at_best_threshold(curves: Tensor) -> Tensor:
     Returns:
         (n,)
     """
-    means = curves.nanmean(0)
+    means = as_values(curves, ("n", "T"), "curves").nanmean(0)
     return curves[:, int(means.nan_to_num(-torch.inf).argmax())] if len(curves) else curves.new_empty(0)
 
 

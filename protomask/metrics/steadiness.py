@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from protomask.errors import InputError
+from protomask.given import short
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_maps, salient_pixels, unless_broken
+from protomask.metrics.given import as_images, as_maps, draw_noise, salient_pixels, unless_broken
 
 HALF_LEVEL = 0.5 / 255 / 0.229
 """Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations; by the
@@ -24,11 +26,11 @@ def nearby(images: Tensor, seeds: Sequence[int], radius: float | Tensor = HALF_L
         radius: the noise's greatest size, in units of the normalised image; a number, or one per channel (3, 1, 1).
             The default rounds to the same 8-bit image where images are normalised as ImageNet's;
             :func:`with_unseen_noise` does wherever the standard deviations are known.
+
+    Raises:
+        InputError: no images in floating point, or not one seed for each.
     """
-    noise = [
-        torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, seeds)
-    ]
-    return images + (2 * torch.stack(noise).to(images) - 1) * radius
+    return images + (2 * draw_noise(torch.rand, images, seeds).to(images) - 1) * radius
 
 
 def with_unseen_noise(images: Tensor, std: Sequence[float], seeds: Sequence[int]) -> Tensor:
@@ -39,7 +41,7 @@ def with_unseen_noise(images: Tensor, std: Sequence[float], seeds: Sequence[int]
         std: one number per channel, or one for all.
         seeds: one per image.
     """
-    return nearby(images, seeds, torch.tensor([0.5 / 255 / each for each in std]).view(-1, 1, 1).to(images))
+    return nearby(images, seeds, torch.tensor([0.5 / 255 / each for each in std]).view(-1, 1, 1).to(as_images(images)))
 
 
 def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
@@ -80,7 +82,14 @@ def max_sensitivity(saliency: Tensor, others: Sequence[Tensor]) -> Tensor:
 
     Args:
         saliency: (B, H, W). others: maps of images nearby, (B, H, W) each.
+
+    Raises:
+        InputError: no others, or some that are not of the maps' shape.
     """
+    saliency = as_maps(saliency)
+    if not isinstance(others, Sequence | Tensor) or not len(others):
+        raise InputError(f"others is {short(others)}; give the maps of at least one image nearby, in a list")
+    others = [as_maps(other, saliency[:, None], name="others") for other in others]
     at = minmax(saliency).flatten(1)
     moved = torch.stack([(minmax(other).flatten(1) - at).norm(dim=1) for other in others]).amax(0)
     size = at.norm(dim=1)

@@ -286,6 +286,12 @@ def test_judges_takes_the_images_on_which_both_networks_agree(script, material, 
     wrong = [*given, "--judge", "no_such_model", "--judge-weights", weights]
     assert judges.main(wrong) == 2 and "no_such_model" in capsys.readouterr().err
 
+    capsys.readouterr()
+    places = [given.index(name) for name in ("--weights", "--judge-weights")]
+    judges.main([word for place, word in enumerate(given) if not any(0 <= place - at < 2 for at in places)])
+    said = capsys.readouterr().err
+    assert all(f"note: {option} {model} has random weights" in said for option in ("--model", "--judge"))
+
     class Brightest(torch.nn.Module):
         """The class is the brightest channel; or always the first."""
 
@@ -311,3 +317,16 @@ def test_judges_takes_the_images_on_which_both_networks_agree(script, material, 
         judges.agreeing([alike, fewer], data, [0], 1, torch.device("cpu"))
     with pytest.raises(InputError, match="agree on no photograph"):
         judges.agreeing([alike, pair], data[:1], [0], 1, torch.device("cpu"))
+
+
+def test_random_weights_are_the_same_in_each_process_and_said(script, material, capsys):
+    subject = importlib.import_module("subject")
+    given = words(material, "")
+    model, weights = (given[given.index(name) + 1] for name in ("--model", "--weights"))
+    one, again, other = (
+        subject.classifier(model, None, "--judge", seed=seed).model.state_dict()["fc.weight"] for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert capsys.readouterr().err.count(f"note: --judge {model} has random weights; give its weights") == 3
+    found = subject.classifier(model, weights, "--judge").model.state_dict()["fc.weight"]
+    assert torch.equal(found, load_file(weights)["fc.weight"]) and not capsys.readouterr().err

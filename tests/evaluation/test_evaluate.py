@@ -18,6 +18,7 @@ from protomask.evaluation import (
     available_metrics,
     choose_pairs,
     choose_prototype_pairs,
+    choose_similar_pairs,
     evaluate,
 )
 from protomask.evaluation.pairs import draw_stratified
@@ -171,6 +172,33 @@ def test_pairs_are_the_own_class_prototypes_of_greatest_similarity(network):
         assert prototype == max(own, key=lambda p: similarities[p].item())
     assert network.training
     assert len(choose_pairs(network, data, samples=1000)) == len(data)
+
+
+def test_a_similarity_that_is_nan_is_not_the_greatest(network):
+    class Broken(Quadrants):
+        def forward(self, images):
+            found = super().forward(images)
+            found.similarities[:, 3] = torch.nan
+            return found
+
+    broken, data = Broken(), Tiles()
+    with pytest.raises(InputError, match="a similarity of image .* is NaN; the network is broken there"):
+        choose_pairs(broken, data, samples=100)
+    with pytest.raises(InputError, match="a similarity of image .* is NaN; the network is broken there"):
+        choose_similar_pairs(broken, data, torch.tensor([0, 3]), count=2)
+    kept = choose_similar_pairs(broken, data, torch.tensor([0, 1]), count=2)  # of these all are known
+    assert torch.equal(kept.positions, choose_similar_pairs(network, data, torch.tensor([0, 1]), count=2).positions)
+
+
+def test_scores_of_another_shape_are_refused_with_the_name_of_the_model():
+    class Column(torch.nn.Linear):
+        def score(self, images, index):
+            return self(images.mean((2, 3)))
+
+    pairs = Pairs(torch.arange(4), torch.zeros(4, dtype=torch.long))
+    for metrics in (["insertion"], ["average_drop"]):
+        with pytest.raises(InputError, match=r"Column.score gave the shape \(\d+, 1\) .* one score per image"):
+            evaluate(Column(3, 1), Tiles(), {"center": get_localizer("center")}, pairs, metrics=metrics)
 
 
 def test_images_of_a_class_without_prototypes_are_passed_over():

@@ -54,6 +54,15 @@ def test_pairs_are_those_whose_similarity_the_tag_decides(scenes):
     assert pairs.accuracy[1] < pairs.accuracy[0]  # it was right for the wrong reason
 
 
+def test_a_similarity_that_is_nan_looks_nowhere(scenes):
+    class Broken(Magenta):
+        def similarity_maps(self, images, index=None):
+            return super().similarity_maps(images, index) * torch.nan
+
+    with pytest.raises(InputError, match="a similarity of image .* is NaN"):
+        tag_pairs(Broken(scenes.classes), scenes)
+
+
 def test_detection_and_false_alarms(scenes):
     network = Magenta(scenes.classes)
     pairs = tag_pairs(network, scenes)

@@ -142,7 +142,13 @@ def test_of_a_broken_map_nothing_is_said_and_the_others_stand(value):
     for name, (those, expected) in found.items():
         assert those[0].isnan().all(), name
         torch.testing.assert_close(those[1], expected[1], msg=name)
-    for choose in (metrics.outside_top, metrics.outside_box):
+    points, visible = torch.ones(2, 1, 2), torch.ones(2, 1, dtype=torch.bool)
+    for choose in (
+        metrics.outside_top,
+        metrics.outside_box,
+        lambda maps: metrics.parts_at_maximum(maps, points, visible),
+        lambda maps: metrics.parts_in_patch(maps, points, visible),
+    ):
         with pytest.raises(InputError, match="not finite"):
             choose(broken)
 
@@ -159,3 +165,119 @@ def test_numbers_that_are_none_stay_so():
     assert metrics.causal_insertion(lambda b, drawn: 1.0, mass, visible, torch.ones(1)).isnan()
     sizes = metrics.explanation_size(torch.tensor([[torch.nan, 1.0]]), torch.ones(2, 2), torch.ones(1, 2))
     assert sizes.isnan()
+    seen, own, similarity = visible.expand(2, 2), torch.tensor([0, 0, 1, 1]), torch.tensor([torch.nan, 0.5, 0.5, 0.1])
+    purest = metrics.purity(torch.eye(4, 2) > 0, torch.ones(4, 2) > 0, own, similarity, top=1)
+    assert purest[0].isnan() and purest[1] == 0
+    for find in (metrics.parts_at_maximum, metrics.parts_in_patch):
+        point = torch.tensor([[[torch.nan, 1.0], [1.0, 1.0]]])
+        with pytest.raises(InputError, match="points are not finite where parts are visible"):
+            find(torch.rand(1, 4, 4), point, seen[:1])
+        assert not find(torch.rand(1, 4, 4), point, torch.tensor([[False, True]]))[0, 0]
+
+
+ONES, SQUARES, CUBES = torch.ones(2), torch.rand(2, 3), torch.rand(2, 3, 9, 13)
+SEEN, NUMBERS, BOXES = torch.ones(2, 3) > 0, torch.tensor([0, 1]), [torch.tensor([[3, 2, 9, 6]])] * 2
+STD, SEEDS = [0.5] * 3, [1, 2]
+GIVEN = {
+    metrics.average_drop: (ONES, ONES),
+    metrics.increase_in_confidence: (ONES, ONES),
+    metrics.average_gain: (ONES, ONES),
+    metrics.relative_gain: (ONES, ONES),
+    metrics.relative_to_whole: (SQUARES, ONES),
+    metrics.adcc: (ONES, ONES, ONES),
+    metrics.mas_insertion: (SQUARES, LEVELS),
+    metrics.mas_deletion: (SQUARES, LEVELS),
+    metrics.mean_per_class: (ONES, NUMBERS),
+    metrics.explanation_size: (SQUARES, torch.rand(4, 3), torch.rand(2, 4)),
+    metrics.discrimination: (SQUARES, SEEN),
+    metrics.auroc: (SQUARES, SEEN),
+    metrics.average_precision: (SQUARES, SEEN),
+    metrics.distinctiveness: (CUBES, SEEN),
+    metrics.comprehensiveness: (CUBES, SEEN, REGION),
+    metrics.part_mass: (LEVELS, CUBES > 0.5),
+    metrics.rank_correlation: (SQUARES, SQUARES, SEEN),
+    metrics.top_part_hit: (SQUARES, SQUARES, SEEN),
+    metrics.causal_overlap: (SQUARES, SQUARES, ONES, SEEN),
+    metrics.parts_at_maximum: (LEVELS, torch.rand(2, 3, 2), SEEN),
+    metrics.parts_in_patch: (LEVELS, torch.rand(2, 3, 2), SEEN),
+    metrics.consistency: (SEEN, SEEN, NUMBERS),
+    metrics.stability: (SEEN, SEEN, NUMBERS),
+    metrics.purity: (SEEN, SEEN, NUMBERS, ONES),
+    metrics.merge_sides: (SEEN, ["left eye", "right eye", "beak"]),
+    metrics.map_correlation: (LEVELS, LEVELS),
+    metrics.shared_first: (LEVELS, LEVELS),
+    metrics.coherency: (LEVELS, LEVELS),
+    metrics.max_sensitivity: (LEVELS, [LEVELS]),
+    metrics.box_iou_curves: (LEVELS, BOXES),
+    metrics.nearby: (IMAGES, SEEDS),
+    metrics.add_noise: (IMAGES, SEEDS),
+    metrics.with_unseen_noise: (IMAGES, STD, SEEDS),
+    metrics.impute: (IMAGES, REGION),
+    metrics.at_best_threshold: (SQUARES,),
+    metrics.max_box_accuracy: (SQUARES,),
+    metrics.rise_blur: (IMAGES,),
+}
+"""what each metric that asks for no score is given"""
+
+
+def wrong_for(metric, given):
+    """What an argument cannot be that was right as ``given``."""
+    if given is STD:
+        return []
+    if given is NUMBERS:  # may be in whatever holds them
+        return [None, "none", given[:1], given / 2]
+    if given is SEEDS:
+        return [None, 1, "none", given[:1], [*given, 3], [0.5, 0.5]]
+    if not isinstance(given, torch.Tensor):
+        arrays = [each.numpy() if isinstance(each, torch.Tensor) else 1 for each in given]
+        others = [LEVELS[:1]] if metric is metrics.max_sensitivity else given[:1]
+        return [None, "none", others] + ([] if metric is metrics.merge_sides else [arrays])
+    wrong = [None, "none", given.numpy(), given.tolist()]
+    if metric is not metrics.relative_to_whole or given is ONES:
+        wrong.append(given[:, None])
+    if len(GIVEN[metric]) > 1 and metric not in (metrics.merge_sides, metrics.explanation_size):
+        wrong.append(given[:1])
+    return wrong
+
+
+@pytest.mark.parametrize("metric", GIVEN, ids=lambda metric: metric.__name__)
+def test_arrays_and_other_lengths_are_refused_in_one_line(metric):
+    given = GIVEN[metric]
+    metric(*given)
+    for place, each in enumerate(given):
+        for wrong in wrong_for(metric, each):
+            with pytest.raises(InputError) as told:
+                metric(*given[:place], wrong, *given[place + 1 :])
+            assert "\n" not in str(told.value)
+
+
+def test_arrays_for_what_is_scored_are_refused_in_one_line():
+    given = [IMAGES, INDEX, LEVELS.float()]
+    for metric in FROM_SCORES:
+        for place in (0, 2):
+            wrong = [each.numpy() if number == place else each for number, each in enumerate(given)]
+            with pytest.raises(InputError, match="(saliency|images) is (array|an ndarray)"):
+                metric(mean_score, *wrong)
+    for wrong in (IMAGES.numpy(), IMAGES[0], None):
+        for ask in (metrics.misalignment, lambda *given: metrics.move_evidence(*given, reach=0.1)):
+            with pytest.raises(InputError, match="images"):
+                ask(mean_score, wrong, INDEX, LEVELS > 9)
+
+
+def test_of_no_images_there_are_no_values():
+    none = [LEVELS[:0].float(), SEEN[:0], IMAGES[:0]]
+    assert metrics.box_regions([], 4, 5).shape == (0, 4, 5)
+    assert metrics.outside_box(none[0]).shape == metrics.outside_top(none[0]).shape == (0, 9, 13)
+    for noisy in (metrics.nearby(none[2], []), metrics.add_noise(none[2], [])):
+        assert noisy.shape == none[2].shape
+    assert metrics.with_unseen_noise(none[2], STD, []).shape == none[2].shape
+    for metric in (metrics.mas_insertion, metrics.mas_deletion):
+        assert metric(SQUARES[:0], none[0]).shape == (0,)
+    assert metrics.insertion(mean_score, none[2], INDEX[:0], none[0]).scores.shape == (0, 29)
+    assert metrics.fidelity(mean_score, none[2], INDEX[:0], none[0]).scores.shape == (0, 20)
+
+
+def test_boxes_are_told_apart_by_image():
+    for wrong in (torch.rand(3), torch.rand(2, 4).numpy(), None):
+        with pytest.raises(InputError, match="the boxes of image 1 are"):
+            metrics.box_regions([BOXES[0], wrong], 9, 13)

@@ -1,0 +1,87 @@
+"""Scores while a metric asks for them: of a model at rest, one for each image."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from types import FunctionType
+
+from torch import Tensor
+
+from protomask.errors import InputError, type_named
+from protomask.freezing import evaluating, frozen, held_modules
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""``score(images (N, 3, H, W), index (N,)) -> (N,)``"""
+
+
+@contextmanager
+def scoring(score: Score, *, differentiated: bool = False) -> Iterator[Score]:
+    """Give ``score`` as a metric asks it, while its model is at rest (:func:`at_rest`).
+
+    No images have no scores: a model is not asked for them, which may refuse them.
+
+    Raises:
+        InputError: while it is asked: not one score per image, or none with a gradient where one is needed.
+    """
+
+    def ask(images: Tensor, index: Tensor) -> Tensor:
+        if not len(images):
+            return images.flatten(1).sum(1)
+        scores = require_scores(score(images, index), index, name_of(score))
+        if images.requires_grad and not scores.requires_grad:
+            raise InputError(f"{name_of(score)} has no gradient with respect to the images, and this metric needs one")
+        return scores
+
+    with at_rest(score, differentiated=differentiated):
+        yield ask
+
+
+def at_rest(asked: Callable, *, differentiated: bool = False) -> AbstractContextManager[None]:
+    """Put each module that a bound method, a module or a function asks in evaluation mode for the while.
+
+    Of a function what it closes over, or names among its globals, is looked at; not what functions that it calls do.
+
+    Args:
+        differentiated: whether gradients flow through the modules, whose parameters then need none.
+    """
+    held: list[object] = [asked]
+    if isinstance(asked, FunctionType):
+        with suppress(ValueError):  # of a variable that is not set yet
+            seen = inspect.getclosurevars(asked)
+            held += [*seen.nonlocals.values(), *seen.globals.values()]
+    if differentiated:
+        return frozen(held)
+    return evaluating([module for root in held_modules(held) for module in root.modules()])
+
+
+def require_scores(scores: Tensor, index: Tensor, name: str) -> Tensor:
+    """Return ``scores`` as they are; InputError where they are not one per number of ``index`` (N,)."""
+    if not isinstance(scores, Tensor):
+        raise InputError(f"{name} gave {type_named(scores)}; it must give one score per image, a tensor of torch")
+    if scores.shape != index.shape:
+        raise InputError(
+            f"{name} gave the shape {tuple(scores.shape)} for {len(index)} images; "
+            f"it must give one score per image, ({len(index)},)"
+        )
+    return scores
+
+
+def require_similarity_maps(maps: Tensor, index: Tensor, name: str) -> Tensor:
+    """Return ``maps`` as they are; InputError where they are not one (h, w) per number of ``index`` (N,)."""
+    if not isinstance(maps, Tensor) or maps.ndim != 3 or len(maps) != len(index):
+        given = f"the shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type_named(maps)
+        raise InputError(
+            f"{name} gave {given} for {len(index)} images; it must give one map per image, ({len(index)}, h, w)"
+        )
+    return maps
+
+
+def name_of(asked: Callable) -> str:
+    """Name what is called: ``Classifier.score``, a function by its own name."""
+    owner = getattr(asked, "__self__", None)
+    name = getattr(asked, "__name__", None)
+    if name is None:
+        return type(asked).__name__
+    return name if owner is None or inspect.ismodule(owner) else f"{type(owner).__name__}.{name}"
