@@ -217,10 +217,19 @@ def write_together(writes: Mapping[Path, Callable[[Path], object]]) -> None:
             _remove(temporary)  # nothing is left of those that took their places
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove the unfinished files that killed processes left in ``folder`` and below; no other process may write."""
-    for path in folder.rglob(f".*{PARTIAL}"):
-        _remove(path)
+def remove_partial(folder: Path, apart: str = "") -> None:
+    """Remove the unfinished files that killed processes left in ``folder`` and below; no other process may write.
+
+    Args:
+        apart: folders below in which a file is called so are left alone: another process may write there.
+    """
+    for parent, below, names in os.walk(folder):
+        if apart in names and Path(parent) != folder:
+            below.clear()
+            continue
+        for name in names:
+            if name.startswith(".") and name.endswith(PARTIAL):
+                _remove(Path(parent, name))
 
 
 def file_name(name: str) -> str:

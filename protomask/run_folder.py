@@ -34,6 +34,9 @@ FOLDERS = (
     "tensorboard",
 )
 """what a run writes into, below its own folder"""
+UNFINISHED = ".unfinished"
+"""stands in a folder while a command makes a run there that nothing could go on with; may hold what its
+``config.json`` will"""
 PACKAGES = ("protomask", "torch", "torchvision", "timm", "numpy", "scikit-image")
 
 
@@ -65,6 +68,7 @@ class RunFolder:
         if not run.folder.is_dir():
             raise InputError(f"{folder} is no folder; give the run folder that protomask train wrote")
         if not run.has("config.json"):
+            refuse_unfinished(run)
             raise InputError(
                 f"{folder} has no config.json, so it is no run folder; give the one that protomask train wrote"
             )
@@ -238,8 +242,10 @@ def new_run(
     Args:
         output: the folder that was asked for; None takes a free one, see :func:`free_folder`.
         empty: whether nothing at all may be in it; otherwise no run may be.
-        whole: whether work that fails, or is interrupted, leaves nothing of what it wrote: half of it would look like a
-            run, and nothing could go on with it. Only with ``empty``, where all in the folder is the work's own.
+        whole: whether work that fails, or is interrupted, leaves nothing of what it wrote, since nothing could go on
+            with half of it. Only with ``empty``, where all in the folder is the work's own. What a process that was
+            killed left is known by the file ``UNFINISHED``: ``config.json`` is written last, by the work, or here with
+            what the work has written into that file.
 
     Raises:
         InputError: it holds something already, or another process makes a run there.
@@ -250,9 +256,12 @@ def new_run(
     _check_new(run, empty)  # before anything is made in somebody's folder, and again when nobody else can
     with run.lock(new=True):
         try:
-            _check_new(run, empty)
+            _check_new(run, empty, alone=True)
             try:
+                if whole and empty:
+                    run.write(UNFINISHED, {})
                 yield run
+                _complete(run)
             except BaseException:
                 if whole and empty:
                     with suppress(OSError):
@@ -262,11 +271,30 @@ def new_run(
             remove_unused(run.folder)
 
 
-def _check_new(run: RunFolder, empty: bool) -> None:
+def _complete(run: RunFolder) -> None:
+    if config := run.read(UNFINISHED):
+        run.write("config.json", config)
+    (run / UNFINISHED).unlink(missing_ok=True)
+
+
+def _check_new(run: RunFolder, empty: bool, alone: bool = False) -> None:
+    """Check that a run can be made in a folder; ``alone`` says that this process has locked it."""
     if run.started:
         raise InputError(f"{run.folder} holds a run already; give another output=")
+    if run.has(UNFINISHED) and not alone:
+        return  # whether somebody is at work there, the lock knows
+    refuse_unfinished(run)
     if empty and run.folder.exists() and any(each.name != LOCK for each in run.folder.iterdir()):
         raise InputError(f"output={run.folder} exists already; give a new folder")
+
+
+def refuse_unfinished(run: RunFolder) -> None:
+    """Raise InputError for a folder with half a run, which prune, refine or ``save_run`` was making."""
+    if run.has(UNFINISHED) and not run.started:
+        raise InputError(
+            f"{run.folder} holds an unfinished run; unless the command that makes it is still at work, it was killed: "
+            "delete the folder, and make the run again"
+        )
 
 
 def _remove_content(folder: Path) -> None:
@@ -274,8 +302,9 @@ def _remove_content(folder: Path) -> None:
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each, ignore_errors=True)
-        elif each.name != LOCK:
+        elif each.name not in (LOCK, UNFINISHED):
             each.unlink(missing_ok=True)
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def remove_unused(folder: Path) -> None:

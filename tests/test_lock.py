@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from protomask.errors import InputError
+from protomask.files import PARTIAL
 from protomask.lock import locked
 from tests.distributed.jobs import child_environment, kill_group
 from tests.end_to_end.conftest import SMALL, write_folder
@@ -65,6 +67,91 @@ def test_a_killed_holder_holds_nothing_though_its_child_lives(holder, tmp_path):
     assert (tmp_path / "run" / ".lock").exists()
     with locked(tmp_path / "run"):
         pass
+
+
+@pytest.fixture
+def other_thread():
+    """Run something in another thread, and give what it gives or raises."""
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda work: pool.submit(work).result(timeout=60)
+
+
+def lock(folder, **more):
+    with locked(folder, **more):
+        return "locked"
+
+
+def ask_another_process(folder):
+    code = (
+        "import sys; from pathlib import Path; from protomask.lock import locked\nwith locked(Path(sys.argv[1])): pass"
+    )
+    words = [sys.executable, "-c", code, str(folder)]
+    return subprocess.run(words, capture_output=True, text=True, env=child_environment(), timeout=120)
+
+
+def test_threads_of_one_process_keep_each_other_out_and_its_lock_stays(tmp_path, other_thread):
+    run, link = tmp_path / "run", tmp_path / "link"
+    link.symlink_to(run)
+    with locked(run):
+        half = run / f".0123{PARTIAL}"
+        half.write_text("half")
+        for folder in (run, link, tmp_path / "link" / ".." / "run"):
+            with pytest.raises(
+                InputError, match=f"process {os.getpid()} on .* is at work in .*; wait until it is done"
+            ):
+                other_thread(lambda folder=folder: lock(folder))
+        assert other_thread(lambda: lock(run / "below")) == other_thread(lambda: lock(run, name=".x")) == "locked"
+        assert half.exists()
+        assert f"process {os.getpid()}" in ask_another_process(run).stderr
+    assert other_thread(lambda: lock(run)) == "locked" and not half.exists()
+    assert ask_another_process(run).returncode == 0
+
+
+def test_a_thread_waits_as_long_as_it_is_said_to(tmp_path, other_thread):
+    with ThreadPoolExecutor(1) as pool:
+        with locked(tmp_path):
+            waiting = pool.submit(lock, tmp_path, patience=60)
+            with pytest.raises(InputError, match="is at work"):
+                other_thread(lambda: lock(tmp_path, patience=0.1))
+            assert not waiting.done()
+        assert waiting.result(timeout=60) == "locked"
+
+
+def test_a_thread_locks_what_it_holds_again_and_lets_go_at_the_end(tmp_path, other_thread):
+    with locked(tmp_path):
+        half = tmp_path / f".0123{PARTIAL}"
+        half.write_text("half")
+        assert lock(tmp_path) == "locked" and half.exists()
+        with pytest.raises(InputError, match="is at work"):
+            other_thread(lambda: lock(tmp_path))
+        assert f"process {os.getpid()}" in ask_another_process(tmp_path).stderr
+    assert other_thread(lambda: lock(tmp_path)) == "locked"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_holds_nothing(tmp_path):
+    with locked(tmp_path):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                lock(tmp_path)
+            except InputError as error:
+                code = 0 if f"process {os.getppid()}" in str(error) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert f"process {os.getpid()}" in ask_another_process(tmp_path).stderr
+
+
+def test_what_another_command_writes_in_a_run_below_stays(tmp_path):
+    halves = [tmp_path / name / f".0123{PARTIAL}" for name in ("run", "run/deeper", "plain")]
+    for half in halves:
+        half.parent.mkdir(exist_ok=True)
+        half.write_text("half")
+    (tmp_path / "run" / ".lock").write_text("")
+    assert lock(tmp_path) == "locked"
+    assert [half.exists() for half in halves] == [True, True, False]
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):

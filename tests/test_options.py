@@ -1,15 +1,20 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protomask.cli import main
 from protomask.errors import InputError
 from protomask.options import Options
-from protomask.run_folder import RunFolder, free_folder, new_run, read_options
+from protomask.run_folder import UNFINISHED, RunFolder, free_folder, new_run, read_options
+from tests.distributed.jobs import child_environment
 
 
 @pytest.mark.parametrize(
@@ -129,6 +134,41 @@ def test_a_new_run_is_locked_before_the_work_and_gone_where_the_work_fails(tmp_p
     shutil.rmtree(tmp_path / "half")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "run"]
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from protomask.run_folder import new_run
+with new_run(sys.argv[1], Path(), "", whole=True) as run:
+    run.write("metrics.json", {"seconds": {}})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_command_left_is_no_run_and_said_to_be_none(tmp_path, capsys):
+    half = tmp_path / "half"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(half)], env=child_environment(), timeout=120)
+    assert killed.returncode == -signal.SIGKILL and (half / "metrics.json").exists()
+    said = "half holds an unfinished run; unless the command that makes it is still at work, it was killed: delete"
+    for empty in (True, False):
+        with pytest.raises(InputError, match=said), new_run(str(half), tmp_path, "", empty=empty, whole=empty):
+            raise AssertionError("entered")
+    with pytest.raises(InputError, match=said):
+        RunFolder.open(half)
+    for words in ([], ["--resume"]):
+        assert main(["train", "--output", str(half), "--quiet", *words]) == 2
+        assert said in capsys.readouterr().err
+    shutil.rmtree(half)
+    with new_run(str(half), tmp_path, "", whole=True) as run:
+        with pytest.raises(InputError, match="is at work in"), ThreadPoolExecutor(1) as pool:
+            pool.submit(new_run(str(half), tmp_path, "", whole=True).__enter__).result(timeout=60)
+        run.write(UNFINISHED, {"options": {}})
+        assert not run.started
+    assert RunFolder.open(half).read("config.json") == {"options": {}} and {each.name for each in half.iterdir()} == {
+        "config.json",
+        ".lock",
+    }
 
 
 @pytest.mark.parametrize("name", ["evaluation", "prototypes", "checkpoint"])

@@ -41,8 +41,17 @@ class Job:
         write_json(self.folder / RECORD, {**self.stamp, **content, "files": files})
 
     def read(self) -> dict:
-        """Give the record, with the files' paths below the output folder."""
-        content = _record(self.folder) or {}
+        """Give the record, with the files' paths below the output folder.
+
+        Raises:
+            InputError: it is gone, or that of another picture or of other settings by now.
+        """
+        content = _record(self.folder)
+        if content is None or not self._is_of(content):
+            raise InputError(
+                f"{self.folder / RECORD} is {'gone' if content is None else 'of something else'}, though "
+                f"{self.image} was localised there: another command writes there; give another output="
+            )
         return {
             "image": str(self.image),
             "folder": self.folder.name,
@@ -51,10 +60,16 @@ class Job:
 
     @property
     def done(self) -> bool:
-        content = _record(self.folder) or {}
-        return all(content.get(key) == value for key, value in self.stamp.items()) and all(
-            _digest(self.folder / name) == digest for name, digest in content["files"].items()
+        content = _record(self.folder)
+        return (
+            content is not None
+            and self._is_of(content)
+            and all(_digest(self.folder / name) == digest for name, digest in content["files"].items())
         )
+
+    def _is_of(self, content: dict) -> bool:
+        """Whether a record is of this picture, as it is, and these settings."""
+        return all(content.get(key) == value for key, value in self.stamp.items())
 
 
 def plan(words: Sequence[str], output: Path, settings: dict) -> tuple[list[Job], list[Job]]:

@@ -17,7 +17,7 @@ from protomask.report.steps import steps_of, words_of
 from protomask.run.explainers import carry_explainer
 from protomask.run.measures import MEASURES
 from protomask.run.origins import marked
-from protomask.run_folder import versions
+from protomask.run_folder import UNFINISHED, versions
 from protomask.training import Action, Epochs
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict],
     What ``metrics.json`` tells of the training stays: its course, the answers that changed in it, and the plain
     classifier beside it; ``original`` is the accuracy that belongs to them, and ``steps`` lead from there to ``final``.
 
+    The configuration becomes ``config.json`` when all else is there, see :func:`protomask.run_folder.new_run`.
+
     Args:
         run: that ``new`` was made of.
         new: its network is the changed one.
@@ -88,7 +90,7 @@ def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict],
     new.files.write("metrics.json", {**metrics, **scores, **others, "seconds": metrics.get("seconds", {})})
     logged = [{**row, "stage": f"{row['stage']}, {kind}"} for row in rows]
     new.files.write("log.jsonl", (run.files.read("log.jsonl") or []) + logged)
-    new.files.write("config.json", marked({**config, "versions": versions()}, kind, origin))
+    new.files.write(UNFINISHED, marked({**config, "versions": versions()}, kind, origin))
 
 
 def _with_original(scores: dict, as_made: bool) -> dict:

@@ -24,6 +24,7 @@ from protomask.report.encoding import QUALITY, SMALL_SIDE
 from protomask.report.views import are_pooled
 from protomask.run.results import Report
 from protomask.run.setup import say
+from protomask.run_folder import UNFINISHED
 from protomask.training import predict
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
     path, log = files / "report.html", files.read("log.jsonl") or []
     write_report(
         path,
-        config=files.read("config.json"),
+        config=files.read("config.json") or files.read(UNFINISHED),
         metrics=files.read("metrics.json") or {},
         log=log,
         pictures=pictures,

@@ -12,6 +12,7 @@ import torch
 
 from protomask.data import Splits
 from protomask.errors import InputError
+from protomask.json_files import write_json
 from protomask.networks import load_network
 from protomask.options import CompleteOptions
 from protomask.prototype_network import PrototypeNetwork
@@ -21,9 +22,12 @@ from protomask.run.weights_file import require_same_weights
 from protomask.run_folder import RunFolder, free_folder
 from protomask.tensor_files import load_tensors
 from protomask.training.checkpoint import previous
+from protomask.training.loggers import FILE as LOGGERS
 
 CHECKPOINT, BLACK_BOX = "checkpoint/state.pt", "checkpoint/black_box.pt"
 NETWORK = ("model.json", "model.safetensors")
+LOG_AND_RECORDS = ("log.jsonl", LOGGERS, "tensorboard", "wandb")
+"""a training's log, and its records beside it, which tell of the same rows"""
 OF_ONE_NETWORK = (
     "metrics.json",
     "report*.html",
@@ -34,7 +38,7 @@ OF_ONE_NETWORK = (
     "prototypes",
     "figures",
     "explanations",
-    "log.jsonl",
+    *LOG_AND_RECORDS,
     "review.json",
     "localizer.json",
     "localizer.safetensors",
@@ -112,17 +116,25 @@ def require_weights_of_black_box(files: RunFolder, options: CompleteOptions) -> 
 
 def put_aside(files: RunFolder, but: str = "") -> None:
     """Move what describes the network that was trained here before into a folder of its own: another one takes its
-    place, and nothing may show the one as the other.
+    place, and nothing may show the one as the other. Where the log moves, new records of it begin in place of the old.
 
     Args:
-        but: what stays.
+        but: what stays; the log's records (TensorBoard ...) stay with it.
     """
-    there = [path for pattern in OF_ONE_NETWORK if pattern != but for path in sorted(files.folder.glob(pattern))]
+    records = files.read(LOGGERS) or {}
+    begun = any(each["rows"] for each in records.values()) or files.has("log.jsonl") or not records
+    stay = LOG_AND_RECORDS if but == "log.jsonl" else (but, *(() if begun else LOG_AND_RECORDS))
+    there = [path for pattern in OF_ONE_NETWORK if pattern not in stay for path in sorted(files.folder.glob(pattern))]
     if not there:
         return
     folder = free_folder(files.folder, ASIDE)
     for path in there:
-        path.rename(folder / path.name)
+        if path.name == LOGGERS:
+            # Never gone: an interruption here would leave nobody to tell which records there were.
+            write_json(folder / LOGGERS, records)
+            files.write(LOGGERS, {name: {"rows": 0} for name in records})
+        else:
+            path.rename(folder / path.name)
     say(f"what an earlier training left here is now in {folder}")
 
 

@@ -19,6 +19,8 @@ from protomask.run.start import absolute_paths, require_same_training, resumed_o
 from protomask.run.training import asked_for, train_run
 from protomask.run.weights_file import require_same_weights
 from protomask.run_folder import RunFolder
+from protomask.training.loggers import FILE as LOGGERS
+from protomask.training.loggers import logger_names
 
 FILE = "seeds.json"
 MEASURES = {
@@ -153,6 +155,10 @@ def train_all(
             require_same_weights(beside, own.weights)
         each = [chosen if place in begun else own.replace(seed=chosen.seed) for chosen, place in zip(each, places)]
     runs: list[Run] = []
+    names = logger_names(log)
+    for other in others if resume else ():  # a seed that has not begun is logged as those that have
+        names += [name for name in other.read(LOGGERS) or {} if name not in names]
+    logger_names(names or None)
     for seed, chosen, place in zip(seeds, each, places):
         say(f"seed {seed} ({len(runs) + 1} of {len(seeds)})")
         runs.append(
@@ -164,7 +170,7 @@ def train_all(
                 data=data,
                 classes=classes,
                 progress=progress,
-                log=log,
+                log=log if place in begun else names or None,
                 beside=None if place in begun else beside,
             )
         )

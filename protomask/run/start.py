@@ -17,7 +17,7 @@ from protomask.localizers import split_specs
 from protomask.options import CompleteOptions, Options
 from protomask.run.origins import require_trained
 from protomask.run.weights_file import may_have_moved, weights_digest
-from protomask.run_folder import RUNS, RunFolder, versions
+from protomask.run_folder import RUNS, RunFolder, refuse_unfinished, versions
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -80,6 +80,7 @@ def starting_folder(
             raise InputError(f"{output} holds a run already; go on with it by resume=, or give another output=")
         require_trained(run)
         return run, resumed_options(run, options, said)
+    refuse_unfinished(run)
     several = runs_of_seeds(run.folder)
     if several:
         seeds = ",".join(each.folder.name.removeprefix("seed-") for each in several)

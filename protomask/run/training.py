@@ -178,17 +178,17 @@ def train_run(
             distributed.only_first(lambda: keep_config(run, resume, given_root, beside=beside))
             if resume and found is Standing.NEW:
                 distributed.only_first(lambda: put_aside(files))
-            with _loggers(run, logs) as loggers:
+            with _loggers(run, logs, resume) as loggers:
                 metrics = _train(run, module, loggers, found)
             _finish(run, metrics)
     return run
 
 
-def _loggers(run: Run, names: Sequence[str]) -> AbstractContextManager[Loggers | None]:
-    """Open the records that are asked for; the first process alone has any."""
+def _loggers(run: Run, names: Sequence[str], resume: bool) -> AbstractContextManager[Loggers | None]:
+    """Open the records that are asked for, and those of a run that is resumed; the first process alone has any."""
     if not distributed.is_first():
         return nullcontext()
-    return Loggers(run.folder, names, run.options.to_mapping(), run.files.read(LOGGERS))
+    return Loggers(run.folder, names, run.options.to_mapping(), run.files.read(LOGGERS) if resume else None)
 
 
 def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standing) -> dict:

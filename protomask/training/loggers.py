@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -213,8 +214,16 @@ class Loggers:
                 if name not in self._gone:
                     _log.warning("%s does not take the log (%s); tried again later", name, first_line(error))
                 self._gone.add(name)
+                self._give_up(name, done)
             if name in self._open:
                 self._keep(name, done)
+
+    def _give_up(self, name: str, done: int) -> None:
+        """Leave a record that took no row; it is opened anew for the next one, as what failed may never work again."""
+        if name in self._open:
+            self._keep(name, done)
+            with suppress(Exception):
+                self._open.pop(name).close("failed")
 
     def __enter__(self) -> Loggers:
         return self

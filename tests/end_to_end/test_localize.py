@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from safetensors.torch import save_file
 from protomask.backbones.classifier import build_classifier
 from protomask.cli import main
 from protomask.data.transforms import evaluation_transform
-from protomask.errors import LowFaithfulnessWarning, NotLogitsWarning
+from protomask.errors import InputError, LowFaithfulnessWarning, NotLogitsWarning
 from protomask.explainable import Classifier
 from protomask.inputs import as_batch, as_pixels
+from protomask.localization.folder import LocalizeOptions, localize_command
+from protomask.localization.jobs import Job, plan
 from protomask.localizers import GradCAM
 from protomask.report.class_overlay import overlay_png
 from protomask.warned import name_of_map
@@ -202,6 +205,48 @@ def test_a_call_that_ends_early_leaves_no_list_of_the_maps_before(weights, pictu
     assert not any(path.exists() for path in listed)
     assert main(words(weights, pictures, "--output", target, "--index", 3)) == 0
     assert {row["classes"][0]["index"] for row in json.loads(listed[0].read_text())} == {3}
+
+
+def test_one_command_at_a_time_writes_into_a_folder(weights, pictures, tmp_path, monkeypatch):
+    target, told = tmp_path / "new" / "out", []
+    write = Job.write
+
+    def localize(picture):
+        options = {"model": "test_resnet", "weights": str(weights), "image_size": 32, "localizer": "center"}
+        return localize_command(LocalizeOptions([str(picture)], output=str(target), **options), progress=False)
+
+    def ask_another(job, content):
+        if not told:
+            told.append(None)
+            with ThreadPoolExecutor(1) as pool:
+                told[0] = pool.submit(localize, pictures / "b").exception()
+        write(job, content)
+
+    monkeypatch.setattr("protomask.localization.jobs.Job.write", ask_another)
+    assert localize(pictures / "a") == 0
+    assert isinstance(told[0], InputError) and "is at work in" in str(told[0])
+    (row,) = json.loads((target / "localize.json").read_text())
+    assert row["image"] == str(pictures / "a" / "bird.png") and not (target / "bird-2").exists()
+
+
+def test_a_call_that_is_refused_makes_no_folder(weights, pictures, tmp_path):
+    assert main(words(weights, tmp_path / "nowhere", "--output", tmp_path / "some" / "out")) == 2
+    assert not (tmp_path / "some").exists()
+
+
+def test_a_record_of_another_picture_is_never_taken_for_its_own(weights, pictures, tmp_path):
+    assert main(words(weights, pictures / "a", "--output", tmp_path / "out")) == 0
+    jobs, done = plan([str(pictures / "a")], tmp_path / "out", {})
+    (job,) = [*jobs, *done]
+    record = json.loads((job.folder / "record.json").read_text())
+    own = {name: record[name] for name in ("image", "bytes", "modified", "settings")}
+    assert Job(job.image, job.folder, own).read()["image"] == str(job.image)
+    for other in ({"image": str(pictures / "b" / "bird.jpg")}, {"modified": 1}, {"settings": {}}):
+        with pytest.raises(InputError, match="record.json is of something else, though .*bird.png was localised"):
+            Job(job.image, job.folder, {**own, **other}).read()
+    (job.folder / "record.json").unlink()
+    with pytest.raises(InputError, match="record.json is gone"):
+        Job(job.image, job.folder, own).read()
 
 
 def test_random_weights_are_the_same_in_each_process(pictures, tmp_path, capsys):

@@ -15,6 +15,7 @@ from protomask.networks import load_network
 from protomask.run.pruning import _best
 from protomask.run_folder import RunFolder
 from tests.end_to_end.conftest import SMALL, copied
+from tests.support.files import assert_written_last
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def test_a_pruned_run_can_be_evaluated_explained_and_reported(own, folder, tmp_p
     assert contents(own) == before
     new = RunFolder(tmp_path / "new")
     assert not new.has("review.json") and not new.has("forbidden.json")  # nobody marked anything
+    assert_written_last(new / "config.json")
     outcome = new.read("metrics.json")["pruned"]
     assert outcome["removed"] == [0, 5] and outcome["prototypes"] == 6
     scores = outcome["test_accuracy"]

@@ -33,6 +33,7 @@ from protomask.training.patches import cut_cells, source_of
 from protomask.training.settling import settle_as, settling
 from protopnet import ProtoPNet
 from tests.run.conftest import SMALL, write_image_folder
+from tests.support.files import assert_written_last
 from tests.support.once import made_once
 from tests.support.toy import ColourImages, ToyBackbone
 
@@ -84,6 +85,7 @@ OTHERS = [0, 2, 3, 4, 5]
 
 def test_where_the_features_learn_all_others_stay_on_their_patches(run, tmp_path):
     before, after = run.network, run.refine(output=tmp_path / "learned", epochs=2, features=True).network
+    assert_written_last(tmp_path / "learned" / "config.json")
     assert torch.equal(before.source_positions[OTHERS], after.source_positions[OTHERS])
     assert torch.equal(before.source_locations[OTHERS], after.source_locations[OTHERS])
     assert source_of(before, 1) != source_of(after, 1)
@@ -352,7 +354,7 @@ def test_an_image_whose_nearest_patch_is_forbidden_offers_another():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_what_is_interrupted_half_made_leaves_nothing(run, tmp_path, monkeypatch, capsys, error):
     def stop(new):
-        assert (new.folder / "config.json").is_file()  # it looks like a run by then
+        assert (new.folder / "model.safetensors").is_file() and not new.files.started  # it is no run before its end
         raise error
 
     for name, work in (("refining", ["refine"]), ("pruning", ["prune", "--prototypes", "0"])):

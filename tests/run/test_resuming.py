@@ -9,7 +9,10 @@ import protomask
 from protomask.backbones import build_backbone
 from protomask.errors import InputError
 from protomask.run import training
+from protomask.run.resuming import put_aside
+from protomask.run_folder import RunFolder
 from protomask.training.checkpoint import load_checkpoint
+from protomask.training.loggers import Loggers
 from tests.run.conftest import SMALL, Tensors
 
 DATA = {"data": (Tensors(4), Tensors(2, seed=1)), "classes": ["red", "green", "blue"], "validation": 0}
@@ -71,6 +74,28 @@ def test_what_is_trained_anew_stands_beside_nothing_of_the_network_before(done, 
     assert not {"pictures", "evaluation", "report"} & metrics["seconds"].keys()
     assert not any((folder / name).exists() for name in (*LEFT[2:], *others))
     assert all((folder / "earlier" / name).exists() for name in (*LEFT[1:], *others))
+
+
+def test_records_go_aside_with_the_log_and_new_ones_begin(tmp_path):
+    files = RunFolder(tmp_path)
+    files.write("log.jsonl", [{"stage": "joint"}])
+    files.write("loggers.json", {"tensorboard": {"rows": 1}, "wandb": {"id": "a", "rows": 1}})
+    for name in ("tensorboard", "wandb"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").write_text("")
+    before = {path.name for path in tmp_path.iterdir()}
+    put_aside(files, but="log.jsonl")
+    assert {path.name for path in tmp_path.iterdir()} == before, "they stay with the log"
+    put_aside(files)
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier", "loggers.json"}
+    assert {path.name for path in (tmp_path / "earlier").iterdir()} == before
+    assert RunFolder(tmp_path / "earlier").read("loggers.json")["wandb"] == {"id": "a", "rows": 1}
+    assert files.read("loggers.json") == {"tensorboard": {"rows": 0}, "wandb": {"rows": 0}}
+    put_aside(files)
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier", "loggers.json"}, "nothing was begun since"
+    with Loggers(tmp_path, [], {}, {"tensorboard": files.read("loggers.json")["tensorboard"]}) as loggers:
+        loggers([{"stage": "joint", "epoch": 1, "loss": 1.0}])
+    assert files.read("loggers.json")["tensorboard"] == {"rows": 1} and list((tmp_path / "tensorboard").iterdir())
 
 
 def test_weights_in_the_checkpoint_need_no_file(done, first, monkeypatch):

@@ -114,6 +114,23 @@ def test_in_python_the_other_seeds_go_on_with_the_same_datasets_and_options(begu
         assert not RunFolder(folder / "seed-3").started
 
 
+def test_seeds_that_had_not_begun_are_logged_as_those_that_had(begun, monkeypatch):
+    folder, _ = begun
+    RunFolder(folder / "seed-1").write("loggers.json", {"tensorboard": {"rows": 1}})
+    logs = []
+    monkeypatch.setattr(seeds, "train_run", lambda options, place, *, log, **named: logs.append(log))
+    monkeypatch.setattr(
+        seeds, "logger_names", lambda given: given.split(",") if isinstance(given, str) else given or []
+    )
+    for given, told in (
+        (None, [None, None, ["tensorboard"]]),
+        ("mlflow", ["mlflow"] * 2 + [["mlflow", "tensorboard"]]),
+    ):
+        protomask.train_seeds(data=DATA, seeds=[0, 1, 2], output=folder, resume=True, log=given)
+        assert logs == told
+        logs.clear()
+
+
 def test_further_seeds_are_no_other_training_into_the_same_folder(begun):
     folder, _ = begun
     with pytest.raises(InputError, match="seed-0 holds a run already; go on by resume="):

@@ -2,6 +2,7 @@
 they are installed, and by small ones that record what they are asked."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -193,6 +194,35 @@ def test_a_server_that_is_down_refuses_a_new_training_and_stops_no_resumed_one(
     losses = [words[1]["joint/loss"] for words in told if words[0] == "log" and "joint/loss" in words[1]]
     losses += [words[3] for words in told if words[0] == "metric" and words[2] == "joint/loss"]
     assert losses == [2.0, 1.5]  # each once
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_tensorboard_recovers_where_its_folder_was_gone(tmp_path, caplog):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    rows = [{"stage": "joint", "epoch": epoch, "loss": float(epoch)} for epoch in range(1, 6)]
+    with Loggers(tmp_path, ["tensorboard"], {}) as loggers:
+        loggers(rows[:1])
+        shutil.rmtree(tmp_path / "tensorboard")
+        for number in range(2, 6):
+            loggers(rows[:number])
+    assert "tried again later" in caplog.text and "does not end" not in caplog.text
+    reader = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    reader.Reload()
+    assert [each.step for each in reader.Scalars("joint/loss")][-3:] == [3, 4, 5]
+    assert RunFolder(tmp_path).read(FILE)["tensorboard"]["rows"] == 5
+
+
+def test_a_record_that_fails_is_closed_and_opened_anew_and_loses_no_row(tmp_path, recorded):
+    with Loggers(tmp_path, ["wandb"], {}) as loggers:
+        first = loggers._open["wandb"]
+        loggers(ROWS[:1])
+        first.write = lambda *words: 1 / 0
+        loggers(ROWS[:2])
+        assert RunFolder(tmp_path).read(FILE)["wandb"]["rows"] == 1
+        loggers(ROWS)
+    told = recorded("wandb")
+    assert [words[0] for words in told] == ["init", "log", "finish", "init", "log", "log", "finish"]
+    assert [words[2] for words in told if words[0] == "log"] == [1, 2, 3] and told[0][1]["id"] == told[3][1]["id"]
 
 
 def test_wrong_names_and_missing_packages_are_one_line(tmp_path, monkeypatch, capsys):
