@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from protomask.data.alike import like, written
 from protomask.errors import InputError
 
 
@@ -36,6 +37,7 @@ class Labels:
         """
         if not self.findings:
             places = {name: place for place, name in enumerate(classes)}
+            self._refuse_other_writing(classes)
             named = self.classes is None
             found = [
                 self._place(row, places.get(str(value), -1) if named else value, len(classes))
@@ -47,6 +49,19 @@ class Labels:
             for value in several:
                 rows[row, self._place(row, value, len(classes))] = 1
         return rows
+
+    def _refuse_other_writing(self, classes: Sequence[str]) -> None:
+        if self.classes is not None:
+            return
+        known, rows = set(classes), {str(value): row for row, value in reversed(list(enumerate(self.values)))}
+        for value, row in sorted(rows.items(), key=lambda item: item[1]):
+            found = like(value, classes) if value not in known else None
+            if found is not None:
+                other, how = found
+                raise InputError(
+                    f"{self.where} row {row}: the label and a class of train, {written(value, other)}, {how}; write "
+                    "them alike"
+                )
 
     def _place(self, row: int, value: int, count: int) -> int:
         if not 0 <= value < count:
