@@ -106,11 +106,12 @@ def load(
 
 def _remarks(root: Path, table: Path, rows: list[tuple[str, str, str, int, int]]) -> list[str]:
     """Say which pictures have no row, and which rows a label that is not their folder."""
-    read = {name for name, *_ in rows}
+    with open_csv(table) as file:  # rows that are wrong, which a check has told, are rows too
+        named = {Path(row["file"] or "").as_posix() for row in csv.DictReader(file)}
     names = []
     with suppress(InputError):  # a class folder without pictures, where the table names others
         names = [path.relative_to(root).as_posix() for _, path in find_pictures(root, CLASSES)]
-    unread = [name for name in names if name not in read]
+    unread = [name for name in names if name not in named]
     other = [(name, label, line) for name, label, *_, line in rows if _folder_of(name) not in (None, label)]
     found = []
     if unread:
