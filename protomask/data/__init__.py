@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from protomask.data.alike import check_names
 from protomask.data.datasets import from_datasets
 from protomask.data.images import AnnotatedImages, Splits, collate
 from protomask.data.problems import noted
@@ -59,12 +60,15 @@ def load_data(
 
     Raises:
         InputError: an unknown name (the message lists those there are) or option; a crop where there is none; what the
-            data set finds wrong; fewer than two classes; a class without training images.
+            data set finds wrong; fewer than two classes; a class without training images; two classes whose names are
+            the same to the eye.
     """
     cropped = crop is not None and as_flag(crop, "crop")
     if cropped:
         _require_crop(find_data(name), name)
     splits = reopen_data(name, root, crop=crop, validation=validation, seed=seed, image_size=image_size, **others)
+    with noted():  # of a run that exists, which learned them as different classes, it is a remark
+        check_names(splits.train.classes, str(root) if root is not None else f"data set {name!r}")
     if cropped and name == "folder" and root is not None:
         from protomask.data.folder import require_boxes
 

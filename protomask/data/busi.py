@@ -17,6 +17,8 @@ label; a few near-duplicates have different labels.
 """
 
 import csv
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ from protomask.data.duplicates import near_duplicate_groups
 from protomask.data.files import FileImages
 from protomask.data.folder import find_pictures
 from protomask.data.folder_files import find_masks
+from protomask.data.folder_remarks import counted
 from protomask.data.images import Splits
 from protomask.data.masks import mask_box
 from protomask.data.problems import noted
@@ -65,13 +68,14 @@ def load(
     check_share("validation", validation)
     check_share("test", test)
     root = _find(root)
-    table = root / "annotations.csv"
+    table, find_remarks = root / "annotations.csv", None
     if is_named(table):
         rows = [row for row in _annotations(table) if _is_there(root, row, table)]
         paths = [root / name for name, *_ in rows]
         labels = [CLASSES.index(label) for _, label, *_ in rows]
         groups = ranks([group for _, _, _, group, _ in rows])
         members = {part: [at for at, row in enumerate(rows) if row[2] == part] for part in _SPLITS}
+        find_remarks = partial(_remarks, root, table, rows)
     else:
         found = [(name, path) for name, path in find_pictures(root, CLASSES)]
         paths = [path for _, path in found]
@@ -97,7 +101,37 @@ def load(
         boxes_from="the masks",
     )
     train_images, held_images, test_images = (every.subset(members[part]) for part in _SPLITS)
-    return Splits(train_images, held_images, test_images)
+    return Splits(train_images, held_images, test_images, find_remarks)
+
+
+def _remarks(root: Path, table: Path, rows: list[tuple[str, str, str, int, int]]) -> list[str]:
+    """Say which pictures have no row, and which rows a label that is not their folder."""
+    with open_csv(table) as file:  # rows that are wrong, which a check has told, are rows too
+        named = {Path(row["file"] or "").as_posix() for row in csv.DictReader(file)}
+    names = []
+    with suppress(InputError):  # a class folder without pictures, where the table names others
+        names = [path.relative_to(root).as_posix() for _, path in find_pictures(root, CLASSES)]
+    unread = [name for name in names if name not in named]
+    other = [(name, label, line) for name, label, *_, line in rows if _folder_of(name) not in (None, label)]
+    found = []
+    if unread:
+        found.append(
+            f"{table}: {counted(len(unread), 'picture')} in the class folders without a row in {table.name}, so unread "
+            f"(first: {unread[0]}); add rows for them, or move them away"
+        )
+    if other:
+        name, label, line = other[0]
+        found.append(
+            f"{table}: {counted(len(other), 'row')} whose label is not their folder (first: line {line}, {name} is "
+            f"{label}), so that the label counts; mend those that are wrong"
+        )
+    return found
+
+
+def _folder_of(name: str) -> str | None:
+    """Name the class folder that a picture lies in; None for another one."""
+    folder = name.split("/")[0]
+    return folder if folder in CLASSES else None
 
 
 def _find(root: Path | None) -> Path:

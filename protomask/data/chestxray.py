@@ -28,10 +28,11 @@ from protomask.data.decoding import image_size as size_of
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
 from protomask.data.problems import noted
+from protomask.data.raster import MEND, MISSING
 from protomask.data.splitting import check_share, hold_out_groups, ranks
 from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
-from protomask.files import check_folder
+from protomask.files import check_folder, content_digest
 
 FINDINGS = (
     "Atelectasis",
@@ -202,9 +203,13 @@ def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
     if not folders:
         raise InputError(f"{root}: has no folder of images; expected images_001/images/ and so on, or images/")
     places: dict[str, Path] = {}
+    listed = {name for names in members.values() for name in names}
     for folder in folders:
         for path in folder.iterdir():
-            places.setdefault(path.name, path)
+            first = places.setdefault(path.name, path)
+            if first is not path and path.name in listed:
+                with noted():
+                    _refuse_another(first, path)
     for part, names in members.items():
         missing = [name for name in names if name not in places]
         with noted():
@@ -215,6 +220,15 @@ def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
                     f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list"
                 )
     return places
+
+
+def _refuse_another(first: Path, second: Path) -> None:
+    """Raise InputError for two files of one image that differ; copies are one image."""
+    if not first.is_file() or not second.is_file() or first.samefile(second):
+        return
+    same = first.stat().st_size == second.stat().st_size
+    if not same or content_digest(first, MEND, MISSING) != content_digest(second, MEND, MISSING):
+        raise InputError(f"{first} and {second} are different images of one name; remove the wrong one")
 
 
 def _boxes(

@@ -34,14 +34,19 @@ def data_change(known: Mapping[str, Any], splits: Splits) -> str:
     before, now = known.get("fingerprint"), splits.train.fingerprint()
     if before not in (None, now):
         return f"fingerprint {now}, not {before}"
+    changed = changed_splits(known, splits)
+    return f"images or annotations for {' and '.join(changed)} differ" if changed else ""
+
+
+def changed_splits(known: Mapping[str, Any], splits: Splits) -> list[str]:
+    """Name the splits whose contents are not those of a run; ``known`` as for :func:`data_change`."""
     contents = known.get("contents")
     if not contents:
-        return ""
+        return []
     found = split_contents(splits)
     changed = [name for name in SPLITS if contents.get(name, found[name]) != found[name]]
     # Runs of older versions do not know the bytes that are in no file.
-    changed = [name for name in changed if contents[name] != content_of(getattr(splits, name), files_alone=True)]
-    return f"images or annotations for {' and '.join(changed)} differ" if changed else ""
+    return [name for name in changed if contents[name] != content_of(getattr(splits, name), files_alone=True)]
 
 
 def content_of(data: AnnotatedImages, files_alone: bool = False) -> str:

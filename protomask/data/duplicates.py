@@ -12,11 +12,11 @@ from torch import Tensor
 
 from protomask.data.decoding import thumbnail
 from protomask.data.problems import noted
-from protomask.data.remembered import find_out
+from protomask.data.remembered import find_out, recall
 from protomask.errors import InputError
 from protomask.files import content_digest
 
-_SIDE = 32
+_SIDE, _FINER = 32, 64
 _REMEMBERED = "thumbnails-{}-upright"  # another name whenever thumbnails of the same file change
 _MOST_BITS = 6  # of 64
 _MOST_GREY = 4.0  # of 255
@@ -24,7 +24,7 @@ _MOST_ANYWHERE = 24.0  # a small thing that moved makes another picture
 _BITS = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
 
-def near_duplicate_groups(paths: Sequence[Path], *, side: int = 64, correlation: float = 0.95) -> Tensor:
+def near_duplicate_groups(paths: Sequence[Path], *, side: int = _FINER, correlation: float = 0.95) -> Tensor:
     """Find groups of images that are the same but for details.
 
     Two images belong together when the grey levels of their thumbnails of ``side`` x ``side`` pixels correlate by more
@@ -66,6 +66,11 @@ def copy_groups(paths: Sequence[Path]) -> Tensor:
     if not len(paths):
         return torch.zeros(0, dtype=torch.long)
     return _joined(len(paths), [*_same_bytes(paths), *_same_looks(_thumbnails(paths, _SIDE))])
+
+
+def were_decoded(paths: Sequence[Path]) -> set[Path]:
+    """Tell which pictures have a thumbnail in the user's cache, so that it is known that they can be decoded."""
+    return {path for side in (_SIDE, _FINER) for path in recall(paths, _REMEMBERED.format(side))}
 
 
 def _same_bytes(paths: Sequence[Path]) -> Iterator[tuple[int, int]]:

@@ -80,7 +80,7 @@ class FileImages(AnnotatedImages):
         self.image_size = image_size
         self.intensity_range = check_range(intensity_range)
         self._masks = masks
-        self._mask_above = mask_above
+        self.mask_above = mask_above
         self._boxes_from = boxes_from
         # One array for all boxes, not a tensor each: forked workers share it without copying. In float64, since a sum
         # x + width just below an integer must not be rounded up before the crop cuts its decimals off.
@@ -135,7 +135,7 @@ class FileImages(AnnotatedImages):
     def _choose(self, index: int, size: tuple[int, int]) -> tuple[Region, int]:
         """Which pixels of stored image ``index``, whose (width, height) is ``size``, are kept, and how much smaller."""
         width, height = size
-        outside = self._outside(index, size)
+        outside = self.outside(index, size)
         if outside:
             raise InputError(outside[0])
         boxes = self._boxes_of(index)
@@ -148,7 +148,7 @@ class FileImages(AnnotatedImages):
         x0, y0 = x0 // divisor * divisor, y0 // divisor * divisor
         return (x0, y0, x1, y1), divisor
 
-    def _outside(self, index: int, size: tuple[int, int]) -> list[str]:
+    def outside(self, index: int, size: tuple[int, int]) -> list[str]:
         """Write a message for each box of an image that shares no pixel with it."""
         width, height = size
         boxes, first = self._boxes_of(index), self._first_box[index]
@@ -170,7 +170,7 @@ class FileImages(AnnotatedImages):
             _, size = decode(
                 self.paths[index], lambda size: ((0, 0, *size), self._divisor(*size)), self.intensity_range
             )
-            found += self._outside(index, size)
+            found += self.outside(index, size)
         except InputError as error:
             found.append(str(error))
         for path in self._masks[index] if self._masks is not None else ():
@@ -178,7 +178,7 @@ class FileImages(AnnotatedImages):
                 continue  # its reader has said so
             try:
                 whole = size or image_size(path)
-                decode_mask(path, whole, (0, 0, *whole), 1, self._mask_above)
+                decode_mask(path, whole, (0, 0, *whole), 1, self.mask_above)
             except InputError as error:
                 found.append(str(error))
         return [" ".join(message.split()) for message in found]
@@ -201,7 +201,7 @@ class FileImages(AnnotatedImages):
         if self._masks is not None:
             mask = np.zeros(pixels.shape[:2], dtype=np.uint8)
             for path in self._masks[index]:
-                mask |= decode_mask(path, size, region, divisor, self._mask_above)
+                mask |= decode_mask(path, size, region, divisor, self.mask_above)
         if self._cache is not None:
             self._cache.put(index, [pixels] if mask is None else [pixels, mask], *pixels.shape[:2])
         return pixels, mask, region, divisor

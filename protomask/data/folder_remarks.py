@@ -56,7 +56,7 @@ def copies(splits: Splits) -> Iterable[str]:
     if torn:
         one, other = next((a, b) for a in torn[0] for b in torn[0] if str(a[1]) != str(b[1]))
         yield (
-            f"{_count(len(torn), 'picture')} in two classes at once (first: {one[2]} and {other[2]} are copies); "
+            f"{counted(len(torn), 'picture')} in two classes at once (first: {one[2]} and {other[2]} are copies); "
             "remove the wrong ones"
         )
     for later, before in (("test", ("train", "validation")), ("validation", ("train",))):
@@ -66,7 +66,7 @@ def copies(splits: Splits) -> Iterable[str]:
             other = next(each for each in leaks[0] if each[0] == later)
             number = sum(each[0] == later for own in leaks for each in own)
             yield (
-                f"{_count(number, f'{later} picture')} with a copy among those of {' and '.join(before)} (first: "
+                f"{counted(number, f'{later} picture')} with a copy among those of {' and '.join(before)} (first: "
                 f"{other[2]} and {one[2]}), so what is measured there is too good; remove them from one side"
             )
 
@@ -83,11 +83,11 @@ def _unread(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str
     inside = [path for path in masks if path not in read and any(path.is_relative_to(folder) for folder in folders)]
     alone = [path for path in inside if picture_of(path) not in stems]
     if alone:
-        yield f"{_count(len(alone), 'mask')} without a picture of that name (first: {alone[0].relative_to(root)})"
+        yield f"{counted(len(alone), 'mask')} without a picture of that name (first: {alone[0].relative_to(root)})"
     stray = [path for path in pictures if path not in read]
     if stray:
         yield (
-            f"{_count(len(stray), 'picture')} in no class folder of a split, so unread (first: "
+            f"{counted(len(stray), 'picture')} in no class folder of a split, so unread (first: "
             f"{stray[0].relative_to(root)})"
         )
     suffixes = Counter(
@@ -97,7 +97,8 @@ def _unread(splits: Splits, folders: Sequence[Path], root: Path) -> Iterable[str
     )
     if suffixes:
         kinds = ", ".join(f"{number} {suffix}" for suffix, number in suffixes.most_common(5))
-        yield f"{_count(suffixes.total(), 'file')} of a kind that is not read ({kinds}); read are {', '.join(SUFFIXES)}"
+        files_of = counted(suffixes.total(), "file")
+        yield f"{files_of} of a kind that is not read ({kinds}); read are {', '.join(SUFFIXES)}"
 
 
 def _without_known(files: Sequence[Path], known: set[Path]) -> list[Path]:
@@ -113,5 +114,5 @@ def _without_known(files: Sequence[Path], known: set[Path]) -> list[Path]:
     return [path for path in files if real(path) not in read]
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from protomask.data.alike import alike_remarks
 from protomask.data.words import Words
 from protomask.errors import first_of
 from protomask.labels import is_multi_label
@@ -177,7 +178,8 @@ class Splits:
 
         May read every file.
         """
-        return [*self._untested(), *([] if self.find_remarks is None else self.find_remarks())]
+        own = [] if self.find_remarks is None else self.find_remarks()
+        return [*self._untested(), *alike_remarks(self.train.classes), *own]
 
     def _untested(self) -> list[str]:
         classes, multi_label = self.train.classes, self.train.multi_label

@@ -36,15 +36,10 @@ def find_out(
     if not paths:
         return {}
     paths = list(dict.fromkeys(paths))
-    folder = cache or user_cache()
-    file = None if folder is None else folder / kind / f"{_name(paths)}.json"
-    kept, found = _remembered(file), {}
-    stats = {path: check_regular_file(path, MEND, MISSING) for path in paths}
-    keys = {path: f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}" for path, stat in stats.items()}
-    for path, key in keys.items():
-        before = kept.get(os.fsencode(path).hex())
-        if isinstance(before, list) and len(before) == 2 and before[0] == key and isinstance(before[1], str):
-            found[path] = before[1]
+    file = _file_of(paths, kind, cache)
+    kept, stats = _remembered(file), {path: check_regular_file(path, MEND, MISSING) for path in paths}
+    keys = {path: _key(stat) for path, stat in stats.items()}
+    found: dict[Path, str | None] = {**_unchanged(kept, keys)}
     left = [path for path in paths if path not in found]
     begin = time.time_ns()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -57,6 +52,32 @@ def find_out(
     if settled and file is not None:
         _remember(file, {**kept, **settled})
     return {**found, **fresh}
+
+
+def recall(paths: Sequence[Path], kind: str) -> dict[Path, str]:
+    """Give what :func:`find_out` found of the same files before, as far as the user's cache remembers it."""
+    file = _file_of(paths, kind, None) if paths else None
+    if file is None or not file.is_file():
+        return {}
+    return _unchanged(_remembered(file), {path: _key(check_regular_file(path, MEND, MISSING)) for path in paths})
+
+
+def _file_of(paths: Sequence[Path], kind: str, cache: Path | None) -> Path | None:
+    folder = cache or user_cache()
+    return None if folder is None else folder / kind / f"{_name(paths)}.json"
+
+
+def _key(stat: os.stat_result) -> str:
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+
+
+def _unchanged(kept: dict, keys: dict[Path, str]) -> dict[Path, str]:
+    found = {}
+    for path, key in keys.items():
+        before = kept.get(os.fsencode(path).hex())
+        if isinstance(before, list) and len(before) == 2 and before[0] == key and isinstance(before[1], str):
+            found[path] = before[1]
+    return found
 
 
 def _name(paths: Sequence[Path]) -> str:

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from protomask.data.alike import CASE, like, written
 from protomask.data.images import Splits
 from protomask.data.stratifying import hold_out_findings
 from protomask.errors import InputError
@@ -169,11 +170,30 @@ def check_splits(splits: Splits, source: str) -> None:
     if (counts == 0).any():
         empty = [name for name, count in zip(classes, counts.tolist()) if count == 0]
         others = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        _refuse_other_writing(splits, counts, source)
         raise InputError(f"{source}: class {empty[0]!r}{others} has no training image; add some or remove the class")
     if len(splits.test) == 0:
         raise InputError(f"{source}: no test images; the split must name some")
     if not positives(splits.test.labels, len(classes)).any():
         raise InputError(f"{source}: no test image has any of the classes, so nothing can be measured; add some")
+
+
+def _refuse_other_writing(splits: Splits, counts: Tensor, source: str) -> None:
+    """Raise InputError where a class without training images has some under a name that looks the same."""
+    classes = splits.train.classes
+    trained = [name for name, count in zip(classes, counts.tolist()) if count]
+    for part in ("test", "validation"):
+        there = positives(getattr(splits, part).labels, len(classes)).any(0)
+        for place in (there & (counts == 0)).nonzero().flatten().tolist():
+            found = like(classes[place], trained)
+            if found is not None:
+                other, how = found
+                told = "differs from {} only in case" if how == CASE else "and {} are one name written in two ways"
+                ways = f" ({written(classes[place], other)})" if how != CASE else ""
+                raise InputError(
+                    f"{source}: {part}/{classes[place]} {told.format(f'train/{other}')}{ways}; rename one (class "
+                    f"{classes[place]!r} has no training image)"
+                )
 
 
 def _count(number: int, noun: str) -> str:

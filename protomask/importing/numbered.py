@@ -9,7 +9,10 @@ from protomask.errors import InputError
 from protomask.files import parse_json
 
 # "4:3" and "1,4-dioxane" are names: no digit follows a comma or a colon at once.
-_NUMBERED = re.compile(r"([0-9]{1,9})( *\t\s*| *[,:]\s+| *[,:](?![0-9])| +)(\S.*)")
+_NUMBERED = re.compile(r"([0-9]{1,9})( *\t\s*| *[,:;=|)]\s+| *[,:;=|)](?![0-9])| *\.\s+| +)(\S.*)")
+_QUOTED = re.compile(r'"([0-9]{1,9})"( *[,;:\t|]\s*)(\S.*)')
+# "type 2" and "Boeing-747" are names, "16:9" is one.
+_BEHIND = re.compile(r'(.*?\S)(\s*[,;:=|\t]\s*| +)(?:"([0-9]{1,9})"|([0-9]{1,9}))')
 _MEND = 'give one class name per line, or JSON: ["cat", "dog"] or {"0": "cat", "1": "dog"}'
 
 
@@ -34,19 +37,21 @@ def names_of_json(text: str, path: str) -> list[str] | None:
 
 
 def without_numbers(lines: Sequence[str], path: str) -> list[str]:
-    """Put lines that all begin with their classes' numbers in the classes' order, and take the numbers off.
+    """Put lines that all begin, or all end, with their classes' numbers in the classes' order; take the numbers off.
 
-    A number is followed by a blank, a tab, a comma or a colon, and by a name; CUB's "001.Black_footed_Albatross" is a
-    name. The numbers are those of the classes if they are 0 to C - 1 or 1 to C, each once, unless names would then be
-    the same ("1 stripe", "2 stripes", "3 stripes"). Others are part of the names ("2 door car").
+    A number is followed by a blank, a tab, a comma, a semicolon or a colon, and by a name; CUB's
+    "001.Black_footed_Albatross" is a name. The numbers are those of the classes if they are 0 to C - 1 or 1 to C, each
+    once, unless names would then be the same ("1 stripe", "2 stripes", "3 stripes"). Others are part of the names ("2
+    door car"), and so are all that stand behind names, unless they are the classes'. Numbers and names may be quoted.
 
     Raises:
-        InputError: numbers that are meant for the classes', and are not theirs; names the first such line.
+        InputError: numbers that are meant for the classes', and are not theirs, names the first such line; numbers
+            behind names and a blank, in another order.
     """
-    found = [_NUMBERED.fullmatch(line) for line in lines]
+    found = [_NUMBERED.fullmatch(line) or _QUOTED.fullmatch(line) for line in lines]
     parts = [match.groups() for match in found if match]
     if not lines or len(parts) < len(lines):
-        return list(lines)
+        return _without_numbers_behind(lines, path)
     numbers, names = [int(number) for number, _, _ in parts], [_unquoted(name, mark) for _, mark, name in parts]
     marked = all(mark.strip(" ") for _, mark, _ in parts)
     ordered = in_order(numbers, names)
@@ -78,7 +83,26 @@ def in_order(numbers: Sequence[int], names: Sequence[str]) -> list[str] | None:
     return [name for _, name in sorted(zip(numbers, names))]
 
 
+def _without_numbers_behind(lines: Sequence[str], path: str) -> list[str]:
+    """Put lines "dog,1" in the order of the numbers where these are the classes', and leave others as they are."""
+    found = [_BEHIND.fullmatch(line) for line in lines]
+    parts = [(match[1], match[2], int(match[3] or match[4])) for match in found if match]
+    if not lines or len(parts) < len(lines):
+        return list(lines)
+    numbers, names = [number for *_, number in parts], [_unquoted(name, mark) for name, mark, _ in parts]
+    ordered = in_order(numbers, names)
+    if ordered is None or 10 * len(set(names)) < 9 * len(names) or all(name.isdecimal() for name in names):
+        return list(lines)
+    if ordered != names and not all(mark.strip(" ") for _, mark, _ in parts):
+        line = next(at for at, (name, own) in enumerate(zip(names, ordered)) if name != own)
+        raise InputError(
+            f"{path}:{line + 1}: {lines[line]!r} ends in {numbers[line]}, and it is not clear whether that is the "
+            f"class's number or part of its name; {_MEND}"
+        )
+    return ordered
+
+
 def _unquoted(name: str, mark: str) -> str:
-    """Take off the quotes that a CSV file puts around a name with commas."""
-    quoted = "," in mark and len(name) > 2 and name[0] == name[-1] == '"'
+    """Take off the quotes that a CSV file puts around a name with commas or semicolons."""
+    quoted = mark.strip() in (",", ";", "") and len(name) > 2 and name[0] == name[-1] == '"'
     return name[1:-1].replace('""', '"').strip() if quoted else name

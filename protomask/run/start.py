@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protomask.data.contents import data_change, split_contents
+from protomask.data import Splits
+from protomask.data.contents import SPLITS, changed_splits, data_change, split_contents
 from protomask.data.folder_files import is_hidden
 from protomask.data.folder_splits import find_splits
 from protomask.errors import InputError
 from protomask.localizers import split_specs
 from protomask.options import CompleteOptions, Options
 from protomask.run.origins import require_trained
+from protomask.run.resuming import CHECKPOINT
+from protomask.run.setup import say
 from protomask.run.weights_file import may_have_moved, weights_digest
 from protomask.run_folder import RUNS, RunFolder, refuse_unfinished, versions
+from protomask.training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -179,6 +184,9 @@ def keep_config(
 ) -> None:
     """Write ``config.json``; of a resumed run check that the data are the same.
 
+    Where nothing was measured on the test images yet, these and the validation images may have changed (one that could
+    not be read was restored or removed): the run takes them as they are now.
+
     Args:
         marks: those of :data:`protomask.run.origins.MARKS`, of a run that is not trained.
         beside: a run of another seed, whose data those of this one must be.
@@ -187,7 +195,9 @@ def keep_config(
     begun = files if resume else beside
     if begun is not None:
         changed = data_change(begun.read("config.json").get("data", {}), splits)
-        if changed:
+        if changed and resume and _may_take(files, splits):
+            _take(files, splits, changed)
+        elif changed:
             raise InputError(
                 f"the data changed since {begun.folder} was started ({changed}); "
                 "restore them, or start a new run with another output="
@@ -201,9 +211,7 @@ def keep_config(
         "contents": split_contents(splits),
         "multi_label": splits.train.multi_label,
         "classes": len(splits.train.classes),
-        "train": len(splits.train),
-        "validation": len(splits.validation),
-        "test": len(splits.test),
+        **{name: len(getattr(splits, name)) for name in SPLITS},
     }
     if run.options.weights and os.path.isfile(run.options.weights):
         data["weights"] = weights_digest(run.options.weights)
@@ -214,4 +222,28 @@ def keep_config(
         data |= {key: told[key] for key in ("root_as_given",) if key in told}
     files.write(
         "config.json", {"options": run.options.to_mapping(), "versions": versions(), "data": data, **(marks or {})}
+    )
+
+
+def _may_take(files: RunFolder, splits: Splits) -> bool:
+    """Whether the data differ only in images that the training does not learn from, and none was tested on yet."""
+    known = files.read("config.json").get("data", {})
+    if known.get("fingerprint") != splits.train.fingerprint() or "train" in changed_splits(known, splits):
+        return False
+    # A kill may have come between the checkpoint and the log.
+    saved = load_checkpoint(files / CHECKPOINT) or {}
+    rows = [*(files.read("log.jsonl") or []), *saved.get("log", [])]
+    return not any("test_accuracy" in row for row in rows) and not files.has("metrics.json")
+
+
+def _take(files: RunFolder, splits: Splits, changed: str) -> None:
+    """Write what the data are now into ``config.json``; feature maps that were stored may be of what they were."""
+    config = files.read("config.json")
+    for folder in (files / CHECKPOINT).parent.glob("features-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    sizes = {name: len(getattr(splits, name)) for name in SPLITS}
+    files.write("config.json", {**config, "data": {**config["data"], "contents": split_contents(splits), **sizes}})
+    say(
+        f"the data changed since the run was started ({changed}); it goes on, as the training images are the same and "
+        "no test image was used yet"
     )

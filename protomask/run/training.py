@@ -11,6 +11,7 @@ from typing import Any
 
 from protomask import distributed
 from protomask.data import AnnotatedImages
+from protomask.data.unreadable import require_readable
 from protomask.errors import InputError
 from protomask.files import file_name
 from protomask.given import as_flag, as_path
@@ -166,6 +167,8 @@ def train_run(
             say(remark)
         module = get_network(options.network)
         found = distributed.from_first(standing(files) if resume else Standing.NEW)
+        if found is not Standing.TRAINED:  # rather than after all epochs, when the test images are first read
+            distributed.only_first(lambda: require_readable(splits))
         network = network_to_go_on_with(files, found, module, options, splits)
         if found is Standing.BEGUN and options.black_box:
             require_weights_of_black_box(files, options)

@@ -157,6 +157,23 @@ def test_wrong_rows_are_named(busi_root, wrong, message):
         load_data("busi", busi_root)
 
 
+def test_rows_against_their_folders_and_pictures_without_rows_are_said(busi_root):
+    rows = rows_of(busi_root)
+    annotate(busi_root, rows)
+    assert load_data("busi", busi_root).remarks() == []
+    annotate(busi_root, [rows[0].replace(",benign,", ",malignant,"), *rows[1:10], *rows[12:]])
+    unread, other = (remark.removeprefix(f"{busi_root / 'annotations.csv'}: ") for remark in _remarks(busi_root))
+    assert unread.startswith("2 pictures in the class folders without a row in annotations.csv, so unread (first: ben")
+    assert unread.endswith("(first: benign/benign (11).png); add rows for them, or move them away")
+    assert other.startswith("1 row whose label is not their folder (first: line 2, benign/benign (1).png is malignant)")
+    (busi_root / "annotations.csv").unlink()
+    assert _remarks(busi_root) == []
+
+
+def _remarks(root):
+    return load_data("busi", root).remarks()
+
+
 def test_further_folders_beside_the_classes_are_not_looked_into(busi_root):
     whole = load_data("busi", busi_root)
     (busi_root / "notes").mkdir()

@@ -170,6 +170,24 @@ def test_missing_pieces_are_named(root, tmp_path):
         load_data("chestxray", tmp_path / "nowhere")
 
 
+def test_two_images_of_one_name_are_named_unless_they_are_copies(root):
+    name = "00000002_000.png"
+    first = next(root.rglob(name))
+    second = root / "images_099" / "images" / name
+    second.parent.mkdir(parents=True)
+    before = load_data("chestxray", root)
+    second.write_bytes(first.read_bytes())
+    assert load_data("chestxray", root).train.fingerprint() == before.train.fingerprint()
+    Image.new("L", (64, 64)).save(second)
+    with pytest.raises(
+        InputError, match=f"{name} and .*images_099/images/{name} are different images of one name; rem"
+    ):
+        load_data("chestxray", root)
+    second.rename(second.with_name("00009999_000.png"))  # that no list names
+    Image.new("L", (64, 64), 9).save(first.with_name("00009999_000.png"))
+    load_data("chestxray", root)
+
+
 def test_held_out_groups_of_findings_keep_their_share_of_images_without_any():
     labels = torch.zeros(100, 2)
     labels[:20, 0], labels[10:30, 1] = 1, 1

@@ -129,6 +129,25 @@ def test_validation_images_whose_labels_are_secret_are_drawn_anew(tmp_path):
     assert set(splits.validation.labels.tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "none"),
+    [("int64", [0, 1, -1, 1, 0, 1], "-1"), ("int32", [3, 7, -100, 3, 7, 3], "-100"), ("string", "ab ab", "' '")],
+)
+def test_rows_without_a_label_are_no_class_of_their_own(tmp_path, kind, values, none):
+    labels = (datasets.Value(kind), [*values, *values][:6])
+    whole = (datasets.Value(kind), [value for value in labels[1] if repr(value) != none] * 2)
+    rows = table(len(whole[1]), label=whole)
+    for split in ("train", "test"):
+        root = write_hf(tmp_path / split, **{"train": rows, "test": rows, split: table(6, label=labels)})
+        with pytest.raises(InputError, match=rf"{split} row 2: no label in column 'label'; remove the row \({none} is"):
+            load_data(f"hf:{root}")
+    secret = table(4, label=(datasets.Value(kind), [labels[1][2]] * 4))
+    splits = load_data(f"hf:{write_hf(tmp_path / 'secret', train=rows, test=secret)}", validation=0)
+    assert len(splits.train) + len(splits.test) == len(rows) and len(splits.train.classes) == 2
+    with pytest.raises(InputError, match="train: no row has a label in column 'label'; give labels"):
+        load_data(f"hf:{write_hf(tmp_path / 'none', train=secret, test=rows)}")
+
+
 def test_a_single_table_is_divided_and_other_names_of_validation_are_known(tmp_path):
     table(10).save_to_disk(str(tmp_path / "single"))
     assert len(load_data(f"hf:{tmp_path / 'single'}").test) == 2

@@ -25,9 +25,10 @@ from protomask.run.opened import Run
 from protomask.run.results import Prototypes
 from protomask.run.start import keep_config
 from protomask.run_folder import RunFolder
+from protomask.training.checkpoint import save_checkpoint
 from protopnet import ProtoPNet
 from tests.end_to_end.conftest import write_folder
-from tests.run.conftest import SMALL, Tensors
+from tests.run.conftest import SMALL, Tensors, write_image_folder
 from tests.support.toy import ToyBackbone
 
 
@@ -376,6 +377,70 @@ def test_runs_whose_findings_an_older_version_drew_open_and_go_on_with_their_own
     keep_config(Run(files, options, network, torch.device("cpu"), on), True, None)
     with pytest.raises(InputError, match="are not those of"):
         assert Run(files, options, network, torch.device("cpu"), (data[0][1:],)).splits
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run that was only begun, on a folder of pictures with splits of its own: what keeps or checks its data."""
+    root = tmp_path / "pictures"
+    for at, part in enumerate(("train", "validation", "test")):
+        write_image_folder(root / part, per_class=3, seed=at)
+    options = setup.complete(Options(data="folder", root=str(root)))
+    network, files = ProtoPNet(ToyBackbone(), ["a", "b"]), RunFolder(tmp_path / "run")
+
+    def keep(resume):
+        splits = setup.open_data(options)
+        keep_config(Run(files, options, network, torch.device("cpu"), splits), resume, None)
+        return splits
+
+    keep(False)
+    return root, files, keep
+
+
+@pytest.mark.parametrize("change", ["restored", "removed"])
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_images_that_nothing_is_learned_from_may_be_mended_before_anything_is_measured(begun, part, change, caplog):
+    root, files, keep = begun
+    files.write("log.jsonl", [{"stage": "joint", "epoch": 1, "loss": 0.5}])
+    (files / "checkpoint" / "features-0" / "x").mkdir(parents=True)
+    one = sorted((root / part).rglob("*.*"))[0]
+    Image.new("RGB", (40, 40), "green").save(one) if change == "restored" else one.unlink()
+    before = files.read("config.json")
+    with caplog.at_level("INFO"):
+        splits = keep(True)
+    assert f"(images or annotations for {part} differ); it goes on" in caplog.text
+    after = files.read("config.json")
+    assert after["options"] == before["options"] and not (files / "checkpoint" / "features-0").exists()
+    now, then = after["data"]["contents"], before["data"]["contents"]
+    assert [name for name in now if now[name] != then[name]] == [part]
+    assert after["data"][part] == len(getattr(splits, part)) == before["data"][part] - (change == "removed")
+    caplog.clear()
+    keep(True)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("why", ["measured", "in the checkpoint", "metrics", "train"])
+def test_data_that_were_measured_or_learned_from_stay_as_they_were(begun, why):
+    root, files, keep = begun
+    row = {"stage": "test before projection", "test_accuracy": 0.5}
+    if why == "in the checkpoint":
+        save_checkpoint(files / "checkpoint" / "state.pt", {"log": [row]})
+    elif why == "metrics":
+        files.write("metrics.json", {})
+    elif why == "measured":
+        files.write("log.jsonl", [row])
+    changed = {"test", "train"} if why == "train" else {"test"}
+    for part in changed:
+        path = sorted((root / part).rglob("*.*"))[0]
+        pixels = np.asarray(Image.open(path)).copy() ^ 1
+        size = path.stat().st_size
+        Image.fromarray(pixels).save(path)
+        with path.open("ab") as file:
+            file.write(bytes(max(0, size - path.stat().st_size)))
+    before = (files / "config.json").read_bytes()
+    with pytest.raises(InputError, match="the data changed since .*; restore them, or start a new run"):
+        keep(True)
+    assert (files / "config.json").read_bytes() == before
 
 
 def test_a_run_where_its_network_is_asked_for_is_one_line(in_memory):
