@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tqdm import tqdm
+
 from protomask.data.parts_cache import user_cache
 from protomask.data.raster import MEND, MISSING
 from protomask.errors import InputError
@@ -20,7 +22,12 @@ _SETTLED_NS = 2 * 10**9
 
 
 def find_out(
-    paths: Sequence[Path], kind: str, find: Callable[[Path], str | None], cache: Path | None = None
+    paths: Sequence[Path],
+    kind: str,
+    find: Callable[[Path], str | None],
+    cache: Path | None = None,
+    *,
+    progress: bool = False,
 ) -> dict[Path, str | None]:
     """Call ``find`` on each file, in threads, or take what the cache remembers where size and time are the same.
 
@@ -29,6 +36,7 @@ def find_out(
         kind: names what is found; a folder of the cache.
         find: None is not remembered.
         cache: folder that remembers; by default the user's.
+        progress: show a bar where it takes more than a second.
 
     Raises:
         InputError: a file is missing, and what ``find`` raises.
@@ -43,7 +51,8 @@ def find_out(
     left = [path for path in paths if path not in found]
     begin = time.time_ns()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        fresh = dict(zip(left, pool.map(find, left)))
+        told = pool.map(find, left)
+        fresh = dict(zip(left, tqdm(told, "reading files", len(left), leave=False, delay=1, disable=not progress)))
     settled = {
         os.fsencode(path).hex(): [keys[path], content]
         for path, content in fresh.items()

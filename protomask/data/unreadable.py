@@ -22,7 +22,7 @@ _SIDE = 16
 Size = tuple[int, int]
 
 
-def require_readable(splits: Splits) -> None:
+def require_readable(splits: Splits, *, progress: bool = False) -> None:
     """Check that each picture and mask can be decoded, and that masks and boxes fit their pictures.
 
     A file is decoded once, in threads, and not at all where a thumbnail of it is known; what can be read is remembered
@@ -36,7 +36,7 @@ def require_readable(splits: Splits) -> None:
         if isinstance(data, FileImages):
             own = groups.setdefault((data.intensity_range, data.mask_above), [])
             own += [(data, data.stored(position)) for position in range(len(data))]
-    wrong = [each for (levels, above), own in groups.items() for each in _suspects(own, levels, above)]
+    wrong = [each for (levels, above), own in groups.items() for each in _suspects(own, levels, above, progress)]
     for place, (data, index) in enumerate(wrong):
         problems = data.problems(index)
         if problems:
@@ -46,12 +46,12 @@ def require_readable(splits: Splits) -> None:
 
 
 def _suspects(
-    images: Sequence[tuple[FileImages, int]], levels: IntensityRange | None, above: int
+    images: Sequence[tuple[FileImages, int]], levels: IntensityRange | None, above: int, progress: bool
 ) -> list[tuple[FileImages, int]]:
     """List the images that could not be read, or whose masks or boxes do not fit."""
     files = [data.files(index) for data, index in images]
-    sizes = _picture_sizes([path for path, *_ in files], levels)
-    masks = _mask_sizes([path for _, *own in files for path in own], above)
+    sizes = _picture_sizes([path for path, *_ in files], levels, progress)
+    masks = _mask_sizes([path for _, *own in files for path in own], above, progress)
     return [
         (data, index)
         for (data, index), (path, *own) in zip(images, files)
@@ -61,7 +61,7 @@ def _suspects(
     ]
 
 
-def _picture_sizes(paths: Sequence[Path], levels: IntensityRange | None) -> dict[Path, Size | None]:
+def _picture_sizes(paths: Sequence[Path], levels: IntensityRange | None, progress: bool) -> dict[Path, Size | None]:
     """Give (width, height) of each picture that can be decoded, None of others."""
     seen = were_decoded(paths) if levels is None else set()
     known = {path: size for path in seen if (size := _size_of_8_bits(path)) is not None}
@@ -74,7 +74,7 @@ def _picture_sizes(paths: Sequence[Path], levels: IntensityRange | None) -> dict
 
     left = [path for path in paths if path not in known]
     named = "decoded" if levels is None else f"decoded-{levels[0]:g}-{levels[1]:g}"
-    return {**known, **_read(find_out(left, named, find))}
+    return {**known, **_read(find_out(left, named, find, progress=progress))}
 
 
 def _size_of_8_bits(path: Path) -> Size | None:
@@ -88,7 +88,7 @@ def _size_of_8_bits(path: Path) -> Size | None:
         return None
 
 
-def _mask_sizes(paths: Sequence[Path], above: int) -> dict[Path, Size | None]:
+def _mask_sizes(paths: Sequence[Path], above: int, progress: bool) -> dict[Path, Size | None]:
     def find(path: Path) -> str | None:
         try:
             height, width = read_mask(path, above).shape
@@ -96,7 +96,7 @@ def _mask_sizes(paths: Sequence[Path], above: int) -> dict[Path, Size | None]:
         except InputError:
             return None
 
-    return _read(find_out(paths, f"masks-above-{above}", find))
+    return _read(find_out(paths, f"masks-above-{above}", find, progress=progress))
 
 
 def _told(size: Size) -> str:

@@ -168,7 +168,7 @@ def train_run(
         module = get_network(options.network)
         found = distributed.from_first(standing(files) if resume else Standing.NEW)
         if found is not Standing.TRAINED:  # rather than after all epochs, when the test images are first read
-            distributed.only_first(lambda: require_readable(splits))
+            distributed.only_first(lambda: require_readable(splits, progress=progress))
         network = network_to_go_on_with(files, found, module, options, splits)
         if found is Standing.BEGUN and options.black_box:
             require_weights_of_black_box(files, options)
