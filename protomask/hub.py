@@ -13,8 +13,7 @@ from protomask.networks import load_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.rebuilding import hindrance
 
-_LOADING = frozenset({"revision", "token", "cache_dir", "force_download", "local_files_only"})
-_FLAGS = ("private", "create_pr", "force_download", "local_files_only")
+_FLAGS = ("private", "create_pr", "force_download", "local_files_only", "resume_download")
 _THEIRS = ("huggingface_hub", "httpx", "httpx2", "requests")
 
 
@@ -59,11 +58,13 @@ def from_pretrained(name: str | Path, **options) -> PrototypeNetwork:
     """
     if not isinstance(name, str | Path) or not str(name):
         raise InputError(f"name is {short(name)}; give owner/name of the repository, or a folder")
-    _check_options(options, _LOADING)
-    if Path(name).is_dir():  # asked of the mixin, a config.json beside the network would have to be sound
-        return load_network(Path(name))
-    from protomask.hub_mixin import OnHub
+    is_folder = Path(name).is_dir()
+    if options or not is_folder:
+        from protomask.hub_mixin import LOADING, OnHub
 
+        _check_options(options, LOADING)
+    if is_folder:  # asked of the mixin, a config.json beside the network would have to be sound
+        return load_network(Path(name))
     with _asking(f"{name}: no such folder, and no such network from the Hub", "give a folder, or owner/name"):
         return OnHub.from_pretrained(str(name), **options).wrapped
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from protomask.errors import InputError
-from protomask.networks import load_network
+from protomask.networks import load_network, save_network
 from protomask.prototype_network import PrototypeNetwork
 
 try:
@@ -17,6 +17,12 @@ except ImportError as error:
 
 PUSHING = frozenset(inspect.signature(ModelHubMixin.push_to_hub).parameters) - {"self", "repo_id"}
 """the options of an upload, which are those of the version that is installed"""
+LOADING = frozenset(
+    name
+    for name, parameter in inspect.signature(ModelHubMixin.from_pretrained).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+)
+"""those of a download"""
 _FILES = ["model.json", "model.safetensors"]
 
 
@@ -27,22 +33,12 @@ class OnHub(ModelHubMixin, library_name="protomask", pipeline_tag="image-classif
         self.wrapped = wrapped
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        self.wrapped.save(save_directory)
+        save_network(self.wrapped, self.wrapped.registered_as, save_directory)
         # The Hub counts downloads of this file.
         about = {"library": "protomask", "network": self.wrapped.registered_as, "classes": len(self.wrapped.classes)}
         (save_directory / "config.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
-    def _from_pretrained(
-        cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **others
-    ) -> OnHub:
-        folder = snapshot_download(
-            model_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-            allow_patterns=_FILES,
-        )
-        return cls(load_network(Path(folder)))
+    def _from_pretrained(cls, *, model_id, **options) -> OnHub:
+        known = {name: value for name, value in options.items() if name in LOADING}
+        return cls(load_network(Path(snapshot_download(model_id, **known, allow_patterns=_FILES))))

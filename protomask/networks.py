@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
+from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +35,7 @@ from protomask.tensor_files import load_tensors, save_tensors
 
 GROUP = "protomask.networks"
 BY_ONESELF = "build the network yourself and load model.safetensors"
+UNCHECKED: ContextVar[bool] = ContextVar("whether PrototypeNetwork.save leaves out its check", default=False)
 _FUNCTIONS = ("defaults", "build", "rebuild", "stages")
 
 # The networks that come with protomask: known by name also in a clone that is not installed, which has no entry points.
@@ -66,7 +69,7 @@ def get_network(name: str) -> ModuleType:
     raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
-def save_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
+def write_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
     """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums; nothing is checked.
 
     Raises:
@@ -78,6 +81,28 @@ def save_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> No
         raise InputError(f"cannot write to {folder} ({error.strerror}); give a folder") from error
     save_tensors(Path(folder) / "model.safetensors", network.state_dict())
     write_json(Path(folder) / "model.json", {"network": kind, "settings": network.settings()})
+
+
+def save_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
+    """Write a network, and what else a ``save`` of its own writes; nothing is checked, so no training is lost for it.
+
+    An error in a ``save`` of its own is a warning: the network itself is written by then.
+
+    Raises:
+        InputError: ``folder``, made where it is missing, cannot be written to.
+    """
+    write_network(network, kind, folder)
+    if getattr(network.save, "__func__", None) is PrototypeNetwork.save:
+        return
+    before = UNCHECKED.set(True)
+    try:
+        # A save of one's own may take a folder alone.
+        network.save(folder, **({} if kind == network.registered_as else {"registered_as": kind}))
+    except Exception as error:
+        why = f"save() of {type(network).__name__} failed ({type(error).__name__}: {one_line(error)})"
+        warnings.warn(f"{folder}: {why}; the network is there, but perhaps not all that it writes", stacklevel=2)
+    finally:
+        UNCHECKED.reset(before)
 
 
 def why_not_rebuilt(settings: object, error: Exception) -> str:

@@ -69,8 +69,12 @@ def test_the_hub_gets_what_a_folder_gets(network, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "huggingface_hub.hub_mixin.hf_hub_download", lambda **options: tmp_path / "there" / "config.json"
     )
-    monkeypatch.setattr("protomask.hub_mixin.snapshot_download", lambda name, **options: tmp_path / "there")
+    asked = {}
+    monkeypatch.setattr(
+        "protomask.hub_mixin.snapshot_download", lambda name, **options: asked.update(options) or tmp_path / "there"
+    )
     assert same(network, protomask.from_pretrained("me/birds", revision="main"))
+    assert asked["revision"] == "main" and asked["force_download"] is False and "config" not in asked
 
 
 def test_what_the_hub_does_not_have_or_refuses_is_one_line(network, tmp_path, monkeypatch):
@@ -100,14 +104,15 @@ def test_what_the_hub_does_not_have_or_refuses_is_one_line(network, tmp_path, mo
     nameless = type("Nameless", (type(network),), {"registered_as": ""})
     own = type(network)(ToyBackbone(), ["cat", "dog"], image_size=16)
     fresh = {"classes": ["cat", "dog"], "image_size": 64}
-    unread = type("Unread", (type(network),), {})(build_backbone("test_resnet"), **fresh)
+    twice = {"weigh": lambda self, similarities: 2 * type(network).weigh(self, similarities) + 1}
+    unread = type("Unread", (type(network),), twice)(build_backbone("test_resnet"), **fresh)
     for given, name, options, said in (
         (network, None, {}, "^name is None; give owner/name"),
         (network, 3, {}, "^name is 3; give owner/name"),
         (network, "me/birds", {"privat": True}, "^privat is no option .* did you mean private"),
         (network, "me/birds", {"private": "no"}, "^private is 'no'; give True or False"),
         (nameless(build_backbone("test_resnet"), **fresh), "me/birds", {}, "^Nameless has no registered_as; set it"),
-        (unread, "me/birds", {}, "^Unread is saved as .*; set registered_as to an entry point of its own"),
+        (unread, "me/birds", {}, "^Unread is saved as .*, or set registered_as to an entry point that"),
         (own, "me/birds", {}, "^me/birds: the network was not uploaded, .* the backbone is not one of build_backbone"),
     ):
         with pytest.raises(InputError, match=said):

@@ -2,7 +2,10 @@
 
 import json
 import warnings
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from torch import nn
 import protomask
 from protomask.backbones import build_backbone
 from protomask.errors import InputError
+from protomask.networks import save_network
 from protomask.rebuilding import hindrance
 from protopnet import ProtoPNet
 from tests.support.toy import ToyBackbone
@@ -72,16 +76,12 @@ def with_method():
 
 
 OTHERS = [
-    (lambda: of(Squared), "^Squared is saved as 'protopnet', which rebuilds ProtoPNet; set registered_as to an entry"),
     (
-        lambda: of(type("XProtoNet", (XProtoNet,), {})),
-        r"^tests\.test_rebuilding\.XProtoNet is .* xprotonet\.model\.XProtoNet; set",
+        lambda: of(Squared),
+        r"^Squared is saved as 'protopnet', which rebuilds another network \(it is tests\.test_rebuilding\.Squared, "
+        r"rebuilt as protopnet\.model\.ProtoPNet\); let settings\(\) say it, or set registered_as to an entry",
     ),
-    (
-        with_other_layer,
-        r"rebuilds another network \(add_on.1 is Square, rebuilt as ReLU\); let settings\(\) say it, or",
-    ),
-    (lambda: with_attribute(outline_level=0.7), "outline_level is 0.7, rebuilt as None"),
+    (with_other_layer, r"\(add_on.1 is .*\.Square, rebuilt as .*\.ReLU\); let settings\(\) say it, or"),
     (lambda: with_attribute(mean=(0.1, 0.1, 0.1)), r"\(mean is \(0.1, 0.1, 0.1\), rebuilt as "),
     (with_smaller_steps, r"stride is \(1, 1\), rebuilt as \(2, 2\)"),
     (with_method, "similarity is <function .*, rebuilt as "),
@@ -97,6 +97,113 @@ def test_what_would_be_read_as_another_network_is_not_saved(network, said, tmp_p
     with pytest.raises(InputError, match=said) as caught:
         network().save(tmp_path / "new")
     assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
+
+
+class Trained(ProtoPNet):
+    def training_step(self, batch):
+        return self(batch).logits.sum()
+
+
+class MoreGiven(Trained):
+    """Gives distances that are NaN, and something else beside them."""
+
+    def forward(self, images):
+        class More(NamedTuple):
+            logits: torch.Tensor
+            similarities: torch.Tensor
+            distances: torch.Tensor
+            more: dict
+
+        logits, similarities, distances = super().forward(images)
+        return More(logits, similarities, distances * torch.nan, {})
+
+
+class OutOfMemory(ProtoPNet):
+    def forward(self, images):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Unlike(ProtoPNet):
+    """Answers otherwise each time."""
+
+    def weigh(self, similarities):
+        return super().weigh(similarities) + torch.rand(())
+
+
+ALIKE = r"with the same answers, but it is tests\.test_rebuilding\.\w+, rebuilt as protopnet\.model\.ProtoPNet$"
+NOT_COMPARED = r"^\w+ was not compared with what 'protopnet' rebuilds \(%s.*\); see that"
+
+
+@pytest.mark.parametrize(
+    "network, said",
+    [
+        (lambda: of(Trained), ALIKE),
+        (lambda: of(MoreGiven), ALIKE),
+        (lambda: of(OutOfMemory), NOT_COMPARED % "CUDA out of memory"),
+        (lambda: of(Unlike), NOT_COMPARED % "it answers the same image otherwise each time"),
+        (
+            lambda: with_attribute(outline_level=0.7),
+            "with the same answers, but outline_level is 0.7, rebuilt as None$",
+        ),
+    ],
+)
+def test_only_answers_that_were_seen_to_differ_are_refused(network, said, tmp_path):
+    own, state = network(), torch.get_rng_state()
+    with pytest.warns(UserWarning, match=said) as caught:
+        own.save(tmp_path)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert torch.equal(torch.get_rng_state(), state) and own.training
+    assert torch.equal(protomask.load_network(tmp_path).prototypes, own.prototypes)
+
+
+class WithArray(ProtoPNet):
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        self.table = np.arange(3)
+
+
+@pytest.mark.parametrize("table", [np.arange(3), [0, 1, 2], None, 3.5, torch.arange(3)])
+def test_attributes_of_two_kinds_are_compared(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("protopnet.recipe.rebuild", WithArray.from_settings)
+    network = of(WithArray)
+    network.table = table
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network.save(tmp_path)
+
+
+class WithMore(Squared):
+    def save(self, folder):
+        super().save(folder)
+        (Path(folder) / "more.txt").write_text("more")
+
+
+class WithNothing(Squared):
+    def save(self, folder, registered_as=None):
+        raise OSError("the place for more is full")
+
+
+def test_a_run_writes_what_the_network_itself_would(tmp_path):
+    save_network(of(WithMore), "protopnet", tmp_path)
+    assert (tmp_path / "more.txt").exists() and (tmp_path / "model.safetensors").exists()
+    with pytest.raises(InputError, match="^WithMore is saved as"):
+        of(WithMore).save(tmp_path / "another")
+
+
+def test_a_training_is_not_lost_for_a_save_of_its_own(tmp_path):
+    with pytest.warns(UserWarning, match=r"save\(\) of WithNothing failed \(OSError: the place for more is full\)"):
+        save_network(of(WithNothing), "protopnet", tmp_path)
+    assert torch.equal(protomask.load_network(tmp_path).prototypes, of(WithNothing).prototypes)
+
+
+def test_a_last_layer_that_cannot_be_copied_is_saved(tmp_path):
+    network = of(evidence="positive")
+    weight = network.last_layer.weight
+    del network.last_layer.weight
+    network.last_layer.own = weight
+    network.last_layer.weight = weight * 1  # as torch.nn.utils.weight_norm leaves it
+    with pytest.warns(UserWarning, match="rebuilds it with other weights"):
+        network.save(tmp_path)
 
 
 def test_a_subclass_with_an_entry_point_of_its_own_is_read_again(tmp_path, monkeypatch):
@@ -123,7 +230,7 @@ def test_what_matters_in_training_alone_is_saved(kind, tmp_path):
 
 
 def test_saving_builds_no_weights_and_draws_no_random_numbers(monkeypatch):
-    network, state = of(), torch.get_rng_state()
+    network, state = with_attribute(epoch=7, best={"loss": 1.0}), torch.get_rng_state()
     built = []
     rebuild = ProtoPNet.from_settings
 
@@ -158,10 +265,11 @@ def test_evidence_that_was_not_kept_is_not_saved(network, tmp_path):
         with torch.no_grad():
             lost.last_layer.weight[place] = value
         before = lost.last_layer.weight.detach().clone()
-        with pytest.raises(InputError, match=r"has positive evidence, but .*; call network.keep_evidence\(\) after"):
+        with pytest.raises(InputError, match=r"has positive evidence, but .*; call network.keep_evidence\(\) now"):
             lost.save(tmp_path)
         assert torch.equal(lost.last_layer.weight, before)
     lost.keep_evidence()
+    lost.last_layer.weight.data[0, 3] = -1e-9  # of an optimizer's rounding
     lost.save(tmp_path)
     signed = network()
     signed.last_layer.weight.data.normal_()
