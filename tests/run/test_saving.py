@@ -121,9 +121,9 @@ def without_evidence():
         ),
         (
             {"network": Inheriting(protomask.backbones.build_backbone("test_resnet"), CLASSES, image_size=64)},
-            "Inheriting is saved as 'protopnet', which rebuilds ProtoPNet; set registered_as to an entry point of its",
+            "Inheriting is saved as 'protopnet', which rebuilds another network .*, or set registered_as",
         ),
-        ({"network": without_evidence()}, r"has positive evidence, but .*; call network.keep_evidence\(\) after each"),
+        ({"network": without_evidence()}, r"has positive evidence, but .*; call network.keep_evidence\(\) now, and"),
         (
             {"network": own_network(multi_label=True)},
             "one class per image; the net",
