@@ -9,7 +9,7 @@ reach an IoU of 0.3, 0.5 or 0.7, each at its own best threshold; the three are a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ THRESHOLDS = 1000
 IOUS = (0.3, 0.5, 0.7)
 
 
-def box_iou_curves(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+def box_iou_curves(saliency: Tensor, boxes: Iterable[Tensor]) -> Tensor:
     """Compute the best IoU of any contour's box with any truth box, at each of the 1000 thresholds.
 
     Args:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from protomask.errors import InputError
-from protomask.metrics.given import as_images, as_maps, as_scores, as_values, unless_broken
+from protomask.metrics.given import as_images, as_maps, as_paired, as_values, unless_broken
 from protomask.metrics.scoring import Score, scoring
 from protomask.places import as_index
 
@@ -228,10 +228,18 @@ def relative_to_whole(values: Tensor, whole: Tensor) -> Tensor:
 
     A share of nothing is undefined: where ``whole`` is zero or negative (a cosine) the result is NaN, to be left out
     and counted.
+
+    Args:
+        whole: also (B, 1), or one for each of the values, in their shape.
+
+    Raises:
+        InputError: another shape.
     """
-    whole = as_values(whole, as_values(values, None, "values").shape[:1], "whole")
-    whole = torch.where(whole > 0, whole, torch.nan)
-    return values / whole.view(-1, *[1] * (values.ndim - 1))
+    values, whole = as_values(values, None, "values"), as_values(whole, None, "whole")
+    if whole.shape != values.shape:
+        whole = whole.squeeze(1) if whole.ndim == 2 and whole.shape[1] == 1 else whole
+        whole = as_values(whole, values.shape[:1], "whole").view(-1, *[1] * (values.ndim - 1))
+    return values / torch.where(whole > 0, whole, torch.nan)
 
 
 def minmax(saliency: Tensor) -> Tensor:
@@ -288,11 +296,11 @@ def average_drop(whole: Tensor, kept: Tensor) -> Tensor:
     """Compute the average drop of Chattopadhay et al. (Grad-CAM++, WACV 2018) in percent, per pair; lower is better.
 
     100 * max(0, Y - O) / Y with Y = ``whole`` (B,), the score of the image, and O = ``kept`` (B,) from
-    :func:`masked_scores`. For classes Y is a softmax probability. For prototypes Y is the similarity: the drop is then
-    the share of it that is lost. NaN, to be left out and counted, where Y is zero or negative. Above 100 where O is
-    negative.
+    :func:`masked_scores`, or both of any one shape. For classes Y is a softmax probability. For prototypes Y is the
+    similarity: the drop is then the share of it that is lost. NaN, to be left out and counted, where Y is zero or
+    negative. Above 100 where O is negative.
     """
-    whole, kept = as_scores(whole, kept)
+    whole, kept = as_paired(whole=whole, kept=kept)
     return 100 * relative_to_whole((whole - kept).clamp(min=0), whole)
 
 
@@ -301,7 +309,7 @@ def increase_in_confidence(whole: Tensor, kept: Tensor) -> Tensor:
 
     The mean over pairs is a percentage; the comparison is strict. Arguments as in :func:`average_drop`.
     """
-    whole, kept = as_scores(whole, kept)
+    whole, kept = as_paired(whole=whole, kept=kept)
     return torch.where((whole + kept).isnan(), torch.nan, 100.0 * (kept > whole).to(kept.dtype))
 
 
@@ -313,7 +321,7 @@ def average_gain(whole: Tensor, kept: Tensor) -> Tensor:
     100 * max(0, O - Y) / (1 - Y): the share of the missing confidence that the map adds; 0 where Y = 1, as nothing can
     be added.
     """
-    whole, kept = as_scores(whole, kept)
+    whole, kept = as_paired(whole=whole, kept=kept)
     gain = (kept - whole).clamp(min=0) / (1 - whole).clamp(min=torch.finfo(whole.dtype).tiny)
     return torch.where((whole + kept).isnan(), torch.nan, 100 * torch.where(whole < 1, gain, 0.0))
 
@@ -325,7 +333,7 @@ def relative_gain(whole: Tensor, kept: Tensor) -> Tensor:
     :func:`average_gain` has no room left. This is the counterpart of :func:`average_drop` and has no upper bound. NaN
     where Y is zero or negative.
     """
-    whole, kept = as_scores(whole, kept)
+    whole, kept = as_paired(whole=whole, kept=kept)
     return 100 * relative_to_whole((kept - whole).clamp(min=0), whole)
 
 

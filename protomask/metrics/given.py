@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -43,16 +43,18 @@ def as_values(given: Tensor, shape: Shape | None, name: str) -> Tensor:
     return given
 
 
-def as_scores(whole: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the scores of whole images and of what is kept of each, as floating point: one kept for each whole.
+def as_paired(**given: Tensor) -> list[Tensor]:
+    """Return values by name, such as the scores of whole images and of what is kept of each, as floating point.
 
     Raises:
-        InputError: as :func:`as_values`.
+        InputError: no real tensor, or not of the shape of the first one; names it.
     """
-    whole = as_values(whole, ("B",) if getattr(whole, "ndim", 1) else (), "whole")
-    kept = as_values(kept, whole.shape, "kept")
-    # Of whole numbers nothing can be NaN.
-    return tuple(each if each.is_floating_point() else each.float() for each in (whole, kept))  # type: ignore[return-value]
+    shape, found = None, []
+    for name, each in given.items():
+        each = as_values(each, shape, name)
+        shape = each.shape
+        found.append(each if each.is_floating_point() else each.float())  # of whole numbers nothing can be NaN
+    return found
 
 
 def as_numbers(given: Any, beside: Tensor, name: str) -> Tensor:
@@ -66,15 +68,31 @@ def as_numbers(given: Any, beside: Tensor, name: str) -> Tensor:
     return numbers
 
 
-def as_boxes(given: Sequence[Tensor]) -> list[Tensor]:
+def as_list(given: Iterable, name: str, wanted: str) -> list:
+    """Return as a list what is given one after the other, also by a generator.
+
+    Args:
+        wanted: in it, for the error.
+
+    Raises:
+        InputError: one thing alone, or a text; names it.
+    """
+    try:
+        several = None if isinstance(given, str) else iter(given)
+    except TypeError:  # also of a tensor or array of one number
+        several = None
+    if several is None:
+        raise InputError(f"{name} is {short(given)}; give {wanted}, in a list")
+    return list(several)
+
+
+def as_boxes(given: Iterable[Tensor]) -> list[Tensor]:
     """Return the boxes of each image, tensors (K, 4).
 
     Raises:
         InputError: something else for an image; names it.
     """
-    boxes = list(given) if isinstance(given, Sequence | Tensor) and not isinstance(given, str) else None
-    if boxes is None:
-        raise InputError(f"boxes is {short(given)}; give a tensor (K, 4) for each image, in a list")
+    boxes = as_list(given, "boxes", "a tensor (K, 4) for each image")
     for place, each in enumerate(boxes):
         if not isinstance(each, Tensor) or each.is_complex() or each.numel() % 4:
             told = f"of the shape {tuple(each.shape)}" if isinstance(each, Tensor) else short(each)

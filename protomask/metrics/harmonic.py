@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_maps, as_values, unless_broken
+from protomask.metrics.given import as_maps, as_paired, unless_broken
 
 
 def complexity(saliency: Tensor) -> Tensor:
@@ -51,14 +51,15 @@ def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
 
     Args:
         drop: (B,) average drop as a share: :func:`protomask.metrics.average_drop` / 100. More than 1 counts as 1.
-        coherency, complexity: (B,) of the functions of those names.
+        coherency, complexity: (B,) of the functions of those names. Any one shape of the three will do.
 
     Returns:
         (B,) in [0, 1]; 0 where one of the three is worst; NaN where one of them is.
+
+    Raises:
+        InputError: the three are not of one shape.
     """
-    drop = as_values(drop, ("B",), "drop")
-    coherency = as_values(coherency, drop.shape, "coherency")
-    complexity = as_values(complexity, drop.shape, "complexity")
+    drop, coherency, complexity = as_paired(drop=drop, coherency=coherency, complexity=complexity)
     terms = torch.stack([coherency, 1 - complexity, 1 - drop.clamp(max=1)])
     harmonic = 3 / (1 / terms.clamp(min=torch.finfo(terms.dtype).tiny)).sum(0)
     return torch.where(terms.isnan().any(0), torch.nan, torch.where((terms <= 0).any(0), 0.0, harmonic))

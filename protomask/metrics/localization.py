@@ -7,19 +7,28 @@ is empty, because there is nothing to point at, and where the map is not finite.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from protomask.given import as_flag
-from protomask.metrics.given import as_boxes, as_maps, as_numbers, as_region, as_values, first_pixels, unless_broken
+from protomask.metrics.given import (
+    as_boxes,
+    as_maps,
+    as_numbers,
+    as_paired,
+    as_region,
+    as_values,
+    first_pixels,
+    unless_broken,
+)
 
 TOLERANCE = 15.0
 """Pixels by which the pointing game may miss (Zhang et al., excitation backprop, 2016; TorchRay)."""
 
 
-def box_regions(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
+def box_regions(boxes: Iterable[Tensor], height: int, width: int) -> Tensor:
     """Unite each image's boxes to a region.
 
     Args:
@@ -172,12 +181,14 @@ def mean_per_class(values: Tensor, classes: Tensor) -> Tensor:
 
     Args:
         values: (B,) float, NaN where undefined.
-        classes: (B,) long.
+        classes: (B,) long; True and False are two classes.
 
     Raises:
         InputError: not one class for each value.
     """
-    values = as_values(values, ("B",), "values")
+    (values,) = as_paired(values=as_values(values, ("B",), "values"))
+    if isinstance(classes, Tensor) and classes.dtype == torch.bool:
+        classes = classes.long()
     classes = as_numbers(classes, values, "classes")
     defined = ~values.isnan()
     present = classes[defined].unique()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from types import FunctionType
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor
 
 from protomask.errors import InputError, type_named
-from protomask.freezing import evaluating, frozen, held_modules
+from protomask.freezing import evaluating, frozen
+from protomask.metrics.asked import asked_modules
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """``score(images (N, 3, H, W), index (N,)) -> (N,)``"""
@@ -20,7 +20,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 def scoring(score: Score, *, differentiated: bool = False) -> Iterator[Score]:
     """Give ``score`` as a metric asks it, while its model is at rest (:func:`at_rest`).
 
-    No images have no scores: a model is not asked for them, which may refuse them.
+    No images have no scores: a model is not asked for them, which may refuse them. Scores (N, 1) are one per image.
 
     Raises:
         InputError: while it is asked: not one score per image, or none with a gradient where one is needed.
@@ -29,7 +29,10 @@ def scoring(score: Score, *, differentiated: bool = False) -> Iterator[Score]:
     def ask(images: Tensor, index: Tensor) -> Tensor:
         if not len(images):
             return images.flatten(1).sum(1)
-        scores = require_scores(score(images, index), index, name_of(score))
+        scores = score(images, index)
+        if isinstance(scores, Tensor) and scores.shape == (len(images), 1):
+            scores = scores[:, 0]  # of a model with one output
+        require_scores(scores, index, name_of(score))
         if images.requires_grad and not scores.requires_grad:
             raise InputError(f"{name_of(score)} has no gradient with respect to the images, and this metric needs one")
         return scores
@@ -39,21 +42,15 @@ def scoring(score: Score, *, differentiated: bool = False) -> Iterator[Score]:
 
 
 def at_rest(asked: Callable, *, differentiated: bool = False) -> AbstractContextManager[None]:
-    """Put each module that a bound method, a module or a function asks in evaluation mode for the while.
-
-    Of a function what it closes over, or names among its globals, is looked at; not what functions that it calls do.
+    """Put the modules that ``asked`` asks (:func:`asked_modules`) in evaluation mode for the while.
 
     Args:
         differentiated: whether gradients flow through the modules, whose parameters then need none.
     """
-    held: list[object] = [asked]
-    if isinstance(asked, FunctionType):
-        with suppress(ValueError):  # of a variable that is not set yet
-            seen = inspect.getclosurevars(asked)
-            held += [*seen.nonlocals.values(), *seen.globals.values()]
+    roots = asked_modules(asked)
     if differentiated:
-        return frozen(held)
-    return evaluating([module for root in held_modules(held) for module in root.modules()])
+        return frozen(roots)
+    return evaluating([module for root in roots for module in root.modules()])
 
 
 def require_scores(scores: Tensor, index: Tensor, name: str) -> Tensor:
@@ -69,7 +66,10 @@ def require_scores(scores: Tensor, index: Tensor, name: str) -> Tensor:
 
 
 def require_similarity_maps(maps: Tensor, index: Tensor, name: str) -> Tensor:
-    """Return ``maps`` as they are; InputError where they are not one (h, w) per number of ``index`` (N,)."""
+    """Return ``maps`` (N, h, w), or (N, 1, h, w) without their 1; InputError where they are not one per number of
+    ``index`` (N,)."""
+    if isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == 1:
+        maps = maps[:, 0]
     if not isinstance(maps, Tensor) or maps.ndim != 3 or len(maps) != len(index):
         given = f"the shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type_named(maps)
         raise InputError(

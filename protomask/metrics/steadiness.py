@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from protomask.errors import InputError
-from protomask.given import short
 from protomask.metrics.faithfulness import minmax
-from protomask.metrics.given import as_images, as_maps, draw_noise, salient_pixels, unless_broken
+from protomask.metrics.given import as_images, as_list, as_maps, draw_noise, salient_pixels, unless_broken
 
 HALF_LEVEL = 0.5 / 255 / 0.229
 """Half of one of 256 grey levels, in the units of an image normalised by ImageNet's standard deviations; by the
@@ -71,7 +70,7 @@ def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
     return unless_broken(shared, saliency, other)
 
 
-def max_sensitivity(saliency: Tensor, others: Sequence[Tensor]) -> Tensor:
+def max_sensitivity(saliency: Tensor, others: Iterable[Tensor]) -> Tensor:
     """Compute how far a map moves at most when the image moves a little: (B,), lower is better.
 
     max over the others of |map' - map| / |map|, of maps scaled to [0, 1] by their least and greatest value.
@@ -87,9 +86,10 @@ def max_sensitivity(saliency: Tensor, others: Sequence[Tensor]) -> Tensor:
         InputError: no others, or some that are not of the maps' shape.
     """
     saliency = as_maps(saliency)
-    if not isinstance(others, Sequence | Tensor) or not len(others):
-        raise InputError(f"others is {short(others)}; give the maps of at least one image nearby, in a list")
-    others = [as_maps(other, saliency[:, None], name="others") for other in others]
+    wanted = "the maps of at least one image nearby"
+    others = [as_maps(other, saliency[:, None], name="others") for other in as_list(others, "others", wanted)]
+    if not others:
+        raise InputError(f"others is empty; give {wanted}")
     at = minmax(saliency).flatten(1)
     moved = torch.stack([(minmax(other).flatten(1) - at).norm(dim=1) for other in others]).amax(0)
     size = at.norm(dim=1)

@@ -233,7 +233,7 @@ def wrong_for(metric, given):
         others = [LEVELS[:1]] if metric is metrics.max_sensitivity else given[:1]
         return [None, "none", others] + ([] if metric is metrics.merge_sides else [arrays])
     wrong = [None, "none", given.numpy(), given.tolist()]
-    if metric is not metrics.relative_to_whole or given is ONES:
+    if metric is not metrics.relative_to_whole:
         wrong.append(given[:, None])
     if len(GIVEN[metric]) > 1 and metric not in (metrics.merge_sides, metrics.explanation_size):
         wrong.append(given[:1])
@@ -249,6 +249,48 @@ def test_arrays_and_other_lengths_are_refused_in_one_line(metric):
             with pytest.raises(InputError) as told:
                 metric(*given[:place], wrong, *given[place + 1 :])
             assert "\n" not in str(told.value)
+
+
+def test_values_of_any_one_shape_are_taken_one_by_one():
+    whole, kept, third = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(2))
+    of_scores = metrics.average_drop, metrics.increase_in_confidence, metrics.average_gain, metrics.relative_gain
+    for metric, given in [(each, (whole, kept)) for each in of_scores] + [(metrics.adcc, (whole, kept, third))]:
+        expected = metric(*(each.flatten() for each in given))
+        assert torch.equal(metric(*given), expected.view(4, 5))
+        assert torch.equal(metric(*(each[1, 2] for each in given)), expected[7])
+        for other in (given[0][:1], given[0][:, :1], given[0][0], given[0].T):
+            with pytest.raises(InputError, match=r"has the shape .*; give \(4, 5\)"):
+                metric(given[0], other, *given[2:])
+    column = whole[:, :1]
+    expected = kept / column
+    for of in (column, column[:, 0], column.expand(4, 5)):
+        torch.testing.assert_close(metrics.relative_to_whole(kept, of), expected)
+    torch.testing.assert_close(metrics.relative_to_whole(kept[:, 0], column), expected[:, 0])
+    for wrong in (whole[:, :2], whole[0], whole[:1, :1], whole[0, 0]):
+        with pytest.raises(InputError, match=r"whole has the shape .*; give \(4,\)"):
+            metrics.relative_to_whole(kept, wrong)
+
+
+def test_what_gives_one_after_the_other_is_a_list():
+    maps = LEVELS.float()
+    near = [maps.flip(1), maps + REGION]
+    expected = metrics.max_sensitivity(maps, near)
+    for others in (tuple(near), (each for each in near), torch.stack(near), dict(enumerate(near)).values()):
+        assert torch.equal(metrics.max_sensitivity(maps, others), expected)
+    for wrong, complaint in (([], "empty"), (iter(()), "empty"), (maps.sum(), "in a list"), (3, "in a list")):
+        with pytest.raises(InputError, match=f"others is .*{complaint}|others is empty"):
+            metrics.max_sensitivity(maps, wrong)
+    assert torch.equal(metrics.box_regions(iter(BOXES), 9, 13), metrics.box_regions(BOXES, 9, 13))
+    assert torch.equal(metrics.box_iou_curves(maps, iter(BOXES)), metrics.box_iou_curves(maps, BOXES))
+    for wrong in ("none", None, torch.tensor(1)):
+        with pytest.raises(InputError, match="boxes is .* in a list"):
+            metrics.box_regions(wrong, 9, 13)
+
+
+def test_true_and_false_are_two_classes():
+    values, classes = torch.tensor([1.0, 0.0, 0.5, 0.0]), torch.tensor([True, False, True, True])
+    assert metrics.mean_per_class(values, classes) == metrics.mean_per_class(values, classes.long()) == 0.25
+    assert metrics.mean_per_class(torch.tensor([1, 0, 0, 0]), classes) == pytest.approx(1 / 6)
 
 
 def test_arrays_for_what_is_scored_are_refused_in_one_line():

@@ -87,20 +87,24 @@ def test_similarity_maps_and_renderings_are_asked_of_a_network_at_rest_too():
     metrics.fidelity(model.similarity_maps, IMAGES, INDEX, MAPS)
     metrics.causal_insertion(model.shown, MAPS[:, 0, :2], PARTS, torch.ones(3))
     assert model.training and int(model.norm.num_batches_tracked) == 0
+    expected = metrics.fidelity(lambda x, i: x.mean(1), IMAGES, INDEX, MAPS).auc
+    assert torch.equal(metrics.fidelity(lambda x, i: x.mean(1, keepdim=True), IMAGES, INDEX, MAPS).auc, expected)
     for wrong in (lambda x, i: x, lambda x, i: x[:1, 0], lambda x, i: x.sum(), lambda x, i: 1.0):
         with pytest.raises(InputError, match="<lambda> gave .* for 3 images; it must give one map per image"):
             metrics.fidelity(wrong, IMAGES, INDEX, MAPS)
 
 
 @pytest.mark.parametrize("name", ASKING)
-def test_scores_of_another_shape_are_refused(name):
+def test_scores_are_one_per_image_and_those_of_another_shape_refused(name):
     class Column(nn.Linear):
         def score(self, images, index):
             return self(images.mean((2, 3)))
 
-    for width in (1, 3):
-        with pytest.raises(InputError, match=r"Column.score gave the shape .* it must give one score per image, \("):
-            ASKING[name](Column(3, width).score, IMAGES, INDEX, MAPS)
+    with pytest.raises(InputError, match=r"Column.score gave the shape .* it must give one score per image, \("):
+        ASKING[name](Column(3, 3).score, IMAGES, INDEX, MAPS)
+    one = Column(3, 1).score
+    expected = ASKING[name](lambda images, index: one(images, index)[:, 0], IMAGES, INDEX, MAPS)
+    torch.testing.assert_close(ASKING[name](one, IMAGES, INDEX, MAPS), expected, rtol=0, atol=0, equal_nan=True)
     for wrong in (lambda x, i: x.sum(), lambda x, i: 1.0, lambda x, i: x.mean((1, 2, 3))[:1]):
         with pytest.raises(InputError, match="one score per image"):
             ASKING[name](wrong, IMAGES, INDEX, MAPS)
