@@ -12,7 +12,7 @@ from typing import Any
 from protomask.data.alike import check_names
 from protomask.data.datasets import from_datasets
 from protomask.data.images import AnnotatedImages, Splits, collate
-from protomask.data.problems import noted
+from protomask.data.problems import noted, opened_for_a_run
 from protomask.data.splitting import check_share, check_splits, hold_out
 from protomask.errors import InputError, did_you_mean
 from protomask.files import check_usable
@@ -66,7 +66,7 @@ def load_data(
     cropped = crop is not None and as_flag(crop, "crop")
     if cropped:
         _require_crop(find_data(name), name)
-    splits = reopen_data(name, root, crop=crop, validation=validation, seed=seed, image_size=image_size, **others)
+    splits = _open(name, root, crop=crop, validation=validation, seed=seed, image_size=image_size, **others)
     with noted():  # of a run that exists, which learned them as different classes, it is a remark
         check_names(splits.train.classes, str(root) if root is not None else f"data set {name!r}")
     if cropped and name == "folder" and root is not None:
@@ -86,10 +86,24 @@ def reopen_data(
     image_size: int | None = None,
     **others,
 ) -> Splits:
-    """Open the data set of a run that exists: a crop leaves images whole where it did when the run was started.
+    """Open the data set of a run that exists: what earlier versions took, as a crop without boxes, is no error.
 
     Args: as for :func:`load_data`.
     """
+    with opened_for_a_run():
+        return _open(name, root, crop=crop, validation=validation, seed=seed, image_size=image_size, **others)
+
+
+def _open(
+    name: str,
+    root: str | Path | None,
+    *,
+    crop: bool | None,
+    validation: float,
+    seed: int,
+    image_size: int | None,
+    **others,
+) -> Splits:
     load = find_data(name)
     check_share("validation", validation)
     usual: dict[str, Any] = {"seed": seed, "image_size": image_size} | ({} if crop is None else {"crop": crop})

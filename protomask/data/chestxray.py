@@ -18,21 +18,22 @@ The labels were read out of radiologists' reports by a program: some are wrong.
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from protomask.data.cache import CAP
+from protomask.data.contents import file_digests
 from protomask.data.decoding import image_size as size_of
 from protomask.data.files import FileImages
 from protomask.data.images import Splits
-from protomask.data.problems import noted
-from protomask.data.raster import MEND, MISSING
+from protomask.data.problems import for_a_run, noted
 from protomask.data.splitting import check_share, hold_out_groups, ranks
 from protomask.data.tables import is_named, open_csv
 from protomask.errors import InputError
-from protomask.files import check_folder, content_digest
+from protomask.files import check_folder
 
 FINDINGS = (
     "Atelectasis",
@@ -78,7 +79,14 @@ def load(
     rows = _entries(entries)
     members = {part: _list(root / name, rows, entries) for part, name in _LISTS.items()}
     _check_patients(members, rows, root)
-    places = _places(root, members)
+    places, doubled = _places(root, members)
+    if not for_a_run():
+        for fault in _differing(doubled):
+            with noted():
+                raise InputError(
+                    f"{fault}; move one of the two folders out of {root}, or give it a name that does not begin with "
+                    "'images'"
+                )
     # All of them, unless a check noted that some are missing.
     members = {part: [name for name in names if name in places] for part, names in members.items()}
     names = [*members["train"], *members["test"]]
@@ -103,7 +111,12 @@ def load(
     count = len(members["train"])
     patients = ranks([rows[name][1] for name in members["train"]])
     kept, held = hold_out_groups(labels[:count], patients, validation, seed)
-    return Splits(every.subset(kept), every.subset(held), every.subset(range(count, len(names))))
+    return Splits(
+        every.subset(kept),
+        every.subset(held),
+        every.subset(range(count, len(names))),
+        partial(_remarks, doubled) if for_a_run() and doubled else None,
+    )
 
 
 def _find(root: Path | None) -> tuple[Path, Path]:
@@ -196,20 +209,20 @@ def _check_patients(members: dict[str, list[str]], rows: dict, root: Path) -> No
                 )
 
 
-def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
-    """Where each image lies, found by listing the image folders once."""
+def _places(root: Path, members: dict[str, list[str]]) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
+    """Where each image lies, found by listing the image folders once, and which lie in a second place, too."""
     folders = [root / "images", *sorted(root.glob("images_*/images")), *sorted(root.glob("images_*"))]
     folders = [folder for folder in folders if folder.is_dir()]
     if not folders:
         raise InputError(f"{root}: has no folder of images; expected images_001/images/ and so on, or images/")
     places: dict[str, Path] = {}
+    doubled = []
     listed = {name for names in members.values() for name in names}
     for folder in folders:
         for path in folder.iterdir():
             first = places.setdefault(path.name, path)
             if first is not path and path.name in listed:
-                with noted():
-                    _refuse_another(first, path)
+                doubled.append((first, path))
     for part, names in members.items():
         missing = [name for name in names if name not in places]
         with noted():
@@ -219,16 +232,31 @@ def _places(root: Path, members: dict[str, list[str]]) -> dict[str, Path]:
                     "folders, first "
                     f"{missing[0]}; unpack the archives that are missing, or leave these images out of the list"
                 )
-    return places
+    return places, doubled
 
 
-def _refuse_another(first: Path, second: Path) -> None:
-    """Raise InputError for two files of one image that differ; copies are one image."""
-    if not first.is_file() or not second.is_file() or first.samefile(second):
-        return
-    same = first.stat().st_size == second.stat().st_size
-    if not same or content_digest(first, MEND, MISSING) != content_digest(second, MEND, MISSING):
-        raise InputError(f"{first} and {second} are different images of one name; remove the wrong one")
+def _differing(doubled: Sequence[tuple[Path, Path]]) -> list[str]:
+    """Say which two folders hold other files of the same names; copies are one image."""
+    pairs = [(one, two) for one, two in doubled if one.is_file() and two.is_file() and not one.samefile(two)]
+    same_size = [(one, two) for one, two in pairs if one.stat().st_size == two.stat().st_size]
+    known = file_digests([path for pair in same_size for path in pair])
+    copies = {pair for pair in same_size if known[pair[0]] == known[pair[1]]}
+    counts: dict[tuple[Path, Path], int] = {}
+    for one, two in pairs:
+        if (one, two) not in copies:
+            counts[one.parent, two.parent] = counts.get((one.parent, two.parent), 0) + 1
+    return [
+        f"{number:,} listed {'image lies' if number == 1 else 'images lie'} in {one} and in {two}, and "
+        f"{'differs' if number == 1 else 'differ'}"
+        for (one, two), number in counts.items()
+    ]
+
+
+def _remarks(doubled: Sequence[tuple[Path, Path]]) -> list[str]:
+    try:
+        return [f"{fault}; those in the first are read" for fault in _differing(doubled)]
+    except InputError as error:  # of a file that nothing else reads
+        return [str(error)]
 
 
 def _boxes(

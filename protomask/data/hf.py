@@ -14,7 +14,7 @@ remark says so. Test images are drawn where there are none, or none with labels 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from protomask.data.arrow_contents import AT_ONCE
 from protomask.data.arrow_images import ArrowImages
 from protomask.data.depth import IntensityRange
 from protomask.data.folder import SHARE
-from protomask.data.hf_labels import check_classes, read_labels
+from protomask.data.hf_labels import Labels, check_classes, label_remarks, read_labels, without_unknown
 from protomask.data.hf_splits import named_splits, refuse_tests, unread_remarks, unread_splits
 from protomask.data.images import AnnotatedImages, Splits
 from protomask.data.splitting import check_share, hold_out
@@ -69,9 +69,8 @@ def _load(
     image = _image_column(features, image_column, named)
     label = _label_column(features, label_column, named)
     labels = {key: read_labels(rows, label, shown[key]) for key, (_, rows) in parts.items()}
-    for key in ("test", "validation"):
-        if key in labels and labels[key].unknown:  # as ImageNet's test images
-            del parts[key], labels[key]
+    labels = without_unknown(labels)  # as ImageNet's test images
+    parts = {key: parts[key] for key in labels}
     unread = unread_splits(found, parts)
     if "test" not in parts and test is None:
         refuse_tests(unread, named)
@@ -96,7 +95,12 @@ def _load(
     if "test" not in made:
         kept, held = hold_out(training.labels, SHARE if test is None else test)
         training, made["test"] = training.subset(kept), training.subset(held)
-    return Splits(training, made.get("validation", nothing), made["test"], partial(unread_remarks, unread, named))
+    return Splits(
+        training,
+        made.get("validation", nothing),
+        made["test"],
+        partial(_remarks, unread, named, labels["train"], label),
+    )
 
 
 def reader(source: str) -> Callable[..., Splits]:
@@ -105,6 +109,10 @@ def reader(source: str) -> Callable[..., Splits]:
 
 
 load = reader("")
+
+
+def _remarks(unread: Mapping[str, int], named: str, train: Labels, label: str) -> list[str]:
+    return [*unread_remarks(unread, named), *label_remarks(train, label)]
 
 
 def _encoded(rows: Any, image: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from protomask.data.alike import like, written
+from protomask.data.problems import for_a_run, noted
 from protomask.errors import InputError
+
+_NONE: tuple[set[Any], ...] = ({-1}, {-100})
+"""numbers that say by custom that there is no label; texts are blank"""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Labels:
     @property
     def unknown(self) -> bool:
         """Tell whether no row has a label, as in test sets whose labels are kept secret."""
-        return not self.findings and all(map(_is_none, self.values))
+        return not self.findings and (all(map(_is_blank, self.values)) or set(self.values) in _NONE)
 
     def numbers(self, classes: Sequence[str]) -> Tensor:
         """Give (N,) classes, or (N, C) findings, by their places among ``classes``.
@@ -97,29 +101,71 @@ def read_labels(rows: Any, column: str, where: str) -> Labels:
             )
         classes = None
     found = Labels(rows.with_format(None)[column][:], classes, findings, where)
-    unknown = found.unknown
     for row, value in enumerate(found.values):
         if value is None or (findings and None in value):
             raise InputError(f"{where} row {row}: no label in column {column!r}; remove the row")
-        # Of named classes a number that is none of theirs is told where it becomes one.
-        if classes is None and not unknown and _is_none(value):
-            raise InputError(
-                f"{where} row {row}: no label in column {column!r}; remove the row ({value!r} is no class: numbers of "
-                "classes are 0 or more, names are not blank)"
-            )
     return found
 
 
-def _is_none(value: Any) -> bool:
-    """Tell whether a label says that there is none: -1 by custom, or a blank text."""
-    return not value.strip() if isinstance(value, str) else isinstance(value, int) and value < 0
+def without_unknown(labels: Mapping[str, Labels]) -> dict[str, Labels]:
+    """Leave out validation and test labels that are unknown; blank texts of which train has a class are known."""
+    classes = set() if labels["train"].findings else set(labels["train"].values)
+    return {
+        key: each
+        for key, each in labels.items()
+        if key == "train" or not each.unknown or (any(map(_is_blank, each.values)) and classes.issuperset(each.values))
+    }
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _in_doubt(values: Iterable[Any]) -> set[Any]:
+    """Give the labels that may say that there is none: blank texts, and a single negative number of that custom."""
+    blank, negative = (
+        set(filter(_is_blank, values)),
+        {value for value in values if isinstance(value, int) and value < 0},
+    )
+    return blank | (negative if negative in _NONE else set())
+
+
+def _refuse_missing(labels: Mapping[str, Labels], column: str) -> None:
+    """Raise InputError for a row whose label says that it has none; a run that exists learned those of train."""
+    values = set(labels["train"].values)
+    for key, each in labels.items():
+        doubtful = _in_doubt(each.values)
+        if key != "train":
+            doubtful -= values
+        elif for_a_run() or (len(values - doubtful) < 2 or values == {-1, 0, 1}) and not any(map(_is_blank, doubtful)):
+            continue  # signs, as "worse" and "better"
+        for row, value in enumerate(each.values):
+            if value in doubtful:
+                mend = "give it a name" if _is_blank(value) else "make the column texts or a ClassLabel"
+                with noted():
+                    raise InputError(
+                        f"{each.where} row {row}: no label in column {column!r}; remove the row ({value!r} says so; if "
+                        f"it is a class, {mend})"
+                    )
+                break
+
+
+def label_remarks(labels: Labels, column: str) -> list[str]:
+    """Say that what is learned as a class may mean that there is no label."""
+    if labels.findings or labels.classes is not None:
+        return []
+    return [
+        f"{labels.where}: {value!r} in column {column!r} is learned as a class; where it says that there is no label, "
+        "remove those rows"
+        for value in sorted(_in_doubt(labels.values))
+    ]
 
 
 def check_classes(labels: Mapping[str, Labels], column: str, named: str) -> tuple[str, ...]:
     """Give the classes of all splits: those that the column's type names, else those of the training images, sorted.
 
     Raises:
-        InputError: the splits name different ones; no training image has a label.
+        InputError: the splits name different ones; no training image has a label, or some row has none.
     """
     train = labels["train"]
     if train.unknown:
@@ -131,4 +177,5 @@ def check_classes(labels: Mapping[str, Labels], column: str, named: str) -> tupl
             raise InputError(f"{named}: the splits differ in the classes of column {column!r}; make them equal")
     if train.classes is not None:
         return train.classes
+    _refuse_missing(labels, column)
     return tuple(map(str, sorted(set(train.values))))

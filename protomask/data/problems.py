@@ -2,6 +2,8 @@
 
 Readers put ``with noted():`` around what can fail on its own: a line of a file, an image, a folder. Inside
 :func:`collecting` the error is written down and the next line is read; everywhere else it is raised as ever.
+
+What earlier versions read is refused of new data alone: a run that learned it must open (:func:`for_a_run`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from contextvars import ContextVar
 from protomask.errors import InputError
 
 _found: ContextVar[list[str] | None] = ContextVar("problems", default=None)
+_for_a_run: ContextVar[bool] = ContextVar("data are opened for a run that exists", default=False)
 
 
 @contextmanager
@@ -24,6 +27,21 @@ def collecting() -> Iterator[list[str]]:
         yield found
     finally:
         _found.reset(token)
+
+
+@contextmanager
+def opened_for_a_run() -> Iterator[None]:
+    """Open data of a run that exists: see :func:`for_a_run`."""
+    token = _for_a_run.set(True)
+    try:
+        yield
+    finally:
+        _for_a_run.reset(token)
+
+
+def for_a_run() -> bool:
+    """Tell whether data are opened for a run that exists, so that what it was begun with is at most a remark."""
+    return _for_a_run.get()
 
 
 class noted:

@@ -13,7 +13,7 @@ from protomask.data.files import FileImages, divisor_for
 from protomask.data.images import Splits
 from protomask.data.masks import read_mask
 from protomask.data.raster import open_raster, upright_size
-from protomask.data.remembered import find_out
+from protomask.data.remembered import find_out, recall
 from protomask.errors import InputError
 
 # Photographs are decoded as small as JPEG allows: that reads the whole file all the same.
@@ -63,18 +63,20 @@ def _suspects(
 
 def _picture_sizes(paths: Sequence[Path], levels: IntensityRange | None, progress: bool) -> dict[Path, Size | None]:
     """Give (width, height) of each picture that can be decoded, None of others."""
-    seen = were_decoded(paths) if levels is None else set()
-    known = {path: size for path in seen if (size := _size_of_8_bits(path)) is not None}
+    named = "decoded" if levels is None else f"decoded-{levels[0]:g}-{levels[1]:g}"
+    new = levels is None and not recall(paths, named).keys() >= set(paths)
+    thumbnails = were_decoded(paths) if new else set()
 
     def find(path: Path) -> str | None:
+        size = _size_of_8_bits(path) if path in thumbnails else None
+        if size is not None:
+            return _told(size)
         try:
             return _told(decode(path, lambda size: ((0, 0, *size), divisor_for(size, _SIDE)), levels)[1])
         except InputError:
             return None
 
-    left = [path for path in paths if path not in known]
-    named = "decoded" if levels is None else f"decoded-{levels[0]:g}-{levels[1]:g}"
-    return {**known, **_read(find_out(left, named, find, progress=progress))}
+    return _read(find_out(paths, named, find, progress=progress))
 
 
 def _size_of_8_bits(path: Path) -> Size | None:

@@ -13,6 +13,8 @@ _NUMBERED = re.compile(r"([0-9]{1,9})( *\t\s*| *[,:;=|)]\s+| *[,:;=|)](?![0-9])|
 _QUOTED = re.compile(r'"([0-9]{1,9})"( *[,;:\t|]\s*)(\S.*)')
 # "type 2" and "Boeing-747" are names, "16:9" is one.
 _BEHIND = re.compile(r'(.*?\S)(\s*[,;:=|\t]\s*| +)(?:"([0-9]{1,9})"|([0-9]{1,9}))')
+# "2. Liga", "35) x" and "3=three" are names, unless all numbers are those of the classes.
+_MAY_BE_NAMES = (".", ")", "=", "|")
 _MEND = 'give one class name per line, or JSON: ["cat", "dog"] or {"0": "cat", "1": "dog"}'
 
 
@@ -39,27 +41,30 @@ def names_of_json(text: str, path: str) -> list[str] | None:
 def without_numbers(lines: Sequence[str], path: str) -> list[str]:
     """Put lines that all begin, or all end, with their classes' numbers in the classes' order; take the numbers off.
 
-    A number is followed by a blank, a tab, a comma, a semicolon or a colon, and by a name; CUB's
+    A number is followed by a blank or one of ``, ; : . ) = |`` or a tab, and by a name; CUB's
     "001.Black_footed_Albatross" is a name. The numbers are those of the classes if they are 0 to C - 1 or 1 to C, each
     once, unless names would then be the same ("1 stripe", "2 stripes", "3 stripes"). Others are part of the names ("2
-    door car"), and so are all that stand behind names, unless they are the classes'. Numbers and names may be quoted.
+    door car", "18. Jahrhundert"), and so are all that stand behind names, unless they are the classes' and one of
+    ``, ; : = |`` or a tab is before them, or they follow paths ("/a/airfield 0"). Numbers and names may be quoted.
 
     Raises:
-        InputError: numbers that are meant for the classes', and are not theirs, names the first such line; numbers
-            behind names and a blank, in another order.
+        InputError: numbers that are meant for the classes', and are not theirs; names the first such line.
     """
     found = [_NUMBERED.fullmatch(line) or _QUOTED.fullmatch(line) for line in lines]
     parts = [match.groups() for match in found if match]
     if not lines or len(parts) < len(lines):
-        return _without_numbers_behind(lines, path)
+        return _without_numbers_behind(lines)
     numbers, names = [int(number) for number, _, _ in parts], [_unquoted(name, mark) for _, mark, name in parts]
     marked = all(mark.strip(" ") for _, mark, _ in parts)
+    may_be_names = any(mark.strip() in _MAY_BE_NAMES for _, mark, _ in parts)
     ordered = in_order(numbers, names)
     # A few names may be doubled: ImageNet has two cranes.
     if 10 * len(set(names)) < 9 * len(names) and (ordered is not None or not marked):
         return list(lines)
     if ordered is not None:
         return ordered
+    if may_be_names:
+        return list(lines)
     first = 0 if 0 in numbers else 1
     at_their_places = sum(number == place for place, number in enumerate(numbers, first))
     if not marked and 2 * at_their_places <= len(lines):
@@ -83,7 +88,7 @@ def in_order(numbers: Sequence[int], names: Sequence[str]) -> list[str] | None:
     return [name for _, name in sorted(zip(numbers, names))]
 
 
-def _without_numbers_behind(lines: Sequence[str], path: str) -> list[str]:
+def _without_numbers_behind(lines: Sequence[str]) -> list[str]:
     """Put lines "dog,1" in the order of the numbers where these are the classes', and leave others as they are."""
     found = [_BEHIND.fullmatch(line) for line in lines]
     parts = [(match[1], match[2], int(match[3] or match[4])) for match in found if match]
@@ -93,13 +98,9 @@ def _without_numbers_behind(lines: Sequence[str], path: str) -> list[str]:
     ordered = in_order(numbers, names)
     if ordered is None or 10 * len(set(names)) < 9 * len(names) or all(name.isdecimal() for name in names):
         return list(lines)
-    if ordered != names and not all(mark.strip(" ") for _, mark, _ in parts):
-        line = next(at for at, (name, own) in enumerate(zip(names, ordered)) if name != own)
-        raise InputError(
-            f"{path}:{line + 1}: {lines[line]!r} ends in {numbers[line]}, and it is not clear whether that is the "
-            f"class's number or part of its name; {_MEND}"
-        )
-    return ordered
+    # "Diabetes type 1" is a name; the list of Places365 has paths.
+    paths = all("/" in name and not any(map(str.isspace, name)) for name in names)
+    return ordered if paths or all(mark.strip(" ") for _, mark, _ in parts) else list(lines)
 
 
 def _unquoted(name: str, mark: str) -> str:

@@ -168,6 +168,9 @@ def require_same_training(run: RunFolder, other: RunFolder) -> None:
             )
     for name in ("fingerprint", "contents", "weights"):
         if name in data and name in other_data and data[name] != other_data[name]:
+            # One may have taken images that were mended; the other takes them, too, when it goes on.
+            if name == "contents" and _may_become_alike(run, other):
+                continue
             what = "from another file of weights" if name == "weights" else "on other data"
             raise InputError(
                 f"{other.folder} was started {what} than {run.folder}, so that they are no runs of one training; "
@@ -184,8 +187,8 @@ def keep_config(
 ) -> None:
     """Write ``config.json``; of a resumed run check that the data are the same.
 
-    Where nothing was measured on the test images yet, these and the validation images may have changed (one that could
-    not be read was restored or removed): the run takes them as they are now.
+    Test images, and validation images, on which nothing was measured yet may have changed (one that could not be read
+    was restored or removed): the run takes them as they are now.
 
     Args:
         marks: those of :data:`protomask.run.origins.MARKS`, of a run that is not trained.
@@ -226,14 +229,29 @@ def keep_config(
 
 
 def _may_take(files: RunFolder, splits: Splits) -> bool:
-    """Whether the data differ only in images that the training does not learn from, and none was tested on yet."""
+    """Whether the data differ only in images that the training does not learn from, and did not measure on yet."""
     known = files.read("config.json").get("data", {})
-    if known.get("fingerprint") != splits.train.fingerprint() or "train" in changed_splits(known, splits):
-        return False
+    return known.get("fingerprint") == splits.train.fingerprint() and _unmeasured(files).issuperset(
+        changed_splits(known, splits)
+    )
+
+
+def _unmeasured(files: RunFolder) -> set[str]:
+    """Which of ``validation`` and ``test`` a run measured nothing on; none of them where it is tested."""
     # A kill may have come between the checkpoint and the log.
     saved = load_checkpoint(files / CHECKPOINT) or {}
     rows = [*(files.read("log.jsonl") or []), *saved.get("log", [])]
-    return not any("test_accuracy" in row for row in rows) and not files.has("metrics.json")
+    if files.has("metrics.json") or any("test_accuracy" in row for row in rows):
+        return set()
+    # Of two sets of validation images the curve would compare what is not comparable.
+    return {"test"} if any("validation_accuracy" in row for row in rows) else {"test", "validation"}
+
+
+def _may_become_alike(run: RunFolder, other: RunFolder) -> bool:
+    """Whether two runs' images differ only where one of the two has not measured yet, and may take the other's."""
+    one, two = (each.read("config.json")["data"]["contents"] for each in (run, other))
+    differing = {name for name in SPLITS if one.get(name) != two.get(name)}
+    return any(differing <= _unmeasured(each) for each in (run, other))
 
 
 def _take(files: RunFolder, splits: Splits, changed: str) -> None:
@@ -244,6 +262,6 @@ def _take(files: RunFolder, splits: Splits, changed: str) -> None:
     sizes = {name: len(getattr(splits, name)) for name in SPLITS}
     files.write("config.json", {**config, "data": {**config["data"], "contents": split_contents(splits), **sizes}})
     say(
-        f"the data changed since the run was started ({changed}); it goes on, as the training images are the same and "
-        "no test image was used yet"
+        f"the data changed since the run was started ({changed}); it goes on, as nothing was learned from or measured "
+        "on the images that changed"
     )

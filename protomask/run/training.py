@@ -167,8 +167,6 @@ def train_run(
             say(remark)
         module = get_network(options.network)
         found = distributed.from_first(standing(files) if resume else Standing.NEW)
-        if found is not Standing.TRAINED:  # rather than after all epochs, when the test images are first read
-            distributed.only_first(lambda: require_readable(splits, progress=progress))
         network = network_to_go_on_with(files, found, module, options, splits)
         if found is Standing.BEGUN and options.black_box:
             require_weights_of_black_box(files, options)
@@ -176,6 +174,9 @@ def train_run(
         try_channels(network, device)
         try_batch(network, min(options.batch_size, len(splits.train)) // distributed.size(), device)
         try_layers(network.to(device), localizers, device)
+        # Rather than after all epochs, when the test images are first read; last, as it takes longest.
+        if found is not Standing.TRAINED:
+            distributed.only_first(lambda: require_readable(splits, progress=progress))
         run = Run(files, options, network, device, splits, progress=progress)
         with files.lock(new=True):
             distributed.only_first(lambda: keep_config(run, resume, given_root, beside=beside))

@@ -483,6 +483,13 @@ def _(root):
     (root / "images" / "00000001_000.png").unlink()
 
 
+@kind("resized images beside the originals", "chestxray")
+def _(root):
+    (root / "images_224").mkdir()
+    for path in sorted((root / "images").iterdir())[:2]:
+        Image.open(path).resize((32, 32)).save(root / "images_224" / path.name)
+
+
 @kind("box of a finding in words", "chestxray")
 def _(root):
     edit(root / "BBox_List_2017.csv", 2, "00000006_000.png,Effusion,left,36,18.0,18,,,")
@@ -576,6 +583,13 @@ def _(root):
     import datasets
 
     rewrite(root, label=(datasets.ClassLabel(names=CLASSES), [0, None, 0, 1, 0, 1]))
+
+
+@kind("-1 or a blank text among labels", "hf")
+def _(root):
+    import datasets
+
+    rewrite(root, label=(datasets.Value("int64"), [0, 1, -1, 2, 0, 1]))
 
 
 @kind("a damaged table", "hf")

@@ -1,10 +1,13 @@
 """NIH ChestX-ray14 as published, on a small folder of its shape."""
 
+import shutil
+
 import pytest
 import torch
 from PIL import Image
 
-from protomask.data import collate, load_data
+from protomask.data import collate, contents, load_data, remembered, reopen_data
+from protomask.data.problems import collecting
 from protomask.data.splitting import hold_out, hold_out_groups
 from protomask.data.transforms import evaluation_transform, training_transform
 from protomask.errors import InputError
@@ -180,12 +183,46 @@ def test_two_images_of_one_name_are_named_unless_they_are_copies(root):
     assert load_data("chestxray", root).train.fingerprint() == before.train.fingerprint()
     Image.new("L", (64, 64)).save(second)
     with pytest.raises(
-        InputError, match=f"{name} and .*images_099/images/{name} are different images of one name; rem"
+        InputError,
+        match="^1 listed image lies in .*images_001/images and in .*images_099/images, and differs; move one",
     ):
         load_data("chestxray", root)
     second.rename(second.with_name("00009999_000.png"))  # that no list names
     Image.new("L", (64, 64), 9).save(first.with_name("00009999_000.png"))
     load_data("chestxray", root)
+
+
+def test_resized_copies_beside_the_originals_are_named_once_and_are_a_remark_of_a_run(root):
+    before = load_data("chestxray", root)
+    small = root / "images_32"
+    small.mkdir()
+    originals = [path for path in root.glob("images_0*/images/*.png") if path.stem.endswith("_000")]
+    for path in originals:
+        Image.open(path).resize((32, 32)).save(small / path.name)
+    with pytest.raises(
+        InputError, match=r"^12 listed images lie in .*images_001/images and in .*images_32, and differ;"
+    ):
+        load_data("chestxray", root)
+    with collecting() as found:
+        load_data("chestxray", root)
+    assert len(found) == 2
+    again = reopen_data("chestxray", root)
+    assert list(again.train.paths) == list(before.train.paths)
+    assert [remark.partition("; ")[2] for remark in again.remarks()] == ["those in the first are read"] * 2
+    assert not before.remarks()
+
+
+def test_copies_are_read_once(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(remembered, "_SETTLED_NS", -(10**12))
+    shutil.copytree(root / "images_001", root / "images_099")
+    read, digest = [], contents.content_digest
+    monkeypatch.setattr(contents, "content_digest", lambda path, *given: read.append(path) or digest(path, *given))
+    load_data("chestxray", root)
+    assert len(read) == 2 * len(list((root / "images_099").rglob("*.png")))
+    read.clear()
+    load_data("chestxray", root)
+    assert not read
 
 
 def test_held_out_groups_of_findings_keep_their_share_of_images_without_any():

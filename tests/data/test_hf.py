@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from protomask.cli import main
-from protomask.data import load_data, remembered
+from protomask.data import load_data, remembered, reopen_data
 from protomask.data.arrow_contents import TableContent
 from protomask.data.contents import SPLITS, content_of, data_change, split_contents
 from protomask.data.hf_splits import refuse_tests
@@ -131,7 +131,7 @@ def test_validation_images_whose_labels_are_secret_are_drawn_anew(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "values", "none"),
-    [("int64", [0, 1, -1, 1, 0, 1], "-1"), ("int32", [3, 7, -100, 3, 7, 3], "-100"), ("string", "ab ab", "' '")],
+    [("int64", [0, 2, -1, 2, 0, 2], "-1"), ("int32", [3, 7, -100, 3, 7, 3], "-100"), ("string", "ab ab", "' '")],
 )
 def test_rows_without_a_label_are_no_class_of_their_own(tmp_path, kind, values, none):
     labels = (datasets.Value(kind), [*values, *values][:6])
@@ -139,13 +139,40 @@ def test_rows_without_a_label_are_no_class_of_their_own(tmp_path, kind, values, 
     rows = table(len(whole[1]), label=whole)
     for split in ("train", "test"):
         root = write_hf(tmp_path / split, **{"train": rows, "test": rows, split: table(6, label=labels)})
-        with pytest.raises(InputError, match=rf"{split} row 2: no label in column 'label'; remove the row \({none} is"):
+        with pytest.raises(
+            InputError, match=rf"{split} row 2: no label in column 'label'; remove the row \({none} says"
+        ):
             load_data(f"hf:{root}")
+        if split == "train":
+            again = reopen_data(f"hf:{root}")
+            assert len(again.train.classes) == 3
+            assert f"{none} in column 'label' is learned as a class; where it says" in again.remarks()[-1]
     secret = table(4, label=(datasets.Value(kind), [labels[1][2]] * 4))
     splits = load_data(f"hf:{write_hf(tmp_path / 'secret', train=rows, test=secret)}", validation=0)
     assert len(splits.train) + len(splits.test) == len(rows) and len(splits.train.classes) == 2
     with pytest.raises(InputError, match="train: no row has a label in column 'label'; give labels"):
         load_data(f"hf:{write_hf(tmp_path / 'none', train=secret, test=rows)}")
+
+
+@pytest.mark.parametrize(
+    ("values", "doubtful"),
+    [([-1, 1], True), ([-1, 0, 1], True), ([-2, -1, 0, 1], False), ([-2, -1], False), ([0, 1], False)],
+)
+def test_signs_are_classes_and_a_remark_says_so_where_they_may_mean_none(tmp_path, values, doubtful):
+    rows = table(12, label=(datasets.Value("int64"), values * (12 // len(values))))
+    root = write_hf(tmp_path, train=rows, test=rows)
+    for load in (load_data, reopen_data):
+        splits = load(f"hf:{root}", validation=0)
+        assert splits.test.classes == tuple(map(str, values)) and len(splits.train) == 12
+        said = [remark for remark in splits.remarks() if "-1 in column 'label' is learned as a class" in remark]
+        assert bool(said) == doubtful
+
+
+def test_a_run_that_learned_a_blank_class_keeps_its_test_images(tmp_path):
+    kind = datasets.Value("string")
+    rows, blank = table(6, label=(kind, ["", "x"] * 3)), table(2, start=6, label=(kind, ["", ""]))
+    splits = reopen_data(f"hf:{write_hf(tmp_path, train=rows, test=blank)}", validation=0)
+    assert splits.train.classes == ("", "x") and (len(splits.train), len(splits.test)) == (6, 2)
 
 
 def test_a_single_table_is_divided_and_other_names_of_validation_are_known(tmp_path):

@@ -65,26 +65,33 @@ def test_pictures_of_a_folder_are_not_decoded_twice_but_for_those_of_more_bits(f
         path.unlink()
         Image.fromarray(grey).save(path.with_suffix(f".{suffix}"))
     monkeypatch.setattr(remembered, "_SETTLED_NS", -(10**12))
-    decoded, real = [], unreadable.decode
+    decoded, real, opened, size = [], unreadable.decode, [], unreadable._size_of_8_bits
+    monkeypatch.setattr(unreadable, "_size_of_8_bits", lambda path: opened.append(path) or size(path))
     monkeypatch.setattr(unreadable, "decode", lambda path, *given: decoded.append(path) or real(path, *given))
     if kind == "float":
         with pytest.raises(InputError, match="pixels of type float have no fixed range"):
             check("folder", folder_root)
         check("folder", folder_root, intensity_range=(0, 200))
         decoded.clear()
+        opened.clear()
         check("folder", folder_root, intensity_range=(0, 200))
     else:
         check("folder", folder_root)
-        assert len(decoded) == (0 if kind == "8 bits" else 20)
+        assert len(decoded) == (0 if kind == "8 bits" else 20) and len(opened) == 20
         decoded.clear()
+        opened.clear()
         check("folder", folder_root)
-    assert decoded == []
+    assert decoded == opened == []
 
 
 def test_a_training_does_not_begin_with_a_test_picture_that_cannot_be_read(folder_root, tmp_path):
     splits = load_data("folder", folder_root)
     cut(folder_root / splits.test.names[1])
     small = {"backbone": "test_resnet", "features": 8, "image_size": 32, "epochs": 1, "device": "cpu", "workers": 0}
+    with pytest.raises(InputError, match="none.pth: no such file"):  # what is known at once is told before
+        protomask.train(
+            data="folder", root=folder_root, output=tmp_path / "run", weights=str(tmp_path / "none.pth"), **small
+        )
     with pytest.raises(InputError, match=f"{splits.test.names[1]}: cannot be read as an image"):
         protomask.train(data="folder", root=folder_root, output=tmp_path / "run", progress=False, **small)
     assert not (tmp_path / "run" / "config.json").exists()

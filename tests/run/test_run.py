@@ -23,7 +23,7 @@ from protomask.options import Options
 from protomask.run import setup
 from protomask.run.opened import Run
 from protomask.run.results import Prototypes
-from protomask.run.start import keep_config
+from protomask.run.start import keep_config, require_same_training
 from protomask.run_folder import RunFolder
 from protomask.training.checkpoint import save_checkpoint
 from protopnet import ProtoPNet
@@ -417,6 +417,36 @@ def test_images_that_nothing_is_learned_from_may_be_mended_before_anything_is_me
     caplog.clear()
     keep(True)
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_validation_images_stay_as_they_were_once_they_were_measured(begun, part):
+    root, files, keep = begun
+    files.write("log.jsonl", [{"stage": "joint", "epoch": 1, "loss": 0.5, "validation_accuracy": 0.5}])
+    sorted((root / part).rglob("*.*"))[0].unlink()
+    if part == "test":
+        keep(True)
+    else:
+        with pytest.raises(InputError, match="images or annotations for validation differ.; restore them, or start"):
+            keep(True)
+
+
+@pytest.mark.parametrize("measured", ["neither", "the one", "both"])
+@pytest.mark.parametrize("part", ["test", "validation", "train"])
+def test_seeds_go_on_where_one_took_images_that_were_mended_and_the_other_may(begun, tmp_path, part, measured):
+    _, files, _ = begun
+    other, config = RunFolder(tmp_path / "other"), files.read("config.json")
+    contents = config["data"]["contents"]
+    other.write("config.json", {**config, "data": {**config["data"], "contents": {**contents, part: "0" * 16}}})
+    row = {"stage": "joint", "epoch": 1, "validation_accuracy": 0.5, "test_accuracy": 0.5}
+    for each in {"neither": [], "the one": [files], "both": [files, other]}[measured]:
+        each.write("log.jsonl", [row])
+    if part == "train" or measured == "both":
+        with pytest.raises(InputError, match="was started on other data than"):
+            require_same_training(files, other)
+    else:
+        require_same_training(files, other)
+        require_same_training(other, files)
 
 
 @pytest.mark.parametrize("why", ["measured", "in the checkpoint", "metrics", "train"])
