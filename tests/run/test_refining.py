@@ -478,7 +478,7 @@ def test_what_was_forgotten_stays_forbidden_when_the_refined_run_is_refined(run,
         read_forbids(refined.files, refined.network, run.setup.plain.subset(range(1)))
 
 
-def test_prototypes_that_are_no_shared_patches_are_removed(tmp_path, capsys):
+def test_prototypes_that_are_no_shared_patches_are_removed(tmp_path, caplog):
     pictures = write_image_folder(tmp_path / "pictures", per_class=6)
     options = {**SMALL, "network": "xprotonet", "epochs": 1}
     run = protomask.train(data="folder", root=pictures, output=tmp_path / "run", **options)
@@ -499,8 +499,9 @@ def test_prototypes_that_are_no_shared_patches_are_removed(tmp_path, capsys):
     with pytest.raises(InputError, match="classes colour 0, colour 1, colour 2 would be left"):
         run.refine(add_judgements(tmp_path, everything, records))
     assert [each.name for each in tmp_path.glob("run-*")] == []
-    refined = run.refine(epochs=3)
-    assert "note: xprotonet does not settle" in capsys.readouterr().err
+    with caplog.at_level("INFO", "protomask"):
+        refined = run.refine(epochs=3)
+    assert "note: xprotonet does not settle" in caplog.text
     assert refined.network.prototype_count == run.network.prototype_count - 1
     told = refined.files.read("refined.json")
     assert told["forgotten"] == [1] and told["replaced"] == []
