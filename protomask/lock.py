@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from protomask.errors import InputError
@@ -17,75 +18,84 @@ from protomask.files import remove_partial
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked
+except ImportError:  # Windows: threads are kept out, other processes are not
     fcntl = None  # type: ignore[assignment]
 
 
 LOCK = ".lock"
 """the file in a folder that is locked"""
-File = tuple[int, int]
-"""device and inode, by which a file is the same under every name"""
-_held: dict[File, threading.Thread] = {}
-"""lock files that this process holds, and for which thread"""
+File = tuple[int, int] | str
+"""device and inode, by which a file is the same under every name; its real path where no file is opened"""
+
+
+@dataclass
+class _Hold:
+    """A lock file that this process holds."""
+
+    file: File
+    thread: threading.Thread
+    descriptor: int | None = None
+    """of the open file; none where the system has no locks"""
+    alone: bool = False
+    """whether the system keeps other processes out"""
+    entries: int = 1
+    """how many ``locked`` of the thread are within it"""
+
+
+_held: dict[File, _Hold] = {}
 _changing = threading.RLock()
 """held while ``_held`` is looked at and changed, which may be from within a garbage collection"""
 
 
 @contextmanager
-def locked(folder: Path, name: str = LOCK, patience: float = 0.0) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, patience: float = 0.0, sweep: bool = True) -> Iterator[None]:
     """Keep other processes, and other threads of this one, out of ``folder``, which is made where it is missing.
 
-    Within it the same thread may lock the same folder again. The system itself lets go when the process ends, also by
-    ``kill -9``; the file ``.lock`` that stays behind locks nothing. Its processes that load data do not hold the lock,
-    so that they cannot outlive it.
+    Within it the same thread may lock the same folder again; the last one to leave lets go, in whatever order they do.
+    The system itself lets go when the process ends, also by ``kill -9``; the file ``.lock`` that stays behind locks
+    nothing. Its processes that load data do not hold the lock, so that they cannot outlive it. Where the system has no
+    locks (Windows, some network drives), threads alone are kept out.
 
     Args:
         name: the file that is locked; another than ``LOCK`` is for something small within the folder.
         patience: seconds to wait for the other one.
+        sweep: whether half-written files in the folder and below are removed, which killed processes left; not for a
+            folder that may hold what others write. Nothing is removed where other processes are not kept out.
 
     Raises:
         InputError: another process or thread is at work there (named), or the folder cannot be written to.
     """
-    if fcntl is None:
-        yield
-        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        taken = _take(folder, name, patience)
+        hold = _take(folder, name, patience)
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}; make it writable, or choose another folder"
         ) from error
-    if taken is None:
-        yield
-        return
     try:
-        if name == LOCK:
+        if sweep and name == LOCK and hold.alone and hold.entries == 1:
             remove_partial(folder, apart=LOCK)
         yield
     finally:
-        _let_go(*taken)
+        _let_go(hold)
 
 
-def _take(folder: Path, name: str, patience: float) -> tuple[int, File] | None:
-    """Open and lock the file; None where this thread has it already."""
+def _take(folder: Path, name: str, patience: float) -> _Hold:
+    """Open and lock the file, or enter once more where this thread has it already."""
     end = time.monotonic() + patience
     while True:
         # Record locks are the whole process's, and gone as soon as any of its threads closes the file: it is not even
         # opened while one of them holds it.
         with _changing:
-            thread = _holding(folder / name)
-            if thread is threading.current_thread():
-                return None
-            if thread is None:
-                descriptor = _opened(folder / name)
-                holder = _lock(descriptor)
-                if holder is None:
-                    state = os.fstat(descriptor)
-                    file = state.st_dev, state.st_ino
-                    _held[file] = threading.current_thread()
-                    return descriptor, file
-                os.close(descriptor)
+            hold = _holding(folder / name)
+            if hold is None:
+                hold, holder = _new_hold(folder / name)
+                if hold is not None:
+                    _held[hold.file] = hold
+                    return hold
+            elif hold.thread is threading.current_thread():
+                hold.entries += 1
+                return hold
             else:
                 holder = f"another thread of {_this_process()}"
         if time.monotonic() >= end:
@@ -93,8 +103,10 @@ def _take(folder: Path, name: str, patience: float) -> tuple[int, File] | None:
         time.sleep(0.02)
 
 
-def _holding(path: Path) -> threading.Thread | None:
-    """Give the thread of this process that holds a lock file."""
+def _holding(path: Path) -> _Hold | None:
+    """Give what this process holds of a lock file."""
+    if fcntl is None:
+        return _held.get(os.path.realpath(path))
     try:
         state = os.lstat(path)
     except FileNotFoundError:
@@ -102,23 +114,44 @@ def _holding(path: Path) -> threading.Thread | None:
     return _held.get((state.st_dev, state.st_ino))
 
 
-def _lock(descriptor: int) -> str | None:
-    """Lock a file that is open; say who holds it where another process does."""
+def _new_hold(path: Path) -> tuple[_Hold | None, str]:
+    """Lock a file that no thread of this process has open; where another process holds it, say which."""
+    if fcntl is None:
+        return _Hold(os.path.realpath(path), threading.current_thread()), ""
+    descriptor, hold = _opened(path), None
+    try:
+        alone, holder = _lock(descriptor)
+        if holder is None:
+            state = os.fstat(descriptor)
+            hold = _Hold((state.st_dev, state.st_ino), threading.current_thread(), descriptor, alone)
+        return hold, holder or ""
+    finally:
+        if hold is None:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> tuple[bool, str | None]:
+    """Lock a file that is open; tell whether the system did, and who holds it where another process does."""
     try:
         # A record lock, not flock: forked loading processes do not inherit it.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
-            return os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-        return None  # a file system without locks: other processes are not kept out
+            return False, os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+        return False, None  # a file system without locks: other processes are not kept out
     _name_holder(descriptor)
-    return None
+    return True, None
 
 
-def _let_go(descriptor: int, file: File) -> None:
+def _let_go(hold: _Hold) -> None:
     with _changing:
-        _held.pop(file, None)
-        os.close(descriptor)
+        hold.entries -= 1
+        if hold.entries:
+            return
+        if _held.get(hold.file) is hold:  # a forked process has forgotten it
+            del _held[hold.file]
+        if hold.descriptor is not None:
+            os.close(hold.descriptor)
 
 
 def _hold_nothing() -> None:

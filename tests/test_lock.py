@@ -1,5 +1,6 @@
 """One process at a time writes into a run; the system lets go of the lock with the process."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -126,6 +127,65 @@ def test_a_thread_locks_what_it_holds_again_and_lets_go_at_the_end(tmp_path, oth
             other_thread(lambda: lock(tmp_path))
         assert f"process {os.getpid()}" in ask_another_process(tmp_path).stderr
     assert other_thread(lambda: lock(tmp_path)) == "locked"
+
+
+def test_the_last_to_leave_lets_go_in_whatever_order(tmp_path, other_thread):
+    outer, inner = locked(tmp_path), locked(tmp_path)
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    with pytest.raises(InputError, match="is at work"):
+        other_thread(lambda: lock(tmp_path))
+    assert f"process {os.getpid()}" in ask_another_process(tmp_path).stderr
+    inner.__exit__(None, None, None)
+    assert other_thread(lambda: lock(tmp_path)) == "locked" and ask_another_process(tmp_path).returncode == 0
+
+
+def without_locks(*words):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("system", ["no fcntl", "no locks"])
+def test_where_the_system_locks_nothing_threads_are_kept_out_and_nothing_is_removed(
+    tmp_path, other_thread, monkeypatch, system
+):
+    if system == "no fcntl":
+        monkeypatch.setattr("protomask.lock.fcntl", None)
+    else:
+        monkeypatch.setattr("protomask.lock.fcntl.lockf", without_locks)
+    run, link = tmp_path / "run", tmp_path / "link"
+    link.symlink_to(run)
+    with locked(run):
+        half = run / f".0123{PARTIAL}"
+        half.write_text("half")
+        assert lock(run) == lock(link) == "locked"
+        for folder in (run, link):
+            with pytest.raises(InputError, match="another thread of process"):
+                other_thread(lambda folder=folder: lock(folder))
+        assert other_thread(lambda: lock(run, name=".x")) == "locked"
+    assert other_thread(lambda: lock(run)) == "locked" and half.exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="tells what is open")
+def test_a_lock_that_fails_leaves_nothing_open(tmp_path, monkeypatch):
+    def opened():
+        return sorted(os.path.realpath(each.path) for each in os.scandir("/proc/self/fd"))
+
+    def broken(*words):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("protomask.lock._lock", broken)
+        with pytest.raises(InputError, match="cannot write to .*: Input/output error"):
+            lock(tmp_path)
+    assert str(tmp_path / ".lock") not in opened() and lock(tmp_path) == "locked"
+
+
+def test_a_folder_that_may_be_anybodys_is_locked_and_not_swept(tmp_path):
+    half = tmp_path / f".0123{PARTIAL}"
+    half.write_text("half")
+    assert lock(tmp_path, sweep=False) == "locked" and half.exists()
+    assert lock(tmp_path) == "locked" and not half.exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -102,7 +102,7 @@ def _alone_in(output: Path) -> Iterator[None]:
         raise InputError(f"output={output} is a file; give a folder")
     missing = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
-        with locked(output):
+        with locked(output, sweep=False):  # the folder may be anybody's, as --output . is
             try:
                 yield
             finally:

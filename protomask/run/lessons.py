@@ -155,10 +155,10 @@ def check_possible(
                 "features learn while the network settles, and epochs is 0; give 1 or more, or no features"
             )
         return
-    if ignored := [name for name, given in (("features", features), ("epochs", epochs is not None)) if given]:
+    if features:
         raise InputError(
-            f"{kind} has prototypes that are no patches of one feature map: what is forgotten is removed, and nothing "
-            f"settles; leave out {' and '.join(ignored)}"
+            f"{kind} has prototypes that are no patches of one feature map: what is forgotten is removed, and no "
+            "features learn; leave out features"
         )
     asked = "split them" if review.numbers("split") else "place them" if review.regions() else None
     if asked is not None:

@@ -71,8 +71,7 @@ def _prune(run: Run, files: RunFolder, prototypes: Sequence[int] | None, flagged
     count = run.network.prototype_count
     check_numbers(torch.tensor(removed), count, "prototype")
     kept = run.network.checked_selection([number for number in range(count) if number not in removed]).tolist()
-    review, forbidden = review_of(run.folder), run.files.read(FORBIDDEN)
-    review.check_fits([picture.record for picture in pictures], str(run.folder / FILE))
+    review, forbidden = review_of(run.folder, [picture.record for picture in pictures]), run.files.read(FORBIDDEN)
     read_forbids(run.files, run.network, run.setup.plain)  # of other images: told before the work
     if left := _left_behind(review, removed):
         say(

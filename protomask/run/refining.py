@@ -23,7 +23,7 @@ from protomask.run.lessons import Increase, Lessons, Taught, add_prototypes, che
 from protomask.run.page import report_run
 from protomask.run.pictures import save_inspected
 from protomask.run.refined import carry_over, compare_answers, draw_changes, in_words, outside
-from protomask.run.review import FILE, Review, join_reviews, read_review, review_of
+from protomask.run.review import Review, join_reviews, read_review, review_of
 from protomask.run.setup import plan_of, say
 from protomask.run_folder import RunFolder, folder_beside, new_run
 from protomask.suggested import command
@@ -65,7 +65,8 @@ def refine_run(
         run: its data are needed.
         review: a file or several, or what one holds; the run's own ``review.json`` by default.
         output: the new run's folder; by default one beside ``run``'s.
-        epochs: in which the network settles; ``EPOCHS`` by default.
+        epochs: in which the network settles; ``EPOCHS`` by default. Where prototypes are removed nothing settles,
+            which a line says.
         features: whether the features learn, too, from images in which what is forbidden changes places; prototypes
             that are not changed then stay on their training patches, and else exactly as they are.
         tell: how far it is.
@@ -75,12 +76,14 @@ def refine_run(
 
     Raises:
         InputError: nothing is to be changed, the review is of another run, it asks for what the network cannot do, or
-            ``epochs`` or ``features`` do where it cannot learn so, a folder that is in use.
+            ``features`` do where it cannot learn so, a folder that is in use.
     """
     epochs, features = None if epochs is None else as_count(epochs, "epochs", 0), as_flag(features, "features")
     given = find_review(run, review)
     lessons = find_lessons(given, run.network, read_forbids(run.files, run.network, run.setup.plain))
     check_possible(given, run.network, run.options.network, epochs=epochs, features=features)
+    if epochs is not None and not isinstance(run.network, ComparesPatches):
+        say(f"note: {run.options.network} does not settle, as what is forgotten is removed; epochs counts for nothing")
     if features and run.files.has(ABOUT):
         raise InputError(
             f"{run.folder} has a distilled explainer, which knows the features as they are; let them rest, or distill "
@@ -120,9 +123,7 @@ def find_review(run: Run, given: Reviews = None) -> Review:
         given.check_fits(records, "the review")
         return given
     if given is None:
-        review = review_of(run.folder)
-        review.check_fits(records, str(run.folder / FILE))
-        return review
+        return review_of(run.folder, records)
     paths = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     found = [(read_review(as_path(path, "review")), path) for path in paths]
     for review, path in found:

@@ -26,8 +26,8 @@ from protomask.training.loggers import FILE as LOGGERS
 
 CHECKPOINT, BLACK_BOX = "checkpoint/state.pt", "checkpoint/black_box.pt"
 NETWORK = ("model.json", "model.safetensors")
-LOG_AND_RECORDS = ("log.jsonl", LOGGERS, "tensorboard", "wandb")
-"""a training's log, and its records beside it, which tell of the same rows"""
+LOG_AND_RECORDS = ("log.jsonl", "tensorboard", "wandb", LOGGERS)
+"""a training's log, and its records beside it, which tell of the same rows; last what tells whether any were begun"""
 OF_ONE_NETWORK = (
     "metrics.json",
     "report*.html",

@@ -31,6 +31,9 @@ MOST = 50_000
 LOCK = ".review.lock"
 ELSEWHERE = "start protomask serve where it is now"
 """what helps where a run that is judged has gone, see :func:`protomask.run_folder.check_still_there`"""
+OF_THIS_RUN = "give the review of this run"
+OWN = "restore the run's own review, or remove the file"
+"""what helps where the file in the run's folder is wrong, which nobody gave"""
 _PATIENCE = 20.0
 _WRITING = threading.Lock()
 
@@ -148,18 +151,16 @@ class Review:
             if any(verdict == "keep" for verdict, _ in each.words.values())
         ]
 
-    def check_fits(self, records: Sequence[PrototypeRecord], where: str) -> None:
-        """Raise InputError unless the judgements are of these prototypes."""
+    def check_fits(self, records: Sequence[PrototypeRecord], where: str, mend: str = OF_THIS_RUN) -> None:
+        """Raise InputError of ``where``, which ends in ``mend``, unless the judgements are of these prototypes."""
         for each in self.judgements:
             number = each["prototype"]
             if number >= len(records):
-                raise InputError(
-                    f"{where} judges prototype {number}, but the run has {len(records)}; give the review of this run"
-                )
+                raise InputError(f"{where} judges prototype {number}, but the run has {len(records)}; {mend}")
             if _printed(each["source"]) != _printed(records[number].source):
                 raise InputError(
                     f"{where} judges a prototype {number} from {each['source']}, but the run's is from "
-                    f"{records[number].source}; give the review of this run"
+                    f"{records[number].source}; {mend}"
                 )
 
 
@@ -168,13 +169,12 @@ def _printed(source: str) -> bytes:
     return source.encode("utf-8", "backslashreplace")
 
 
-def read_review(path: Path) -> Review:
+def read_review(path: Path, mend: str = "give the review.json of a run, or the file that a report exported") -> Review:
     """Read a review.
 
     Raises:
-        InputError: missing, damaged, or no review.
+        InputError: missing, damaged, or no review; ends in ``mend``.
     """
-    mend = "give the review.json of a run, or the file that a report exported"
     return Review(_checked(read_json(path, mend), str(path), mend))
 
 
@@ -187,15 +187,21 @@ def join_reviews(reviews: Iterable[Review]) -> Review:
     return Review(_once((each for review in reviews for each in review.judgements), "the reviews together"))
 
 
-def review_of(folder: Path) -> Review:
+def review_of(folder: Path, records: Sequence[PrototypeRecord] | None = None) -> Review:
     """Read the review in a run's folder; empty where nobody judged.
 
+    Args:
+        records: of the run's prototypes, which it must fit where they are given.
+
     Raises:
-        InputError: it is damaged, or the folder is no longer there.
+        InputError: it is damaged, or of other prototypes, or the folder is no longer there.
     """
     check_still_there(folder)
     path = folder / FILE
-    return read_review(path) if path.exists() or path.is_symlink() else Review()
+    review = read_review(path, OWN) if path.exists() or path.is_symlink() else Review()
+    if records is not None:
+        review.check_fits(records, str(path), OWN)
+    return review
 
 
 def add_judgements(
@@ -229,10 +235,9 @@ def add_judgements(
     check_still_there(folder, ELSEWHERE)  # the lock would make it anew
     with _WRITING, locked(folder, LOCK, _PATIENCE):
         check()
-        joined = _once((*review_of(folder).judgements, *new), f"{folder / FILE} with what is added")
+        joined = _once((*review_of(folder, records).judgements, *new), f"{folder / FILE} with what is added")
         if len(joined) > MOST:
             raise InputError(f"{folder / FILE} holds {MOST} judgements, and no more fit")
-        Review(joined).check_fits(records, str(folder / FILE))
         write_json(folder / FILE, {"judgements": list(joined)})
     return Review(joined)
 

@@ -27,7 +27,7 @@ from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
 from protomask.run.explanation import NO_RANGE
 from protomask.run.opened import Run, open_run
-from protomask.run.review import FILE, Review, add_judgements, review_of
+from protomask.run.review import Review, add_judgements, review_of
 from protomask.run_folder import RunFolder
 from protomask.serve.pictures import is_grey, ratio_of, read_upload, shown, stacked
 from protomask.serve.subjects import (
@@ -116,9 +116,7 @@ class RunSubject:
                 holds another run by now.
         """
         self._unchanged.check()
-        found = review_of(self.folder)
-        found.check_fits(self._records, str(self.folder / FILE))
-        return found
+        return review_of(self.folder, self._records)
 
     def judge(self, given: list) -> Review:
         """Add to what people said of the prototypes, see :func:`protomask.run.review.add_judgements`.

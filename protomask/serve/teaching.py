@@ -65,9 +65,14 @@ class Teaching:
         self.refining.start(subject.folder, review, device=run.options.device, root=run.options.root)
 
     def in_words(self, subject: RunSubject) -> dict:
-        """Tell what would be done with a run, what is being done, and what was."""
-        review = subject.review()
-        lessons = _lessons(subject, review)
+        """Tell what would be done with a run, or why it cannot be told; what is being done, and what was."""
+        review, lessons = Review(), Lessons()
+        try:
+            review = subject.review()
+            lessons = _lessons(subject, review)
+            problem = _problem(review, subject)
+        except InputError as error:  # of the run's folder as it is now, whatever has just been done
+            problem = str(error)
         return {
             **_in_words(self.refining.state, self.versions),
             "plan": {
@@ -79,7 +84,7 @@ class Teaching:
                 "added": [each.prototype for each in lessons.added],
                 "doubtful": len(review.numbers("doubtful")),
                 "can_replace": isinstance(subject.network, ComparesPatches),
-                "problem": _problem(review, subject),
+                "problem": problem,
             },
             "versions": self.versions.in_words(),
             "served": self.versions.number(subject.folder),

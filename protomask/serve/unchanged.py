@@ -53,8 +53,8 @@ class Unchanged:
         folder, again = self._files.folder, command("project", self._files.folder)
         if not self._files.has(RECORDS):
             raise InputError(
-                f"{folder} has no pictures of its prototypes any more (is the run being made anew?); when they are "
-                "there again, start protomask serve again"
+                f"{folder} has no pictures of its prototypes at present; wait until protomask project, or the "
+                "training, is done there, and ask again; if the run was trained anew, start protomask serve again"
             )
         rows = self._files.read(RECORDS, again)
         checksums = self._files.read(CHECKSUMS, again) if self._files.has(CHECKSUMS) else {}

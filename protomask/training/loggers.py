@@ -159,8 +159,8 @@ class Loggers:
     Called with all rows so far, as :func:`protomask.training.train` calls its ``log``; each row is written once to each
     record, also over interruptions. A resumed training goes on with the records that its folder names, whether they are
     asked for again or not, and opens them with its first new row. A record that cannot be opened again, or a row that
-    it does not take (a server that is gone), does not stop a training: a line says so, once until it answers again,
-    and what it lacks is given with the next row.
+    it does not take (a server that is gone), does not stop a training: a line says so, once until it answers again.
+    The record is then opened anew and given what it lacks, with the next row and at the end of the training.
 
     Args:
         folder: the run's.
@@ -183,6 +183,8 @@ class Loggers:
         self._state = {name: dict(each) for name, each in (known or {}).items()}
         self._open: dict[str, Logger] = {}
         self._gone: set[str] = set()
+        """which did not take the last row; one that is open may never work again, and is opened anew"""
+        self._rows: Sequence[Mapping[str, Any]] = ()
         self._names = logger_names([*self._state, *names] or None)
         for name in self._names:
             if name not in self._state:
@@ -198,41 +200,50 @@ class Loggers:
         write_json(self._folder / FILE, self._state)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = rows
         for name in self._names:
-            done = self._state[name]["rows"]
-            if len(rows) <= done:
-                continue
-            try:
-                if name not in self._open:
-                    self._begin(name)
-                for number, row in enumerate(rows[done:], done + 1):
-                    if values := numbers_of(row):
-                        self._open[name].write(values, number, row.get("epoch", number))
-                    done = number
-                self._gone.discard(name)
-            except Exception as error:  # of a package's own kind, or of its network
-                if name not in self._gone:
-                    _log.warning("%s does not take the log (%s); tried again later", name, first_line(error))
-                self._gone.add(name)
-                self._give_up(name, done)
-            if name in self._open:
-                self._keep(name, done)
+            self._offer(name, "failed")
 
-    def _give_up(self, name: str, done: int) -> None:
-        """Leave a record that took no row; it is opened anew for the next one, as what failed may never work again."""
+    def _offer(self, name: str, outcome: str) -> None:
+        """Give a record the rows that it lacks.
+
+        Args:
+            outcome: by which one that did not take the last row is closed, before it is opened anew.
+        """
+        done = self._state[name]["rows"]
+        if len(self._rows) <= done:
+            return
+        try:
+            if name in self._gone and name in self._open:
+                with suppress(Exception):
+                    self._open.pop(name).close(outcome)
+            if name not in self._open:
+                self._begin(name)
+            for number, row in enumerate(self._rows[done:], done + 1):
+                if values := numbers_of(row):
+                    self._open[name].write(values, number, row.get("epoch", number))
+                done = number
+            self._gone.discard(name)
+        except Exception as error:  # of a package's own kind, or of its network
+            if name not in self._gone:
+                _log.warning("%s does not take the log (%s); tried again later", name, first_line(error))
+            self._gone.add(name)
         if name in self._open:
             self._keep(name, done)
-            with suppress(Exception):
-                self._open.pop(name).close("failed")
 
     def __enter__(self) -> Loggers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         outcome = "finished" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
-        for name, logger in self._open.items():
+        for name in self._names:
             try:
-                logger.close(outcome)
+                if kind is None and name in self._gone:  # else a resumed training gives the rows
+                    self._offer(name, outcome)
+                    if name in self._gone:
+                        _log.warning("%s lacks the last rows of the log; log.jsonl has them", name)
+                if name in self._open:
+                    self._open[name].close(outcome)
             except Exception as error:
                 _log.warning("%s does not end its record (%s)", name, first_line(error))
 

@@ -17,6 +17,7 @@ from protomask.cli import main
 from protomask.data.transforms import evaluation_transform
 from protomask.errors import InputError, LowFaithfulnessWarning, NotLogitsWarning
 from protomask.explainable import Classifier
+from protomask.files import PARTIAL
 from protomask.inputs import as_batch, as_pixels
 from protomask.localization.folder import LocalizeOptions, localize_command
 from protomask.localization.jobs import Job, plan
@@ -323,6 +324,15 @@ def test_the_output_may_be_the_folder_of_the_pictures_or_above_it(weights, pictu
             assert main(words(weights, pictures, "--output", output)) == 0
             assert said in capsys.readouterr().err
     assert [path.name for path in (pictures / "c").iterdir()] == ["c.png"]
+
+
+def test_what_others_are_writing_below_the_output_stays(weights, pictures, tmp_path):
+    halves = [tmp_path / name / f".0123{PARTIAL}" for name in (".", "networks", "pictures")]
+    for half in halves:
+        half.parent.mkdir(exist_ok=True)
+        half.write_text("half")
+    assert main(words(weights, pictures, "--output", tmp_path, "--localizer", "center")) == 0
+    assert all(half.exists() for half in halves)
 
 
 def test_a_model_that_ends_in_softmax_is_said(pictures, tmp_path, capsys, monkeypatch):

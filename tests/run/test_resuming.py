@@ -1,6 +1,7 @@
 """A run whose checkpoint or file of weights is gone goes on with what is there, and shows no network as another."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,6 +97,28 @@ def test_records_go_aside_with_the_log_and_new_ones_begin(tmp_path):
     with Loggers(tmp_path, [], {}, {"tensorboard": files.read("loggers.json")["tensorboard"]}) as loggers:
         loggers([{"stage": "joint", "epoch": 1, "loss": 1.0}])
     assert files.read("loggers.json")["tensorboard"] == {"rows": 1} and list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("left", ["log.jsonl", "tensorboard", "wandb"])
+def test_records_go_aside_though_an_interruption_leaves_some_there(tmp_path, monkeypatch, left):
+    files = RunFolder(tmp_path)
+    files.write("log.jsonl", [{"stage": "joint"}])
+    files.write("loggers.json", {"tensorboard": {"rows": 1}, "wandb": {"id": "a", "rows": 1}})
+    for name in ("tensorboard", "wandb"):
+        (tmp_path / name).mkdir()
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if path.name == left:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", interrupted)
+        put_aside(files)
+    put_aside(files)
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier", "earlier-2", "loggers.json"}
+    assert files.read("loggers.json") == {"tensorboard": {"rows": 0}, "wandb": {"rows": 0}}
 
 
 def test_weights_in_the_checkpoint_need_no_file(done, first, monkeypatch):

@@ -183,12 +183,12 @@ def test_a_review_of_another_run_is_refused_in_a_line(run, tmp_path, prototype, 
     before = file.read_bytes()
     mark = {"judgements": [{"prototype": 0, "by": "RB", "verdict": "keep"}]}
     with client_of(RunSubject(protomask.open_run(tmp_path / "net", progress=False))) as client:
-        answers = [client.get("/api/teach"), client.post("/api/teach"), client.get("/api/review")]
-        answers.append(client.post("/api/review", json=mark))
-        for answer in answers:
-            error = answer.json()["error"]
-            assert answer.status_code == 400 and f"prototype {prototype}" in error
-            assert error.endswith("give the review of this run")
+        answers = [client.post("/api/teach"), client.get("/api/review"), client.post("/api/review", json=mark)]
+        errors = [answer.json()["error"] for answer in answers]
+        assert [answer.status_code for answer in answers] == [400] * 3
+        for error in [*errors, client.get("/api/teach").json()["plan"]["problem"]]:
+            assert f"prototype {prototype}" in error and str(file) in error
+            assert error.endswith("restore the run's own review, or remove the file")
     assert file.read_bytes() == before
 
 
@@ -202,11 +202,11 @@ def test_a_run_that_was_moved_takes_no_marks_until_it_is_back(run, tmp_path):
     with client_of(RunSubject(protomask.open_run(link, progress=False))) as client:
         assert client.post("/api/review", json=mark).status_code == 200
         folder.rename(moved)
-        answers = [client.get("/api/teach"), client.post("/api/teach"), client.get("/api/review")]
-        answers.append(client.post("/api/review", json=mark))
-        for answer in answers:
-            assert answer.status_code == 400
-            assert answer.json()["error"] == (
+        answers = [client.post("/api/teach"), client.get("/api/review"), client.post("/api/review", json=mark)]
+        assert [answer.status_code for answer in answers] == [400] * 3
+        errors = [answer.json()["error"] for answer in answers]
+        for error in [*errors, client.get("/api/teach").json()["plan"]["problem"]]:
+            assert error == (
                 f"the run's folder {folder} is no longer there (moved or deleted?); put it back, or start protomask "
                 "serve where it is now"
             )

@@ -53,14 +53,30 @@ def pictures(files):
 @pytest.mark.parametrize("change", [sources, classes, fewer, digest, pictures])
 def test_other_prototypes_are_neither_shown_nor_judged(page, change):
     picture = explain(page, photo(0))[0]["picture"]
-    asked = ["/api/prototypes/0", f"/api/pictures/{picture}/panel", "/api/review", "/api/teach"]
-    assert [page.get(each).status_code for each in asked] == [200] * 4
+    asked = ["/api/prototypes/0", f"/api/pictures/{picture}/panel", "/api/review"]
+    assert [page.get(each).status_code for each in asked] == [200] * 3
     change(page.files)
     before = {path: path.read_bytes() for path in page.files.folder.rglob("*") if path.is_file()}
     answers = [*map(page.get, asked), page.post("/api/review", json=MARK), page.post("/api/teach")]
     for answer in answers:
         assert answer.status_code == 400 and "start protomask serve again" in answer.json()["error"]
     assert {path: path.read_bytes() for path in page.files.folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_has_taken_effect_is_answered_while_the_pictures_are_made_again(page):
+    rows = page.files.read("prototypes.json")
+    assert page.get("/api/teach").json()["plan"]["problem"] is None
+    pictures(page.files)
+    answers = [page.get("/api/teach"), page.post("/api/teach/stop"), page.post("/api/versions/0/serve")]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    for told in (answer.json() for answer in answers):
+        assert "wait until protomask project, or the training, is done there" in told["plan"]["problem"]
+        assert told["served"] == 0 and [each["name"] for each in told["versions"]] == ["net"] and not told["running"]
+    refused = page.post("/api/teach")
+    assert refused.status_code == 400 and refused.json()["error"] == told["plan"]["problem"]
+    page.files.write("prototypes.json", rows)
+    assert page.get("/api/teach").json()["plan"]["problem"] is None
+    assert page.get("/api/prototypes/0").status_code == 200, "of the same prototypes: the page goes on by itself"
 
 
 def test_what_is_replaced_while_it_is_read_is_not_shown(page, monkeypatch):

@@ -4,6 +4,7 @@ they are installed, and by small ones that record what they are asked."""
 import json
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,43 @@ def test_a_record_that_fails_is_closed_and_opened_anew_and_loses_no_row(tmp_path
     told = recorded("wandb")
     assert [words[0] for words in told] == ["init", "log", "finish", "init", "log", "log", "finish"]
     assert [words[2] for words in told if words[0] == "log"] == [1, 2, 3] and told[0][1]["id"] == told[3][1]["id"]
+
+
+def refuse(loggers, name):
+    """Let a record take nothing more, until it is opened anew."""
+    loggers._open[name].write = lambda *words: 1 / 0
+
+
+@pytest.mark.parametrize("name, kind, ends", [("wandb", "finish", [0, 0]), ("mlflow", "end", ["FINISHED"] * 2)])
+def test_a_last_row_that_is_not_taken_is_given_at_the_end_of_a_training_that_finished(
+    tmp_path, recorded, caplog, name, kind, ends
+):
+    with Loggers(tmp_path, [name], {}) as loggers:
+        loggers(ROWS[:2])
+        refuse(loggers, name)
+        loggers(ROWS)
+        assert RunFolder(tmp_path).read(FILE)[name]["rows"] == 2
+    assert [words[-1] for words in recorded(name) if words[0] == kind] == ends
+    assert RunFolder(tmp_path).read(FILE)[name]["rows"] == 3 and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("error, status", [(None, "FINISHED"), (KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
+def test_a_record_that_takes_nothing_more_ends_as_the_training_did(
+    tmp_path, recorded, caplog, monkeypatch, error, status
+):
+    def train():
+        with Loggers(tmp_path, ["mlflow"], {}) as loggers:
+            loggers(ROWS[:2])
+            monkeypatch.setattr(sys.modules["mlflow"].MlflowClient, "log_metric", lambda *given, **words: 1 / 0)
+            loggers(ROWS)
+            if error:
+                raise error
+
+    with pytest.raises(error) if error else nullcontext():
+        train()
+    assert {words[2] for words in recorded("mlflow") if words[0] == "end"} == {status}
+    assert RunFolder(tmp_path).read(FILE)["mlflow"]["rows"] == 2, "a resumed training gives the last one"
+    assert ("mlflow lacks the last rows of the log; log.jsonl has them" in caplog.text) == (error is None)
 
 
 def test_wrong_names_and_missing_packages_are_one_line(tmp_path, monkeypatch, capsys):

@@ -50,7 +50,7 @@ export class Teaching {
     this.plan.replaceChildren(
       all.length
         ? make("ul", {}, changes.map(([numbers, one, many]) => make("li", {}, `${plural(numbers.length, "part")} ${numbers.length === 1 ? one : many}.`)))
-        : make("p", {}, `Nothing is marked to be changed yet. Under What it learned, mark parts ${replaces ? "“forget” or “split”, or outline where a part should look or what must not count" : "“forget”"}.`),
+        : problem ? "" : make("p", {}, `Nothing is marked to be changed yet. Under What it learned, mark parts ${replaces ? "“forget” or “split”, or outline where a part should look or what must not count" : "“forget”"}.`),
       problem ? make("p", { class: "wrong" }, sentence(problem)) : "",
       all.length ? make("p", {}, `All other parts stay on the pictures that they come from${doubtful ? `, also the ${plural(doubtful, "doubtful part")}` : ""}.`) : "",
       tolerated.length ? make("p", {}, `${plural(tolerated.length, "part")} ${tolerated.length === 1 ? "comes" : "come"} from where somebody outlined that nothing should count, but ${tolerated.length === 1 ? "is" : "are"} marked “keep”, and will stay.`) : "",
