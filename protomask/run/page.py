@@ -115,7 +115,10 @@ def write_figures(
     rows = [(each.name.rsplit("/", 1)[-1], each.image, each.matches[0].maps) for each in explanations]
     if rows:
         figures["localizers"] = localizer_grid(
-            rows, levels=pictures[0].record.levels, title="The strongest prototype of each image, by every localizer"
+            rows,
+            levels=pictures[0].record.levels,
+            title="The strongest prototype of each image, by every localizer",
+            nothing_to_keep=[each.matches[0].nothing_to_keep for each in explanations],
         )
     if first != "similarity" and not are_pooled(pictures):
         figures["official"] = beside_official(
