@@ -26,9 +26,8 @@ def test_bands_are_of_ten_images_or_more(images, drawn):
     assert has_band(line) is drawn and list(line.y) == [0.1, 0.5, 0.9]
     assert any("Bands" in text.get_text() for text in curves(shown_curves(evaluation)).texts) is drawn
     shown = scenes.picture()
-    page = render(
-        pictures=[shown], explanations=[scenes.explanation([shown])], config=scenes.CONFIG, evaluation=evaluation
-    )
+    contents = {"config": scenes.CONFIG, "metrics": scenes.METRICS, "log": scenes.LOG, "evaluation": evaluation}
+    page = render(pictures=[shown], explanations=[scenes.explanation([shown])], **contents)
     assert ('class="band"' in page) is drawn and ("fewer than ten images" in page) is not drawn
 
 

@@ -76,8 +76,8 @@ def test_staggered_labels_never_meet():
 
 
 def test_curve_of_pairs_gets_a_band():
-    line = curve_line("mdm", [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0], [np.nan, 0, 0]])
-    assert np.allclose(line.y, [1, 2, 3]) and np.allclose(line.high - line.y, 1.96 * np.sqrt(2) / np.sqrt(2))
+    line = curve_line("mdm", 5 * [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]] + [[np.nan, 0, 0]])
+    assert np.allclose(line.y, [1, 2, 3]) and np.allclose(line.high - line.y, 1.96 * np.sqrt(10 / 9) / np.sqrt(10))
 
 
 def test_stages_that_alternate_stay_apart():
