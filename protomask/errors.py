@@ -18,6 +18,10 @@ class NothingToKeepWarning(UserWarning):
     """A score is no higher than that of the empty image: no part of the image holds it up, and the map means little."""
 
 
+NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
+"""what stands in place of an outline there"""
+
+
 class LowFaithfulnessWarning(UserWarning):
     """A map in one pass that, by its own check, tells little about where the score comes from."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from protomask import distributed
 from protomask.data.decoding import decode
 from protomask.errors import InputError
 from protomask.explanations.belonging import PROTOTYPES, check_belonging, prototypes_digest
+from protomask.explanations.empty_image import empty_similarities
 from protomask.explanations.on_demand import PictureOnDemand
 from protomask.explanations.records import Inspection, PrototypePicture, PrototypeRecord
 from protomask.files import content_digest, file_name, read_bytes, write_atomically
@@ -110,6 +112,9 @@ def read_pictures(run: RunFolder, network: PrototypeNetwork | None = None) -> li
     checksums = _checksums(run)
     if network is not None:
         check_belonging(run, records, checksums.get(PROTOTYPES), network)
+        if any(record.empty_similarity is None for record in records):  # of a run of before
+            empty = empty_similarities(network)
+            records = [replace(record, empty_similarity=value) for record, value in zip(records, empty)]
 
     @lru_cache(maxsize=_DECODED)
     def image(prototype: int) -> np.ndarray:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from protomask.errors import NOTHING_TO_KEEP
+
 Box = tuple[int, int, int, int]
 
 
@@ -34,6 +36,13 @@ class PrototypeRecord:
     levels: dict[str, float] = field(default_factory=dict)
     """localizer to the share of a map's maximum at which its published picture is outlined, where there is such a
     rule"""
+    empty_similarity: float | None = None
+    """similarity to an empty image, see :mod:`protomask.explanations.empty_image`; None in files of before"""
+
+    def nothing_to_keep(self, similarity: float) -> bool:
+        """Tell whether an image of this similarity is no more like the prototype than an empty one: its map shows no
+        evidence."""
+        return self.empty_similarity is not None and similarity <= self.empty_similarity
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -108,6 +117,11 @@ class PrototypePicture:
     """localizer name to (h, w) float32 in [0, 1], at the network's input size; to be stretched over the image"""
     inspection: Inspection | None = None
 
+    @property
+    def nothing_to_keep(self) -> bool:
+        """Tell whether there is no evidence to show in the source image."""
+        return self.record.nothing_to_keep(self.record.similarity)
+
     def changed(self, **changes: Any) -> PrototypePicture:
         """Give the same picture with another ``record`` or ``inspection``."""
         return replace(self, **changes)
@@ -124,6 +138,11 @@ class Match:
     """similarity * weight"""
     maps: dict[str, np.ndarray]
     """localizer name to (h, w) float32 in [0, 1], at the network's input size, on the explained image"""
+
+    @property
+    def nothing_to_keep(self) -> bool:
+        """Tell whether there is no evidence to show in the explained image."""
+        return self.prototype.record.nothing_to_keep(self.similarity)
 
     def text(self) -> str:
         record = self.prototype.record
@@ -231,7 +250,7 @@ class Explanation:
             + ")"
         ]
         lines += [] if self.found else [f"  what speaks for {self.subject}, but is not enough:"]
-        lines += [f"  looks like {match.text()}" for match in self.matches]
+        lines += [f"  looks like {_with_caution(match)}" for match in self.matches]
         if self.evidence == "positive":
             lines.append(f"  other prototypes of {self.subject}: {self.other_own_points:.3f} points")
         else:
@@ -248,7 +267,7 @@ class Explanation:
             lines.append(
                 f"  together: {self.logit:.3f} points; next is {self.runner_up} with {self.runner_up_logit:.3f}"
             )
-        lines += [f"  for {self.runner_up}: {match.text()}" for match in self.counter]
+        lines += [f"  for {self.runner_up}: {_with_caution(match)}" for match in self.counter]
         return "\n".join(lines)
 
     def to_json(self) -> dict:
@@ -269,3 +288,7 @@ class Explanation:
             "shown_share": self.shown_share,
             **{name: [match.to_json() for match in getattr(self, name)] for name in ("matches", "against", "counter")},
         }
+
+
+def _with_caution(match: Match) -> str:
+    return f"{match.text()} (careful: {NOTHING_TO_KEEP})" if match.nothing_to_keep else match.text()

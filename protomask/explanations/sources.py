@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from protomask import distributed
 from protomask.data import AnnotatedImages, collate
 from protomask.errors import InputError
+from protomask.explanations.empty_image import empty_similarities
 from protomask.explanations.maps import make_maps, pieces
 from protomask.explanations.on_demand import PictureOnDemand
 from protomask.explanations.photographs import photographs
@@ -144,6 +145,11 @@ class _Sources:
             if isinstance(localizer, ChoosesOutline) and (level := localizer.outline_level(network)) is not None
         }
 
+    @cached_property
+    def empty(self) -> list[float]:
+        """The similarity of each prototype to an empty image."""
+        return empty_similarities(self.network)
+
     def localize(self, prototypes: Sequence[int]) -> dict[str, np.ndarray]:
         """Make the maps (n, h, w) of each localizer, and beside them the similarities (n,) to the images."""
         network = self.network
@@ -174,6 +180,7 @@ class _Sources:
             weight=self.weights[prototype],
             boxes={name: _box(found, self.levels.get(name)) for name, found in maps.items()},
             levels=self.levels,
+            empty_similarity=self.empty[prototype],
         )
 
     def photograph(self, prototype: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from protomask.data.decoding import decode
 from protomask.data.depth import check_range
 from protomask.data.transforms import evaluation_transform
 from protomask.devices import choose_device
-from protomask.errors import InputError
+from protomask.errors import NOTHING_TO_KEEP, InputError
 from protomask.explainable import Classifier
 from protomask.files import check_usable, file_name, read_text, write_atomically
 from protomask.freezing import frozen
@@ -30,8 +30,10 @@ from protomask.given import as_path
 from protomask.importing.numbered import names_of_json, without_numbers
 from protomask.inputs import as_batch
 from protomask.localization.class_names import named_class
+from protomask.localization.empty_image import nothing_to_keep
 from protomask.localization.jobs import PAGE, Job, plan, remove_overview
 from protomask.localization.overview import caption, write_overview
+from protomask.localization.result import NO_EVIDENCE
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
 from protomask.localizers.identity import identity_of
@@ -268,31 +270,38 @@ class _Work:
                 .unflatten(0, chosen.shape)
                 for name, localizer in self.localizers.items()
             }
+        without = nothing_to_keep(self.explained, each, chosen.flatten()).unflatten(0, chosen.shape).tolist()
         for place, (job, pixels) in enumerate(zip(jobs, pictures)):
             rows = []
             for rank, number in enumerate(chosen[place].tolist()):
                 found = {name: several[place, rank] for name, several in maps.items()}
-                rows.append(self._write(job, pixels, number, probabilities[place, number].item(), found))
+                row = {"index": number, "probability": probabilities[place, number].item()}
+                row |= {"warning": NOTHING_TO_KEEP} if without[place][rank] else {}
+                rows.append(self._write(job, pixels, row, found))
             job.write({"width": pixels.shape[1], "height": pixels.shape[0], "classes": rows})
             for row in rows:
                 name = f" {row['name']}" if "name" in row else ""
+                careful = f" (careful: {row['warning']})" if "warning" in row else ""
                 overlay = job.folder / next(iter(row["maps"].values()))["overlay"]
-                yield f"{job.image}: class {row['index']}{name}, probability {chance(row['probability'])}: {overlay}"
+                found_in = f"{job.image}: class {row['index']}{name}, probability {chance(row['probability'])}"
+                yield f"{found_in}: {overlay}{careful}"
 
-    def _write(self, job: Job, pixels: np.ndarray, number: int, probability: float, maps: dict[str, Tensor]) -> dict:
-        row: dict = {"index": number, "probability": probability, "maps": {}}
+    def _write(self, job: Job, pixels: np.ndarray, row: dict, maps: dict[str, Tensor]) -> dict:
+        number, outlined = row["index"], "warning" not in row
+        row = {**row, "maps": {}}
         if self.labels is not None:
             row["name"] = self.labels[number]
         for name, saliency in maps.items():
             stem = f"{number:0{len(str(self.classes - 1))}d}-{file_name(name)}"
             array = saliency.numpy()
             write_atomically(job.folder / f"{stem}.npy", partial(_save, array))
-            png = overlay_png(pixels, array, name, longest=SIDE, caption=caption(row))
+            words = caption(row) + ("" if outlined else NO_EVIDENCE)
+            png = overlay_png(pixels, array, name, longest=SIDE, caption=words, outlined=outlined)
             write_atomically(job.folder / f"{stem}.png", partial(_save_bytes, png))
             row["maps"][name] = {
                 "map": f"{stem}.npy",
                 "overlay": f"{stem}.png",
-                "box": outlined_box(array, pixels.shape[:2]),
+                "box": outlined_box(array, pixels.shape[:2]) if outlined else None,
             }
         return row
 

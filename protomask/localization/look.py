@@ -9,21 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from protomask.devices import choose_device
-from protomask.errors import InputError, NothingToKeepWarning
+from protomask.errors import NOTHING_TO_KEEP, InputError, NothingToKeepWarning
 from protomask.evaluation.pairs import device_of
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
 from protomask.given import as_count, as_flag
 from protomask.inputs import Picture, are_several, read_pictures
 from protomask.localization.class_names import Labels, check_labels, class_numbers, labels_of
+from protomask.localization.empty_image import nothing_to_keep
 from protomask.localization.preprocessing import own_statistics, preprocessing_of
 from protomask.localization.result import Look
 from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps
 from protomask.localizers.several import one_at_a_time
 from protomask.warned import named_maps
-
-NOTHING_TO_KEEP = "its score is no higher than that of an empty image, so there is no evidence to show"
 
 
 def look(
@@ -120,8 +119,7 @@ def _look_at(
                 f"{type(explained.model).__name__} gives probabilities that are no numbers; check its weights"
             )
         index = chances.argmax(1) if chosen is None else chosen
-        whole = explained.score(images, index)
-        empty = explained.score(torch.zeros_like(images), index)
+    without = nothing_to_keep(explained, images, index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # said below, with the pictures' names
         shown = {"progress": True} if progress else {}  # a function of one's own need not know of it
@@ -130,7 +128,7 @@ def _look_at(
     looks = []
     for place, picture in enumerate(part):
         number = int(index[place])
-        warning = NOTHING_TO_KEEP if whole[place] <= empty[place] else None
+        warning = NOTHING_TO_KEEP if without[place] else None
         name = names.get(number, f"class {number}")
         if warning is not None:
             warnings.warn(f"{picture.name}, {name}: {warning}", stacklevel=3)

@@ -12,6 +12,9 @@ from protomask.errors import InputError
 from protomask.files import write_atomically
 from protomask.given import as_count, as_path
 
+NO_EVIDENCE = " \N{EM DASH} no evidence"
+"""added to an overlay's caption where the score is no higher than that of an empty image"""
+
 
 @dataclass(frozen=True, eq=False)
 class Look:
@@ -30,7 +33,7 @@ class Look:
     """what speaks against trusting the map"""
 
     def overlay(self, longest: int | None = None) -> np.ndarray:
-        """Draw the map and its outline over the photograph, in its own proportions.
+        """Draw the map and its outline over the photograph, in its own proportions; no outline with a ``warning``.
 
         Args:
             longest: pixels of the longer side at most; None: as large as the photograph.
@@ -77,8 +80,9 @@ class Look:
         from protomask.report.class_overlay import overlay_png
         from protomask.report.wording import certainty
 
+        outlined = self.warning is None
         longest = None if longest is None else as_count(longest, "longest")
-        caption = f"{self.class_name} {certainty(self.probability, 0)}" + (
-            "" if self.warning is None else " \N{EM DASH} no evidence"
+        caption = f"{self.class_name} {certainty(self.probability, 0)}" + ("" if outlined else NO_EVIDENCE)
+        return overlay_png(
+            self.pixels, self.saliency, self.localizer, longest=longest, caption=caption, outlined=outlined
         )
-        return overlay_png(self.pixels, self.saliency, self.localizer, longest=longest, caption=caption)

@@ -130,7 +130,14 @@ def grow(
 
 @style.styled
 def frame(
-    picture: np.ndarray, stages: Sequence[Stage], place: int, localizer: str, title: str, *, level: float = LEVEL
+    picture: np.ndarray,
+    stages: Sequence[Stage],
+    place: int,
+    localizer: str,
+    title: str,
+    *,
+    level: float = LEVEL,
+    nothing_to_keep: bool = False,
 ) -> np.ndarray:
     """Draw one frame, (h, w, 3) uint8: the image under the mask, the map over it, and the course so far.
 
@@ -140,6 +147,7 @@ def frame(
         place: which of them.
         localizer: its name, for its colours.
         title: above everything.
+        nothing_to_keep: as for :func:`protomask.report.evidence.find_evidence`.
     """
     stage, tile = stages[place], 2.2
     figure = style.new_figure(2 * tile + 0.48, tile + 2.15)
@@ -160,6 +168,7 @@ def frame(
         localizer=localizer,
         overlay=0.55,
         level=level,
+        nothing_to_keep=nothing_to_keep,
     )
     axes = style.place(figure, 0.6, tile + 0.8, 2 * tile - 0.25, 0.85)
     steps = [each.steps for each in stages]
@@ -187,14 +196,23 @@ def frame(
 
 
 def save_animation(
-    path: str | Path, picture: np.ndarray, stages: Sequence[Stage], localizer: str, title: str, *, seconds: float = 0.5
+    path: str | Path,
+    picture: np.ndarray,
+    stages: Sequence[Stage],
+    localizer: str,
+    title: str,
+    *,
+    seconds: float = 0.5,
+    nothing_to_keep: bool = False,
 ) -> Path:
-    """Write a GIF that loops: ``seconds`` for each frame, four times as long for the last."""
+    """Write a GIF that loops: ``seconds`` for each frame, four times as long for the last; else as :func:`frame`."""
     path = Path(path)
     if path.suffix.lower() != ".gif":
         raise InputError(f"{path}: an animation is a GIF; end its name in .gif")
     frames = [
-        Image.fromarray(frame(picture, stages, place, localizer, title)).convert("P", palette=Image.Palette.ADAPTIVE)
+        Image.fromarray(frame(picture, stages, place, localizer, title, nothing_to_keep=nothing_to_keep)).convert(
+            "P", palette=Image.Palette.ADAPTIVE
+        )
         for place in range(len(stages))
     ]
     durations = [int(1000 * seconds)] * (len(frames) - 1) + [int(4000 * seconds)]

@@ -23,7 +23,13 @@ def outlined_box(saliency: np.ndarray, size: tuple[int, int]) -> list[int] | Non
 
 @style.styled
 def overlay_png(
-    pixels: np.ndarray, saliency: np.ndarray, localizer: str, *, longest: int | None = 1024, caption: str | None = None
+    pixels: np.ndarray,
+    saliency: np.ndarray,
+    localizer: str,
+    *,
+    longest: int | None = 1024,
+    caption: str | None = None,
+    outlined: bool = True,
 ) -> bytes:
     """Draw a map and its outline over a photograph; the bytes of a PNG.
 
@@ -33,6 +39,7 @@ def overlay_png(
         localizer: whose colour the outline has.
         longest: pixels of the longer side at most; None: as large as the photograph.
         caption: written along the lower edge.
+        outlined: false where the score is no higher than an empty image's: there is nothing to outline.
     """
     from PIL import Image
 
@@ -45,7 +52,8 @@ def overlay_png(
     large = fit_map(saliency, (height, width))
     figure = style.new_figure(width / 100, height / 100)
     axes = style.place(figure, 0, 0, width / 100, height / 100)
-    style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=LEVEL, dim=True)
+    level = LEVEL if outlined else None
+    style.tile(axes, np.asarray(picture), saliency=large, localizer=localizer, overlay=0.5, level=level, dim=True)
     if caption:
         size = max(6.0, min(width, height) / 100 * 72 * 0.04)
         box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from protomask.explanations.photographs import photograph
-from protomask.report.evidence import NOT_COMPACT, Evidence, find_evidence
+from protomask.report.evidence import Evidence, find_evidence
 from protomask.report.overlays import LEVEL
 from protomask.report.palette import COLORMAP
 from protomask.report.wording import localizer_label
@@ -37,6 +37,7 @@ def picture(
     quality: int = QUALITY,
     side: int = PHOTO_SIDE,
     levels: Mapping[str, float] | None = None,
+    nothing_to_keep: bool = False,
 ) -> dict:
     """Collect what the template needs to draw an image with the maps of its localizers.
 
@@ -50,10 +51,15 @@ def picture(
         quality: of the photograph.
         side: its longer side at most, in pixels.
         levels: localizer name to its own level, where it has one.
+        nothing_to_keep: as for :func:`protomask.report.evidence.find_evidence`.
     """
     levels = {name: (levels or {}).get(name, level) for name in localizers}
     height, width = image.shape[:2]
-    found = {name: find_evidence(maps[name], levels[name], (height, width)) for name in localizers if name in maps}
+    found = {
+        name: find_evidence(maps[name], levels[name], (height, width), nothing_to_keep=nothing_to_keep)
+        for name in localizers
+        if name in maps
+    }
     layers = [
         {
             "slot": slot,
@@ -61,6 +67,7 @@ def picture(
             "map": map_uri(maps[name]),
             "path": svg_path(found[name]),
             "box": found[name].box,
+            "absence": found[name].absence,
         }
         for slot, name in enumerate(localizers)
         if name in maps
@@ -112,7 +119,7 @@ def whereabouts(evidence: Evidence) -> str:
     """Say where what is outlined lies: "6 % of the image, upper left"."""
     inside = evidence.region
     if not evidence.compact:
-        return f"nothing ({NOT_COMPACT})"
+        return f"nothing ({evidence.absence})"
     rows, columns = np.nonzero(inside)
     height, width = inside.shape
     vertical = ("upper", "middle", "lower")[min(int(3 * rows.mean() / height), 2)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from protomask.errors import NOTHING_TO_KEEP
 from protomask.report.overlays import LEVEL, SPECK, check_map, outlines
 
 SMOOTHING = 0.012
@@ -34,6 +35,8 @@ class Evidence:
     """of the sum of the map that lies in the region, in [0, 1]"""
     outlines: list[np.ndarray]
     """closed (N, 2) arrays of x, y, see :func:`protomask.report.overlays.outlines`"""
+    absence: str = NOT_COMPACT
+    """why there are none, where there are none"""
 
     @property
     def compact(self) -> bool:
@@ -49,7 +52,11 @@ class Evidence:
 
 
 def find_evidence(
-    saliency: np.ndarray, level: float = LEVEL, size: tuple[int, int] | None = None, tolerance: float | None = None
+    saliency: np.ndarray,
+    level: float = LEVEL,
+    size: tuple[int, int] | None = None,
+    tolerance: float | None = None,
+    nothing_to_keep: bool = False,
 ) -> Evidence:
     """Find what to draw of a map (h, w).
 
@@ -58,10 +65,14 @@ def find_evidence(
         level: share of the smoothed map's maximum from which a pixel is marked.
         size: (H, W) of the picture that it is drawn on; the map's own by default.
         tolerance: of the outlines, in pixels.
+        nothing_to_keep: whether the score that the map is of is no higher than an empty image's; nothing is drawn then,
+            whatever the map.
     """
     from scipy import ndimage
 
     saliency = fit_map(check_map(saliency), size)
+    if nothing_to_keep:
+        return Evidence(np.zeros(saliency.shape, bool), 0.0, [], NOTHING_TO_KEEP)
     height, width = saliency.shape
     smooth = ndimage.gaussian_filter(np.maximum(saliency, 0), SMOOTHING * max(height, width), mode="nearest")
     top = float(smooth.max())

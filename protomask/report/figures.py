@@ -83,14 +83,15 @@ def _gallery_header(figure: Figure, title: str, localizer: str, level: float, wi
 def _gallery_cell(
     figure: Figure, left: float, top: float, tile: float, picture: PrototypePicture, localizer: str, level: float
 ) -> None:
-    record, saliency = picture.record, picture.maps[localizer]
-    box = find_evidence(saliency, level, picture.image.shape[:2]).box
+    record, saliency, nothing = picture.record, picture.maps[localizer], picture.nothing_to_keep
+    box = find_evidence(saliency, level, picture.image.shape[:2], nothing_to_keep=nothing).box
+    options: dict[str, Any] = {"saliency": saliency, "localizer": localizer}
     for column in range(3):
         axes = style.place(figure, left + column * (tile + _GAP), top, tile, tile)
         if column == 0:
-            style.tile(axes, picture.image, saliency=saliency, localizer=localizer, level=level, box=box, dim=True)
+            style.tile(axes, picture.image, **options, level=level, box=box, dim=True, nothing_to_keep=nothing)
         elif column == 1:
-            style.tile(axes, picture.image, saliency=saliency, localizer=localizer, overlay=0.6)
+            style.tile(axes, picture.image, **options, overlay=0.6)
         elif box is not None:
             style.tile(axes, crop(picture.image, box))
         else:
@@ -126,6 +127,7 @@ def localizer_comparison(
     level: float = LEVEL,
     tile: float = 1.5,
     title: str | None = None,
+    nothing_to_keep: bool = False,
 ) -> Figure:
     """Draw what several localizers show for the same image and prototype, side by side.
 
@@ -135,16 +137,19 @@ def localizer_comparison(
         prototype: where given, a first row shows its source image and the same localizers there.
         level: share of the map's maximum at which it is outlined.
         tile: side of an image in inches.
+        nothing_to_keep: whether the score in the image is no higher than an empty image's, so that nothing is outlined;
+            as :attr:`protomask.explanations.Match.nothing_to_keep` says.
     """
     if not maps:
         raise InputError("a comparison needs at least one map")
     levels = prototype.record.levels if prototype is not None else {}
-    rows = [("test\nimage", image, maps)]
+    rows, nothing = [("test\nimage", image, maps)], [nothing_to_keep]
     if prototype is not None:
         rows.insert(0, ("source\nof the\nprototype", prototype.image, prototype.maps))
+        nothing.insert(0, prototype.nothing_to_keep)
     if title is None and prototype is not None:
         title = f"Prototype {prototype.record.prototype}, {readable(prototype.record.class_name)}"
-    return _grid(rows, list(maps), levels, level, tile, title)
+    return _grid(rows, list(maps), levels, level, tile, title, nothing)
 
 
 @style.styled
@@ -155,6 +160,7 @@ def localizer_grid(
     level: float = LEVEL,
     tile: float = 1.2,
     title: str | None = None,
+    nothing_to_keep: Sequence[bool] = (),
 ) -> Figure:
     """Draw many images under each other, what every localizer shows of them beside each other.
 
@@ -164,12 +170,16 @@ def localizer_grid(
         levels: of single localizers, in place of ``level``.
         level: share of the map's maximum at which it is outlined.
         tile: side of an image in inches.
+        nothing_to_keep: for each row, whether its score is no higher than an empty image's, so that nothing is
+            outlined; by default of none.
     """
+    if nothing_to_keep and len(nothing_to_keep) != len(rows):
+        raise InputError(f"nothing_to_keep is of {len(nothing_to_keep)} rows, but there are {len(rows)}; give one each")
     rows = [(label.replace("\n", " "), picture, maps) for label, picture, maps in rows]
     names = list(dict.fromkeys(name for _, _, maps in rows for name in maps))
     if not names:
         raise InputError("a grid needs at least one map")
-    return _grid(rows, names, levels or {}, level, tile, title)
+    return _grid(rows, names, levels or {}, level, tile, title, nothing_to_keep or [False] * len(rows))
 
 
 def _grid(
@@ -179,6 +189,7 @@ def _grid(
     level: float,
     tile: float,
     title: str | None,
+    nothing: Sequence[bool],
 ) -> Figure:
     side = 0.55 if all("\n" in label for label, _, _ in rows) else 0.95  # room for the names of the rows
     width = 2 * _MARGIN + side + (1 + len(names)) * (tile + _GAP) - _GAP
@@ -199,8 +210,8 @@ def _grid(
                 style.write(figure, _MARGIN, top + tile / 2, label, within=side - 0.08, lines=6, **options)
                 style.tile(axes, picture)
             elif name in maps:
-                own = levels.get(name, level)
-                style.tile(axes, picture, saliency=maps[name], localizer=name, overlay=0.5, level=own)
+                options = {"overlay": 0.5, "level": levels.get(name, level), "nothing_to_keep": nothing[number_of]}
+                style.tile(axes, picture, saliency=maps[name], localizer=name, **options)
             else:
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "no map", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)

@@ -23,8 +23,9 @@ from protomask.report.neighbourhoods import neighbourhoods
 from protomask.report.overlays import LEVEL
 from protomask.report.paging import gallery_pages, neighbours_of, page_list, page_path, written_pages
 from protomask.report.palette import look
+from protomask.report.series import of_few, shown_curves
 from protomask.report.templating import template
-from protomask.report.wording import BASELINES, Namer, localizer_label, readable_all
+from protomask.report.wording import BASELINES, Namer, localizer_label, readable_all, whole_map
 from protomask.suggested import command
 
 PAGE = "report.html.j2"
@@ -201,13 +202,15 @@ def page_contents(
         "neighbour_look": look("similarity"),
         "map": neighbourhoods(pictures, vectors, localizers[0] if localizers else None, level, names),
         "flags": views.flag_filter(pictures),
+        "whole_map": whole_map(localizers[0]) if localizers else "",
         "inspected": summary.inspected(pictures),
         "panels": views.panels(explanations, localizers, cards, level, quality, side),
         "evaluate": command("evaluate", folder, "--localizers", ",".join(localizers)),
         "trust": verdict.which_to_trust(evaluation, *rivals) if rivals else None,
         "table": verdict.metric_table(evaluation) if evaluation and evaluation.rows else None,
         "contests": verdict.contest_tables(evaluation, *rivals) if rivals else [],
-        "curves": curve_charts(getattr(evaluation, "curves", None) or {}),
+        "curves": curve_charts(shown_curves(evaluation) if evaluation else {}),
+        "few": bool(evaluation) and of_few(evaluation),
         "audit": audit_view(audit),
         "training": training_charts(log, _of_findings(config, explanations, answers)),
         "provenance": summary.provenance(config, metrics),

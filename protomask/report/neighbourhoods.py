@@ -181,7 +181,7 @@ def _thumbnail(each: PrototypePicture, localizer: str | None, level: float):
 
     height, width = each.image.shape[:2]
     box = None
-    if localizer in each.maps:
+    if localizer in each.maps and not each.nothing_to_keep:
         box = find_evidence(each.maps[localizer], each.record.levels.get(localizer, level), (height, width)).box
     x0, y0, x1, y1 = box or (0, 0, width, height)
     side = min(max(1.2 * (x1 - x0), 1.2 * (y1 - y0), min(height, width) / 4), height, width)

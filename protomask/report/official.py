@@ -86,7 +86,8 @@ def beside_official(
         top = header + number * row
         _official(figure, _MARGIN, top, tile, picture)
         saliency = picture.maps[localizer]
-        box = find_evidence(saliency, level, picture.image.shape[:2]).box
+        nothing = picture.nothing_to_keep
+        box = find_evidence(saliency, level, picture.image.shape[:2], nothing_to_keep=nothing).box
         style.tile(
             style.place(figure, right, top, tile, tile),
             picture.image,
@@ -94,6 +95,7 @@ def beside_official(
             localizer=localizer,
             level=level,
             dim=True,
+            nothing_to_keep=nothing,
         )
         style.tile(
             style.place(figure, right + tile + _GAP, top, tile, tile),

@@ -163,6 +163,7 @@ def _row(
         localizer=localizer,
         level=level,
         dim=True,
+        nothing_to_keep=match.nothing_to_keep,
     )
     style.tile(
         style.place(figure, columns["source"], top, tile, tile),
@@ -171,6 +172,7 @@ def _row(
         localizer=localizer,
         level=level,
         dim=True,
+        nothing_to_keep=match.prototype.nothing_to_keep,
     )
     middle = top + tile / 2
     style.write(

@@ -19,6 +19,7 @@ from protomask.report.series import (
     Stage,
     curve_lines,
     extent,
+    has_band,
     stagger_labels,
     training_lines,
     training_panels,
@@ -36,7 +37,7 @@ def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % inte
     Args:
         curves: localizer to metric to curve, as ``Evaluation.curves`` holds them; see
             :func:`protomask.report.series.curve_line` for what a curve may be.
-        band: what the bands are, said below the panels.
+        band: what the bands are, said below the panels where there are any.
     """
     panels = curve_lines(curves)
     if not panels:
@@ -68,7 +69,8 @@ def curves(curves: Mapping[str, Mapping[str, object]], *, band: str = "95 % inte
         handlelength=2.6,
         fontsize=8,
     )
-    style.write(figure, 0.12, plot + 1.21, f"Bands: {band}.", fontsize=7, color=style.QUIET)
+    if any(has_band(line) for lines in panels.values() for line in lines):
+        style.write(figure, 0.12, plot + 1.21, f"Bands: {band}.", fontsize=7, color=style.QUIET)
     return figure
 
 

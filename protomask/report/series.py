@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from protomask.errors import InputError
+from protomask.statistics.intervals import FEW
 
 STAGES = {"warm": "warm-up", "joint": "joint training", "last": "last layer", "last_layer": "last layer"}
 
@@ -50,7 +51,7 @@ def curve_line(name: str, curve) -> Line:
     Args:
         curve: a mapping with ``mean`` and, where known, ``ci_low`` and ``ci_high`` (or ``low``, ``high``), each of
             T numbers or None; a plain sequence of T numbers; or an array (n, T) of one curve per pair, whose band is
-            then +- 1.96 standard errors of the mean.
+            then +- 1.96 standard errors of the mean, from ten curves on.
     """
     if isinstance(curve, Mapping):
         low, high = (curve.get(f"ci_{key}", curve.get(key)) for key in ("low", "high"))
@@ -63,7 +64,7 @@ def curve_line(name: str, curve) -> Line:
             if not len(values):
                 raise InputError(f"{name}: no curve without undefined values")
             mean = values.mean(0)
-            if len(values) > 1:
+            if len(values) >= FEW:
                 error = 1.96 * values.std(0, ddof=1) / math.sqrt(len(values))
                 low, high = mean - error, mean + error
     mean = np.asarray(mean, float)
@@ -71,6 +72,25 @@ def curve_line(name: str, curve) -> Line:
         raise InputError(f"{name}: a curve needs two points or more, not the shape {mean.shape}")
     low, high = (None if bound is None else np.asarray(bound, float) for bound in (low, high))
     return Line(name, np.linspace(0, 1, len(mean)), mean, low, high)
+
+
+def has_band(line: Line) -> bool:
+    """Tell whether there is a band to draw."""
+    return any(bound is not None and bool(np.isfinite(bound).any()) for bound in (line.low, line.high))
+
+
+def of_few(evaluation) -> bool:
+    """Tell whether an evaluation is of fewer images than any interval or band can be had of."""
+    return len(evaluation.pairs.positions.unique()) < FEW
+
+
+def shown_curves(evaluation) -> dict[str, dict[str, dict]]:
+    """Give an evaluation's curves as they are drawn: the bands that files of before have of too few images are none."""
+    few = of_few(evaluation)
+    return {
+        name: {metric: {"mean": curve["mean"]} if few else curve for metric, curve in of.items()}
+        for name, of in evaluation.curves.items()
+    }
 
 
 def curve_lines(curves: Mapping[str, Mapping[str, object]]) -> dict[str, list[Line]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import wraps
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from protomask.errors import InputError
 from protomask.files import write_atomically
-from protomask.report.evidence import NOT_COMPACT, dimmed, find_evidence
+from protomask.report.evidence import dimmed, find_evidence
 from protomask.report.fitting import fitted
 from protomask.report.fonts import FONT, drawable, families, weight_for
 from protomask.report.palette import COLORMAP, look
@@ -111,16 +112,22 @@ def tile(
     level: float | None = None,
     dim: bool = False,
     border: str = RULE,
+    nothing_to_keep: bool = False,
 ) -> None:
     """Draw an image; over it a map with opacity ``overlay``, the outline of its evidence at ``level``, and a box.
 
-    With ``dim`` what is not outlined is darker. A map without compact evidence says so in place of an outline.
+    With ``dim`` what is not outlined is darker. A map without compact evidence says so in place of an outline, and
+    one of a score no higher than an empty image's (``nothing_to_keep``), too.
 
     Coordinates are corners, so that outlines and end-exclusive boxes lie on the pixels that they mean.
     """
     height, width = image.shape[:2]
     extent = (0, width, height, 0)
-    found = None if saliency is None or level is None else find_evidence(saliency, level, (height, width))
+    found = (
+        None
+        if saliency is None or level is None
+        else find_evidence(saliency, level, (height, width), nothing_to_keep=nothing_to_keep)
+    )
     if dim and found is not None:
         image = dimmed(image, found)
     axes.imshow(image, extent=extent, interpolation="lanczos" if height > 64 else "nearest")
@@ -137,7 +144,7 @@ def tile(
     color = look(localizer).bright
     if found is not None:
         if not found.compact:
-            _say_not_compact(axes)
+            _say_absence(axes, found.absence)
         for number, path in enumerate(found.outlines):
             (line,) = axes.plot(
                 path[:, 0],
@@ -171,11 +178,12 @@ def tile(
         spine.set(visible=True, color=border, linewidth=0.6)
 
 
-def _say_not_compact(axes: Axes) -> None:
+def _say_absence(axes: Axes, words: str) -> None:
+    room = axes.get_window_extent().width / axes.figure.dpi
     axes.text(
         0.5,
         0.03,
-        NOT_COMPACT,
+        textwrap.fill(words, max(12, int(room / 0.042))),  # letters of this size that fit beside each other
         transform=axes.transAxes,
         ha="center",
         va="bottom",

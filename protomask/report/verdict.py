@@ -18,9 +18,10 @@ from protomask.report.wording import (
     number,
     spoken,
 )
+from protomask.statistics.intervals import FEW
 
-FEW = 20
-"""pairs below which only large differences can be told"""
+LITTLE = 20
+"""pairs below which only large differences can be told; of fewer than ``FEW`` images, none"""
 
 
 def which_to_trust(evaluation, a: str, b: str) -> dict | None:
@@ -41,7 +42,10 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
     first, second = (a, b) if winner != b else (b, a)
     cases = max(row["n"] for row in contests)
     sentences = [f"{_course(ahead, first, second)} ({count(cases, 'pair')} of a test image and a prototype)."]
-    if cases < FEW:
+    few = _too_few(cases, max(row.get("images") or row["n"] for row in contests))
+    if few:
+        sentences.append(f"These are too few {few} to tell anything; evaluate at least ten, better 50.")
+    elif cases < LITTLE:
         sentences.append("With so few pairs only large differences can be told; evaluate more samples.")
     behind, undecided = _against_baselines(evaluation, winner) if winner else ({}, {})
     for rival in BASELINES:
@@ -51,10 +55,19 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
         if rival in undecided:
             sentences.append(f"Against {whom}, it is not clearly ahead in {_metrics(undecided[rival])}: undecided.")
     sentences += _location(evaluation, first, second)
-    headline = _headline(ahead, winner, first, second, len(contests))
+    headline = (
+        f"too few {few} to tell {spoken(first)} from {spoken(second)}"
+        if few
+        else _headline(ahead, winner, first, second, len(contests))
+    )
     if behind:
         headline += f", but behind {listed([spoken(rival) for rival in behind])} in part"
     return {"headline": headline, "sentences": sentences, "winner": winner}
+
+
+def _too_few(pairs: int, images: int) -> str:
+    """Name what there is too little of for any verdict; empty where there is enough."""
+    return "pairs" if pairs < FEW else "images" if images < FEW else ""
 
 
 def _headline(ahead: dict[str, list[str]], winner: str | None, first: str, second: str, contests: int) -> str:

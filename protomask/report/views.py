@@ -69,7 +69,7 @@ def _card(
     record, name, maps = each.record, names(each.record.class_name), each.maps
     common = (
         common_share(*(find_evidence(maps[key], record.levels.get(key, level)) for key in localizers[:2]))
-        if all(key in maps for key in localizers[:2]) and len(localizers) > 1
+        if all(key in maps for key in localizers[:2]) and len(localizers) > 1 and not each.nothing_to_keep
         else None
     )
     return {
@@ -114,6 +114,7 @@ def _source(
         quality=quality,
         side=side,
         levels=record.levels,
+        nothing_to_keep=each.nothing_to_keep,
     )
 
 
@@ -186,7 +187,8 @@ def _near(
     if grid is not None:
         height, width = image.shape[:2]
         large = enlarge_map(grid, height, width, own is None)
-        drawn["path"] = svg_path(find_evidence(large, level if own is None else own))
+        keeps = not each.record.nothing_to_keep(near.similarity)
+        drawn["path"] = svg_path(find_evidence(large, level if own is None else own)) if keeps else ""
     return {
         "image": near.position,
         "name": near.name,
@@ -324,6 +326,7 @@ def _row(
             quality=quality,
             side=side,
             levels=record.levels,
+            nothing_to_keep=match.nothing_to_keep,
         ),
         "there": drawn.get(record.prototype)
         or _source(match.prototype, match.prototype.maps, localizers, level, quality, side, names),

@@ -399,6 +399,17 @@ def spoken(name: str) -> str:
     )
 
 
+def whole_map(name: str) -> str:
+    """Name all of a localizer's map within a sentence.
+
+    >>> whole_map("mdm"), whole_map("similarity")
+    ('the whole MDM map', 'the whole similarity map')
+    """
+    words = spoken(name)
+    own = words.startswith(("the ", "a "))
+    return f"the whole {words.split(' ', 1)[1]}" if own else f"the whole {words} map"
+
+
 def metric_label(name: str) -> str:
     return METRICS[name][0] if name in METRICS else name.replace("_", " ").capitalize()
 

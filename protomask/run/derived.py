@@ -15,7 +15,7 @@ from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.report.steps import steps_of, words_of
 from protomask.run.explainers import carry_explainer
-from protomask.run.measures import MEASURES
+from protomask.run.measures import MEASURES, validated
 from protomask.run.origins import marked
 from protomask.run_folder import UNFINISHED, versions
 from protomask.training import Action, Epochs
@@ -81,9 +81,8 @@ def write_derived(run: Run, new: Run, kind: str, origin: dict, rows: list[dict],
         if measure in measured
         for name in [f"test_{measure}"]
     }
-    validation = [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
     others = {name: value for name, value in measured.items() if name not in (*MEASURES, "right")}
-    others |= {"steps": [*steps, {kind: outcome}], "validation_accuracy": validation[-1] if validation else None}
+    others |= {"steps": [*steps, {kind: outcome}], "validation_accuracy": None, **validated(new.network, run.setup)}
     save_network(new.network, new.options.network, new.folder)
     if run.files.has(ABOUT):
         carry_explainer(run.folder, run.network, new.network, new.folder)

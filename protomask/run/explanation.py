@@ -100,10 +100,11 @@ def save_mask_growth(
     """
     from protomask.report import grow, save_animation
 
-    localizers = run.localizers(localizer, pictures=True)
-    name, record = next(iter(localizers)), explanation.matches[0].prototype.record
+    localizers, strongest = run.localizers(localizer, pictures=True), explanation.matches[0]
+    name, record = next(iter(localizers)), strongest.prototype.record
     stages = grow(localizers[name], run.network, batch[0], record.prototype, progress=run.progress)
-    save_animation(path, explanation.image, stages, name, f"Prototype {record.prototype}, {record.class_name}")
+    title = f"Prototype {record.prototype}, {record.class_name}"
+    save_animation(path, explanation.image, stages, name, title, nothing_to_keep=strongest.nothing_to_keep)
 
 
 def check_images(named: Sequence[tuple[str, Any]], intensity_range: IntensityRange | None = None) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
-from protomask.training import Action, Epochs, changed_answers, performance
+from protomask.prototype_network import PrototypeNetwork
+from protomask.training import Action, Epochs, TrainingSet, accuracy, changed_answers, performance
 
 MEASURES = ("accuracy", "auroc", "average_precision")
 """what ``metrics.json`` holds of each stage; see :func:`protomask.training.performance`"""
@@ -25,6 +27,8 @@ AT_THE_END = "test at the end"
 def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
     """Measure on the test images before and after the last projection and at the end; nothing is chosen by it.
 
+    At the end on the validation images, too: the last epoch's network is not the one that the last layer was fitted to.
+
     Raises:
         InputError: as :func:`last_projection`.
     """
@@ -39,6 +43,11 @@ def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
             },
         )
 
+    at_the_end = measure(AT_THE_END)
+
+    def finish(network: PrototypeNetwork, setup: TrainingSet) -> dict:
+        return {**at_the_end.run(network, setup), **validated(network, setup)}
+
     last = last_projection(stages)
     return [
         *stages[:last],
@@ -46,8 +55,15 @@ def with_test_accuracy(stages: list, test: AnnotatedImages) -> list:
         stages[last],
         measure(AFTER_PROJECTION),
         *stages[last + 1 :],
-        measure(AT_THE_END),
+        replace(at_the_end, run=finish),
     ]
+
+
+def validated(network: PrototypeNetwork, setup: TrainingSet) -> dict[str, float]:
+    """Measure ``validation_accuracy`` of a network as it is, as after an epoch; nothing without validation images."""
+    if not len(setup.validation):
+        return {}
+    return {"validation_accuracy": accuracy(network, setup.validation, setup, "validation")}
 
 
 def last_projection(stages: Sequence[Epochs | Action]) -> int:
@@ -81,12 +97,11 @@ def training_metrics(rows: list[dict]) -> dict:
     seconds: dict[str, float] = {}
     for row in rows:
         seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
-    validation = [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
     return {
         **scores,
         "per_class": measured[AT_THE_END]["per_class"],
         **({"changes": changes(answers)} if len(answers) > 1 else {}),
-        "validation_accuracy": validation[-1] if validation else None,
+        "validation_accuracy": measured[AT_THE_END].get("validation_accuracy"),
         **{f"black_box_{name}": None for name in MEASURES},
         "seconds": seconds,
     }

@@ -21,6 +21,7 @@ from protomask.given import as_count
 from protomask.labels import right_answers
 from protomask.report.answers import Answers
 from protomask.report.encoding import QUALITY, SMALL_SIDE
+from protomask.report.series import shown_curves
 from protomask.report.views import are_pooled
 from protomask.run.results import Report
 from protomask.run.setup import say
@@ -115,7 +116,10 @@ def write_figures(
     rows = [(each.name.rsplit("/", 1)[-1], each.image, each.matches[0].maps) for each in explanations]
     if rows:
         figures["localizers"] = localizer_grid(
-            rows, levels=pictures[0].record.levels, title="The strongest prototype of each image, by every localizer"
+            rows,
+            levels=pictures[0].record.levels,
+            title="The strongest prototype of each image, by every localizer",
+            nothing_to_keep=[each.matches[0].nothing_to_keep for each in explanations],
         )
     if first != "similarity" and not are_pooled(pictures):
         figures["official"] = beside_official(
@@ -124,7 +128,7 @@ def write_figures(
             classes=[picture.record.class_name for picture in pictures],
         )
     if evaluation is not None and evaluation.curves:
-        figures["curves"] = curves(evaluation.curves)
+        figures["curves"] = curves(shown_curves(evaluation))
     if any("loss" in row or "train_accuracy" in row for row in log):
         figures["training"] = training_curves(log, findings)
     return [save_figure(figure, folder / f"{name}.{kind}") for name, figure in figures.items()]

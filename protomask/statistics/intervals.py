@@ -22,7 +22,8 @@ RESAMPLES = 10_000
 CHUNK = 4_000_000
 """Drawn indices held at a time."""
 FEW = 10
-"""Images below which values other than 0/1 have no interval: none was found to hold the truth often enough."""
+"""Images below which values other than 0/1 have no interval, and curves no band: none was found to hold the truth often
+enough."""
 CAUTION = 15
 """The tails of n images are shortened by n / (n + CAUTION)."""
 ROUNDING = 1e-13
@@ -117,13 +118,13 @@ def bootstrap_band(
         groups: (n,) as in :func:`bootstrap_mean`.
 
     Returns:
-        mean, low, high: (T,) each, float64; NaN without a row, and for the band with one image only.
+        mean, low, high: (T,) each, float64; NaN without a row, and for the band with fewer than ten images.
     """
     _check(resamples, confidence)
     kept = ~curves.isnan().any(1).cpu()
     curves = curves.double().cpu()[kept]
     sums, sizes = group_sums(curves, torch.arange(len(curves)) if groups is None else groups.cpu()[kept])
-    if len(sizes) < 2:
+    if len(sizes) < FEW:
         empty = curves.new_full(curves.shape[1:], torch.nan)
         return curves.mean(0), empty, empty
     means = torch.cat([counts @ sums / (counts @ sizes)[:, None] for counts in _draws(len(sizes), resamples, seed)])

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from protomask.backbones.classifier import build_classifier
 from protomask.cli import main
 from protomask.data.transforms import evaluation_transform
-from protomask.errors import InputError, LowFaithfulnessWarning, NotLogitsWarning
+from protomask.errors import NOTHING_TO_KEEP, InputError, LowFaithfulnessWarning, NotLogitsWarning
 from protomask.explainable import Classifier
 from protomask.files import PARTIAL
 from protomask.inputs import as_batch, as_pixels
@@ -355,6 +355,21 @@ def test_a_warning_about_a_map_names_the_picture_and_the_class(weights, pictures
     monkeypatch.setattr(GradCAM, "__call__", doubtful)
     with pytest.warns(LowFaithfulnessWarning, match=r"little in .*/c.png, class 7 \(0.1 kept\)"):
         assert main(words(weights, pictures, "--output", tmp_path / "out", "--index", "2,7")) == 0
+
+
+def test_a_class_without_evidence_has_no_outline_and_the_list_says_so(pictures, tmp_path, capsys):
+    state = timm.create_model("test_resnet", num_classes=12).state_dict()
+    state["fc.weight"][3] = 0  # class 3 has the same logit in every picture
+    state["fc.bias"][3] = 50  # and no other has a chance, so that its score is that of the empty image
+    save_file(state, tmp_path / "constant.safetensors")
+    more = ["--index", "3,4", "--score", "logit", str(pictures / "c.png")]
+    assert main(words(tmp_path / "constant.safetensors", *more, "--output", str(tmp_path / "maps"))) == 0
+    assert capsys.readouterr().out.count(f"(careful: {NOTHING_TO_KEEP})") >= 1
+    (found,) = json.loads((tmp_path / "maps/localize.json").read_text())
+    constant = found["classes"][0]
+    assert constant["warning"] == NOTHING_TO_KEEP and all(each["box"] is None for each in constant["maps"].values())
+    assert main(words(tmp_path / "constant.safetensors", *more, "--output", str(tmp_path / "maps"))) == 0
+    assert "there already" in capsys.readouterr().err, "the record with its warning is read again"
 
 
 def test_classes_by_name_and_multi_label_probabilities(weights, pictures, labels, tmp_path, capsys):

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from protomask.errors import InputError, NothingToKeepWarning
+from protomask.explanations.files import read_pictures, save_pictures
 from protomask.explanations.predictions import explain
 from protomask.explanations.records import PrototypeRecord
 from protomask.explanations.sources import picture_prototypes
 from protomask.localizers import get_localizer
 from protomask.projection import project
+from protomask.run_folder import RunFolder
 from protomask.training import TrainingSet, performance
 from protomask.warned import about_maps, maps_nobody_asked_about, name_of_map, named_maps
 from protopnet import ProtoPNet
@@ -46,6 +48,25 @@ def test_pictures_show_the_source_of_every_prototype(projected):
         assert grid[row, column] == pytest.approx(grid.max().item(), abs=1e-5)
         assert picture.record.patch_box == (column * 4, row * 4, column * 4 + 4, row * 4 + 4)
         assert PrototypeRecord.from_json(picture.record.to_json()) == picture.record
+
+
+def test_pictures_know_how_similar_an_empty_image_is_also_those_of_before(projected, tmp_path):
+    net, data = projected
+    pictures = picture_prototypes(net, data, LOCALIZERS, index=[4, 1])
+    empty = torch.zeros(6, 3, 16, 16)
+    with torch.no_grad():
+        scores = net.score(empty, torch.arange(6)).tolist()
+    assert [each.record.empty_similarity for each in pictures] == pytest.approx([scores[4], scores[1]], abs=1e-6)
+    (found,) = explain(net, empty[:1], ["empty"], picture_prototypes(net, data, LOCALIZERS), LOCALIZERS)
+    assert found.matches[0].similarity == pytest.approx(found.matches[0].prototype.record.empty_similarity, abs=1e-5)
+
+    run = RunFolder(tmp_path)
+    save_pictures(run, picture_prototypes(net, data, LOCALIZERS), network=net)
+    rows = run.read("prototypes.json")
+    assert [row.pop("empty_similarity") for row in rows] == pytest.approx(scores, abs=1e-6)
+    run.write("prototypes.json", rows)  # as it was before
+    assert [each.record.empty_similarity for each in read_pictures(run)] == [None] * 6
+    assert [each.record.empty_similarity for each in read_pictures(run, net)] == pytest.approx(scores, abs=1e-6)
 
 
 def test_an_unprojected_network_has_no_pictures():

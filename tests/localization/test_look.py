@@ -1,5 +1,6 @@
 """From a photograph to an overlay, with models as people have them."""
 
+import io
 import warnings
 
 import numpy as np
@@ -13,12 +14,12 @@ from torchvision import models
 import protomask
 from protomask import Classifier, InputError, look
 from protomask.backbones import build_backbone
-from protomask.errors import LowFaithfulnessWarning, NotLogitsWarning
+from protomask.errors import NOTHING_TO_KEEP, LowFaithfulnessWarning, NotLogitsWarning
 from protomask.inputs import Picture, find_pictures, read_pictures
 from protomask.localization.jobs import find_images
-from protomask.localization.look import NOTHING_TO_KEEP
 from protomask.localization.preprocessing import preprocessing_of, unwrap_classifier
 from protomask.localizers import get_localizer
+from protomask.report.class_overlay import overlay_png
 from protomask.warned import name_of_map
 from protopnet import ProtoPNet
 
@@ -361,8 +362,12 @@ def test_a_class_without_evidence_is_said():
     model = made(Small)
     nn.init.zeros_(model.head.weight)
     with pytest.warns(UserWarning, match="no evidence"):
-        found = look(model, photograph(), localizer="center", **PLAIN)
+        found = look(model, photograph(200, 300), localizer="center", **PLAIN)
     assert found.warning == NOTHING_TO_KEEP and "careful" in found.text()
+    bare = overlay_png(found.pixels, found.saliency, "center", caption="x", outlined=False)
+    drawn = overlay_png(found.pixels, found.saliency, "center", caption="x")
+    pixels = [np.asarray(Image.open(io.BytesIO(each)))[:100, ..., :3] for each in (bare, drawn)]  # above the caption
+    assert (found.overlay()[:100] == pixels[0]).all() and (pixels[0] != pixels[1]).any()
 
 
 def test_the_model_is_left_as_it_was():

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -382,7 +381,7 @@ def test_numbers_that_are_not_known_are_dashes():
     for row in found.comparisons:
         row.update(ci_low=None, ci_high=None, better="undecided")
     curves = {"mdm": {"insertion": {"mean": [None, 0.5, 1.0], "ci_low": [None] * 3, "ci_high": [None] * 3}}}
-    text = whole(evaluation=SimpleNamespace(rows=found.rows, comparisons=found.comparisons, curves=curves))
+    text = whole(evaluation=replace(found, curves=curves))
     words = Page(text).words
     assert "–" in words and "None" not in words and not re.search(r"\bnan\b", text, re.IGNORECASE)
     assert "MDM and the similarity map cannot be told apart" in words

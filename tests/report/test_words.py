@@ -76,8 +76,8 @@ def test_staggered_labels_never_meet():
 
 
 def test_curve_of_pairs_gets_a_band():
-    line = curve_line("mdm", [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0], [np.nan, 0, 0]])
-    assert np.allclose(line.y, [1, 2, 3]) and np.allclose(line.high - line.y, 1.96 * np.sqrt(2) / np.sqrt(2))
+    line = curve_line("mdm", 5 * [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]] + [[np.nan, 0, 0]])
+    assert np.allclose(line.y, [1, 2, 3]) and np.allclose(line.high - line.y, 1.96 * np.sqrt(10 / 9) / np.sqrt(10))
 
 
 def test_stages_that_alternate_stay_apart():
@@ -140,10 +140,23 @@ def test_a_row_that_only_its_own_interval_would_decide_says_so():
 def test_verdict_is_careful_with_little_evidence():
     found = scenes.evaluation(localizers=("mdm", "similarity"), metrics=("insertion", "deletion", "gain"))
     for row in found.comparisons:
-        row.update(better="mdm" if row["metric"] == "gain" else "undecided", n=6)
+        row.update(better="mdm" if row["metric"] == "gain" else "undecided", n=16)
     said = which_to_trust(found, "mdm", "similarity")
     assert said["headline"] == "mostly undecided; what can be told favours MDM"
     assert "few pairs" in said["sentences"][1]
+
+
+@pytest.mark.parametrize(("pairs", "images", "what"), [(9, 9, "pairs"), (20, 9, "images"), (10, 10, None)])
+def test_of_fewer_than_ten_images_no_verdict_is_given(pairs, images, what):
+    found = scenes.evaluation(localizers=("mdm", "similarity"))
+    for row in found.comparisons:
+        row.update(better="undecided", n=pairs, images=images)
+    said = which_to_trust(found, "mdm", "similarity")
+    if what is None:
+        assert "cannot be told apart" in said["headline"] and "only large differences" in said["sentences"][1]
+    else:
+        assert said["headline"] == f"too few {what} to tell MDM from the similarity map"
+        assert said["sentences"][1] == f"These are too few {what} to tell anything; evaluate at least ten, better 50."
 
 
 def test_verdict_is_open_where_the_metrics_disagree_or_say_nothing():

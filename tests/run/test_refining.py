@@ -19,6 +19,7 @@ from protomask.projection import project
 from protomask.report.accuracies import accuracy
 from protomask.run.forbids import Forbids, read_forbids
 from protomask.run.lessons import check_possible
+from protomask.run.measures import validated
 from protomask.run.origins import require_trained
 from protomask.run.pruning import _left_behind
 from protomask.run.refined import FOLDER, answers, carry_over, changed_picture, compare_answers, draw_changes
@@ -162,6 +163,12 @@ def test_a_refined_run_has_no_training_to_resume(run, refined, pruned, capsys):
         require_trained(pruned.files)
     assert (refined.folder / "model.safetensors").read_bytes() == before
     require_trained(run.files)
+
+
+def test_the_validation_accuracy_is_the_delivered_networks_own(run, refined, pruned):
+    for each in (run, refined, pruned):
+        measured = validated(each.network, each.setup).get("validation_accuracy")
+        assert each.metrics["validation_accuracy"] == pytest.approx(measured) and measured is not None
 
 
 def test_what_changed_is_told(run, refined):

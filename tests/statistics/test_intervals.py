@@ -96,6 +96,14 @@ def test_band_resamples_images():
     torch.testing.assert_close(again, bootstrap_band(kept))
 
 
+@pytest.mark.parametrize("images", [2, 9])
+def test_few_images_have_no_band_as_they_have_no_interval(images):
+    curves = torch.rand(3 * images, 6, generator=torch.Generator().manual_seed(6))
+    mean, low, high = bootstrap_band(curves, torch.arange(images).repeat(3))
+    assert torch.allclose(mean, curves.double().mean(0)) and low.isnan().all() and high.isnan().all()
+    assert not bootstrap_band(torch.rand(10, 6))[1].isnan().any()
+
+
 def test_of_no_values_everything_is_undefined():
     none = torch.empty(0)
     for found in (bootstrap_mean(none), bootstrap_difference(none, none), share_interval(none)):

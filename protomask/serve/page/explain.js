@@ -219,7 +219,8 @@ export class Card {
       prototype(match.prototype).then((found) => {
         const shown = picture(found.photo, `${found.class}, seen in training`, found.ratio);
         shown.draw(found.mask);
-        there.replaceChildren(shown.frame, make("span", { class: "quiet" }, `${found.class}, seen in training`));
+        const words = `${found.class}, seen in training`;
+        there.replaceChildren(shown.frame, make("span", { class: "quiet" }, found.mask.outline ? words : `${words}: nothing small stands out`));
       }, (error) => there.replaceChildren(make("span", { class: "quiet" }, `The example cannot be shown. ${error.message}`)));
       line.points = make("span", { class: "points" }, points(match.points));
       button.append(make("span", { class: "like" }, "looks like"), there, line.points);
