@@ -17,6 +17,7 @@ from protomask.explainable import Classifier
 from protomask.freezing import frozen
 from protomask.localization.folder import read_labels
 from protomask.localization.preprocessing import Preprocessing
+from protomask.localization.result import NO_EVIDENCE
 from protomask.localizers import get_localizer
 from protomask.localizers.gradcam import class_maps
 from protomask.localizers.layers import Layer, find_layer
@@ -64,6 +65,8 @@ class ClassifierSubject:
         self._device = parameter.device
         self._layer: Layer | None = None
         """whose map Grad-CAM weights, for the first answer; known after :meth:`warm_up`"""
+        self._of_empty: Tensor | None = None
+        """probabilities (C,) of an empty image"""
 
     def about(self) -> dict:
         return {
@@ -97,13 +100,17 @@ class ClassifierSubject:
     def answer(self, asked: Asked) -> dict:
         chances, asked.index, quick = self._look(asked.images)
         asked.quick = {} if quick is None else dict(enumerate(quick.float().cpu().numpy()))
+        if self._of_empty is None:
+            self._of_empty = self._chances(torch.zeros_like(asked.images))
+        of_empty = self._of_empty
+        asked.empty = {slot for slot, each in enumerate(asked.index) if chances[each] <= of_empty[each]}
         several = self.classifier.multi_label
         lines = [
             {
                 "slot": slot,
                 "class": self.classes[number],
                 "probability": chances[number].item(),
-                "quick": drawn(asked.quick[slot]) if slot in asked.quick else None,
+                "quick": drawn(asked.quick[slot], nothing_to_keep=slot in asked.empty) if slot in asked.quick else None,
                 "mask": None,
             }
             for slot, number in enumerate(asked.index)
@@ -159,7 +166,9 @@ class ClassifierSubject:
         caption = f"{self.classes[number]} {certainty(probability, 0)}"
         if 0 not in asked.maps:
             caption += ", quick map by Grad-CAM"
-        overlay = overlay_png(asked.upload.pixels, found, name, caption=caption)
+        if 0 in asked.empty:
+            caption += NO_EVIDENCE
+        overlay = overlay_png(asked.upload.pixels, found, name, caption=caption, outlined=0 not in asked.empty)
         return stacked([overlay], others_in_words(asked.others))
 
     def _found(self, chances: Tensor) -> list[dict]:

@@ -190,15 +190,17 @@ class RunSubject:
     def _line(self, match: Match, asked: Asked) -> dict:
         record = match.prototype.record
         asked.index.append(record.prototype)
+        slot, nothing = len(asked.index) - 1, match.nothing_to_keep
+        asked.empty |= {slot} if nothing else set()
         return {
-            "slot": len(asked.index) - 1,
+            "slot": slot,
             "prototype": record.prototype,
             "class": self._named(record.class_name),
             "source": record.source,
             "similarity": match.similarity,
             "weight": match.weight,
             "points": match.points,
-            "quick": drawn(match.maps[SIMILARITY], record.levels.get(SIMILARITY)),
+            "quick": drawn(match.maps[SIMILARITY], record.levels.get(SIMILARITY), nothing),
             "mask": None,
         }
 
@@ -248,7 +250,7 @@ class RunSubject:
         if not 0 <= number < len(self.prototypes):
             raise InputError(f"there is no prototype {number}; they are numbered 0 to {len(self.prototypes) - 1}")
         picture = self.prototypes[number]
-        record, found = picture.record, picture.inspection
+        record, found, nothing = picture.record, picture.inspection, picture.nothing_to_keep
         with self._unchanged.throughout():
             image, maps = picture.image, picture.maps  # read from the disk each time that they are asked for
         return {
@@ -258,8 +260,8 @@ class RunSubject:
             "weight": record.weight,
             "photo": shown(image),
             "ratio": ratio_of(image),
-            "mask": drawn(maps[self.localizer], record.levels.get(self.localizer)),
-            "quick": drawn(maps[SIMILARITY], record.levels.get(SIMILARITY)),
+            "mask": drawn(maps[self.localizer], record.levels.get(self.localizer), nothing),
+            "quick": drawn(maps[SIMILARITY], record.levels.get(SIMILARITY), nothing),
             "flags": list(found.flags) if found else [],
             "purity": None if found is None else found.purity,
             "outside": None if found is None else found.outside.get(self.localizer),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protomask.errors import NothingToKeepWarning
+from protomask.errors import NOTHING_TO_KEEP, NothingToKeepWarning
 from protomask.explainable import Explainable
 from protomask.localizers import Localizer
 from protomask.localizers.engine.watching import Glimpse, watching
@@ -46,6 +46,8 @@ class Asked:
     """slot to the learned mask"""
     quick: dict[int, np.ndarray] = field(default_factory=dict)
     """slot to the map that was shown first, of a plain classifier"""
+    empty: set[int] = field(default_factory=set)
+    """slots whose score is no higher than an empty image's: nothing is outlined there"""
 
 
 class Subject(Protocol):
@@ -90,16 +92,20 @@ def outlines(localizer: str, kind: str, quick: str, pooled: bool = False) -> dic
     }
 
 
-def drawn(saliency: np.ndarray, level: float | None = None) -> dict:
-    """Give a map as the page draws it: colours, outline, words."""
-    level = LEVEL if level is None else level
-    found = find_evidence(saliency, level)
+def drawn(saliency: np.ndarray, level: float | None = None, nothing_to_keep: bool = False) -> dict:
+    """Give a map as the page draws it: colours, outline, words.
+
+    Args:
+        level: as for :func:`protomask.report.evidence.find_evidence`, and so is ``nothing_to_keep``.
+    """
+    found = find_evidence(saliency, LEVEL if level is None else level, nothing_to_keep=nothing_to_keep)
+    absence = NOTHING_TO_KEEP if nothing_to_keep else "nothing small stands out"
     height, width = saliency.shape
     return {
         "map": map_uri(saliency),
         "outline": svg_path(found),
         "size": [width, height],
-        "where": whereabouts(found) if found.compact else "nothing small stands out",
+        "where": whereabouts(found) if found.compact else absence,
     }
 
 
@@ -118,27 +124,30 @@ class MaskLearner:
 
     def try_once(self, images: Tensor) -> None:
         """Learn a mask of ``images`` (1, C, H, W) and forget it: the number of steps is known then."""
-        self._learn(images, [0], lambda *_: None, lambda: None)
+        self._learn(images, [0], set(), lambda *_: None, lambda: None)
 
     def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
         """Learn the masks of all slots into ``asked.maps``; tell of them while they grow, and at the end."""
-        maps = self._learn(asked.images, asked.index, tell, pause)
+        maps = self._learn(asked.images, asked.index, asked.empty, tell, pause)
         asked.maps = dict(enumerate(maps.float().cpu().numpy()))
-        tell(1.0, {slot: drawn(found) for slot, found in asked.maps.items()})
+        tell(1.0, {slot: drawn(found, nothing_to_keep=slot in asked.empty) for slot, found in asked.maps.items()})
 
-    def _learn(self, images: Tensor, index: list[int], tell: Masks, pause: Callable[[], None]) -> Tensor:
-        with warnings.catch_warnings(), self._watched(tell, pause, range(len(index))):
-            # The points or the probability beside the mask say how little there is to keep.
+    def _learn(
+        self, images: Tensor, index: list[int], empty: set[int], tell: Masks, pause: Callable[[], None]
+    ) -> Tensor:
+        with warnings.catch_warnings(), self._watched(tell, pause, range(len(index)), empty):
+            # The words beside the mask say that there is nothing to keep.
             warnings.simplefilter("ignore", NothingToKeepWarning)
             where = torch.tensor(index, device=images.device)
             return self.localize(self.explained, images.expand(len(index), -1, -1, -1), where)
 
     @contextmanager
-    def _watched(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int]) -> Iterator[None]:
+    def _watched(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int], empty: set[int]) -> Iterator[None]:
         """Tell of each step made meanwhile, and now and then of the masks so far.
 
         Args:
             slots: of the pairs, in the order of the localizer's call.
+            empty: those where there is nothing to keep.
         """
         self.made, last = 0, time.monotonic()
 
@@ -150,7 +159,7 @@ class MaskLearner:
                 return
             share = min(0.99, self.made / self.total) if self.total else 0.0
             masks = {
-                slots[place]: drawn(mask.float().cpu().numpy())
+                slots[place]: drawn(mask.float().cpu().numpy(), nothing_to_keep=slots[place] in empty)
                 for place, mask in zip(glimpse.position.tolist(), glimpse.masks())
             }
             tell(share, masks)

@@ -196,7 +196,7 @@ def _part(pictures: Iterable[PrototypePicture], number: int, names: Namer) -> di
         "source": found.record.source,
         "photo": shown(image),
         "ratio": ratio_of(image),
-        "mask": drawn(maps[name], found.record.levels.get(name)),
+        "mask": drawn(maps[name], found.record.levels.get(name), found.nothing_to_keep),
     }
 
 

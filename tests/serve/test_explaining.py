@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -212,6 +213,30 @@ def test_a_classifier_is_served_likewise(tmp_path):
         assert found["classes"][0]["before"] != found["classes"][0]["after"]
         assert client.get(f"/api/pictures/{answer['picture']}/panel").headers["content-type"] == "image/png"
         assert client.get("/api/prototypes/0").status_code == 404
+
+
+def test_nothing_is_outlined_where_an_empty_image_scores_as_high(run, tmp_path):
+    from protomask.errors import NOTHING_TO_KEEP
+    from protomask.serve.of_classifier import open_classifier
+    from protomask.serve.of_run import RunSubject
+
+    from .conftest import client_of
+
+    constant = open_classifier("test_resnet", image_size=64, localizer="center")
+    for parameter in constant.classifier.model.get_classifier().parameters():
+        torch.nn.init.zeros_(parameter)
+    prototypes = RunSubject(run)
+    prototypes.prototypes = [
+        each.changed(record=replace(each.record, empty_similarity=2.0)) for each in prototypes.prototypes
+    ]
+    for subject in (constant, prototypes):
+        with client_of(subject) as client:
+            answer, told = explain(client, photo(2))
+            asked = answer["questions"][0]
+            shown = [line["quick"] for line in (*asked["matches"], *asked["counter"])]
+            shown += list(told[-1]["masks"].values())
+            assert shown and {(each["outline"], each["where"]) for each in shown} == {("", NOTHING_TO_KEEP)}
+            assert client.get(f"/api/pictures/{answer['picture']}/panel").status_code == 200
 
 
 def test_a_classifier_with_one_output_is_refused_unless_it_answers_yes_or_no():
