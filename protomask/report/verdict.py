@@ -44,7 +44,7 @@ def which_to_trust(evaluation, a: str, b: str) -> dict | None:
     sentences = [f"{_course(ahead, first, second)} ({count(cases, 'pair')} of a test image and a prototype)."]
     few = _too_few(cases, max(row.get("images") or row["n"] for row in contests))
     if few:
-        sentences.append(f"These are too few {few} to tell anything; evaluate at least ten, better 50.")
+        sentences.append(f"These are too few {few} to rely on any of this; evaluate at least ten, better 50.")
     elif cases < LITTLE:
         sentences.append("With so few pairs only large differences can be told; evaluate more samples.")
     behind, undecided = _against_baselines(evaluation, winner) if winner else ({}, {})

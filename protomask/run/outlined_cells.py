@@ -34,7 +34,7 @@ def cells_of_masks(network: Any, pictures: Sequence[PrototypePicture], prototype
     found = []
     for number in prototypes:
         picture = pictures[number]
-        region = find_evidence(next(iter(picture.maps.values()))).region
+        region = find_evidence(next(iter(picture.maps.values())), nothing_to_keep=picture.nothing_to_keep).region
         position = int(network.source_positions[picture.record.prototype])
         inside = _half_inside(_shares(network, region), network.prototypes.shape[2:])
         found += [(position, row, column) for row, column in inside]

@@ -101,7 +101,8 @@ class ClassifierSubject:
         chances, asked.index, quick = self._look(asked.images)
         asked.quick = {} if quick is None else dict(enumerate(quick.float().cpu().numpy()))
         if self._of_empty is None:
-            self._of_empty = self._chances(torch.zeros_like(asked.images))
+            with torch.no_grad(), frozen(self.classifier):  # NaN is no higher than any
+                self._of_empty = self.classifier.probabilities(torch.zeros_like(asked.images))[0].float().cpu()
         of_empty = self._of_empty
         asked.empty = {slot for slot, each in enumerate(asked.index) if chances[each] <= of_empty[each]}
         several = self.classifier.multi_label

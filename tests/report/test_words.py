@@ -156,7 +156,10 @@ def test_of_fewer_than_ten_images_no_verdict_is_given(pairs, images, what):
         assert "cannot be told apart" in said["headline"] and "only large differences" in said["sentences"][1]
     else:
         assert said["headline"] == f"too few {what} to tell MDM from the similarity map"
-        assert said["sentences"][1] == f"These are too few {what} to tell anything; evaluate at least ten, better 50."
+        assert (
+            said["sentences"][1]
+            == f"These are too few {what} to rely on any of this; evaluate at least ten, better 50."
+        )
 
 
 def test_verdict_is_open_where_the_metrics_disagree_or_say_nothing():

@@ -220,7 +220,7 @@ export class Card {
         const shown = picture(found.photo, `${found.class}, seen in training`, found.ratio);
         shown.draw(found.mask);
         const words = `${found.class}, seen in training`;
-        there.replaceChildren(shown.frame, make("span", { class: "quiet" }, found.mask.outline ? words : `${words}: nothing small stands out`));
+        there.replaceChildren(shown.frame, make("span", { class: "quiet" }, found.mask.outline ? words : `${words}: ${found.mask.where}`));
       }, (error) => there.replaceChildren(make("span", { class: "quiet" }, `The example cannot be shown. ${error.message}`)));
       line.points = make("span", { class: "points" }, points(match.points));
       button.append(make("span", { class: "like" }, "looks like"), there, line.points);
@@ -253,7 +253,7 @@ export class Card {
     }), ` show ${glow.name} as a glow`);
     const drawn = [line.mask && this.about.shows, outline && (this.heat || !line.mask) && glow.shows].filter(Boolean);
     this.legend.replaceChildren(
-      !outline || !outline.outline ? "Nothing small stands out here. " : `Outline: ${line.mask ? this.about.localizer : `the strongest place of ${glow.name}`}. `,
+      !outline || !outline.outline ? `Nothing is outlined here${outline ? `: ${outline.where}` : ""}. ` : `Outline: ${line.mask ? this.about.localizer : `the strongest place of ${glow.name}`}. `,
       outline && this.heat ? `Glow: ${glow.name}. ` : "",
       outline ? bright : "",
       ...[...new Set(drawn)].map((each) => make("span", { class: "shows" }, each)),
