@@ -92,15 +92,22 @@ def save_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> No
         InputError: ``folder``, made where it is missing, cannot be written to.
     """
     write_network(network, kind, folder)
-    if getattr(network.save, "__func__", None) is PrototypeNetwork.save:
+    # One that calls this function has written all.
+    if UNCHECKED.get() or getattr(network.save, "__func__", None) is PrototypeNetwork.save:
         return
+    try:
+        save_unchecked(network, kind, folder)
+    except Exception as error:
+        why = f"save() of {type(network).__name__} failed ({type(error).__name__}: {one_line(error)})"
+        warnings.warn(f"{folder}: {why}; the network is there, but perhaps not all that it writes", stacklevel=2)
+
+
+def save_unchecked(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
+    """Call the network's ``save``, which does not ask meanwhile whether the network can be read back."""
     before = UNCHECKED.set(True)
     try:
         # A save of one's own may take a folder alone.
         network.save(folder, **({} if kind == network.registered_as else {"registered_as": kind}))
-    except Exception as error:
-        why = f"save() of {type(network).__name__} failed ({type(error).__name__}: {one_line(error)})"
-        warnings.warn(f"{folder}: {why}; the network is there, but perhaps not all that it writes", stacklevel=2)
     finally:
         UNCHECKED.reset(before)
 

@@ -190,6 +190,21 @@ def test_a_run_writes_what_the_network_itself_would(tmp_path):
         of(WithMore).save(tmp_path / "another")
 
 
+class WithSaveNetwork(Squared):
+    written = 0
+
+    def save(self, folder, registered_as=None):
+        WithSaveNetwork.written += 1
+        save_network(self, "protopnet", folder)
+
+
+def test_a_save_of_ones_own_may_call_save_network(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_network(of(WithSaveNetwork), "protopnet", tmp_path)
+    assert WithSaveNetwork.written == 1 and (tmp_path / "model.json").exists()
+
+
 def test_a_training_is_not_lost_for_a_save_of_its_own(tmp_path):
     with pytest.warns(UserWarning, match=r"save\(\) of WithNothing failed \(OSError: the place for more is full\)"):
         save_network(of(WithNothing), "protopnet", tmp_path)

@@ -99,7 +99,7 @@ def _without_numbers_behind(lines: Sequence[str]) -> list[str]:
     if ordered is None or 10 * len(set(names)) < 9 * len(names) or all(name.isdecimal() for name in names):
         return list(lines)
     # "Diabetes type 1" is a name; the list of Places365 has paths.
-    paths = all("/" in name and not any(map(str.isspace, name)) for name in names)
+    paths = all(name.startswith("/") and not any(map(str.isspace, name)) for name in names)
     return ordered if paths or all(mark.strip(" ") for _, mark, _ in parts) else list(lines)
 
 

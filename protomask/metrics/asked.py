@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -13,23 +14,30 @@ from torch import nn
 from protomask.freezing import LONGEST, held_modules
 
 CALLED = (nn.Module, FunctionType, MethodType, functools.partial)
+CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
 def asked_modules(asked: Callable) -> list[nn.Module]:
     """Find the root modules that a module, a bound method, an object, a partial or a function asks.
 
     Of functions all that they close over, have as defaults or read among their globals is looked at, and so are the
-    functions among these; of an object there its own attributes and its ``__call__``, of a list what lies in it. What
-    is reached through an imported Python module, a class or another method is not seen; functions of torch ask nothing.
+    functions among these; of an object there its own attributes and its ``__call__``, of a list what lies in it and in
+    lists within. What is reached through an imported Python module, a class or another method is not seen; functions of
+    torch ask nothing.
     """
     found: list[nn.Module] = []
     seen: set[int] = set()
-    left: list[object] = [asked]
+    left: deque[object] = deque([asked])
+    places = 10 * LONGEST  # of containers: who has more has data there, too
     while left:
-        value = left.pop()
+        value = left.popleft()  # what is near comes first
         if id(value) in seen:
             continue
         seen.add(id(value))
+        if isinstance(value, CONTAINERS):
+            places -= len(value)
+            if places < 0:
+                continue
         if isinstance(value, nn.Module):
             found.append(value)
         else:
@@ -46,12 +54,12 @@ def _reached(value: object) -> Iterable[object]:
         return [value.__self__, value.__func__]
     if isinstance(value, type | ModuleType):
         return ()
-    if isinstance(value, list | tuple | set | frozenset | dict):
+    if isinstance(value, CONTAINERS):
         held = (value.values() if isinstance(value, dict) else value) if len(value) <= LONGEST else ()
-        return [each for each in held if isinstance(each, CALLED)]
+        return [each for each in held if isinstance(each, (*CALLED, *CONTAINERS))]
     # The class is asked for a score: an object may make up its attributes.
-    held = list(getattr(value, "__dict__", {}).values())
-    held = [each for each in held if isinstance(each, CALLED) or callable(getattr(type(each), "score", None))]
+    own, asking = getattr(value, "__dict__", {}).values(), (*CALLED, *CONTAINERS)
+    held = [each for each in own if isinstance(each, asking) or callable(getattr(type(each), "score", None))]
     return [*held, *(vars(kind).get("__call__") for kind in type(value).__mro__)]
 
 

@@ -234,6 +234,8 @@ def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standin
             metrics = earlier if distributed.from_first(kept) else training_metrics(rows)
             if options.black_box and metrics is not earlier:
                 metrics = _with_black_box(metrics, rows, run, module, setup, test, stored)
+    if metrics.get("validation_accuracy") is None:  # the log of a run of before does not know it
+        metrics["validation_accuracy"] = earlier.get("validation_accuracy")
     before = earlier.get("seconds", {})
     metrics["seconds"] = {title: seconds for title, seconds in metrics["seconds"].items() if title not in PARTS}
     metrics["seconds"].update(

@@ -84,6 +84,7 @@ def test_a_file_without_names_is_refused(tmp_path):
                 "diabetes type 2\nhypertension grade 1\n",
                 "stage 0\ngrade 1\n",
                 "and/or type 1\nn/a grade 2\n",
+                "ER/PR 1\nKI/67 0\n",
             )
         ),
         ("Boeing 747\nAirbus 320\n", ["Boeing 747", "Airbus 320"]),

@@ -21,6 +21,8 @@ model = nn.BatchNorm2d(3)
 many = [[list(range(1000)) for _ in range(100)] for _ in range(20)]
 held = SimpleNamespace(model=net)
 networks = {"one": net}
+ensemble = [("net", net)]
+folds = {"0": {"nets": [net]}}
 alone = protomask.Classifier(net, "probability").score
 
 
@@ -54,6 +56,17 @@ class AsksGlobal:
 
     def score(self, images, index):
         return self(images, index)
+
+
+class AsksList:
+    def __init__(self):
+        self.nets = [[net]]
+
+    def score(self, images, index):
+        return self.nets[0][0](images)[:, 0]
+
+
+listed = AsksList()
 
 
 def nested(images, index):
@@ -92,6 +105,9 @@ ASKING = {
     "closure": holding(holding(Asks(net))),
     "attribute": lambda images, index: held.model(images)[:, 0],
     "value": lambda images, index: networks["one"](images)[:, 0],
+    "pairs": lambda images, index: sum(each(images) for _, each in ensemble)[:, 0],
+    "dictionaries": lambda images, index: folds["0"]["nets"][0](images)[:, 0],
+    "object with a list": lambda images, index: listed.score(images, index),
     "bound": lambda images, index: alone(images, index),
 }
 

@@ -58,8 +58,11 @@ def test_a_run_that_is_done_needs_no_checkpoint(done, monkeypatch):
     assert {**run.metrics, "seconds": 0} == {**metrics, "seconds": 0}
     names = [name for name in LEFT if name not in ("metrics.json", "report.html")]
     assert all(contents(folder)[name] == before[name] for name in names) and (folder / "report.html").exists()
-    (folder / "metrics.json").unlink()  # nor its figures, but for those of the plain classifier
+    # The log of a run of before does not tell it, its metrics do.
+    run.files.write("metrics.json", {**run.metrics, "black_box_accuracy": None, "validation_accuracy": 0.75})
     monkeypatch.setattr(training, "_with_black_box", lambda metrics, *others: metrics)
+    assert resume(folder, given).metrics["validation_accuracy"] == 0.75
+    (folder / "metrics.json").unlink()  # nor its figures, but for those of the plain classifier
     assert resume(folder, given).metrics["test_accuracy"] == metrics["test_accuracy"]
 
 
