@@ -100,7 +100,7 @@ def test_a_line_without_points_gets_those_that_hiding_a_part_gives_it(run, files
         browser.choose_files("#files", files[0])
         assert browser.until("document.querySelectorAll('[data-done]').length === 1", PATIENCE)
         legend = texts(browser, ".legend")[0]
-        assert "Outline: the strongest place of the similarity map." in legend
+        assert "Nothing is outlined here: its score is no higher than that of an empty image" in legend
         assert legend.count("The similarity map is the prototype's similarity to each cell") == 1
         browser.run("document.querySelector('.tools button').focus()")
         browser.press("Enter")

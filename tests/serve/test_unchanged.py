@@ -87,6 +87,7 @@ def test_what_is_replaced_while_it_is_read_is_not_shown(page, monkeypatch):
     class Replaced:
         def __init__(self, picture):
             self.record, self.inspection, self.maps = picture.record, picture.inspection, picture.maps
+            self.nothing_to_keep = False
 
         @property
         def image(self):
