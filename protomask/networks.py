@@ -28,6 +28,7 @@ from protomask.backbones.own import is_of_build_backbone
 from protomask.errors import InputError, did_you_mean
 from protomask.given import as_path
 from protomask.json_files import write_json
+from protomask.meanwhile import meanwhile
 from protomask.prototype_network import PrototypeNetwork
 from protomask.registered import load_registered
 from protomask.run_folder import checked_json
@@ -104,12 +105,9 @@ def save_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> No
 
 def save_unchecked(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
     """Call the network's ``save``, which does not ask meanwhile whether the network can be read back."""
-    before = UNCHECKED.set(True)
-    try:
+    with meanwhile(UNCHECKED, True):
         # A save of one's own may take a folder alone.
         network.save(folder, **({} if kind == network.registered_as else {"registered_as": kind}))
-    finally:
-        UNCHECKED.reset(before)
 
 
 def why_not_rebuilt(settings: object, error: Exception) -> str:

@@ -4,26 +4,23 @@ only their places."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+
+from protomask.meanwhile import meanwhile
 
 _NAME: ContextVar[Callable[[int], str] | None] = ContextVar("name of a map", default=None)
 
 _ASKED: ContextVar[bool] = ContextVar("whether somebody asked about these maps", default=True)
 
 
-@contextmanager
-def maps_nobody_asked_about(so: bool = True) -> Iterator[None]:
+def maps_nobody_asked_about(so: bool = True) -> AbstractContextManager[None]:
     """Leave out warnings about single maps meanwhile, as of changed images; ``so=False``: do not.
 
     Python's own filters would do, but setting them back makes it say again all that it has said once.
     """
-    before = _ASKED.set(_ASKED.get() and not so)
-    try:
-        yield
-    finally:
-        _ASKED.reset(before)
+    return meanwhile(_ASKED, _ASKED.get() and not so)
 
 
 def about_maps(category: type[Warning], message: str, stacklevel: int = 1) -> None:
@@ -32,14 +29,9 @@ def about_maps(category: type[Warning], message: str, stacklevel: int = 1) -> No
         warnings.warn(message, category, stacklevel=stacklevel + 1)
 
 
-@contextmanager
-def named_maps(name: Callable[[int], str]) -> Iterator[None]:
+def named_maps(name: Callable[[int], str]) -> AbstractContextManager[None]:
     """Let warnings of localizers name a map by ``name(place)``, from its place among those asked for meanwhile."""
-    before = _NAME.set(name)
-    try:
-        yield
-    finally:
-        _NAME.reset(before)
+    return meanwhile(_NAME, name)
 
 
 def name_of_map(place: int, index: int, said: str) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from protomask.meanwhile import meanwhile
 
 Shape = tuple[int, int, int]
 
@@ -56,14 +58,9 @@ def meta_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-@contextmanager
-def shapes_alone() -> Iterator[None]:
+def shapes_alone() -> AbstractContextManager[None]:
     """Build backbones on the meta device meanwhile, where weights have shapes alone: no memory, no random numbers."""
-    before = _SHAPES_ALONE.set(True)
-    try:
-        yield
-    finally:
-        _SHAPES_ALONE.reset(before)
+    return meanwhile(_SHAPES_ALONE, True)
 
 
 def building_device() -> AbstractContextManager:

@@ -9,10 +9,11 @@ What earlier versions read is refused of new data alone: a run that learned it m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 from protomask.errors import InputError
+from protomask.meanwhile import meanwhile
 
 _found: ContextVar[list[str] | None] = ContextVar("problems", default=None)
 _for_a_run: ContextVar[bool] = ContextVar("data are opened for a run that exists", default=False)
@@ -22,21 +23,13 @@ _for_a_run: ContextVar[bool] = ContextVar("data are opened for a run that exists
 def collecting() -> Iterator[list[str]]:
     """Yield the list to which :func:`noted` adds the messages of this thread, in order."""
     found: list[str] = []
-    token = _found.set(found)
-    try:
+    with meanwhile(_found, found):
         yield found
-    finally:
-        _found.reset(token)
 
 
-@contextmanager
-def opened_for_a_run() -> Iterator[None]:
+def opened_for_a_run() -> AbstractContextManager[None]:
     """Open data of a run that exists: see :func:`for_a_run`."""
-    token = _for_a_run.set(True)
-    try:
-        yield
-    finally:
-        _for_a_run.reset(token)
+    return meanwhile(_for_a_run, True)
 
 
 def for_a_run() -> bool:

@@ -1,7 +1,7 @@
 """Splits: taking a share out of a data set class by class, and what every data set must fulfil."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 import torch
@@ -12,6 +12,7 @@ from protomask.data.images import Splits
 from protomask.data.stratifying import hold_out_findings
 from protomask.errors import InputError
 from protomask.labels import is_multi_label, positives
+from protomask.meanwhile import meanwhile
 
 _COMBINATIONS: ContextVar[bool] = ContextVar("findings are drawn by their combinations", default=False)
 
@@ -44,14 +45,9 @@ def hold_out(labels: Sequence[int] | Tensor, share: float, seed: int = 0) -> tup
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
-@contextmanager
-def findings_by_combination() -> Iterator[None]:
+def findings_by_combination() -> AbstractContextManager[None]:
     """Hold findings out as older versions did, for runs of theirs: every combination of findings counts as a class."""
-    before = _COMBINATIONS.set(True)
-    try:
-        yield
-    finally:
-        _COMBINATIONS.reset(before)
+    return meanwhile(_COMBINATIONS, True)
 
 
 def hold_out_groups(

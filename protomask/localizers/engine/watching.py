@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+from protomask.meanwhile import meanwhile
 
 if TYPE_CHECKING:
     from protomask.localizers.engine.learning import MaskProblem, MaskState
@@ -33,17 +35,12 @@ Watcher = Callable[[Glimpse], None]
 _WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
-@contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
+def watching(watcher: Watcher) -> AbstractContextManager[None]:
     """Call ``watcher`` after every step of every mask that this thread learns meanwhile.
 
     It changes nothing; what it raises ends the learning. Localizers that learn no masks say nothing.
     """
-    before = _WATCHER.set(watcher)
-    try:
-        yield
-    finally:
-        _WATCHER.reset(before)
+    return meanwhile(_WATCHER, watcher)
 
 
 def is_watched() -> bool:
