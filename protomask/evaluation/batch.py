@@ -19,8 +19,8 @@ from protomask.explainable import Explainable
 from protomask.labels import positives
 from protomask.localizers.engine.speed.folding import fold_batch_norms
 from protomask.metrics import causal, faithfulness, localization, prototype_sets, sanity
-from protomask.metrics.scoring import require_scores
 from protomask.prototype_network import Prediction, PrototypeNetwork
+from protomask.scores import require_scores
 
 DECIDING_SHARE = 0.95
 """A truth that covers more of the image than this decides nothing (images cropped to their boxes): as if absent."""

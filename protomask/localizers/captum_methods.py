@@ -23,6 +23,7 @@ from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, 
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import Settings
+from protomask.scores import require_scores
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -185,11 +186,7 @@ def _each(
 
     def score(place: int, perturbed: Tensor, numbers: Tensor) -> Tensor:
         scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)
-        if scores.shape != numbers.shape:
-            raise InputError(
-                f"{name_of_model(explained)}.score gave the shape {tuple(scores.shape)} for {len(numbers)} images; "
-                f"it must give one score per image, ({len(numbers)},)"
-            )
+        require_scores(scores, numbers, f"{name_of_model(explained)}.score")
         if perturbed.requires_grad and not scores.requires_grad:
             raise InputError(
                 f"the score of {name_of_model(explained)} has no gradient with respect to the images; {name} needs one"

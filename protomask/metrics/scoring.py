@@ -11,6 +11,7 @@ from torch import Tensor
 from protomask.errors import InputError, type_named
 from protomask.freezing import evaluating, frozen
 from protomask.metrics.asked import asked_modules
+from protomask.scores import require_scores
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """``score(images (N, 3, H, W), index (N,)) -> (N,)``"""
@@ -51,18 +52,6 @@ def at_rest(asked: Callable, *, differentiated: bool = False) -> AbstractContext
     if differentiated:
         return frozen(roots)
     return evaluating([module for root in roots for module in root.modules()])
-
-
-def require_scores(scores: Tensor, index: Tensor, name: str) -> Tensor:
-    """Return ``scores`` as they are; InputError where they are not one per number of ``index`` (N,)."""
-    if not isinstance(scores, Tensor):
-        raise InputError(f"{name} gave {type_named(scores)}; it must give one score per image, a tensor of torch")
-    if scores.shape != index.shape:
-        raise InputError(
-            f"{name} gave the shape {tuple(scores.shape)} for {len(index)} images; "
-            f"it must give one score per image, ({len(index)},)"
-        )
-    return scores
 
 
 def require_similarity_maps(maps: Tensor, index: Tensor, name: str) -> Tensor:

@@ -29,6 +29,7 @@ from protomask.localizers.engine.variation import Variation
 from protomask.localizers.engine.watching import is_watched, tell_watcher
 from protomask.localizers.engine.widening import HALF
 from protomask.precision import as_float
+from protomask.scores import require_scores
 
 Tensors = dict[str, Tensor]
 
@@ -373,9 +374,4 @@ class _ScoresOfViews(torch.autograd.Function):
 
 
 def _check_scores(scores: Tensor, explained: Explainable, index: Tensor) -> Tensor:
-    if scores.shape != index.shape:
-        raise InputError(
-            f"{name_of_model(explained)}.score gave the shape {tuple(scores.shape)} for {len(index)} images; "
-            f"it must give one score per image, ({len(index)},)"
-        )
-    return as_float(scores)
+    return as_float(require_scores(scores, index, f"{name_of_model(explained)}.score"))
