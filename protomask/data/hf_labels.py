@@ -123,11 +123,8 @@ def _is_blank(value: Any) -> bool:
 
 def _in_doubt(values: Iterable[Any]) -> set[Any]:
     """Give the labels that may say that there is none: blank texts, and a single negative number of that custom."""
-    blank, negative = (
-        set(filter(_is_blank, values)),
-        {value for value in values if isinstance(value, int) and value < 0},
-    )
-    return blank | (negative if negative in _NONE else set())
+    negative = {value for value in values if isinstance(value, int) and value < 0}
+    return set(filter(_is_blank, values)) | (negative if negative in _NONE else set())
 
 
 def _refuse_missing(labels: Mapping[str, Labels], column: str) -> None:

@@ -191,7 +191,8 @@ class RunSubject:
         record = match.prototype.record
         asked.index.append(record.prototype)
         slot, nothing = len(asked.index) - 1, match.nothing_to_keep
-        asked.empty |= {slot} if nothing else set()
+        if nothing:
+            asked.empty.add(slot)
         return {
             "slot": slot,
             "prototype": record.prototype,

@@ -40,6 +40,17 @@ def told(browser):
     return browser.run("document.querySelector('.judge-told').value")
 
 
+def saved(browser, page, folder):
+    """Press the button that saves the marks of ``page``, which may be a frame; the file."""
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    page.run("document.querySelector('.save-marks').click()")
+    file = folder / "review.json"
+    deadline = time.monotonic() + 60
+    while not file.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return file
+
+
 def test_marks_are_saved_as_a_file_that_refining_reads(report, pictures, tmp_path):
     with chromium.Browser() as browser:
         browser.open(report)
@@ -62,12 +73,7 @@ def test_marks_are_saved_as_a_file_that_refining_reads(report, pictures, tmp_pat
         browser.open(report)  # loaded anew: nothing is lost
         assert told(browser) == "2 prototypes marked"
         assert browser.run("document.querySelector('#prototype-2').dataset.verdict") == "forget"
-        browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-        browser.run("document.querySelector('.save-marks').click()")
-        file = tmp_path / "review.json"
-        deadline = time.monotonic() + 60
-        while not file.is_file() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        file = saved(browser, browser, tmp_path)
         assert browser.problems == []
         assert [each for each in browser.requests if not each.startswith(("file:", "data:", "blob:"))] == []
     review = read_review(file)
@@ -236,12 +242,7 @@ def test_two_tabs_of_a_report_keep_each_others_marks(two_tabs, tmp_path):
         assert told(one) == "5 prototypes marked"
         mark(other, 0, "keep")
         kept = json.loads(browser.run(f"JSON.stringify({KEPT})"))
-        browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-        one.run("document.querySelector('.save-marks').click()")
-        file = tmp_path / "review.json"
-        deadline = time.monotonic() + 60
-        while not file.is_file() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        file = saved(browser, one, tmp_path)
         browser.open(f"{two_tabs}report.html")
         assert told(browser) == "6 prototypes marked"
     review = read_review(file)

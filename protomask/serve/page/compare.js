@@ -55,7 +55,7 @@ function figures({ findings, accuracy, difference, outside, became_wrong: wrong,
 function part(found, words) {
   const shown = picture(found.photo, `${found.class}, part ${found.prototype}, ${words}`, found.ratio);
   shown.draw(found.mask);
-  return make("figure", { class: "thumb" }, shown.frame, make("figcaption", { class: "quiet" }, found.mask.outline ? words : `${words}: nothing small stands out`));
+  return make("figure", { class: "thumb" }, shown.frame, make("figcaption", { class: "quiet" }, found.mask.outline ? words : `${words}: ${found.mask.where}`));
 }
 
 function parts({ pairs }) {

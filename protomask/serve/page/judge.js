@@ -99,13 +99,13 @@ export class Judging {
     this.watcher.unobserve(card.element);
     try {
       const found = await prototype(number);
-      const shown = picture(found.photo, `${found.class}, seen in training; the part is at ${found.mask.where}`, found.ratio);
+      const shown = picture(found.photo, `${found.class}, seen in training${found.mask.outline ? "; the part is at" : ":"} ${found.mask.where}`, found.ratio);
       shown.draw(found.mask);
       card.frame.replaceChildren(shown.frame);
       card.lasso = new Lasso(shown.frame, found.ratio, (corners) => this.outlined(number, corners));
       card.mark.disabled = false;
       this.regions(number);
-      if (!found.mask.outline) card.frame.append(make("p", { class: "quiet remark" }, "nothing small stands out"));
+      if (!found.mask.outline) card.frame.append(make("p", { class: "quiet remark" }, found.mask.where));
       const remark = card.element.querySelector("[data-flag=background]");
       if (found.outside !== null && remark) remark.textContent = `${FLAGS.background} (${percent(found.outside)} of its map)`;
       else if (found.outside !== null) {
