@@ -67,22 +67,22 @@ def _contents(value: object) -> Iterable[object]:
     return ()
 
 
-def require_plain(roots: Iterable[nn.Module], method: str) -> None:
+def require_plain(roots: Iterable[nn.Module], method: str, *, inside: bool = True) -> None:
     """Raise InputError where one of the modules is TorchScript or compiled, or holds such: nobody can look inside its
     layers.
 
     Args:
         method: named in the error.
+        inside: look at the layers of the modules, too.
     """
-    roots = list(roots)
-    require_uncompiled((module for root in roots for module in root.modules()), method)
     for root in roots:
-        for module in root.modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                raise InputError(
-                    f"{type(root).__name__} is TorchScript, or holds some, and {method} needs the layers of the plain "
-                    "module; give that one, or explain it by what needs scores alone: mdm, rise, occlusion"
-                )
+        modules = list(root.modules()) if inside else [root]
+        require_uncompiled(modules, method)
+        if any(isinstance(module, torch.jit.ScriptModule) for module in modules):
+            raise InputError(
+                f"{type(root).__name__} is TorchScript, or holds some, and {method} needs the layers of the plain "
+                "module; give that one, or explain it by what needs scores alone: mdm, rise, occlusion"
+            )
 
 
 def require_uncompiled(modules: Iterable[nn.Module], method: str) -> None:

@@ -141,7 +141,7 @@ def draw(
     opened: Opened, explained: Explainable, images: Tensor, index: Tensor, batch_size: int | None = None
 ) -> Tensor:
     """Draw the maps (B, H, W) in [0, 1]."""
-    network = opened.network.to(images.device).to(memory_format=torch.channels_last)
+    network = opened.on(images.device)
 
     def part_of(rows: slice) -> Tensor:
         seen = look_at(explained, opened.taps, images[rows], index[rows])

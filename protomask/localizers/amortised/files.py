@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+import torch
+
 from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.fingerprints import fingerprint
@@ -41,6 +43,14 @@ class Opened:
 
     def __repr__(self) -> str:
         return f"explainer {fingerprint(self.network)} at contrast {self.contrast:g}"  # what kept maps are found by
+
+    def __post_init__(self) -> None:
+        self.network.to(memory_format=torch.channels_last)
+
+    def on(self, device: torch.device) -> Explainer:
+        """Give the network, moved to ``device``."""
+        moved = self.network.strength.device != device
+        return self.network.to(device) if moved else self.network
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write both files, each whole or not at all.
