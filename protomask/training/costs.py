@@ -16,7 +16,7 @@ def cluster_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -
     """Average the least distance to a prototype of the image's own class over the batch (known; pulls).
 
     For findings: the mean over all pairs of an image and a finding that it has of the least distance to that finding's
-    prototypes; 0 for a batch without any.
+    prototypes. Images without such a prototype are left out; 0 where all are.
 
     The minimum is masked with +inf; the official ``(max_dist - d) * mask`` saturates once a distance exceeds
     ``max_dist``.
@@ -29,19 +29,19 @@ def cluster_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -
     if is_multi_label(labels):
         return _mean(_nearest(distances, prototype_classes, labels.shape[1])[positives(labels, labels.shape[1])])
     own = has_class(labels, prototype_classes)
-    return distances.masked_fill(~own, torch.inf).amin(1).mean()
+    return _mean(distances.masked_fill(~own, torch.inf).amin(1))
 
 
 def separation_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -> Tensor:
     """Average the least distance to a prototype of another class over the batch (known; subtracted: pushes).
 
     For findings: the mean over all pairs of an image and a finding that it does *not* have of the least distance to
-    that finding's prototypes.
+    that finding's prototypes. 0 where there is no other class.
     """
     if is_multi_label(labels):
         return _mean(_nearest(distances, prototype_classes, labels.shape[1])[~positives(labels, labels.shape[1])])
     own = has_class(labels, prototype_classes)
-    return distances.masked_fill(own, torch.inf).amin(1).mean()
+    return _mean(distances.masked_fill(own, torch.inf).amin(1))
 
 
 def _nearest(distances: Tensor, prototype_classes: Tensor, count: int) -> Tensor:
@@ -52,8 +52,8 @@ def _nearest(distances: Tensor, prototype_classes: Tensor, count: int) -> Tensor
 
 def _mean(distances: Tensor) -> Tensor:
     """Average what is not infinite; 0 (with a gradient of 0) where everything is."""
-    there = distances[distances != torch.inf]
-    return there.mean() if len(there) else there.sum()
+    there = distances != torch.inf  # where and clamp, since an accelerator would have to wait for a choice of rows
+    return distances.where(there, 0.0).sum() / there.sum().clamp_min(1)
 
 
 def coverage_cost(distances: Tensor, labels: Tensor, prototype_classes: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from protomask.training.costs import discrimination_cost, diversity_cost
+from protomask.training.costs import cluster_cost, discrimination_cost, diversity_cost, separation_cost
 
 OWNERS = torch.tensor([0, 0, 1, 1, 2])
 
@@ -36,6 +36,23 @@ def test_a_class_that_all_images_have_costs_nothing():
     cost = discrimination_cost(distances, torch.ones(2, 3), OWNERS)
     cost.backward()
     assert cost.item() == 0 and distances.grad.eq(0).all()
+
+
+def test_the_separation_from_no_other_class_costs_nothing():
+    distances, labels = torch.rand(4, 2, requires_grad=True), torch.zeros(4, dtype=torch.long)
+    cost = separation_cost(distances, labels, torch.zeros(2, dtype=torch.long))
+    cost.backward()
+    assert cost.item() == 0 and distances.grad.eq(0).all()
+
+
+def test_images_whose_class_has_no_prototype_are_left_out():
+    distances, labels, owners = torch.rand(4, 2, requires_grad=True), torch.tensor([0, 1, 0, 1]), torch.zeros(2).long()
+    cost = cluster_cost(distances, labels, owners)
+    cost.backward()
+    assert cost.item() == pytest.approx(distances[[0, 2]].amin(1).mean().item())
+    assert distances.grad[[1, 3]].eq(0).all() and distances.grad[[0, 2]].sum().item() == pytest.approx(1)
+    assert separation_cost(distances, labels, owners).item() == pytest.approx(distances[[1, 3]].amin(1).mean().item())
+    assert separation_cost(torch.full((4, 2), torch.nan), labels, owners).isnan()
 
 
 def test_diversity_equals_a_plain_loop():
