@@ -105,7 +105,8 @@ def run(options: argparse.Namespace) -> None:
     measure_all(methods, built, data.subset(order), output, setting, options.batch_size, deadline, device)
     rows = {}
     for name in dict.fromkeys([*SCORES, *methods]):
-        if kept := read(output, name, setting, None):
+        # Of a method of this call its own rows: the latest in the file may be those of another batch size.
+        if kept := read(output, name, setting, methods.get(name), options.batch_size):
             rows[name] = {
                 data.names[place]: kept[data.names[place]] for place in order.tolist() if data.names[place] in kept
             }

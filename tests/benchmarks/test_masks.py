@@ -165,6 +165,25 @@ def test_weights_batches_and_code_tell_measurements_apart(script, material, tmp_
     assert rows[0]["setting"]["code"] == rows[2]["setting"]["code"] and all(rows[0]["setting"]["code"])
 
 
+def test_a_small_trial_with_another_batch_size_does_not_take_the_place_of_a_large_measurement(
+    script, material, tmp_path, capsys
+):
+    large = words(material, tmp_path, "--methods", "center", "--images", 5)
+    assert script.main(large) == 0
+    measured = capsys.readouterr().out
+    trial = [*words(material, tmp_path, "--methods", "center,random", "--images", 1), "--batch-size", "1"]
+    assert script.main(trial) == 0
+    small = capsys.readouterr().out
+    assert "| center | 1 |" in small and "| random | 1 |" in small
+    assert script.main(large) == 0
+    again = capsys.readouterr().out
+    assert "| center | 5 |" in again and "| random | 1 |" in again  # what this call does not name: the latest
+    line = next(each for each in measured.splitlines() if each.startswith("| center"))
+    assert line in again.splitlines()
+    assert script.main([*large, "--batch-size", "3", "--minutes", "0"]) == 0
+    assert "| center |" not in capsys.readouterr().out  # nothing of this batch size was measured
+
+
 def test_a_row_that_a_kill_cut_off_takes_no_other_with_it(script, tmp_path):
     method, path = sys.modules["methods"].get_method("gradcam"), tmp_path / "gradcam.jsonl"
     row = {"localizer": repr(method.localizer), "score": method.score, "batch_size": 0, "setting": {}}
