@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+from functools import cache
+from pathlib import Path
 
 from torch import nn
 
+from protomask import explainable
 from protomask.capabilities import HasJudge
-from protomask.code_digests import digest_of, is_foreign
+from protomask.code_digests import OWN, code_digest, code_of_kind, digest_of, is_foreign, top_of
 from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
+from protomask.freezing import held_modules
 from protomask.held_contents import contents_of_scores
 from protomask.prototype_network import PrototypeNetwork
+
+CALLED = ("capabilities", "labels", "places", "precision", "prototype_network")
+"""modules that take part in scores though nothing explained need be of a class of theirs, beside ``explainable``"""
 
 
 def fingerprint_of_scores(explained: object) -> str | None:
     """Digest what is explained by its weights and by all that its scores depend on beside them.
 
     That is its settings, what its layers hold that their repr does not show, and the code of kinds that are neither of
-    this package nor of a library. What a pass writes into a layer, its mode, device and hooks do not count.
+    this package nor of a library. What a pass writes into a layer, its mode, device and hooks do not count. This
+    package's own code does not either, so that what took long to learn from the scores outlives an upgrade; what was
+    computed of them is told by :func:`code_of_scores`, too.
 
     Returns:
         None without weights, and where something is held of which nobody knows what it depends on.
@@ -37,6 +46,32 @@ def fingerprint_of_scores(explained: object) -> str | None:
     if held is None or parts is None:
         return None
     return f"{weights}-{digest_of([said if told else type(explained).__qualname__, *held, *parts])}"
+
+
+def code_of_scores(explained: object) -> str | None:
+    """Digest the code of this package that the scores of ``explained`` come from.
+
+    That is the code of the kinds of ours that it and its layers are of or inherit from, with the package that each lies
+    in, and of what these call. What files said when it was first asked for stays so in a process, which goes on with
+    the code that it has loaded.
+
+    Returns:
+        None where the code of a kind cannot be read.
+    """
+    layers = [layer for root in held_modules(explained) for layer in root.modules()]
+    kinds = {kind for each in {type(explained), *map(type, layers)} for kind in each.__mro__ if top_of(kind) in OWN}
+    codes = {_code_of_own(kind) for kind in kinds}
+    return None if None in codes else digest_of([_code_called(), *sorted(filter(None, codes))])
+
+
+@cache
+def _code_of_own(kind: type) -> str | None:
+    return code_of_kind(kind)
+
+
+@cache
+def _code_called() -> str:
+    return code_digest(explainable, [Path(__file__).with_name(f"{name}.py") for name in CALLED])
 
 
 def _parts(explained: object) -> list[str] | None:

@@ -3,7 +3,8 @@
 ``measure`` gets a :class:`protomask.evaluation.cases.Case` (the pairs of one batch with the maps of one localizer) and
 gives one value per pair, NaN where the metric is undefined. What several metrics share, the case computes once. A
 metric of the whole data set, or of prototypes, measures what it needs of each pair and makes values of it in
-``finish``.
+``finish``. What a ``measure`` of one's own depends on beside its own code and defaults is told by ``beside``, or kept
+values would be taken for others.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from protomask.evaluation.batch import Batch, Subject
 from protomask.evaluation.cases import Case
 from protomask.evaluation.catalogue import METRICS
 from protomask.evaluation.maps import Maps
+from protomask.evaluation.own_metrics import told_by
 from protomask.evaluation.pairs import Pairs
 from protomask.evaluation.store import Store, Stores, extend_names
 
@@ -29,10 +30,10 @@ class Values:
 
     metric: str
 
-    @property
-    def key(self) -> str:
-        """Name the column in the store."""
-        return self.metric
+    def key(self) -> str | None:
+        """Name the column in the store by its metric and what that does; None where nobody can tell it."""
+        told = told_by(METRICS[self.metric].measure)
+        return None if told is None else f"{self.metric} {told}"
 
     def measure(self, case: Case) -> Tensor:
         """Measure a batch, (B, ...)."""
@@ -45,8 +46,7 @@ class Curve:
 
     metric: str
 
-    @property
-    def key(self) -> str:
+    def key(self) -> str | None:
         """Name the column in the store."""
         return f"{self.metric} curve"
 
@@ -99,6 +99,7 @@ def measure_pairs(
     found: dict[str, dict[Column, list[Tensor]]] = {name: {column: [] for column in columns} for name in names}
     seconds: dict[str, list[Tensor]] = {name: [] for name in names}
     together = batch_length(len(pairs), batch_size)
+    keys = {column: column.key() for column in columns}  # once: whole packages may be read for them
     mine = torch.tensor(list(distributed.shard(len(pairs), together)), dtype=torch.long)
     for places in mine.split(together):
         if not len(places):
@@ -106,7 +107,7 @@ def measure_pairs(
         batch = Batch(subject, data, pairs.positions[places].tolist(), pairs.prototypes[places], device, batch_size)
         for name, localizer in zip(names, localizers):
             bar.set_postfix_str(name)
-            for column, values in _measure(batch, localizer, columns).items():
+            for column, values in _measure(batch, localizer, keys).items():
                 found[name][column].append(values)
             if timed:
                 seconds[name].append(torch.tensor(localizer.maps.seconds_of(batch), dtype=torch.float64))
@@ -132,25 +133,27 @@ def batch_length(count: int, batch_size: int) -> int:
     return -(-count // batches)
 
 
-def _measure(batch: Batch, localizer: Measured, columns: Sequence[Column]) -> dict[Column, Tensor]:
-    """Take what the store holds of this batch; measure and store what it does not hold."""
+def _measure(batch: Batch, localizer: Measured, keys: Mapping[Column, str | None]) -> dict[Column, Tensor]:
+    """Take what the store holds of this batch; measure what it does not hold, and store what has a key."""
     found, case = {}, Case(batch, localizer.maps)
     fresh: dict[Store, dict[str, Tensor]] = {}
-    for column in columns:
-        names, store = _names(batch, column), localizer.store(column)
-        stored = store.get(names)
-        if stored is None:
-            found[column] = column.measure(case).detach().cpu()
-            fresh.setdefault(store, {}).update(zip(names, found[column]))
-        else:
+    for column, key in keys.items():
+        store = localizer.store(column)
+        names = None if key is None else _names(batch, column, key)
+        stored = None if names is None else store.get(names)
+        if stored is not None:
             found[column] = torch.stack(stored)
+            continue
+        found[column] = column.measure(case).detach().cpu()
+        if names is not None:
+            fresh.setdefault(store, {}).update(zip(names, found[column]))
     for store, tensors in fresh.items():
         store.put(tensors)
     return found
 
 
-def _names(batch: Batch, column: Column) -> list[str]:
+def _names(batch: Batch, column: Column, key: str) -> list[str]:
     """Name a column's value of each pair by all that it depends on."""
     beside = METRICS[column.metric].beside
     names = batch.truth_names if beside is None else extend_names(batch.truth_names, beside(batch))
-    return [f"{name}/{column.key}" for name in names]
+    return [f"{name}/{key}" for name in names]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+import protomask
 from protomask import distributed
 from protomask import metrics as metric_room
 from protomask.capabilities import HasJudge
@@ -19,8 +20,15 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.files import check_regular_file, file_name
 from protomask.localizers.identity import identity_of
-from protomask.score_fingerprints import fingerprint_of_scores
+from protomask.score_fingerprints import code_of_scores, fingerprint_of_scores
 from protomask.tensor_files import load_tensors, save_tensors
+
+MEASURING = (
+    *(f"evaluation/{name}.py" for name in ("batch", "cases", "catalogue", "maps", "measuring", "variants")),
+    *("capabilities.py", "labels.py", "scores.py", "data/geometry.py", "data/parts*.py"),
+    "localizers/engine/speed/folding.py",
+)
+"""the code, beside the room of metrics, that values come from"""
 
 
 class Store:
@@ -104,31 +112,38 @@ class Stores(NamedTuple):
 def open_stores(cache: Path | None, explained: object, localizers: Mapping[str, object]) -> dict[str, Stores]:
     """Open for each localizer the stores of its maps of a network, and of what metrics measured on them.
 
-    They are found again by the network's weights, settings, attributes and own code, by the localizer's repr, by the
+    They are found again by the network's weights, settings, attributes and code, by the localizer's repr, by the
     weights, tensors and arrays that it holds, and by the source code of localizers and metrics: whatever could change a
-    figure. What cannot be told apart is not kept: a localizer without a repr of its own, a localizer or a layer without
-    a file of code (as in a notebook) or with something in it whose content nobody can tell, an explained object without
-    weights; of the explained object that is said. Maps of one network, and what was measured on the network itself,
-    serve all of its judges.
+    figure. A metric of somebody's own is told by the names of its values. What cannot be told apart is not kept: a
+    localizer without a repr of its own, a localizer, metric or layer without a file of code (as in a notebook) or with
+    something in it whose content nobody can tell, an explained object without weights; of the explained object that is
+    said. Maps of one network, and what was measured on the network itself, serve all of its judges.
     """
     stores = dict.fromkeys(localizers, Stores(Store(None), Store(None), Store(None)))
     identities = {} if cache is None else {name: identity_of(localizer) for name, localizer in localizers.items()}
     known = {name: identity for name, identity in identities.items() if identity is not None}
     if cache is None or not known:
         return stores
-    judged = fingerprint_of_scores(explained)
-    alone = fingerprint_of_scores(explained.without_judge()) if isinstance(explained, HasJudge) else judged
+    judged = _told(explained)
+    alone = _told(explained.without_judge()) if isinstance(explained, HasJudge) else judged
     if judged is None or alone is None:
         if distributed.is_first():
             _say_unused(cache, explained)
         return stores
-    beside = [Path(__file__).with_name(f"{name}.py") for name in ("batch", "cases", "maps", "variants")]
+    package = Path(str(protomask.__file__)).parent
+    beside = [file for each in MEASURING for file in sorted(package.glob(each))]
     values = f"values-{code_digest(metric_room, beside)}"
     for name, identity in known.items():
         method = f"{file_name(name)}-{digest_of(identity)}"
         own, judge = cache / alone / method, cache / judged / method
         stores[name] = Stores(Store(own / "maps"), Store(own / values), Store(judge / values))
     return stores
+
+
+def _told(explained: object) -> str | None:
+    """Digest all that its scores depend on, code included; None where nobody can tell."""
+    scores, code = fingerprint_of_scores(explained), code_of_scores(explained)
+    return None if scores is None or code is None else f"{scores}-{code}"
 
 
 def _say_unused(cache: Path, explained: object) -> None:

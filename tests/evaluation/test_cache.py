@@ -5,10 +5,12 @@ import json
 import linecache
 import logging
 import math
+import shutil
 import sys
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ import torch
 import torchvision
 from torch import nn
 
+import protomask
 from protomask.backbones import build_backbone
 from protomask.code_digests import code_of_kind
 from protomask.errors import InputError
@@ -31,14 +34,16 @@ from protomask.evaluation import (
     evaluate,
 )
 from protomask.evaluation.cases import Case
-from protomask.evaluation.store import Store, image_names, open_stores
+from protomask.evaluation.catalogue import Metric
+from protomask.evaluation.own_metrics import told_by
+from protomask.evaluation.store import MEASURING, Store, image_names, open_stores
 from protomask.explainable import Classifier
 from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.held_contents import held_contents
 from protomask.localization.compare import JudgedClassifier, PublishedScore
 from protomask.localization.preprocessing import Preprocessing
-from protomask.score_fingerprints import fingerprint_of_scores
+from protomask.score_fingerprints import code_of_scores, fingerprint_of_scores
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
 from tests.support.toy import ToyBackbone
 from xprotonet import XProtoNet
@@ -148,6 +153,90 @@ def test_other_settings_weights_images_and_truths_are_computed_anew(network, tmp
         other.values["counting"]["energy_mask"]
         != run(network, tmp_path, metrics=["energy_mask"]).values["counting"]["energy_mask"]
     )
+
+
+def greatest(case):
+    return case.saliency.amax((1, 2))
+
+
+def scaled(factor):
+    return lambda case: factor * greatest(case)
+
+
+class Scaled:
+    """A measure that is no function; its factor is in its repr."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, case):
+        return self.factor * greatest(case)
+
+    def __repr__(self):
+        return f"Scaled({self.factor})"
+
+
+def test_a_metric_of_ones_own_that_was_changed_is_measured_anew(network, tmp_path, monkeypatch):
+    def measured(measure, cache=tmp_path):
+        monkeypatch.setitem(METRICS, "mine", Metric(measure, True))
+        return run(network, cache, metrics=["mine"]).values["counting"]["mine"]
+
+    kinds = [
+        *(greatest, lambda case: 2 * greatest(case), lambda case, by=3: by * greatest(case), Scaled(4), Scaled(5)),
+        *(METRICS["sparseness"].measure, METRICS["complexity"].measure),
+        *(scaled(6), scaled(7), partial(lambda factor, case: factor * greatest(case), 8)),  # nobody can tell these
+    ]
+    expected = [measured(each, None) for each in kinds]
+    assert len({tuple(each) for each in expected}) == len(kinds)
+    CALLS.clear()
+    for _ in range(2):
+        assert [measured(each) for each in kinds] == expected
+    assert len(CALLS) == 10, "no map is made again"
+    with monkeypatch.context() as patch:
+        patch.setattr(Case, "saliency", property(lambda case: pytest.fail("measured again")))
+        assert [measured(each) for each in kinds[:7]] == expected[:7]
+
+
+def test_what_a_metric_of_ones_own_calls_in_its_file_is_told(tmp_path, monkeypatch):
+    file = tmp_path / "their_metric.py"
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def told(code):
+        file.write_text(code)
+        linecache.clearcache()
+        monkeypatch.delitem(sys.modules, "their_metric", raising=False)
+        importlib.invalidate_caches()
+        return told_by(importlib.import_module("their_metric").measure)
+
+    code = "FACTOR = {}\n\n\ndef measure(case):\n    return FACTOR * case.saliency.amax((1, 2))\n"
+    found = [told(code.format(factor)) for factor in ("1.5", "2.5", "1.5")]
+    assert found[0] == found[2] != found[1] and None not in found
+    typed: dict = {"__name__": "__typed__"}
+    exec(code.format(1), typed)  # as in a notebook
+    given = lambda case, by=torch.ones(2000): by  # noqa: E731
+    other = lambda case, by=2 * torch.ones(2000): by  # noqa: E731
+    assert told_by(given) != told_by(other)
+    assert [told_by(each) for each in (typed["measure"], scaled(1), lambda case, by=object(): by, torch.sum)] == [
+        None
+    ] * 4
+
+
+def test_the_catalogue_and_the_code_that_measures_are_told(network, tmp_path, monkeypatch):
+    """A copy of the package stands in for an upgrade: its files are digested as they are found."""
+    home = tmp_path / "protomask"
+    shutil.copytree(Path(protomask.__file__).parent, home, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(protomask, "__file__", str(home / "__init__.py"))
+
+    def values():
+        return open_stores(tmp_path / "kept", network, {"counting": Counting()})["counting"].values._folder
+
+    first, seen = values(), set()
+    for pattern in MEASURING:
+        files = sorted(home.glob(pattern))
+        assert files, pattern
+        files[-1].write_text(files[-1].read_text() + "# another\n")
+        seen.add(values())
+    assert len(seen | {first}) == len(MEASURING) + 1
 
 
 @dataclass(frozen=True)
@@ -429,6 +518,58 @@ def test_attributes_and_own_code_that_scores_depend_on_are_told_apart(tmp_path, 
         assert fingerprint_of_scores(Classifier(Powered(1))) is None
     assert fingerprint_of_scores(Classifier(Powered(closing_over(1)))) is None
     assert fingerprint_of_scores(Margin(Powered(1), closing_over(1))) is None
+
+
+def test_an_upgrade_of_our_own_networks_makes_other_maps_but_no_other_explainers(tmp_path, monkeypatch):
+    class Steeper(XProtoNet):
+        """Of somebody's own."""
+
+    def made(kind=XProtoNet):
+        torch.manual_seed(0)
+        return kind(build_backbone("test_resnet"), ["a", "b"], image_size=64, prototypes_per_class=2, channels=8)
+
+    pooled = nn.Sequential(build_backbone("test_resnet"), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    own = Preprocessing(SIZE, (0.5,) * 3, (0.5,) * 3)
+    explained = {
+        "network": made(),
+        "derived": made(Steeper),
+        "backbone": Classifier(pooled),
+        "judged": JudgedClassifier(Powered(1), own, Powered(2), own),
+        "plain": Classifier(Powered(1)),
+        "score": Margin(Powered(1), 0),
+    }
+
+    def folders():
+        return {
+            name: [store._folder for store in open_stores(tmp_path, each, {"counting": Counting()})["counting"]]
+            for name, each in explained.items()
+        }
+
+    def changed(kind, expected):
+        with monkeypatch.context() as patch:
+            patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: "other" if kind(each) else "same")
+            after = folders()
+            patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: "same")
+            before = folders()
+        assert {name for name in explained if after[name][0] != before[name][0]} == expected, expected
+        return after, before
+
+    changed(lambda each: each.__module__.startswith("xprotonet."), {"network", "derived"})
+    changed(lambda each: each.__module__.startswith("protomask.backbones."), {"network", "derived", "backbone"})
+    changed(lambda each: each is nn.Conv2d, set())
+    after, before = changed(lambda each: each is JudgedClassifier, set())
+    assert after["judged"][2] != before["judged"][2] and after["judged"][1] == before["judged"][1]
+    first, told = folders(), {name: fingerprint_of_scores(each) for name, each in explained.items()}
+    with monkeypatch.context() as patch:
+        patch.setattr("protomask.score_fingerprints._code_called", lambda: "others")
+        assert all(first[name][0] != other[0] for name, other in folders().items())
+        patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: "other")
+        assert told == {name: fingerprint_of_scores(each) for name, each in explained.items()}
+        patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: None)
+        assert code_of_scores(explained["network"]) is None
+        with pytest.warns(UserWarning, match="is not used"):
+            assert open_stores(tmp_path, made(), {"counting": Counting()})["counting"].maps._folder is None
+    assert folders() == first and None not in [each[0] for each in first.values()]
 
 
 class Warmer(Classifier):
