@@ -153,7 +153,7 @@ def test_a_page_leads_to_what_is_on_another(tmp_path, monkeypatch):
         assert browser.run(f"{none}.hidden && {elsewhere}.hidden")
         search(browser, "bird 5")
         assert browser.run(f"!{none}.hidden && {none}.innerText").startswith(
-            f"Nothing on this page fits; it has {here} of 12 prototypes. Page 2"
+            f"Nothing on this page fits; it has {here} of 12 prototypes. Pages 2, 3"
         )
         last = len(list(tmp_path.iterdir())) - 1
         assert browser.run(f"{elsewhere}.innerText") == f"On other pages: Bird 5 (page {last})"
