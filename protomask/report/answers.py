@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,14 @@ from torch import Tensor
 
 from protomask.labels import is_multi_label, log_odds, positives, probabilities
 from protomask.metrics.classification import auroc, average_precision
-from protomask.report.wording import Namer, number, percent, readable_all
+from protomask.report.wording import Namer, count, number, percent, readable_all, shorten
 
 LISTED = 10_000
 """answers that the page lists at most; wrong ones come first"""
 MATRIX = 30
 """classes up to which the whole matrix of confusions is shown; of more the most frequent confusions alone"""
+PAIRS = 40
+"""confusions that are listed of more classes"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,31 +117,52 @@ def confusion(answers: Answers, written: Namer | None = None) -> dict:
     """Count the true classes (rows) by what they were taken for; of many classes the most frequent confusions alone.
 
     Returns:
-        ``matrix``: rows of (count, share of the row, right) and the classes' names; or ``pairs``: (true, taken for,
-        count), the most frequent first.
+        ``matrix``: rows of (count, share of the row, right), the classes' ``names``, and ``short`` ones that still tell
+        them apart; or ``pairs``: (true, taken for, count), the most frequent first, with what is said of those that are
+        ``left_out``, empty where none are.
     """
-    count = len(answers.classes)
+    size = len(answers.classes)
     taken = answers.logits.argmax(1)
-    matrix = torch.zeros(count, count, dtype=torch.long)
+    matrix = torch.zeros(size, size, dtype=torch.long)
     matrix.index_put_((answers.labels, taken), torch.ones_like(taken), accumulate=True)
     written = written or readable_all(answers.classes)
     names = [written(name) for name in answers.classes]
     pairs = [
         (names[true], names[other], int(matrix[true, other]))
-        for true, other in (matrix * (1 - torch.eye(count, dtype=torch.long))).nonzero().tolist()
+        for true, other in (matrix * (1 - torch.eye(size, dtype=torch.long))).nonzero().tolist()
     ]
     pairs.sort(key=lambda pair: -pair[2])
-    if count > MATRIX:
-        return {"names": [], "matrix": [], "pairs": pairs[:40]}
+    if size > MATRIX:
+        return {"names": [], "short": [], "matrix": [], "pairs": pairs[:PAIRS], "left_out": _left_out(pairs)}
     sums = matrix.sum(1).clamp_min(1)
     rows = [
         [
             {"count": int(matrix[true, other]), "share": round(float(matrix[true, other] / sums[true]), 3)}
-            for other in range(count)
+            for other in range(size)
         ]
-        for true in range(count)
+        for true in range(size)
     ]
-    return {"names": names, "matrix": rows, "pairs": pairs[:10]}
+    return {"names": names, "short": _short(names), "matrix": rows, "pairs": pairs[:10], "left_out": ""}
+
+
+def _left_out(pairs: Sequence[tuple[str, str, int]]) -> str:
+    """Say how many confusions there are beside those that are listed, and where equals of the last one are among them;
+    nothing of few."""
+    if len(pairs) <= PAIRS:
+        return ""
+    said, last = f"The {PAIRS} most frequent of {len(pairs)} confusions", pairs[PAIRS - 1][2]
+    if pairs[PAIRS][2] < last:
+        return f"{said}."
+    alike = [place for place, pair in enumerate(pairs) if pair[2] == last]
+    listed = sum(place < PAIRS for place in alike)
+    return f"{said}; of {len(alike)} with {count(last, 'image')} each, the first {listed} in the order of the classes."
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Shorten names in their middle where that still tells them apart."""
+    short = [shorten(name, 28) for name in names]
+    often = Counter(short)
+    return [one if often[one] == 1 else name for one, name in zip(short, names)]
 
 
 def per_class_table(answers: Answers, names: Namer | None = None) -> list[dict]:

@@ -13,7 +13,7 @@ import numpy as np
 from protomask import distributed
 from protomask.errors import InputError
 from protomask.explanations.records import Explanation, PrototypePicture
-from protomask.files import write_atomically
+from protomask.files import text_digest, write_atomically
 from protomask.report import accuracies, summary, verdict, views
 from protomask.report.answers import Answers, answers_section
 from protomask.report.audit_view import audit_view
@@ -68,7 +68,8 @@ def write_report(
         test_images: small pictures (H, W, 3) uint8 of the prototypes' nearest test images, by position in the test
             images.
         nearest_maps: (P, K, h, w) in [0, 1], each prototype's similarity maps on them.
-        vectors: (P, ...), the prototypes' own, for the map of their neighbourhoods.
+        vectors: (P, ...), the prototypes' own, for the map of their neighbourhoods; marks that are made in a browser
+            are kept for prototypes of these vectors.
         level: share of a map's maximum at which it is outlined.
         quality: of the photographs, as WebP counts it, 1 to 100; the size of the file follows.
         title: in place of "ProtoPNet on ...".
@@ -127,6 +128,7 @@ def gallery_page(contents: Mapping[str, Any], page: Mapping[str, Any], report: P
         "gallery": own,
         "classes": views.class_filter(shown, contents["names"]),
         "flags": views.flag_filter(shown),
+        "elsewhere": [each for each in contents["pages"] if each["number"] != page["number"]],
         "neighbours": neighbours_of(contents["all_neighbours"], [card["number"] for card in own]),
         "answers": None,
     }
@@ -187,7 +189,9 @@ def page_contents(
         "localizers": views.localizer_switch(localizers, pooled),
         "pooled": pooled,
         "findings": _of_findings(config, explanations, answers),
+        "marks_of": _marks_of(pictures, vectors),
         "page": None,
+        "elsewhere": [],
         "pages": pages,
         "home": "",
         "card_link": lambda number: f"{file_of.get(number, '')}#prototype-{number}",
@@ -217,6 +221,16 @@ def page_contents(
         "config": config,
         "metrics": metrics,
     }
+
+
+def _marks_of(pictures: Sequence[PrototypePicture], vectors: np.ndarray | None) -> str:
+    """Digest what marks are of, wherever the report lies and however its gallery is divided: the prototypes, their
+    classes and sources."""
+    records = [each.record for each in pictures]
+    told = [(each.prototype, each.class_name, each.source, tuple(each.location)) for each in records]
+    # A last layer that is fitted anew leaves prototypes, and what was said of them, as they are.
+    own = [each.weight for each in records] if vectors is None else np.asarray(vectors, np.float32).tobytes()
+    return text_digest(repr((told, own)))
 
 
 def _anchors(explanations: Sequence[Explanation]) -> dict[str | tuple[str, str], str]:

@@ -99,6 +99,7 @@ def page_list(report: Path, pages: Sequence[Sequence[int]], cards: Sequence[dict
                 "classes": [
                     {
                         "name": group[0]["class_name"],
+                        "id": group[0]["class_id"],
                         "count": len(group),
                         "href": f"{file}#prototype-{group[0]['number']}",
                     }

@@ -87,7 +87,7 @@ def _card(
             "apart": 0.0 if common is None else round(1 - common, 4),
             **_sort_keys(each.inspection),
         },
-        "search": f"{record.prototype} {record.class_name} {name} {record.source}".lower(),
+        "search": f"{record.prototype} {record.class_name} {name} {record.source}",
         "picture": _source(each, maps, localizers, level, quality, side, names),
     }
 

@@ -111,6 +111,8 @@ def test_the_page_is_sorted_and_searched(pictures, tmp_path):
         change("sort", "-probability")
         change("search", "amsel centre")
         assert browser.run(names) == ["0.875"] and browser.run("document.querySelector('#count').value") == "1 shown"
+        change("search", "WO\u0308RTER centre")  # composed of two signs, as it is not in the name
+        assert browser.run(names) == ["0.25"]
         change("search", "")
         change("sort", "file")
         assert browser.run(names)[0] == "0.875"

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from protomask.report.answers import Answers, answers_section, confusion
+from protomask.report.templating import template
 
 NAMES = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
 LABELS = torch.tensor([0, 0, 1, 2])
@@ -52,7 +53,47 @@ def test_of_many_classes_the_most_frequent_confusions_are_named_alone():
     logits = torch.nn.functional.one_hot(labels, 40).float()
     logits[5], logits[45], logits[7] = logits[6], logits[6], logits[8]
     found = confusion(Answers([f"c{each}" for each in range(40)], [str(each) for each in range(80)], logits, labels))
-    assert found["matrix"] == [] and found["pairs"] == [("c5", "c6", 2), ("c7", "c8", 1)]
+    assert found["matrix"] == [] and found["pairs"] == [("c5", "c6", 2), ("c7", "c8", 1)] and found["left_out"] == ""
+
+
+def taken_for_the_next(times):
+    """Class c is taken for the next one ``times[c]`` times."""
+    labels = torch.tensor([place for place, number in enumerate(times) for _ in range(number)])
+    logits = torch.nn.functional.one_hot((labels + 1) % len(times), len(times)).float()
+    names = [str(place) for place in range(len(labels))]
+    return answers_section(Answers([f"c{place}" for place in range(len(times))], names, logits, labels), {})
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([1] * 40, ""),
+        ([1] * 10 + [2] * 40, "The 40 most frequent of 50 confusions."),
+        (
+            [1] * 60 + [3] * 10,
+            "The 40 most frequent of 70 confusions; of 60 with 1 image each, the first 30 in the order of the classes.",
+        ),
+    ],
+)
+def test_it_is_said_how_many_confusions_are_left_out_and_that_some_are_as_frequent(times, said):
+    found = taken_for_the_next(times)
+    assert found["confusion"]["left_out"] == said and len(found["confusion"]["pairs"]) == 40
+    assert said in template("answers.html.j2").render(answers=found)
+
+
+def test_of_many_classes_none_of_which_is_mistaken_that_is_said():
+    labels = torch.arange(40)
+    answers = Answers([f"c{place}" for place in range(40)], [""] * 40, torch.eye(40), labels)
+    page = template("answers.html.j2").render(answers=answers_section(answers, {}))
+    assert "No test image is taken for another class." in page and "taken for</th>" not in page
+
+
+def test_names_in_the_matrix_are_shortened_where_that_tells_them_apart():
+    alike = "the same beginning and the same middle, then "
+    apart = ["a long beginning " + middle * 9 + " and a long end" for middle in "xy"]
+    found = confusion(Answers([f"{alike}A", f"{alike}B", *apart], NAMES, torch.eye(4), torch.arange(4)))
+    assert found["short"][:2] == ["the same begin…iddle, then A", "the same begin…iddle, then B"]
+    assert found["short"][2:] == apart
 
 
 def test_findings_are_listed_where_they_are_or_are_said_to_be():

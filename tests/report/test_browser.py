@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from protomask.report import write_report
+from protomask.report.answers import Answers
 
 from . import chromium, scenes
 
@@ -77,6 +79,21 @@ def test_filter_search_and_sort(browser):
     change(browser, "#flags", "")
     change(browser, "#sort", "")
     assert shown(browser) == list(range(6))
+
+
+def test_letters_are_found_however_they_are_composed(tmp_path):
+    name, image = "u\u0308ber_Vogel", "E\u0301te\u0301/1.jpg"  # as a Mac names files
+    answers = Answers([name, "other"], [image], torch.eye(2)[:1], torch.tensor([0]))
+    shown = [scenes.picture(0, name, image), scenes.picture(1, "\u00fcbrig")]
+    page = write_report(tmp_path / "report.html", config=scenes.CONFIG, pictures=shown, answers=answers)
+    with chromium.Browser() as browser:
+        browser.open(page)
+        for text, cards in [("\u00fcber", 1), ("u\u0308b", 2), ("\u00c9T\u00c9", 1), ("\uff11.jpg", 2), ("ub", 0)]:
+            change(browser, "#search", text)
+            assert browser.run("document.querySelector('#count').value") == f"{cards} shown", text
+        for text, found in [("\u00dcBER", 1), ("\u00e9t\u00e9", 1), ("e\u0301te\u0301", 1), ("ub", 0)]:
+            change(browser, "#answer-search", text)
+            assert browser.run("document.querySelector('#answer-count').value") == f"{found} found", text
 
 
 def test_answers_by_confidence_filtered_and_searched(browser):

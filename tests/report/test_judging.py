@@ -3,12 +3,14 @@
 import functools
 import http.server
 import json
+import shutil
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from protomask.report import write_report
+from protomask.report import paging, write_report
 from protomask.run.review import read_review
 
 from . import chromium, scenes
@@ -256,6 +258,117 @@ def test_two_tabs_of_a_report_keep_each_others_marks(two_tabs, tmp_path):
         5: "doubtful",
     }
     assert review.regions() == []
+
+
+def begin(browser):
+    browser.run("document.querySelector('.judge-on').checked || document.querySelector('.judge-on').click()")
+    write_initials(browser, "RB")
+
+
+def write(folder, pictures, seed=0):
+    """The report of a run whose prototypes' vectors are of ``seed``."""
+    folder.mkdir(exist_ok=True)
+    vectors = np.random.default_rng(seed).normal(size=(len(pictures), 4))
+    return write_report(folder / "report.html", config=scenes.CONFIG, pictures=pictures, vectors=vectors)
+
+
+def test_marks_stay_with_a_run_that_is_moved_and_leave_one_that_is_trained_anew(pictures, tmp_path):
+    report = write(tmp_path / "runs", pictures)
+    (tmp_path / "elsewhere").mkdir()
+    with chromium.Browser() as browser:
+        browser.open(report)
+        begin(browser)
+        mark(browser, 3, "forget")
+        moved = shutil.move(report, tmp_path / "elsewhere" / "mine.html")
+        browser.open(moved)
+        assert told(browser) == "1 prototype marked"
+        assert browser.run("document.querySelector('#prototype-3').dataset.verdict") == "forget"
+        browser.open(write(tmp_path / "runs", pictures, seed=1))  # the same sources, in the same place
+        assert told(browser) == ""
+        browser.open(write(tmp_path / "runs", pictures))
+        assert told(browser) == "1 prototype marked"
+
+
+def test_marks_that_a_browser_cannot_keep_are_asked_to_be_saved(report, tmp_path):
+    leaves = "window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    with chromium.Browser() as browser:
+        browser.open(report)
+        begin(browser)
+        mark(browser, 1, "forget")
+        assert told(browser) == "1 prototype marked" and browser.run(leaves)
+        browser.run("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }")
+        mark(browser, 2, "keep")
+        assert told(browser) == (
+            "2 prototypes marked. This browser cannot keep marks: save them as a file before you close the page."
+        )
+        assert not browser.run(leaves)
+        file = saved(browser, browser, tmp_path)
+        assert browser.run(leaves)
+        mark(browser, 3, "keep")
+        assert not browser.run(leaves) and browser.problems == []
+    assert read_review(file).numbers("keep") == [2] and read_review(file).numbers("forget") == [1]
+
+
+def test_marks_that_a_report_of_before_kept_are_taken_over(pictures, tmp_path):
+    report = write(tmp_path / "run", pictures)
+    folder = report.parent.resolve().as_uri().removeprefix("file://")
+
+    def older(folder, page, *numbers, source="{}", id="a"):
+        """As a page that shows some prototypes kept the mark of the first."""
+        sources = {number: source.format(pictures[number].record.source) for number in numbers}
+        judged = {"id": id, "at": "2025-01-02T03:04:05.678Z", "by": "RB", "verdict": "forget"}
+        judged |= {"prototype": numbers[0], "source": sources[numbers[0]]}
+        cards = "|".join(f"{number}:{name}" for number, name in sources.items())
+        return f"protomask-marks {folder}/{page} {cards}", json.dumps([judged])
+
+    mine = [
+        older(folder, "report.html", *range(6), id="a"),
+        older(folder, "report-prototypes-2.html", 2, 3, id="b"),
+    ]
+    others = [
+        older(folder, "report.html", 4, 5, source="{} of a run before", id="c"),
+        older("/another", "report.html", 5, id="d"),
+    ]
+    with chromium.Browser() as browser:
+        browser.open(report)
+        for key, value in [*mine, *others]:
+            browser.run(f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)})")
+        browser.open(report)
+        assert told(browser) == "2 prototypes marked"
+        write_initials(browser, "RB")
+        marked = "[...document.querySelectorAll('.card[data-verdict=forget] .number')].map((each) => each.textContent)"
+        assert browser.run(marked) == ["0", "2"]
+        kept = browser.run("Object.keys(localStorage).filter((key) => key.startsWith('protomask-marks /')).sort()")
+        assert kept == sorted(key for key, _ in others)
+        browser.open(report)
+        assert told(browser) == "2 prototypes marked" and browser.problems == []
+
+
+def test_marks_stay_when_a_gallery_is_divided_anew_and_any_page_saves_all(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(paging, "MOST", 9_000)
+    report = write(tmp_path, pictures)
+    first, second = (paging.page_path(report, number) for number in (1, 2))
+    with chromium.Browser() as browser:
+        browser.open(first)
+        begin(browser)
+        mark(browser, 0, "forget")
+        mark(browser, 1, "keep")
+        browser.open(second)
+        assert told(browser) == "2 prototypes marked, 0 of them on this page"
+        mark(browser, 5, "keep")
+        assert told(browser) == "3 prototypes marked, 1 of them on this page"
+        file = saved(browser, browser, tmp_path)
+        monkeypatch.setattr(paging, "MOST", 3_000)
+        write(tmp_path, pictures)
+        browser.open(first)
+        assert browser.run("document.querySelector('#prototype-0').dataset.verdict") == "forget"
+        assert told(browser) == "3 prototypes marked, 1 of them on this page"
+        monkeypatch.setattr(paging, "MOST", 10**9)
+        browser.open(write(tmp_path, pictures))
+        assert told(browser) == "3 prototypes marked"
+    review = read_review(file)
+    review.check_fits([picture.record for picture in pictures], "the file")
+    assert review.numbers("keep") == [1, 5] and review.numbers("forget") == [0]
 
 
 def test_marks_of_pictures_whose_names_are_not_utf8_fit_their_run(tmp_path):

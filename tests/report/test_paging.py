@@ -130,3 +130,46 @@ def test_a_page_works_in_a_browser(tmp_path, monkeypatch):
         browser.open(report)
         assert browser.run("document.querySelectorAll('.pages a').length") > 2
         assert browser.run("document.querySelectorAll('.neighbour-map a').length") == 12
+
+
+def search(browser, text):
+    browser.run(
+        f"(() => {{ const field = document.querySelector('#search'); field.value = {text!r};"
+        "field.dispatchEvent(new Event('input')); })()"
+    )
+
+
+@pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here")
+def test_a_page_leads_to_what_is_on_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(paging, "MOST", 14_000)
+    report = write(tmp_path)
+    with chromium.Browser() as browser:
+        browser.open(paging.page_path(report, 1))
+        here = browser.run("document.querySelectorAll('.card').length")
+        options = browser.run("[...document.querySelector('#class').options].map((each) => each.text)")
+        assert options == [f"all on this page ({here} of 12)", *(f"Bird {number} (2)" for number in range(6))]
+        assert browser.run("document.querySelector('label:has(#flags)').textContent").startswith("Flags on this page")
+        none, elsewhere = (f"document.querySelector('#{name}')" for name in ("none", "elsewhere"))
+        assert browser.run(f"{none}.hidden && {elsewhere}.hidden")
+        search(browser, "bird 5")
+        assert browser.run(f"!{none}.hidden && {none}.innerText").startswith(
+            f"Nothing on this page fits; it has {here} of 12 prototypes. Pages 2, 3"
+        )
+        last = len(list(tmp_path.iterdir())) - 1
+        assert browser.run(f"{elsewhere}.innerText") == f"On other pages: Bird 5 (page {last})"
+        search(browser, "bird")  # fits here, too
+        assert browser.run(f"{none}.hidden && !{elsewhere}.hidden")
+        search(browser, "")
+        assert browser.run(f"{none}.hidden && {elsewhere}.hidden")
+        browser.run(
+            "(() => { const field = document.querySelector('#class'); field.selectedIndex = field.options.length - 1;"
+            "field.dispatchEvent(new Event('input')); })()"
+        )
+        assert browser.run(f"{elsewhere}.innerText") == f"On other pages: Bird 5 (page {last})"
+        assert browser.run("document.querySelectorAll('.card:not([hidden])').length") == 0
+        browser.run(f"{elsewhere}.querySelector('a').click()")
+        assert browser.until(
+            f"location.pathname.endsWith('-{last}.html') && location.hash === '#prototype-10'"
+            " && document.querySelector('#prototype-10:not([hidden])') !== null"
+        )
+        assert browser.problems == []
