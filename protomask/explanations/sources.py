@@ -26,7 +26,7 @@ from protomask.localizers.base import ChoosesOutline
 from protomask.localizers.identity import identity_of
 from protomask.localizers.similarity import level_box, percentile_box
 from protomask.prototype_network import PrototypeNetwork
-from protomask.score_fingerprints import fingerprint_of_scores
+from protomask.score_fingerprints import code_of_scores, fingerprint_of_scores
 from protomask.tensor_files import load_tensors, save_tensors
 
 OWN = "similarity to its own image"
@@ -206,8 +206,9 @@ def _stamp(sources: _Sources) -> str:
 
 def _told(sources: _Sources) -> str:
     identities = {name: identity_of(localizer) for name, localizer in sources.localizers.items()}
-    told = [fingerprint_of_scores(sources.network), sources.plain.fingerprint(), sources.positions, identities]
-    if told[0] is None or None in identities.values():
+    of_scores = [fingerprint_of_scores(sources.network), code_of_scores(sources.network)]
+    told = [*of_scores, sources.plain.fingerprint(), sources.positions, identities]
+    if None in of_scores or None in identities.values():
         told.append(secrets.token_hex(8))
     return text_digest(repr(told))
 
