@@ -194,8 +194,13 @@ def write_together(writes: Mapping[Path, Callable[[Path], object]]) -> None:
     """Write several files as :func:`write_atomically` does; none takes its place before all are on the disk.
 
     Raises:
-        InputError: one cannot be written (named); what stood at all the paths is untouched.
+        InputError: one cannot be written (named), or its folder was locked and has gone since, see
+            :func:`protomask.lock.check_still_locked`; what stood at all the paths is untouched.
     """
+    from protomask.lock import check_still_locked  # which needs this module
+
+    for path in writes:
+        check_still_locked(path)
     temporaries: dict[Path, Path] = {}
     path = Path()
     try:

@@ -23,12 +23,16 @@ def write_json(path: str | Path, content: dict | list) -> None:
     Raises:
         InputError: it cannot be written; a file that stood there is untouched.
     """
+    text = json_text(path, content)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def json_text(path: str | Path, content: dict | list) -> str:
+    """Give what :func:`write_json` writes to ``path``, with checksums."""
     if Path(path).suffix == ".jsonl":
         sealed = with_checksum([{**row, ROWS: len(content)} for row in content])
-        text = "".join(json.dumps(row) + "\n" for row in sealed)
-    else:
-        text = json.dumps(with_checksum(content), indent=1) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        return "".join(json.dumps(row) + "\n" for row in sealed)
+    return json.dumps(with_checksum(content), indent=1) + "\n"
 
 
 def read_json(path: str | Path, mend: str = "restore it") -> dict | list:

@@ -34,6 +34,10 @@ class _Hold:
 
     file: File
     thread: threading.Thread
+    folder: Path
+    """absolute, as it was called"""
+    identity: tuple[int, int]
+    """device and inode of the folder"""
     descriptor: int | None = None
     """of the open file; none where the system has no locks"""
     alone: bool = False
@@ -80,6 +84,34 @@ def locked(folder: Path, name: str = LOCK, patience: float = 0.0, sweep: bool = 
         _let_go(hold)
 
 
+def check_still_locked(path: Path) -> None:
+    """Check that no folder above ``path`` that this process has locked was moved, deleted or unmounted meanwhile.
+
+    What is written there would make a new folder of the old name, which nobody has locked and nothing else is in.
+
+    Raises:
+        InputError: one was.
+    """
+    place = os.path.abspath(path)
+    with _changing:
+        holds = [hold for hold in _held.values() if Path(place).is_relative_to(hold.folder)]
+    for hold in holds:
+        # Whoever deletes the lock's file alone has moved nothing.
+        if hold.identity != _identity(hold.folder) and hold.file != _identity(hold.folder / LOCK):
+            raise InputError(
+                f"the folder {hold.folder} is no longer the one that this command began to write into (moved, deleted "
+                "or unmounted?); put it back, or go on with the folder where it is now"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
 def _take(folder: Path, name: str, patience: float) -> _Hold:
     """Open and lock the file, or enter once more where this thread has it already."""
     end = time.monotonic() + patience
@@ -117,17 +149,23 @@ def _holding(path: Path) -> _Hold | None:
 def _new_hold(path: Path) -> tuple[_Hold | None, str]:
     """Lock a file that no thread of this process has open; where another process holds it, say which."""
     if fcntl is None:
-        return _Hold(os.path.realpath(path), threading.current_thread()), ""
+        return _hold(os.path.realpath(path), path), ""
     descriptor, hold = _opened(path), None
     try:
         alone, holder = _lock(descriptor)
         if holder is None:
             state = os.fstat(descriptor)
-            hold = _Hold((state.st_dev, state.st_ino), threading.current_thread(), descriptor, alone)
+            hold = _hold((state.st_dev, state.st_ino), path)
+            hold.descriptor, hold.alone = descriptor, alone
         return hold, holder or ""
     finally:
         if hold is None:
             os.close(descriptor)
+
+
+def _hold(file: File, path: Path) -> _Hold:
+    folder = os.stat(path.parent)
+    return _Hold(file, threading.current_thread(), Path(os.path.abspath(path.parent)), (folder.st_dev, folder.st_ino))
 
 
 def _lock(descriptor: int) -> tuple[bool, str | None]:

@@ -27,12 +27,11 @@ from protomask.backbones.names import one_line
 from protomask.backbones.own import is_of_build_backbone
 from protomask.errors import InputError, did_you_mean
 from protomask.given import as_path
-from protomask.json_files import write_json
 from protomask.meanwhile import meanwhile
 from protomask.prototype_network import PrototypeNetwork
 from protomask.registered import load_registered
 from protomask.run_folder import checked_json
-from protomask.tensor_files import load_tensors, save_tensors
+from protomask.tensor_files import load_tensors, save_described
 
 GROUP = "protomask.networks"
 BY_ONESELF = "build the network yourself and load model.safetensors"
@@ -71,7 +70,7 @@ def get_network(name: str) -> ModuleType:
 
 
 def write_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
-    """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums; nothing is checked.
+    """Write ``model.safetensors`` and ``model.json`` together or not at all, with checksums; nothing is checked.
 
     Raises:
         InputError: ``folder``, made where it is missing, cannot be written to.
@@ -80,8 +79,8 @@ def write_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> N
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to {folder} ({error.strerror}); give a folder") from error
-    save_tensors(Path(folder) / "model.safetensors", network.state_dict())
-    write_json(Path(folder) / "model.json", {"network": kind, "settings": network.settings()})
+    weights, description = Path(folder) / "model.safetensors", Path(folder) / "model.json"
+    save_described(weights, network.state_dict(), description, {"network": kind, "settings": network.settings()})
 
 
 def save_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
@@ -140,7 +139,7 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
         if reason := why_not_rebuilt(content["settings"], error):
             raise InputError(f"{description}: {reason}") from error
         raise InputError(f"{description} does not describe a network ({one_line(error)}); {mend}") from error
-    state = load_tensors(weights, mend, older=True)
+    state = load_tensors(weights, mend, older=True, written_with=content.get("weights"))
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise InputError(f"{weights} is damaged ({name} holds numbers that are not finite); {mend}")

@@ -261,7 +261,7 @@ class PrototypeNetwork(nn.Module):
         raise NotImplementedError
 
     def save(self, folder: str | Path, registered_as: str | None = None) -> None:
-        """Write ``model.safetensors`` and ``model.json``, each whole or not at all, with checksums.
+        """Write ``model.safetensors`` and ``model.json``, together or not at all, with checksums.
 
         :func:`protomask.load_network` reads them; in a run's folder they take the place of the run's own, whose
         pictures are to be made again where the prototypes are others (``run.project()``).

@@ -307,6 +307,40 @@ def _remove_content(folder: Path) -> None:
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
+@contextmanager
+def alone_in(output: Path, *, sweep: bool = False) -> Iterator[None]:
+    """Keep other commands out of a folder that is no run, and make it; of a job's processes the first one does.
+
+    A folder that was missing is removed again where nothing came to be in it.
+
+    Args:
+        sweep: whether half-written files are removed; only of a folder that is ours, see :func:`protomask.lock.locked`.
+
+    Raises:
+        InputError: another process or thread is at work there (named), or it is no folder, or cannot be written to.
+    """
+    from protomask import distributed
+
+    if not distributed.is_first():
+        yield
+        return
+    check_usable(output, "give another output=")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output={output} is a file; give a folder")
+    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
+    try:
+        with locked(output, sweep=sweep):
+            try:
+                yield
+            finally:
+                if output in missing:
+                    remove_unused(output)
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+
 def remove_unused(folder: Path) -> None:
     """Remove a run's folder, ours alone or locked, in which nothing came to be."""
     try:

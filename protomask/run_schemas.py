@@ -124,9 +124,10 @@ class LoggerRecord(TypedDict, total=False):
     address: str
 
 
-class Model(TypedDict):
-    network: str
-    settings: dict[str, Any]
+class Model(TypedDict, total=False):
+    network: Required[str]
+    settings: Required[dict[str, Any]]
+    weights: str  # checksum of the file beside it
 
 
 class AuditMeasure(TypedDict):
@@ -239,6 +240,7 @@ class LocalizerFile(TypedDict, total=False):
     taps: Required[Annotated[list[str], Range(1, 4)]]
     contrast: Required[Annotated[float, Range(0.01, 100)]]
     model: Required[str | None]
+    weights: str  # checksum of the file beside it
     teacher: str
     training: dict[str, Any]
     held_out: dict[str, float | None]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from protomask.errors import InputError
-from protomask.files import read_bytes, write_atomically
+from protomask.files import read_bytes, write_atomically, write_together
+from protomask.json_files import json_text
 
 CHECKSUM = "blake2b"
 
@@ -22,25 +23,49 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: they cannot be written.
     """
+    data = packed(tensors)
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def packed(tensors: Mapping[str, Tensor]) -> bytes:
+    """Give the content of a file of tensors, with its checksum."""
     from safetensors.torch import save
 
     # Each in memory of its own: rows of an expanded tensor share theirs, which safetensors refuses.
     content = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    data = save(content, {CHECKSUM: _digest(content)})
-    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+    return save(content, {CHECKSUM: _digest(content)})
 
 
-def load_tensors(path: Path, mend: str, *, older: bool = False) -> dict[str, Tensor]:
+def save_described(path: Path, tensors: Mapping[str, Tensor], description: Path, content: dict) -> None:
+    """Write tensors, and a JSON file that tells of them and holds their checksum as ``weights``: together or not at
+    all; where a process was killed between the two, :func:`load_tensors` notices it.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    data = packed(tensors)
+    text = json_text(description, {**content, "weights": stored_checksum(data)})
+    write_together(
+        {
+            # First, as one that stood there may be of an older version and hold no checksum.
+            description: lambda temporary: temporary.write_text(text, encoding="utf-8"),
+            path: lambda temporary: temporary.write_bytes(data),
+        }
+    )
+
+
+def load_tensors(path: Path, mend: str, *, older: bool = False, written_with: str | None = None) -> dict[str, Tensor]:
     """Read what :func:`save_tensors` wrote.
 
     Args:
         mend: what to do about a damaged file, the end of the message.
         older: also take a file without a checksum.
+        written_with: the checksum that the file beside it was written with; None where it says none.
 
     Raises:
-        InputError: missing, damaged, or changed since it was written.
+        InputError: missing, damaged, changed since it was written, or another one than the file beside it tells of.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -52,6 +77,8 @@ def load_tensors(path: Path, mend: str, *, older: bool = False) -> dict[str, Ten
             raise ValueError("its checksum differs: it changed after it was written")
         if expected is None and not older:
             raise ValueError("it has no checksum")
+        if expected is not None and written_with not in (None, expected):
+            raise ValueError("the file that tells of it was written with another one: a command was killed in between")
     except (SafetensorError, ValueError, KeyError, RuntimeError, MemoryError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged ({reason}); {mend}") from error

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 import protomask
-from protomask.cli import COMMANDS, main
+from protomask.cli import COMMANDS, TOGETHER, build_parser, main
 from protomask.distillation import Distillation
 from protomask.localizers import localizer_names
 from protomask.run import setup
@@ -212,6 +213,27 @@ def test_options_that_documents_name_exist(capsys):
             for line in block.splitlines():
                 if line.startswith(("protomask ", "python train.py")):
                     assert set(re.findall(r"--[a-z][a-z-]+", line.partition("#")[0])) <= known, line
+
+
+def test_torchrun_leaves_our_options_to_us():
+    """Each example with torchrun takes all options of its command; those of train may be short forms of its own."""
+    examples = {
+        found.strip(" `")
+        for page in PAGES
+        for found in re.findall(r"torchrun --n[^`#\n]*", page.read_text(encoding="utf-8"))
+    }
+    assert len(examples) >= 5
+    commands = next(each for each in build_parser()._actions if each.dest == "command").choices
+    for example in examples:
+        name = next((word for word in example.split() if word in TOGETHER), "train")
+        options = [each for action in commands[name]._actions for each in action.option_strings if each[:2] == "--"]
+        given = get_args_parser().parse_args([*example.split()[1:], *options])
+        assert (
+            given.training_script in ("train.py", "protomask")
+            and given.training_script_args[-len(options) :] == options
+        )
+    with pytest.raises(SystemExit):
+        get_args_parser().parse_args(["train.py", "--log", "tensorboard"])
 
 
 def test_the_test_command_of_the_readme_is_what_ci_runs():

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import pytest
 
 from protomask.errors import InputError
 from protomask.files import PARTIAL
+from protomask.json_files import write_json
 from protomask.lock import locked
+from protomask.run_folder import RunFolder
+from protomask.training.checkpoint import save_checkpoint
 from tests.distributed.jobs import child_environment, kill_group
 from tests.end_to_end.conftest import SMALL, write_folder
 
@@ -186,6 +190,34 @@ def test_a_folder_that_may_be_anybodys_is_locked_and_not_swept(tmp_path):
     half.write_text("half")
     assert lock(tmp_path, sweep=False) == "locked" and half.exists()
     assert lock(tmp_path) == "locked" and not half.exists()
+
+
+@pytest.mark.parametrize("how", ["moved", "moved, and another one there", "deleted", "a file system without locks"])
+def test_nothing_is_written_where_the_locked_folder_was(tmp_path, monkeypatch, how):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    if how == "a file system without locks":
+        monkeypatch.setattr("protomask.lock.fcntl.lockf", without_locks)
+    with locked(run):
+        write_json(run / "below" / "one.json", {})
+        (run / ".lock").unlink()  # by somebody who tidies up: the folder is the same
+        write_json(run / "two.json", {})
+        run.rename(moved)
+        if how == "deleted":
+            shutil.rmtree(moved)
+        if how == "moved, and another one there":
+            (run / "below").mkdir(parents=True)
+            (run / ".lock").write_text("")
+        for write in (
+            lambda: write_json(run / "below" / "one.json", {}),
+            lambda: RunFolder(run).write("two.json", {}),
+            lambda: save_checkpoint(run / "checkpoint" / "state.pt", {}),
+        ):
+            with pytest.raises(InputError, match=f"the folder {run} is no longer the one .*; put it back") as error:
+                write()
+            assert "\n" not in str(error.value)
+        write_json(tmp_path / "elsewhere.json", {})
+    assert sorted(path.name for path in run.rglob("*")) == ([".lock", "below"] if "another" in how else [])
+    assert lock(run) == "locked"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -1,16 +1,19 @@
 """Networks by name."""
 
+import os
 import sys
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import protomask
 from protomask import networks
 from protomask.backbones import build_backbone
 from protomask.errors import InputError
+from protomask.json_files import read_json, write_json
 from protopnet import ProtoPNet
 from tests.support.toy import ToyBackbone
 from xprotonet import XProtoNet
@@ -35,6 +38,44 @@ def test_a_network_is_saved_and_loaded_by_itself(network, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write to"):
         network.save(tmp_path / "file")
+
+
+def killed_before(patch, name):
+    """Let a process end where it would put this file in its place."""
+    replace = os.replace
+
+    def killed(source, target):
+        if target.name == name:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    patch.setattr("protomask.files.os.replace", killed)
+
+
+def test_weights_of_another_network_than_the_description_beside_them_are_noticed(tmp_path, monkeypatch):
+    """A network that was saved over another one, of the same shape but with its classes in another order."""
+    one, other = (
+        ProtoPNet(build_backbone("test_resnet"), classes, image_size=64, prototypes_per_class=2, channels=4).eval()
+        for classes in (["cat", "dog"], ["dog", "cat"])
+    )
+    one.save(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        killed_before(patch, "model.safetensors")
+        other.save(tmp_path)
+    with pytest.raises(InputError, match="model.safetensors is damaged .the file that tells of it was written with"):
+        protomask.load_network(tmp_path)
+    one.save(tmp_path)
+    without_weights(tmp_path / "model.json")
+    assert same(one, protomask.load_network(tmp_path))  # as versions before wrote it
+    one.save(tmp_path)
+    save_file(one.state_dict(), tmp_path / "model.safetensors")
+    assert same(one, protomask.load_network(tmp_path))  # weights that another program wrote have no checksum
+
+
+def without_weights(path):
+    content = read_json(path)
+    write_json(path, {key: value for key, value in content.items() if key != "weights"})
+    assert len(read_json(path)) < len(content)
 
 
 def test_a_kind_without_a_name_cannot_be_saved(tmp_path):

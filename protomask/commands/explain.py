@@ -43,21 +43,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the reasoning and write one panel per image, or per image and predicted finding; exit code 0."""
     import json
 
+    from protomask.given import as_path
     from protomask.inputs import name_pictures
     from protomask.run.explanation import check_images, explain_each, require_mask_growth, save_mask_growth
     from protomask.run.opened import open_run
-    from protomask.run.results import NameGiver, save_panel, writable_folder
+    from protomask.run.results import NameGiver, save_panel
     from protomask.run.setup import say
-    from protomask.run_folder import RunFolder
+    from protomask.run_folder import RunFolder, alone_in
 
     chosen, files = localizers(arguments.localizer, "--localizer"), RunFolder.open(arguments.run)
     images = name_pictures(arguments.images)
     check_images(images, files.options().levels())  # before the network is loaded
-    run = open_run(arguments.run, **common(arguments))
-    if arguments.animate:
-        require_mask_growth(run, chosen)  # before the first panel is drawn
-    target = writable_folder(arguments.output or files / "explanations")
-    with NameGiver(target) as names:
+    target = files / "explanations" if arguments.output is None else as_path(arguments.output, "output")
+    with alone_in(target, sweep=arguments.output is None):  # another folder may be anybody's
+        run = open_run(arguments.run, **common(arguments))
+        if arguments.animate:
+            require_mask_growth(run, chosen)  # before the first panel is drawn
+        names = NameGiver(target)
         for explanation, batch in explain_each(
             run, images, localizer=chosen, top=arguments.top, counter=arguments.counter
         ):

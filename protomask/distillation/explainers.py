@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.mdm import MDM
 from protomask.places import as_places
 from protomask.prototype_network import PrototypeNetwork
+from protomask.run_folder import alone_in
 
 WORK = "distillation"
 """folder of checkpoints and of the teacher's maps; it may be deleted once the explainer is there"""
@@ -92,21 +94,16 @@ def distill(
 
     Raises:
         InputError: too few images, a teacher that is no MDM, an ``only`` that the model does not have or no image
-            allows, bad data or settings.
+            allows, bad data or settings; another process or thread is at work in ``output``.
     """
     chosen = with_changes(settings or Distillation(), changes)
     progress = as_flag(progress, "progress")
     explained, images, where = _subject(model, data, preprocessing, mean, std, image_size, multi_label, device)
-    return distill_explained(
-        explained,
-        images,
-        chosen,
-        where,
-        folder=None if output is None else as_path(output, "output"),
-        only=only,
-        workers=workers,
-        progress=progress,
-    )
+    folder = None if output is None else as_path(output, "output")
+    with nullcontext() if folder is None else alone_in(folder):
+        return distill_explained(
+            explained, images, chosen, where, folder=folder, only=only, workers=workers, progress=progress
+        )
 
 
 @torch.random.fork_rng(devices=[])  # loaders draw from the global generator

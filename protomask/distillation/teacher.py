@@ -57,7 +57,6 @@ def teacher_maps(
                 maps = F.adaptive_avg_pool2d(teacher(explained, images, of.to(device))[:, None], quarter(images))[:, 0]
                 maps = maps.cpu()
                 if path is not None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
                     save_tensors(path, {"maps": maps})
             found.append(maps)
             bar.update()

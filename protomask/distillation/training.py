@@ -217,12 +217,7 @@ class Trainer:
             "log": self.log,
             "seconds": self.before + time.monotonic() - self._begun,
         }
-
-        def write() -> None:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(folder / STATE, state)
-
-        distributed.only_first(write)
+        distributed.only_first(lambda: save_checkpoint(folder / STATE, state))
 
 
 def _schedule(step: int, total: int) -> float:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from protomask.data.transforms import evaluation_transform
 from protomask.devices import choose_device
 from protomask.errors import NOTHING_TO_KEEP, InputError
 from protomask.explainable import Classifier
-from protomask.files import check_usable, file_name, read_text, write_atomically
+from protomask.files import file_name, read_text, write_atomically
 from protomask.freezing import frozen
 from protomask.given import as_path
 from protomask.importing.numbered import names_of_json, without_numbers
@@ -37,12 +36,11 @@ from protomask.localization.result import NO_EVIDENCE
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.base import check_maps
 from protomask.localizers.identity import identity_of
-from protomask.lock import locked
 from protomask.own_pictures import SUMMARY
 from protomask.report.class_overlay import outlined_box, overlay_png
 from protomask.report.wording import chance, count
 from protomask.run.setup import say
-from protomask.run_folder import remove_unused
+from protomask.run_folder import alone_in
 from protomask.warned import named_maps
 
 SIDE = 1024
@@ -82,7 +80,7 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
     localizers = get_localizers(options.localizer)
     labels = read_labels(options.labels)
     device, output = choose_device(options.device), as_path(options.output, "output")
-    with _alone_in(output), distributed.job(device) as own:
+    with alone_in(output), distributed.job(device) as own:
         # One process looks what is done, before another one writes anything.
         planned = distributed.only_first(lambda: plan(options.images, output, _settings(options, localizers)))
         jobs, done = distributed.from_first(planned or ([], []))
@@ -91,29 +89,6 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
         distributed.barrier()
         distributed.only_first(lambda: _sum_up(output, [*jobs, *done], len(done)))
     return 0
-
-
-@contextmanager
-def _alone_in(output: Path) -> Iterator[None]:
-    """Keep other commands out of the folder of the maps; of a job's processes the first one does."""
-    if not distributed.is_first():
-        yield
-        return
-    check_usable(output, "give another output=")
-    if output.exists() and not output.is_dir():
-        raise InputError(f"output={output} is a file; give a folder")
-    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
-    try:
-        with locked(output, sweep=False):  # the folder may be anybody's, as --output . is
-            try:
-                yield
-            finally:
-                if output in missing:
-                    remove_unused(output)
-    finally:
-        for folder in missing:
-            with suppress(OSError):  # not empty
-                folder.rmdir()
 
 
 def _localize(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from protomask.audit import Audit, audit
 from protomask.errors import InputError
 from protomask.evaluation import choose_pairs
+from protomask.files import write_together
 from protomask.given import as_count
+from protomask.json_files import json_text
 from protomask.localizers.several import Localizers
-from protomask.report.audit_page import write_audit_page
+from protomask.report.audit_page import audit_page
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -49,6 +51,12 @@ def audit_run(
         device=setup.device,
         progress=setup.progress,
     )
-    run.files.write("audit.json", found.to_json())
-    write_audit_page(run.files / "audit.html", found, f"{type(run.network).__name__} on {run.options.data}")
+    content = json_text("audit.json", found.to_json())
+    page = audit_page(found, f"{type(run.network).__name__} on {run.options.data}")
+    write_together(
+        {
+            run.files / "audit.json": lambda path: path.write_text(content, encoding="utf-8"),
+            run.files / "audit.html": lambda path: path.write_text(page, encoding="utf-8", errors="backslashreplace"),
+        }
+    )
     return found

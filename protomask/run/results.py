@@ -13,13 +13,14 @@ from protomask.errors import InputError
 from protomask.explanations.inspection import FLAGS
 from protomask.explanations.records import Explanation, PrototypePicture
 from protomask.files import file_name
+from protomask.given import as_path
 from protomask.json_files import read_json, write_json
 from protomask.own_pictures import PANELS
+from protomask.run_folder import alone_in
 from protomask.schema import TypedDict, check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from typing_extensions import Self
 
 
 class PanelsFile(TypedDict):
@@ -58,10 +59,11 @@ class Explanations(_Drawn):
         """Write one panel per explanation into ``folder``, named by its image; return the files.
 
         Raises:
-            InputError: the folder cannot be written to.
+            InputError: the folder cannot be written to, or another process or thread is at work there.
         """
-        target = writable_folder(folder)
-        with NameGiver(target) as names:
+        target = as_path(folder, "folder")
+        with alone_in(target):
+            names = NameGiver(target)
             return [save_panel(each, target / f"{names.name(each)}.{format}") for each in self]
 
     def to_json(self) -> list[dict]:
@@ -125,14 +127,20 @@ class Prototypes(_Drawn):
         return prototype_gallery(members, localizer or next(iter(self[0].maps)), classes=names)
 
     def save(self, folder: str | os.PathLike, format: str = "png") -> list[Path]:
-        """Write a gallery of each class into ``folder``; return the files."""
+        """Write a gallery of each class into ``folder``; return the files.
+
+        Raises:
+            InputError: the folder cannot be written to, or another process or thread is at work there.
+        """
         from protomask.report import save_figure
 
-        target = writable_folder(folder)
+        target = as_path(folder, "folder")
         names = dict.fromkeys(picture.record.class_name for picture in self)
-        return [
-            save_figure(self.figure(name), target / f"gallery_{file_name(name)}.{format}", dpi=110) for name in names
-        ]
+        with alone_in(target):
+            return [
+                save_figure(self.figure(name), target / f"gallery_{file_name(name)}.{format}", dpi=110)
+                for name in names
+            ]
 
     def table(self) -> str:
         """Give one line per prototype: class, source image, similarity to it, weight, flags."""
@@ -179,10 +187,10 @@ def save_panel(explanation: Explanation, path: Path) -> Path:
 
 
 class NameGiver:
-    """Gives each explanation a file name of its own within a folder, without ending.
+    """Gives each explanation a file name of its own within a folder that nobody else writes into, without ending.
 
     It is its image's, with -2, -3, ... where the panel of another image stands there, also of an earlier call:
-    ``panels.json`` in the folder says whose each is; it is written at the end.
+    ``panels.json`` in the folder says whose each is.
 
     Raises:
         InputError: ``panels.json`` is damaged.
@@ -200,14 +208,8 @@ class NameGiver:
                 raise InputError(f"{self._file} is damaged ({error}); remove it") from error
             self._owners = content["panels"]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        write_json(self._file, {"panels": self._owners})
-
     def name(self, explanation: Explanation) -> str:
-        """Give the name of one explanation."""
+        """Give the name of one explanation, and keep whose it is: a call that is killed then makes no second copies."""
         finding = f"-{file_name(explanation.finding)}" if explanation.finding else ""
         path = Path(explanation.name)
         owner = (os.path.abspath(path) if os.path.exists(path) else explanation.name) + finding
@@ -217,21 +219,13 @@ class NameGiver:
             number += 1
             name = f"{stem}-{number}"
         self._used.add(name)
-        self._owners[name] = owner
+        if self._owners.get(name) != owner:
+            self._owners[name] = owner
+            write_json(self._file, {"panels": self._owners})
         return name
 
     def _may_have(self, name: str, owner: str) -> bool:
         return self._owners.get(name) == owner if name in self._owners else name not in self._there
-
-
-def writable_folder(folder: str | os.PathLike) -> Path:
-    """Make the folder where it is missing; InputError where that cannot be."""
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {target}: {error.strerror}; choose another output=") from error
-    return target
 
 
 def _prototype_row(picture: PrototypePicture) -> list[str]:

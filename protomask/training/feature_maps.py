@@ -135,7 +135,6 @@ def _write(path: Path, maps: Tensor) -> None:
         with temporary.open("wb") as file:
             np.save(file, array)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, write)
 
 

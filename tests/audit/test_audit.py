@@ -18,7 +18,7 @@ from protomask.errors import InputError, NothingToKeepWarning
 from protomask.evaluation import Pairs, choose_pairs
 from protomask.localizers import get_localizer
 from protomask.metrics import with_unseen_noise
-from protomask.report.audit_page import write_audit_page
+from protomask.report.audit_page import audit_page
 from protomask.report.audit_view import audit_view
 from protomask.run_schemas import SCHEMAS
 from protomask.schema import check
@@ -357,11 +357,11 @@ def test_a_localizer_may_be_named_and_numpys_numbers_will_do(network):
     assert found.localizer == "center"
 
 
-def test_the_page_and_the_file(network, tmp_path):
+def test_the_page_and_the_file(network):
     found = audit(
         network, DimTiles(12), get_localizer("center"), choose_pairs(network, DimTiles(12), 12), name="center"
     )
-    page = write_audit_page(tmp_path / "audit.html", found, "Quadrants <b>").read_text(encoding="utf-8")
+    page = audit_page(found, "Quadrants <b>")
     assert found.verdict[:40] in page and "Quadrants &lt;b&gt;" in page and page.count("<tr>") == 7
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     check(content, SCHEMAS["audit.json"])

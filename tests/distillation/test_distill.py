@@ -27,6 +27,7 @@ from protomask.localization.compare import JudgedClassifier
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import preprocessing_of
 from protomask.localizers import MDM, get_localizer, get_localizers
+from protomask.localizers.amortised.files import open_explainer
 from protomask.localizers.amortised.taps import find_taps, look_at
 from protomask.localizers.distilled import CONTRAST, Distilled, measure_faithfulness
 from protopnet import ProtoPNet
@@ -34,6 +35,7 @@ from tests.data.hf_folders import encoded, table, write_hf
 from tests.distillation.toys import PLAIN, QUICK, Smeared, enlarged, mass_inside, unseen
 from tests.distributed.forks import together
 from tests.support.toy import ColourImages, ToyBackbone
+from tests.test_networks import killed_before, without_weights
 from xprotonet import XProtoNet
 
 FEW = {"maps": 4, "imitation": 2, "steps": 2}
@@ -200,6 +202,21 @@ def test_damaged_files_are_one_line(made, tmp_path):
     )
     with pytest.raises(InputError, match="does not fit localizer.json"):
         Distilled.open(tmp_path)
+
+
+def test_a_call_that_is_killed_between_the_two_files_is_noticed_and_made_again(tmp_path, monkeypatch):
+    data, model = ColourImages(4), Smeared()
+    distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)
+    whole = repr(open_explainer(tmp_path))
+    without_weights(tmp_path / "localizer.json")
+    assert repr(open_explainer(tmp_path)) == whole  # as versions before wrote it
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        killed_before(patch, "localizer.safetensors")
+        distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=4)
+    with pytest.raises(InputError, match="localizer.safetensors is damaged .the file that tells of it was written"):
+        open_explainer(tmp_path)
+    distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)
+    assert repr(open_explainer(tmp_path)) == whole
 
 
 def test_the_same_seed_gives_the_same_weights_also_after_a_stop(tmp_path, monkeypatch):

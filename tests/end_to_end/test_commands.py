@@ -5,11 +5,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from protomask.cli import main
+from protomask.errors import InputError
+from protomask.files import PARTIAL
+from protomask.json_files import read_json
+from protomask.lock import locked
+from protomask.run.opened import open_run
+from protomask.run.results import Prototypes
 from protomask.run_folder import RunFolder
 from tests.distributed.jobs import kill_group
 from tests.end_to_end.conftest import SMALL
@@ -122,7 +132,7 @@ def test_panels_among_the_pictures_are_not_explained_again(run, folder, tmp_path
         words = [str(tmp_path), "--output", str(tmp_path), "--localizer", "similarity", "--quiet"]
         assert main(["explain", str(run.folder), *words]) == 0
         assert said in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a-2.png", "panels.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a-2.png", "panels.json", ".lock"}
 
 
 def test_panels_of_pictures_with_the_same_name_stay_beside_each_other(run, folder, tmp_path, capsys):
@@ -135,10 +145,67 @@ def test_panels_of_pictures_with_the_same_name_stay_beside_each_other(run, folde
     for picture, name in ((first, "a.png"), (second, "a-2.png"), (first, "a.png")):
         assert main(["explain", str(run.folder), str(picture), *words]) == 0
         assert f"panel: {panels / name}" in capsys.readouterr().out
-    assert {path.name for path in panels.iterdir()} == {"a.png", "a-2.png", "panels.json"}
+    assert {path.name for path in panels.iterdir()} == {"a.png", "a-2.png", "panels.json", ".lock"}
     (panels / "panels.json").write_text("[1]", encoding="utf-8")
     assert main(["explain", str(run.folder), str(first), *words]) == 2
     assert "panels.json is damaged" in capsys.readouterr().err
+
+
+@contextmanager
+def at_work_in(folder):
+    """Another thread holds the folder."""
+    holding, done = threading.Event(), threading.Event()
+
+    def hold():
+        with locked(folder):
+            holding.set()
+            done.wait(300)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hold)
+        assert holding.wait(60)
+        try:
+            yield
+        finally:
+            done.set()
+
+
+def test_a_folder_of_panels_is_one_calls_at_a_time(run, folder, tmp_path, capsys):
+    pictures, panels = [str(path) for path in sorted((folder / "test").rglob("*.png"))[:2]], tmp_path / "panels"
+    words = ["explain", str(run.folder), *pictures, "--localizer", "similarity", "--quiet", "--output", str(panels)]
+    opened = open_run(run.folder, progress=False)
+    found, prototypes = opened.explain(pictures, localizer="similarity"), Prototypes(opened.pictures)
+    with at_work_in(panels):
+        assert main(words) == 2
+        said = capsys.readouterr()
+        assert f"is at work in {panels}; wait" in said.err and not said.out
+        for each in (found, prototypes):
+            with pytest.raises(InputError, match="is at work in"):
+                each.save(panels)
+        assert [path.name for path in panels.iterdir()] == [".lock"]
+    assert main(words) == 0
+    assert set(found.save(panels)) == set(panels.glob("*.png")) == {panels / Path(each).name for each in pictures}
+    own = ["explain", str(run.folder), pictures[0], "--localizer", "similarity", "--quiet"]
+    with at_work_in(run / "explanations"):
+        assert main(own) == 2
+    half = run / "explanations" / f".0123{PARTIAL}"
+    half.write_text("half")
+    assert main(own) == 0 and not half.exists()
+    (tmp_path / "file").write_text("")
+    assert main([*own, "--output", str(tmp_path / "file")]) == 2
+    assert f"--output {tmp_path / 'file'} is a file; give a folder" in capsys.readouterr().err
+
+
+def test_whose_a_panel_is_is_kept_before_it_is_drawn(run, folder, tmp_path, monkeypatch):
+    """A call that is killed leaves no panel that the same call would draw a second time beside it."""
+    pictures, seen = [str(path) for path in sorted((folder / "test").rglob("*.png"))[:2]], []
+    monkeypatch.setattr(
+        "protomask.run.results.save_panel",
+        lambda explanation, path: seen.append(read_json(tmp_path / "panels.json")["panels"].get(path.stem)),
+    )
+    words = [*pictures, "--localizer", "similarity", "--quiet", "--output", str(tmp_path)]
+    assert main(["explain", str(run.folder), *words]) == 0
+    assert seen == pictures
 
 
 def test_project_and_report_can_be_done_again(run, capsys):

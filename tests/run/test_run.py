@@ -1,10 +1,12 @@
 """A run in Python: trained, opened, asked; the same as the commands."""
 
 import dataclasses
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 
 import numpy as np
 import pytest
@@ -310,12 +312,25 @@ def test_what_a_run_is_asked_wrongly_is_one_line(call, said, in_memory):
     assert "\n" not in str(caught.value) and sorted(run.folder.rglob("*")) == before
 
 
-def test_audit_writes_a_table_a_page_and_a_verdict(in_memory):
+def test_audit_writes_a_table_a_page_and_a_verdict(in_memory, monkeypatch):
     run, _ = in_memory
     found = run.audit("similarity", samples=3)
     assert found.images == 3 and [row.check for row in found.rows][0] == "jpeg"
     assert (run.folder / "audit.json").is_file()
     assert "similarity" in (run.folder / "audit.html").read_text(encoding="utf-8").lower()
+    before = [(run.folder / name).read_bytes() for name in ("audit.json", "audit.html")]
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"cannot write .*audit.html"):
+        fsync, flushed = os.fsync, []
+
+        def no_room_for_the_second(descriptor):
+            fsync(descriptor)
+            flushed.append(stat.S_ISREG(os.fstat(descriptor).st_mode))
+            if sum(flushed) == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr("protomask.files.os.fsync", no_room_for_the_second)
+        run.audit("center", samples=3)
+    assert [(run.folder / name).read_bytes() for name in ("audit.json", "audit.html")] == before
     with pytest.raises(InputError, match="one at a time"):
         run.audit("center,random")
     with pytest.raises(InputError, match="samples is 0"):

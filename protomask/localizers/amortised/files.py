@@ -1,4 +1,5 @@
-"""An explainer on disk: ``localizer.safetensors`` and ``localizer.json``, no pickle, both with checksums."""
+"""An explainer on disk: ``localizer.safetensors`` and ``localizer.json``, no pickle, both with checksums; the second
+holds that of the first."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import held_modules
-from protomask.json_files import read_json, write_json
+from protomask.json_files import read_json
 from protomask.localizers.amortised.explainer import Explainer
 from protomask.run_schemas import LocalizerFile
 from protomask.schema import check
 from protomask.suggested import command
-from protomask.tensor_files import load_tensors, save_tensors
+from protomask.tensor_files import load_tensors, save_described
 
 WEIGHTS, ABOUT = "localizer.safetensors", "localizer.json"
 MEND = "distill it again"
@@ -53,7 +54,7 @@ class Opened:
         return self.network.to(device) if moved else self.network
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write both files, each whole or not at all.
+        """Write both files, together or not at all.
 
         Raises:
             InputError: they cannot be written.
@@ -75,8 +76,7 @@ class Opened:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot write to {folder} ({error.strerror}); give a folder") from error
-        save_tensors(folder / WEIGHTS, network.state_dict())
-        write_json(folder / ABOUT, about)
+        save_described(folder / WEIGHTS, network.state_dict(), folder / ABOUT, about)
 
     def fits(self, explained: Explainable) -> bool:
         """Tell whether ``explained`` has the weights that this was distilled for; looked up once for each model."""
@@ -107,11 +107,11 @@ def open_explainer(folder: str | os.PathLike) -> Opened:
     except ValueError as error:
         raise InputError(f"{folder / ABOUT} is damaged ({error}); {MEND}") from error
     assert isinstance(about, dict)
-    shape = about.pop("explainer")
+    shape, weights = about.pop("explainer"), about.pop("weights", None)  # older versions kept no checksum
     if len(shape["channels"]) != len(about["taps"]):
         raise InputError(f"{folder / ABOUT} is damaged (as many taps as channels there must be); {MEND}")
     network = Explainer(shape["channels"], shape["condition"], shape["colours"])
-    state = load_tensors(folder / WEIGHTS, MEND)
+    state = load_tensors(folder / WEIGHTS, MEND, written_with=weights)
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise InputError(f"{folder / WEIGHTS} is damaged ({name} holds numbers that are not finite); {MEND}")
