@@ -125,7 +125,8 @@ def _open(
 
 def data_names() -> tuple[str, ...]:
     """List the names that :func:`load_data` knows: built-in ones first."""
-    return (*_BUILT_IN, *sorted({point.name for point in entry_points(group=_GROUP)} - _BUILT_IN.keys()))
+    registered = {point.name for point in entry_points(group=_GROUP) if not point.name.startswith(_NAMED)}
+    return (*_BUILT_IN, *sorted(registered - _BUILT_IN.keys()))
 
 
 def find_data(name: str) -> Callable[..., Splits]:

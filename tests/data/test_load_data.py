@@ -168,6 +168,7 @@ def test_a_registered_data_set_that_fails_or_gives_something_else_is_one_line(mo
 def test_a_data_set_that_is_built_in_cannot_be_registered(monkeypatch):
     points = [EntryPoint(name, "birds:load", "protomask.datasets") for name in ("parts", "hf:birds")]
     monkeypatch.setattr(protomask.data, "entry_points", lambda group: points)
+    assert data_names() == ("parts", "cub", "busi", "chestxray", "folder", "hf")
     for name in ("parts", "hf:birds"):
         with pytest.raises(InputError, match=f"data set '{name}' is built into protomask, and birds:load registers"):
             load_data(name)
