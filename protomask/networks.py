@@ -22,14 +22,15 @@ from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from protomask.backbones.names import one_line
 from protomask.backbones.own import is_of_build_backbone
-from protomask.errors import InputError, did_you_mean
+from protomask.errors import InputError, did_you_mean, type_named
 from protomask.given import as_path
 from protomask.meanwhile import meanwhile
 from protomask.prototype_network import PrototypeNetwork
-from protomask.registered import load_registered
+from protomask.registered import find_registered, load_registered, told_in_one_line
 from protomask.run_folder import checked_json
 from protomask.tensor_files import load_tensors, save_described
 
@@ -51,22 +52,46 @@ def get_network(name: str) -> ModuleType:
     """Import the module of a kind of network.
 
     Raises:
-        InputError: no installed package offers it, or what one offers cannot be loaded or is no such module.
+        InputError: no installed package offers it, or several do; or what one offers cannot be loaded or is no such
+            module.
     """
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            module = load_registered(point, "network")
-            missing = [each for each in _FUNCTIONS if not callable(getattr(module, each, None))]
-            if missing:
-                raise InputError(
-                    f"network {name!r} ({point.value}) has no function {' and no '.join(missing)}; its entry point "
-                    f"names a module with {', '.join(_FUNCTIONS[:-1])} and {_FUNCTIONS[-1]}"
-                )
-            return module
+    point = find_registered(entry_points(group=GROUP), name, "network", _OWN.get(name))
     if name in _OWN:
         return importlib.import_module(_OWN[name])
+    if point is not None:
+        module = load_registered(point, "network")
+        missing = [each for each in _FUNCTIONS if not callable(getattr(module, each, None))]
+        if missing:
+            raise InputError(
+                f"network {name!r} ({point.value}) has no function {' and no '.join(missing)}; its entry point "
+                f"names a module with {', '.join(_FUNCTIONS[:-1])} and {_FUNCTIONS[-1]}"
+            )
+        return module
     known = network_names()
     raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
+
+
+def ask_network(name: str, function: str, kinds: type | tuple[type, ...], *given: Any) -> Any:
+    """Call a function of a kind of network.
+
+    Args:
+        function: its name, ``"defaults"`` for example.
+        kinds: what it must give.
+        given: what it is called with.
+
+    Raises:
+        InputError: as :func:`get_network`; or another package's function fails, or gives something else.
+    """
+    ask = getattr(get_network(name), function)
+    if name in _OWN:
+        return ask(*given)
+    what = f"{function}() of network {name!r}"
+    with told_in_one_line(what):
+        found = ask(*given)
+    if not isinstance(found, kinds):
+        wanted = " or ".join(each.__name__ for each in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise InputError(f"{what} gives {type_named(found)}, not a {wanted}; mend the package that registers it")
+    return found
 
 
 def write_network(network: PrototypeNetwork, kind: str, folder: str | Path) -> None:
@@ -135,6 +160,11 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
     content = checked_json(description, mend)
     try:
         network = get_network(content["network"]).rebuild(content["settings"])
+        if not isinstance(network, PrototypeNetwork):
+            raise InputError(
+                f"rebuild() of network {content['network']!r} gives {type_named(network)}, not a PrototypeNetwork; "
+                "mend the package that registers it"
+            )
     except Exception as error:  # settings of any other shape, in whatever the network does with them
         if reason := why_not_rebuilt(content["settings"], error):
             raise InputError(f"{description}: {reason}") from error

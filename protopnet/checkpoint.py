@@ -30,6 +30,13 @@ OFFICIAL = ("features.", "add_on_layers.", "prototype_vectors", "last_layer.weig
 CABRNET = ("extractor.convnet.", "extractor.add_on.", "classifier.prototypes", "classifier.last_layer.weight")
 
 
+IDENTITY = "prototype_class_identity"
+FIXED = ("ones", IDENTITY, "classifier.proto_class_map")
+"""tensors that have no part in a forward pass, or always the same values"""
+FIXED_BELOW = "classifier.similarity_layer."
+BIASES = ("last_layer.bias", "classifier.last_layer.bias")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Hold the parts of a trained ProtoPNet, under common names."""
@@ -59,7 +66,7 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
         model_config: CaBRNet's ``model_arch.yml``; by default the one beside ``path``, if there is one.
 
     Raises:
-        InputError: unreadable; no ProtoPNet; one that computes its similarities otherwise.
+        InputError: unreadable; no ProtoPNet, or one with further parts; one that computes its similarities otherwise.
     """
     path = Path(path)
     model = None if path.suffix == ".safetensors" else read_model(path)
@@ -71,6 +78,7 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
             f"{path}: no ProtoPNet in it (no {missing}); give a file of cfchen-duke/ProtoPNet or CaBRNet's "
             "model_state.pth"
         )
+    _refuse_others(path, tensors, names)
     backbone, add_on = (_below(tensors, prefix) for prefix in names[:2])
     prototypes, last_layer = (tensors[name].float() for name in names[2:])
     if prototypes.ndim != 4 or not len(prototypes) or last_layer.ndim != 2 or last_layer.shape[1] != len(prototypes):
@@ -90,10 +98,12 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
         prototypes, last_layer, identity = _active(
             path, prototypes, last_layer, tensors.get("classifier.proto_class_map")
         )
-        add_on = _numbered(add_on, architecture.layers)
+        add_on = _numbered(path, add_on, architecture.layers)
         kinds = architecture.kinds
     elif model is not None and model.root is not None:
         identity, image_size, kinds = _attributes(model.file, model.root)
+    if names is OFFICIAL and identity is None:
+        identity = tensors.get(IDENTITY)  # of those who made it a buffer
     return Checkpoint(
         path,
         backbone,
@@ -105,6 +115,32 @@ def read_checkpoint(path: Path, model_config: Path | None = None) -> Checkpoint:
         architecture,
         image_size,
     )
+
+
+def _refuse_others(path: Path, tensors: Mapping[str, Tensor], names: Sequence[str]) -> None:
+    """Refuse a network that has more than a ProtoPNet has: without these parts it would answer otherwise."""
+    for name, tensor in tensors.items():
+        if name in BIASES:
+            if tensor.any():
+                raise InputError(
+                    f"{path}: {name} is not zero, and the last layer of a ProtoPNet has no bias; only networks without "
+                    "one can be imported"
+                )
+        elif name == "ones":
+            if not (tensor == 1).all():
+                raise InputError(
+                    f"{path}: ones has other values than 1, so that distances are weighted; only networks whose "
+                    "distances are not can be imported"
+                )
+        elif not (
+            name.startswith((*names[:2], FIXED_BELOW))
+            or name in (*names[2:], *FIXED)
+            or name.rpartition(".")[2] == "num_batches_tracked"
+        ):
+            raise InputError(
+                f"{path}: {name[:200]!r} is no part of a ProtoPNet, so this is another network; only those of "
+                "cfchen-duke/ProtoPNet and CaBRNet's ProtoPNet can be imported"
+            )
 
 
 def _in_words(value: object) -> str:
@@ -180,15 +216,20 @@ def _words(path: Path, add_on: Mapping[str, Tensor], kinds: Sequence[str] | None
     return tuple(words)
 
 
-def _numbered(add_on: Mapping[str, Tensor], layers: Sequence[str] | None) -> dict[str, Tensor]:
+def _numbered(path: Path, add_on: Mapping[str, Tensor], layers: Sequence[str] | None) -> dict[str, Tensor]:
     """CaBRNet's named add-on layers by their places; without ``layers``, every other place is a convolution's."""
     if layers is None:
         layers = [name for layer in dict.fromkeys(name.split(".")[0] for name in add_on) for name in (layer, "")]
+    for name in add_on:
+        if name.partition(".")[0] not in layers:
+            raise InputError(
+                f"{path}: {CABRNET[1]}{name} is of no add-on layer of model_arch.yml ({', '.join(layers)}); give the "
+                "model_arch.yml that it was trained with"
+            )
     return {
         f"{layers.index(layer)}.{rest}": tensor
         for name, tensor in add_on.items()
         for layer, _, rest in [name.partition(".")]
-        if layer in layers
     }
 
 

@@ -150,7 +150,7 @@ def newcomer(tmp_path, monkeypatch):
 
 def test_the_localizer_of_the_document_works_by_its_name(newcomer):
     lines = (newcomer / "localizer.py").read_text(encoding="utf-8").splitlines()[1:]
-    assert sum(bool(line.strip()) for line in lines) == 15
+    assert sum(bool(line.strip()) for line in lines) == 19
     found = protomask.get_localizer("gradient:cell=3")
     assert repr(found) == "InputGradient(cell=3)" and "gradient" in localizer_names()
     images, index = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
@@ -164,6 +164,9 @@ def test_the_localizer_of_the_document_works_by_its_name(newcomer):
         assert protomask.get_localizer("gradient")(explained, images, given).shape == (2, 8, 8)
     with pytest.raises(protomask.InputError, match="one integer per image"):
         protomask.get_localizer("gradient")(explained, images, [1])
+    for cell in (0, 2):
+        with pytest.raises(protomask.InputError, match=f"gradient: cell is {cell}; give an odd number"):
+            protomask.get_localizer(f"gradient:cell={cell}")
     with pytest.raises(protomask.InputError, match="'gradient' has no setting 'cel'; did you mean cell"):
         protomask.get_localizer("gradient:cel=3")
 

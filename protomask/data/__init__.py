@@ -5,7 +5,8 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import entry_points
+from functools import wraps
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from protomask.data.datasets import from_datasets
 from protomask.data.images import AnnotatedImages, Splits, collate
 from protomask.data.problems import noted, opened_for_a_run
 from protomask.data.splitting import check_share, check_splits, hold_out
-from protomask.errors import InputError, did_you_mean
+from protomask.errors import InputError, did_you_mean, type_named
 from protomask.files import check_usable
 from protomask.given import as_flag
-from protomask.registered import load_registered
+from protomask.registered import find_registered, load_registered, told_in_one_line
 
 __all__ = ["AnnotatedImages", "Splits", "collate", "data_names", "from_datasets", "load_data"]
 
@@ -124,28 +125,54 @@ def _open(
 
 def data_names() -> tuple[str, ...]:
     """List the names that :func:`load_data` knows: built-in ones first."""
-    return (*_BUILT_IN, *sorted({point.name for point in entry_points(group=_GROUP)} - _BUILT_IN.keys()))
+    registered = {point.name for point in entry_points(group=_GROUP) if not point.name.startswith(_NAMED)}
+    return (*_BUILT_IN, *sorted(registered - _BUILT_IN.keys()))
 
 
 def find_data(name: str) -> Callable[..., Splits]:
     """Find the function that opens a data set.
 
     Raises:
-        InputError: an unknown name, or what another package registers cannot be loaded or called.
+        InputError: an unknown name; what another package registers cannot be loaded or called; several do so under
+            this name.
     """
+    place = _BUILT_IN["hf"] if name.startswith(_NAMED) else _BUILT_IN.get(name)
+    point = find_registered(entry_points(group=_GROUP), name, "data set", None if place is None else f"{place}:load")
     if name.startswith(_NAMED):
         from protomask.data.hf import reader
 
         return reader(name.removeprefix(_NAMED))
-    if name in _BUILT_IN:
-        return importlib.import_module(_BUILT_IN[name]).load
-    for point in entry_points(group=_GROUP, name=name):
-        load = load_registered(point, "data set")
-        if not callable(load):
-            raise InputError(f"data set {name!r} ({point.value}) cannot be called; its entry point names a function")
-        return load
+    if place is not None:
+        return importlib.import_module(place).load
+    if point is not None:
+        return _checked(load_registered(point, "data set"), point)
     known = data_names()
     raise InputError(f"unknown data set {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
+
+
+def _checked(load: object, point: EntryPoint) -> Callable[..., Splits]:
+    """Refuse what another package registers where it cannot be called, fails, or gives no splits."""
+    what = f"data set {point.name!r} ({point.value})"
+    if not callable(load):
+        raise InputError(f"{what} cannot be called; its entry point names a function")
+    with told_in_one_line(what):
+        inspect.signature(load)  # of some built-in functions nobody knows what they take
+
+    @wraps(load)
+    def opened(*given: Any, **options: Any) -> Splits:
+        with told_in_one_line(what):
+            splits = load(*given, **options)
+        if not isinstance(splits, Splits):
+            raise InputError(f"{what} gives {type_named(splits)}, not protomask.data.Splits; mend that function")
+        for part in ("train", "validation", "test"):
+            if not isinstance(found := getattr(splits, part), AnnotatedImages):
+                raise InputError(
+                    f"{what} gives Splits whose {part} is {type_named(found)}; make them with protomask.from_datasets, "
+                    "or of protomask.data.AnnotatedImages"
+                )
+        return splits
+
+    return opened
 
 
 def _takes(load: Callable, option: str) -> bool:
@@ -156,7 +183,7 @@ def _takes(load: Callable, option: str) -> bool:
 def _require_crop(load: Callable, name: str) -> None:
     """Refuse to leave images whole that were asked for cropped."""
     if not _takes(load, "crop"):
-        known = [one for one in _BUILT_IN if _takes(find_data(one), "crop")]
+        known = [one for one, place in _BUILT_IN.items() if _takes(importlib.import_module(place).load, "crop")]
         raise InputError(
             f"crop is given, but data set {name!r} cannot crop images to boxes ({', '.join(known)} can); leave it out"
         )

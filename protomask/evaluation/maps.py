@@ -13,6 +13,7 @@ from protomask.evaluation.batch import Batch
 from protomask.evaluation.store import Store
 from protomask.evaluation.variants import IMAGE, Variant
 from protomask.localizers.base import check_maps
+from protomask.localizers.calling import call_localizer
 from protomask.prototype_network import PrototypeNetwork
 from protomask.warned import maps_nobody_asked_about, named_maps
 
@@ -92,7 +93,7 @@ class Maps:
             saliency = self.localizer.from_truth(batch)
         else:
             with named_maps(lambda place: _named(batch, place)):
-                saliency = self.localizer(batch.explained, images, batch.index)
+                saliency = call_localizer(self.localizer, batch.explained, images, batch.index, self.name)
         spent = now() - before
         return self._check(saliency, batch), spent
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from protomask import distributed
 from protomask.localizers import Localizer
 from protomask.localizers.base import check_maps
+from protomask.localizers.calling import call_localizer
 from protomask.prototype_network import PrototypeNetwork
 from protomask.warned import named_maps
 
@@ -46,7 +47,9 @@ def make_maps(
     numbers = index.tolist()
     with named_maps(lambda place: f"{names[place]}, prototype {numbers[place]}"):
         return {
-            name: check_maps(localizer(network, images, index, progress=progress), images, name).cpu().numpy()
+            name: check_maps(call_localizer(localizer, network, images, index, name, progress=progress), images, name)
+            .cpu()
+            .numpy()
             for name, localizer in localizers.items()
         }
 

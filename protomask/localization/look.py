@@ -21,6 +21,7 @@ from protomask.localization.preprocessing import own_statistics, preprocessing_o
 from protomask.localization.result import Look
 from protomask.localizers import Localizer, as_localizer
 from protomask.localizers.base import check_maps
+from protomask.localizers.calling import call_localizer
 from protomask.localizers.several import one_at_a_time
 from protomask.warned import named_maps
 
@@ -124,7 +125,11 @@ def _look_at(
         warnings.simplefilter("ignore", NothingToKeepWarning)  # said below, with the pictures' names
         shown = {"progress": True} if progress else {}  # a function of one's own need not know of it
         with named_maps(lambda place: f"{part[place].name}, class {int(index[place])}"):
-            maps = check_maps(method(explained, images, index, **shown), images, title).cpu().numpy()
+            maps = (
+                check_maps(call_localizer(method, explained, images, index, title, **shown), images, title)
+                .cpu()
+                .numpy()
+            )
     looks = []
     for place, picture in enumerate(part):
         number = int(index[place])

@@ -8,6 +8,8 @@ Wherever a localizer is named, settings may follow: ``mdm:damping=1,seed=3`` (:m
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -15,12 +17,14 @@ from typing import TYPE_CHECKING
 
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.localizers.specs import name_of, settings_of, split_specs, with_settings
-from protomask.registered import load_registered
+from protomask.registered import find_registered, load_registered, origin_of
 
 if TYPE_CHECKING:
     from protomask.localizers.base import Localizer
 
 GROUP = "protomask.localizers"
+_SIGNS = "[:,=]"
+"""with which settings and lists of localizers are written"""
 BUILT_IN = {
     "mdm": "mdm:MDM",
     "hdm": "hdm:HDM",
@@ -56,12 +60,14 @@ _HOMES = {
     **dict.fromkeys(_SETTINGS, "settings"),
     **{place.split(":")[1]: place.split(":")[0] for place in BUILT_IN.values()},
 }
+_KINDS: list[object] = []
+"""classes and functions of the registered localizers that were loaded"""
 __all__ = [*sorted(_HOMES), "as_localizer", "get_localizer", "get_localizers", "localizer_names", "split_specs"]
 
 
 def localizer_names() -> list[str]:
     """List every name that :func:`get_localizer` knows: the built-ins, then the registered ones."""
-    return list(BUILT_IN) + sorted({point.name for point in _registered()} - set(BUILT_IN))
+    return list(BUILT_IN) + sorted({point.name for point in _registered() if _can_be_given(point)} - set(BUILT_IN))
 
 
 def get_localizer(spec: str) -> Localizer:
@@ -74,7 +80,8 @@ def get_localizer(spec: str) -> Localizer:
         spec: ``name`` or ``name:setting=value,...``, as in :func:`protomask.localizers.specs.with_settings`.
 
     Raises:
-        InputError: an unknown name, setting or value, or a registered localizer that cannot be loaded.
+        InputError: an unknown name, setting or value; a registered localizer that cannot be loaded, or whose name
+            another package has, too.
     """
     if not isinstance(spec, str):
         raise InputError(f"a localizer's name is a text, not {type(spec).__name__}; give one of {', '.join(BUILT_IN)}")
@@ -127,24 +134,48 @@ def _made(spec: str, beside: Mapping[str, Callable[[], Localizer]]) -> Localizer
 
 
 def _plain(name: str) -> Localizer:
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
+    place = BUILT_IN.get(name)
+    points = _registered()
+    point = find_registered(points, name, "localizer", None if place is None else f"{__name__}.{place}")
+    if place is not None:
+        module, _, attribute = place.partition(":")
         return getattr(import_module(f"{__name__}.{module}"), attribute)()
-    for point in _registered():
-        if point.name == name:
-            return _load(point)
+    if point is not None:
+        return _load(point)
+    for each in points:
+        if not _can_be_given(each) and name == re.split(_SIGNS, each.name)[0].strip():
+            raise InputError(
+                f"localizer {name[:80]!r} is unknown, and {each.name!r} of {origin_of(each)} cannot be given, as "
+                "settings and lists are written with ':', ',' and '='; have it registered under a name without these"
+            )
     known = localizer_names()
     raise InputError(f"localizer {name[:80]!r} is unknown; choose from {', '.join(known)}{did_you_mean(name, known)}")
+
+
+def is_registered(localizer: object) -> bool:
+    """Tell whether a localizer, or the one that it wraps, is of a kind that was loaded from another package's entry
+    point."""
+    wrapped = getattr(localizer, "localizer", None)
+    return any(kind is localizer or kind is type(localizer) for kind in _KINDS) or (
+        callable(wrapped) and is_registered(wrapped)
+    )
 
 
 def _registered() -> list[EntryPoint]:
     return list(entry_points(group=GROUP))
 
 
+def _can_be_given(point: EntryPoint) -> bool:
+    return not re.search(_SIGNS, point.name)
+
+
 def _load(point: EntryPoint) -> Localizer:
     localizer = load_registered(point, "localizer", lambda found: found() if isinstance(found, type) else found)
     if not callable(localizer):
         raise InputError(f"localizer {point.name!r} ({point.value}) is no localizer: it cannot be called")
+    kind = localizer if inspect.isroutine(localizer) else type(localizer)
+    if not any(kind is each for each in _KINDS):
+        _KINDS.append(kind)
     return localizer
 
 

@@ -16,7 +16,7 @@ from protomask.errors import InputError
 from protomask.explainable import Classifier, Explainable
 from protomask.freezing import frozen, held_modules, require_plain
 from protomask.given import as_count
-from protomask.localizers.base import check_pairs, min_max, require_finite
+from protomask.localizers.base import check_pairs, min_max, name_of_model, require_finite
 from protomask.localizers.engine.speed.folding import answers_alike, fold_batch_norms
 from protomask.localizers.relevance_rules import Canonized, conv_rules, refuse
 from protomask.places import check_numbers
@@ -93,12 +93,22 @@ class LRP:
                     pixels = images[part].clone().requires_grad_()
                     with Canonized(roots):
                         output, seed = _seed(private, pixels, index, start)
-                    found.append(torch.autograd.grad(output, pixels, seed)[0].detach().float())
+                    found.append(_gradient(output, pixels, seed, private).float())
                     bar.update(len(pixels))
             finally:
                 for context in contexts:
                     context.__exit__(None, None, None)
         return torch.cat(found)
+
+
+def _gradient(output: Tensor, pixels: Tensor, seed: Tensor, private: Explainable) -> Tensor:
+    found = torch.autograd.grad(output, pixels, seed, allow_unused=True)[0] if output.requires_grad else None
+    if found is None:
+        raise InputError(
+            f"the score of {name_of_model(private)} has no gradient with respect to the images; relevance propagation "
+            "needs one"
+        )
+    return found.detach()
 
 
 def _seed(private: Explainable, pixels: Tensor, index: Tensor, start: int) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from protomask.errors import InputError
@@ -91,8 +92,10 @@ def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
     Raises:
         InputError: an unknown or ambiguous setting, or a value that is not of its type, or refused.
     """
+    if not settings:
+        return localizer
     known = _leaves(localizer)
-    if settings and not known:
+    if not known:
         raise InputError(f"localizer {name!r} has no settings; write {name} alone")
     paths = {}
     for key, value in settings.items():
@@ -100,7 +103,7 @@ def with_settings(localizer: T, settings: dict[str, str], name: str) -> T:
         if path in paths:
             raise InputError(f"localizer {name!r}: {path} is given twice; give it once")
         paths[path] = _value(value, known[path], f"{name}: {path}")
-    return _replace(localizer, paths, "", name) if paths else localizer
+    return _replace(localizer, paths, "", name)
 
 
 def _tidy(settings: str) -> str:
@@ -110,18 +113,31 @@ def _tidy(settings: str) -> str:
 def _leaves(part: object, prefix: str = "") -> dict[str, Any]:
     """Map the path of every setting to its type."""
     found: dict[str, Any] = {}
-    if not is_dataclass(part):
+    if not is_dataclass(part) or isinstance(part, type):
         return found
-    kinds = get_type_hints(type(part))
     for each in fields(part):
-        value = getattr(part, each.name)
         if not each.init:
             continue
-        if is_dataclass(value):
+        value = getattr(part, each.name)
+        if is_dataclass(value) and not isinstance(value, type):
             found |= _leaves(value, f"{prefix}{each.name}.")
         else:
-            found[prefix + each.name] = kinds[each.name]
+            found[prefix + each.name] = _kind(type(part), each)
     return found
+
+
+def _kind(owner: type, of: Field) -> Any:
+    """Give the type of a field; ``object`` where it is known to type checkers alone (``TYPE_CHECKING``)."""
+    home = next(
+        each for each in reversed(owner.__mro__) if vars(each).get("__dataclass_fields__", {}).get(of.name) is of
+    )
+    names = vars(sys.modules.get(home.__module__, types))
+    try:
+        return get_type_hints(types.SimpleNamespace(__annotations__={of.name: of.type}), names, dict(vars(home)))[
+            of.name
+        ]
+    except Exception:  # an annotation may be any expression
+        return object
 
 
 def _path(key: str, known: dict[str, Any], name: str) -> str:
@@ -148,7 +164,13 @@ def _value(text: str, kind: Any, where: str) -> Any:
             return _value(text, kinds[0], where)
     elif get_origin(kind) is tuple:
         inside = get_args(kind)
-        return tuple(_value(each.strip(), inside[0], where) for each in text.split("+"))
+        if len(inside) == 2 and inside[1] is Ellipsis:
+            return tuple(_value(each.strip(), inside[0], where) for each in text.split("+"))
+        pieces = text.split("+")
+        if inside and len(pieces) != len(inside):
+            raise InputError(f"{where} is {text!r}; give {len(inside)} values joined by +")
+        if inside:
+            return tuple(_value(each.strip(), one, where) for each, one in zip(pieces, inside))
     elif kind is bool:
         if text.lower() not in ("true", "false"):
             raise InputError(f"{where} is {text!r}; give true or false")
@@ -179,6 +201,10 @@ def _replace(part: Any, values: dict[str, Any], prefix: str, name: str) -> Any:
         return replace(part, **changed)
     except InputError as error:
         raise InputError(_as_written(str(error), changed, prefix, name)) from error
+    except Exception as error:  # as localizers of other packages refuse what they are given
+        given = ", ".join(f"{prefix}{field} {value!r}" for field, value in changed.items())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(f"localizer {name!r} does not take {given} ({reason}); give another value") from error
 
 
 def _as_written(text: str, fields: Iterable[str], prefix: str, name: str) -> str:

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from protomask.data.checking import Checked, check_data
 from protomask.errors import InputError
-from protomask.networks import get_network
+from protomask.networks import ask_network
 from protomask.options import Options
+from protomask.prototype_network import PrototypeNetwork
 from protomask.run.setup import check_fit, choose_device, complete, data_options, pictures_localizers, plan_of
 from protomask.run.start import absolute_paths, starting_folder
 from protomask.run.trial import try_batch, try_channels, try_layers
@@ -70,8 +71,7 @@ def check_training(
         multi_label = data.splits is not None and data.splits.train.multi_label
         if len(classes) < 2 - multi_label:
             classes = _STAND_INS
-        module = get_network(whole.network)
-        network = attempt(lambda: module.build(whole, classes, multi_label))
+        network = attempt(lambda: ask_network(whole.network, "build", PrototypeNetwork, whole, classes, multi_label))
         if network is not None:
             attempt(lambda: plan_of(network, whole))
             if data.splits is not None:

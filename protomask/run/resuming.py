@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from enum import Enum
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ import torch
 from protomask.data import Splits
 from protomask.errors import InputError
 from protomask.json_files import write_json
-from protomask.networks import load_network
+from protomask.networks import ask_network, load_network
 from protomask.options import CompleteOptions
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.measures import AT_THE_END
@@ -72,7 +71,7 @@ def has_checkpoint(path: Path) -> bool:
 
 
 def network_to_go_on_with(
-    files: RunFolder, found: Standing, module: ModuleType, options: CompleteOptions, splits: Splits
+    files: RunFolder, found: Standing, options: CompleteOptions, splits: Splits
 ) -> PrototypeNetwork:
     """Give the trained network, or build one.
 
@@ -81,10 +80,10 @@ def network_to_go_on_with(
     """
     if found is Standing.TRAINED:
         return load_network(files.folder).to(memory_format=torch.channels_last)
-    return build(files, module, options, splits, begun=found is Standing.BEGUN)
+    return build(files, options, splits, begun=found is Standing.BEGUN)
 
 
-def build(files: RunFolder, module: ModuleType, options: CompleteOptions, splits: Splits, *, begun: bool) -> Any:
+def build(files: RunFolder, options: CompleteOptions, splits: Splits, *, begun: bool) -> Any:
     """Build the network of a run.
 
     Args:
@@ -100,7 +99,8 @@ def build(files: RunFolder, module: ModuleType, options: CompleteOptions, splits
     elif files.started and options.weights:
         require_same_weights(files, options.weights)
     torch.manual_seed(options.seed)
-    return module.build(options, splits.train.classes, splits.train.multi_label)
+    given = options, splits.train.classes, splits.train.multi_label
+    return ask_network(options.network, "build", PrototypeNetwork, *given)
 
 
 def require_weights_of_black_box(files: RunFolder, options: CompleteOptions) -> None:

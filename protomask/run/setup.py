@@ -25,7 +25,7 @@ from protomask.errors import InputError
 from protomask.given import short
 from protomask.localizers import Localizer, get_localizers
 from protomask.localizers.several import Localizers, as_localizers
-from protomask.networks import get_network
+from protomask.networks import ask_network
 from protomask.options import CompleteOptions, Options
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.measures import last_projection
@@ -52,7 +52,7 @@ DATA_DEFAULTS: dict[str | None, dict[str, Any]] = {
 def complete(options: Options) -> CompleteOptions:
     """Fill in every ``None`` that data set and recipe decide."""
     filled = {
-        **get_network(options.network).defaults(options),
+        **ask_network(options.network, "defaults", Mapping, options),
         **DATA_DEFAULTS[None],
         **DATA_DEFAULTS.get(options.data, {}),
     }
@@ -149,7 +149,7 @@ def plan_of(network: PrototypeNetwork, options: CompleteOptions) -> list[Epochs 
     Raises:
         InputError: the recipe shall rest the backbone, and this kind of network trains it.
     """
-    stages = with_rate(get_network(options.network).stages(network, options), options.lr)
+    stages = with_rate(ask_network(options.network, "stages", Sequence, network, options), options.lr)
     if options.recipe == "frozen" and any("backbone" in stage.rates for stage in stages if isinstance(stage, Epochs)):
         raise InputError(f"network {options.network!r} has no recipe that leaves the backbone frozen; choose another")
     return stages

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from types import ModuleType
 from typing import Any
 
 from protomask import distributed
@@ -15,7 +14,7 @@ from protomask.data.unreadable import require_readable
 from protomask.errors import InputError
 from protomask.files import file_name
 from protomask.given import as_flag, as_path
-from protomask.networks import get_network, save_network
+from protomask.networks import save_network
 from protomask.options import Options
 from protomask.run.evaluation import evaluate_run
 from protomask.run.frozen import on_stored_features
@@ -165,9 +164,8 @@ def train_run(
         say(f"data: {splits.text()}")
         for remark in splits.remarks():
             say(remark)
-        module = get_network(options.network)
         found = distributed.from_first(standing(files) if resume else Standing.NEW)
-        network = network_to_go_on_with(files, found, module, options, splits)
+        network = network_to_go_on_with(files, found, options, splits)
         if found is Standing.BEGUN and options.black_box:
             require_weights_of_black_box(files, options)
         check_fit(network, options, splits.train)
@@ -183,7 +181,7 @@ def train_run(
             if resume and found is Standing.NEW:
                 distributed.only_first(lambda: put_aside(files))
             with _loggers(run, logs, resume) as loggers:
-                metrics = _train(run, module, loggers, found)
+                metrics = _train(run, loggers, found)
             _finish(run, metrics)
     return run
 
@@ -195,7 +193,7 @@ def _loggers(run: Run, names: Sequence[str], resume: bool) -> AbstractContextMan
     return Loggers(run.folder, names, run.options.to_mapping(), run.files.read(LOGGERS) if resume else None)
 
 
-def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standing) -> dict:
+def _train(run: Run, loggers: Loggers | None, found: Standing) -> dict:
     """Trains the network, and the plain classifier if asked for. Returns the metrics."""
     files, options, network = run.files, run.options, run.network
     checkpoint = files / CHECKPOINT
@@ -233,7 +231,7 @@ def _train(run: Run, module: ModuleType, loggers: Loggers | None, found: Standin
             kept = earlier.get("black_box_accuracy") is not None and not has_checkpoint(files / BLACK_BOX)
             metrics = earlier if distributed.from_first(kept) else training_metrics(rows)
             if options.black_box and metrics is not earlier:
-                metrics = _with_black_box(metrics, rows, run, module, setup, test, stored)
+                metrics = _with_black_box(metrics, rows, run, setup, test, stored)
     if metrics.get("validation_accuracy") is None:  # the log of a run of before does not know it
         metrics["validation_accuracy"] = earlier.get("validation_accuracy")
     before = earlier.get("seconds", {})
@@ -273,7 +271,6 @@ def _with_black_box(
     metrics: dict,
     rows: list[dict],
     run: Run,
-    module: ModuleType,
     setup: TrainingSet,
     test: AnnotatedImages,
     stored: bool,
@@ -281,7 +278,7 @@ def _with_black_box(
     """Add what the same backbone reaches as a plain classifier; it starts from the weights of the prototype network."""
     files, options, network = run.files, run.options, run.network
     begun = has_checkpoint(files / BLACK_BOX)
-    fresh: Any = network if stored else build(files, module, options, run.splits, begun=distributed.from_first(begun))
+    fresh: Any = network if stored else build(files, options, run.splits, begun=distributed.from_first(begun))
     black_box = train_black_box(
         fresh.backbone,
         len(network.classes),

@@ -11,6 +11,7 @@ from protomask.backbones.dryrun import channels_of, refusal
 from protomask.errors import InputError
 from protomask.freezing import frozen
 from protomask.localizers import Localizer
+from protomask.localizers.calling import call_localizer
 from protomask.prototype_network import PrototypeNetwork
 
 
@@ -67,11 +68,12 @@ def try_layers(network: PrototypeNetwork, localizers: Mapping[str, Localizer], d
     Raises:
         InputError: there is no such layer, or it cannot explain the score.
     """
-    for localizer in localizers.values():
+    for name, localizer in localizers.items():
         if getattr(localizer, "layer", None) is None:
             continue
         with torch.random.fork_rng():
-            localizer(network, _noise(network, device), torch.zeros(1, dtype=torch.long, device=device))
+            first = torch.zeros(1, dtype=torch.long, device=device)
+            call_localizer(localizer, network, _noise(network, device), first, name)
 
 
 def _noise(network: PrototypeNetwork, device: torch.device) -> torch.Tensor:

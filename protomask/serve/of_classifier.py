@@ -59,7 +59,7 @@ class ClassifierSubject:
         localizer: str = "mdm",
     ) -> None:
         self.classifier, self.preprocessing, self.classes, self.title = classifier, preprocessing, names, title
-        self.localizer, self._learner = localizer, MaskLearner(classifier, get_localizer(localizer))
+        self.localizer, self._learner = localizer, MaskLearner(classifier, get_localizer(localizer), localizer)
         self._transform = preprocessing.transform()
         parameter = next(classifier.model.parameters(), torch.empty(0))
         self._device = parameter.device

@@ -80,7 +80,7 @@ class RunSubject:
         self._unchanged = Unchanged(self.files, self._records, run.network)
         localizers = run.localizers(localizer)
         self.localizer, localize = next(iter(localizers.items()))
-        self._learner = MaskLearner(self.network, localize)
+        self._learner = MaskLearner(self.network, localize, self.localizer)
         missing = [name for name in (self.localizer, SIMILARITY) if name not in self.prototypes[0].maps]
         if missing:
             raise InputError(

@@ -16,6 +16,8 @@ from torch import Tensor
 from protomask.errors import NOTHING_TO_KEEP, NothingToKeepWarning
 from protomask.explainable import Explainable
 from protomask.localizers import Localizer
+from protomask.localizers.base import check_maps
+from protomask.localizers.calling import call_localizer
 from protomask.localizers.engine.watching import Glimpse, watching
 from protomask.report.encoding import map_uri, svg_path, whereabouts
 from protomask.report.evidence import find_evidence
@@ -115,10 +117,11 @@ class MaskLearner:
     Args:
         explained: the network or classifier.
         localize: what learns the masks.
+        name: of the localizer, for errors.
     """
 
-    def __init__(self, explained: Explainable, localize: Localizer) -> None:
-        self.explained, self.localize = explained, localize
+    def __init__(self, explained: Explainable, localize: Localizer, name: str) -> None:
+        self.explained, self.localize, self.name = explained, localize, name
         self.total: int | None = None
         self.made = 0
 
@@ -139,7 +142,8 @@ class MaskLearner:
             # The words beside the mask say that there is nothing to keep.
             warnings.simplefilter("ignore", NothingToKeepWarning)
             where = torch.tensor(index, device=images.device)
-            return self.localize(self.explained, images.expand(len(index), -1, -1, -1), where)
+            each = images.expand(len(index), -1, -1, -1)
+            return check_maps(call_localizer(self.localize, self.explained, each, where, self.name), each, self.name)
 
     @contextmanager
     def _watched(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int], empty: set[int]) -> Iterator[None]:

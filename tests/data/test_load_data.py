@@ -93,7 +93,7 @@ def test_an_entry_point_adds_a_data_set_that_takes_what_it_needs(monkeypatch):
 
     monkeypatch.setattr(EntryPoint, "load", lambda self: load)
     point = EntryPoint("numbers", "somewhere:load", "protomask.datasets")
-    monkeypatch.setattr(protomask.data, "entry_points", lambda group, name="numbers": [point] * (name == "numbers"))
+    monkeypatch.setattr(protomask.data, "entry_points", lambda group: [point])
     splits = load_data("numbers", crop=False, image_size=32, seed=5, flavour="sour", validation=0.3)
     assert seen == {"root": None, "seed": 5, "flavour": "sour"}
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (4, 2, 2)
@@ -136,9 +136,41 @@ def test_a_registered_data_set_that_cannot_be_loaded_is_one_line(monkeypatch):
     monkeypatch.setattr(
         protomask.data,
         "entry_points",
-        lambda group, name: [EntryPoint(name, points[name], group)],
+        lambda group: [EntryPoint(name, value, group) for name, value in points.items()],
     )
     with pytest.raises(InputError, match="^data set 'broken' .* cannot be loaded: ModuleNotFoundError.*; mend or"):
         load_data("broken")
     with pytest.raises(InputError, match="^data set 'number' .*cannot be called"):
         load_data("number")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([1, 2], r"data set 'odd' \(odd:load\) gives a list, not protomask.data.Splits"),
+        (Splits([1], [2], [3]), r"'odd' .* gives Splits whose train is a list; make them with protomask.from_datasets"),
+        (KeyError("boom"), r"data set 'odd' \(odd:load\) fails: KeyError: 'boom'; mend the package"),
+        (InputError("odd: no such folder"), "^odd: no such folder$"),
+    ],
+)
+def test_a_registered_data_set_that_fails_or_gives_something_else_is_one_line(monkeypatch, given, says):
+    def load(root, *, seed):
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    monkeypatch.setattr(EntryPoint, "load", lambda self: load)
+    monkeypatch.setattr(protomask.data, "entry_points", lambda group: [EntryPoint("odd", "odd:load", group)])
+    with pytest.raises(InputError, match=says):
+        load_data("odd")
+
+
+def test_a_data_set_that_is_built_in_cannot_be_registered(monkeypatch):
+    points = [EntryPoint(name, "birds:load", "protomask.datasets") for name in ("parts", "hf:birds")]
+    monkeypatch.setattr(protomask.data, "entry_points", lambda group: points)
+    assert data_names() == ("parts", "cub", "busi", "chestxray", "folder", "hf")
+    for name in ("parts", "hf:birds"):
+        with pytest.raises(InputError, match=f"data set '{name}' is built into protomask, and birds:load registers"):
+            load_data(name)
+    with pytest.raises(InputError, match="crop is given, but data set 'hf' cannot crop"):  # asks for no other name
+        load_data("hf", crop=True)

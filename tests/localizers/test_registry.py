@@ -57,6 +57,25 @@ def test_entry_points_add_localizers(monkeypatch):
         get_localizer("number")
 
 
+def test_a_name_with_the_signs_of_settings_is_said_to_be_out_of_reach(monkeypatch):
+    points = [EntryPoint(name, "protomask.localizers.baselines:CenterMap", localizers.GROUP) for name in ("a:b", "c,d")]
+    monkeypatch.setattr(localizers, "entry_points", lambda group: points)
+    assert localizer_names() == list(localizers.BUILT_IN)
+    for words, name in (("a:b", "a"), ("c,d", "c")):
+        with pytest.raises(InputError, match=f"localizer '{name}' is unknown, and '{words}' of .*CenterMap cannot be"):
+            localizers.get_localizers(words)
+
+
+def test_a_package_that_ends_python_when_it_is_imported_is_one_line(monkeypatch):
+    def load(self):
+        raise SystemExit("no licence")
+
+    monkeypatch.setattr(EntryPoint, "load", load)
+    monkeypatch.setattr(localizers, "entry_points", lambda group: [EntryPoint("flat", "flat:X", group)])
+    with pytest.raises(InputError, match="'flat' .* cannot be loaded: SystemExit: no licence"):
+        get_localizer("flat")
+
+
 def test_min_max_of_constant_and_broken_maps():
     maps = torch.stack([torch.full((4, 5), 0.7), torch.arange(20.0).view(4, 5), torch.full((4, 5), torch.nan)])
     scaled = min_max(maps)

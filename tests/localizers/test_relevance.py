@@ -362,3 +362,19 @@ def test_hooks_that_change_nothing_do_not_matter():
     found = LRP()(Classifier(model, "logit"), images, index)
     model.convolution._forward_hooks.clear()
     assert torch.equal(found, LRP()(Classifier(model, "logit"), images, index))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_score_without_a_gradient_is_one_line(elsewhere):
+    class Detached(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 3)
+            self.linear = nn.Linear(4, 2)
+            self.shift = [torch.zeros(2, requires_grad=elsewhere)]
+
+        def forward(self, images):
+            return self.linear(self.convolution(images).relu().mean((2, 3)).detach()) + self.shift[0]
+
+    with pytest.raises(InputError, match="score of Classifier has no gradient .*; relevance propagation needs one$"):
+        LRP()(Classifier(Detached().eval()), torch.randn(1, 3, 16, 16), torch.tensor([0]))

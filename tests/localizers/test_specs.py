@@ -126,6 +126,36 @@ def test_registered_localizers_take_settings_too(monkeypatch):
 
 
 @dataclass(frozen=True)
+class Unknown:
+    reach: "int" = 1
+    where: "Path | None" = None  # noqa: F821
+    pair: tuple[int, str] = (1, "a")
+    kind: type = Order
+
+    def __post_init__(self):
+        if self.reach < 1:
+            raise ValueError("reach must be\npositive")
+
+
+@dataclass(frozen=True)
+class Heir(Unknown):
+    other: "int" = 1
+
+
+@pytest.mark.parametrize("kind", [Unknown, Heir])
+def test_each_setting_is_read_by_itself(kind):
+    assert with_settings(kind(), {}, "own") == kind()
+    assert with_settings(kind(), settings_of("own:reach=3,pair=2+b"), "own") == kind(3, pair=(2, "b"))
+    for words, says in (
+        ("own:where=/", "own: where cannot be given in words; set it in Python"),
+        ("own:pair=1", "own: pair is '1'; give 2 values joined by"),
+        ("own:reach=0", r"localizer 'own' does not take reach 0 \(ValueError: reach must be positive\)"),
+    ):
+        with pytest.raises(InputError, match=says):
+            with_settings(kind(), settings_of(words), "own")
+
+
+@dataclass(frozen=True)
 class Own:
     reach: float = 1.0
     table: dict | None = None

@@ -314,3 +314,57 @@ def test_files_that_are_something_else(tmp_path):
         build_official(read_checkpoint(tmp_path / "cut.pth"), NAMES)
     with pytest.raises(InputError, match="nowhere.pth: no such file"):
         read_checkpoint(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize(
+    "name, tensor, says",
+    [
+        ("conv_offset.weight", torch.zeros(8, 8, 3, 3), "'conv_offset.weight' is no part of a ProtoPNet"),
+        ("last_layer.bias", torch.tensor([0.0, 0.0, 1.0]), "last_layer.bias is not zero"),
+        ("ones", torch.full((6, 8, 1, 1), 2.0), "ones has other values than 1"),
+        ("last_layer.bias", torch.zeros(3), None),
+        ("prototype_class_identity", torch.eye(3)[[2, 2, 1, 1, 0, 0]], None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["state", "whole", "safetensors"])
+def test_networks_with_further_parts_are_refused(tmp_path, name, tensor, says, kind):
+    from safetensors.torch import save_file
+
+    plain, path = Plain(), tmp_path / ("model.safetensors" if kind == "safetensors" else "model.pth")
+    state = {**plain.state_dict(), name: tensor}
+    if kind == "whole":
+        home, _, last = name.rpartition(".")
+        if home == "conv_offset":
+            plain.conv_offset = torch.nn.Module()
+        for place in (plain.get_submodule(home).__dict__, plain.get_submodule(home)._parameters):
+            place.pop(last, None)
+        plain.get_submodule(home).register_buffer(last, tensor)
+        save_whole(plain, path)
+    else:
+        save_file(state, path) if kind == "safetensors" else torch.save(state, path)
+    if says is None:
+        checkpoint = read_checkpoint(path)
+        owners = [2, 2, 1, 1, 0, 0] if name == "prototype_class_identity" else [0, 0, 1, 1, 2, 2]
+        assert prototype_owners(checkpoint)[0].tolist() == owners
+    else:
+        with pytest.raises(InputError, match=says):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "name, tensor, says",
+    [
+        ("classifier.attention.weight", torch.ones(2), "'classifier.attention.weight' is no part"),
+        ("classifier.last_layer.bias", torch.ones(3), "classifier.last_layer.bias is not zero"),
+        (
+            "extractor.add_on.conv9.weight",
+            torch.ones(8, 8, 1, 1),
+            "extractor.add_on.conv9.weight is of no add-on layer",
+        ),
+    ],
+)
+def test_cabrnet_networks_with_further_parts_are_refused(tmp_path, name, tensor, says):
+    torch.save({**cabrnet_state(Plain()), name: tensor}, tmp_path / "model_state.pth")
+    (tmp_path / "model_arch.yml").write_text(CONFIG % ("resnet18", "layer4"))
+    with pytest.raises(InputError, match=says):
+        read_checkpoint(tmp_path / "model_state.pth")

@@ -1,0 +1,34 @@
+"""Localizers as commands and functions call them: with tensors of their own, and errors that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from torch import Tensor
+
+from protomask.explainable import Explainable
+from protomask.localizers import is_registered
+from protomask.registered import told_in_one_line
+
+
+def call_localizer(
+    localizer: Callable, explained: Explainable, images: Tensor, index: Tensor, name: str, **shown: bool
+) -> object:
+    """Call a localizer; what it changes in the images or the index stays within it.
+
+    Args:
+        localizer, explained, images, index: see :class:`protomask.localizers.Localizer`.
+        name: of the localizer.
+        shown: ``progress``, where it is asked for.
+
+    Returns:
+        Whatever it gives; :func:`protomask.localizers.base.check_maps` checks it.
+
+    Raises:
+        InputError: as the localizer does; one that another package registers fails.
+    """
+    # Those that are called after it get the same tensors; of what it does by .numpy() or .data no tensor tells.
+    own = images.detach().clone(), index.detach().clone()
+    with told_in_one_line(f"localizer {name!r}") if is_registered(localizer) else nullcontext():
+        return localizer(explained, *own, **shown)
