@@ -24,8 +24,8 @@ from protomask.data.images import AnnotatedImages, Splits
 from protomask.data.problems import collecting
 from protomask.errors import InputError
 
-# Photographs are decoded as small as JPEG allows: that reads the whole file all the same. Small boxes get lost in it, so
-# that the data set is given at its own size.
+# Photographs are decoded as small as JPEG allows: that reads the whole file all the same. What is given to other checks
+# is not, since small boxes would get lost.
 _SIDE = 16
 _LOG = logging.getLogger("protomask")
 
