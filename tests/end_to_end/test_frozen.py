@@ -80,9 +80,9 @@ def test_with_boxes_every_prototype_is_on_the_object(weights, tmp_path, recipe):
 
 
 def test_interrupted_anywhere_it_ends_with_the_same_weights(folder, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_maps, "CHUNK", 2**14)  # of both: a backbone rounds by the batch
     assert main(words(folder, weights, tmp_path / "whole")) == 0
     output, calls = tmp_path / "broken", []
-    monkeypatch.setattr(feature_maps, "CHUNK", 2**14)
     write, fit = feature_maps._write, protomask.training.last_layer.fit_rows
 
     def interrupted(function, place):
