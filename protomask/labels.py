@@ -98,6 +98,18 @@ def require_numbers(logits: Tensor, names: Sequence[str]) -> Tensor:
     return logits
 
 
+def most_likely(scores: Tensor, most: int) -> Tensor:
+    """List the numbers of the classes of each row of scores (..., C), best first, at most so many: (..., K).
+
+    Of equal scores the first class comes first, as ``argmax`` has it, by which answers are counted; ``topk`` leaves
+    their order open.
+
+    >>> most_likely(torch.tensor([1.0, 2.0, 2.0]), 2).tolist()
+    [1, 2]
+    """
+    return scores.argsort(dim=-1, descending=True, stable=True)[..., :most]
+
+
 def right_answers(logits: Tensor, labels: Tensor) -> Tensor:
     """Score answers, (B,) in [0, 1]: whether the class is right, or the share of the findings whose presence is."""
     if is_multi_label(labels):

@@ -97,7 +97,7 @@ class Options:
         None,
         "LOW,HIGH: values of grey images of more than 8 bits (16-bit PNG and TIFF, DICOM) that become black and white",
     )
-    balance: bool | None = _text(None, "draw every class equally often in training; the data set's own way by default")
+    balance: bool | None = _text(None, "draw every class equally often in training; by default every image is")
     validation: float = _text(0.1, "share of the training images held out for validation")
     test_share: float | None = _text(
         None,

@@ -2,7 +2,15 @@
 
 import torch
 
-from protomask.labels import balancing_weights, has_class, log_odds, positives, probabilities, right_answers
+from protomask.labels import (
+    balancing_weights,
+    has_class,
+    log_odds,
+    most_likely,
+    positives,
+    probabilities,
+    right_answers,
+)
 from protomask.training.loading import shuffled_batches
 
 CLASSES = torch.tensor([2, 0, 1])
@@ -30,6 +38,17 @@ def test_one_class_wins_and_every_finding_is_answered():
     assert right_answers(logits, FINDINGS[:3]).tolist() == [1 / 3, 0, 2 / 3]
     torch.testing.assert_close(probabilities(logits, False).sum(1), torch.ones(3))
     assert probabilities(torch.zeros(1, 3), True).tolist() == [[0.5] * 3]
+
+
+def test_of_equal_scores_the_first_class_comes_first_as_argmax_has_it():
+    torch.manual_seed(0)
+    for count in (2, 3, 6, 40, 1000):
+        scores = torch.randint(0, 3, (50, count)).float()
+        assert most_likely(scores, 1)[:, 0].tolist() == scores.argmax(1).tolist()
+        assert most_likely(scores, 5).tolist() == [
+            sorted(range(count), key=lambda place: -row[place])[:5] for row in scores.tolist()
+        ]
+    assert most_likely(torch.zeros(4), 9).tolist() == [0, 1, 2, 3]
 
 
 def test_log_odds_are_those_of_the_probabilities_and_go_on_where_these_round_to_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import os
@@ -16,13 +17,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from protomask.data import find_data, load_data
+from protomask.data.arrow_images import ArrowImages
 from protomask.data.cache import CAP
 from protomask.data.files import FileImages
 from protomask.data.images import AnnotatedImages, Splits
 from protomask.data.problems import collecting
 from protomask.errors import InputError
 
-# Photographs are decoded as small as JPEG allows: that reads the whole file all the same.
+# Photographs are decoded as small as JPEG allows: that reads the whole file all the same. What is given to other checks
+# is not, since small boxes would get lost.
 _SIDE = 16
 _LOG = logging.getLogger("protomask")
 
@@ -56,7 +59,8 @@ def check_data(
 
     Args:
         name, root, crop, validation, others: as :func:`protomask.data.load_data` takes them.
-        image_size: for data that are rendered; files are decoded as small as possible.
+        image_size: side of the network's input in pixels, at which the splits are opened as for a training; files are
+            decoded as small as possible all the same.
         workers: threads that decode; all processors by default.
         progress: shows a bar.
 
@@ -76,12 +80,20 @@ def check_data(
         _LOG.info(f"data: {splits.text()}")
         for remark in splits.remarks():
             _LOG.info(remark)
-        for problems in _decode(
-            [splits.train, splits.validation, splits.test], workers or os.cpu_count() or 1, progress
-        ):
+        parts = [_decoded_small(part) for part in (splits.train, splits.validation, splits.test)]
+        for problems in _decode(parts, workers or os.cpu_count() or 1, progress):
             found += problems
             checked += 1
     return Checked(list(dict.fromkeys(found)), checked, splits)
+
+
+def _decoded_small(data: AnnotatedImages) -> AnnotatedImages:
+    """Give the same data with pictures in files, or in cells of a table, as small as they can be decoded."""
+    if not isinstance(data, FileImages | ArrowImages):
+        return data
+    small = copy.copy(data)
+    small.image_size = _SIDE
+    return small
 
 
 def _decode(parts: list[AnnotatedImages], workers: int, progress: bool) -> Iterator[list[str]]:

@@ -13,7 +13,7 @@ from protomask.explanations.maps import share_maps
 from protomask.explanations.reasoning import SHOWN, point_shares
 from protomask.explanations.records import Explanation, Match, PrototypePicture
 from protomask.freezing import frozen
-from protomask.labels import probabilities, require_numbers
+from protomask.labels import most_likely, probabilities, require_numbers
 from protomask.localizers import Localizer
 from protomask.prototype_network import Prediction, PrototypeNetwork
 
@@ -174,7 +174,7 @@ def _questions(logits: Tensor, has: Tensor | None) -> tuple[Tensor, Tensor]:
     finding, then each missed one, most probable first, at least one per image.
     """
     if has is None:
-        return torch.arange(len(logits), device=logits.device), logits.topk(min(2, logits.shape[1]), dim=1).indices
+        return torch.arange(len(logits), device=logits.device), most_likely(logits, 2)
     ordered, order = logits.sort(dim=1, descending=True, stable=True)
     asked = (ordered > 0) | has.gather(1, order)
     asked[:, 0] |= ~asked.any(1)

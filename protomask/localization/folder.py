@@ -28,6 +28,7 @@ from protomask.freezing import frozen
 from protomask.given import as_path
 from protomask.importing.numbered import names_of_json, without_numbers
 from protomask.inputs import as_batch
+from protomask.labels import most_likely
 from protomask.localization.class_names import named_class
 from protomask.localization.empty_image import nothing_to_keep
 from protomask.localization.jobs import PAGE, Job, plan, remove_overview
@@ -235,7 +236,7 @@ class _Work:
         chosen = (
             torch.tensor(self.indices, device=self.device).expand(len(jobs), -1)
             if self.indices is not None
-            else probabilities.topk(self.top, 1).indices
+            else most_likely(probabilities, self.top)
         )
         each = images.repeat_interleave(chosen.shape[1], 0)
         asked = [(job, number) for job, numbers in zip(jobs, chosen.tolist()) for number in numbers]

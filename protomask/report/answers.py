@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protomask.labels import is_multi_label, log_odds, positives, probabilities
+from protomask.labels import is_multi_label, log_odds, most_likely, positives, probabilities
 from protomask.metrics.classification import auroc, average_precision
 from protomask.report.wording import Namer, count, number, percent, readable_all, shorten
 
@@ -79,13 +79,13 @@ def _anchor(row: list, answers: Answers, anchors: Mapping[str | tuple[str, str],
 
 def _class_rows(answers: Answers) -> list[list]:
     """Name, true class, predicted class, its probability, runner-up with the points to it, and right (1) or not (0)."""
-    two = answers.logits.topk(min(2, answers.logits.shape[1]), dim=1)
+    two = most_likely(answers.logits, 2)
     chances = probabilities(answers.logits.double(), False)
     found = []
     for place, name in enumerate(answers.names):
-        first, last = int(two.indices[place, 0]), int(two.indices[place, -1])
+        first, last = int(two[place, 0]), int(two[place, -1])
         truth = int(answers.labels[place])
-        margin = float(two.values[place, 0] - two.values[place, -1])
+        margin = float(answers.logits[place, first] - answers.logits[place, last])
         found.append(
             [name, truth, first, round(float(chances[place, first]), 6), [last, round(margin, 2)], int(first == truth)]
         )

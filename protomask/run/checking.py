@@ -61,7 +61,7 @@ def check_training(
         options.root,
         crop=options.crop,
         validation=options.validation,
-        image_size=whole.image_size if whole is not None and options.data == "parts" else None,
+        image_size=whole.image_size if whole is not None else None,
         others=attempt(lambda: data_options(options)),
         workers=threads,
         progress=progress,

@@ -75,6 +75,7 @@ def _key(network: HasBackbone, run: Run) -> str:
         options.seed,
         options.on_object,
         VIEWS,
+        "exact",  # earlier versions rounded all maps to half precision, and had other rows in a file
     ]
     return blake2b(repr([*said, *(part.fingerprint() for part in parts)]).encode(), digest_size=6).hexdigest()
 

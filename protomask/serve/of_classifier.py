@@ -15,6 +15,7 @@ from protomask.data.transforms import denormalize
 from protomask.errors import InputError
 from protomask.explainable import Classifier
 from protomask.freezing import frozen
+from protomask.labels import most_likely
 from protomask.localization.folder import read_labels
 from protomask.localization.preprocessing import Preprocessing
 from protomask.localization.result import NO_EVIDENCE
@@ -187,7 +188,7 @@ class ClassifierSubject:
             logits = self.classifier.logits(images.detach().clone().requires_grad_(self._layer is not None))
             chances = self._checked(self.classifier.as_probabilities(logits.detach()))
             self.classifier.warn_of_probabilities(logits.detach())
-            index = chances.topk(min(2, len(chances))).indices.tolist()
+            index = most_likely(chances, 2).tolist()
             if self._layer is None:
                 return chances, index, None
             return chances, index, class_maps(self._layer, logits, index, images)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from protomask.errors import NOTHING_TO_KEEP, NothingToKeepWarning
 from protomask.explainable import Explainable
+from protomask.labels import most_likely
 from protomask.localizers import Localizer
 from protomask.localizers.base import check_maps
 from protomask.localizers.calling import call_localizer
@@ -176,8 +177,8 @@ class MaskLearner:
 
 def most_probable(chances: Tensor, names: Callable[[int], str], count: int = 5) -> list[dict]:
     """List the most probable of ``chances`` (C,), best first."""
-    values, numbers = chances.topk(min(count, len(chances)))
-    return [{"name": names(number), "probability": value} for value, number in zip(values.tolist(), numbers.tolist())]
+    numbers = most_likely(chances, count).tolist()
+    return [{"name": names(number), "probability": chances[number].item()} for number in numbers]
 
 
 def others_in_words(others: Sequence[dict]) -> str:
@@ -192,7 +193,7 @@ def compare_chances(before: Tensor, after: Tensor, names: Sequence[str], several
     Args:
         several: each class is a question of its own; all that are found before or after are listed.
     """
-    numbers = dict.fromkeys(before.topk(min(3, len(before))).indices.tolist() + after.topk(1).indices.tolist())
+    numbers = dict.fromkeys([*most_likely(before, 3).tolist(), *most_likely(after, 1).tolist()])
     if several:
         found = torch.maximum(before, after).sort(descending=True, stable=True)
         numbers.update(dict.fromkeys(found.indices[found.values > 0.5].tolist()))

@@ -73,8 +73,9 @@ def store_features(
 ) -> FeatureMaps:
     """Compute the backbone's feature maps of all images and write them to files; those that are there already stay.
 
-    In half precision, a file that would overflow in single precision. A killed process loses the file it was at work
-    on. Several processes share the work, and need the same folder.
+    What is looked at as it is (one view) is exact: it is measured, and prototypes become patches of it. Several views
+    are in half precision, whose rounding is nothing beside what makes them differ; a file that would overflow is exact,
+    too. A killed process loses the file it was at work on. Several processes share the work, and need the same folder.
 
     Args:
         network: whose ``backbone`` is meant.
@@ -87,7 +88,8 @@ def store_features(
     Raises:
         InputError: no room on the disk, said before the work; the files cannot be written.
     """
-    size = 2 * network.backbone.channels * network.grid[0] * network.grid[1]
+    number = torch.float16 if views > 1 else torch.float32
+    size = number.itemsize * network.backbone.channels * network.grid[0] * network.grid[1]
     rows = max(1, CHUNK // size)
     starts = range(0, len(data), rows)
     files = [[folder / f"{name}-{view}-{chunk}.npy" for chunk in range(len(starts))] for view in range(views)]
@@ -111,8 +113,8 @@ def store_features(
                     objects.append(object_shares(batch, network.grid))
                 bar.update(len(images))
             if objects:
-                _write(_objects(files[view][chunk]), torch.cat(objects))
-            _write(files[view][chunk], torch.cat(found))
+                _write(_objects(files[view][chunk]), torch.cat(objects), number)
+            _write(files[view][chunk], torch.cat(found), number)
     distributed.barrier()
     return FeatureMaps(data, files, rows, setup.on_object)
 
@@ -127,9 +129,9 @@ def forget_files() -> None:
     _opened.cache_clear()
 
 
-def _write(path: Path, maps: Tensor) -> None:
-    small = maps.half()
-    array = (small if bool(small.isfinite().all()) else maps).contiguous().numpy()
+def _write(path: Path, maps: Tensor, number: torch.dtype) -> None:
+    rounded = maps.to(number)
+    array = (rounded if bool(rounded.isfinite().all()) else maps).contiguous().numpy()
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:

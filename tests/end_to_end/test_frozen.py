@@ -11,8 +11,9 @@ import protomask
 from protomask.cli import main
 from protomask.errors import InputError
 from protomask.run import frozen
+from protomask.run.measures import validated
 from protomask.run.review import add_judgements
-from protomask.training import feature_maps
+from protomask.training import feature_maps, performance
 from tests.end_to_end.conftest import SMALL, write_folder
 from tests.support.toy import ColourImages
 
@@ -49,6 +50,9 @@ def test_it_learns_and_the_backbone_stays(folder, weights, tmp_path, network):
     with torch.inference_mode():
         right = (run.network(pictures).logits.argmax(1) == run.test.labels).float().mean().item()
     assert right == pytest.approx(metrics["test_accuracy"]["final"]), "the network of the file answers from pictures"
+    scores = performance(run.network, run.test, run.setup)
+    assert scores["auroc"] == pytest.approx(metrics["test_auroc"]["final"], abs=1e-9)
+    assert validated(run.network, run.setup)["validation_accuracy"] == metrics["validation_accuracy"]
     assert not list((output / "checkpoint").glob("features-*")), "what is done needs no feature maps"
 
 
@@ -76,9 +80,9 @@ def test_with_boxes_every_prototype_is_on_the_object(weights, tmp_path, recipe):
 
 
 def test_interrupted_anywhere_it_ends_with_the_same_weights(folder, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_maps, "CHUNK", 2**14)  # of both: a backbone rounds by the batch
     assert main(words(folder, weights, tmp_path / "whole")) == 0
     output, calls = tmp_path / "broken", []
-    monkeypatch.setattr(feature_maps, "CHUNK", 2**14)
     write, fit = feature_maps._write, protomask.training.last_layer.fit_rows
 
     def interrupted(function, place):

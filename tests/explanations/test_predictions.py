@@ -314,6 +314,21 @@ def test_prototypes_of_other_classes_are_no_reasons_where_evidence_is_positive(t
         assert match.prototype.record.prototype == max(own, key=similarities[place].__getitem__), "one of its own"
 
 
+def test_of_equal_logits_the_class_is_explained_that_counts_as_the_answer():
+    data = ColourImages(2, classes=6)
+    net = ProtoPNet(ToyBackbone(), data.classes, image_size=16, prototypes_per_class=1, channels=6).eval()
+    project(net, TrainingSet(data, data, data.subset([])))
+    images = torch.stack([data[place]["image"].as_subclass(torch.Tensor) for place in (0, 9)])
+    pictures = picture_prototypes(net, data, LOCALIZERS)
+    for equal in ([0, 1, 2, 3, 4, 5], [1, 2, 4, 5], [3, 5]):
+        with torch.no_grad():
+            net.last_layer.weight.fill_(-1)
+            net.last_layer.weight[equal] = 0.5
+            assert net(images).logits.argmax(1).tolist() == [equal[0]] * 2
+        for found in explain(net, images, "ab", pictures, LOCALIZERS):
+            assert (found.predicted, found.runner_up) == (net.classes[equal[0]], net.classes[equal[1]])
+
+
 def test_a_warning_about_a_map_names_the_picture_and_the_prototype(projected):
     net, data = projected
     quick = {"mdm": get_localizer("mdm:keep.steps=2,order.steps=1")}

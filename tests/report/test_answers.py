@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from protomask.labels import right_answers
 from protomask.report.answers import Answers, answers_section, confusion
 from protomask.report.templating import template
 
@@ -24,6 +25,19 @@ def test_every_answer_is_listed_with_its_probability_margin_and_runner_up_wrong_
     rows = found["list"]["rows"]
     assert [row[0] for row in rows] == ["b.jpg", "d.jpg", "a.jpg", "c.jpg"]  # right ones by falling probability
     assert [row[6] for row in rows if row[0] == "a.jpg"] == ["image-3"]
+
+
+def test_of_equal_logits_the_list_takes_the_class_that_accuracy_and_matrix_take():
+    classes, labels = list("abcdef"), torch.arange(6)
+    logits = torch.zeros(6, 6)
+    logits[3:, :2] = -1  # the first of the greatest is not the first of all
+    answers = Answers(classes, [f"{name}.jpg" for name in classes], logits, labels)
+    found = answers_section(answers, {})
+    assert found["wrong"] == 6 - right_answers(logits, labels).sum() == 5
+    taken = {row[1]: (row[2], row[4]) for row in found["list"]["rows"]}
+    assert [taken[place][0] for place in range(6)] == logits.argmax(1).tolist() == [0, 0, 0, 2, 2, 2]
+    assert [taken[place][1] for place in range(6)] == [[1, 0.0]] * 3 + [[3, 0.0]] * 3
+    assert [[cell["count"] for cell in row].index(1) for row in found["confusion"]["matrix"]] == [0, 0, 0, 2, 2, 2]
 
 
 def test_each_class_has_its_recall_precision_and_areas(answers):

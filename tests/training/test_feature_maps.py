@@ -1,6 +1,7 @@
 """Feature maps in the place of images: the same numbers, once computed, drawn among several views."""
 
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from protomask.errors import InputError
+from protomask.projection import project
 from protomask.training import Epochs, TrainingSet, feature_maps, predict, train
 from protomask.training.feature_maps import FeatureMaps, forget_files, passing_features, store_features
 from protopnet import ProtoPNet
@@ -41,16 +43,44 @@ def images(maps):
     return torch.stack([maps[place]["image"] for place in range(len(maps))])
 
 
-def test_they_are_the_backbones_to_half_precision_in_files_of_any_size(tmp_path, monkeypatch):
+def test_they_are_the_backbones_in_files_of_any_size(tmp_path, monkeypatch):
     net, setup = make()
     right = expected(net, setup.plain)
     for chunk in (1, 1000, 2**26):
         monkeypatch.setattr(feature_maps, "CHUNK", chunk)
         maps = store_features(net, setup.plain, setup, tmp_path / str(chunk), "plain")
-        assert torch.allclose(images(maps), right, rtol=1e-3, atol=1e-4)
+        assert torch.allclose(images(maps), right, rtol=1e-6, atol=1e-6), "what is measured is not rounded"
         assert (maps.names, maps.classes) == (setup.plain.names, setup.plain.classes)
         assert torch.equal(maps.labels, setup.plain.labels)
     assert len(list((tmp_path / "1").iterdir())) == len(right) and len(list((tmp_path / str(2**26)).iterdir())) == 1
+
+
+def test_many_views_are_kept_in_half_precision(tmp_path):
+    net, setup = make()
+    maps = store_features(net, setup.train, setup, tmp_path, "training", views=2)
+    right = expected(net, setup.plain)
+    assert not torch.equal(images(maps), right) and torch.allclose(images(maps), right, rtol=1e-3, atol=1e-4)
+    store_features(net, setup.plain, setup, tmp_path, "plain")
+    sizes = {path.stem: path.stat().st_size - 128 for path in tmp_path.iterdir()}  # 128 bytes say what follows
+    assert sizes == {
+        "training-0-0": 2 * right.numel(),
+        "training-1-0": 2 * right.numel(),
+        "plain-0-0": 4 * right.numel(),
+    }
+
+
+def test_prototypes_become_what_the_network_sees_in_the_images(tmp_path):
+    found = []
+    for stored in (False, True):
+        net, setup = make()
+        if stored:
+            maps = store_features(net, setup.plain, setup, tmp_path, "plain")
+            with passing_features(net):
+                project(net, replace(setup, train=maps, plain=maps))
+        else:
+            project(net, setup)
+        found.append((net.prototypes.detach(), net.source_positions))
+    assert torch.allclose(found[0][0], found[1][0], rtol=1e-6, atol=1e-6) and torch.equal(found[0][1], found[1][1])
 
 
 def test_numbers_too_large_for_half_precision_are_kept(tmp_path):
@@ -58,7 +88,7 @@ def test_numbers_too_large_for_half_precision_are_kept(tmp_path):
     with torch.no_grad():
         net.backbone.convolution.weight.mul_(1e6)
     net.backbone.norm = nn.Identity()
-    maps = store_features(net, setup.plain, setup, tmp_path, "plain")
+    maps = store_features(net, setup.train, setup, tmp_path, "training", views=2)
     right = expected(net, setup.plain)
     most = float(right.abs().max())
     assert most > torch.finfo(torch.half).max
