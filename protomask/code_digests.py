@@ -50,10 +50,13 @@ def code_of_kind(kind: type | FunctionType) -> str | None:
 
 
 def code_digest(room: ModuleType, beside: Iterable[Path] = ()) -> str:
-    """Digest a package's source files, or a module's, and others beside them."""
+    """Digest a package's source files, or a module's, and others beside them; compiled ones where no sources are
+    installed."""
     path = Path(str(room.__file__))
-    files = [*(sorted(path.parent.rglob("*.py")) if hasattr(room, "__path__") else [path]), *beside]
-    return digest_of([file.read_text(encoding="utf-8") for file in files if file.is_file()])
+    package = hasattr(room, "__path__")
+    own = (sorted(path.parent.rglob("*.py")) or sorted(path.parent.rglob("*.pyc"))) if package else [path]
+    found = (each if each.is_file() else each.with_suffix(".pyc") for each in (*own, *beside))
+    return digest_of([each.read_text(encoding="utf-8", errors="surrogateescape") for each in found if each.is_file()])
 
 
 def digest_of(texts: Iterable[str]) -> str:
@@ -66,8 +69,8 @@ def _code_of_module(name: str) -> str | None:
 
     A folder that holds nothing but packages, as ``src`` may, need be none.
     """
-    steps = name.split(".")
     try:
+        steps = name.split(".")
         for end in range(1, len(steps) + 1):
             folders = getattr(sys.modules.get(".".join(steps[:end])), "__path__", ())
             found = {path: said for folder in folders for path, said in _python_files(Path(folder))}
@@ -77,7 +80,7 @@ def _code_of_module(name: str) -> str | None:
                 beside = [] if own is None or Path(own) in found else [inspect.getsource(sys.modules[name])]
                 return digest_of([*found.values(), *beside])
         return digest_of([inspect.getsource(sys.modules[name])])
-    except (OSError, TypeError, KeyError, ValueError):
+    except (OSError, TypeError, KeyError, ValueError, AttributeError):  # some functions are of no module at all
         return None
 
 

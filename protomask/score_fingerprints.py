@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from protomask import explainable
 from protomask.capabilities import HasJudge
-from protomask.code_digests import OWN, code_digest, code_of_kind, digest_of, is_foreign, top_of
+from protomask.code_digests import OWN, code_digest, digest_of, is_foreign, top_of
 from protomask.explainable import Classifier, Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import held_modules
@@ -48,25 +49,22 @@ def fingerprint_of_scores(explained: object) -> str | None:
     return f"{weights}-{digest_of([said if told else type(explained).__qualname__, *held, *parts])}"
 
 
-def code_of_scores(explained: object) -> str | None:
+def code_of_scores(explained: object) -> str:
     """Digest the code of this package that the scores of ``explained`` come from.
 
-    That is the code of the kinds of ours that it and its layers are of or inherit from, with the package that each lies
-    in, and of what these call. What files said when it was first asked for stays so in a process, which goes on with
-    the code that it has loaded.
-
-    Returns:
-        None where the code of a kind cannot be read.
+    That is the code of the kinds of ours that it and its layers are of or inherit from, with the package or room that
+    each lies in, and of what these call. What files said when it was first asked for stays so in a process, which goes
+    on with the code that it has loaded.
     """
     layers = [layer for root in held_modules(explained) for layer in root.modules()]
     kinds = {kind for each in {type(explained), *map(type, layers)} for kind in each.__mro__ if top_of(kind) in OWN}
-    codes = {_code_of_own(kind) for kind in kinds}
-    return None if None in codes else digest_of([_code_called(), *sorted(filter(None, codes))])
+    rooms = {".".join(kind.__module__.split(".")[: 2 if top_of(kind) == "protomask" else 1]) for kind in kinds}
+    return digest_of([_code_called(), *map(_code_of_room, sorted(rooms))])
 
 
 @cache
-def _code_of_own(kind: type) -> str | None:
-    return code_of_kind(kind)
+def _code_of_room(name: str) -> str:
+    return code_digest(sys.modules[name])
 
 
 @cache

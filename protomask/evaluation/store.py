@@ -142,8 +142,8 @@ def open_stores(cache: Path | None, explained: object, localizers: Mapping[str, 
 
 def _told(explained: object) -> str | None:
     """Digest all that its scores depend on, code included; None where nobody can tell."""
-    scores, code = fingerprint_of_scores(explained), code_of_scores(explained)
-    return None if scores is None or code is None else f"{scores}-{code}"
+    scores = fingerprint_of_scores(explained)
+    return None if scores is None else f"{scores}-{code_of_scores(explained)}"
 
 
 def _say_unused(cache: Path, explained: object) -> None:

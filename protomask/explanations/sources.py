@@ -206,9 +206,14 @@ def _stamp(sources: _Sources) -> str:
 
 def _told(sources: _Sources) -> str:
     identities = {name: identity_of(localizer) for name, localizer in sources.localizers.items()}
-    of_scores = [fingerprint_of_scores(sources.network), code_of_scores(sources.network)]
-    told = [*of_scores, sources.plain.fingerprint(), sources.positions, identities]
-    if None in of_scores or None in identities.values():
+    told = [
+        fingerprint_of_scores(sources.network),
+        code_of_scores(sources.network),
+        sources.plain.fingerprint(),
+        sources.positions,
+        identities,
+    ]
+    if told[0] is None or None in identities.values():
         told.append(secrets.token_hex(8))
     return text_digest(repr(told))
 

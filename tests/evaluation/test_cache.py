@@ -5,6 +5,7 @@ import json
 import linecache
 import logging
 import math
+import py_compile
 import shutil
 import sys
 import warnings
@@ -21,7 +22,7 @@ from torch import nn
 
 import protomask
 from protomask.backbones import build_backbone
-from protomask.code_digests import code_of_kind
+from protomask.code_digests import code_digest, code_of_kind
 from protomask.errors import InputError
 from protomask.evaluation import (
     METRICS,
@@ -43,7 +44,7 @@ from protomask.fingerprints import fingerprint
 from protomask.held_contents import held_contents
 from protomask.localization.compare import JudgedClassifier, PublishedScore
 from protomask.localization.preprocessing import Preprocessing
-from protomask.score_fingerprints import code_of_scores, fingerprint_of_scores
+from protomask.score_fingerprints import fingerprint_of_scores
 from tests.evaluation.test_evaluate import HALF, SIZE, Quadrants, TilesWithParts, TilesWithPoints, quadrant
 from tests.support.toy import ToyBackbone
 from xprotonet import XProtoNet
@@ -213,6 +214,9 @@ def test_what_a_metric_of_ones_own_calls_in_its_file_is_told(tmp_path, monkeypat
     assert found[0] == found[2] != found[1] and None not in found
     typed: dict = {"__name__": "__typed__"}
     exec(code.format(1), typed)  # as in a notebook
+    nowhere: dict = {}
+    exec(code.format(1), nowhere)
+    assert told_by(nowhere["measure"]) is None
     given = lambda case, by=torch.ones(2000): by  # noqa: E731
     other = lambda case, by=2 * torch.ones(2000): by  # noqa: E731
     assert told_by(given) != told_by(other)
@@ -547,30 +551,26 @@ def test_an_upgrade_of_our_own_networks_makes_other_maps_but_no_other_explainers
             for name, each in explained.items()
         }
 
-    def changed(kind, expected):
+    def changed(room, expected):
         with monkeypatch.context() as patch:
-            patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: "other" if kind(each) else "same")
+            patch.setattr("protomask.score_fingerprints._code_of_room", lambda each: "other" if each == room else each)
             after = folders()
-            patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: "same")
+            patch.setattr("protomask.score_fingerprints._code_of_room", lambda each: each)
             before = folders()
         assert {name for name in explained if after[name][0] != before[name][0]} == expected, expected
         return after, before
 
-    changed(lambda each: each.__module__.startswith("xprotonet."), {"network", "derived"})
-    changed(lambda each: each.__module__.startswith("protomask.backbones."), {"network", "derived", "backbone"})
-    changed(lambda each: each is nn.Conv2d, set())
-    after, before = changed(lambda each: each is JudgedClassifier, set())
+    changed("xprotonet", {"network", "derived"})
+    changed("protomask.backbones", {"network", "derived", "backbone"})
+    changed("torch", set())
+    after, before = changed("protomask.localization", set())
     assert after["judged"][2] != before["judged"][2] and after["judged"][1] == before["judged"][1]
     first, told = folders(), {name: fingerprint_of_scores(each) for name, each in explained.items()}
     with monkeypatch.context() as patch:
         patch.setattr("protomask.score_fingerprints._code_called", lambda: "others")
         assert all(first[name][0] != other[0] for name, other in folders().items())
-        patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: "other")
+        patch.setattr("protomask.score_fingerprints._code_of_room", lambda each: "other")
         assert told == {name: fingerprint_of_scores(each) for name, each in explained.items()}
-        patch.setattr("protomask.score_fingerprints._code_of_own", lambda each: None)
-        assert code_of_scores(explained["network"]) is None
-        with pytest.warns(UserWarning, match="is not used"):
-            assert open_stores(tmp_path, made(), {"counting": Counting()})["counting"].maps._folder is None
     assert folders() == first and None not in [each[0] for each in first.values()]
 
 
@@ -909,3 +909,19 @@ def test_source_pairs_are_where_the_projection_went():
         and network.source_positions[pairs.prototypes].equal(pairs.positions)
         and len(pairs) == 2
     )
+
+
+def test_code_is_told_where_only_compiled_files_are_installed(tmp_path, monkeypatch):
+    package = tmp_path / "compiled_alone"
+    package.mkdir()
+    found = []
+    for number in (1, 2, 1):
+        (package / "__init__.py").write_text(f"NUMBER = {number}")
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH  # without the time
+        py_compile.compile(str(package / "__init__.py"), str(package / "__init__.pyc"), invalidation_mode=mode)
+        (package / "__init__.py").unlink()
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "compiled_alone", raising=False)
+        importlib.invalidate_caches()
+        found.append(code_digest(importlib.import_module("compiled_alone")))
+    assert found[0] == found[2] != found[1]
