@@ -23,7 +23,7 @@ from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.mdm import MDM
 from protomask.localizers.settings import Runtime, Settings, Views, require_value
-from protomask.localizers.stages import Stages
+from protomask.localizers.stages import Stages, one_thread_a_group
 from protomask.warned import about_maps, name_of_map
 
 PRICE, SETTLE, VIEWS = (1.0, 2.0), 0.4, Views(noise=0.0, shift=1 / 28)
@@ -196,11 +196,13 @@ def _refined(
 ) -> Tensor:
     """Let MDM's mask that keeps the score go on from the maps for a few steps; they order what it leaves out."""
     preset = MDM().for_model(explained)
-    wide, images = widened(explained, images)
-    quick = accelerate(wide, images, index, runtime.precision)
     keep, views, share = replace(preset.keep, steps=steps), preset.views, preset.destroy.share
     if isinstance(explained, Classifier):
         keep, views, share = replace(keep, size_weights=PRICE, settle=SETTLE), VIEWS, REST
-    stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
-    refined = min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)
+    with one_thread_a_group(runtime.batch_size, explained, images) as batch_size:
+        wide, images = widened(explained, images)
+        quick = accelerate(wide, images, index, runtime.precision)
+        runtime = replace(runtime, batch_size=batch_size)
+        stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
+        refined = min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)
     return refined.pow(CONTRAST) if isinstance(explained, Classifier) else refined

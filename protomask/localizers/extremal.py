@@ -20,6 +20,7 @@ from protomask.localizers.engine.optimisers import Momentum
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import WIDEST, Settings, within
+from protomask.localizers.stages import one_thread_a_group
 
 FLAT = 1e-6
 """a score that changes by no more than this share of its size over all masks is not changed by any"""
@@ -80,23 +81,24 @@ class ExtremalPerturbation(Settings):
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
-        explained, images = widened(explained, images)
-        explained = accelerate(explained, images, index, self.precision)
-        masks = [
-            learn_masks(
-                explained,
-                images,
-                index,
-                _Preservation(self, explained, area),
-                steps=self.steps,
-                optimiser=Momentum(self.rate),
-                batch_size=self.batch_size,
-                progress=progress,
-                description=f"extremal {area:g}",
-            ).result
-            for area in self.areas
-        ]
-        return min_max(reduce(torch.add, masks) / len(masks))
+        with one_thread_a_group(self.batch_size, explained, images) as batch_size:
+            explained, images = widened(explained, images)
+            explained = accelerate(explained, images, index, self.precision)
+            masks = [
+                learn_masks(
+                    explained,
+                    images,
+                    index,
+                    _Preservation(self, explained, area),
+                    steps=self.steps,
+                    optimiser=Momentum(self.rate),
+                    batch_size=batch_size,
+                    progress=progress,
+                    description=f"extremal {area:g}",
+                ).result
+                for area in self.areas
+            ]
+            return min_max(reduce(torch.add, masks) / len(masks))
 
 
 @dataclass(frozen=True)

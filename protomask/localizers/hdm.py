@@ -144,7 +144,8 @@ class HDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        with one_thread_a_group(settings.runtime, explained, images) as runtime:
+        with one_thread_a_group(settings.runtime.batch_size, explained, images, alone=True) as batch_size:
+            runtime = replace(settings.runtime, batch_size=batch_size)
             explained, images = widened(explained, images)
             quick = accelerate(explained, images, index, runtime.precision)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views)

@@ -17,6 +17,7 @@ from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import WIDEST, Settings
+from protomask.localizers.stages import one_thread_a_group
 
 SLOPE = 1e-4
 """share of the fall that the slope promises which a step must bring (Armijo), as in the authors' code"""
@@ -87,23 +88,25 @@ class IGOS(Settings):
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
-        explained, images = widened(explained, images)
-        explained = accelerate(explained, images, index, self.precision)
-        noise = Variation(self.noise, seed=self.seed)
-        return min_max(
-            learn_masks(
-                explained,
-                images,
-                index,
-                _Bilateral(self, explained, noise),
-                steps=self.steps,
-                optimiser=_KeepGradient(),
-                batch_size=self.batch_size or max(fitting_batch_size(None, images) // 4, 1),
-                variation=noise,
-                progress=progress,
-                description="igos",
-            ).result
-        )
+        with one_thread_a_group(self.batch_size, explained, images) as group:
+            explained, images = widened(explained, images)
+            explained = accelerate(explained, images, index, self.precision)
+            most = self.batch_size or max(fitting_batch_size(None, images) // 4, 1)
+            noise = Variation(self.noise, seed=self.seed)
+            return min_max(
+                learn_masks(
+                    explained,
+                    images,
+                    index,
+                    _Bilateral(self, explained, noise),
+                    steps=self.steps,
+                    optimiser=_KeepGradient(),
+                    batch_size=min(group or most, most),
+                    variation=noise,
+                    progress=progress,
+                    description="igos",
+                ).result
+            )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -116,7 +116,8 @@ class MDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        with one_thread_a_group(settings.runtime, explained, images) as runtime:
+        with one_thread_a_group(settings.runtime.batch_size, explained, images) as batch_size:
+            runtime = replace(settings.runtime, batch_size=batch_size)
             explained, images = widened(explained, images)
             quick = accelerate(explained, images, index, runtime.precision)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views, progress, "mdm")

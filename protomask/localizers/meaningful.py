@@ -16,6 +16,7 @@ from protomask.localizers.engine.optimisers import Adam
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import WIDEST, Settings, within
+from protomask.localizers.stages import one_thread_a_group
 
 
 @dataclass(frozen=True)
@@ -71,21 +72,22 @@ class MeaningfulPerturbation(Settings):
         reach = round(self.jitter * scale)
         generator = torch.Generator().manual_seed(self.seed)
         shifts = torch.randint(-reach, reach + 1, (self.steps, 2), generator=generator).tolist()
-        explained, images = widened(explained, images)
-        explained = accelerate(explained, images, index, self.precision)
-        return min_max(
-            learn_masks(
-                explained,
-                images,
-                index,
-                _Deletion(self, explained, scale, shifts),
-                steps=self.steps,
-                optimiser=Adam(self.rate),
-                batch_size=self.batch_size,
-                progress=progress,
-                description="meaningful",
-            ).result
-        )
+        with one_thread_a_group(self.batch_size, explained, images) as batch_size:
+            explained, images = widened(explained, images)
+            explained = accelerate(explained, images, index, self.precision)
+            return min_max(
+                learn_masks(
+                    explained,
+                    images,
+                    index,
+                    _Deletion(self, explained, scale, shifts),
+                    steps=self.steps,
+                    optimiser=Adam(self.rate),
+                    batch_size=batch_size,
+                    progress=progress,
+                    description="meaningful",
+                ).result
+            )
 
 
 @dataclass(frozen=True)

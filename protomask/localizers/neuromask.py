@@ -17,6 +17,7 @@ from protomask.localizers.engine.optimisers import RMSProp
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import Settings
+from protomask.localizers.stages import one_thread_a_group
 
 LIMIT = 10.0
 
@@ -94,22 +95,23 @@ class NeuroMask(Settings):
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError where the normalisation is not known."""
         index = check_pairs(images, index, explained)
-        named, (explained, images) = explained, widened(explained, images)
-        hidden = black_pixel(named, images)
-        explained = accelerate(explained, images, index, self.precision)
-        return min_max(
-            learn_masks(
-                explained,
-                images,
-                index,
-                _Weights(self, explained, hidden),
-                steps=self.steps,
-                optimiser=RMSProp(self.rate, start=self.square_start),
-                batch_size=self.batch_size,
-                progress=progress,
-                description="neuromask",
-            ).result
-        )
+        with one_thread_a_group(self.batch_size, explained, images, alone=True) as batch_size:
+            named, (explained, images) = explained, widened(explained, images)
+            hidden = black_pixel(named, images)
+            explained = accelerate(explained, images, index, self.precision)
+            return min_max(
+                learn_masks(
+                    explained,
+                    images,
+                    index,
+                    _Weights(self, explained, hidden),
+                    steps=self.steps,
+                    optimiser=RMSProp(self.rate, start=self.square_start),
+                    batch_size=batch_size,
+                    progress=progress,
+                    description="neuromask",
+                ).result
+            )
 
 
 @dataclass(frozen=True)

@@ -322,7 +322,7 @@ class Runtime(Settings):
 
     Args:
         batch_size: (image, index) pairs learned together, see :func:`protomask.localizers.engine.learning.learn_masks`;
-            None: as fits; on a processor one of a class, up to 8 of others, each group on one thread, see
+            None: as fits; on a processor one, and up to 8 prototypes of small images, each group on one thread, see
             :func:`protomask.localizers.stages.one_thread_a_group`. Does not change the result, but for rounding, which
             the many steps of a class's map amplify.
         precision: ``"fp32"``, or ``"bf16"`` autocast of the model.

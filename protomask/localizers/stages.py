@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
@@ -24,26 +24,36 @@ from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views, 
 
 TOGETHER = 8
 """pairs of a group, at most: with more there are too few groups for the threads"""
+ALONE = 128 * 128
+"""pixels of an image from which on each pair is a group by itself: smaller ones would cost twice as much so"""
 
 
 @contextmanager
-def one_thread_a_group(runtime: Runtime, explained: Explainable, images: Tensor) -> Iterator[Runtime]:
+def one_thread_a_group(
+    batch_size: int | None, explained: Explainable, images: Tensor, *, alone: bool = False
+) -> Iterator[int | None]:
     """Take the pairs in groups on a processor, each on one thread, unless a batch size was given.
 
     Its library shares sums among threads and chooses kernels by the size of a batch, and rounds differently each time.
     So a map is the same, to the last bit, on any number of threads. Where there are several, as many groups are learned
-    at once. A class makes a group by itself: its map is the same whatever else is asked for in the same call. Other
-    scores, whose maps rounding moves less, go together, up to 8, which costs less.
+    at once. A class makes a group by itself, and so does any pair whose image has 128 x 128 pixels: its map is the same
+    whatever else is asked for in the same call. Other scores of smaller images, whose maps rounding moves less, go
+    together, up to 8, which costs less.
+
+    Args:
+        alone: every pair makes a group by itself: the maps amplify rounding.
 
     Yields:
-        ``runtime``, as it is to be used meanwhile.
+        ``batch_size``, as it is to be used meanwhile.
     """
-    if runtime.batch_size is None and images.device.type == "cpu":
-        size = 1 if isinstance(explained, Classifier) else min(TOGETHER, fitting_batch_size(None, images))
+    if batch_size is None and images.device.type == "cpu":
+        height, width = images.shape[-2:]
+        alone = alone or isinstance(explained, Classifier) or height * width >= ALONE
+        size = 1 if alone else min(TOGETHER, fitting_batch_size(None, images))
         with one_thread_each(size):
-            yield replace(runtime, batch_size=size)
+            yield size
     else:
-        yield runtime
+        yield batch_size
 
 
 @dataclass(frozen=True)

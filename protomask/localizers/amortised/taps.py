@@ -173,9 +173,9 @@ def _listening(
     with ExitStack() as hooks:
         for root in held_modules(explained):
             for number, name in enumerate(taps):
-                way = _way_to(root, name)
-                if way:
-                    require_plain(way, METHOD, inside=False)
+                module = _module(root, name)
+                if module is not None:
+                    require_plain([module], METHOD, inside=False)
 
                     def listen(_, __, output, name=name, root=root, first=leaf and number == 0):
                         begun = output.detach().requires_grad_() if first else output
@@ -185,14 +185,12 @@ def _listening(
                         # What follows may change it in place.
                         return begun.clone()
 
-                    hooks.callback(way[-1].register_forward_hook(in_this_thread(listen)).remove)
+                    hooks.callback(module.register_forward_hook(in_this_thread(listen)).remove)
         yield heard
 
 
-def _way_to(root: nn.Module, name: str) -> list[nn.Module]:
-    """Give the modules from the root to the one of this name, both among them; none where there is no such."""
-    parts = name.split(".")
+def _module(root: nn.Module, name: str) -> nn.Module | None:
     try:
-        return [root.get_submodule(".".join(parts[:depth])) for depth in range(len(parts) + 1)]
+        return root.get_submodule(name)
     except AttributeError:
-        return []
+        return None
