@@ -1,0 +1,64 @@
+"""Every map that is learned is the same, to the last bit, alone, in any batch, and on any number of threads."""
+
+import pytest
+import torch
+from torchvision.models import squeezenet1_1
+
+from protomask.explainable import Classifier
+from protomask.localizers import get_localizer
+
+MDM = "mdm:keep.steps=4,destroy.steps=2,order.steps=3"
+HDM = "hdm:keep.steps=3,order.steps=2,cascade.modules=1"
+NEUROMASK, EXTREMAL = "neuromask:steps=10", "extremal:steps=10"
+MEANINGFUL, IGOS = "meaningful:steps=10", "igos:steps=2,points=3,l1=1"
+
+
+class Patches(torch.nn.Module):
+    """The similarity (cosine) of an image's features to those of others, as prototype networks score."""
+
+    mean = std = (0.5, 0.5, 0.5)
+
+    def __init__(self, features, images):
+        super().__init__()
+        self.features = features
+        with torch.no_grad():
+            self.vectors = torch.nn.functional.normalize(features(images)[:, :, 1, 1])
+
+    def score(self, images, index):
+        found = torch.nn.functional.normalize(self.features(images).flatten(2))
+        return (found * self.vectors[index, :, None]).sum(1).amax(1)
+
+
+def asked(size, kind):
+    """A network of random weights in float32, three images of noise, and what is asked of them."""
+    torch.manual_seed(0)
+    network, images = squeezenet1_1().eval(), torch.randn(3, 3, size, size)
+    if kind == "class":
+        explained = Classifier(network, mean=Patches.mean, std=Patches.std)
+    else:
+        explained = Patches(network.features, images)
+    return explained, images, torch.tensor([1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "localizer"),
+    [
+        *[("class", 64, each) for each in (MDM, HDM, NEUROMASK, EXTREMAL)],
+        *[("prototype", 128, each) for each in (MDM, HDM, NEUROMASK, MEANINGFUL, IGOS)],
+        *[("prototype", 64, each) for each in (HDM, NEUROMASK)],
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*no higher than that of an empty image")
+def test_a_map_is_the_same_alone_in_any_batch_and_on_two_threads(kind, size, localizer):
+    explained, images, index = asked(size, kind)
+    explain = get_localizer(localizer)
+    whole = explain(explained, images, index)
+    assert whole.flatten(1).std(1).min() > 0
+    alone = [explain(explained, images[place, None], index[place, None]) for place in range(len(images))]
+    assert torch.equal(whole, torch.cat(alone))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(whole, explain(explained, images.flip(0), index.flip(0)).flip(0))
+    finally:
+        torch.set_num_threads(threads)
