@@ -48,7 +48,8 @@ def test_classes_go_through_the_network_one_by_one_unless_a_number_is_given(loca
     score = network.score
     network.score = lambda images, index: seen.add(len(images)) or score(images, index)
     localizer(network, images, index)
-    assert 5 in seen, "prototypes' maps are smooth: together, as fits"
+    # Prototypes of small images cost twice as much by themselves; HDM's and NeuroMask's maps amplify rounding.
+    assert 5 in seen if isinstance(localizer, MDM) else seen == {1}
 
 
 def test_negative_scores_are_explained():
