@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import reduce
 
 import torch
@@ -127,6 +128,8 @@ class _Bilateral:
     settings: IGOS
     explained: Explainable
     noise: Variation
+    searching: threading.Lock = field(default_factory=threading.Lock)
+    """held while ``explained`` scores: pairs may be learned in several threads, and it may keep what it computes"""
 
     def begin(self, state: MaskState) -> None:
         settings, images = self.settings, state.images
@@ -199,10 +202,12 @@ class _Bilateral:
     def _loss_again(self, state: MaskState) -> Tensor:
         """Compute the loss of masks that are tried, under the noise of the step that was just counted."""
         mask = self.mask(state)
-        scores = [
-            self.explained.score(self.noise(view, state.images, state.step - 1, number), state.index).float()
+        views = [
+            self.noise(view, state.images, state.step - 1, number)
             for number, view in enumerate(self.views(state, mask))
         ]
+        with self.searching:
+            scores = [self.explained.score(view, state.index).float() for view in views]
         return self.loss(state, mask, torch.stack(scores))
 
     def result(self, state: MaskState) -> Tensor:
