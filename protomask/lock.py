@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,12 @@ class _Hold:
     entries: int = 1
     """how many ``locked`` of the thread are within it"""
 
+
+_REFUSED = (errno.EACCES, errno.EAGAIN)
+"""what the system answers where another process has the lock"""
+_OURS = re.compile(rb"process \d+ on ")
+"""how a lock file of ours begins, but for an empty one"""
+_UNNAMED = "another process"
 
 _held: dict[File, _Hold] = {}
 _changing = threading.RLock()
@@ -92,9 +100,9 @@ def check_still_locked(path: Path) -> None:
     Raises:
         InputError: one was.
     """
-    place = os.path.abspath(path)
+    place = path.absolute()  # with its "..", which behind a link leads elsewhere than the text says
     with _changing:
-        holds = [hold for hold in _held.values() if Path(place).is_relative_to(hold.folder)]
+        holds = [hold for hold in _held.values() if place.is_relative_to(hold.folder)]
     for hold in holds:
         # Whoever deletes the lock's file alone has moved nothing.
         if hold.identity != _identity(hold.folder) and hold.file != _identity(hold.folder / LOCK):
@@ -150,10 +158,12 @@ def _new_hold(path: Path) -> tuple[_Hold | None, str]:
     """Lock a file that no thread of this process has open; where another process holds it, say which."""
     if fcntl is None:
         return _hold(os.path.realpath(path), path), ""
-    descriptor, hold = _opened(path), None
+    (descriptor, writable), hold = _opened(path), None
     try:
-        alone, holder = _lock(descriptor)
+        alone, holder = (_lock if writable else _lock_readable)(descriptor)
         if holder is None:
+            if alone and writable:
+                _name_holder(descriptor, path.parent)
             state = os.fstat(descriptor)
             hold = _hold((state.st_dev, state.st_ino), path)
             hold.descriptor, hold.alone = descriptor, alone
@@ -165,7 +175,7 @@ def _new_hold(path: Path) -> tuple[_Hold | None, str]:
 
 def _hold(file: File, path: Path) -> _Hold:
     folder = os.stat(path.parent)
-    return _Hold(file, threading.current_thread(), Path(os.path.abspath(path.parent)), (folder.st_dev, folder.st_ino))
+    return _Hold(file, threading.current_thread(), path.parent.absolute(), (folder.st_dev, folder.st_ino))
 
 
 def _lock(descriptor: int) -> tuple[bool, str | None]:
@@ -174,11 +184,35 @@ def _lock(descriptor: int) -> tuple[bool, str | None]:
         # A record lock, not flock: forked loading processes do not inherit it.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            return False, os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-        return False, None  # a file system without locks: other processes are not kept out
-    _name_holder(descriptor)
+        if error.errno not in _REFUSED:
+            return False, None  # a file system without locks: other processes are not kept out
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False, _holder(descriptor)
+        fcntl.lockf(descriptor, fcntl.LOCK_UN)
+        return False, _UNNAMED  # one that cannot write the file holds it: the name in it is an older one's
     return True, None
+
+
+def _lock_readable(descriptor: int) -> tuple[bool, str | None]:
+    """Lock a file that is open for reading alone, as another user's may be, likewise."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # keeps those out who can write it
+    except OSError as error:
+        return False, _holder(descriptor) if error.errno in _REFUSED else None
+    if sys.platform != "linux":
+        return False, None  # the two kinds of locks keep each other out there, also within a process
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and those who cannot
+    except OSError as error:
+        return False, _UNNAMED if error.errno in _REFUSED else None
+    return True, None
+
+
+def _holder(descriptor: int) -> str:
+    found = os.pread(descriptor, 200, 0)
+    return found.decode(errors="replace").strip() if _OURS.match(found) else _UNNAMED
 
 
 def _let_go(hold: _Hold) -> None:
@@ -195,6 +229,10 @@ def _let_go(hold: _Hold) -> None:
 def _hold_nothing() -> None:
     """Forget, in a forked process, what the one that it comes from holds."""
     global _changing
+    for hold in _held.values():
+        if hold.descriptor is not None:
+            os.close(hold.descriptor)  # with which it would hold a file that is locked for reading alone, too
+            hold.descriptor = None
     _held.clear()
     _changing = threading.RLock()  # another thread may have held it
 
@@ -203,10 +241,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_hold_nothing)
 
 
-def _opened(path: Path) -> int:
-    """Open the lock's file, which is no link: what a link leads to would be overwritten."""
+def _opened(path: Path) -> tuple[int, bool]:
+    """Open the lock's file, which is no link: what a link leads to would be overwritten. Tell whether for writing."""
+    writable, flags = True, os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+        except PermissionError:
+            # Another user's, in a folder that several share; or there is none, and none can be made.
+            if not os.access(path.parent, os.W_OK):
+                raise
+            try:
+                descriptor, writable = os.open(path, os.O_RDONLY | flags), False
+            except PermissionError as error:
+                raise InputError(
+                    f"{path} is another user's, and cannot be read; remove it while nobody is at work in {path.parent}"
+                ) from error
     except OSError as error:
         if path.is_symlink() or path.is_dir():
             raise InputError(
@@ -216,15 +266,19 @@ def _opened(path: Path) -> int:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError(f"{path} is not a file; remove it")
-    return descriptor
+    return descriptor, writable
 
 
-def _name_holder(descriptor: int) -> None:
-    try:
+def _name_holder(descriptor: int, folder: Path) -> None:
+    """Write who holds the file, unless it is somebody's own, and open it to all who may write into its folder."""
+    if (content := os.pread(descriptor, 200, 0)) and not _OURS.match(content):
+        return
+    with suppress(OSError):  # a full disk: whoever is refused is not told by whom
         os.ftruncate(descriptor, 0)
         os.write(descriptor, _this_process().encode())
-    except OSError:
-        pass  # a full disk: whoever is refused is not told by whom
+    writers = os.stat(folder).st_mode & 0o022
+    with suppress(OSError):  # another user's file
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | writers | writers << 1)
 
 
 def _this_process() -> str:

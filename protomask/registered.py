@@ -66,13 +66,15 @@ def load_registered(point: EntryPoint, what: str, make: Callable[[Any], Any] = l
 
 
 @contextmanager
-def told_in_one_line(what: str) -> Iterator[None]:
+def told_in_one_line(what: str, mend: str = "mend the package that registers it") -> Iterator[None]:
     """Turn an error in what another package registers into one line, with the cause behind it.
 
-    What is bad input stays as it is, and so does a lack of memory, for which callers may have a mend.
+    What protomask itself raises stays as it is (bad input; that a job was cancelled, or lost one of its processes), and
+    so does a lack of memory, for which callers may have a mend.
 
     Args:
         what: is called, as errors call it: ``"localizer 'gradient'"``.
+        mend: the end of the message.
 
     Raises:
         InputError: names ``what`` and the error.
@@ -84,7 +86,14 @@ def told_in_one_line(what: str) -> Iterator[None]:
     except (InputError, OutOfMemoryError):
         raise
     except Exception as error:
-        raise InputError(f"{what} fails: {_reason(error)}; mend the package that registers it") from error
+        if is_ours(type(error)):
+            raise
+        raise InputError(f"{what} fails: {_reason(error)}; {mend}") from error
+
+
+def is_ours(kind: object) -> bool:
+    """Tell whether a class or function is of protomask itself."""
+    return str(getattr(kind, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _reason(error: BaseException) -> str:

@@ -308,13 +308,14 @@ def _remove_content(folder: Path) -> None:
 
 
 @contextmanager
-def alone_in(output: Path, *, sweep: bool = False) -> Iterator[None]:
+def alone_in(output: Path, *, sweep: bool = False, patience: float = 0.0) -> Iterator[None]:
     """Keep other commands out of a folder that is no run, and make it; of a job's processes the first one does.
 
     A folder that was missing is removed again where nothing came to be in it.
 
     Args:
         sweep: whether half-written files are removed; only of a folder that is ours, see :func:`protomask.lock.locked`.
+        patience: seconds to wait for whoever is at work there.
 
     Raises:
         InputError: another process or thread is at work there (named), or it is no folder, or cannot be written to.
@@ -329,7 +330,7 @@ def alone_in(output: Path, *, sweep: bool = False) -> Iterator[None]:
         raise InputError(f"output={output} is a file; give a folder")
     missing = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
-        with locked(output, sweep=sweep):
+        with locked(output, sweep=sweep, patience=patience):
             try:
                 yield
             finally:

@@ -62,7 +62,7 @@ def load_tensors(path: Path, mend: str, *, older: bool = False, written_with: st
     Args:
         mend: what to do about a damaged file, the end of the message.
         older: also take a file without a checksum.
-        written_with: the checksum that the file beside it was written with; None where it says none.
+        written_with: the checksum that the JSON file of its name beside it was written with; None where it says none.
 
     Raises:
         InputError: missing, damaged, changed since it was written, or another one than the file beside it tells of.
@@ -77,11 +77,14 @@ def load_tensors(path: Path, mend: str, *, older: bool = False, written_with: st
             raise ValueError("its checksum differs: it changed after it was written")
         if expected is None and not older:
             raise ValueError("it has no checksum")
-        if expected is not None and written_with not in (None, expected):
-            raise ValueError("the file that tells of it was written with another one: a command was killed in between")
     except (SafetensorError, ValueError, KeyError, RuntimeError, MemoryError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged ({reason}); {mend}") from error
+    if expected is not None and written_with not in (None, expected):
+        raise InputError(
+            f"{path} belongs to another {path.with_suffix('.json').name}: one of the two was copied alone, or a "
+            "command was killed between them; put both files of one network there"
+        )
     return tensors
 
 

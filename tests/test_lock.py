@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -218,6 +219,133 @@ def test_nothing_is_written_where_the_locked_folder_was(tmp_path, monkeypatch, h
         write_json(tmp_path / "elsewhere.json", {})
     assert sorted(path.name for path in run.rglob("*")) == ([".lock", "below"] if "another" in how else [])
     assert lock(run) == "locked"
+
+
+def test_a_folder_above_a_link_is_the_one_that_the_system_finds(tmp_path, monkeypatch):
+    """``link/..`` is not where the link stands: the folder that is locked is there, and nothing of it has moved."""
+    (tmp_path / "disk" / "data").mkdir(parents=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "data").symlink_to(tmp_path / "disk" / "data")
+    monkeypatch.chdir(tmp_path / "home")
+    for run in (Path("data/../run"), tmp_path / "home" / "data" / ".." / "run"):
+        with locked(run):
+            write_json(run / "one.json", {})
+            (tmp_path / "disk" / "run").rename(tmp_path / "disk" / "moved")
+            with pytest.raises(InputError, match="is no longer the one"):
+                write_json(run / "one.json", {})
+            (tmp_path / "disk" / "moved").rename(tmp_path / "disk" / "run")
+    assert (tmp_path / "disk" / "run" / "one.json").exists() and not (tmp_path / "home" / "run").exists()
+
+
+@pytest.mark.parametrize("own", ["of my job scheduler\n", "process 1 of 8\n"])
+def test_a_file_of_somebody_s_own_that_is_called_so_stays_as_it_is(tmp_path, own):
+    (tmp_path / ".lock").write_text(own)
+    mode = (tmp_path / ".lock").stat().st_mode
+    tmp_path.chmod(0o777)
+    with locked(tmp_path, sweep=False):
+        assert f"another process is at work in {tmp_path}" in ask_another_process(tmp_path).stderr
+    assert (tmp_path / ".lock").read_text() == own and (tmp_path / ".lock").stat().st_mode == mode
+
+
+@pytest.mark.parametrize(
+    "umask, folder, lock_file",
+    [
+        (0o022, 0o755, 0o644),
+        (0o022, 0o2775, 0o664),
+        (0o077, 0o770, 0o660),
+        (0o022, 0o777, 0o666),
+        (0o077, 0o700, 0o600),
+    ],
+)
+def test_whoever_may_write_into_the_folder_may_lock_it(tmp_path, umask, folder, lock_file):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared").chmod(folder)
+        assert lock(tmp_path / "shared") == "locked"
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared" / ".lock").stat().st_mode & 0o777 == lock_file
+
+
+def of_another_user(monkeypatch, readable=True):
+    """Files that are called ``.lock`` can be read alone, as another user's in a shared folder, or not even so."""
+    opened = os.open
+
+    def refused(path, flags, *more):
+        if Path(path).name == ".lock" and (flags & os.O_RDWR or not readable):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *more)
+
+    monkeypatch.setattr("protomask.lock.os.open", refused)
+
+
+def in_a_fork(work):
+    """Tell what InputError something ends in, in a forked process."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            said = work()
+        except InputError as error:
+            said = str(error)
+        finally:
+            os.write(writing, said.encode())
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such files keep nobody out of the same user's")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_another_user_s_lock_is_locked_for_reading(tmp_path, other_thread, monkeypatch):
+    (tmp_path / ".lock").write_text("process 1 on another machine")
+    of_another_user(monkeypatch)
+    with locked(tmp_path):
+        assert "another process is at work in" in ask_another_process(tmp_path).stderr  # it may write the file
+        assert "another process is at work in" in in_a_fork(lambda: lock(tmp_path))  # it may not
+        with pytest.raises(InputError, match="another thread of"):
+            other_thread(lambda: lock(tmp_path))
+    assert ask_another_process(tmp_path).returncode == 0 and in_a_fork(lambda: lock(tmp_path)) == "locked"
+
+
+def test_whoever_has_the_lock_is_named_to_another_user(holder, tmp_path, monkeypatch):
+    of_another_user(monkeypatch)
+    with pytest.raises(InputError, match=f"process {holder.pid} on .* is at work in"):
+        lock(tmp_path / "run")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="tells what a forked process keeps")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_does_not_keep_another_user_s_lock(tmp_path, monkeypatch):
+    (tmp_path / ".lock").write_text("")
+    of_another_user(monkeypatch)
+    reading, writing = os.pipe()
+    with locked(tmp_path):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent is done
+            os._exit(0)
+    try:
+        assert in_a_fork(lambda: lock(tmp_path)) == "locked"
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+        os.close(reading)
+
+
+def test_a_lock_that_cannot_even_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / ".lock").write_text("")
+    of_another_user(monkeypatch, readable=False)
+    with pytest.raises(InputError, match=rf"^{tmp_path}/.lock is another user's, and cannot be read; remove it"):
+        lock(tmp_path)
+    monkeypatch.setattr("protomask.lock.os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match="^cannot write to .*: Permission denied; make it writable"):
+        lock(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

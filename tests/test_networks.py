@@ -1,6 +1,7 @@
 """Networks by name."""
 
 import os
+import shutil
 import sys
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
@@ -62,9 +63,17 @@ def test_weights_of_another_network_than_the_description_beside_them_are_noticed
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         killed_before(patch, "model.safetensors")
         other.save(tmp_path)
-    with pytest.raises(InputError, match="model.safetensors is damaged .the file that tells of it was written with"):
+    with pytest.raises(InputError, match="model.safetensors belongs to another model.json: one of the two"):
         protomask.load_network(tmp_path)
+    other.save(tmp_path / "other")
     one.save(tmp_path)
+    for name in ("model.safetensors", "model.json"):  # either of the two, copied alone
+        kept = (tmp_path / name).read_bytes()
+        shutil.copy(tmp_path / "other" / name, tmp_path / name)
+        with pytest.raises(InputError, match="put both files of one network there$") as error:
+            protomask.load_network(tmp_path)
+        assert "damaged" not in str(error.value)
+        (tmp_path / name).write_bytes(kept)
     without_weights(tmp_path / "model.json")
     assert same(one, protomask.load_network(tmp_path))  # as versions before wrote it
     one.save(tmp_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.localizers.specs import name_of, settings_of, split_specs, with_settings
-from protomask.registered import find_registered, load_registered, origin_of
+from protomask.registered import find_registered, is_ours, load_registered, origin_of
 
 if TYPE_CHECKING:
     from protomask.localizers.base import Localizer
@@ -61,7 +62,7 @@ _HOMES = {
     **{place.split(":")[1]: place.split(":")[0] for place in BUILT_IN.values()},
 }
 _KINDS: list[object] = []
-"""classes and functions of the registered localizers that were loaded"""
+"""classes and functions of the registered localizers that were loaded, but for ours"""
 __all__ = [*sorted(_HOMES), "as_localizer", "get_localizer", "get_localizers", "localizer_names", "split_specs"]
 
 
@@ -173,8 +174,11 @@ def _load(point: EntryPoint) -> Localizer:
     localizer = load_registered(point, "localizer", lambda found: found() if isinstance(found, type) else found)
     if not callable(localizer):
         raise InputError(f"localizer {point.name!r} ({point.value}) is no localizer: it cannot be called")
-    kind = localizer if inspect.isroutine(localizer) else type(localizer)
-    if not any(kind is each for each in _KINDS):
+    # Of a class of Python's own, as functools.partial is, other people's localizers may be, too.
+    shared = inspect.isroutine(localizer) or type(localizer).__module__.partition(".")[0] in sys.stdlib_module_names
+    kind = localizer if shared else type(localizer)
+    # A package may register one of ours with settings of its own: the others of that class stay ours.
+    if not is_ours(kind) and not any(kind is each for each in _KINDS):
         _KINDS.append(kind)
     return localizer
 

@@ -26,9 +26,10 @@ def call_localizer(
         Whatever it gives; :func:`protomask.localizers.base.check_maps` checks it.
 
     Raises:
-        InputError: as the localizer does; one that another package registers fails.
+        InputError: as the localizer does; one that another package registers fails, or the model within it.
     """
     # Those that are called after it get the same tensors; of what it does by .numpy() or .data no tensor tells.
     own = images.detach().clone(), index.detach().clone()
-    with told_in_one_line(f"localizer {name!r}") if is_registered(localizer) else nullcontext():
+    told = told_in_one_line(f"localizer {name!r}", "mend it, or the model that it asks")
+    with told if is_registered(localizer) else nullcontext():
         return localizer(explained, *own, **shown)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import sys
 import types
@@ -131,9 +132,10 @@ def _kind(owner: type, of: Field) -> Any:
     home = next(
         each for each in reversed(owner.__mro__) if vars(each).get("__dataclass_fields__", {}).get(of.name) is of
     )
-    names = vars(sys.modules.get(home.__module__, types))
+    # The class's own names come last: the default of a field that is called like its type hides that type.
+    names = {**vars(builtins), **vars(sys.modules.get(home.__module__, types))}
     try:
-        return get_type_hints(types.SimpleNamespace(__annotations__={of.name: of.type}), names, dict(vars(home)))[
+        return get_type_hints(types.SimpleNamespace(__annotations__={of.name: of.type}), dict(vars(home)), names)[
             of.name
         ]
     except Exception:  # an annotation may be any expression

@@ -22,6 +22,9 @@ from protomask.schema import TypedDict, check
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PATIENCE = 60.0
+"""seconds that a ``save`` waits for another one into the same folder, in another thread for example"""
+
 
 class PanelsFile(TypedDict):
     """Hold ``panels.json``."""
@@ -59,10 +62,10 @@ class Explanations(_Drawn):
         """Write one panel per explanation into ``folder``, named by its image; return the files.
 
         Raises:
-            InputError: the folder cannot be written to, or another process or thread is at work there.
+            InputError: the folder cannot be written to, or another process or thread stays at work there for a minute.
         """
         target = as_path(folder, "folder")
-        with alone_in(target):
+        with alone_in(target, patience=_PATIENCE):
             names = NameGiver(target)
             return [save_panel(each, target / f"{names.name(each)}.{format}") for each in self]
 
@@ -130,13 +133,13 @@ class Prototypes(_Drawn):
         """Write a gallery of each class into ``folder``; return the files.
 
         Raises:
-            InputError: the folder cannot be written to, or another process or thread is at work there.
+            InputError: the folder cannot be written to, or another process or thread stays at work there for a minute.
         """
         from protomask.report import save_figure
 
         target = as_path(folder, "folder")
         names = dict.fromkeys(picture.record.class_name for picture in self)
-        with alone_in(target):
+        with alone_in(target, patience=_PATIENCE):
             return [
                 save_figure(self.figure(name), target / f"gallery_{file_name(name)}.{format}", dpi=110)
                 for name in names

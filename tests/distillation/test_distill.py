@@ -213,7 +213,7 @@ def test_a_call_that_is_killed_between_the_two_files_is_noticed_and_made_again(t
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         killed_before(patch, "localizer.safetensors")
         distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=4)
-    with pytest.raises(InputError, match="localizer.safetensors is damaged .the file that tells of it was written"):
+    with pytest.raises(InputError, match="localizer.safetensors belongs to another localizer.json: one of the two"):
         open_explainer(tmp_path)
     distill(model, data, output=tmp_path, **PLAIN, **FEW, seed=3)
     assert repr(open_explainer(tmp_path)) == whole

@@ -170,7 +170,8 @@ def at_work_in(folder):
             done.set()
 
 
-def test_a_folder_of_panels_is_one_calls_at_a_time(run, folder, tmp_path, capsys):
+def test_a_folder_of_panels_is_one_calls_at_a_time(run, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("protomask.run.results._PATIENCE", 0.1)
     pictures, panels = [str(path) for path in sorted((folder / "test").rglob("*.png"))[:2]], tmp_path / "panels"
     words = ["explain", str(run.folder), *pictures, "--localizer", "similarity", "--quiet", "--output", str(panels)]
     opened = open_run(run.folder, progress=False)

@@ -1,6 +1,7 @@
 """Localizers of other packages beside built-in ones."""
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 
 import protomask
 import protomask.localizers as localizers
-from protomask.errors import InputError
+from protomask.errors import InputError, PeerLost
 from protomask.localizers.calling import call_localizer
+from protomask.serve.worker import Cancelled
 from tests.support.toy import ToyBackbone
 
 KINDS = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "image_size": 16}
@@ -77,3 +79,29 @@ def test_a_registered_localizer_that_fails_is_one_line_and_one_s_own_is_not(monk
     assert isinstance(error.value.__cause__, KeyError) and "\n" not in str(error.value)
     with pytest.raises(KeyError):
         protomask.look(model, images[0], localizer=Mine(), **KINDS)
+
+
+QUICK = localizers.MDM(runtime=localizers.Runtime(seed=3))
+PART = partial(spoiling(CHANGES["values"]))
+
+
+def test_other_localizers_of_a_class_that_a_package_registers_an_object_of_are_not_its(monkeypatch):
+    names = {"quick": "QUICK", "part": "PART", "broken": "Broken"}
+    points = [EntryPoint(name, f"{__name__}:{place}", localizers.GROUP) for name, place in names.items()]
+    monkeypatch.setattr(localizers, "entry_points", lambda group: points)
+    monkeypatch.setattr(localizers, "_KINDS", [])
+    part, broken = (localizers.get_localizer(name) for name in ("part", "broken"))
+    localizers.get_localizer("quick:seed=2")
+    assert localizers.is_registered(part) and localizers.is_registered(broken)
+    for own in (localizers.MDM(), partial(spoiling(CHANGES["values"])), localizers.get_localizer("quick")):
+        assert not localizers.is_registered(own)
+
+
+@pytest.mark.parametrize("kind", [PeerLost, Cancelled, InputError, KeyboardInterrupt])
+def test_what_protomask_itself_raises_within_a_registered_localizer_stays(monkeypatch, kind):
+    def lost(explained, images, index):
+        raise kind("as it is")
+
+    monkeypatch.setattr(localizers, "_KINDS", [lost])
+    with pytest.raises(kind, match="^as it is$"):
+        call_localizer(lost, None, torch.rand(1, 3, 8, 8), torch.tensor([0]), "lost")

@@ -1,6 +1,6 @@
 """Localizers in words, as every command and function takes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -140,6 +140,21 @@ class Unknown:
 @dataclass(frozen=True)
 class Heir(Unknown):
     other: "int" = 1
+
+
+extent = int
+
+
+def test_a_setting_may_be_called_like_its_type():
+    called = {"extent": "extent", "float": "float", "pair": "tuple[extent, float]"}
+    kind = make_dataclass(
+        "Called",
+        [(name, word, default) for (name, word), default in zip(called.items(), (1, 0.5, (1, 0.5)))],
+        frozen=True,
+    )
+    kind.__module__ = __name__
+    settings = settings_of("own:extent=3,float=0.25,pair=2+1.5")
+    assert with_settings(kind(), settings, "own") == kind(3, 0.25, (2, 1.5))
 
 
 @pytest.mark.parametrize("kind", [Unknown, Heir])
