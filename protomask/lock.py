@@ -78,7 +78,6 @@ def locked(folder: Path, name: str = LOCK, patience: float = 0.0, sweep: bool = 
         InputError: another process or thread is at work there (named), or the folder cannot be written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         hold = _take(folder, name, patience)
     except OSError as error:
         raise InputError(
@@ -124,20 +123,26 @@ def _take(folder: Path, name: str, patience: float) -> _Hold:
     """Open and lock the file, or enter once more where this thread has it already."""
     end = time.monotonic() + patience
     while True:
+        folder.mkdir(parents=True, exist_ok=True)  # who held it may have removed it, where nothing came to be in it
         # Record locks are the whole process's, and gone as soon as any of its threads closes the file: it is not even
         # opened while one of them holds it.
-        with _changing:
-            hold = _holding(folder / name)
-            if hold is None:
-                hold, holder = _new_hold(folder / name)
-                if hold is not None:
-                    _held[hold.file] = hold
+        try:
+            with _changing:
+                hold = _holding(folder / name)
+                if hold is None:
+                    hold, holder = _new_hold(folder / name)
+                    if hold is not None:
+                        _held[hold.file] = hold
+                        return hold
+                elif hold.thread is threading.current_thread():
+                    hold.entries += 1
                     return hold
-            elif hold.thread is threading.current_thread():
-                hold.entries += 1
-                return hold
-            else:
-                holder = f"another thread of {_this_process()}"
+                else:
+                    holder = f"another thread of {_this_process()}"
+        except FileNotFoundError:
+            if time.monotonic() >= end:
+                raise
+            continue  # removed just now
         if time.monotonic() >= end:
             raise InputError(f"{holder} is at work in {folder}; wait until it is done, or use another folder")
         time.sleep(0.02)

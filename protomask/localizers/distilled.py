@@ -123,9 +123,14 @@ class Distilled(Settings):
                 "maps may mean little: distill it again",
                 stacklevel=2,
             )
-        maps = draw(opened, explained, images, index.long(), self.runtime.batch_size)
         if self.steps:
-            maps = _refined(explained, images, index, maps, self.steps, self.runtime, progress)
+            # The steps would amplify what a batch or threads change about their start.
+            with one_thread_a_group(self.runtime.batch_size, explained, images) as batch_size:
+                maps = draw(opened, explained, images, index.long(), batch_size)
+                runtime = replace(self.runtime, batch_size=batch_size)
+                maps = _refined(explained, images, index, maps, self.steps, runtime, progress)
+        else:
+            maps = draw(opened, explained, images, index.long(), self.runtime.batch_size)
         if self.check:
             _warn_of_low(measure_faithfulness(explained, images, index, maps), index)
         return maps
@@ -196,13 +201,11 @@ def _refined(
 ) -> Tensor:
     """Let MDM's mask that keeps the score go on from the maps for a few steps; they order what it leaves out."""
     preset = MDM().for_model(explained)
+    wide, images = widened(explained, images)
+    quick = accelerate(wide, images, index, runtime.precision)
     keep, views, share = replace(preset.keep, steps=steps), preset.views, preset.destroy.share
     if isinstance(explained, Classifier):
         keep, views, share = replace(keep, size_weights=PRICE, settle=SETTLE), VIEWS, REST
-    with one_thread_a_group(runtime.batch_size, explained, images) as batch_size:
-        wide, images = widened(explained, images)
-        quick = accelerate(wide, images, index, runtime.precision)
-        runtime = replace(runtime, batch_size=batch_size)
-        stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
-        refined = min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)
+    stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
+    refined = min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)
     return refined.pow(CONTRAST) if isinstance(explained, Classifier) else refined

@@ -20,6 +20,8 @@ from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import WIDEST, Settings
 from protomask.localizers.stages import one_thread_a_group
 
+ROOM = 4
+"""images whose room a pair is taken to need: a step has many views"""
 SLOPE = 1e-4
 """share of the fall that the slope promises which a step must bring (Armijo), as in the authors' code"""
 SHRINK = 0.2
@@ -61,8 +63,8 @@ class IGOS(Settings):
         noise: standard deviation, as a share of that of the image's values.
         image_blur: standard deviation in pixels at 224.
         seed: of the noise.
-        batch_size: pairs learned together; None: a quarter of what fits otherwise, since a step has many images.
-        precision: see :class:`protomask.localizers.MDM`.
+        batch_size, precision: see :class:`protomask.localizers.MDM`; of what fits a quarter, since a step has many
+            views.
     """
 
     cells: int = 28
@@ -89,10 +91,9 @@ class IGOS(Settings):
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
-        with one_thread_a_group(self.batch_size, explained, images) as group:
+        with one_thread_a_group(self.batch_size, explained, images, room=ROOM) as group:
             explained, images = widened(explained, images)
             explained = accelerate(explained, images, index, self.precision)
-            most = self.batch_size or max(fitting_batch_size(None, images) // 4, 1)
             noise = Variation(self.noise, seed=self.seed)
             return min_max(
                 learn_masks(
@@ -102,7 +103,7 @@ class IGOS(Settings):
                     _Bilateral(self, explained, noise),
                     steps=self.steps,
                     optimiser=_KeepGradient(),
-                    batch_size=min(group or most, most),
+                    batch_size=group or max(fitting_batch_size(None, images) // ROOM, 1),
                     variation=noise,
                     progress=progress,
                     description="igos",

@@ -17,7 +17,7 @@ from protomask.localizers.engine.learning import MaskProblem, learn_masks
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.order import OrderProblem, sufficient_mask, with_values_of
-from protomask.localizers.engine.speed.threads import one_thread_each
+from protomask.localizers.engine.speed.threads import IMAGES, one_thread_each
 from protomask.localizers.engine.stack import StackProblem
 from protomask.localizers.engine.variation import Variation
 from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views, require_value
@@ -30,7 +30,7 @@ ALONE = 128 * 128
 
 @contextmanager
 def one_thread_a_group(
-    batch_size: int | None, explained: Explainable, images: Tensor, *, alone: bool = False
+    batch_size: int | None, explained: Explainable, images: Tensor, *, alone: bool = False, room: int = 1
 ) -> Iterator[int | None]:
     """Take the pairs in groups on a processor, each on one thread, unless a batch size was given.
 
@@ -42,6 +42,7 @@ def one_thread_a_group(
 
     Args:
         alone: every pair makes a group by itself: the maps amplify rounding.
+        room: how many images' room a pair takes; of more than one no more groups go at once than fit.
 
     Yields:
         ``batch_size``, as it is to be used meanwhile.
@@ -49,8 +50,9 @@ def one_thread_a_group(
     if batch_size is None and images.device.type == "cpu":
         height, width = images.shape[-2:]
         alone = alone or isinstance(explained, Classifier) or height * width >= ALONE
-        size = 1 if alone else min(TOGETHER, fitting_batch_size(None, images))
-        with one_thread_each(size):
+        fit = max(fitting_batch_size(None, images) // room, 1)
+        size = 1 if alone else min(TOGETHER, fit)
+        with one_thread_each(size if room == 1 else max(size, IMAGES // fit)):
             yield size
     else:
         yield batch_size

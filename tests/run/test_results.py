@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from protomask.errors import InputError
 from protomask.lock import locked
 from protomask.run.results import Explanations
+from protomask.run_folder import alone_in
 
 
 @pytest.fixture
@@ -41,3 +43,25 @@ def test_whoever_waits_in_vain_is_told_by_whom(tmp_path, drawn, monkeypatch):
     with locked(tmp_path), ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="is at work in"):
         pool.submit(Explanations([SimpleNamespace(name="a.png", finding=None)]).save, tmp_path).result(60)
     assert not drawn
+
+
+def test_whoever_waits_for_a_folder_that_the_first_leaves_empty_makes_it_again(tmp_path):
+    inside, folder = Event(), tmp_path / "new"
+
+    def first():
+        with alone_in(folder):
+            inside.set()
+            time.sleep(0.3)
+            raise RuntimeError("nothing came to be")
+
+    def second():
+        assert inside.wait(60)
+        with alone_in(folder, patience=60):
+            (folder / "a.txt").write_text("here")
+
+    with ThreadPoolExecutor(2) as pool:
+        failing, waiting = pool.submit(first), pool.submit(second)
+        waiting.result(60)
+        with pytest.raises(RuntimeError, match="nothing came to be"):
+            failing.result(60)
+    assert (folder / "a.txt").read_text() == "here"
