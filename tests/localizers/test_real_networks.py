@@ -10,6 +10,7 @@ from protomask.data.transforms import evaluation_transform
 from protomask.explainable import Classifier
 from protomask.localizers import get_localizer
 from protomask.metrics import map_correlation, nearby, shared_first
+from tests.support.scores import Patches
 
 NETWORKS = {
     "squeezenet": ("torchvision/squeezenet1_1", "squeezenet1_1"),
@@ -73,26 +74,12 @@ def on_one_and_two_threads(explain, *asked):
         torch.set_num_threads(1)
 
 
-class Patches(torch.nn.Module):
-    """The similarity (cosine) of an image's patches to patches of others, as prototype networks score."""
-
-    def __init__(self, backbone, images):
-        super().__init__()
-        self.backbone = backbone
-        with torch.no_grad():
-            self.vectors = torch.nn.functional.normalize(backbone(images)[:, :, 3, 3])
-
-    def score(self, images, index):
-        features = torch.nn.functional.normalize(self.backbone(images).flatten(2))
-        return (features * self.vectors[index, :, None]).sum(1).amax(1)
-
-
 @slow
 def test_threads_do_not_change_a_patch_s_map_by_a_bit(real_data):
     model, weights = NETWORKS["mobilenet"]
     backbone = build_backbone(model, weights=real_data / "weights" / f"{weights}.safetensors").eval()
     _, images, _ = photographs(real_data, "mobilenet", 3)
-    explained, index = Patches(backbone, images), torch.tensor([1, 2, 0])
+    explained, index = Patches(backbone, images, at=3), torch.tensor([1, 2, 0])
     one, two = on_one_and_two_threads(get_localizer("mdm"), explained, images, index)
     assert torch.equal(one, two) and one.flatten(1).std(1).min() > 0
 

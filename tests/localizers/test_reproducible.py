@@ -10,27 +10,12 @@ from protomask.localizers.amortised.explainer import Explainer
 from protomask.localizers.amortised.files import Opened
 from protomask.localizers.amortised.taps import find_taps, look_at
 from protomask.localizers.distilled import Distilled
+from tests.support.scores import Patches
 
 MDM = "mdm:keep.steps=4,destroy.steps=2,order.steps=3"
 HDM = "hdm:keep.steps=3,order.steps=2,cascade.modules=1"
 NEUROMASK, EXTREMAL = "neuromask:steps=10", "extremal:steps=10"
 MEANINGFUL, IGOS = "meaningful:steps=10", "igos:steps=2,points=3,l1=1"
-
-
-class Patches(torch.nn.Module):
-    """The similarity (cosine) of an image's features to those of others, as prototype networks score."""
-
-    mean = std = (0.5, 0.5, 0.5)
-
-    def __init__(self, features, images):
-        super().__init__()
-        self.features = features
-        with torch.no_grad():
-            self.vectors = torch.nn.functional.normalize(features(images)[:, :, 1, 1])
-
-    def score(self, images, index):
-        found = torch.nn.functional.normalize(self.features(images).flatten(2))
-        return (found * self.vectors[index, :, None]).sum(1).amax(1)
 
 
 def asked(size, kind):
@@ -40,7 +25,7 @@ def asked(size, kind):
     if kind == "class":
         explained = Classifier(network, mean=Patches.mean, std=Patches.std)
     else:
-        explained = Patches(network.features, images)
+        explained = Patches(network.features, images, at=1)
     return explained, images, torch.tensor([1, 2, 0])
 
 

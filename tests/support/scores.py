@@ -72,6 +72,22 @@ class Network(nn.Module):
         return self.body(images).mean((2, 3))
 
 
+class Patches(nn.Module):
+    """The similarity (cosine) of an image's features to those of others at cell ``at``, as prototype networks score."""
+
+    mean = std = (0.5, 0.5, 0.5)
+
+    def __init__(self, features: nn.Module, images: torch.Tensor, at: int):
+        super().__init__()
+        self.features = features
+        with torch.no_grad():
+            self.vectors = torch.nn.functional.normalize(features(images)[:, :, at, at])
+
+    def score(self, images, index):
+        found = torch.nn.functional.normalize(self.features(images).flatten(2))
+        return (found * self.vectors[index, :, None]).sum(1).amax(1)
+
+
 def pairs(count: int = 5, height: int = 24, width: int = 24, seed: int = 0):
     """Images (count, 3, height, width) and an index of 0 to 3 each."""
     generator = torch.Generator().manual_seed(seed)
