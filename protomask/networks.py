@@ -71,12 +71,12 @@ def get_network(name: str) -> ModuleType:
     raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
-def ask_network(name: str, function: str, kinds: type | tuple[type, ...], *given: Any) -> Any:
+def ask_network(name: str, function: str, kind: type, *given: Any) -> Any:
     """Call a function of a kind of network.
 
     Args:
         function: its name, ``"defaults"`` for example.
-        kinds: what it must give.
+        kind: what it must give.
         given: what it is called with.
 
     Raises:
@@ -88,9 +88,8 @@ def ask_network(name: str, function: str, kinds: type | tuple[type, ...], *given
     what = f"{function}() of network {name!r}"
     with told_in_one_line(what):
         found = ask(*given)
-    if not isinstance(found, kinds):
-        wanted = " or ".join(each.__name__ for each in (kinds if isinstance(kinds, tuple) else (kinds,)))
-        raise InputError(f"{what} gives {type_named(found)}, not a {wanted}; mend the package that registers it")
+    if not isinstance(found, kind):
+        raise InputError(f"{what} gives {type_named(found)}, not a {kind.__name__}; mend the package that registers it")
     return found
 
 

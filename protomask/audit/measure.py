@@ -20,8 +20,8 @@ from protomask.freezing import frozen
 from protomask.given import as_count, as_flag, refuse_run
 from protomask.labels import positives, require_numbers
 from protomask.localizers import Localizer, as_localizer
-from protomask.localizers.base import check_maps, require_finite
-from protomask.localizers.calling import call_localizer
+from protomask.localizers.base import require_finite
+from protomask.localizers.calling import checked_maps
 from protomask.metrics import randomise_parameters, shared_first, with_unseen_noise
 from protomask.metrics.localization import box_regions
 from protomask.prototype_network import PrototypeNetwork
@@ -106,8 +106,7 @@ class _Asked(NamedTuple):
 
     def maps(self, network: PrototypeNetwork, images: Tensor, index: Tensor) -> Tensor:
         """Make the maps, (B, H, W); InputError as :func:`check_maps`."""
-        maps = call_localizer(self.localizer, network, images, index, self.name)
-        return check_maps(maps, images, self.name, self.names)
+        return checked_maps(self.localizer, network, images, index, self.name, self.names)
 
     @torch.no_grad()
     def answers(self, network: PrototypeNetwork, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

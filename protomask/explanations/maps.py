@@ -9,8 +9,7 @@ from torch import Tensor
 
 from protomask import distributed
 from protomask.localizers import Localizer
-from protomask.localizers.base import check_maps
-from protomask.localizers.calling import call_localizer
+from protomask.localizers.calling import checked_maps
 from protomask.prototype_network import PrototypeNetwork
 from protomask.warned import named_maps
 
@@ -47,9 +46,7 @@ def make_maps(
     numbers = index.tolist()
     with named_maps(lambda place: f"{names[place]}, prototype {numbers[place]}"):
         return {
-            name: check_maps(call_localizer(localizer, network, images, index, name, progress=progress), images, name)
-            .cpu()
-            .numpy()
+            name: checked_maps(localizer, network, images, index, name, progress=progress).cpu().numpy()
             for name, localizer in localizers.items()
         }
 

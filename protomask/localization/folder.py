@@ -35,8 +35,7 @@ from protomask.localization.jobs import PAGE, Job, plan, remove_overview
 from protomask.localization.overview import caption, write_overview
 from protomask.localization.result import NO_EVIDENCE
 from protomask.localizers import Localizer, get_localizers
-from protomask.localizers.base import check_maps
-from protomask.localizers.calling import call_localizer
+from protomask.localizers.calling import checked_maps
 from protomask.localizers.identity import identity_of
 from protomask.own_pictures import SUMMARY
 from protomask.report.class_overlay import outlined_box, overlay_png
@@ -242,7 +241,7 @@ class _Work:
         asked = [(job, number) for job, numbers in zip(jobs, chosen.tolist()) for number in numbers]
         with named_maps(lambda place: f"{asked[place][0].image}, class {asked[place][1]}"):
             maps = {
-                name: check_maps(call_localizer(localizer, self.explained, each, chosen.flatten(), name), each, name)
+                name: checked_maps(localizer, self.explained, each, chosen.flatten(), name)
                 .cpu()
                 .unflatten(0, chosen.shape)
                 for name, localizer in self.localizers.items()

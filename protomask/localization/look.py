@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,7 @@ from protomask.localization.empty_image import nothing_to_keep
 from protomask.localization.preprocessing import own_statistics, preprocessing_of
 from protomask.localization.result import Look
 from protomask.localizers import Localizer, as_localizer
-from protomask.localizers.base import check_maps
-from protomask.localizers.calling import call_localizer
+from protomask.localizers.calling import checked_maps
 from protomask.localizers.several import one_at_a_time
 from protomask.warned import named_maps
 
@@ -123,13 +123,9 @@ def _look_at(
     without = nothing_to_keep(explained, images, index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # said below, with the pictures' names
-        shown = {"progress": True} if progress else {}  # a function of one's own need not know of it
+        shown: dict[str, Any] = {"progress": True} if progress else {}  # a function of one's own need not know of it
         with named_maps(lambda place: f"{part[place].name}, class {int(index[place])}"):
-            maps = (
-                check_maps(call_localizer(method, explained, images, index, title, **shown), images, title)
-                .cpu()
-                .numpy()
-            )
+            maps = checked_maps(method, explained, images, index, title, **shown).cpu().numpy()
     looks = []
     for place, picture in enumerate(part):
         number = int(index[place])

@@ -19,11 +19,10 @@ from protomask.localizers.amortised.taps import look_at
 from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, run_in_chunks
 from protomask.localizers.engine.objective import score_range
 from protomask.localizers.engine.order import REST
-from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.mdm import MDM
 from protomask.localizers.settings import Runtime, Settings, Views, require_value
-from protomask.localizers.stages import Stages, one_thread_a_group
+from protomask.localizers.stages import Stages, ready_to_learn
 from protomask.warned import about_maps, name_of_map
 
 PRICE, SETTLE, VIEWS = (1.0, 2.0), 0.4, Views(noise=0.0, shift=1 / 28)
@@ -124,11 +123,7 @@ class Distilled(Settings):
                 stacklevel=2,
             )
         if self.steps:
-            # The steps would amplify what a batch or threads change about their start.
-            with one_thread_a_group(self.runtime.batch_size, explained, images) as batch_size:
-                maps = draw(opened, explained, images, index.long(), batch_size)
-                runtime = replace(self.runtime, batch_size=batch_size)
-                maps = _refined(explained, images, index, maps, self.steps, runtime, progress)
+            maps = _refined(opened, explained, images, index.long(), self.steps, self.runtime, progress)
         else:
             maps = draw(opened, explained, images, index.long(), self.runtime.batch_size)
         if self.check:
@@ -197,15 +192,23 @@ def _warn_of_low(found: Faithfulness, index: Tensor) -> None:
 
 
 def _refined(
-    explained: Explainable, images: Tensor, index: Tensor, maps: Tensor, steps: int, runtime: Runtime, progress: bool
+    opened: Opened,
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    steps: int,
+    runtime: Runtime,
+    progress: bool,
 ) -> Tensor:
     """Let MDM's mask that keeps the score go on from the maps for a few steps; they order what it leaves out."""
     preset = MDM().for_model(explained)
-    wide, images = widened(explained, images)
-    quick = accelerate(wide, images, index, runtime.precision)
     keep, views, share = replace(preset.keep, steps=steps), preset.views, preset.destroy.share
     if isinstance(explained, Classifier):
         keep, views, share = replace(keep, size_weights=PRICE, settle=SETTLE), VIEWS, REST
-    stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
-    refined = min_max(stages.keep(images, index, keep, start=maps.to(images)) + share * maps)
+    with ready_to_learn(explained, images, index, runtime.batch_size, runtime.precision) as (quick, wide, batch_size):
+        # The steps would amplify what a batch or threads change about their start.
+        maps = draw(opened, explained, images, index, batch_size)
+        runtime = replace(runtime, batch_size=batch_size)
+        stages = Stages(quick, require_value(preset.background), runtime, views, progress, "distilled")
+        refined = min_max(stages.keep(wide, index, keep, start=maps.to(wide)) + share * maps)
     return refined.pow(CONTRAST) if isinstance(explained, Classifier) else refined

@@ -17,10 +17,8 @@ from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
 from protomask.localizers.engine.objective import select_rows
 from protomask.localizers.engine.optimisers import Momentum
-from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import WIDEST, Settings, within
-from protomask.localizers.stages import one_thread_a_group
+from protomask.localizers.stages import ready_to_learn
 
 FLAT = 1e-6
 """a score that changes by no more than this share of its size over all masks is not changed by any"""
@@ -81,15 +79,17 @@ class ExtremalPerturbation(Settings):
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
-        with one_thread_a_group(self.batch_size, explained, images) as batch_size:
-            explained, images = widened(explained, images)
-            explained = accelerate(explained, images, index, self.precision)
+        with ready_to_learn(explained, images, index, self.batch_size, self.precision) as (
+            quick,
+            wide,
+            batch_size,
+        ):
             masks = [
                 learn_masks(
-                    explained,
-                    images,
+                    quick,
+                    wide,
                     index,
-                    _Preservation(self, explained, area),
+                    _Preservation(self, quick, area),
                     steps=self.steps,
                     optimiser=Momentum(self.rate),
                     batch_size=batch_size,

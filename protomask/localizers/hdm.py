@@ -21,8 +21,6 @@ from protomask.localizers.engine.objective import (
     score_range,
 )
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import (
     Cascade,
     Fusion,
@@ -34,7 +32,7 @@ from protomask.localizers.settings import (
     check_parts,
     require_value,
 )
-from protomask.localizers.stages import Stages, one_thread_a_group
+from protomask.localizers.stages import Stages, ready_to_learn
 
 ANOTHER_SEED = 7919
 """between the seeds of a module's benchmark masks"""
@@ -144,12 +142,15 @@ class HDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        with one_thread_a_group(settings.runtime.batch_size, explained, images, alone=True) as batch_size:
-            runtime = replace(settings.runtime, batch_size=batch_size)
-            explained, images = widened(explained, images)
-            quick = accelerate(explained, images, index, runtime.precision)
+        given = settings.runtime
+        with ready_to_learn(explained, images, index, given.batch_size, given.precision, alone=True) as (
+            quick,
+            wide,
+            batch_size,
+        ):
+            runtime = replace(given, batch_size=batch_size)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views)
-            return replace(settings, runtime=runtime)._learn(stages, images, index, progress)
+            return replace(settings, runtime=runtime)._learn(stages, wide, index, progress)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor, progress: bool) -> Tensor:
         modules = self.cascade.modules

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from protomask.explainable import Explainable
-from protomask.localizers.base import check_pairs, fitting_batch_size, min_max
+from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
 from protomask.localizers.engine.objective import probability
-from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.variation import Variation
-from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import WIDEST, Settings
-from protomask.localizers.stages import one_thread_a_group
+from protomask.localizers.stages import ready_to_learn
 
 ROOM = 4
 """images whose room a pair is taken to need: a step has many views"""
@@ -91,19 +89,21 @@ class IGOS(Settings):
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
-        with one_thread_a_group(self.batch_size, explained, images, room=ROOM) as group:
-            explained, images = widened(explained, images)
-            explained = accelerate(explained, images, index, self.precision)
+        with ready_to_learn(explained, images, index, self.batch_size, self.precision, room=ROOM) as (
+            quick,
+            wide,
+            batch_size,
+        ):
             noise = Variation(self.noise, seed=self.seed)
             return min_max(
                 learn_masks(
-                    explained,
-                    images,
+                    quick,
+                    wide,
                     index,
-                    _Bilateral(self, explained, noise),
+                    _Bilateral(self, quick, noise),
                     steps=self.steps,
                     optimiser=_KeepGradient(),
-                    batch_size=group or max(fitting_batch_size(None, images) // ROOM, 1),
+                    batch_size=batch_size,
                     variation=noise,
                     progress=progress,
                     description="igos",

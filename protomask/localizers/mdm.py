@@ -9,8 +9,6 @@ from torch import Tensor
 from protomask.explainable import Classifier, Explainable
 from protomask.localizers.base import check_pairs, min_max
 from protomask.localizers.engine.objective import ALTERNATING
-from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import (
     Destroy,
     Keep,
@@ -21,7 +19,7 @@ from protomask.localizers.settings import (
     check_parts,
     require_value,
 )
-from protomask.localizers.stages import Stages, one_thread_a_group
+from protomask.localizers.stages import Stages, ready_to_learn
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,12 +114,11 @@ class MDM(Settings):
         """See :class:`protomask.localizers.Localizer`."""
         index = check_pairs(images, index, explained)
         settings = self.for_model(explained)
-        with one_thread_a_group(settings.runtime.batch_size, explained, images) as batch_size:
-            runtime = replace(settings.runtime, batch_size=batch_size)
-            explained, images = widened(explained, images)
-            quick = accelerate(explained, images, index, runtime.precision)
+        given = settings.runtime
+        with ready_to_learn(explained, images, index, given.batch_size, given.precision) as (quick, wide, batch_size):
+            runtime = replace(given, batch_size=batch_size)
             stages = Stages(quick, require_value(settings.background), runtime, settings.views, progress, "mdm")
-            return settings._learn(stages, images, index)
+            return settings._learn(stages, wide, index)
 
     def _learn(self, stages: Stages, images: Tensor, index: Tensor) -> Tensor:
         mask = stages.keep(images, index, self.keep, warn=True)

@@ -13,10 +13,8 @@ from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import gaussian_blur, grid_shape, upsample
 from protomask.localizers.engine.objective import probability, select_rows
 from protomask.localizers.engine.optimisers import Adam
-from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import WIDEST, Settings, within
-from protomask.localizers.stages import one_thread_a_group
+from protomask.localizers.stages import ready_to_learn
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,17 @@ class MeaningfulPerturbation(Settings):
         reach = round(self.jitter * scale)
         generator = torch.Generator().manual_seed(self.seed)
         shifts = torch.randint(-reach, reach + 1, (self.steps, 2), generator=generator).tolist()
-        with one_thread_a_group(self.batch_size, explained, images) as batch_size:
-            explained, images = widened(explained, images)
-            explained = accelerate(explained, images, index, self.precision)
+        with ready_to_learn(explained, images, index, self.batch_size, self.precision) as (
+            quick,
+            wide,
+            batch_size,
+        ):
             return min_max(
                 learn_masks(
-                    explained,
-                    images,
+                    quick,
+                    wide,
                     index,
-                    _Deletion(self, explained, scale, shifts),
+                    _Deletion(self, quick, scale, shifts),
                     steps=self.steps,
                     optimiser=Adam(self.rate),
                     batch_size=batch_size,

@@ -14,10 +14,8 @@ from protomask.localizers.engine.learning import MaskState, learn_masks
 from protomask.localizers.engine.masks import black_pixel, seeded_noise
 from protomask.localizers.engine.objective import probability, score_drop
 from protomask.localizers.engine.optimisers import RMSProp
-from protomask.localizers.engine.speed.folding import accelerate
-from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import Settings
-from protomask.localizers.stages import one_thread_a_group
+from protomask.localizers.stages import ready_to_learn
 
 LIMIT = 10.0
 
@@ -95,16 +93,18 @@ class NeuroMask(Settings):
     def __call__(self, explained: Explainable, images: Tensor, index: Tensor, *, progress: bool = False) -> Tensor:
         """See :class:`protomask.localizers.Localizer`; InputError where the normalisation is not known."""
         index = check_pairs(images, index, explained)
-        with one_thread_a_group(self.batch_size, explained, images, alone=True) as batch_size:
-            named, (explained, images) = explained, widened(explained, images)
-            hidden = black_pixel(named, images)
-            explained = accelerate(explained, images, index, self.precision)
+        with ready_to_learn(explained, images, index, self.batch_size, self.precision, alone=True) as (
+            quick,
+            wide,
+            batch_size,
+        ):
+            hidden = black_pixel(explained, wide)
             return min_max(
                 learn_masks(
-                    explained,
-                    images,
+                    quick,
+                    wide,
                     index,
-                    _Weights(self, explained, hidden),
+                    _Weights(self, quick, hidden),
                     steps=self.steps,
                     optimiser=RMSProp(self.rate, start=self.square_start),
                     batch_size=batch_size,

@@ -17,9 +17,11 @@ from protomask.localizers.engine.learning import MaskProblem, learn_masks
 from protomask.localizers.engine.objective import ALTERNATING
 from protomask.localizers.engine.optimisers import Adam, Optimiser
 from protomask.localizers.engine.order import OrderProblem, sufficient_mask, with_values_of
+from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.speed.threads import IMAGES, one_thread_each
 from protomask.localizers.engine.stack import StackProblem
 from protomask.localizers.engine.variation import Variation
+from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import Destroy, Keep, Order, Runtime, Views, require_value
 
 TOGETHER = 8
@@ -31,7 +33,7 @@ ALONE = 128 * 128
 @contextmanager
 def one_thread_a_group(
     batch_size: int | None, explained: Explainable, images: Tensor, *, alone: bool = False, room: int = 1
-) -> Iterator[int | None]:
+) -> Iterator[int]:
     """Take the pairs in groups on a processor, each on one thread, unless a batch size was given.
 
     Its library shares sums among threads and chooses kernels by the size of a batch, and rounds differently each time.
@@ -45,17 +47,43 @@ def one_thread_a_group(
         room: how many images' room a pair takes; of more than one no more groups go at once than fit.
 
     Yields:
-        ``batch_size``, as it is to be used meanwhile.
+        The batch size to be used meanwhile.
     """
-    if batch_size is None and images.device.type == "cpu":
-        height, width = images.shape[-2:]
-        alone = alone or isinstance(explained, Classifier) or height * width >= ALONE
-        fit = max(fitting_batch_size(None, images) // room, 1)
-        size = 1 if alone else min(TOGETHER, fit)
-        with one_thread_each(size if room == 1 else max(size, IMAGES // fit)):
-            yield size
-    else:
-        yield batch_size
+    fit = max(fitting_batch_size(None, images) // room, 1)
+    if batch_size is not None or images.device.type != "cpu":
+        yield batch_size or fit
+        return
+    height, width = images.shape[-2:]
+    alone = alone or isinstance(explained, Classifier) or height * width >= ALONE
+    size = 1 if alone else min(TOGETHER, fit)
+    with one_thread_each(size if room == 1 else max(size, IMAGES // fit)):
+        yield size
+
+
+@contextmanager
+def ready_to_learn(
+    explained: Explainable,
+    images: Tensor,
+    index: Tensor,
+    batch_size: int | None,
+    precision: str,
+    *,
+    alone: bool = False,
+    room: int = 1,
+) -> Iterator[tuple[Explainable, Tensor, int]]:
+    """Take what is explained as masks are learned on it: in groups (:func:`one_thread_a_group`), not in halves, and as
+    fast as it can be.
+
+    Args:
+        batch_size, precision: see :class:`protomask.localizers.settings.Runtime`.
+        alone, room: see :func:`one_thread_a_group`.
+
+    Yields:
+        What gives the same scores sooner, the images as it takes them, and the batch size to be used meanwhile.
+    """
+    with one_thread_a_group(batch_size, explained, images, alone=alone, room=room) as group:
+        wide, images = widened(explained, images)
+        yield accelerate(wide, images, index, precision), images, group
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from protomask.errors import NOTHING_TO_KEEP, NothingToKeepWarning
 from protomask.explainable import Explainable
 from protomask.labels import most_likely
 from protomask.localizers import Localizer
-from protomask.localizers.base import check_maps
-from protomask.localizers.calling import call_localizer
+from protomask.localizers.calling import checked_maps
 from protomask.localizers.engine.watching import Glimpse, watching
 from protomask.report.encoding import map_uri, svg_path, whereabouts
 from protomask.report.evidence import find_evidence
@@ -144,7 +143,7 @@ class MaskLearner:
             warnings.simplefilter("ignore", NothingToKeepWarning)
             where = torch.tensor(index, device=images.device)
             each = images.expand(len(index), -1, -1, -1)
-            return check_maps(call_localizer(self.localize, self.explained, each, where, self.name), each, self.name)
+            return checked_maps(self.localize, self.explained, each, where, self.name)
 
     @contextmanager
     def _watched(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int], empty: set[int]) -> Iterator[None]:

@@ -50,8 +50,9 @@ class Opened:
 
     def on(self, device: torch.device) -> Explainer:
         """Give the network, moved to ``device``."""
-        moved = self.network.strength.device != device
-        return self.network.to(device) if moved else self.network
+        if self.network.strength.device != device:  # to() looks at every weight, for each map
+            self.network.to(device)
+        return self.network
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write both files, together or not at all.
