@@ -86,15 +86,17 @@ def open_regular(path: str | Path, mend: str = "restore it", missing: str = "no 
     """
     check_regular_file(path, mend, missing)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        # The file owns its descriptor from the first: an interruption here could close it twice otherwise, the second
+        # time another thread's, or with an error that hides the interruption.
+        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({_reason(error)}); {mend}") from None
     try:
-        _refuse_others(path, os.fstat(descriptor), mend)
-        return os.fdopen(descriptor, "rb")
+        _refuse_others(path, os.fstat(file.fileno()), mend)
     except BaseException:
-        os.close(descriptor)
+        file.close()
         raise
+    return file
 
 
 def read_bytes(path: str | Path, mend: str = "restore it", missing: str = "no such file") -> bytes:
@@ -267,6 +269,10 @@ def _refuse_others(path: str | Path, found: os.stat_result, mend: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((words for check, words in _KINDS if check(found.st_mode)), "no file")
         raise InputError(f"{path}: {kind}, where a file is expected; {mend}")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _reason(error: BaseException) -> str:

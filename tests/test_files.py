@@ -2,9 +2,12 @@
 
 import os
 import stat
+from contextlib import closing, nullcontext
 
 import pytest
+from PIL import Image
 
+from protomask.data.raster import open_raster
 from protomask.errors import InputError
 from protomask.files import (
     PARTIAL,
@@ -16,6 +19,7 @@ from protomask.files import (
     remove_partial,
     write_atomically,
 )
+from tests.support.interrupted import interrupt_everywhere
 
 
 def put(path, kind):
@@ -148,3 +152,18 @@ def test_different_names_have_different_files():
     made = [file_name(name) for name in names]
     assert len(set(made)) == len(names)
     assert file_name(made[2]) != made[2]  # a class that is called like the file of another
+
+
+@pytest.mark.parametrize("read", [open_regular, read_bytes, open_raster])
+def test_an_interruption_while_a_file_is_read_stays_one_and_closes_nobody_elses_file(tmp_path, read):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(path)
+
+    def work():
+        with closing(read(path)) if read is open_regular else nullcontext(read(path)) as found:
+            if read is open_raster:
+                with found as image:
+                    image.load()
+
+    stopped = [type(error) for error in interrupt_everywhere(work, "protomask.", "os")]
+    assert len(stopped) > 30 and set(stopped) == {KeyboardInterrupt}
