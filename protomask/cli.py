@@ -157,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"protomask: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        eval("0")  # Python ends by the signal, not with the code below, where the last eval or exec was interrupted
         told_by = getattr(module, "interrupted", None)
         mend = told_by(arguments) if told_by else getattr(module, "INTERRUPTED", None)
         print(f"protomask: interrupted{f'; {mend}' if mend else ''}", file=sys.stderr)

@@ -1,9 +1,11 @@
 """How quickly the package and its commands answer."""
 
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,30 @@ def test_an_interrupted_training_is_resumed_only_where_there_is_one(tmp_path, mo
     monkeypatch.setattr("protomask.commands.train.run", stop)
     assert main(["train", *(str(tmp_path / "run") if word == "RUN" else word for word in words)]) == 130
     assert capsys.readouterr().err.startswith(f"protomask: interrupted; {said}")
+
+
+def test_an_interrupted_command_has_its_exit_code_wherever_it_was_interrupted(tmp_path):
+    # Python ends a process by the signal itself where the last text that it evaluated was interrupted.
+    (tmp_path / "interrupted.py").write_text(
+        """
+import sys
+from protomask import cli
+from protomask.commands import check
+def run(arguments):
+    exec("raise KeyboardInterrupt")
+check.run = run
+sys.exit(cli.main(["check", "shapes"]))
+"""
+    )
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert (done.returncode, done.stderr) == (130, "protomask: interrupted\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
