@@ -2,7 +2,6 @@
 
 import os
 import stat
-from contextlib import closing, nullcontext
 
 import pytest
 from PIL import Image
@@ -154,16 +153,18 @@ def test_different_names_have_different_files():
     assert file_name(made[2]) != made[2]  # a class that is called like the file of another
 
 
-@pytest.mark.parametrize("read", [open_regular, read_bytes, open_raster])
-def test_an_interruption_while_a_file_is_read_stays_one_and_closes_nobody_elses_file(tmp_path, read):
+def open_and_close(path):
+    open_regular(path).close()
+
+
+def read_picture(path):
+    with open_raster(path) as image:
+        image.load()
+
+
+@pytest.mark.parametrize("read", [open_and_close, read_bytes, read_picture])
+def test_an_interruption_while_a_file_is_read_stays_one(tmp_path, read):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8), "red").save(path)
-
-    def work():
-        with closing(read(path)) if read is open_regular else nullcontext(read(path)) as found:
-            if read is open_raster:
-                with found as image:
-                    image.load()
-
-    stopped = [type(error) for error in interrupt_everywhere(work, "protomask.", "os")]
+    stopped = [type(error) for error in interrupt_everywhere(lambda: read(path), "protomask.", "os")]
     assert len(stopped) > 30 and set(stopped) == {KeyboardInterrupt}
