@@ -1,11 +1,9 @@
 """How quickly the package and its commands answer."""
 
 import importlib
-import os
 import pkgutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +11,7 @@ from protomask import launched
 from protomask.cli import COMMANDS, TOGETHER, build_parser, find_command, main
 from protomask.commands.messages import one_line
 from protomask.errors import InputError
+from tests.distributed.jobs import child_environment
 
 
 def python(code):
@@ -107,14 +106,8 @@ check.run = run
 sys.exit(cli.main(["check", "shapes"]))
 """
     )
-    root = str(Path(__file__).parent.parent)
-    done = subprocess.run(
-        [sys.executable, "-m", "interrupted"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": root},
-    )
+    command, environment = [sys.executable, "-m", "interrupted"], child_environment()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
     assert (done.returncode, done.stderr) == (130, "protomask: interrupted\n")
 
 

@@ -26,12 +26,14 @@ def interrupt_everywhere(work, *within):
 
         before = sys.gettrace()
         sys.settrace(follow)
+        stopped = None
         try:
             work()
         except BaseException as error:
+            stopped = error
+        finally:
             sys.settrace(before)
-            yield error
-        else:
-            sys.settrace(before)
+        if stopped is None:
             return
+        yield stopped
         step += 1
