@@ -81,7 +81,7 @@ class Case:
     @property
     def road(self) -> Tensor:
         batch = self.batch
-        return road(batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size)
+        return self._relative(road(batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size))
 
     @property
     def infidelity(self) -> Tensor:
@@ -144,7 +144,9 @@ class Case:
     @property
     def causal_insertion(self) -> Tensor:
         batch = self.batch
-        return causal.causal_insertion(batch.score_with_parts, self._part_mass, batch.visible, batch.whole)
+        return self._relative(
+            causal.causal_insertion(batch.score_with_parts, self._part_mass, batch.visible, batch.whole)
+        )
 
     @cached_property
     def _part_mass(self) -> Tensor:
@@ -177,9 +179,11 @@ class Case:
         batch = self.batch
         curve = change(batch.score, batch.images, batch.index, self.saliency, batch_size=batch.batch_size, **options)
         batch.require_finite(curve.scores, f"the {change.__name__} curve by localizer {self.localizer!r}")
-        if self._are_probabilities:  # they have a scale of their own, as published
-            return curve
-        return faithfulness.Curve(*(faithfulness.relative_to_whole(each, batch.whole) for each in curve))
+        return faithfulness.Curve(*map(self._relative, curve))
+
+    def _relative(self, values: Tensor) -> Tensor:
+        """Give values (B, ...) as shares of the whole image's score; probabilities have a scale of their own."""
+        return values if self._are_probabilities else faithfulness.relative_to_whole(values, self.batch.whole)
 
     @property
     def _are_probabilities(self) -> bool:

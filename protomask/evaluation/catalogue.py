@@ -72,7 +72,8 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    # The score is divided by its value on the whole image; drops and gains are percentages of that value.
+    # The score is divided by its value on the whole image, unless it is a probability; drops and gains are percentages
+    # of that value.
     "insertion": Metric(lambda case: case.insertion.auc, True),
     "deletion": Metric(lambda case: case.deletion.auc, False),
     "average_drop": Metric(lambda case: case.drop, False),
@@ -209,7 +210,8 @@ SHARES_OF_WHOLE = frozenset(
         *("mas_deletion", "adcc", "relevance_ordering", "misalignment"),
     }
 )
-"""metrics that are undefined where the score of the whole image is zero or negative"""
+"""metrics that are undefined where the score of the whole image is zero or negative; of probabilities only those that
+their papers divide, as the average drop"""
 
 HIGHER_IS_BETTER: dict[str, bool] = {name: metric.higher_is_better for name, metric in METRICS.items()}
 

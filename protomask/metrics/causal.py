@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import auc, relative_to_whole
+from protomask.metrics.faithfulness import auc
 from protomask.metrics.given import as_maps, as_mask, as_values
 from protomask.metrics.scoring import Score, at_rest, scoring
 from protomask.places import as_index
@@ -157,7 +157,8 @@ def causal_insertion(
         whole: (B,) scores of the images with all parts.
 
     Returns:
-        (B,) as a share of ``whole``; NaN where fewer than two parts are visible or ``whole`` is not positive.
+        (B,) in units of the score; NaN where fewer than two parts are visible. Divide a similarity's by
+        :func:`protomask.metrics.relative_to_whole`.
     """
     mass = as_values(mass, ("B", "K"), "mass")
     visible, whole = as_mask(visible, mass.shape, "visible"), as_values(whole, mass.shape[:1], "whole")
@@ -173,7 +174,7 @@ def causal_insertion(
             steps = [frozenset(k for k in present if last[k] <= step) for step in range(len(present))]
             scores = [shown(b, drawn) for drawn in steps] + [float(whole[b])]
             areas.append(float(auc(torch.tensor(scores, dtype=torch.float64))))
-    return relative_to_whole(torch.tensor(areas, dtype=whole.dtype, device=whole.device), whole)
+    return torch.tensor(areas, dtype=whole.dtype, device=whole.device)
 
 
 def _of_parts(importance: Tensor, mass: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from protomask.metrics.faithfulness import change_step, relative_to_whole
+from protomask.metrics.faithfulness import change_step
 from protomask.metrics.given import as_images, as_maps, as_mask, unless_broken
 from protomask.metrics.membrane import fill_holes
 from protomask.metrics.scoring import Score, scoring
@@ -68,7 +68,7 @@ def road(
     """Compare what is lost with the first and with the last pixels of a map: ROAD, higher is better.
 
     Half of the difference between the score when the least salient pixels are removed and the score when the most
-    salient are, mean over the shares of pixels, in units of the whole image's score: (LeRF - MoRF) / 2.
+    salient are, mean over the shares of pixels, in units of the score: (LeRF - MoRF) / 2.
 
     Source: Rong et al., "A consistent and efficient evaluation strategy for attribution methods" (ICML 2022), whose
     two orders pytorch-grad-cam combines so (``ROADCombined``). Theirs is the accuracy of a data set, this the score of
@@ -78,7 +78,7 @@ def road(
         saliency: (B, H, W); only its order counts, equal values in reading order.
 
     Returns:
-        (B,), about -0.5 to 0.5; NaN where the score of the whole image is zero or negative.
+        (B,); -0.5 to 0.5 for probabilities. Divide a similarity's by :func:`protomask.metrics.relative_to_whole`.
     """
     index, saliency = as_index(index, as_images(images)), as_maps(saliency, images)
     pixels = saliency.shape[1:].numel()
@@ -93,7 +93,5 @@ def road(
         for part in torch.arange(len(owner), device=images.device).split(batch_size):
             filled = impute(images[owner[part]], removed[part]) + grain * removed[part, None]
             found.append(ask(filled, index[owner[part]]).float())
-        whole = ask(images, index).float()
     least_first, most_first = torch.cat(found).view(len(images), len(shares), 2).mean(1).unbind(1)
-    shares_kept = relative_to_whole((least_first - most_first) / 2, whole)
-    return unless_broken(shares_kept, saliency)
+    return unless_broken((least_first - most_first) / 2, saliency)

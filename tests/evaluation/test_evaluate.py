@@ -603,6 +603,21 @@ def test_log_probabilities_are_measured_as_probabilities():
         assert row(found, "noise", "insertion")["n"] == 6 and "n is 0" not in found.table()
 
 
+def test_of_an_improbable_class_what_has_a_scale_of_its_own_is_not_divided():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))
+    torch.nn.init.constant_(model[1].bias, 0)
+    with torch.no_grad():
+        model[1].weight[1] = -1 / 20  # its probability is about exp(-22), and a half where nothing is left
+    metrics = {"insertion", "deletion", "region_deletion", "relevance_ordering", "gain", "road", "causal_insertion"}
+    found = evaluate(
+        Classifier(model, "probability"), TilesWithParts(), {"noise": noise}, Pairs(range(4), [1] * 4), metrics=metrics
+    )
+    for metric in metrics:
+        values = found.values["noise"][metric]
+        assert all(0 <= abs(each) <= (100 if metric == "gain" else 1) for each in values), (metric, values)
+    assert max(abs(each) for each in found.values["noise"]["road"]) <= 0.5
+
+
 def test_of_a_classifier_whose_logits_are_below_0_the_mend_is_told(tmp_path):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))
     torch.nn.init.constant_(model[1].bias, -1e3)
