@@ -7,7 +7,7 @@ from pathlib import Path
 
 from protomask.report.steps import before_steps, original_accuracy, steps_of, unlisted, words_of
 from protomask.report.wording import Namer, accuracy_of_images, count, number, percent, readable_all
-from protomask.statistics import LEVEL, newcombe, sign_test, wilson
+from protomask.statistics import compare_hits, newcombe, wilson
 
 MOMENTS = ("final", "after_projection", "before_projection")
 """when accuracies were measured, the last first"""
@@ -103,9 +103,9 @@ def difference(
         return "how much of that is chance is not known"
     if changed is not None:
         lost, won = changed["right_to_wrong"], changed["wrong_to_right"]
-        both = min(max(round(before * images) - lost, 0), images - won - lost)
-        _, low, high = newcombe(both, won, lost, images - won - lost - both)
-        chance = sign_test(won, won + lost) > LEVEL
+        found = compare_hits(round(before * images), won, lost, images)
+        _, low, high, *_ = found.interval
+        chance = not found.sign
         swaps = f"{count(lost, 'image')} {words[0]}, {won} {words[1]}"
     else:
         both = after * before * images

@@ -14,7 +14,7 @@ from protomask.explanations.records import PrototypePicture
 from protomask.report.wording import accuracy_of_images, count
 from protomask.run.derived import right
 from protomask.run.review import FILE, Review
-from protomask.statistics import bootstrap_difference
+from protomask.statistics import Comparison, compare_hits
 
 if TYPE_CHECKING:
     from protomask.run.opened import Run
@@ -33,7 +33,8 @@ def compare_answers(run: Run, before: Tensor, after: Tensor, labels: Tensor) -> 
     Images whose answer became wrong are listed first, then those that became right.
     """
     good, now = right(before, labels), right(after, labels)
-    interval = bootstrap_difference(now.double(), good.double(), seed=run.options.seed)
+    lost, won = int((good & ~now).sum()), int((~good & now).sum())
+    interval = compare_hits(int(good.sum()), won, lost, len(good)).interval
     classes, several = run.network.classes, run.network.multi_label
     one, other = answers(before, classes, several), answers(after, classes, several)
     places = [place for place in range(len(labels)) if one[place] != other[place]]
@@ -42,8 +43,8 @@ def compare_answers(run: Run, before: Tensor, after: Tensor, labels: Tensor) -> 
         "test_images": len(good),
         "test_accuracy": {"before": good.double().mean().item(), "after": now.double().mean().item()},
         "difference": {"mean": interval.mean, "low": interval.low, "high": interval.high},
-        "right_to_wrong": int((good & ~now).sum()),
-        "wrong_to_right": int((~good & now).sum()),
+        "right_to_wrong": lost,
+        "wrong_to_right": won,
         "answers_changed": len(places),
         "changed": [
             {
@@ -58,6 +59,26 @@ def compare_answers(run: Run, before: Tensor, after: Tensor, labels: Tensor) -> 
             for place in places[:MOST_LISTED]
         ],
     }
+
+
+def compared(outcome: dict) -> Comparison:
+    """Compare both accuracies of ``refined.json`` by the images that became right and wrong.
+
+    Older files keep another interval of the difference, which promised too much.
+    """
+    count = outcome["test_images"]
+    before = round(outcome["test_accuracy"]["before"] * count)
+    return compare_hits(before, outcome["wrong_to_right"], outcome["right_to_wrong"], count)
+
+
+def span(found: Comparison) -> tuple[float, float] | None:
+    """Give the interval of a difference to be shown, low and high.
+
+    None where there is none, or the sign test calls chance what the interval alone would not.
+    """
+    _, low, high, *_ = found.interval
+    unsure = not np.isfinite(low) or (found.interval.excludes_zero and not found.sign)
+    return None if unsure else (low, high)
 
 
 def answers(logits: Tensor, classes: Sequence[str], several: bool) -> list[str] | list[list[str]]:
@@ -120,9 +141,9 @@ def carry_over(review: Review, new: Run, numbers: dict[int, int]) -> None:
 
 def in_words(outcome: dict, findings: bool = False) -> str:
     """Say in a line what the refining did."""
-    scores, span = outcome["test_accuracy"], outcome["difference"]
-    known = span["low"] is not None and np.isfinite(span["low"])
-    interval = f" [{span['low']:+.3f}, {span['high']:+.3f}]" if known else ""
+    scores, found = outcome["test_accuracy"], compared(outcome)
+    reach = span(found)
+    interval = f" [{reach[0]:+.3f}, {reach[1]:+.3f}]" if reach else ", within chance"
     share = outcome.get("outside") or {}
     beside = (
         f"; {share['before']:.0%} of the evidence beside the object before, {share['after']:.0%} after"
@@ -131,7 +152,7 @@ def in_words(outcome: dict, findings: bool = False) -> str:
     )
     return (
         f"{_what(outcome)}; {accuracy_of_images(findings)} {scores['before']:.3f} before, "
-        f"{scores['after']:.3f} after ({span['mean']:+.3f}{interval}; "
+        f"{scores['after']:.3f} after ({found.interval.mean:+.3f}{interval}; "
         f"{count(outcome['right_to_wrong'], 'image')} became wrong, {outcome['wrong_to_right']} right){beside}"
     )
 

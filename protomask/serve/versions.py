@@ -14,11 +14,12 @@ from protomask.explanations.files import read_pictures
 from protomask.explanations.records import PrototypePicture, PrototypeRecord
 from protomask.report.encoding import data_uri
 from protomask.report.wording import Namer, readable_all
-from protomask.run.refined import FOLDER, changed_picture
+from protomask.run.refined import FOLDER, changed_picture, compared, span
 from protomask.run.refining import refined_name
 from protomask.run_folder import RunFolder
 from protomask.serve.pictures import ratio_of, shown
 from protomask.serve.subjects import drawn
+from protomask.statistics import least_images
 from protomask.suggested import command
 
 MOST = 200
@@ -93,6 +94,7 @@ class Versions:
         before, after = read_pictures(RunFolder.open(origin)), read_pictures(files)
         _check_origin(folder, origin, told, [each.record for each in before], [each.record for each in after])
         names = readable_all(each.record.class_name for each in [*before, *after])
+        low, high = span(compared(told)) or (None, None)
         return {
             "version": number,
             "before": {"name": origin.name, "version": self.folders.index(origin)},
@@ -101,7 +103,7 @@ class Versions:
             "images": told["test_images"],
             "findings": _findings(folder),
             "accuracy": told["test_accuracy"],
-            "difference": told["difference"],
+            "difference": {"mean": told["difference"]["mean"], "low": low, "high": high},
             "outside": told.get("outside"),
             "became_wrong": told["right_to_wrong"],
             "became_right": told["wrong_to_right"],
@@ -119,22 +121,20 @@ class Versions:
 
 
 def verdict(told: dict) -> str:
-    """Say in a sentence what the comparison of ``refined.json`` can tell of the accuracy.
+    """Say in a sentence what the comparison of ``refined.json`` can tell of the accuracy, as the report judges it.
 
-    >>> span = {"mean": 0.0, "low": -0.02, "high": 0.02}
-    >>> verdict({"test_images": 90, "difference": span, "answers_changed": 3, "changed": []})
+    >>> counts = {"right_to_wrong": 1, "wrong_to_right": 2, "answers_changed": 3, "changed": []}
+    >>> verdict({"test_images": 90, "test_accuracy": {"before": 0.8}, **counts})
     'As accurate as before, as far as 90 test pictures can tell.'
     """
-    span, count = told["difference"], told["test_images"]
+    count = told["test_images"]
     if not told.get("answers_changed", len(told["changed"])):
         return f"None of the {count} test pictures is answered differently."
-    low, high = span["low"], span["high"]
-    if low is None or high is None:
+    if count < least_images():
         return f"{count} test pictures are too few to tell whether it is more accurate."
-    if low > 0:
-        return f"More accurate than before, on {count} test pictures."
-    if high < 0:
-        return f"Less accurate than before, on {count} test pictures."
+    sign = compared(told).sign
+    if sign:
+        return f"{'More' if sign > 0 else 'Less'} accurate than before, on {count} test pictures."
     return f"As accurate as before, as far as {count} test pictures can tell."
 
 

@@ -3,9 +3,11 @@
 from protomask.statistics.comparing import (
     LEVEL,
     Comparison,
+    compare_hits,
     compare_values,
     holm,
     images_needed,
+    least_images,
     sign_flip_p,
     sign_test,
 )
@@ -27,9 +29,11 @@ __all__ = [
     "bootstrap_mean",
     "bootstrap_means",
     "clopper_pearson",
+    "compare_hits",
     "compare_values",
     "holm",
     "images_needed",
+    "least_images",
     "newcombe",
     "paired_share_interval",
     "share_interval",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from protomask.errors import InputError
 from protomask.statistics.intervals import CHUNK, FEW, Interval, alike, bootstrap_means, group_sums
-from protomask.statistics.shares import Z, paired_share_interval
+from protomask.statistics.shares import Z, newcombe, paired_share_interval
 
 LEVEL = 0.05
 FLIPS = 20_000
@@ -105,6 +105,32 @@ def compare_values(
     }
 
 
+def compare_hits(before: int, won: int, lost: int, count: int) -> Comparison:
+    """Compare hits among the same ``count`` images before and after a change, by counts: after less before.
+
+    The verdict is that of 0/1 values in :func:`compare_values`: the exact sign test, and Newcombe's paired interval.
+
+    >>> [compare_hits(40, won, 0, 50).sign for won in (5, 6)]
+    [0, 1]
+
+    Args:
+        before: hits before.
+        won: images with a hit after that had none before.
+        lost: images that lost theirs.
+        count: images.
+
+    Raises:
+        InputError: more images changed than there are.
+    """
+    if won + lost > count:
+        raise InputError(f"{won + lost} images changed of {count}; give the number of all images")
+    if not count:
+        return Comparison(Interval(math.nan, math.nan, math.nan, 0, 0), math.nan, math.nan, None)
+    both = min(max(before - lost, 0), count - won - lost)
+    p = sign_test(won, won + lost)
+    return Comparison(Interval(*newcombe(both, won, lost, count - won - lost - both), count, count), p, p, None)
+
+
 def holm(chances: Sequence[float]) -> list[float]:
     """Correct p-values by Holm's step-down method (1979): the chance of even one false finding is at most the level.
 
@@ -147,13 +173,22 @@ def sign_test(positive: int, count: int) -> float:
     return float(binomtest(positive, count).pvalue) if count else 1.0
 
 
+def least_images(level: float = LEVEL) -> int:
+    """Give the fewest images that can decide anything: with fewer even differences of one sign have a greater p-value.
+
+    >>> least_images(), least_images(0.05 / 28)
+    (6, 11)
+    """
+    return math.ceil(math.log2(2 / level))
+
+
 def images_needed(
     differences: Tensor, groups: Tensor | None = None, *, level: float = LEVEL, z_power: float = POWER_Z
 ) -> int | None:
     """Estimate how many images a difference of the size and spread just seen needs to be found in four of five trials.
 
-    n = (z_level + z_power)^2 variance / mean^2, per image. A small sample's difference is itself uncertain, and so is
-    this number.
+    n = (z_level + z_power)^2 variance / mean^2, per image, but no fewer than can decide anything. A small sample's
+    difference is itself uncertain, and so is this number.
 
     Returns:
         None where there is no difference, or too little to tell.
@@ -168,7 +203,7 @@ def images_needed(
     spread = (sums - sizes[:, None] * mean).square().sum() * len(sizes) / (len(sizes) - 1) / sizes.mean() ** 2
     z = float(norm.ppf(1 - level / 2)) if level != LEVEL else Z
     needed = (z + z_power) ** 2 * float(spread / len(sizes)) / float(mean) ** 2
-    return max(FEW, math.ceil(needed)) if math.isfinite(needed) else None
+    return max(FEW, least_images(level), math.ceil(needed)) if math.isfinite(needed) else None
 
 
 def _same_groups(names: list[str], values: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 
 import protomask
 from protomask.errors import InputError
-from protomask.run.refined import changed_picture
+from protomask.report.accuracies import difference
+from protomask.run.refined import changed_picture, in_words
 from protomask.run.review import FILE, review_of
 from protomask.run_folder import RunFolder
 from protomask.serve.versions import Versions, verdict
@@ -276,8 +278,20 @@ def test_pictures_of_changed_answers_are_shown(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "low, high, words", [(0.01, 0.2, "More"), (-0.2, -0.01, "Less"), (-0.1, 0.1, "As"), (None, None, "too few")]
+    "images, won, lost, words",
+    [(50, 6, 0, "More"), (50, 0, 6, "Less"), (50, 5, 0, "As"), (50, 12, 6, "As"), (6, 6, 0, "More"), (5, 5, 0, "few")],
 )
-def test_the_verdict_follows_the_interval(low, high, words):
-    told = {"test_images": 50, "difference": {"mean": 0, "low": low, "high": high}, "changed": [{}]}
+def test_the_verdict_is_that_of_the_report_and_of_the_command(images, won, lost, words):
+    before = lost / images
+    counts = {"test_images": images, "right_to_wrong": lost, "wrong_to_right": won, "changed": [{}]}
+    scores = {"before": before, "after": before + (won - lost) / images}
+    kinds = dict.fromkeys(("forgotten", "replaced", "required", "split", "added"), [])
+    # An interval as files of before have it, whatever they say.
+    told = {**counts, "test_accuracy": scores, "difference": {"mean": 0.1, "low": 0.01, "high": 0.2}, **kinds}
     assert words in verdict(told)
+    decided = words in ("More", "Less")
+    report = difference(scores["before"], scores["after"], images, told)
+    assert report.endswith("within chance") is not decided
+    reach = re.search(r"\[([+-][.\d]+), ([+-][.\d]+)\]", in_words(told))
+    clear = reach is not None and float(reach[1]) * float(reach[2]) > 0
+    assert clear is decided

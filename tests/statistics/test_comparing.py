@@ -11,9 +11,11 @@ from scipy import stats
 from protomask.errors import InputError
 from protomask.statistics import (
     clopper_pearson,
+    compare_hits,
     compare_values,
     holm,
     images_needed,
+    least_images,
     newcombe,
     paired_share_interval,
     share_interval,
@@ -135,6 +137,28 @@ def test_images_needed_find_the_difference_in_four_of_five_trials():
     assert images_needed(differences, level=0.05 / 28) > needed
     assert images_needed(differences.repeat(3), torch.arange(50).repeat(3)) == pytest.approx(needed, rel=0.05)
     assert images_needed(torch.zeros(20)) is None and images_needed(torch.ones(1)) is None
+
+
+def test_no_fewer_images_are_needed_than_can_decide_anything():
+    differences = 0.5 + 0.01 * torch.arange(10, dtype=torch.float64)
+    for level in (0.05, 0.05 / 28, 0.05 / 400):
+        needed = images_needed(differences, level=level)
+        signs = torch.ones(needed, 1, dtype=torch.float64) + 0.01 * torch.arange(needed)[:, None]
+        assert float(sign_flip_p(signs)) <= level + 1e-4 and 2 / 2 ** least_images(level) <= level, level
+        assert needed == max(10, least_images(level)) and 2 / 2 ** (least_images(level) - 1) > level
+
+
+def test_hits_before_and_after_are_compared_as_hits_of_two_methods():
+    for both, won, lost, neither in ((5, 6, 0, 1), (5, 5, 0, 40), (3, 1, 9, 0), (0, 0, 0, 4)):
+        after = torch.tensor([1.0] * both + [1] * won + [0] * lost + [0] * neither)
+        before = torch.tensor([1.0] * both + [0] * won + [1] * lost + [0] * neither)
+        expected = compare_values({"hit": after}, {"hit": before}, hits={"hit": 1})["hit"]
+        found = compare_hits(both + lost, won, lost, len(after))
+        assert found.sign == expected.sign and found.p == pytest.approx(expected.p)
+        assert found.interval == pytest.approx(expected.interval)
+    assert compare_hits(0, 0, 0, 0).sign == 0
+    with pytest.raises(InputError, match="5 images changed of 4; give the number of all images"):
+        compare_hits(1, 3, 2, 4)
 
 
 def test_lengths_must_agree():
