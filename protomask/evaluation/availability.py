@@ -26,7 +26,7 @@ NEEDS = {
     "mask": "object masks",
     "parts": "parts that can be removed",
     "sets of parts": "scenes that can be rendered without several parts",
-    "part points": "part locations",
+    "part points": "part locations and a prototype network",
     "similarity maps": "a network with similarity maps",
     "parameters": "a network that is a torch module",
     "classes": "more than one class",
@@ -68,6 +68,8 @@ def available_metrics(
         held |= {"prototypes", "mask of prototypes"} if "mask" in held else {"prototypes"}
         if explained is None or isinstance(getattr(explained, "last_layer", None), torch.nn.Linear):
             held.add("last layer")
+    else:
+        held.discard("part points")  # which are looked for at the maximum of a prototype
     if len(data.classes) > 1:
         held.add("classes")
     if isinstance(explained, HasJudge):

@@ -129,7 +129,9 @@ def shares_outside(
 ) -> list[dict[str, float]]:
     """Compute each map's share outside the object, per prototype and localizer; empty where it is not known.
 
-    The object is what :func:`object_region` finds. Several processes share the work.
+    The object is what :func:`object_region` finds. A blank map lies nowhere and is left out; where the first
+    localizer's is blank nothing is known, for it is by this one that a prototype is judged. Several processes share the
+    work.
 
     Args:
         pictures: of every prototype.
@@ -142,7 +144,9 @@ def shares_outside(
         region = object_region(plain[positions[place]], classes[place])
         if region is None:
             return {}
-        return {name: _share(saliency, ~region) for name, saliency in pictures[place].maps.items()}
+        maps = pictures[place].maps
+        found = {name: _share(saliency, ~region) for name, saliency in maps.items() if saliency.sum() > 0}
+        return found if next(iter(maps), None) in found else {}
 
     return distributed.share_out(range(len(pictures)), shares)
 
@@ -166,8 +170,7 @@ def object_region(sample: Mapping, number: int) -> np.ndarray | None:
 
 
 def _share(saliency: np.ndarray, region: np.ndarray) -> float:
-    total = float(saliency.sum())
-    return float((saliency * region).sum() / total) if total > 0 else 0.0
+    return float((saliency * region).sum() / float(saliency.sum()))
 
 
 def twins(network: PrototypeNetwork) -> list[int | None]:

@@ -86,8 +86,8 @@ class Inspection:
     nearest: tuple[Neighbour, ...] = ()
     """the most similar test images, best first"""
     outside: dict[str, float] = field(default_factory=dict)
-    """per localizer: share of the map's sum outside the object in the source image; empty where the object is not
-    known"""
+    """per localizer: share of the map's sum outside the object in the source image, without blank maps; empty where the
+    object is not known, or the first localizer's map is blank"""
     twin: int | None = None
     """another prototype of its class that is nearly the same and has the greater weight"""
     flags: tuple[str, ...] = ()

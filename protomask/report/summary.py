@@ -58,7 +58,7 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     else:
         sentences.append(
             "Whether prototypes are background is not known: the training images that they were taken from have no "
-            "masks, and no boxes of what they stand for that are smaller than the image."
+            "masks, and no boxes of what they stand for that are smaller than the image, or the maps are blank."
         )
     twins = sum("duplicate" in each.flags for each in found)
     if twins:

@@ -192,12 +192,12 @@ METRICS = {
     "pointing_box": (
         "Pointing game, box",
         "",
-        "Share of maps whose maximum lies on the object's box, or within 15 pixels of it.",
+        "Share of maps whose maximum lies on the object's box, or so near it as 15 pixels are at 224 × 224.",
     ),
     "pointing_mask": (
         "Pointing game, object",
         "",
-        "Share of maps whose maximum lies on the object, or within 15 pixels of it.",
+        "Share of maps whose maximum lies on the object, or so near it as 15 pixels are at 224 × 224.",
     ),
     "energy_box": (
         "Energy in the box",
@@ -220,13 +220,21 @@ METRICS = {
         "How dense the map is outside the object, as a share of outside and inside together; 0.5 is a map that knows "
         "nothing.",
     ),
-    "iou": ("IoU, half maximum", "", "Overlap of the object with what exceeds half of the map's maximum."),
+    "iou": (
+        "IoU, fixed threshold",
+        "",
+        "Overlap of the object with what lies above the middle between the map's least and greatest value.",
+    ),
     "iou_best": (
         "IoU, best threshold",
         "",
         "Overlap of the object with what exceeds the threshold that suits all images best.",
     ),
-    "dice": ("Dice, half maximum", "", "Dice overlap of the object with what exceeds half of the map's maximum."),
+    "dice": (
+        "Dice, fixed threshold",
+        "",
+        "Dice overlap of the object with what lies above the middle between the map's least and greatest value.",
+    ),
     "dice_best": (
         "Dice, best threshold",
         "",

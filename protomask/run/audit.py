@@ -27,7 +27,8 @@ def audit_run(
     Args:
         run: its data are needed.
         localizer: whose pictures; the run's first by default.
-        samples: test images, each with its own class's most similar prototype; fewer than ten decide nothing.
+        samples: test images, each with its own class's most similar prototype, of several findings each by itself;
+            fewer than ten decide nothing.
         seed: of the choice of images and of all changes; by default the run's.
 
     Raises:
@@ -44,7 +45,7 @@ def audit_run(
         run.network,
         data,
         method,
-        choose_pairs(run.network, data, min(samples, len(data)), seed, setup.device),
+        choose_pairs(run.network, data, samples, seed, setup.device),
         name=name,
         seed=seed,
         batch_size=setup.batch_size,

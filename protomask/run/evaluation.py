@@ -59,7 +59,8 @@ def evaluate_run(
         localizers: names separated by commas, several of them, or localizers by name; by default the run's own, the
             similarity map, centre and random. ``oracle`` is the map that the truth of ``parts`` draws.
         metrics: names, separated by commas or several, or ``all``; by default the usual ones that the data allow.
-        samples: images; each with its own class's most similar prototype. The run's own number by default.
+        samples: images; each with its own class's most similar prototype. Of an image with several findings each
+            counts by itself. The run's own number by default.
         on: ``"test"``: test images; ``"sources"``: the training images that the prototypes were projected to.
         per_class: also write the means of each class.
         seed: of the choice of images; by default the run's.
@@ -82,7 +83,7 @@ def evaluate_run(
         pairs = choose_source_pairs(network, data, samples, seed)
     else:
         data = run.test
-        pairs = choose_pairs(network, data, min(samples, len(data)), seed, setup.device)
+        pairs = choose_pairs(network, data, samples, seed, setup.device)
     wanted = choose_metrics(names, data, pairs, network)
     several = (
         choose_prototype_pairs(network, data, samples, seed)

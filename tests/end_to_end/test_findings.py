@@ -1,10 +1,13 @@
 """Several findings per image through the commands, on a small folder of ChestX-ray14's shape, with both networks."""
 
 import json
+import shutil
 
 import pytest
 
+import protomask
 from protomask.cli import main
+from protomask.labels import positives
 from protomask.run_folder import RunFolder
 from tests.data.chestxray_folder import FINDINGS, write_chestxray
 
@@ -108,3 +111,16 @@ def test_explanations_and_report_speak_of_findings(run, xrays, tmp_path, capsys)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "To begin with (bias)" in page and "AUROC" in page
     assert "Right answers over all findings" in page and "<figcaption>Accuracy" not in page
+
+
+def test_every_finding_of_an_image_is_measured_where_there_is_room(run, tmp_path, monkeypatch):
+    shutil.copytree(run.folder, tmp_path / "run")
+    opened = protomask.open_run(tmp_path / "run", progress=False)
+    found = positives(opened.test.labels, 3)
+    some = opened.test.subset(found.any(1).nonzero().flatten().tolist())
+    monkeypatch.setattr(type(opened), "test", property(lambda _: some))
+    findings = int(found.sum())
+    assert len(some) < findings
+    assert len(opened.evaluate("center", metrics="sparseness", samples=1000).pairs) == findings
+    audited = opened.audit("center", samples=findings)
+    assert next(row.overlap.n for row in audited.rows if row.check == "noise") == findings

@@ -411,6 +411,15 @@ def test_metrics_follow_the_data(network):
     assert set(found.metrics) == without_truth and not found.comparisons
 
 
+def test_what_compares_prototypes_is_not_offered_without_any():
+    points = {"consistency", "stability", "purity"}
+    classifier = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2)))
+    assert not points & set(available_metrics(TilesWithPoints(), [0], classifier))
+    assert points < set(available_metrics(TilesWithPoints(), [0], Quadrants()))
+    with pytest.raises(InputError, match="metric 'purity' needs part locations and a prototype network, which is not"):
+        evaluate(classifier, TilesWithPoints(), {"noise": noise}, Pairs([0, 1], [0, 1]), metrics="purity")
+
+
 def test_a_box_as_large_as_the_image_decides_nothing():
     class Cropped(Tiles):
         def load(self, index):

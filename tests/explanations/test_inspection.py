@@ -114,6 +114,17 @@ def test_shares_outside_on_a_known_scene(where, share):
     assert shares_outside([picture], Boxed(), [0], [0])[0]["mdm"] == pytest.approx(share)
 
 
+def test_a_blank_map_lies_neither_on_the_object_nor_beside_it():
+    blank, full = np.zeros((16, 16), np.float32), np.ones((16, 16), np.float32)
+    for maps, known in (
+        ({"mdm": blank}, []),
+        ({"mdm": full, "center": blank}, ["mdm"]),
+        ({"mdm": blank, "center": full}, []),  # another localizer's share would be taken for the first one's
+    ):
+        picture = PrototypePicture(record(), np.zeros((16, 16, 3), np.uint8), maps)
+        assert list(shares_outside([picture], ColourImages(), [0], [0])[0]) == known
+
+
 def test_a_box_round_the_whole_image_and_an_empty_mask_tell_nothing():
     sample = ColourImages()[0]
     assert object_region(sample, 0).sum() == 64
