@@ -125,6 +125,11 @@ def score_kind(explained: object) -> str | None:
     return explained.kind if isinstance(explained, HasScoreKind) else None
 
 
+def gives_probabilities(explained: object) -> bool:
+    """Tell whether the scores of ``explained`` are measured as probabilities, which log-probabilities are, too."""
+    return score_kind(explained) in ("probability", "log-probability")
+
+
 def compares_by_cosine(network: object) -> bool:
     """Tell whether a network's distances to its prototypes are cosine distances; the default."""
     return getattr(network, "similarity_kind", "cosine") == "cosine"

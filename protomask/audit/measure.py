@@ -193,5 +193,4 @@ def _mean(values: Tensor, images: Tensor, most: float) -> Interval:
         if (found.units or 0) < FEW:
             return found
         return found._replace(low=float(counted.min()), high=float(counted.max()))
-    # Resamples of few or skewed values reach beyond what can be.
-    return found._replace(low=max(found.low, 0.0), high=min(found.high, most))
+    return found.within(0.0, most)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protomask.capabilities import score_kind
+from protomask.capabilities import gives_probabilities
 from protomask.evaluation.batch import Batch
 from protomask.evaluation.maps import Maps
 from protomask.evaluation.variants import IMAGE, NOISY, Variant, nearby, sibling
@@ -48,7 +48,7 @@ class Case:
     @property
     def gain(self) -> Tensor:
         """Compute the gain: Opti-CAM's for probabilities, its counterpart for similarities."""
-        kind = faithfulness.average_gain if self._are_probabilities else faithfulness.relative_gain
+        kind = faithfulness.average_gain if gives_probabilities(self.batch.explained) else faithfulness.relative_gain
         return kind(self.batch.whole, self.kept)
 
     @property
@@ -183,11 +183,11 @@ class Case:
 
     def _relative(self, values: Tensor) -> Tensor:
         """Give values (B, ...) as shares of the whole image's score; probabilities have a scale of their own."""
-        return values if self._are_probabilities else faithfulness.relative_to_whole(values, self.batch.whole)
-
-    @property
-    def _are_probabilities(self) -> bool:
-        return score_kind(self.batch.explained) in ("probability", "log-probability")  # the batch measures either so
+        return (
+            values
+            if gives_probabilities(self.batch.explained)
+            else faithfulness.relative_to_whole(values, self.batch.whole)
+        )
 
     def _judged(self, measure: Callable, **options: object):
         batch = self.batch

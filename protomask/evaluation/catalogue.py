@@ -9,6 +9,7 @@ values would be taken for others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
@@ -30,6 +31,12 @@ from protomask.metrics import (
     simplicity,
     steadiness,
 )
+
+Range = tuple[float, float]
+SHARE: Range = (0, 1)
+PERCENT: Range = (0, 100)
+CORRELATION: Range = (-1, 1)
+FROM_ZERO: Range = (0, math.inf)
 
 
 class Over(Enum):
@@ -64,6 +71,10 @@ class Metric(NamedTuple):
     beside: Callable[[Any], list[str]] | None = None
     """batch -> B texts of what the value depends on beside image, index, boxes, mask and points, so that kept values
     are told apart by it; None: on nothing"""
+    range: Range = (-math.inf, math.inf)
+    """least and greatest value that there can be, whatever the score is; intervals are cut to it"""
+    of_probabilities: Range | None = None
+    """the same where the scores are probabilities; None: :attr:`range`"""
 
     @property
     def of_prototypes(self) -> bool:
@@ -74,59 +85,84 @@ class Metric(NamedTuple):
 METRICS: dict[str, Metric] = {
     # The score is divided by its value on the whole image, unless it is a probability; drops and gains are percentages
     # of that value.
-    "insertion": Metric(lambda case: case.insertion.auc, True),
-    "deletion": Metric(lambda case: case.deletion.auc, False),
-    "average_drop": Metric(lambda case: case.drop, False),
+    "insertion": Metric(lambda case: case.insertion.auc, True, of_probabilities=SHARE),
+    "deletion": Metric(lambda case: case.deletion.auc, False, of_probabilities=SHARE),
+    "average_drop": Metric(lambda case: case.drop, False, range=FROM_ZERO, of_probabilities=PERCENT),
     "increase": Metric(lambda case: faithfulness.increase_in_confidence(case.batch.whole, case.kept), True, hit=100),
-    "gain": Metric(lambda case: case.gain, True),
-    "region_deletion": Metric(lambda case: case.region_deletion, False, usual=False),
-    "kept_first": Metric(lambda case: case.kept_first, True, usual=False),
-    "judge_insertion": Metric(lambda case: case.judge_insertion, True, "judge"),
-    "judge_deletion": Metric(lambda case: case.judge_deletion, False, "judge"),
-    "judge_region_deletion": Metric(lambda case: case.judge_region_deletion, False, "judge", usual=False),
-    "judge_kept": Metric(lambda case: case.judge_kept, True, "judge"),
-    "road": Metric(lambda case: case.road, True),
+    "gain": Metric(lambda case: case.gain, True, range=FROM_ZERO, of_probabilities=PERCENT),
+    "region_deletion": Metric(lambda case: case.region_deletion, False, usual=False, of_probabilities=SHARE),
+    "kept_first": Metric(lambda case: case.kept_first, True, usual=False, range=SHARE),
+    "judge_insertion": Metric(lambda case: case.judge_insertion, True, "judge", range=SHARE),
+    "judge_deletion": Metric(lambda case: case.judge_deletion, False, "judge", range=SHARE),
+    "judge_region_deletion": Metric(lambda case: case.judge_region_deletion, False, "judge", usual=False, range=SHARE),
+    "judge_kept": Metric(lambda case: case.judge_kept, True, "judge", range=SHARE),
+    "road": Metric(lambda case: case.road, True, of_probabilities=(-0.5, 0.5)),
     "mas_insertion": Metric(
-        lambda case: magnitude.mas_insertion(case.insertion.scores, case.saliency), True, usual=False
+        lambda case: magnitude.mas_insertion(case.insertion.scores, case.saliency),
+        True,
+        usual=False,
+        range=SHARE,
     ),
     "mas_deletion": Metric(
-        lambda case: magnitude.mas_deletion(case.deletion.scores, case.saliency), False, usual=False
+        lambda case: magnitude.mas_deletion(case.deletion.scores, case.saliency),
+        False,
+        usual=False,
+        range=SHARE,
     ),
-    "infidelity": Metric(lambda case: case.infidelity, False, usual=False),
+    "infidelity": Metric(lambda case: case.infidelity, False, usual=False, range=SHARE),
     "adcc": Metric(
         lambda case: harmonic.adcc(
             case.drop / 100, harmonic.coherency(case.saliency, case.maps(KEPT)), harmonic.complexity(case.saliency)
         ),
         True,
         usual=False,
+        range=SHARE,
     ),
-    "relevance_ordering": Metric(lambda case: case.relevance_ordering, True, usual=False),
+    "relevance_ordering": Metric(lambda case: case.relevance_ordering, True, usual=False, of_probabilities=SHARE),
     "fidelity": Metric(lambda case: case.fidelity, False, "similarity maps", usual=False),
-    "misalignment": Metric(lambda case: case.misalignment, False, usual=False),
+    "misalignment": Metric(lambda case: case.misalignment, False, usual=False, of_probabilities=(-math.inf, 100)),
     "pointing_box": Metric(lambda case: case.pointing(case.batch.boxes), True, "boxes", hit=1),
     "pointing_mask": Metric(lambda case: case.pointing(case.batch.mask), True, "mask", hit=1),
-    "energy_box": Metric(lambda case: localization.energy_pointing(case.saliency, case.batch.boxes), True, "boxes"),
-    "energy_mask": Metric(lambda case: localization.energy_pointing(case.saliency, case.batch.mask), True, "mask"),
+    "energy_box": Metric(
+        lambda case: localization.energy_pointing(case.saliency, case.batch.boxes), True, "boxes", range=SHARE
+    ),
+    "energy_mask": Metric(
+        lambda case: localization.energy_pointing(case.saliency, case.batch.mask), True, "mask", range=SHARE
+    ),
     "top_tenth": Metric(
-        lambda case: localization.top_share_on_object(case.saliency, case.batch.mask), True, "mask", usual=False
+        lambda case: localization.top_share_on_object(case.saliency, case.batch.mask),
+        True,
+        "mask",
+        usual=False,
+        range=SHARE,
     ),
     "outside_inside": Metric(
-        lambda case: localization.outside_share(case.saliency, case.batch.mask), False, "mask", usual=False
+        lambda case: localization.outside_share(case.saliency, case.batch.mask),
+        False,
+        "mask",
+        usual=False,
+        range=SHARE,
     ),
-    "iou": Metric(lambda case: segmentation.iou(case.saliency, case.batch.mask), True, "mask", usual=False),
+    "iou": Metric(
+        lambda case: segmentation.iou(case.saliency, case.batch.mask), True, "mask", usual=False, range=SHARE
+    ),
     "iou_best": Metric(
         lambda case: segmentation.iou_curves(case.saliency, case.batch.mask),
         True,
         "mask",
         lambda curves, _: segmentation.at_best_threshold(curves),
+        range=SHARE,
     ),
-    "dice": Metric(lambda case: segmentation.dice(case.saliency, case.batch.mask), True, "mask", usual=False),
+    "dice": Metric(
+        lambda case: segmentation.dice(case.saliency, case.batch.mask), True, "mask", usual=False, range=SHARE
+    ),
     "dice_best": Metric(
         lambda case: segmentation.dice_curves(case.saliency, case.batch.mask),
         True,
         "mask",
         lambda curves, _: segmentation.at_best_threshold(curves),
         usual=False,
+        range=SHARE,
     ),
     "max_box": Metric(
         lambda case: boxes.box_iou_curves(case.saliency, case.batch.truth_boxes),
@@ -134,11 +170,14 @@ METRICS: dict[str, Metric] = {
         "boxes",
         lambda curves, _: boxes.max_box_accuracy(curves),
         usual=False,
+        range=SHARE,
     ),
-    "part_correlation": Metric(lambda case: case.over_parts(causal.rank_correlation), True, "parts"),
+    "part_correlation": Metric(lambda case: case.over_parts(causal.rank_correlation), True, "parts", range=CORRELATION),
     "top_part": Metric(lambda case: case.over_parts(causal.top_part_hit), True, "parts", hit=1),
-    "causal_overlap": Metric(lambda case: case.causal_overlap, True, "parts"),
-    "causal_insertion": Metric(lambda case: case.causal_insertion, True, "sets of parts", usual=False),
+    "causal_overlap": Metric(lambda case: case.causal_overlap, True, "parts", range=SHARE),
+    "causal_insertion": Metric(
+        lambda case: case.causal_insertion, True, "sets of parts", usual=False, of_probabilities=SHARE
+    ),
     "consistency": Metric(
         lambda case: case.at_parts(),
         True,
@@ -155,6 +194,7 @@ METRICS: dict[str, Metric] = {
         lambda found, prototypes: part_points.stability(*_bools(found), prototypes),
         Over.CLASS,
         usual=False,
+        range=PERCENT,
     ),
     "purity": Metric(
         lambda case: case.in_patches(),
@@ -164,35 +204,57 @@ METRICS: dict[str, Metric] = {
         Over.MOST_SIMILAR,
         usual=False,
         beside=lambda batch: [str(tuple(batch.data.part_names))] * len(batch.positions),  # sides are merged by name
+        range=SHARE,
     ),
     "steadiness": Metric(
-        lambda case: sanity.map_correlation(case.saliency, case.maps(UNSEEN_NOISE)), True, usual=False
+        lambda case: sanity.map_correlation(case.saliency, case.maps(UNSEEN_NOISE)),
+        True,
+        usual=False,
+        range=CORRELATION,
     ),
     "steady_tenth": Metric(
-        lambda case: steadiness.shared_first(case.saliency, case.maps(UNSEEN_NOISE)), True, usual=False
+        lambda case: steadiness.shared_first(case.saliency, case.maps(UNSEEN_NOISE)),
+        True,
+        usual=False,
+        range=SHARE,
     ),
-    "max_sensitivity": Metric(lambda case: case.max_sensitivity, False, usual=False),
+    "max_sensitivity": Metric(lambda case: case.max_sensitivity, False, usual=False, range=FROM_ZERO),
     "randomisation": Metric(
-        lambda case: sanity.map_correlation(case.saliency, case.maps(RANDOMISED)), False, "parameters", usual=False
+        lambda case: sanity.map_correlation(case.saliency, case.maps(RANDOMISED)),
+        False,
+        "parameters",
+        usual=False,
+        range=CORRELATION,
     ),
 }
 
 METRICS |= {
     "random_logit": Metric(
-        lambda case: sanity.map_correlation(case.saliency, case.maps(ANOTHER_CLASS)), False, "classes", usual=False
+        lambda case: sanity.map_correlation(case.saliency, case.maps(ANOTHER_CLASS)),
+        False,
+        "classes",
+        usual=False,
+        range=CORRELATION,
     ),
-    "sparseness": Metric(lambda case: simplicity.sparseness(case.saliency), True, usual=False),
-    "complexity": Metric(lambda case: simplicity.map_entropy(case.saliency), False, usual=False),
+    "sparseness": Metric(lambda case: simplicity.sparseness(case.saliency), True, usual=False, range=SHARE),
+    "complexity": Metric(lambda case: simplicity.map_entropy(case.saliency), False, usual=False, range=SHARE),
     "distinctiveness": Metric(
-        lambda case: prototype_sets.distinctiveness(*case.siblings), True, "prototypes", usual=False
+        lambda case: prototype_sets.distinctiveness(*case.siblings),
+        True,
+        "prototypes",
+        usual=False,
+        range=SHARE,
     ),
     "comprehensiveness": Metric(
         lambda case: case.comprehensiveness,
         True,
         "mask of prototypes",
         usual=False,
+        range=SHARE,
     ),
-    "explanation_size": Metric(lambda case: case.batch.explanation_size, False, "last layer", usual=False),
+    "explanation_size": Metric(
+        lambda case: case.batch.explanation_size, False, "last layer", usual=False, range=FROM_ZERO
+    ),
     "discrimination": Metric(
         lambda case: case.batch.similarities_and_classes,
         True,
@@ -201,6 +263,7 @@ METRICS |= {
         Over.IMAGES,
         usual=False,
         beside=lambda batch: [str(label) for label in batch.labels.tolist()],
+        range=SHARE,
     ),
 }
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from protomask import distributed
-from protomask.capabilities import classes_of
+from protomask.capabilities import classes_of, gives_probabilities
 from protomask.data import AnnotatedImages
 from protomask.errors import InputError
 from protomask.evaluation.availability import choose_metrics
@@ -129,6 +129,7 @@ def evaluate(
         classes=_class_names(network, data, pairs),
         prototypes=prototypes[0] if prototypes else None,
         of_classifier=isinstance(network, Classifier),
+        of_probabilities=gives_probabilities(network),
         seed=seed,
     )
 

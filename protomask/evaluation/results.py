@@ -65,13 +65,15 @@ class Evaluation:
         classes: list[str] | None = None,
         prototypes: Tensor | None = None,
         of_classifier: bool = False,
+        of_probabilities: bool = False,
         seed: int = 0,
     ) -> Evaluation:
         """Compute means, intervals and comparisons from raw values (n,) and curves (n, T), NaN where undefined.
 
         Raw values of several shards or sessions may be concatenated first, in the order of ``pairs``. Metrics that are
         measured per prototype have a value for each of ``prototypes`` (P,) instead; what is resampled are the
-        prototypes then.
+        prototypes then. Where scores are probabilities (``of_probabilities``) more metrics have bounds, to which
+        intervals are cut.
         """
         metrics = list(next(iter(values.values())))
         of_prototypes = [metric for metric in metrics if metric in METRICS and METRICS[metric].of_prototypes]
@@ -92,8 +94,8 @@ class Evaluation:
             pairs,
             list(names),
             lists,
-            mean_rows(ordered, images, seconds_per_map, seed),
-            comparison_rows(ordered, images, seed),
+            mean_rows(ordered, images, seconds_per_map, seed, of_probabilities),
+            comparison_rows(ordered, images, seed, of_probabilities),
             bands,
             list(classes or ()),
             [] if prototypes is None else prototypes.tolist(),

@@ -117,7 +117,7 @@ def detect(
                     f"{kind}_n": len(hits),
                 }
                 if kind == "detected":
-                    mean = bootstrap_mean(energy) if len(energy) else None
+                    mean = bootstrap_mean(energy).within(0.0, 1.0) if len(energy) else None
                     row |= {"energy": mean and mean.mean, "energy_interval": mean and (mean.low, mean.high)}
                 bar.update()
             rows.append(row)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from protomask.evaluation.catalogue import HIGHER_IS_BETTER, METRICS
+from protomask.evaluation.catalogue import HIGHER_IS_BETTER, METRICS, Range
 from protomask.statistics import Comparison, Interval, bootstrap_band, bootstrap_means, compare_values, share_interval
 
 Number = float | None
@@ -18,7 +18,13 @@ Values = Mapping[str, Mapping[str, Tensor]]
 """localizer -> metric -> (n,) values, NaN where undefined"""
 
 
-def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Mapping[str, float], seed: int) -> list:
+def mean_rows(
+    values: Values,
+    groups: Mapping[str, Tensor],
+    seconds_per_map: Mapping[str, float],
+    seed: int,
+    of_probabilities: bool = False,
+) -> list:
     """Give a row per metric and localizer; ``groups`` (metric -> (n,)) says which values come from one image."""
     found: dict[tuple[str, str], Interval] = {}
     metrics = list(next(iter(values.values())))
@@ -29,7 +35,8 @@ def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Map
     for kind in _of_one_length([metric for metric in metrics if not hit_of(metric)], values, groups):
         keys = [(localizer, metric) for localizer in values for metric in kind]
         stacked = torch.stack([values[localizer][metric].double().cpu() for localizer, metric in keys], 1)
-        found |= dict(zip(keys, bootstrap_means(stacked, groups.get(kind[0]), seed=seed)))
+        drawn = zip(keys, bootstrap_means(stacked, groups.get(kind[0]), seed=seed))
+        found |= {key: each.within(*range_of(key[1], of_probabilities)) for key, each in drawn}
     return [
         {
             "localizer": localizer,
@@ -46,7 +53,9 @@ def mean_rows(values: Values, groups: Mapping[str, Tensor], seconds_per_map: Map
     ]
 
 
-def comparison_rows(values: Values, groups: Mapping[str, Tensor], seed: int) -> list[dict]:
+def comparison_rows(
+    values: Values, groups: Mapping[str, Tensor], seed: int, of_probabilities: bool = False
+) -> list[dict]:
     """Give a row per metric and two localizers; verdicts are corrected over the metrics of each two."""
     metrics = list(next(iter(values.values())))
     hits = {metric: hit for metric in metrics if (hit := hit_of(metric))}
@@ -54,7 +63,11 @@ def comparison_rows(values: Values, groups: Mapping[str, Tensor], seed: int) -> 
         (a, b): compare_values(values[a], values[b], hits=hits, groups=groups, seed=seed)
         for a, b in itertools.combinations(values, 2)
     }
-    return [_comparison_row(metric, a, b, found[a, b][metric]) for metric in metrics for a, b in found]
+    return [
+        _comparison_row(metric, a, b, found[a, b][metric], range_of(metric, of_probabilities))
+        for metric in metrics
+        for a, b in found
+    ]
 
 
 def band(curves: Tensor, groups: Tensor | None, seed: int) -> dict[str, list[Number]]:
@@ -73,6 +86,14 @@ def hit_of(metric: str) -> float | None:
     return METRICS[metric].hit if metric in METRICS else None
 
 
+def range_of(metric: str, of_probabilities: bool = False) -> Range:
+    """Give the least and the greatest value of a metric; any number for one that somebody else registered."""
+    if metric not in METRICS:
+        return -math.inf, math.inf
+    own = METRICS[metric].of_probabilities if of_probabilities else None
+    return own or METRICS[metric].range
+
+
 def unit_of(metric: str) -> str:
     """Name what was resampled, and what ``images`` and ``images_needed`` of a metric's rows count."""
     return "prototypes" if metric in METRICS and METRICS[metric].of_prototypes else "images"
@@ -87,7 +108,9 @@ def numbers(values: Tensor) -> list[Number]:
     return [number(value) for value in values.tolist()]
 
 
-def _comparison_row(metric: str, a: str, b: str, found: Comparison) -> dict:
+def _comparison_row(metric: str, a: str, b: str, found: Comparison, span: Range) -> dict:
+    interval = found.interval.within(span[0] - span[1], span[1] - span[0])  # the verdict is that of the whole one
+
     def name(sign: int) -> str:
         return "undecided" if not sign else a if (sign > 0) == higher_is_better(metric) else b
 
@@ -95,9 +118,9 @@ def _comparison_row(metric: str, a: str, b: str, found: Comparison) -> dict:
         "metric": metric,
         "a": a,
         "b": b,
-        "difference": number(found.interval.mean),
-        "ci_low": number(found.interval.low),
-        "ci_high": number(found.interval.high),
+        "difference": number(interval.mean),
+        "ci_low": number(interval.low),
+        "ci_high": number(interval.high),
         "better": name(found.sign),
         "better_alone": name(found.raw_sign),
         "p": number(found.p),

@@ -38,6 +38,7 @@ from protomask.evaluation.cases import Case
 from protomask.evaluation.catalogue import Metric
 from protomask.evaluation.own_metrics import told_by
 from protomask.evaluation.store import MEASURING, Store, image_names, open_stores
+from protomask.evaluation.summaries import range_of
 from protomask.explainable import Classifier
 from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
@@ -824,6 +825,10 @@ def test_every_metric_of_the_catalogue_works_end_to_end(network, tmp_path):
     assert set(found.metrics) == {
         name for name, metric in METRICS.items() if metric.needs not in ("judge", "last layer")
     }
+    for values in (*found.values.values(), *found.prototype_values.values()):
+        for metric, each in values.items():
+            least, most = range_of(metric)
+            assert all(least - 1e-5 <= value <= most + 1e-5 for value in each if value is not None), metric
     mean = {(row["localizer"], row["metric"]): row["mean"] for row in found.rows}
     # The network is the mean of a quadrant: what the oracle and the counting localizer mark is all there is.
     assert mean["oracle", "causal_insertion"] == pytest.approx(mean["counting", "causal_insertion"], abs=1e-6)

@@ -22,7 +22,7 @@ from protomask.evaluation import (
     evaluate,
 )
 from protomask.evaluation.pairs import draw_stratified
-from protomask.evaluation.summaries import mean_rows
+from protomask.evaluation.summaries import comparison_rows, mean_rows, range_of
 from protomask.evaluation.tables import as_markdown, per_class
 from protomask.explainable import Classifier
 from protomask.localizers import get_localizer
@@ -382,6 +382,36 @@ def test_verdict_sentence_in_full():
     assert found.verdict("b", "a") == "b ahead of a in 1 of 4 metrics, behind in insertion, deletion; gain undecided"
 
 
+@pytest.mark.parametrize("of_probabilities", [False, True])
+def test_no_interval_reaches_beyond_what_can_be_and_none_else_changes(of_probabilities, monkeypatch):
+    """Skewed values near an end, of which resamples reach far beyond it."""
+    few = torch.tensor([0.0] * 9 + [0.001, 0.002, 0.0, 0.01, 0.03, 0.02, 0.59])
+    values: dict = {"a": {}, "b": {}}
+    for metric in KNOWN:
+        least, most = (max(min(each, 100), -100) for each in range_of(metric, of_probabilities))
+        if METRICS[metric].hit is None:
+            values["a"][metric], values["b"][metric] = least + (most - least) * few, most - (most - least) * few
+
+    def rows():
+        seconds = {"a": 0.1, "b": 0.1}
+        return mean_rows(values, {}, seconds, 0, of_probabilities), comparison_rows(values, {}, 0, of_probabilities)
+
+    means, differences = rows()
+    monkeypatch.setattr("protomask.evaluation.summaries.range_of", lambda *_: (-float("inf"), float("inf")))
+    wide_means, wide_differences = rows()
+    cut = 0
+    for found, wide in zip([*means, *differences], [*wide_means, *wide_differences]):
+        least, most = range_of(found["metric"], of_probabilities)
+        if "difference" in found:
+            least, most = least - most, most - least
+        ends = {"ci_low": max(wide["ci_low"], least), "ci_high": min(wide["ci_high"], most)}
+        assert found == {**wide, **{key: pytest.approx(each) for key, each in ends.items()}}, found
+        cut += found != wide
+    assert cut > 50
+    kept = next(row for row in wide_means if (row["localizer"], row["metric"]) == ("a", "kept_first"))
+    assert kept["ci_low"] < 0 and kept["ci_high"] > 1
+
+
 def test_undefined_values_are_counted_out_and_kept_as_none():
     nan = float("nan")
     found = made(average_drop=([nan, 1.0, 2.0, 3.0], [nan, nan, 1.0, 2.0]), energy_box=([nan] * 4, [nan] * 4))
@@ -617,14 +647,14 @@ def test_of_an_improbable_class_what_has_a_scale_of_its_own_is_not_divided():
     torch.nn.init.constant_(model[1].bias, 0)
     with torch.no_grad():
         model[1].weight[1] = -1 / 20  # its probability is about exp(-22), and a half where nothing is left
-    metrics = {"insertion", "deletion", "region_deletion", "relevance_ordering", "gain", "road", "causal_insertion"}
+    metrics = {name for name, metric in METRICS.items() if metric.of_probabilities}
     found = evaluate(
         Classifier(model, "probability"), TilesWithParts(), {"noise": noise}, Pairs(range(4), [1] * 4), metrics=metrics
     )
     for metric in metrics:
         values = found.values["noise"][metric]
-        assert all(0 <= abs(each) <= (100 if metric == "gain" else 1) for each in values), (metric, values)
-    assert max(abs(each) for each in found.values["noise"]["road"]) <= 0.5
+        least, most = range_of(metric, of_probabilities=True)
+        assert most <= 100 and all(least <= each <= most for each in values), (metric, values)
 
 
 def test_of_a_classifier_whose_logits_are_below_0_the_mend_is_told(tmp_path):

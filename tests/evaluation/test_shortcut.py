@@ -86,6 +86,14 @@ def test_detection_and_false_alarms(scenes):
     assert rows["truth"]["detected_interval"] == pytest.approx(wilson(1.0, 6)) and rows["truth"]["detected_n"] == 6
 
 
+def test_no_interval_of_the_energy_reaches_beyond_0_and_1(scenes, monkeypatch):
+    few = torch.tensor([0.0] * 9 + [0.001, 0.002, 0.0, 0.01, 0.03, 0.02, 0.59])
+    pairs = tag_pairs(Magenta(scenes.classes), scenes)
+    monkeypatch.setattr("protomask.evaluation.shortcut._at_tag", lambda *_: (torch.ones(16), few))
+    (row,) = detect(Magenta(scenes.classes), scenes, {"any": None}, pairs)
+    assert row["energy_interval"] == (0, 1) and row["energy"] == pytest.approx(float(few.mean()))
+
+
 def test_data_without_a_tag_is_named(scenes):
     plain = load_data("parts", **OPTIONS).test
     with pytest.raises(InputError, match="shortcut=LABEL"):

@@ -6,7 +6,14 @@ import torch
 from scipy import stats
 
 from protomask.errors import InputError
-from protomask.statistics import bootstrap_band, bootstrap_difference, bootstrap_mean, bootstrap_means, share_interval
+from protomask.statistics import (
+    Interval,
+    bootstrap_band,
+    bootstrap_difference,
+    bootstrap_mean,
+    bootstrap_means,
+    share_interval,
+)
 
 
 def test_equal_values_say_nothing_of_their_spread():
@@ -118,3 +125,12 @@ def test_bad_arguments_are_named():
         bootstrap_mean(torch.zeros(3), confidence=1)
     with pytest.raises(InputError, match="groups"):
         bootstrap_mean(torch.zeros(3), torch.zeros(2))
+
+
+def test_intervals_are_cut_to_what_can_be():
+    nan = float("nan")
+    assert Interval(0.5, -0.2, 1.3, 12).within(0, 1)[:3] == (0.5, 0, 1)
+    assert Interval(1.0000001, 0.9, 1.3, 12).within(0, 1).high == 1.0000001  # rounding: the mean stays inside
+    assert Interval(0.5, 0.2, 1.3, 12).within(-np.inf, np.inf) == Interval(0.5, 0.2, 1.3, 12)
+    for empty in (Interval(0.5, nan, nan, 3), Interval(nan, nan, nan, 0)):
+        assert np.isnan(empty.within(0, 1)[1:3]).all()
