@@ -19,7 +19,11 @@ def main(folder: str, output: str = "ultrasound-run", **options) -> protomask.Ru
     # How much of each prototype's map lies on the lesion of its source image; normal images have none.
     for picture in run.pictures:
         outside = next(iter(picture.inspection.outside.values()), None)
-        where = "no lesion is known there" if outside is None else f"{100 * (1 - outside):.0f} % on the lesion"
+        where = (
+            "no lesion is known there, or nothing is marked"
+            if outside is None
+            else f"{100 * (1 - outside):.0f} % on the lesion"
+        )
         print(f"prototype {picture.record.prototype} ({picture.record.class_name}): {where}")
 
     # Against the lesions' masks, and by what hiding the marked part does to the network.

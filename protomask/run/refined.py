@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from protomask.errors import InputError
 from protomask.explanations.photographs import photographs
 from protomask.explanations.records import PrototypePicture
 from protomask.report.wording import accuracy_of_images, count
@@ -65,10 +66,14 @@ def compared(outcome: dict) -> Comparison:
     """Compare both accuracies of ``refined.json`` by the images that became right and wrong.
 
     Older files keep another interval of the difference, which promised too much.
+
+    Raises:
+        InputError: more images changed than there are, as in a file that is damaged.
     """
-    count = outcome["test_images"]
-    before = round(outcome["test_accuracy"]["before"] * count)
-    return compare_hits(before, outcome["wrong_to_right"], outcome["right_to_wrong"], count)
+    count, won, lost = (outcome[key] for key in ("test_images", "wrong_to_right", "right_to_wrong"))
+    if won + lost > count:
+        raise InputError(f"refined.json tells of {won + lost} changed images of {count}; refine the run again")
+    return compare_hits(round(outcome["test_accuracy"]["before"] * count), won, lost, count)
 
 
 def span(found: Comparison) -> tuple[float, float] | None:

@@ -289,6 +289,8 @@ def test_the_verdict_is_that_of_the_report_and_of_the_command(images, won, lost,
     # An interval as files of before have it, whatever they say.
     told = {**counts, "test_accuracy": scores, "difference": {"mean": 0.1, "low": 0.01, "high": 0.2}, **kinds}
     assert words in verdict(told)
+    with pytest.raises(InputError, match="refined.json tells of .* changed images of .*; refine the run again"):
+        verdict({**told, "right_to_wrong": images + 1})
     decided = words in ("More", "Less")
     report = difference(scores["before"], scores["after"], images, told)
     assert report.endswith("within chance") is not decided
