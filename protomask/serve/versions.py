@@ -130,9 +130,9 @@ def verdict(told: dict) -> str:
     count = told["test_images"]
     if not told.get("answers_changed", len(told["changed"])):
         return f"None of the {count} test pictures is answered differently."
+    sign = compared(told).sign
     if count < least_images():
         return f"{count} test pictures are too few to tell whether it is more accurate."
-    sign = compared(told).sign
     if sign:
         return f"{'More' if sign > 0 else 'Less'} accurate than before, on {count} test pictures."
     return f"As accurate as before, as far as {count} test pictures can tell."
