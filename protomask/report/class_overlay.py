@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def overlay_png(
         pixels: (H, W, 3) uint8, or floats in [0, 1].
         saliency: (h, w) in [0, 1], stretched over the photograph.
         localizer: whose colour the outline has.
-        longest: pixels of the picture's longer side at most; None: as large as the photograph.
+        longest: pixels of the picture's longer side at most; None: as large as the photograph, or enlarged.
         caption: written along the lower edge, or below the picture where it would cover more than ``OVER`` of it.
         outlined: false where the score is no higher than an empty image's: there is nothing to outline.
     """
@@ -73,7 +74,8 @@ def overlay_png(
             points, room = min(max(BELOW, points), 2 * BELOW), 0.96 * across
             lines, high = _lines(figure, caption, points, room, 4)
             below = {"left": 0.02 * across, "top": height + _PAD, "color": style.INK}
-            figure.set_size_inches(across, height + (high or 4.8 * points / 72) + 2 * _PAD)
+            # Whole pixels: the picture would be blurred between them.
+            figure.set_size_inches(across, height + math.ceil(_DPI * ((high or 4.8 * points / 72) + 2 * _PAD)) / _DPI)
     axes = style.place(figure, 0, 0, width, height)
     level = LEVEL if outlined else None
     shown = np.asarray(picture)
