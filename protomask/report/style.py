@@ -72,11 +72,10 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
         raise InputError(
             f"{path}: cannot draw into a file of this type; end its name in one of .{', .'.join(sorted(known))}"
         )
-    options = {"dpi": dpi, "format": path.suffix[1:].lower()}
-    if options["format"] == "png":
-        options["metadata"] = SIGNED
+    ending = path.suffix[1:].lower()
+    metadata = SIGNED if ending == "png" else None
     with matplotlib.rc_context(settings()):
-        write_atomically(path, lambda file: figure.savefig(file, **options))
+        write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format=ending, metadata=metadata))
     return path
 
 
