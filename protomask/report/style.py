@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -73,9 +74,9 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
             f"{path}: cannot draw into a file of this type; end its name in one of .{', .'.join(sorted(known))}"
         )
     ending = path.suffix[1:].lower()
-    metadata = SIGNED if ending == "png" else None
+    signed: Any = {"metadata": SIGNED} if ending == "png" else {}  # not every format takes any
     with matplotlib.rc_context(settings()):
-        write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format=ending, metadata=metadata))
+        write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format=ending, **signed))
     return path
 
 
