@@ -1,4 +1,4 @@
-"""Pictures among photographs that an earlier command wrote there: panels, overlays, contact sheets."""
+"""Pictures among photographs that an earlier command wrote there, or a call: panels, overlays, contact sheets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ PANELS = "panels.json"
 """of ``protomask explain``: whose each panel beside it is"""
 RECORD, SUMMARY, CONTACT_SHEET = "record.json", "localize.json", "contact-sheet.png"
 """of ``protomask localize``: within a picture's folder, above these, and what all overlays are on"""
+SIGNED = {"Software": "protomask"}
+"""what a PNG of ours says of itself, wherever somebody has it saved (matplotlib's ``metadata``)"""
+_SIGNATURE, _HEAD = b"tEXtSoftware\0protomask", 1024
+"""what that is in the file, and within how many bytes from its beginning"""
 _PANEL_ENDINGS = (".png", ".gif")
 
 
@@ -43,7 +47,17 @@ def own_pictures(output: Path | None = None) -> Callable[[Path], bool]:
             return True
         if path.name == CONTACT_SHEET:
             return (path.parent / SUMMARY).is_file()
+        if path.suffix.lower() == ".png" and _is_signed(path):
+            return True
         # The map is written before its overlay, the record after both.
         return path.suffix == ".png" and has_maps(path.parent) and path.with_suffix(".npy").is_file()
 
     return is_own
+
+
+def _is_signed(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _SIGNATURE in file.read(_HEAD)
+    except OSError:
+        return False  # whoever reads the picture says what is wrong with it

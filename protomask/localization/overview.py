@@ -14,7 +14,7 @@ from protomask.data.decoding import decode
 from protomask.evaluation.tables import as_csv
 from protomask.files import write_atomically
 from protomask.localization.jobs import PAGE, TABLE
-from protomask.own_pictures import CONTACT_SHEET
+from protomask.own_pictures import CONTACT_SHEET, SIGNED
 from protomask.report import style
 from protomask.report.encoding import data_uri
 from protomask.report.templating import template
@@ -48,7 +48,7 @@ def write_overview(output: Path, pictures: Sequence[dict]) -> None:
     write_atomically(output / PAGE, lambda path: path.write_text(page, encoding="utf-8", errors="backslashreplace"))
     if rows:
         sheet = contact_sheet(rows[:ON_SHEET], thumbnails[:ON_SHEET], len(rows))
-        write_atomically(output / CONTACT_SHEET, partial(sheet.savefig, format="png", dpi=120))
+        write_atomically(output / CONTACT_SHEET, partial(sheet.savefig, format="png", dpi=120, metadata=SIGNED))
 
 
 def table_rows(pictures: Sequence[dict]) -> list[dict]:

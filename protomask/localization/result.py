@@ -36,10 +36,11 @@ class Look:
         """Draw the map and its outline over the photograph, in its own proportions; no outline with a ``warning``.
 
         Args:
-            longest: pixels of the longer side at most; None: as large as the photograph.
+            longest: pixels of the photograph's longer side at most; None: as large as it is, or enlarged by a whole
+                factor where its shorter side is below about 256 pixels.
 
         Returns:
-            (h, w, 3) uint8.
+            (h, w, 3) uint8; below the photograph stands the caption that would cover it.
         """
         from PIL import Image
 

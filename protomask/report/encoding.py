@@ -117,7 +117,7 @@ def svg_path(evidence: Evidence) -> str:
 
 def whereabouts(evidence: Evidence) -> str:
     """Say where what is outlined lies: "6 % of the image, upper left"."""
-    inside = evidence.region
+    inside = evidence.marked
     if not evidence.compact:
         return f"nothing ({evidence.absence})"
     rows, columns = np.nonzero(inside)

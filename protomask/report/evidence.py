@@ -3,19 +3,23 @@
 For display alone: no metric, no localizer and no file of maps goes through here. A learned mask may be a scatter of
 specks; outlined as it is, it hides the picture. So it is smoothed a little, cut at its level, and the few largest
 regions that hold most of what was cut out are drawn. Where no few regions do, nothing is drawn, and that is said.
+
+All of it happens on the map's own grid, smoothed in the picture's proportions: how many pixels a picture is drawn with
+changes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from protomask.errors import NOTHING_TO_KEEP
 from protomask.report.overlays import LEVEL, SPECK, check_map, outlines
 
-SMOOTHING = 0.012
-"""standard deviation of the smoothing, as a share of the longer side"""
+SMOOTHING, FARTHEST = 0.012, 0.25
+"""standard deviation of the smoothing, as a share of the picture's longer side; at most as a share of either side"""
 REGIONS, MOST = 3, 0.8
 """at most so many regions are drawn, and no further ones once they hold this share of what reaches the level"""
 COMPACT, LEAST = 0.5, 0.1
@@ -29,33 +33,57 @@ NOT_COMPACT = "no compact evidence"
 class Evidence:
     """The part of an image that a map marks, for display."""
 
-    region: np.ndarray
-    """(H, W) bool; empty where there is no compact evidence"""
+    marked: np.ndarray
+    """(h, w) bool on the map's own grid; empty where there is no compact evidence"""
     share: float
     """of the sum of the map that lies in the region, in [0, 1]"""
     outlines: list[np.ndarray]
-    """closed (N, 2) arrays of x, y, see :func:`protomask.report.overlays.outlines`"""
+    """closed (N, 2) arrays of x, y in pixels of the picture, see :func:`protomask.report.overlays.outlines`"""
+    size: tuple[int, int]
+    """(H, W) of the picture"""
     absence: str = NOT_COMPACT
     """why there are none, where there are none"""
 
     @property
     def compact(self) -> bool:
-        return bool(self.region.any())
+        return bool(self.marked.any())
+
+    @cached_property
+    def region(self) -> np.ndarray:
+        """(H, W) bool, what is marked in pixels of the picture."""
+        return self.region_at(self.size)
+
+    def region_at(self, size: tuple[int, int]) -> np.ndarray:
+        """Give what is marked in pixels of a copy of the picture of another (H, W); of compact evidence one at least.
+
+        Returns:
+            (H, W) bool.
+        """
+        if not self.compact or self.marked.shape == tuple(size):
+            return self.marked if self.compact else np.zeros(size, bool)
+        large = fit_map(self.marked, size)
+        return large >= min(0.5, float(large.max()))
 
     @property
     def box(self) -> tuple[int, int, int, int] | None:
-        """x0, y0, x1, y1 around the region, end-exclusive; None without compact evidence."""
+        """x0, y0, x1, y1 around the region in pixels of the picture, end-exclusive; None without compact evidence."""
         if not self.compact:
             return None
-        rows, columns = np.nonzero(self.region)
-        return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+        (height, width), (down, across) = self.size, self.marked.shape
+        rows, columns = np.nonzero(self.marked)
+        left, top, right, bottom = (int(each) for each in (columns.min(), rows.min(), columns.max(), rows.max()))
+        return (
+            left * width // across,
+            top * height // down,
+            -(-(right + 1) * width // across),
+            -(-(bottom + 1) * height // down),
+        )
 
 
 def find_evidence(
     saliency: np.ndarray,
     level: float = LEVEL,
     size: tuple[int, int] | None = None,
-    tolerance: float | None = None,
     nothing_to_keep: bool = False,
 ) -> Evidence:
     """Find what to draw of a map (h, w).
@@ -63,20 +91,25 @@ def find_evidence(
     Args:
         saliency: at least 0.
         level: share of the smoothed map's maximum from which a pixel is marked.
-        size: (H, W) of the picture that it is drawn on; the map's own by default.
-        tolerance: of the outlines, in pixels.
+        size: (H, W) of the picture that it is stretched over; the map's own by default.
         nothing_to_keep: whether the score that the map is of is no higher than an empty image's; nothing is drawn then,
             whatever the map.
     """
     from scipy import ndimage
 
-    saliency = fit_map(check_map(saliency), size)
+    saliency = check_map(saliency)
+    height, width = size = saliency.shape if size is None else (int(size[0]), int(size[1]))
+    nothing = Evidence(np.zeros(saliency.shape, bool), 0.0, [], size)
     if nothing_to_keep:
-        return Evidence(np.zeros(saliency.shape, bool), 0.0, [], NOTHING_TO_KEEP)
-    height, width = saliency.shape
-    smooth = ndimage.gaussian_filter(np.maximum(saliency, 0), SMOOTHING * max(height, width), mode="nearest")
+        return replace(nothing, absence=NOTHING_TO_KEEP)
+    # As far down as across in the picture, though the map is squashed. Farther than FARTHEST the copies of a thin
+    # picture's edges would outweigh the map.
+    reach = [
+        cells * min(FARTHEST, SMOOTHING * max(height, width) / side)
+        for cells, side in zip(saliency.shape, (height, width))
+    ]
+    smooth = ndimage.gaussian_filter(np.maximum(saliency, 0), reach, mode="nearest")
     top = float(smooth.max())
-    nothing = Evidence(np.zeros(saliency.shape, bool), 0.0, [])
     if top <= 0:
         return nothing
     marked = smooth >= level * top
@@ -95,11 +128,9 @@ def find_evidence(
     # Outlined where the smoothed map has the level, between pixels; other regions are cut away first.
     alone = np.where(ndimage.binary_dilation(region, iterations=2) & ~(marked & ~region), smooth / top, 0.0)
     alone = np.where(region, np.maximum(alone, level), alone)
-    return Evidence(
-        region,
-        share,
-        outlines(alone / max(float(alone.max()), 1e-12), level, tolerance),
-    )
+    found = outlines(alone / max(float(alone.max()), 1e-12), level)
+    right, down = width / saliency.shape[1], height / saliency.shape[0]
+    return Evidence(region, share, [path * (right, down) for path in found], size)
 
 
 def fit_map(saliency: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -117,13 +148,14 @@ def dimmed(image: np.ndarray, evidence: Evidence, keep: float = 0.55) -> np.ndar
     """Darken an image (H, W, 3) uint8 outside the region to ``keep`` of its brightness; as it is without one."""
     if not evidence.compact:
         return image
-    return np.uint8(np.round(image * np.where(evidence.region, 1.0, keep)[..., None]))
+    return np.uint8(np.round(image * np.where(evidence.region_at(image.shape[:2]), 1.0, keep)[..., None]))
 
 
 def common_share(first: Evidence, second: Evidence) -> float:
     """Compute the intersection over union of two drawn regions of one picture; 0 where neither has one."""
-    union = np.logical_or(first.region, second.region).sum()
-    return float(np.logical_and(first.region, second.region).sum() / union) if union else 0.0
+    one, other = first.marked, second.region_at(first.marked.shape)
+    union = np.logical_or(one, other).sum()
+    return float(np.logical_and(one, other).sum() / union) if union else 0.0
 
 
 def _without_specks(region: np.ndarray) -> np.ndarray:

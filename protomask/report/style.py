@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.patches import Rectangle
 
 from protomask.errors import InputError
 from protomask.files import write_atomically
+from protomask.own_pictures import SIGNED
 from protomask.report.evidence import dimmed, find_evidence
 from protomask.report.fitting import fitted
 from protomask.report.fonts import FONT, drawable, families, weight_for
@@ -71,8 +73,10 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
         raise InputError(
             f"{path}: cannot draw into a file of this type; end its name in one of .{', .'.join(sorted(known))}"
         )
+    ending = path.suffix[1:].lower()
+    signed: Any = {"metadata": SIGNED} if ending == "png" else {}  # not every format takes any
     with matplotlib.rc_context(settings()):
-        write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format=path.suffix[1:].lower()))
+        write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format=ending, **signed))
     return path
 
 
@@ -113,15 +117,17 @@ def tile(
     dim: bool = False,
     border: str = RULE,
     nothing_to_keep: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> None:
     """Draw an image; over it a map with opacity ``overlay``, the outline of its evidence at ``level``, and a box.
 
     With ``dim`` what is not outlined is darker. A map without compact evidence says so in place of an outline, and
-    one of a score no higher than an empty image's (``nothing_to_keep``), too.
+    one of a score no higher than an empty image's (``nothing_to_keep``), too. ``size`` is the picture's own (H, W)
+    where ``image`` is a larger or smaller copy of it.
 
     Coordinates are corners, so that outlines and end-exclusive boxes lie on the pixels that they mean.
     """
-    height, width = image.shape[:2]
+    height, width = image.shape[:2] if size is None else size
     extent = (0, width, height, 0)
     found = (
         None
@@ -130,7 +136,7 @@ def tile(
     )
     if dim and found is not None:
         image = dimmed(image, found)
-    axes.imshow(image, extent=extent, interpolation="lanczos" if height > 64 else "nearest")
+    axes.imshow(image, extent=extent, interpolation="lanczos" if image.shape[0] > 64 else "nearest")
     if saliency is not None and overlay > 0:
         axes.imshow(
             saliency,

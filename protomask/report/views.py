@@ -68,7 +68,9 @@ def _card(
 ) -> dict:
     record, name, maps = each.record, names(each.record.class_name), each.maps
     common = (
-        common_share(*(find_evidence(maps[key], record.levels.get(key, level)) for key in localizers[:2]))
+        common_share(
+            *(find_evidence(maps[key], record.levels.get(key, level), each.image.shape[:2]) for key in localizers[:2])
+        )
         if all(key in maps for key in localizers[:2]) and len(localizers) > 1 and not each.nothing_to_keep
         else None
     )

@@ -34,7 +34,8 @@ def cells_of_masks(network: Any, pictures: Sequence[PrototypePicture], prototype
     found = []
     for number in prototypes:
         picture = pictures[number]
-        region = find_evidence(next(iter(picture.maps.values())), nothing_to_keep=picture.nothing_to_keep).region
+        nothing, size = picture.nothing_to_keep, picture.image.shape[:2]
+        region = find_evidence(next(iter(picture.maps.values())), size=size, nothing_to_keep=nothing).marked
         position = int(network.source_positions[picture.record.prototype])
         inside = _half_inside(_shares(network, region), network.prototypes.shape[2:])
         found += [(position, row, column) for row, column in inside]

@@ -112,7 +112,9 @@ class ClassifierSubject:
                 "slot": slot,
                 "class": self.classes[number],
                 "probability": chances[number].item(),
-                "quick": drawn(asked.quick[slot], nothing_to_keep=slot in asked.empty) if slot in asked.quick else None,
+                "quick": drawn(asked.quick[slot], asked.upload.size, nothing_to_keep=slot in asked.empty)
+                if slot in asked.quick
+                else None,
                 "mask": None,
             }
             for slot, number in enumerate(asked.index)

@@ -22,6 +22,7 @@ from protomask.inputs import as_batch
 from protomask.labels import probabilities, require_numbers
 from protomask.localizers import Similarity
 from protomask.localizers.several import Localizers
+from protomask.own_pictures import SIGNED
 from protomask.prototype_network import Prediction, PrototypeNetwork
 from protomask.report.views import are_pooled
 from protomask.report.wording import readable_all
@@ -29,7 +30,7 @@ from protomask.run.explanation import NO_RANGE
 from protomask.run.opened import Run, open_run
 from protomask.run.review import Review, add_judgements, review_of
 from protomask.run_folder import RunFolder
-from protomask.serve.pictures import is_grey, ratio_of, read_upload, shown, stacked
+from protomask.serve.pictures import is_grey, ratio_of, read_upload, shown, size_of, stacked
 from protomask.serve.subjects import (
     Asked,
     MaskLearner,
@@ -201,7 +202,7 @@ class RunSubject:
             "similarity": match.similarity,
             "weight": match.weight,
             "points": match.points,
-            "quick": drawn(match.maps[SIMILARITY], record.levels.get(SIMILARITY), nothing),
+            "quick": drawn(match.maps[SIMILARITY], asked.upload.size, record.levels.get(SIMILARITY), nothing),
             "mask": None,
         }
 
@@ -238,7 +239,7 @@ class RunSubject:
             for each in asked.found:
                 file = io.BytesIO()
                 shown_one = replace(each, matches=with_masks(each.matches), counter=with_masks(each.counter))
-                this_looks_like_that(shown_one, name).savefig(file, format="png", dpi=120)
+                this_looks_like_that(shown_one, name).savefig(file, format="png", dpi=120, metadata=SIGNED)
                 drawn_ones.append(file.getvalue())
         return stacked(drawn_ones, others_in_words(asked.others))
 
@@ -261,8 +262,8 @@ class RunSubject:
             "weight": record.weight,
             "photo": shown(image),
             "ratio": ratio_of(image),
-            "mask": drawn(maps[self.localizer], record.levels.get(self.localizer), nothing),
-            "quick": drawn(maps[SIMILARITY], record.levels.get(SIMILARITY), nothing),
+            "mask": drawn(maps[self.localizer], size_of(image), record.levels.get(self.localizer), nothing),
+            "quick": drawn(maps[SIMILARITY], size_of(image), record.levels.get(SIMILARITY), nothing),
             "flags": list(found.flags) if found else [],
             "purity": None if found is None else found.purity,
             "outside": None if found is None else found.outside.get(self.localizer),

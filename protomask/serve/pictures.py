@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from protomask.data.decoding import decode
@@ -19,6 +20,7 @@ from protomask.data.depth import IntensityRange
 from protomask.data.raster import FileInMemory
 from protomask.errors import InputError
 from protomask.localizers.engine.masks import background
+from protomask.own_pictures import SIGNED
 from protomask.schema import Range, TypedDict, check
 
 SHOWN = 900
@@ -107,6 +109,11 @@ def ratio_of(pixels: np.ndarray) -> float:
     return pixels.shape[1] / pixels.shape[0]
 
 
+def size_of(pixels: np.ndarray) -> tuple[int, int]:
+    """Give (width, height) of what is shown."""
+    return pixels.shape[1], pixels.shape[0]
+
+
 def stacked(files: Sequence[bytes], words: str = "") -> bytes:
     """Put pictures (PNG) below each other, on white, and ``words`` below all; the bytes of one PNG."""
     if len(files) == 1 and not words:
@@ -119,8 +126,10 @@ def stacked(files: Sequence[bytes], words: str = "") -> bytes:
     for each in images:
         whole.paste(each, (0, top))
         top += each.height
-    file = io.BytesIO()
-    whole.save(file, "PNG")
+    file, signed = io.BytesIO(), PngInfo()
+    for name, text in SIGNED.items():
+        signed.add_text(name, text)
+    whole.save(file, "PNG", pnginfo=signed)
     return file.getvalue()
 
 

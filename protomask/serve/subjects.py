@@ -27,6 +27,8 @@ from protomask.serve.pictures import Upload
 
 Masks = Callable[[float, dict[int, dict]], None]
 """called with the share of the work that is done, and with masks by slot"""
+Show = Callable[[int, np.ndarray], dict]
+"""called with a slot and its mask, gives what the page draws"""
 SECONDS = 0.3
 """between two masks that are shown while they grow"""
 
@@ -94,15 +96,18 @@ def outlines(localizer: str, kind: str, quick: str, pooled: bool = False) -> dic
     }
 
 
-def drawn(saliency: np.ndarray, level: float | None = None, nothing_to_keep: bool = False) -> dict:
+def drawn(
+    saliency: np.ndarray, size: tuple[int, int], level: float | None = None, nothing_to_keep: bool = False
+) -> dict:
     """Give a map as the page draws it: colours, outline, words.
 
     Args:
+        size: (width, height) of the picture.
         level: as for :func:`protomask.report.evidence.find_evidence`, and so is ``nothing_to_keep``.
     """
-    found = find_evidence(saliency, LEVEL if level is None else level, nothing_to_keep=nothing_to_keep)
+    width, height = size
+    found = find_evidence(saliency, LEVEL if level is None else level, (height, width), nothing_to_keep)
     absence = NOTHING_TO_KEEP if nothing_to_keep else "nothing small stands out"
-    height, width = saliency.shape
     return {
         "map": map_uri(saliency),
         "outline": svg_path(found),
@@ -127,18 +132,20 @@ class MaskLearner:
 
     def try_once(self, images: Tensor) -> None:
         """Learn a mask of ``images`` (1, C, H, W) and forget it: the number of steps is known then."""
-        self._learn(images, [0], set(), lambda *_: None, lambda: None)
+        self._learn(images, [0], lambda *_: {}, lambda *_: None, lambda: None)
 
     def learn(self, asked: Asked, tell: Masks, pause: Callable[[], None]) -> None:
         """Learn the masks of all slots into ``asked.maps``; tell of them while they grow, and at the end."""
-        maps = self._learn(asked.images, asked.index, asked.empty, tell, pause)
-        asked.maps = dict(enumerate(maps.float().cpu().numpy()))
-        tell(1.0, {slot: drawn(found, nothing_to_keep=slot in asked.empty) for slot, found in asked.maps.items()})
 
-    def _learn(
-        self, images: Tensor, index: list[int], empty: set[int], tell: Masks, pause: Callable[[], None]
-    ) -> Tensor:
-        with warnings.catch_warnings(), self._watched(tell, pause, range(len(index)), empty):
+        def show(slot: int, saliency: np.ndarray) -> dict:
+            return drawn(saliency, asked.upload.size, nothing_to_keep=slot in asked.empty)
+
+        maps = self._learn(asked.images, asked.index, show, tell, pause)
+        asked.maps = dict(enumerate(maps.float().cpu().numpy()))
+        tell(1.0, {slot: show(slot, found) for slot, found in asked.maps.items()})
+
+    def _learn(self, images: Tensor, index: list[int], show: Show, tell: Masks, pause: Callable[[], None]) -> Tensor:
+        with warnings.catch_warnings(), self._watched(show, tell, pause):
             # The words beside the mask say that there is nothing to keep.
             warnings.simplefilter("ignore", NothingToKeepWarning)
             where = torch.tensor(index, device=images.device)
@@ -146,13 +153,8 @@ class MaskLearner:
             return checked_maps(self.localize, self.explained, each, where, self.name)
 
     @contextmanager
-    def _watched(self, tell: Masks, pause: Callable[[], None], slots: Sequence[int], empty: set[int]) -> Iterator[None]:
-        """Tell of each step made meanwhile, and now and then of the masks so far.
-
-        Args:
-            slots: of the pairs, in the order of the localizer's call.
-            empty: those where there is nothing to keep.
-        """
+    def _watched(self, show: Show, tell: Masks, pause: Callable[[], None]) -> Iterator[None]:
+        """Tell of each step made meanwhile, and now and then of the masks so far."""
         self.made, last = 0, time.monotonic()
 
         def watch(glimpse: Glimpse) -> None:
@@ -163,7 +165,7 @@ class MaskLearner:
                 return
             share = min(0.99, self.made / self.total) if self.total else 0.0
             masks = {
-                slots[place]: drawn(mask.float().cpu().numpy(), nothing_to_keep=slots[place] in empty)
+                place: show(place, mask.float().cpu().numpy())
                 for place, mask in zip(glimpse.position.tolist(), glimpse.masks())
             }
             tell(share, masks)

@@ -17,7 +17,7 @@ from protomask.report.wording import Namer, readable_all
 from protomask.run.refined import FOLDER, changed_picture, compared, span
 from protomask.run.refining import refined_name
 from protomask.run_folder import RunFolder
-from protomask.serve.pictures import ratio_of, shown
+from protomask.serve.pictures import ratio_of, shown, size_of
 from protomask.serve.subjects import drawn
 from protomask.statistics import least_images
 from protomask.suggested import command
@@ -196,7 +196,7 @@ def _part(pictures: Iterable[PrototypePicture], number: int, names: Namer) -> di
         "source": found.record.source,
         "photo": shown(image),
         "ratio": ratio_of(image),
-        "mask": drawn(maps[name], found.record.levels.get(name), found.nothing_to_keep),
+        "mask": drawn(maps[name], size_of(image), found.record.levels.get(name), found.nothing_to_keep),
     }
 
 

@@ -350,8 +350,10 @@ def test_the_overlay_keeps_the_photographs_proportions(tmp_path):
     names = iter(["cat", "dog", "fox"])  # as the lines of a file
     found = look(made(Small), photograph(90, 160), labels=names, index="DOG", localizer=QUICK, **PLAIN)
     assert found.class_name == "dog" and "dog, probability" in found.text()
-    assert found.overlay().shape == (90, 160, 3) and found.overlay(80).shape == (45, 80, 3)
-    assert Image.open(found.save(tmp_path / "overlay.png")).size == (160, 90)
+    assert found.overlay().shape == (270, 480, 3)  # enlarged, as its caption would cover it
+    below, width, _ = found.overlay(80).shape
+    assert width == 80 and 45 < below < 80  # the caption stands below
+    assert Image.open(found.save(tmp_path / "overlay.png")).size == (480, 270)
     np.testing.assert_array_equal(np.load(found.save(tmp_path / "map.npy")), found.saliency)
     assert found._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(InputError, match=r"\.png"):

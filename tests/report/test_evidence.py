@@ -48,6 +48,38 @@ def test_the_outline_the_box_and_the_share_are_of_the_same_region():
     assert found.box == (20, 30, 36, 46) and found.share == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("size", [(125, 1000), (1000, 125), (40, 1000), (300, 400), (32, 48), (2, 6)])
+def test_where_evidence_lies_does_not_depend_on_how_many_pixels_a_picture_is_drawn_with(size):
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        saliency = np.zeros((SIDE, SIDE), np.float32)
+        for y, x in generator.integers(0, SIDE - 6, (int(generator.integers(2, 8)), 2)):
+            saliency[y : y + generator.integers(2, 7), x : x + generator.integers(2, 7)] = generator.uniform(0.5, 1)
+        one = find_evidence(saliency, size=size)
+        large = find_evidence(saliency, size=(8 * size[0], 8 * size[1]))
+        assert one.compact == large.compact and (one.marked == large.marked).all()
+        assert outlined_box(saliency, size) == (None if one.box is None else list(one.box))
+        if one.box is not None:
+            assert np.allclose(np.multiply(one.box, 8), large.box, atol=8)
+            edges = np.concatenate(large.outlines)
+            allowed = 8 * np.array(size[::-1]) / SIDE + 1e-6  # a cell of the map
+            assert (edges.min(0) >= large.box[:2] - allowed).all() and (edges.max(0) <= large.box[2:] + allowed).all()
+        drawn = picture(np.zeros((*size, 3), np.uint8), {"mdm": saliency}, ["mdm"], "A picture")["layers"][0]
+        assert drawn["box"] == one.box
+
+
+def test_the_map_is_smoothed_as_far_down_as_across_in_the_picture():
+    specks = np.zeros((224, 224), np.float32)
+    specks[::8, 112] = 1  # far apart in the map's own proportions, close to each other in a wide picture
+    assert find_evidence(specks, size=(30, 240)).box is not None
+    assert len(find_evidence(specks, size=(30, 240)).outlines) == 1 and len(find_evidence(specks).outlines) != 1
+
+
+def test_a_tiny_pictures_region_has_a_pixel():
+    found = find_evidence(square(3, 50, 4)[1], size=(4, 4))
+    assert found.compact and found.region.sum() == 1 and found.box == (0, 3, 1, 4)
+
+
 def test_on_a_picture_of_another_size_it_lies_where_the_map_had_it():
     found = find_evidence(square(16, 32)[1], size=(2 * SIDE, 4 * SIDE))
     assert found.region.shape == (128, 256) and np.allclose(found.box, (64, 64, 128, 96), atol=3)

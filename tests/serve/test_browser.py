@@ -79,6 +79,18 @@ def test_a_picture_is_explained_and_hiding_a_part_changes_the_answer(address, fi
         assert browser.problems == [] and asked_elsewhere(browser, address) == []
 
 
+def test_an_error_leaves_the_files_name_as_it_is(address, tmp_path):
+    names = ("s16.tif", "scan of today", "pic one.png")
+    for name in names:
+        (tmp_path / name).write_bytes(b"no picture")
+    with chromium.Browser() as browser:
+        ready(browser, address)
+        browser.choose_files("#files", *(tmp_path / name for name in names))
+        assert browser.until("document.querySelectorAll('.card.failed').length === 3", PATIENCE)
+        said = texts(browser, ".card .status")
+        assert all(any(line.startswith(f"{name}: ") for line in said) for name in names), said
+
+
 def test_a_line_without_points_gets_those_that_hiding_a_part_gives_it(run, files):
     from protomask.serve.of_run import RunSubject
 

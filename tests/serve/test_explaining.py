@@ -48,7 +48,9 @@ def test_the_page_says_what_python_says(client, run, picture, tmp_path):
         str(slot) for slot in range(len(expected.matches) + len(expected.counter))
     }
     for slot, match in enumerate(expected.matches):
-        assert last["masks"][str(slot)]["outline"] == svg_path(find_evidence(match.maps["mdm"]))
+        assert last["masks"][str(slot)]["outline"] == svg_path(
+            find_evidence(match.maps["mdm"], size=expected.image.shape[:2])
+        )
 
 
 def test_the_map_comes_first_and_masks_grow(client, picture):

@@ -73,7 +73,12 @@ export async function listen(address, options, hear) {
   }
 }
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+// Text as a sentence, but for the name of a file at its beginning, which stays as it is: `name`, or what has a dot or a slash.
+export function sentence(text, name = "") {
+  const own = name.trim().slice(-120); // no longer in what the program says
+  const named = (own && text.startsWith(own)) || /^[^\s:]*[./\\][^\s:]/.test(text);
+  return (named ? text : text.charAt(0).toUpperCase() + text.slice(1)) + (/[.!?]$/.test(text) ? "" : ".");
+}
 export const plural = (count, one, many = one + "s") => `${count} ${count === 1 ? one : many}`;
 
 export function percent(share) {

@@ -70,7 +70,7 @@ export class Card {
   }
 
   hear(event) {
-    if (event.error) this.fail(sentence(event.error));
+    if (event.error) this.fail(sentence(event.error, this.name));
     else if (event.answer) this.show(event.answer);
     else if (event.progress !== undefined) this.grow(event);
     else if (event.waiting !== undefined) this.wait(event.waiting);
