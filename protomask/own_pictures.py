@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from protomask.errors import InputError
+from protomask.files import check_regular_file
 from protomask.json_files import read_json
 
 PANELS = "panels.json"
@@ -45,8 +46,8 @@ def own_pictures(output: Path | None = None) -> Callable[[Path], bool]:
         path = path.resolve()
         if path.suffix in _PANEL_ENDINGS and path.stem in panels(path.parent):
             return True
-        if path.name == CONTACT_SHEET:
-            return (path.parent / SUMMARY).is_file()
+        if path.name == CONTACT_SHEET and (path.parent / SUMMARY).is_file():
+            return True
         if path.suffix.lower() == ".png" and _is_signed(path):
             return True
         # The map is written before its overlay, the record after both.
@@ -57,7 +58,8 @@ def own_pictures(output: Path | None = None) -> Callable[[Path], bool]:
 
 def _is_signed(path: Path) -> bool:
     try:
+        check_regular_file(path)  # a named pipe would be waited for without end
         with open(path, "rb") as file:
             return _SIGNATURE in file.read(_HEAD)
-    except OSError:
+    except (OSError, InputError):
         return False  # whoever reads the picture says what is wrong with it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from protomask.errors import InputError
 from protomask.report.steps import before_steps, original_accuracy, steps_of, unlisted, words_of
 from protomask.report.wording import Namer, accuracy_of_images, count, number, percent, readable_all
 from protomask.statistics import compare_hits, newcombe, wilson
@@ -97,12 +98,18 @@ def difference(
         images: test images; None where the number is not known, or the answers of one image are several.
         changed: ``right_to_wrong`` and ``wrong_to_right``, of the same images. Without them the interval is that of
             two independent samples, wider than the truth where both are right about the same images.
+            Raises InputError where they are more than ``images``.
         words: what is said of the images that only the first answers right, and of those that only the second does.
     """
     if not images:
         return "how much of that is chance is not known"
     if changed is not None:
         lost, won = changed["right_to_wrong"], changed["wrong_to_right"]
+        if lost + won > images:
+            raise InputError(
+                f"metrics.json, or that of a step, tells of {lost + won} changed answers of {images} test images; "
+                "restore it from the run that measured them"
+            )
         found = compare_hits(round(before * images), won, lost, images)
         _, low, high, *_ = found.interval
         chance = not found.sign

@@ -45,7 +45,11 @@ def inspected(pictures: Sequence[PrototypePicture]) -> list[str]:
     sentences = []
     known = [each for each in found if each.outside]
     background = sum("background" in each.flags for each in found)
-    whose = "" if len(known) == len(found) else " whose own object is known in its training image"
+    whose = (
+        ""
+        if len(known) == len(found)
+        else " whose own object is known in its training image, and whose map is not blank,"
+    )
     looked = _map_of(next(iter(known[0].outside))) if known else ""
     if background:
         sentences.append(

@@ -105,7 +105,7 @@ class Prototypes(_Drawn):
         unknown = ""
         if placed < len(self):
             where = f"is known in the source images of {placed} alone" if placed else "is not known"
-            unknown += f"; where the object is, which tells background, {where}"
+            unknown += f"; where the object is, which tells background, {where}, or maps are blank"
         if not compared:
             unknown += "; test images of several classes, which tell common ones, there are none"
         if not flags:

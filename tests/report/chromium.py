@@ -105,9 +105,17 @@ class Browser:
     def until(self, script: str, patience: float = 20.0) -> bool:
         """Whether a JavaScript expression becomes true in time."""
         end = time.monotonic() + patience
-        while not (found := self.run(script)) and time.monotonic() < end:
+        while not (found := self._now(script)) and time.monotonic() < end:
             time.sleep(0.05)
         return bool(found)
+
+    def _now(self, script: str) -> bool:
+        try:
+            return bool(self.run(script))
+        except RuntimeError as error:
+            if "navigated" not in str(error):  # the page was left while it was asked: not yet
+                raise
+            return False
 
     def choose_files(self, selector: str, *paths: Path) -> None:
         """Put files into a file input, as a person's dialogue would."""

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from protomask.errors import InputError
 from protomask.report.accuracies import accuracy, difference
 from protomask.report.wording import percent
 from protomask.run.measures import AFTER_PROJECTION, AT_THE_END, changes
@@ -162,3 +163,8 @@ def test_answers_to_findings_have_no_interval(findings):
     config = {"data": {"test": 33, "multi_label": findings}}
     words = " ".join(accuracy({"test_accuracy": SCORES}, config)["sentences"])
     assert ("not known" in words) == findings and ("within chance" in words) != findings
+
+
+def test_more_changed_answers_than_images_are_refused_by_name():
+    with pytest.raises(InputError, match=r"metrics\.json.*tells of 4 changed answers of 3 test images"):
+        difference(1 / 3, 2 / 3, 3, {"right_to_wrong": 1, "wrong_to_right": 3})

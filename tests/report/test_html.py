@@ -168,7 +168,8 @@ def test_what_is_not_known_and_what_is_common_is_said():
     common = replace(shown[0], inspection=replace(shown[0].inspection, flags=("common",), outside={}))
     first, second, last = inspected([common, *shown[1:3]])
     assert first.startswith(
-        "1 of 2 prototypes whose own object is known in its training image is background: more than half of"
+        "1 of 2 prototypes whose own object is known in its training image, and whose map is not blank, is background: "
+        "more than half of"
     )
     assert second == "1 prototype is common: as similar to test images of other classes as to those of its own."
     assert last.startswith("protomask prune removes")
@@ -185,7 +186,7 @@ def test_whose_map_lies_on_the_background_is_said():
     unknown = replace(shown[0], inspection=replace(shown[0].inspection, outside={}))
     assert inspected([unknown])[0].startswith("Whether prototypes are background is not known")
     assert inspected([unknown, shown[1]])[0].startswith(
-        "No prototype whose own object is known in its training image has more"
+        "No prototype whose own object is known in its training image, and whose map is not blank, has more"
     )
 
 

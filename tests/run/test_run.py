@@ -183,7 +183,8 @@ def test_projecting_again_and_localizers_as_objects(run, tmp_path):
             0,
             0.9,
             (),
-            "no duplicate or common among 6 prototypes; where the object is, which tells background, is not known",
+            "no duplicate or common among 6 prototypes; where the object is, which tells background, is not known, "
+            "or maps are blank",
         ),
         (
             0,
