@@ -7,7 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from protomask.data.depth import SIXTEEN_BITS, IntensityRange, deep_to_bytes, deep_values, is_deep, stretched
+from protomask.data.depth import (
+    SIXTEEN_BITS,
+    IntensityRange,
+    deep_to_bytes,
+    deep_values,
+    is_deep,
+    low_is_bright,
+    stretched,
+)
 from protomask.data.dicom import dicom_size, is_dicom, read_dicom, read_unwindowed
 from protomask.data.masks import Region
 from protomask.data.raster import ImageFile, has_alpha, open_raster, turn_upright, upright_size
@@ -87,7 +95,8 @@ def thumbnail(path: ImageFile, side: int) -> np.ndarray:
         image.draft("L", (side, side))
         turn = turn_upright(image)
         if is_deep(image):
-            shown = Image.fromarray(stretched(deep_values(image), SIXTEEN_BITS, side, path))
+            grey_levels = stretched(deep_values(image), SIXTEEN_BITS, side, path)
+            shown = Image.fromarray(255 - grey_levels if low_is_bright(image) else grey_levels)
         else:
             grey = image if image.mode == "L" else _rgb(image).convert("L")
             shown = grey.resize((side, side), Image.Resampling.BOX)
@@ -115,7 +124,8 @@ def eight_bits(image: Image.Image, path: ImageFile | str, intensity_range: Inten
         InputError: as there, or a range is given for colours of 16 bits, which Pillow cuts to 8; names ``path``.
     """
     if is_deep(image):
-        return Image.fromarray(deep_to_bytes(deep_values(image), intensity_range, path))
+        grey = deep_to_bytes(deep_values(image), intensity_range, path)
+        return Image.fromarray(255 - grey if low_is_bright(image) else grey)
     if intensity_range is not None and _is_deep_colour(image):
         raise InputError(f"{path}: colours of 16 bits; intensity_range is for grey images, convert it to one")
     return image

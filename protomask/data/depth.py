@@ -22,6 +22,7 @@ SIXTEEN_BITS: IntensityRange = (0, _MOST)
 """what becomes 0 and 255 where no range is given"""
 _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 _PHOTOMETRIC = 262
+_SAMPLE_FORMAT, _SIGNED = 339, 2
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".ppm")
 _LOOKED_AT = 16
 
@@ -53,30 +54,47 @@ def without_range(why: str) -> Iterator[None]:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Tell whether the pixels are numbers of more than 8 bits."""
-    return image.mode == "F" or image.mode.startswith("I")
+    """Tell whether the pixels are numbers of more than 8 bits, or signed ones, which are no grey levels either."""
+    return image.mode == "F" or image.mode.startswith("I") or _is_signed(image)
 
 
 def deep_values(image: Image.Image) -> np.ndarray:
-    """Give the numbers of a deep image (h, w), high ones bright."""
+    """Give the numbers of a deep image (h, w), high ones bright, unless :func:`low_is_bright`."""
     values = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and image.mode.startswith("I;16"):
+    if _is_signed(image):
+        return values.view(np.int8)  # as stored; Pillow knows no signed bytes
+    if _white_is_zero(image) and image.mode.startswith("I;16"):
         values = _MOST - values.astype(np.int64)
     return values
+
+
+def low_is_bright(image: Image.Image) -> bool:
+    """Tell whether low numbers of a deep image are bright, of which nobody knows from what to subtract them."""
+    return is_deep(image) and _white_is_zero(image) and not image.mode.startswith("I;16")
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _is_signed(image: Image.Image) -> bool:
+    """Of 8 bits; Pillow reads them as unsigned ones, and inverts none of them."""
+    found = getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) or ()
+    return image.mode == "L" and tuple(found) == (_SIGNED,)
 
 
 def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, path: ImageFile | str) -> np.ndarray:
     """Scale numbers to uint8: ``intensity_range`` to 0..255, or without one, of whole numbers, 0..65535.
 
     Raises:
-        InputError: without a range, values outside 0..65535, or floats; with one, NaN; names ``path``.
+        InputError: without a range, values outside 0..65535, signed bytes, or floats; with one, NaN; names ``path``.
     """
     if intensity_range is not None:
         return scale(values, intensity_range, path)
-    if not np.issubdtype(values.dtype, np.integer):
+    if values.dtype == np.int8 or not np.issubdtype(values.dtype, np.integer):
+        kind = "signed 8 bits" if values.dtype == np.int8 else "type float"
         raise RangeNeeded(
-            f"{path}: pixels of type float have no fixed range; "
+            f"{path}: pixels of {kind} have no fixed range; "
             "convert the image to 8 bits, or give intensity_range=(low, high)",
         )
     least, most = (int(values.min()), int(values.max())) if values.size else (0, 0)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from protomask.data.depth import IntensityRange, RangeNeeded, scale
+from protomask.data.dicom_fields import complete
 from protomask.data.raster import MEND, FileInMemory, ImageFile, check_pixels, open_file, unreadable
 from protomask.errors import InputError
 
@@ -37,7 +38,8 @@ def dicom_size(path: ImageFile) -> tuple[int, int]:
 def read_dicom(path: ImageFile, intensity_range: IntensityRange | None = None) -> np.ndarray:
     """Read a DICOM file of one frame as uint8, (h, w) or of colours (h, w, 3).
 
-    Stored numbers are rescaled (slope and intercept, or the modality's table); then ``intensity_range``, in rescaled
+    Stored numbers are rescaled (slope and intercept, or the modality's table; those of the frame's or the shared
+    functional group of enhanced files go first); then ``intensity_range``, in rescaled
     units, becomes 0 to 255, or without one the file's first window or table of values of interest, or without that the
     whole range of the bits stored. MONOCHROME1 is inverted, so that high is bright.
 
@@ -123,6 +125,8 @@ def _read(path: ImageFile, pixels: bool) -> Any:
             raise unreadable(path, error) from None
         except Exception as error:  # whatever damaged bytes lead to
             raise unreadable(path, error) from error
+    with _damage(path):
+        complete(dataset)
     return dataset
 
 

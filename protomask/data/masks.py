@@ -105,10 +105,10 @@ def _is_lossy_webp(image: Image.Image, path: Path) -> bool:
 def _values(image: Image.Image, above: int, path: Path) -> np.ndarray:
     if is_deep(image):
         values = deep_values(image)
-        if np.isnan(values).any() or values.min(initial=255) < 0:
+        if np.isnan(values).any() or values.min(initial=0) < 0:
             raise InputError(f"{path}: the mask holds negative values or NaN; make them 0 where there is no object")
         # Grey levels are compared at the same share of the range.
-        return values if above == 0 or image.mode in ("F", "I") else values // 257
+        return values if above == 0 or image.mode in ("F", "I", "L") else values // 257
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("L"))
     if image.mode == "LA":

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
+from protomask.data.planes import check_planes
 from protomask.errors import InputError
 from protomask.files import check_regular_file, open_regular
 
@@ -82,12 +83,13 @@ def open_raster(path: ImageFile) -> Iterator[Image.Image]:
     """Open the first picture of a file, whose pixels are not read yet; what goes wrong within is told in one line.
 
     Raises:
-        InputError: the file is missing, empty, damaged, no regular file, of another format than ``FORMATS``, or has
-            more than ``MOST_PIXELS``; names it.
+        InputError: the file is missing, empty, damaged, no regular file, of another format than ``FORMATS``, has
+            more than ``MOST_PIXELS``, or planes as :func:`protomask.data.planes.check_planes` says; names it.
     """
     try:
         with open_file(path) as file, Image.open(file, formats=FORMATS) as image:
             check_pixels(path, *image.size)
+            check_planes(image, path)
             yield image
     except InputError:
         raise
@@ -113,8 +115,15 @@ def unreadable(path: ImageFile, error: Exception) -> InputError:
         return InputError(f"{path}: the image file is empty (0 bytes); {MEND}")
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
+        if _begins_as_tiff(path):
+            return InputError(f"{path}: a TIFF file damaged or of pixels that are not read; save it with 8 or 16 bits")
         reason = "of no known format"
     return InputError(f"{path}: cannot be read as an image ({reason[:200]}); {MEND}")
+
+
+def _begins_as_tiff(path: ImageFile) -> bool:
+    with open_file(path) as file:
+        return file.read(4) in (b"II*\0", b"MM\0*")
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -90,6 +90,53 @@ def test_a_range_is_in_rescaled_units_and_goes_before_the_window(tmp_path):
     assert np.abs(greys(path, intensity_range=(-1000, 1000)).astype(float) - expected).max() <= 1
 
 
+def item(**fields):
+    made = Dataset()
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def groups(slope, intercept, center, width):
+    return [
+        item(
+            PixelValueTransformationSequence=[item(RescaleSlope=slope, RescaleIntercept=intercept)],
+            FrameVOILUTSequence=[item(WindowCenter=center, WindowWidth=width)],
+        )
+    ]
+
+
+@pytest.mark.parametrize("where", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_enhanced_files_are_rescaled_and_windowed_by_their_groups(tmp_path, where):
+    plain = write(
+        tmp_path / "plain.dcm", RAMP, RescaleSlope=2, RescaleIntercept=-1024, WindowCenter=300, WindowWidth=900
+    )
+    enhanced = write(tmp_path / "enhanced.dcm", RAMP, NumberOfFrames=1, **{where: groups(2, -1024, 300, 900)})
+    assert (greys(enhanced) == greys(plain)).all()
+    assert (greys(enhanced, intensity_range=(0, 400)) == greys(plain, intensity_range=(0, 400))).all()
+    assert len(np.unique(greys(plain))) > 3
+
+
+def test_the_frame_s_own_group_goes_before_the_shared_one_and_both_before_the_top(tmp_path):
+    plain = write(tmp_path / "plain.dcm", RAMP, RescaleSlope=2, RescaleIntercept=0, WindowCenter=500, WindowWidth=700)
+    own = groups(2, 0, 500, 700)
+    fields = {"RescaleSlope": 7, "RescaleIntercept": 7, "WindowCenter": 7, "WindowWidth": 7}
+    shared = {"SharedFunctionalGroupsSequence": groups(3, 3, 3, 30), "PerFrameFunctionalGroupsSequence": own}
+    assert (greys(write(tmp_path / "both.dcm", RAMP, **fields, **shared)) == greys(plain)).all()
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_empty_fields_are_as_none(tmp_path, empty):
+    bare = greys(write(tmp_path / "bare.dcm", RAMP))
+    names = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction")
+    assert (greys(write(tmp_path / "empty.dcm", RAMP, **dict.fromkeys(names, empty))) == bare).all()
+    assert (greys(write(tmp_path / "half.dcm", RAMP, WindowCenter=40, WindowWidth=empty)) == bare).all()
+    shifted = write(tmp_path / "shifted.dcm", RAMP, RescaleSlope=empty, RescaleIntercept=-1024)
+    assert (greys(shifted, intensity_range=(-1024, 3071)) == bare).all()
+    tables = {"ModalityLUTSequence": [], "VOILUTSequence": []}
+    assert (greys(write(tmp_path / "tables.dcm", RAMP, **tables)) == bare).all()
+
+
 def test_monochrome1_is_inverted(tmp_path):
     path = write(tmp_path / "film.dcm", RAMP, PhotometricInterpretation="MONOCHROME1")
     assert (greys(path) == 255 - np.rint(RAMP / 4095 * 255)).all()
