@@ -26,10 +26,10 @@ def complete(dataset: Any) -> None:
     """
     for group in _groups(dataset):
         for sequence, names in _OF_GROUPS.items():
-            item = next(iter(group.get(sequence) or ()), None)
-            for name in names if item is not None else ():
-                if not _is_empty(item.get(name)):
-                    setattr(dataset, name, item.get(name))
+            for item in list(group.get(sequence) or ())[:1]:
+                for name in names:
+                    if not _is_empty(item.get(name)):
+                        setattr(dataset, name, item.get(name))
     for name in (*_NUMBERS, *_TABLES):
         if name in dataset and _is_empty(dataset.get(name)):
             delattr(dataset, name)
