@@ -29,6 +29,7 @@ from protomask.backbones.own import is_of_build_backbone
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.given import as_path
 from protomask.meanwhile import meanwhile
+from protomask.precision import default_type
 from protomask.prototype_network import PrototypeNetwork
 from protomask.registered import find_registered, load_registered, told_in_one_line
 from protomask.run_folder import checked_json
@@ -71,6 +72,7 @@ def get_network(name: str) -> ModuleType:
     raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
+@default_type()
 def ask_network(name: str, function: str, kind: type, *given: Any) -> Any:
     """Call a function of a kind of network.
 
@@ -141,6 +143,7 @@ def why_not_rebuilt(settings: object, error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else ""
 
 
+@default_type()
 def load_network(folder: str | Path) -> PrototypeNetwork:
     """Read the network that ``network.save(folder)`` or a finished training wrote, in evaluation mode, on the CPU.
 

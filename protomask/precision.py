@@ -1,4 +1,4 @@
-"""Full float32 for what bfloat16 and TF32 would drown: distances to prototypes."""
+"""Types of numbers: full float32 for what bfloat16 and TF32 would drown, and float32 where none is named."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         if before != "highest":
             torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def default_type(dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """Make ``dtype`` what torch gives to tensors of no named type; also a decorator.
+
+    What a user has set otherwise holds again afterwards. Torch has one such type for all threads.
+    """
+    usual = torch.get_default_dtype()
+    if usual != dtype:
+        torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        if usual != dtype:
+            torch.set_default_dtype(usual)
 
 
 def as_float(values: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ _SHAPES_ALONE: ContextVar[bool] = ContextVar("whether backbones are built withou
 def trial(function: Callable[[Tensor], Any], size: tuple[int, int], device: torch.device | str = "cpu") -> Any:
     """Call `function` on one black image of (H, W) pixels, without gradients; the caller sees to eval mode."""
     with torch.no_grad():
-        return function(torch.zeros(1, 3, *size, device=device))
+        return function(torch.zeros(1, 3, *size, device=device, dtype=torch.float32))
 
 
 def unused_modules(module: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[str]]:

@@ -139,7 +139,7 @@ class Trainer:
         place = len(batch) * distributed.rank() // distributed.size()
         part = slice(place, place + len(loaded["images"]))
         found: dict[str, Tensor] = {}
-        loss = torch.zeros((), device=self.device)
+        loss = torch.zeros((), device=self.device, dtype=torch.float32)
         if len(self.maps):
             found["imitation"] = self._imitate(taught[part], flipped[part])
             loss = loss + (1.0 if step < self.imitated else ANCHOR) * found["imitation"]

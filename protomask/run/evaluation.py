@@ -27,6 +27,7 @@ from protomask.evaluation.texts import power_sentence
 from protomask.files import write_together
 from protomask.given import as_count, as_flag, short
 from protomask.localizers.several import Localizers
+from protomask.precision import default_type
 from protomask.run.setup import say
 from protomask.run_folder import RunFolder
 
@@ -39,6 +40,7 @@ CACHE = "evaluation"
 """folder of a run that keeps maps and values; it may be deleted at any time"""
 
 
+@default_type()
 def evaluate_run(
     run: Run,
     localizers: Localizers | None = None,

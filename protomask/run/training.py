@@ -16,6 +16,7 @@ from protomask.files import file_name
 from protomask.given import as_flag, as_path
 from protomask.networks import save_network
 from protomask.options import Options
+from protomask.precision import default_type
 from protomask.run.evaluation import evaluate_run
 from protomask.run.frozen import on_stored_features
 from protomask.run.measures import MEASURES, changes, training_metrics, with_test_accuracy
@@ -119,6 +120,7 @@ def asked_for(network: str, data: Any, classes: Sequence[str] | None, options: d
     return chosen, None if named else data
 
 
+@default_type()
 def train_run(
     options: Options,
     output: str | os.PathLike | None = None,

@@ -42,7 +42,9 @@ def cut_cells(network: Any, setup: TrainingSet, cells: Sequence[Cell]) -> Tensor
     of_image: dict[int, list[int]] = {}
     for place, (position, _, _) in enumerate(cells):
         of_image.setdefault(position, []).append(place)
-    found = torch.zeros(len(cells), *network.prototypes.shape[1:], device=network.prototypes.device)
+    found = torch.zeros(
+        len(cells), *network.prototypes.shape[1:], device=network.prototypes.device, dtype=network.prototypes.dtype
+    )
     for position, places in of_image.items():
         where = torch.tensor([cells[place][1:] for place in places], device=setup.device)[None]
         image = setup.plain[position]["image"][None].to(setup.device)
