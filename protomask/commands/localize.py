@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="class number, or name in --labels; several by commas; the most probable by default",
     )
     maps.add_argument(
-        "--top", type=int, default=1, metavar="N", help="without --index: the N most probable classes (1)"
+        "--top", type=int, default=1, metavar="N", help="in place of --index: the N most probable classes (1)"
     )
     maps.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
     maps.add_argument(

@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _numbers(words: str) -> list[int]:
     numbers = [word.strip() for word in words.split(",") if word.strip()]
-    if not numbers or not all(word.lstrip("-").isdecimal() for word in numbers):
-        raise InputError(f"--prototypes is {words!r}; give numbers of prototypes separated by commas, for example 3,7")
+    if not numbers or not all(word.removeprefix("-").isdecimal() and len(word) < 20 for word in numbers):
+        raise InputError(
+            f"--prototypes is {words[:80]!r}; give numbers of prototypes separated by commas, for example 3,7"
+        )
     return [int(word) for word in numbers]

@@ -78,6 +78,11 @@ def localize_command(options: LocalizeOptions, progress: bool = True) -> int:
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}; give at least 1")
+    if options.index is not None and options.top > 1:
+        raise InputError(
+            f"index {options.index!r} and top {options.top} are both given; give one of them: the classes, or how many "
+            "of the most probable ones"
+        )
     localizers = get_localizers(options.localizer)
     labels = read_labels(options.labels)
     device, output = choose_device(options.device), as_path(options.output, "output")

@@ -434,6 +434,7 @@ def test_random_weights_are_pointed_out(pictures, tmp_path, capsys):
         (["PICTURES", "--index", "robin"], ["index ", "robin", "labels"]),
         (["PICTURES", "--index", "1.5"], ["index ", "1.5"]),
         (["PICTURES", "--top", "0"], ["--top"]),
+        (["PICTURES", "--top", "2", "--index", "1"], ["index '1'", "top 2", "both given"]),
         (["PICTURES", "--batch-size", "-1"], ["--batch-size"]),
         (["PICTURES", "--image-size", "many"], ["--image-size", "many"]),
         (["PICTURES", "--image-size", "0"], ["--image-size"]),

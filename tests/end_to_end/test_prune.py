@@ -178,3 +178,12 @@ def test_a_changed_picture_is_named_and_runs_of_before_have_no_checksums(own, tm
     picture.write_bytes(whole)
     assert main(["prune", str(copy.folder), "--prototypes", "0", "--output", str(tmp_path / "new"), "--quiet"]) == 0
     assert set(RunFolder(tmp_path / "new").read("prototypes/files.json")) >= {"maps.npz", "0004.png"}
+
+
+@pytest.mark.parametrize("words", ["--1", "1-", "a", "1 2", "1.5", ",", "9" * 5000])
+def test_what_is_no_number_of_a_prototype_is_named(own, tmp_path, capsys, words):
+    assert main(["prune", str(own.folder), f"--prototypes={words}", "--output", str(tmp_path / "new")]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "--prototypes is" in said and words[:20] in said and "Traceback" not in said and not (tmp_path / "new").exists()
+    )
