@@ -10,11 +10,12 @@ import re
 import secrets
 import stat
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from protomask.errors import InputError
+from protomask.interruption import HeldSignals
 
 # How the names of files that are being written end. One that stays behind was left by a process that was killed.
 PARTIAL = ".protomask.part"
@@ -192,8 +193,14 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     write_together({Path(path): write})
 
 
-def write_together(writes: Mapping[Path, Callable[[Path], object]]) -> None:
+def write_together(writes: Mapping[Path, Callable[[Path], object]], instead_of: Iterable[Path] = ()) -> None:
     """Write several files as :func:`write_atomically` does; none takes its place before all are on the disk.
+
+    A signal that asks this process to end is obeyed before any takes its place, or once all have.
+
+    Args:
+        writes: what writes each path's temporary file.
+        instead_of: files that no longer belong to them; they are removed.
 
     Raises:
         InputError: one cannot be written (named), or its folder was locked and has gone since, see
@@ -213,8 +220,12 @@ def write_together(writes: Mapping[Path, Callable[[Path], object]]) -> None:
             write(temporary)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-        for path, temporary in temporaries.items():
-            os.replace(temporary, path)
+        with HeldSignals() as held:
+            for path, temporary in temporaries.items():
+                os.replace(temporary, path)
+            for path in instead_of:
+                path.unlink(missing_ok=True)
+        held.deliver()
         for folder in {path.parent for path in writes}:
             _flush_folder(folder)
     except OSError as error:

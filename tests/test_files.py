@@ -1,7 +1,9 @@
 """Files: regular ones only, whole or not at all, never through a link, different names for different things."""
 
 import os
+import signal
 import stat
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -17,6 +19,7 @@ from protomask.files import (
     read_bytes,
     remove_partial,
     write_atomically,
+    write_together,
 )
 from tests.support.interrupted import interrupt_everywhere
 
@@ -99,6 +102,26 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(InputError, match="cannot write .*file: No space left on device"):
         write_atomically(tmp_path / "file", fail)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_a_signal_between_two_files_waits_for_both(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def and_a_signal(source, target):
+        replace(source, target)
+        if target == tmp_path / "a":
+            signal.raise_signal(signal.SIGINT)
+
+    (tmp_path / "old").write_text("of before")
+    monkeypatch.setattr(os, "replace", and_a_signal)
+    writes = {tmp_path / name: partial(_write, name) for name in "ab"}
+    with pytest.raises(KeyboardInterrupt):
+        write_together(writes, instead_of=[tmp_path / "old", tmp_path / "never there"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def _write(text, path):
+    path.write_text(text)
 
 
 def test_written_files_have_the_usual_rights(tmp_path):

@@ -79,6 +79,7 @@ class Trainer:
         """seconds that were spent before a stop"""
         self._begun = time.monotonic()
         self._taught: dict[int, Tensor] = {}
+        self._recent: list[dict[str, float]] = []
         self._ranks = 1 - rank_share(self.maps)
 
     def run(self) -> list[dict[str, float]]:
@@ -96,15 +97,14 @@ class Trainer:
             HeldSignals() as held,
             tqdm(total=self.total, initial=step, desc="distill", unit="step", disable=not self.progress) as bar,
         ):
-            recent: list[dict[str, float]] = []
             for batch in self._batches(step):
-                recent.append(self._step(step, batch))
+                self._recent.append(self._step(step, batch))
                 step += 1
                 bar.update()
-                bar.set_postfix({name: f"{value:.3f}" for name, value in recent[-1].items()})
+                bar.set_postfix({name: f"{value:.3f}" for name, value in self._recent[-1].items()})
                 if step % 25 == 0 or step == self.total:
-                    self.log.append({"step": step, **_means(recent)})
-                    recent = []
+                    self.log.append({"step": step, **_means(self._recent)})
+                    self._recent = []
                 interrupted = distributed.from_first(held.pending is not None)
                 if interrupted or distributed.from_first(time.monotonic() - kept > SECONDS):
                     self._keep(step)
@@ -203,6 +203,7 @@ class Trainer:
         self.explainer.load_state_dict(saved["explainer"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.log, self.before = saved["log"], saved["seconds"]
+        self._recent = saved.get("recent", [])
         return saved["step"]
 
     def _keep(self, step: int) -> None:
@@ -215,6 +216,7 @@ class Trainer:
             "explainer": self.explainer.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "log": self.log,
+            "recent": self._recent,
             "seconds": self.before + time.monotonic() - self._begun,
         }
         distributed.only_first(lambda: save_checkpoint(folder / STATE, state))

@@ -40,6 +40,10 @@ CACHE = "evaluation"
 """folder of a run that keeps maps and values; it may be deleted at any time"""
 
 
+OF_CLASSES = "_classes.csv"
+"""how the table of each class's means ends, which only some evaluations write"""
+
+
 @default_type()
 def evaluate_run(
     run: Run,
@@ -140,8 +144,11 @@ def _write(evaluation: Evaluation, stem: Path, classes: bool) -> None:
         ".md": as_markdown(evaluation, classes=classes),
     }
     if classes:
-        texts["_classes.csv"] = as_csv(class_means(evaluation), CLASS_ROWS)
-    write_together({stem.with_name(stem.name + ending): partial(_write_text, text) for ending, text in texts.items()})
+        texts[OF_CLASSES] = as_csv(class_means(evaluation), CLASS_ROWS)
+    write_together(
+        {stem.with_name(stem.name + ending): partial(_write_text, text) for ending, text in texts.items()},
+        instead_of=() if classes else [stem.with_name(stem.name + OF_CLASSES)],
+    )
 
 
 def _write_text(text: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,10 @@ def report_run(run: Run, *, quality: int = QUALITY, explained: int = EXPLAINED, 
     return report
 
 
+_FIGURE = re.compile(r"panel_\d+|localizers|official|curves|training")
+"""what :func:`write_figures` calls its files"""
+
+
 def write_figures(
     folder: Path,
     kind: str,
@@ -131,7 +136,11 @@ def write_figures(
         figures["curves"] = curves(shown_curves(evaluation))
     if any("loss" in row or "train_accuracy" in row for row in log):
         figures["training"] = training_curves(log, findings)
-    return [save_figure(figure, folder / f"{name}.{kind}") for name, figure in figures.items()]
+    written = [save_figure(figure, folder / f"{name}.{kind}") for name, figure in figures.items()]
+    for path in folder.glob(f"*.{kind}"):  # of a report before, with more images, or an evaluation
+        if path not in written and _FIGURE.fullmatch(path.stem):
+            path.unlink()
+    return written
 
 
 def small_test_images(run: Run, pictures: list, needed: bool = True) -> dict[int, np.ndarray]:

@@ -55,13 +55,16 @@ def save_inspected(run: Run, pictures: Sequence[PrototypePicture], format: str =
     similarities = similarities_to(run.network, run.test, run.setup)
     inspections = inspect_prototypes(run.network, pictures, run.setup.plain, run.test, run.setup, similarities)
     pictures = [picture.changed(inspection=inspection) for picture, inspection in zip(pictures, inspections)]
-    save_pictures(run.files, pictures, nearest_maps(run.network, inspections, run.test, run.setup), run.network)
+    nearest = nearest_maps(run.network, inspections, run.test, run.setup)
+    # What says that there are pictures goes first and comes last: whoever is stopped between makes all of them anew.
+    distributed.only_first(lambda: (run.files / "prototypes.json").unlink(missing_ok=True))
+    save_galleries(run.files, pictures, next(iter(pictures[0].maps)), format)
     reasoning = sum_up_reasoning(run.network, similarities, inspections)
     distributed.only_first(
         lambda: run.files.write(
             "metrics.json", {**(run.files.read("metrics.json") or {}), "reasoning": reasoning.to_json()}
         )
     )
+    save_pictures(run.files, pictures, nearest, run.network)
     say(reasoning.text())
-    save_galleries(run.files, pictures, next(iter(pictures[0].maps)), format)
     return Prototypes(pictures)
