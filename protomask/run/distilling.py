@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from protomask.distillation import Distillation
 from protomask.distillation.explainers import distill_explained, with_changes
+from protomask.files import content_digest
+from protomask.localizers.amortised.files import WEIGHTS
 from protomask.localizers.distilled import Distilled
 from protomask.run.setup import say
 from protomask.suggested import command
@@ -34,6 +36,7 @@ def distill_run(
     """
     chosen = with_changes(settings or Distillation(seed=run.options.seed), changes)
     setup = run.setup
+    before = _weights_of(run)
     found = distill_explained(
         run.network,
         setup.plain,
@@ -47,7 +50,35 @@ def distill_run(
     say(in_words(found))
     measured = command("evaluate", run.folder, "--localizers", "distilled,similarity")
     say(f"it is called distilled in {run.folder}: {measured}")
+    if before is not None and before != _weights_of(run):
+        for line in _of_before(run):
+            say(line)
     return found
+
+
+def _weights_of(run: Run) -> bytes | None:
+    return content_digest(run.files / WEIGHTS) if run.files.is_whole(WEIGHTS) else None
+
+
+def _of_before(run: Run) -> list[str]:
+    """Say which of the run's files are of an explainer that stood there before, and how they are made anew."""
+    lines = []
+    if run.files.is_whole("prototypes.json"):
+        names = next((list(row["boxes"]) for row in run.files.read("prototypes.json") or []), [])
+        if any(map(_is_distilled, names)):
+            learned = [name for name in names if name != "similarity"]
+            again = command("project", run.folder, "--localizer", ",".join(learned))
+            lines.append(f"the pictures of its prototypes are still of the explainer before; make them anew: {again}")
+    if run.files.is_whole("evaluation.json"):
+        names = list(dict.fromkeys(row["localizer"] for row in run.files.read("evaluation.json")["rows"]))
+        if any(map(_is_distilled, names)):
+            again = command("evaluate", run.folder, "--localizers", ",".join(names))
+            lines.append(f"the evaluation is still of the explainer before; make it anew: {again}")
+    return lines
+
+
+def _is_distilled(name: str) -> bool:
+    return name.partition(":")[0] == "distilled"
 
 
 def in_words(distilled: Distilled) -> str:

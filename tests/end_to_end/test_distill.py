@@ -45,6 +45,23 @@ def test_the_run_has_a_localizer_of_its_own(distilled, capsys):
     assert about["model"] and about["taps"][0] == "backbone" and str(distilled) not in json.dumps(about)
 
 
+def test_what_is_of_the_explainer_before_is_named(distilled, tmp_path, capsys):
+    shutil.copytree(distilled, tmp_path / "run")
+    words = ["distill", str(tmp_path / "run"), *FEW]
+    shown = ["--localizer", "distilled:steps=1,check=false", "--quiet"]
+    assert main(["project", str(tmp_path / "run"), *shown]) == 0
+    measured = ["--localizers", "distilled,similarity", "--samples", "4", "--quiet"]
+    assert main(["evaluate", str(tmp_path / "run"), *measured]) == 0
+    capsys.readouterr()
+    assert main([*words[:-1], "--rate", "0.01"]) == 0
+    said = capsys.readouterr().err
+    assert "pictures of its prototypes are still of the explainer before" in said
+    assert "--localizer distilled:steps=1,check=false" in said
+    assert "evaluation is still of the explainer before" in said and "--localizers distilled,similarity" in said
+    assert main([*words[:-1], "--rate", "0.01"]) == 0  # the same once more changes nothing
+    assert "before" not in capsys.readouterr().err
+
+
 def warnings_of(folder):
     """What the explainer in a run's folder says of itself when it is asked about the run's network."""
     run = protomask.open_run(folder, progress=False)
