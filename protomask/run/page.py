@@ -27,6 +27,7 @@ from protomask.report.views import are_pooled
 from protomask.run.results import Report
 from protomask.run.setup import say
 from protomask.run_folder import UNFINISHED
+from protomask.suggested import command
 from protomask.training import predict
 
 if TYPE_CHECKING:
@@ -195,7 +196,14 @@ def explain_test_images(
     chosen = shown_right + wrong[: count - len(shown_right)]
     if not chosen:
         return []
-    localizers = run.localizers(list(pictures[0].maps), pictures=True)
+    try:
+        localizers = run.localizers(list(pictures[0].maps), pictures=True)
+    except InputError as error:
+        again = command("project", run.folder, "--localizer", run.options.localizer)
+        raise InputError(
+            f"the pictures of the prototypes are by {', '.join(pictures[0].maps)}, of which one cannot be made from "
+            f"its name ({error}); make them anew: {again}"
+        ) from error
     explained = []
     for start in range(0, len(chosen), setup.batch_size):  # as many at once as the network has learned from
         part = chosen[start : start + setup.batch_size]

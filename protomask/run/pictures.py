@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from protomask import distributed
+from protomask.errors import InputError
 from protomask.explanations.files import read_pictures, save_galleries, save_pictures
 from protomask.explanations.inspection import inspect_prototypes, nearest_maps, similarities_to
 from protomask.explanations.reasoning import sum_up_reasoning
 from protomask.explanations.records import PrototypePicture
 from protomask.explanations.sources import share_pictures
+from protomask.given import short
+from protomask.localizers.base import Localizer
 from protomask.localizers.several import Localizers
 from protomask.run.results import Prototypes
 from protomask.run.setup import say
@@ -35,6 +38,8 @@ def write_pictures(run: Run, localizer: Localizers | None = None, format: str = 
         format: of the galleries: png, pdf or svg.
     """
     localizers = run.localizers(localizer, pictures=True)
+    for line in _not_made_by_name(run, localizers):
+        say(line)
     setup, pieces = run.setup, run.files / PIECES
     pictures = share_pictures(
         run.network,
@@ -48,6 +53,26 @@ def write_pictures(run: Run, localizer: Localizers | None = None, format: str = 
     save_inspected(run, pictures, format)
     distributed.only_first(lambda: shutil.rmtree(pieces, ignore_errors=True))
     return Prototypes(read_pictures(run.files))
+
+
+def _not_made_by_name(run: Run, localizers: Mapping[str, Localizer]) -> list[str]:
+    """Say of which localizers, given as objects, other commands make another one from the name, or none."""
+    lines = []
+    for name, localizer in localizers.items():
+        try:
+            (usual,) = run.localizers(name).values()
+        except InputError:
+            lines.append(
+                f"pictures by {name!r}, a localizer given in Python: explain, report, prune and refine know no such "
+                "name, and need pictures by one that they know, for example localizer='mdm'"
+            )
+            continue
+        if repr(usual) != repr(localizer):
+            lines.append(
+                f"pictures by {short(localizer)} under the name {name!r}: explain, report, prune and refine take "
+                f"{name!r} with its usual settings; give settings in words, for example localizer='mdm:damping=1'"
+            )
+    return lines
 
 
 def save_inspected(run: Run, pictures: Sequence[PrototypePicture], format: str = "png") -> Prototypes:

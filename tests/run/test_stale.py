@@ -5,6 +5,8 @@ import shutil
 import pytest
 
 import protomask
+from protomask.errors import InputError
+from protomask.localizers import get_localizer
 from protomask.run import pictures as writing
 
 
@@ -48,3 +50,16 @@ def test_pictures_count_as_made_only_with_their_galleries(own, in_memory, monkey
     words = {"classes": ["red", "green", "blue"], "output": own.folder, "resume": True, "progress": False}
     again = protomask.train(data=in_memory[1], **words)
     assert (again.folder / "prototypes.json").is_file() and list((again.folder / "prototypes").glob("gallery_*.png"))
+
+
+def test_pictures_by_a_localizer_that_no_name_makes_say_so(own, caplog):
+    caplog.set_level("INFO", "protomask")
+    own.project({"mine": get_localizer("center")})
+    assert "pictures by 'mine', a localizer given in Python" in caplog.text
+    with pytest.raises(InputError, match=r"are by mine, similarity, .* make them anew: protomask project .*center"):
+        own.report(explained=1)
+    own.project({"mdm": get_localizer("center")})
+    assert "under the name 'mdm'" in caplog.text
+    caplog.clear()
+    own.project({"center": get_localizer("center")})
+    assert "given in Python" not in caplog.text and "usual settings" not in caplog.text
