@@ -132,6 +132,8 @@ def eight_bits(image: Image.Image, path: ImageFile | str, intensity_range: Inten
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # which Pillow turns into nothing else
+        image = image.convert("LA")
     if has_alpha(image):
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

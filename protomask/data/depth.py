@@ -22,7 +22,8 @@ SIXTEEN_BITS: IntensityRange = (0, _MOST)
 """what becomes 0 and 255 where no range is given"""
 _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 _PHOTOMETRIC = 262
-_SAMPLE_FORMAT, _SIGNED = 339, 2
+_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
+_BITS = 258
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".ppm")
 _LOOKED_AT = 16
 
@@ -59,28 +60,34 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def deep_values(image: Image.Image) -> np.ndarray:
-    """Give the numbers of a deep image (h, w), high ones bright, unless :func:`low_is_bright`."""
+    """Give the numbers of a deep image (h, w) as stored; high ones are bright, unless :func:`low_is_bright`."""
     values = np.asarray(image)
     if _is_signed(image):
-        return values.view(np.int8)  # as stored; Pillow knows no signed bytes
-    if _white_is_zero(image) and image.mode.startswith("I;16"):
-        values = _MOST - values.astype(np.int64)
+        return values.view(np.int8)  # Pillow knows no signed bytes
+    if image.mode == "I" and _format(image) == _UNSIGNED and _tags(image).get(_BITS) == (32,):
+        return values.view(np.uint32)  # nor great numbers without a sign
     return values
 
 
 def low_is_bright(image: Image.Image) -> bool:
-    """Tell whether low numbers of a deep image are bright, of which nobody knows from what to subtract them."""
-    return is_deep(image) and _white_is_zero(image) and not image.mode.startswith("I;16")
+    """Tell whether low numbers of a deep image are bright: what they are scaled to must be inverted."""
+    return is_deep(image) and _tags(image).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
-def _white_is_zero(image: Image.Image) -> bool:
-    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+def _tags(image: Image.Image) -> Any:
+    """Of a TIFF file."""
+    return getattr(image, "tag_v2", {})
+
+
+def _format(image: Image.Image) -> int | None:
+    """How the numbers of a TIFF file of one channel are stored, where it is one."""
+    found = tuple(_tags(image).get(_SAMPLE_FORMAT) or (_UNSIGNED,)) if _tags(image) else ()
+    return found[0] if len(found) == 1 else None
 
 
 def _is_signed(image: Image.Image) -> bool:
     """Of 8 bits; Pillow reads them as unsigned ones, and inverts none of them."""
-    found = getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) or ()
-    return image.mode == "L" and tuple(found) == (_SIGNED,)
+    return image.mode == "L" and _format(image) == _SIGNED
 
 
 def deep_to_bytes(values: np.ndarray, intensity_range: IntensityRange | None, path: ImageFile | str) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from protomask.data.depth import IntensityRange, RangeNeeded, scale
-from protomask.data.dicom_fields import complete
+from protomask.data.dicom_fields import check_supplemental, complete
 from protomask.data.raster import MEND, FileInMemory, ImageFile, check_pixels, open_file, unreadable
 from protomask.errors import InputError
 
@@ -79,7 +79,8 @@ def read_unwindowed(path: ImageFile) -> Unwindowed | None:
     with _damage(path):
         _size(dataset, path)
         kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-        if kind not in _GREY or _has_window(dataset) or int(dataset.get("BitsStored") or 0) <= 8:
+        is_shallow = "PixelData" in dataset and int(dataset.get("BitsStored") or 0) <= 8
+        if kind not in _GREY or _has_window(dataset) or is_shallow:
             return None
         stored = _pixels(dataset, path)
         if stored.ndim != 2:
@@ -125,8 +126,8 @@ def _read(path: ImageFile, pixels: bool) -> Any:
             raise unreadable(path, error) from None
         except Exception as error:  # whatever damaged bytes lead to
             raise unreadable(path, error) from error
-    with _damage(path):
-        complete(dataset)
+        with _damage(path):
+            complete(dataset, path)
     return dataset
 
 
@@ -158,7 +159,7 @@ def _pixels(dataset: Any, path: ImageFile) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return dataset.pixel_array
+            stored = dataset.pixel_array
         except Exception as error:  # each decoder has its own
             if _lacks_decoder(syntax):
                 raise InputError(
@@ -166,6 +167,9 @@ def _pixels(dataset: Any, path: ImageFile) -> np.ndarray:
                     "pylibjpeg-libjpeg pylibjpeg-openjpeg, or save it uncompressed"
                 ) from error
             raise unreadable(path, error) from error
+    if dataset.get("PhotometricInterpretation") in _GREY:
+        check_supplemental(dataset, stored, path)
+    return stored
 
 
 def _lacks_decoder(syntax: Any) -> bool:
@@ -212,7 +216,7 @@ def _whole_range(stored: np.ndarray, dataset: Any) -> IntensityRange:
 
 def _windowed(values: np.ndarray, dataset: Any, path: ImageFile) -> np.ndarray:
     """Apply the first window, as PS3.3 C.11.2.1.2 defines its three functions."""
-    center, width = (float(_first(dataset.get(name))) for name in ("WindowCenter", "WindowWidth"))
+    center, width = (float(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if not (np.isfinite(center) and np.isfinite(width)) or width < (1 if function == "LINEAR" else 1e-9):
         raise RangeNeeded(
@@ -228,17 +232,22 @@ def _windowed(values: np.ndarray, dataset: Any, path: ImageFile) -> np.ndarray:
     return scale(values, (center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2), path)
 
 
-def _first(value: Any) -> Any:
-    return value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value
-
-
 def _colours(stored: np.ndarray, dataset: Any, kind: str) -> np.ndarray:
     from pydicom.pixels import apply_color_lut
 
     bits = int(dataset.BitsStored)
     if kind == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)
-        bits = 8 * stored.dtype.itemsize
+        bits = 8 if _has_small_palette(dataset) else 8 * stored.dtype.itemsize
     if stored.ndim != 3 or stored.shape[2] not in (3, 4):
         raise ValueError(f"colours of the shape {stored.shape}")
     return (stored[..., :3] >> (bits - 8)).astype(np.uint8) if bits > 8 else stored[..., :3].astype(np.uint8)
+
+
+def _has_small_palette(dataset: Any) -> bool:
+    """Tell whether all numbers of a palette are below 256: some files say 16 bits of those, and all would be black."""
+    from pydicom.pixels import apply_color_lut
+
+    count, first = (int(number) for number in dataset.RedPaletteColorLookupTableDescriptor[:2])
+    numbers = np.arange(first, first + (count or 65_536), dtype=np.int64)
+    return bool(apply_color_lut(numbers[None], dataset)[..., :3].max() < 256)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from protomask.data.depth import deep_values, is_deep
+from protomask.data.depth import SIXTEEN_BITS, deep_values, is_deep, low_is_bright
 from protomask.data.dicom import is_dicom
 from protomask.data.raster import has_alpha, open_file, open_raster, turn_upright, upright_size
 from protomask.errors import InputError
@@ -105,6 +105,12 @@ def _is_lossy_webp(image: Image.Image, path: Path) -> bool:
 def _values(image: Image.Image, above: int, path: Path) -> np.ndarray:
     if is_deep(image):
         values = deep_values(image)
+        if low_is_bright(image):
+            if not image.mode.startswith("I;16"):
+                raise InputError(
+                    f"{path}: a mask of {image.mode} whose zero is white; save it with 0 on the background"
+                )
+            values = SIXTEEN_BITS[1] - values.astype(np.int64)
         if np.isnan(values).any() or values.min(initial=0) < 0:
             raise InputError(f"{path}: the mask holds negative values or NaN; make them 0 where there is no object")
         # Grey levels are compared at the same share of the range.

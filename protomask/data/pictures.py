@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protomask.data.decoding import eight_bits
 from protomask.data.depth import IntensityRange, RangeNeeded, deep_values
+from protomask.data.planes import check_planes
 from protomask.data.raster import DAMAGE, has_alpha
 from protomask.errors import InputError, type_named
 from protomask.places import native
@@ -73,6 +74,7 @@ def as_mask(value: Any, size: tuple[int, int], what: str) -> Tensor:
 
 def _from_pil(image: Image.Image, what: str, intensity_range: IntensityRange | None) -> np.ndarray:
     try:
+        check_planes(image, what)
         if image.mode == "I" and intensity_range is None:
             _check_depth(deep_values(image), what)
         pixels = eight_bits(image, what, intensity_range)
