@@ -30,6 +30,10 @@ class NotLogitsWarning(UserWarning):
     """A classifier gives what look like probabilities, where logits are wanted: softmax would be taken twice."""
 
 
+class BatchStatisticsWarning(UserWarning):
+    """A classifier normalises by the batch it gets, so that a picture's score depends on the others beside it."""
+
+
 class PeerLost(RuntimeError):
     """Another process of a job of several ended, so that this one cannot go on; that one's own message says why."""
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from protomask.errors import InputError, NotLogitsWarning
+from protomask.errors import BatchStatisticsWarning, InputError, NotLogitsWarning
 from protomask.given import as_flag, as_statistics, refuse_run, short
 from protomask.labels import probabilities
 from protomask.places import as_index, check_numbers
@@ -100,7 +100,9 @@ class Classifier:
         self.kind = score
         self.multi_label = as_flag(multi_label, "multi_label")
         self.mean, self.std = _normalisation(model, mean, std)
+        _warn_of_batch_statistics(model)
         self._contiguous = self._warned = False
+        self._writes: bool | None = None
 
     def __repr__(self) -> str:
         labels = ", multi_label=True" if self.multi_label else ""
@@ -238,11 +240,27 @@ class Classifier:
         return logits.gather(1, index.long()[:, None]).squeeze(1)
 
     def _call(self, images: Tensor) -> object:
+        if self._writes is False:
+            return self._ask(images)
+        # A model may write into its images (x.sub_(mean)); they are somebody else's.
+        own = images.clone()
+        given = own._version if not own.is_inference() else None
+        found = self._ask(own)
+        if given is not None:
+            self._writes = own._version != given
+        return found
+
+    def _ask(self, images: Tensor) -> object:
         if self._contiguous:
             return self.model(images.contiguous())
         try:
             return self.model(images)
         except RuntimeError as error:
+            if "numpy()" in str(error):
+                raise InputError(
+                    f"{type(self.model).__name__} turns what it computes into numpy arrays, so its score has no "
+                    "gradient with respect to the images; explain it by what needs scores alone: rise, occlusion"
+                ) from error
             # A model that flattens by .view takes images in the usual order only.
             if "view size is not compatible" not in str(error) or images.is_contiguous():
                 self._check_type(images, error)
@@ -260,6 +278,19 @@ class Classifier:
         raise InputError(
             f"{type(self.model).__name__} has weights of {own} and gets images of {images.dtype}; give {mend}"
         ) from error
+
+
+def _warn_of_batch_statistics(model: object) -> None:
+    for each in model.modules() if isinstance(model, nn.Module) else ():
+        if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.running_mean is None:
+            warnings.warn(
+                f"{type(model).__name__} normalises by the statistics of the batch (a {type(each).__name__} without "
+                "running ones), so that scores, and maps, change with what else is in the batch; give one picture at a "
+                "time, batch_size=1, or a model with track_running_stats=True",
+                BatchStatisticsWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def _known_kind(kind: object) -> str:

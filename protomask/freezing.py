@@ -109,6 +109,8 @@ mode. Their own ``train`` forgets these, which nobody calls who sets modes one b
 data that nothing else holds."""
 
 
+_HOLDING_STILL = ("torch", "timm", "torchvision", "protomask", "protopnet", "xprotonet")
+"""packages whose layers write to no buffer in evaluation mode"""
 _NOTING = threading.RLock()
 _NOTED: list[_Noted] = []
 """what is changed for a while, in the order of the changes"""
@@ -173,6 +175,26 @@ def _set_gradient(parameter: nn.Parameter, needs: bool) -> None:
     parameter.requires_grad_(needs)
 
 
+def _buffers(modules: Sequence[nn.Module]) -> list[tuple[nn.Module, tuple]]:
+    """Copy what modules keep that may write to it in a pass: not torch's own layers, nor ours."""
+    found = []
+    for module in modules:
+        home = type(module).__module__.partition(".")[0]
+        if module._buffers and home not in _HOLDING_STILL and not isinstance(module, torch.jit.ScriptModule):
+            kept = [(name, each, each.detach().clone()) for name, each in module._buffers.items() if each is not None]
+            found.append((module, tuple(kept)))
+    return found
+
+
+def _set_buffers(module: nn.Module, kept: tuple) -> None:
+    for name, each, before in kept:
+        if name in module._buffers:
+            module._buffers[name] = each
+        if not torch.equal(each, before):
+            with torch.no_grad():
+                each.copy_(before)
+
+
 def _set_cache(attributes: dict, emptied: bool) -> None:
     if emptied:
         attributes[_CACHE].clear()  # perhaps another dict by now
@@ -208,8 +230,9 @@ def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
 def frozen(explained: object) -> Iterator[None]:
     """Put every module that ``explained`` is or holds in evaluation mode, its parameters without gradient.
 
-    On leaving, also after an exception, each module's mode and each parameter's ``requires_grad`` are exactly as
-    before. Of several threads that explain the same model the last one to leave puts them back.
+    On leaving, also after an exception, each module's mode, each parameter's ``requires_grad`` and what layers of other
+    packages keep in buffers (a count of passes, a running mean) are exactly as before. Of several threads that explain
+    the same model the last one to leave puts them back.
 
     Raises:
         InputError: weights that were made under ``torch.inference_mode()``, through which no gradient can flow.
@@ -225,8 +248,9 @@ def frozen(explained: object) -> Iterator[None]:
     def gradients() -> list[tuple[nn.Parameter, bool]]:
         return [(each, each.requires_grad) for each in parameters]
 
-    with set_meanwhile(_set_gradient, False, gradients), evaluating(modules):
-        yield
+    with set_meanwhile(_set_gradient, False, gradients), set_meanwhile(_set_buffers, (), lambda: _buffers(modules)):
+        with evaluating(modules):
+            yield
 
 
 def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:

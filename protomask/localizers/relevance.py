@@ -91,8 +91,13 @@ class LRP:
                 for start in range(0, len(images), self.batch_size):
                     part = slice(start, start + self.batch_size)
                     pixels = images[part].clone().requires_grad_()
-                    with Canonized(roots):
-                        output, seed = _seed(private, pixels, index, start)
+                    try:
+                        with Canonized(roots):
+                            output, seed = _seed(private, pixels, index, start)
+                    except AttributeError as error:
+                        if "register_hook" not in str(error):  # zennit's, at a layer whose output has no history
+                            raise
+                        raise _without_gradient(private) from error
                     found.append(_gradient(output, pixels, seed, private).float())
                     bar.update(len(pixels))
             finally:
@@ -101,13 +106,17 @@ class LRP:
         return torch.cat(found)
 
 
+def _without_gradient(private: Explainable) -> InputError:
+    return InputError(
+        f"the score of {name_of_model(private)} has no gradient with respect to the images; relevance propagation "
+        "needs one"
+    )
+
+
 def _gradient(output: Tensor, pixels: Tensor, seed: Tensor, private: Explainable) -> Tensor:
     found = torch.autograd.grad(output, pixels, seed, allow_unused=True)[0] if output.requires_grad else None
     if found is None:
-        raise InputError(
-            f"the score of {name_of_model(private)} has no gradient with respect to the images; relevance propagation "
-            "needs one"
-        )
+        raise _without_gradient(private)
     return found.detach()
 
 
