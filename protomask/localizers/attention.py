@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from protomask.backbones.tokens import as_map
-from protomask.capabilities import HasSimilarityMaps
 from protomask.errors import InputError
 from protomask.explainable import Explainable
-from protomask.freezing import frozen, held_modules, in_this_thread, require_plain, set_meanwhile
+from protomask.freezing import frozen, in_this_thread, set_meanwhile
 from protomask.localizers.base import check_pairs, min_max, require_finite
 from protomask.localizers.gradcam import require_pairs_together
+from protomask.localizers.transformer import attention_blocks, require_attention, weigh_tokens
 from protomask.precision import as_float
 
 
@@ -25,8 +25,9 @@ from protomask.precision import as_float
 class AttentionRollout:
     """Multiply the attention of all blocks, with the residual path as half of each: prod_l (mean of heads + 1) / 2.
 
-    Abnar and Zuidema, ACL 2020. Shown is what reaches the class token; the mean of all tokens where the model averages
-    them; for a prototype, the most similar patch's. It does not look at the score: all classes get the same map.
+    Abnar and Zuidema, ACL 2020. Shown is what reaches the class token (the distillation token, too, where there is
+    one); the mean of all tokens where the model averages them; for a prototype, the most similar patch's. It does not
+    look at the score: all classes get the same map.
 
     Args:
         batch_size: pairs computed together.
@@ -88,7 +89,7 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
     index = check_pairs(images, index, explained)
     if not len(images):
         raise InputError("there are no images to explain; give at least one")
-    root, blocks = _attention_blocks(explained, name)
+    root, blocks = attention_blocks(explained, name)
     maps, size = [], tuple(images.shape[-2:])
     with torch.inference_mode(False), torch.set_grad_enabled(gradient), frozen(explained), _recorded(blocks) as seen:
         images, index = images.detach().clone(), index.detach().clone().long()
@@ -97,10 +98,7 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
             seen.clear()
             score = explained.score(part.requires_grad_(gradient), chosen)
             require_finite(score, explained, range(start, len(images)))
-            if len(seen) != len(blocks) or not all(each.ndim == 4 for each in seen):
-                raise InputError(
-                    f"the attention of {type(root).__name__} cannot be seen, so {name!r} cannot explain it"
-                )
+            require_attention(seen, root, blocks, name)
             slopes: Sequence[Tensor] = seen  # no gradient is asked for
             if gradient:
                 if not score.requires_grad:
@@ -111,7 +109,7 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
                 for each, slope in zip(seen, slopes):
                     # A half model's attention is half; products over the blocks are not.
                     kept = step(kept, as_float(each.detach()), as_float(slope))
-                row = _readout(explained, root, part.detach(), chosen, kept)
+                row = weigh_tokens(explained, root, part.detach(), chosen, kept, name)
                 relevance = row[:, None] @ kept
                 if gradient:  # of the mean of all tokens it would be the same everywhere
                     relevance += torch.where(row == 1, row, 0)[:, None]
@@ -125,24 +123,6 @@ def _combine(explained, images, index, step, gradient: bool, batch_size: int, na
 def _identity(like: Tensor) -> Tensor:
     """(N, N), as the last dimension, type and device of ``like`` are"""
     return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
-
-
-def _attention_blocks(explained: Explainable, name: str) -> tuple[nn.Module, list[nn.Module]]:
-    """Find the Transformer and its attention layers, in order."""
-    roots = held_modules(explained)
-    require_plain(roots, repr(name))
-    for root in roots:
-        for module in root.modules():
-            if hasattr(module, "num_prefix_tokens") and hasattr(module, "blocks"):
-                blocks = [
-                    each for each in module.modules() if hasattr(each, "fused_attn") and hasattr(each, "attn_drop")
-                ]
-                if blocks:
-                    return module, blocks
-    raise InputError(
-        f"{type(explained).__name__} holds no vision Transformer of timm with global attention, which {name!r} needs; "
-        "those that need scores alone can explain it: mdm, rise, occlusion"
-    )
 
 
 @contextmanager
@@ -160,19 +140,3 @@ def _recorded(blocks: list[nn.Module]) -> Iterator[list[Tensor]]:
 
 def _set_fused(block: nn.Module, fused: bool) -> None:
     setattr(block, "fused_attn", fused)  # noqa: B010
-
-
-def _readout(explained: Explainable, root: nn.Module, images: Tensor, index: Tensor, kept: Tensor) -> Tensor:
-    """Weigh the tokens by what the score reads: (B, N), for relevance ``kept`` (..., N, N)."""
-    tokens = kept.shape[-1]
-    prefix = int(getattr(root, "num_prefix_tokens", 0))
-    row = kept.new_zeros(len(images), tokens)
-    if isinstance(explained, HasSimilarityMaps):
-        maps = explained.similarity_maps(images, index).flatten(1)
-        if maps.shape[1] == tokens - prefix:
-            return row.scatter(1, prefix + maps.argmax(1, keepdim=True), 1.0)
-    if prefix and getattr(root, "global_pool", "token") == "token" and not isinstance(explained, HasSimilarityMaps):
-        row[:, 0] = 1.0
-    else:
-        row[:, prefix:] = 1.0 / (tokens - prefix)
-    return row

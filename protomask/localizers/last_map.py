@@ -87,7 +87,10 @@ def last_map(
     # What is taken for a map may come from before the tokens: what comes after it decides.
     tokens = [each.name for each in found if each.is_tokens]
     if any(each.name in tokens for each in found[chosen:]):
-        example = next((name for name in reversed(tokens) if name.endswith(("norm1", "ln_1"))), tokens[-1])
+        # Blocks of parallel branches have no first norm; what the last one is given is what the one before gives.
+        blocks = [name for name in tokens if name.rpartition(".")[2].isdigit()]
+        blocks = [name for name in blocks if name.count(".") == blocks[-1].count(".")][:-1]
+        example = next((name for name in reversed(tokens) if name.endswith(("norm1", "ln_1"))), (blocks or tokens)[-1])
         raise InputError(
             f"{type(roots[0]).__name__} ends in tokens, not in a feature map, so {method} cannot choose a layer; "
             f"name one whose tokens still reach the score, for example layer={example!r}"
