@@ -29,6 +29,7 @@ from protomask.backbones.own import is_of_build_backbone
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.given import as_path
 from protomask.meanwhile import meanwhile
+from protomask.precision import float32_by_default
 from protomask.prototype_network import PrototypeNetwork
 from protomask.registered import find_registered, load_registered, told_in_one_line
 from protomask.run_folder import checked_json
@@ -84,9 +85,10 @@ def ask_network(name: str, function: str, kind: type, *given: Any) -> Any:
     """
     ask = getattr(get_network(name), function)
     if name in _OWN:
-        return ask(*given)
+        with float32_by_default():
+            return ask(*given)
     what = f"{function}() of network {name!r}"
-    with told_in_one_line(what):
+    with told_in_one_line(what), float32_by_default():
         found = ask(*given)
     if not isinstance(found, kind):
         raise InputError(f"{what} gives {type_named(found)}, not a {kind.__name__}; mend the package that registers it")
@@ -158,7 +160,8 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
     description, weights = folder / "model.json", folder / "model.safetensors"
     content = checked_json(description, mend)
     try:
-        network = get_network(content["network"]).rebuild(content["settings"])
+        with float32_by_default():
+            network = get_network(content["network"]).rebuild(content["settings"])
         if not isinstance(network, PrototypeNetwork):
             raise InputError(
                 f"rebuild() of network {content['network']!r} gives {type_named(network)}, not a PrototypeNetwork; "

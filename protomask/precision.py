@@ -1,4 +1,4 @@
-"""Full float32 for what bfloat16 and TF32 would drown: distances to prototypes."""
+"""Float32: in full for what bfloat16 and TF32 would drown, and where torch's default is another."""
 
 from __future__ import annotations
 
@@ -21,6 +21,24 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         if before != "highest":
             torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def float32_by_default(but: torch.dtype = torch.float32) -> Iterator[None]:
+    """Let others' functions make float32 tensors where they name no type, whatever ``torch.set_default_dtype`` says.
+
+    Args:
+        but: a default that stays, as that of somebody who explains a model of that type.
+    """
+    before = torch.get_default_dtype()
+    if before in (torch.float32, but):
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def as_float(values: Tensor) -> Tensor:

@@ -228,7 +228,7 @@ def mean_squared_distance(vectors: Tensor) -> float:
 def nothing_yet(prototypes: int, count: int) -> Nearest:
     """Hold nothing, for a search to begin with."""
     return Nearest(
-        torch.full((prototypes, count), torch.inf),
+        torch.full((prototypes, count), torch.inf, dtype=torch.float32),
         torch.full((prototypes, count), -1),
         torch.full((prototypes, count, 2), -1),
         None,

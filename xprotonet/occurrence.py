@@ -25,10 +25,10 @@ def random_affines(
         (count, 2, 3) for :func:`transform`: from a place in the result to its source, both in [-1, 1] squared, so one
         matrix serves an image and its feature map. Meant for square images.
     """
-    angles = torch.deg2rad((2 * torch.rand(count) - 1) * rotation)
-    zooms = scales[0] + (scales[1] - scales[0]) * torch.rand(count)
+    angles = torch.deg2rad((2 * torch.rand(count, dtype=torch.float32) - 1) * rotation)
+    zooms = scales[0] + (scales[1] - scales[0]) * torch.rand(count, dtype=torch.float32)
     cosine, sine = angles.cos() / zooms, angles.sin() / zooms
-    zero = torch.zeros(count)
+    zero = torch.zeros(count, dtype=torch.float32)
     matrices = torch.stack([cosine, -sine, zero, sine, cosine, zero], 1).view(count, 2, 3)
     return matrices if like is None else matrices.to(like)
 

@@ -23,7 +23,7 @@ SHIFT = 0.02
 
 def saved_as_jpeg(images: Tensor, mean: Sequence[float], std: Sequence[float], quality: int = QUALITY) -> Tensor:
     """Save normalised images (B, 3, H, W) as JPEG and read them again."""
-    scale, offset = (torch.tensor(values).view(3, 1, 1) for values in (std, mean))
+    scale, offset = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (std, mean))
     found = []
     for image in images.cpu():
         pixels = ((image * scale + offset).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

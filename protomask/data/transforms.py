@@ -68,7 +68,9 @@ def evaluation_transform(size: int, mean: Sequence[float], std: Sequence[float])
 def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Turn normalised images (..., 3, H, W) back into uint8, rounded and clipped."""
     images = images.detach().as_subclass(Tensor).float()
-    shift, scale = (torch.tensor(values, device=images.device).reshape(3, 1, 1) for values in (mean, std))
+    shift, scale = (
+        torch.tensor(values, device=images.device, dtype=torch.float32).reshape(3, 1, 1) for values in (mean, std)
+    )
     return (images * scale + shift).mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -115,7 +117,7 @@ class InnerWarp(v2.Transform):
         height, width = _frame(flat_inputs)
         aspect = max(width / height, height / width)
         angle, lean = _uniform(-self.rotation, self.rotation), _uniform(-self.shear, self.shear)
-        along_x = bool(torch.rand(()) < 0.5)
+        along_x = bool(torch.rand((), dtype=torch.float32) < 0.5)
         side = height / width if along_x else width / height
         turn = abs(math.radians(angle))
         zoom = (math.cos(turn) + aspect * math.sin(turn)) * (1 + side * abs(math.tan(math.radians(lean))))
@@ -178,9 +180,9 @@ class Tone(v2.Transform):
         if not isinstance(inpt, tv_tensors.Image):
             return inpt
         pixels = inpt.as_subclass(Tensor).reshape(3, -1).float()
-        luma = torch.tensor(self._LUMA)
+        luma = torch.tensor(self._LUMA, dtype=torch.float32)
         brightness, contrast, saturation = params["brightness"], params["contrast"], params["saturation"]
-        matrix = brightness * (saturation * torch.eye(3) + (1 - saturation) * luma.expand(3, 3))
+        matrix = brightness * (saturation * torch.eye(3, dtype=torch.float32) + (1 - saturation) * luma.expand(3, 3))
         grey = brightness * (1 - contrast) * (luma @ pixels.mean(dim=1))  # the mean grey, the fixed point of contrast
         toned = torch.addmm(grey.expand(3, 1), matrix, pixels, alpha=contrast)
         return tv_tensors.wrap(toned.round_().clamp_(0, 255).to(torch.uint8).reshape(inpt.shape), like=inpt)
@@ -202,4 +204,4 @@ def _frame(flat_inputs: list) -> tuple[int, int]:
 
 
 def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand(()))
+    return low + (high - low) * float(torch.rand((), dtype=torch.float32))

@@ -39,6 +39,7 @@ from protomask.localizers.distilled import Distilled, draw, measure_faithfulness
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.mdm import MDM
 from protomask.places import as_places
+from protomask.precision import float32_by_default
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run_folder import alone_in
 
@@ -147,7 +148,7 @@ def distill_explained(
     preset = teacher.for_model(explained)
     work = None if folder is None else folder / WORK
     count = min(settings.maps, len(some))
-    maps = torch.zeros(0, 1, 1)
+    maps = torch.zeros(0, 1, 1, dtype=torch.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # such pairs count nothing
         if count:
@@ -165,7 +166,7 @@ def distill_explained(
             )
     seconds = {"teacher": time.perf_counter() - begun}
     seen = look_at(explained, taps, first, of[:1].to(device))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), float32_by_default():
         torch.default_generator.manual_seed(settings.seed)  # and no accelerator's
         explainer = Explainer([each.shape[1] for each in seen.features], seen.condition.shape[1], first.shape[1])
     explainer.to(device)

@@ -133,13 +133,13 @@ class Trainer:
             group["lr"] = self.settings.rate * _schedule(step, self.total)
         # Everything is drawn for the whole batch, so that any number of processes draws the same.
         index = self.questions.draw([position for position, _ in batch], self.settings.others, generator)
-        flipped = torch.rand(len(batch), generator=generator) < 0.5
+        flipped = torch.rand(len(batch), generator=generator, dtype=torch.float32) < 0.5
         cuts = torch.randint(0, 2 * len(self.objective.teacher.order.areas), (len(batch),), generator=generator)
         taught = torch.randint(0, max(len(self.maps), 1), (len(batch),), generator=generator)
         place = len(batch) * distributed.rank() // distributed.size()
         part = slice(place, place + len(loaded["images"]))
         found: dict[str, Tensor] = {}
-        loss = torch.zeros((), device=self.device)
+        loss = torch.zeros((), device=self.device, dtype=torch.float32)
         if len(self.maps):
             found["imitation"] = self._imitate(taught[part], flipped[part])
             loss = loss + (1.0 if step < self.imitated else ANCHOR) * found["imitation"]

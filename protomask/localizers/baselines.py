@@ -49,5 +49,5 @@ class CenterMap(Settings):
 
 
 def _bell(side: int, width: float, device: torch.device) -> Tensor:
-    offset = (torch.arange(side, device=device) + 0.5) / side - 0.5
+    offset = (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / side - 0.5
     return torch.exp(-(offset**2) / (2 * width**2))

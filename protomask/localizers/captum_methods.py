@@ -23,6 +23,7 @@ from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, 
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import Settings
+from protomask.precision import float32_by_default
 from protomask.scores import require_scores
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -193,7 +194,7 @@ def _each(
             )
         return require_finite(scores, explained, [place] * len(scores))
 
-    with torch.inference_mode(False), torch.enable_grad(), frozen(explained):
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), float32_by_default(images.dtype):
         # Clones, because tensors made under inference mode cannot take part in a backward pass.
         maps = [
             attribute(

@@ -85,7 +85,9 @@ class RISE(Settings):
         rows, columns = grid_shape(self.cells, size)
         cell = -(-size[0] // rows), -(-size[1] // columns)
         generator = torch.Generator().manual_seed(self.seed)
-        grids = (torch.rand(self.masks, 1, rows + 1, columns + 1, generator=generator) < self.show).float()
+        grids = (
+            torch.rand(self.masks, 1, rows + 1, columns + 1, generator=generator, dtype=torch.float32) < self.show
+        ).float()
         shifts = torch.stack([torch.randint(side, (self.masks,), generator=generator) for side in cell], 1).tolist()
         size_of_batch = fitting_batch_size(self.batch_size, images)
         for start in range(0, self.masks, size_of_batch):

@@ -83,7 +83,9 @@ def road(
     index, saliency = as_index(index, as_images(images)), as_maps(saliency, images)
     pixels = saliency.shape[1:].numel()
     rank = change_step(saliency, pixels)
-    grain = noise * torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
+    grain = noise * torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(
+        images
+    )
     removed = torch.stack(
         [mask for share in shares for mask in (rank > pixels - round(share * pixels), rank <= round(share * pixels))], 1
     ).flatten(0, 1)

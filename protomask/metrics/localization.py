@@ -40,8 +40,8 @@ def box_regions(boxes: Iterable[Tensor], height: int, width: int) -> Tensor:
     regions = []
     for each in as_boxes(boxes):
         x0, y0, x1, y1 = each.reshape(-1, 4).float().unbind(1)
-        x = torch.arange(width, device=each.device) + 0.5
-        y = torch.arange(height, device=each.device) + 0.5
+        x = torch.arange(width, device=each.device, dtype=torch.float32) + 0.5
+        y = torch.arange(height, device=each.device, dtype=torch.float32) + 0.5
         columns = (x >= x0[:, None]) & (x < x1[:, None])
         rows = (y >= y0[:, None]) & (y < y1[:, None])
         regions.append((rows[:, :, None] & columns[:, None, :]).any(0))

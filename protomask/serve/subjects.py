@@ -206,4 +206,4 @@ def compare_chances(before: Tensor, after: Tensor, names: Sequence[str], several
 def blank_images(side: int, channels: int, device: torch.device) -> Tensor:
     """Make a picture of noise, to try everything once before anybody waits."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, channels, side, side, generator=generator).sub(0.5).to(device)
+    return torch.rand(1, channels, side, side, generator=generator, dtype=torch.float32).sub(0.5).to(device)

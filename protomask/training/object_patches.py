@@ -97,7 +97,7 @@ def _own_boxes(batch: dict[str, Any]) -> list[Tensor]:
 def _covered(boxes: Tensor, grid: Sequence[int], side: int) -> Tensor:
     """Compute the share of each cell that lies in the largest part of any of ``boxes`` (K, 4); (h, w)."""
     rows, columns = grid
-    covered = torch.zeros(rows, columns)
+    covered = torch.zeros(rows, columns, dtype=torch.float32)
     for x0, y0, x1, y1 in boxes.float().tolist():
         across = _overlap(x0, x1, columns, side)
         covered = torch.maximum(covered, _overlap(y0, y1, rows, side)[:, None] * across)
@@ -106,5 +106,5 @@ def _covered(boxes: Tensor, grid: Sequence[int], side: int) -> Tensor:
 
 def _overlap(low: float, high: float, count: int, side: int) -> Tensor:
     """Compute the share of each of ``count`` equal parts of [0, side] that is between ``low`` and ``high``."""
-    edges = torch.linspace(0, side, count + 1)
+    edges = torch.linspace(0, side, count + 1, dtype=torch.float32)
     return (edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)).clamp(min=0) * count / side

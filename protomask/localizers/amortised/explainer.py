@@ -48,7 +48,7 @@ class Explainer(nn.Module):
         )
         self.last = _Level(widths[-2] + 1 + colours, widths[-1])
         self.draw = nn.Conv2d(widths[-1], 2, 3, padding=1)
-        self.strength = nn.Parameter(torch.tensor(4.0))
+        self.strength = nn.Parameter(torch.tensor(4.0, dtype=torch.float32))
         with torch.no_grad():
             for parameter in self.draw.parameters():
                 parameter.fill_(-2.0 if parameter.ndim == 1 else 0.0)

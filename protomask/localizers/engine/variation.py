@@ -55,7 +55,7 @@ class Variation:
         views = shifted(views, down, right)
         if not self.noise:
             return views
-        noise = torch.randn(views.shape[1:], generator=draw) * self.noise
+        noise = torch.randn(views.shape[1:], generator=draw, dtype=torch.float32) * self.noise
         return views + spread * noise.to(views)
 
 
