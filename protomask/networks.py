@@ -28,6 +28,7 @@ from protomask.backbones.names import one_line
 from protomask.backbones.own import is_of_build_backbone
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.given import as_path
+from protomask.gradients import with_gradients
 from protomask.meanwhile import meanwhile
 from protomask.precision import float32_by_default
 from protomask.prototype_network import PrototypeNetwork
@@ -72,6 +73,7 @@ def get_network(name: str) -> ModuleType:
     raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
+@with_gradients
 def ask_network(name: str, function: str, kind: type, *given: Any) -> Any:
     """Call a function of a kind of network.
 
@@ -143,6 +145,7 @@ def why_not_rebuilt(settings: object, error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else ""
 
 
+@with_gradients
 def load_network(folder: str | Path) -> PrototypeNetwork:
     """Read the network that ``network.save(folder)`` or a finished training wrote, in evaluation mode, on the CPU.
 

@@ -29,6 +29,7 @@ from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
 from protomask.given import as_count, as_flag, as_path, refuse_run, short
+from protomask.gradients import with_gradients
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import as_classifier, unwrap_classifier
 from protomask.localizers import get_localizer
@@ -55,6 +56,7 @@ MOST_SHOWN = 1.5
 """times as much as the teacher's maps show"""
 
 
+@with_gradients
 def distill(
     model: nn.Module | Classifier,
     data: object,
@@ -107,6 +109,7 @@ def distill(
         )
 
 
+@with_gradients
 @torch.random.fork_rng(devices=[])  # loaders draw from the global generator
 def distill_explained(
     explained: Explainable,

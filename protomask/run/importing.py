@@ -12,6 +12,7 @@ from typing import Any
 from protomask.data.contents import split_contents
 from protomask.errors import InputError
 from protomask.given import as_flag, as_path
+from protomask.gradients import with_gradients
 from protomask.importing.lists import names_in, read_names, read_owners
 from protomask.networks import get_network, save_network
 from protomask.options import Options
@@ -26,6 +27,7 @@ from protomask.suggested import command
 from protomask.training import TrainingSet, accuracy
 
 
+@with_gradients
 def import_official(
     file: str | os.PathLike,
     output: str | os.PathLike,

@@ -15,6 +15,7 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import held_modules
+from protomask.gradients import with_gradients
 from protomask.json_files import read_json
 from protomask.localizers.amortised.explainer import Explainer
 from protomask.precision import float32_by_default
@@ -90,6 +91,7 @@ class Opened:
         return any(fingerprint(root, saved_alone=old) == self.model for old in (False, True) for root in roots)
 
 
+@with_gradients
 def open_explainer(folder: str | os.PathLike) -> Opened:
     """Read what :meth:`Opened.save` wrote, on the CPU.
 
