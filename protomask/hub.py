@@ -9,6 +9,7 @@ from textwrap import shorten
 
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.given import as_flag, refuse_run, short
+from protomask.gradients import with_gradients
 from protomask.networks import load_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.rebuilding import hindrance
@@ -45,6 +46,7 @@ def push_to_hub(network: PrototypeNetwork, name: str, **options) -> str:
         return OnHub(network).push_to_hub(name, **options)
 
 
+@with_gradients
 def from_pretrained(name: str | Path, **options) -> PrototypeNetwork:
     """Load a network from the Hub, or from a folder of the same files, in evaluation mode, on the CPU.
 

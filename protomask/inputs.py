@@ -154,6 +154,8 @@ def as_batch(pixels: np.ndarray, transform) -> Tensor:
     from torchvision import tv_tensors
 
     image = tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1))
-    boxes = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=tuple(image.shape[-2:]))
+    boxes = tv_tensors.BoundingBoxes(
+        torch.zeros(0, 4, dtype=torch.float32), format="XYXY", canvas_size=tuple(image.shape[-2:])
+    )
     found = transform({"image": image, "boxes": boxes, "label": 0, "position": 0})["image"]
     return found.as_subclass(Tensor)[None]

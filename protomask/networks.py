@@ -28,8 +28,9 @@ from protomask.backbones.names import one_line
 from protomask.backbones.own import is_of_build_backbone
 from protomask.errors import InputError, did_you_mean, type_named
 from protomask.given import as_path
+from protomask.gradients import with_gradients
 from protomask.meanwhile import meanwhile
-from protomask.precision import default_type
+from protomask.precision import float32_by_default
 from protomask.prototype_network import PrototypeNetwork
 from protomask.registered import find_registered, load_registered, told_in_one_line
 from protomask.run_folder import checked_json
@@ -72,7 +73,7 @@ def get_network(name: str) -> ModuleType:
     raise InputError(f"network {name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
-@default_type()
+@with_gradients
 def ask_network(name: str, function: str, kind: type, *given: Any) -> Any:
     """Call a function of a kind of network.
 
@@ -86,9 +87,10 @@ def ask_network(name: str, function: str, kind: type, *given: Any) -> Any:
     """
     ask = getattr(get_network(name), function)
     if name in _OWN:
-        return ask(*given)
+        with float32_by_default():
+            return ask(*given)
     what = f"{function}() of network {name!r}"
-    with told_in_one_line(what):
+    with told_in_one_line(what), float32_by_default():
         found = ask(*given)
     if not isinstance(found, kind):
         raise InputError(f"{what} gives {type_named(found)}, not a {kind.__name__}; mend the package that registers it")
@@ -143,7 +145,7 @@ def why_not_rebuilt(settings: object, error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else ""
 
 
-@default_type()
+@with_gradients
 def load_network(folder: str | Path) -> PrototypeNetwork:
     """Read the network that ``network.save(folder)`` or a finished training wrote, in evaluation mode, on the CPU.
 
@@ -161,7 +163,8 @@ def load_network(folder: str | Path) -> PrototypeNetwork:
     description, weights = folder / "model.json", folder / "model.safetensors"
     content = checked_json(description, mend)
     try:
-        network = get_network(content["network"]).rebuild(content["settings"])
+        with float32_by_default():
+            network = get_network(content["network"]).rebuild(content["settings"])
         if not isinstance(network, PrototypeNetwork):
             raise InputError(
                 f"rebuild() of network {content['network']!r} gives {type_named(network)}, not a PrototypeNetwork; "

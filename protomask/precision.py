@@ -1,4 +1,4 @@
-"""Types of numbers: full float32 for what bfloat16 and TF32 would drown, and float32 where none is named."""
+"""Float32: in full for what bfloat16 and TF32 would drown, and where torch's default is another."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def default_type(dtype: torch.dtype = torch.float32) -> Iterator[None]:
-    """Make ``dtype`` what torch gives to tensors of no named type; also a decorator.
+def float32_by_default(but: torch.dtype = torch.float32) -> Iterator[None]:
+    """Let others' functions make float32 tensors where they name no type, whatever ``torch.set_default_dtype`` says.
 
-    What a user has set otherwise holds again afterwards. Torch has one such type for all threads.
+    Args:
+        but: a default that stays, as that of somebody who explains a model of that type.
     """
-    usual = torch.get_default_dtype()
-    if usual != dtype:
-        torch.set_default_dtype(dtype)
+    before = torch.get_default_dtype()
+    if before in (torch.float32, but):
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
-        if usual != dtype:
-            torch.set_default_dtype(usual)
+        torch.set_default_dtype(before)
 
 
 def as_float(values: Tensor) -> Tensor:

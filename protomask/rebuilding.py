@@ -120,7 +120,9 @@ def _answers_alike(network: PrototypeNetwork, settings: dict, name: str) -> bool
         twin.to(network.prototypes).eval()
         twin.load_state_dict(network.state_dict(), assign=True)  # in the precision of each
         size = (2, 3, network.image_size, network.image_size)
-        images = torch.rand(size, generator=torch.Generator().manual_seed(0)).to(network.prototypes)
+        images = torch.rand(size, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(
+            network.prototypes
+        )
         with torch.no_grad(), frozen(network):
             own, again, given = (_answers(each, images) for each in (network, network, twin))
     if not all(map(_close, own, again)):

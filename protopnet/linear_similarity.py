@@ -35,7 +35,7 @@ def refuse_linear_similarity(
     Raises:
         InputError: it was.
     """
-    places = torch.linspace(0, len(data) - 1, min(IMAGES, len(data))).round().long().unique()
+    places = torch.linspace(0, len(data) - 1, min(IMAGES, len(data)), dtype=torch.float32).round().long().unique()
     some = data.subset(places)
     right = [right_answers(*predict(each, some, setup, "similarity")) > 0.5 for each in (network, _Linear(network))]
     if linear_is_better(*right):

@@ -67,7 +67,10 @@ class ArrowImages(AnnotatedImages):
 
         pixels, _ = decode(self._file(index), choose, self.intensity_range)
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-        return {"image": tv_tensors.Image(image), "boxes": as_boxes(torch.zeros(0, 4), pixels.shape[:2])}
+        return {
+            "image": tv_tensors.Image(image),
+            "boxes": as_boxes(torch.zeros(0, 4, dtype=torch.float32), pixels.shape[:2]),
+        }
 
     def identity(self, index: int) -> str:
         told = (int(self._bytes[index]), self._digests.get(index))

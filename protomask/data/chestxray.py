@@ -92,9 +92,8 @@ def load(
     names = [*members["train"], *members["test"]]
     occurring = {finding for name in members["train"] for finding in rows[name][0]}
     classes = tuple(finding for finding in FINDINGS if finding in occurring)
-    labels = torch.tensor(
-        [[float(finding in rows[name][0]) for finding in classes] for name in names], dtype=torch.float32
-    ).reshape(len(names), -1)
+    found = [[float(finding in rows[name][0]) for finding in classes] for name in names]
+    labels = torch.tensor(found, dtype=torch.float32).reshape(len(names), -1)
     boxes, box_labels, box_lines = _boxes(root / _BOXES, names, classes, rows, places)
     every = FileImages(
         classes,

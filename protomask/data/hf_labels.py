@@ -48,7 +48,7 @@ class Labels:
                 for row, value in enumerate(self.values)
             ]
             return torch.tensor(found, dtype=torch.long)
-        rows = torch.zeros(len(self.values), len(classes))
+        rows = torch.zeros(len(self.values), len(classes), dtype=torch.float32)
         for row, several in enumerate(self.values):
             for value in several:
                 rows[row, self._place(row, value, len(classes))] = 1

@@ -148,7 +148,7 @@ def _flags(value: Any, what: str) -> Tensor:
 
 def _boxes(value: Any, what: str) -> Tensor:
     if value is None:
-        return torch.empty(0, 4)
+        return torch.empty(0, 4, dtype=torch.float32)
     if isinstance(value, tv_tensors.BoundingBoxes):
         value = F.convert_bounding_box_format(value, new_format="XYXY").as_subclass(Tensor)
     boxes = _rows(value, 4, "boxes", what)
@@ -173,7 +173,7 @@ def _rows(value: Any, width: int, name: str, what: str) -> Tensor:
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}: {name} cannot be read ({error}); give an array (K, {width})") from None
     if rows.numel() == 0:
-        return torch.empty(0, width)
+        return torch.empty(0, width, dtype=torch.float32)
     if rows.ndim == 1 and len(rows) == width:
         rows = rows[None]
     if rows.ndim != 2 or rows.shape[1] != width:

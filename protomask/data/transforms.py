@@ -117,7 +117,7 @@ class InnerWarp(v2.Transform):
         height, width = _frame(flat_inputs)
         aspect = max(width / height, height / width)
         angle, lean = _uniform(-self.rotation, self.rotation), _uniform(-self.shear, self.shear)
-        along_x = bool(torch.rand(()) < 0.5)
+        along_x = bool(torch.rand((), dtype=torch.float32) < 0.5)
         side = height / width if along_x else width / height
         turn = abs(math.radians(angle))
         zoom = (math.cos(turn) + aspect * math.sin(turn)) * (1 + side * abs(math.tan(math.radians(lean))))
@@ -204,4 +204,4 @@ def _frame(flat_inputs: list) -> tuple[int, int]:
 
 
 def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand(()))
+    return low + (high - low) * float(torch.rand((), dtype=torch.float32))

@@ -29,6 +29,7 @@ from protomask.files import text_digest
 from protomask.fingerprints import fingerprint
 from protomask.freezing import frozen, held_modules
 from protomask.given import as_count, as_flag, as_path, refuse_run, short
+from protomask.gradients import with_gradients
 from protomask.localization.photographs import as_data_set
 from protomask.localization.preprocessing import as_classifier, unwrap_classifier
 from protomask.localizers import get_localizer
@@ -39,6 +40,7 @@ from protomask.localizers.distilled import Distilled, draw, measure_faithfulness
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.mdm import MDM
 from protomask.places import as_places
+from protomask.precision import float32_by_default
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run_folder import alone_in
 
@@ -54,6 +56,7 @@ MOST_SHOWN = 1.5
 """times as much as the teacher's maps show"""
 
 
+@with_gradients
 def distill(
     model: nn.Module | Classifier,
     data: object,
@@ -106,6 +109,7 @@ def distill(
         )
 
 
+@with_gradients
 @torch.random.fork_rng(devices=[])  # loaders draw from the global generator
 def distill_explained(
     explained: Explainable,
@@ -147,7 +151,7 @@ def distill_explained(
     preset = teacher.for_model(explained)
     work = None if folder is None else folder / WORK
     count = min(settings.maps, len(some))
-    maps = torch.zeros(0, 1, 1)
+    maps = torch.zeros(0, 1, 1, dtype=torch.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingToKeepWarning)  # such pairs count nothing
         if count:
@@ -165,7 +169,7 @@ def distill_explained(
             )
     seconds = {"teacher": time.perf_counter() - begun}
     seen = look_at(explained, taps, first, of[:1].to(device))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), float32_by_default():
         torch.default_generator.manual_seed(settings.seed)  # and no accelerator's
         explainer = Explainer([each.shape[1] for each in seen.features], seen.condition.shape[1], first.shape[1])
     explainer.to(device)

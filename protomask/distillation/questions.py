@@ -35,7 +35,7 @@ class Questions:
         """Draw one index for each image, one of the others with the probability ``share``: (B,) long."""
         drawn = []
         for position in positions:
-            other, place = torch.rand(2, generator=generator).tolist()
+            other, place = torch.rand(2, generator=generator, dtype=torch.float32).tolist()
             choices = self.others[position] if other < share and len(self.others[position]) else self.own[position]
             drawn.append(choices[min(int(place * len(choices)), len(choices) - 1)])
         return torch.stack(drawn)

@@ -37,7 +37,7 @@ def stamp_of_source(explained: Explainable, data: AnnotatedImages) -> str:
 def _content(data: AnnotatedImages) -> str:
     """Digest what a run compares of its data, and the pixels of images that nothing else tells apart."""
     digest = hashlib.blake2b(f"{data.fingerprint()} {content_of(data)}".encode(), digest_size=8)
-    spread = torch.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).tolist()
+    spread = torch.linspace(0, len(data) - 1, min(len(data), LOOKED_AT), dtype=torch.float32).tolist()
     few = {place: _pixels(data, place) for place in map(round, spread)}
     if any(not torch.equal(image, _pixels(data, place)) for place, image in few.items()):
         return digest.hexdigest()  # another picture each time it is read: pixels tell nothing

@@ -133,7 +133,7 @@ class Trainer:
             group["lr"] = self.settings.rate * _schedule(step, self.total)
         # Everything is drawn for the whole batch, so that any number of processes draws the same.
         index = self.questions.draw([position for position, _ in batch], self.settings.others, generator)
-        flipped = torch.rand(len(batch), generator=generator) < 0.5
+        flipped = torch.rand(len(batch), generator=generator, dtype=torch.float32) < 0.5
         cuts = torch.randint(0, 2 * len(self.objective.teacher.order.areas), (len(batch),), generator=generator)
         taught = torch.randint(0, max(len(self.maps), 1), (len(batch),), generator=generator)
         place = len(batch) * distributed.rank() // distributed.size()

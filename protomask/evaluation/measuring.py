@@ -119,7 +119,9 @@ def measure_pairs(
                 column: torch.cat([values for found, _ in everybody for values in found[name][column]])
                 for column in columns
             },
-            torch.cat([torch.empty(0), *(values for _, seconds in everybody for values in seconds[name])]),
+            torch.cat(
+                [torch.empty(0, dtype=torch.float32), *(values for _, seconds in everybody for values in seconds[name])]
+            ),
         )
         for name in names
     }

@@ -134,7 +134,7 @@ def _at_tag(
 ) -> tuple[Tensor, Tensor]:
     """Tell whether each map points at the tag (0 or 1), and how much of it lies there, (n,) each."""
     if not len(pairs):
-        return torch.empty(0), torch.empty(0)
+        return torch.empty(0, dtype=torch.float32), torch.empty(0, dtype=torch.float32)
     hits, energy = [], []
     for positions, index in zip(pairs.positions.split(batch_size), pairs.prototypes.split(batch_size)):
         images = collate([data[position] for position in positions.tolist()])["images"].to(device)

@@ -13,6 +13,8 @@ def empty_similarities(network: PrototypeNetwork) -> list[float]:
 
     Empty is 0 after normalisation, as what learned masks hide is by default and as in :func:`protomask.look`.
     """
-    images = torch.zeros(1, 3, network.image_size, network.image_size, device=network.prototypes.device)
+    images = torch.zeros(
+        1, 3, network.image_size, network.image_size, device=network.prototypes.device, dtype=torch.float32
+    )
     with frozen(network), torch.no_grad():
         return network(images).similarities[0].float().tolist()

@@ -110,7 +110,7 @@ def inspect_prototypes(
 def similarities_to(network: PrototypeNetwork, data: AnnotatedImages, setup: TrainingSet) -> Tensor:
     """Compute the (N, P) similarities of all images of ``data``, on the CPU; several processes share the work."""
     share = data.subset(distributed.shard(len(data), setup.batch_size))
-    found = [torch.zeros(0, network.prototype_count)]
+    found = [torch.zeros(0, network.prototype_count, dtype=torch.float32)]
     with frozen(network), torch.inference_mode(), setup.autocast():
         for batch in tqdm(setup.loader(share), desc="neighbours", leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)

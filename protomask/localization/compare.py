@@ -277,7 +277,9 @@ def _classes(
 def _check_judge(explained: JudgedClassifier, data: AnnotatedImages, classes: int, device: torch.device) -> None:
     image = data[0]["image"].as_subclass(Tensor)[None].to(device)
     with torch.no_grad(), frozen(explained):
-        pixels = torch.zeros(1, len(explained.judge.mean), explained._size, explained._size, device=device)
+        pixels = torch.zeros(
+            1, len(explained.judge.mean), explained._size, explained._size, device=device, dtype=torch.float32
+        )
         count = explained.judge.first_probabilities(pixels).shape[1]
         explained.judge_score(image, torch.zeros(1, dtype=torch.long, device=device))
     if count != classes:

@@ -47,7 +47,7 @@ class Photographs(AnnotatedImages):
         one = self._pictures[index]
         pixels = one if isinstance(one, np.ndarray) else decode(one, intensity_range=self._range)[0]
         image = tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1))
-        return {"image": image, "boxes": as_boxes(torch.zeros(0, 4), tuple(image.shape[-2:]))}
+        return {"image": image, "boxes": as_boxes(torch.zeros(0, 4, dtype=torch.float32), tuple(image.shape[-2:]))}
 
     def files(self, index: int) -> tuple[Path, ...]:
         """Give the file of a picture; none of pixels that were given."""

@@ -23,7 +23,7 @@ from protomask.localizers.base import check_pairs, fitting_batch_size, min_max, 
 from protomask.localizers.engine.speed.folding import accelerate
 from protomask.localizers.engine.widening import widened
 from protomask.localizers.settings import Settings
-from protomask.precision import default_type
+from protomask.precision import float32_by_default
 from protomask.scores import require_scores
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -194,8 +194,7 @@ def _each(
             )
         return require_finite(scores, explained, [place] * len(scores))
 
-    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), default_type(images.dtype):
-        # captum draws its noise in torch's default type.
+    with torch.inference_mode(False), torch.enable_grad(), frozen(explained), float32_by_default(images.dtype):
         # Clones, because tensors made under inference mode cannot take part in a backward pass.
         maps = [
             attribute(

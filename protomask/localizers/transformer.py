@@ -55,10 +55,8 @@ def _is_transformer(module: nn.Module) -> bool:
 
 def _one_a_block(root: nn.Module, name: str) -> list[nn.Module]:
     attending = [module for module in root.modules() if hasattr(module, "attn_drop")]
-    blocks = [
-        [each for each in attending if each in set(block.modules())]
-        for block in root.get_submodule("blocks").children()
-    ]
+    each_block = root.get_submodule("blocks").children()
+    blocks = [[each for each in attending if each in set(block.modules())] for block in each_block]
     if len(attending) > sum(map(len, blocks)):
         refuse(root, "has further attention after its blocks, through which its class token joins", name)
     if any(len(block) != 1 or not hasattr(block[0], "fused_attn") for block in blocks):

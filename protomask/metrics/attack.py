@@ -32,7 +32,7 @@ def outside_box(saliency: Tensor) -> Tensor:
     image, comes out perfect.
     """
     saliency = as_finite_maps(saliency)
-    boxes = [torch.tensor([percentile_box(each)], device=saliency.device) for each in saliency]
+    boxes = [torch.tensor([percentile_box(each)], device=saliency.device, dtype=torch.float32) for each in saliency]
     return ~box_regions(boxes, *saliency.shape[1:]).to(saliency.device)
 
 

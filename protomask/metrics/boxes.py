@@ -50,7 +50,9 @@ def box_iou_curves(saliency: Tensor, boxes: Iterable[Tensor]) -> Tensor:
         else np.full(THRESHOLDS, np.nan)
         for each, truth, whole in zip(levels, boxes, known)
     ]
-    return torch.from_numpy(np.stack(rows).astype(np.float32)) if rows else torch.empty(0, THRESHOLDS)
+    return (
+        torch.from_numpy(np.stack(rows).astype(np.float32)) if rows else torch.empty(0, THRESHOLDS, dtype=torch.float32)
+    )
 
 
 def max_box_accuracy(curves: Tensor) -> Tensor:

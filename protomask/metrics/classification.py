@@ -51,8 +51,8 @@ def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
 def _auroc(scores: Tensor, positive: Tensor) -> Tensor:
     found, missed = positive.sum().double(), (~positive).sum().double()
     _, place, counts = scores.unique(return_inverse=True, return_counts=True)
-    ranks = counts.cumsum(0) - (counts - 1) / 2  # the mean rank, from 1, of those that share a score
-    pairs_won = ranks.double()[place][positive].sum() - found * (found + 1) / 2
+    ranks = counts.cumsum(0) - (counts - 1).double() / 2  # the mean rank, from 1, of those that share a score
+    pairs_won = ranks[place][positive].sum() - found * (found + 1) / 2
     return torch.where(scores.isnan().any(), torch.nan, pairs_won / (found * missed))
 
 

@@ -180,8 +180,11 @@ def draw_noise(draw: Callable[..., Tensor], images: Tensor, seeds: Sequence[int]
         raise InputError(f"seeds is {short(seeds)}; give one whole number per image") from None
     if len(numbers) != len(images):
         raise InputError(f"there are {len(images)} images and {len(numbers)} seeds; give one for each")
-    noise = [draw(image.shape, generator=torch.Generator().manual_seed(seed)) for image, seed in zip(images, numbers)]
-    return torch.stack(noise) if noise else torch.empty(images.shape)
+    noise = [
+        draw(image.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+        for image, seed in zip(images, numbers)
+    ]
+    return torch.stack(noise) if noise else torch.empty(images.shape, dtype=torch.float32)
 
 
 def first_pixels(saliency: Tensor, share: float) -> Tensor:
@@ -194,7 +197,7 @@ def first_pixels(saliency: Tensor, share: float) -> Tensor:
     count = max(1, round(share * flat.shape[1]))
     level = flat.topk(count, dim=1).values[:, -1:]
     above, equal = flat > level, flat == level
-    return above.float() + equal * ((count - above.sum(1, keepdim=True)) / equal.sum(1, keepdim=True))
+    return above.float() + equal * ((count - above.sum(1, keepdim=True)).float() / equal.sum(1, keepdim=True))
 
 
 def salient_pixels(saliency: Tensor, share: float) -> Tensor:

@@ -74,8 +74,8 @@ def parts_in_patch(saliency: Tensor, points: Tensor, visible: Tensor, *, side: f
     height, width = saliency.shape[1:]
     side = PATCH * min(height, width) / 224 if side is None else side
     column, row, pointed = _maximum(saliency)
-    left = (column + 0.5 - side / 2).clamp(min=0).clamp(max=max(width - side, 0))[:, None]
-    top = (row + 0.5 - side / 2).clamp(min=0).clamp(max=max(height - side, 0))[:, None]
+    left = (column.float() + 0.5 - side / 2).clamp(min=0).clamp(max=max(width - side, 0))[:, None]
+    top = (row.float() + 0.5 - side / 2).clamp(min=0).clamp(max=max(height - side, 0))[:, None]
     x, y = points.unbind(-1)
     return (x >= left) & (x <= left + side) & (y >= top) & (y <= top + side) & visible & pointed[:, None]
 
@@ -214,4 +214,6 @@ def _maximum(saliency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _per_prototype(values: Tensor, prototypes: Tensor) -> Tensor:
     """Sum the rows (N, K) of each prototype: (P, K)."""
     present, home = prototypes.unique(return_inverse=True)
-    return torch.zeros(len(present), values.shape[1], device=values.device).index_add_(0, home, values.float())
+    return torch.zeros(len(present), values.shape[1], device=values.device, dtype=torch.float32).index_add_(
+        0, home, values.float()
+    )

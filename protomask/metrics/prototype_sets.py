@@ -73,7 +73,7 @@ def distinctiveness(maps: Tensor, there: Tensor) -> Tensor:
     showing = there & (size > 0)
     pairs = (showing[:, :, None] & showing[:, None]).triu(1)
     known = pairs.any(2).any(1) & _known(maps, there)
-    return 1 - torch.where(pairs, overlap, 0).sum((1, 2)) / torch.where(known, pairs.sum((1, 2)), torch.nan)
+    return 1 - torch.where(pairs, overlap, 0).sum((1, 2)) / torch.where(known, pairs.sum((1, 2)).float(), torch.nan)
 
 
 def comprehensiveness(maps: Tensor, there: Tensor, mask: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def sparseness(saliency: Tensor) -> Tensor:
     saliency = as_maps(saliency)
     values = saliency.flatten(1).double().sort(1).values
     count = values.shape[1]
-    weights = (count - torch.arange(1, count + 1, device=values.device, dtype=values.dtype) + 0.5) / count
+    weights = (count - torch.arange(1, count + 1, dtype=torch.float32, device=values.device) + 0.5) / count
     total = values.sum(1)
     gini = 1 - 2 * (values * weights).sum(1) / torch.where(total > 0, total, torch.nan)
     return gini.clamp_min(0).to(saliency.dtype)

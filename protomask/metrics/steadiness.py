@@ -40,7 +40,11 @@ def with_unseen_noise(images: Tensor, std: Sequence[float], seeds: Sequence[int]
         std: one number per channel, or one for all.
         seeds: one per image.
     """
-    return nearby(images, seeds, torch.tensor([0.5 / 255 / each for each in std]).view(-1, 1, 1).to(as_images(images)))
+    return nearby(
+        images,
+        seeds,
+        torch.tensor([0.5 / 255 / each for each in std], dtype=torch.float32).view(-1, 1, 1).to(as_images(images)),
+    )
 
 
 def shared_first(saliency: Tensor, other: Tensor, share: float = 0.1) -> Tensor:

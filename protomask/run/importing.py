@@ -12,9 +12,11 @@ from typing import Any
 from protomask.data.contents import split_contents
 from protomask.errors import InputError
 from protomask.given import as_flag, as_path
+from protomask.gradients import with_gradients
 from protomask.importing.lists import names_in, read_names, read_owners
 from protomask.networks import get_network, save_network
 from protomask.options import Options
+from protomask.precision import float32_by_default
 from protomask.projection import project as move_prototypes
 from protomask.prototype_network import PrototypeNetwork
 from protomask.run.opened import Run
@@ -25,6 +27,7 @@ from protomask.suggested import command
 from protomask.training import TrainingSet, accuracy
 
 
+@with_gradients
 def import_official(
     file: str | os.PathLike,
     output: str | os.PathLike,
@@ -122,15 +125,16 @@ def _import(
     splits = open_data(options.replace(image_size=size), given)
     kind = get_network(options.network)
     names = classes if listed is None else names_in(listed, splits.train.classes)
-    network, how = kind.import_official(
-        Path(file),
-        splits.train.classes,
-        names=names,
-        backbone=backbone,
-        image_size=options.image_size,
-        **owners,
-        model_config=None if model_config is None else Path(model_config),
-    )
+    with float32_by_default():
+        network, how = kind.import_official(
+            Path(file),
+            splits.train.classes,
+            names=names,
+            backbone=backbone,
+            image_size=options.image_size,
+            **owners,
+            model_config=None if model_config is None else Path(model_config),
+        )
     chosen = complete(
         options.replace(
             backbone=network.backbone.name,

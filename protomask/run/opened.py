@@ -20,6 +20,7 @@ from protomask.errors import InputError
 from protomask.evaluation import Evaluation
 from protomask.explanations.files import read_pictures
 from protomask.given import as_flag, as_path
+from protomask.gradients import with_gradients
 from protomask.localizers import Localizer
 from protomask.localizers.distilled import Distilled
 from protomask.localizers.several import Localizers, as_localizers
@@ -291,6 +292,7 @@ class Run:
         return f"<p>{html.escape(self.text())}{link}</p>"
 
 
+@with_gradients
 def open_run(
     folder: str | os.PathLike,
     *,

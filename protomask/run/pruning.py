@@ -14,6 +14,7 @@ from protomask.errors import InputError, first_of
 from protomask.explanations.inspection import FLAGS, OUTSIDE
 from protomask.explanations.records import Inspection, PrototypePicture
 from protomask.given import short
+from protomask.gradients import with_gradients
 from protomask.places import as_places, check_numbers
 from protomask.report.wording import accuracy_of_images, count
 from protomask.run.derived import after_projection, origin_name, right, select, write_derived
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from protomask.run.opened import Run
 
 
+@with_gradients
 def prune_run(
     run: Run,
     prototypes: Sequence[int] | None = None,

@@ -15,6 +15,7 @@ from protomask.errors import InputError, first_of
 from protomask.explanations.records import PrototypePicture
 from protomask.explanations.sources import picture_prototypes
 from protomask.given import as_count, as_flag, as_path
+from protomask.gradients import with_gradients
 from protomask.localizers.amortised.files import ABOUT
 from protomask.report.wording import listed
 from protomask.run.derived import after_projection, origin_name, select, write_derived
@@ -43,6 +44,7 @@ Reviews = str | os.PathLike | Sequence[str | os.PathLike] | Review | None
 """a file of judgements, several files, or what one holds; None: the run's own"""
 
 
+@with_gradients
 def refine_run(
     run: Run,
     review: Reviews = None,

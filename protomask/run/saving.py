@@ -15,6 +15,7 @@ from protomask.data import Splits
 from protomask.errors import InputError, type_named
 from protomask.explainable import own_dtype
 from protomask.given import as_flag, as_path
+from protomask.gradients import with_gradients
 from protomask.networks import save_network
 from protomask.prototype_network import PrototypeNetwork
 from protomask.rebuilding import hindrance
@@ -36,6 +37,7 @@ _SETTINGS = {
 }
 
 
+@with_gradients
 def save_run(
     network: PrototypeNetwork,
     data: Any,

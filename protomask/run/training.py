@@ -14,6 +14,7 @@ from protomask.data.unreadable import require_readable
 from protomask.errors import InputError
 from protomask.files import file_name
 from protomask.given import as_flag, as_path
+from protomask.gradients import with_gradients
 from protomask.networks import save_network
 from protomask.options import Options
 from protomask.precision import default_type
@@ -120,7 +121,7 @@ def asked_for(network: str, data: Any, classes: Sequence[str] | None, options: d
     return chosen, None if named else data
 
 
-@default_type()
+@with_gradients
 def train_run(
     options: Options,
     output: str | os.PathLike | None = None,

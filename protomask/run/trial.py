@@ -79,4 +79,4 @@ def try_layers(network: PrototypeNetwork, localizers: Mapping[str, Localizer], d
 def _noise(network: PrototypeNetwork, device: torch.device) -> torch.Tensor:
     """One image."""
     side = network.image_size
-    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(device)

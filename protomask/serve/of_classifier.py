@@ -62,7 +62,7 @@ class ClassifierSubject:
         self.classifier, self.preprocessing, self.classes, self.title = classifier, preprocessing, names, title
         self.localizer, self._learner = localizer, MaskLearner(classifier, get_localizer(localizer), localizer)
         self._transform = preprocessing.transform()
-        parameter = next(classifier.model.parameters(), torch.empty(0))
+        parameter = next(classifier.model.parameters(), torch.empty(0, dtype=torch.float32))
         self._device = parameter.device
         self._layer: Layer | None = None
         """whose map Grad-CAM weights, for the first answer; known after :meth:`warm_up`"""

@@ -49,7 +49,7 @@ class Anchored:
 def measure_drift(network: Any, setup: TrainingSet) -> float:
     """Average the distance between prototypes and their source images; of many, over some of them, evenly chosen."""
     count = network.prototype_count
-    numbers = torch.linspace(0, count - 1, min(count, MEASURED)).long()
+    numbers = torch.linspace(0, count - 1, min(count, MEASURED), dtype=torch.float32).long()
     with torch.no_grad(), frozen(network), setup.autocast():
         parts = [source_distances(network, setup, part.tolist()) for part in numbers.split(setup.batch_size)]
     return torch.cat(parts).mean().item()

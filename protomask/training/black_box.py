@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from protomask.errors import InputError
+from protomask.gradients import with_gradients
 from protomask.labels import right_answers
 from protomask.prototype_network import Prediction
 from protomask.training.classification import classification_terms
@@ -83,6 +84,7 @@ def _is_part(name: str, whole: str) -> bool:
     return name.split(".")[0] == whole
 
 
+@with_gradients
 def train_black_box(
     backbone: nn.Module,
     classes: int,

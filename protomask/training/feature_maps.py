@@ -50,7 +50,10 @@ class FeatureMaps(AnnotatedImages):
         # torch's global generator: a training batch seeds it for each sample.
         view = self.views[int(torch.randint(len(self.views), ())) if len(self.views) > 1 else 0]
         chunk, row = divmod(index, self.rows)
-        found = {"image": torch.from_numpy(_opened(view[chunk])[row].astype(np.float32)), "boxes": torch.empty(0, 4)}
+        found = {
+            "image": torch.from_numpy(_opened(view[chunk])[row].astype(np.float32)),
+            "boxes": torch.empty(0, 4, dtype=torch.float32),
+        }
         if self.objects:
             found["mask"] = torch.from_numpy(_opened(_objects(view[chunk]))[row].astype(np.float32))[None]
         return found

@@ -177,7 +177,7 @@ def choose_starts(
         among = with_prototypes(network, pool).patch_similarities(pool).cpu()
         near_kept = network.patch_similarities(pool).cpu()
         siblings = [n for n in range(len(classes)) if classes[n] == owner and n not in replaced]
-        crowd = near_kept[:, siblings].amax(1) if siblings else torch.zeros(len(pool))
+        crowd = near_kept[:, siblings].amax(1) if siblings else torch.zeros(len(pool), dtype=torch.float32)
         spread = among.std().clamp_min(1e-6)
         for number in (n for n in replaced if classes[n] == owner):
             best = int((worth / worth.std().clamp_min(1e-6) - crowd / spread).argmax())

@@ -159,7 +159,7 @@ def project_on_given(network: Any, given: Mapping[int, Given], moving: Iterable[
         return
     numbers, count = list(given), max(len(each.patches) for each in given.values())
     first = given[numbers[0]].patches
-    distances = torch.full((len(numbers), count), torch.inf)
+    distances = torch.full((len(numbers), count), torch.inf, dtype=torch.float32)
     patches, order = first.new_zeros(len(numbers), count, *first.shape[1:]), torch.zeros(distances.shape).long()
     for place, (number, each) in enumerate(given.items()):
         probe = with_prototypes(network, network.prototypes.detach()[number : number + 1])

@@ -32,7 +32,7 @@ def training_similarities(
     """
     similarities, labels = [], []
     for number in range(passes):
-        mine = [torch.empty(0, network.prototype_count, device=setup.device)]
+        mine = [torch.empty(0, network.prototype_count, device=setup.device, dtype=torch.float32)]
         mine += [found for found, _ in _similarities(network, setup, 1, number)]
         similarities.append(distributed.gather_rows(torch.cat(mine)))
         labels.append(setup.train.labels.to(setup.device))

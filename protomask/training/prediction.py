@@ -29,7 +29,7 @@ def predict(
         InputError: the network answers NaN or infinity for an image; names it.
     """
     share = data.subset(distributed.shard(len(data), setup.batch_size))
-    logits, labels = [torch.empty(0, len(data.classes))], [data.labels[:0]]
+    logits, labels = [torch.empty(0, len(data.classes), dtype=torch.float32)], [data.labels[:0]]
     with frozen(network), torch.inference_mode(), setup.autocast():
         for batch in tqdm(setup.loader(share), desc=description, leave=False, disable=not setup.progress):
             images = batch["images"].to(setup.device, memory_format=torch.channels_last)

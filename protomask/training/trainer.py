@@ -12,12 +12,14 @@ from torch import nn
 
 from protomask import distributed
 from protomask.errors import InputError
+from protomask.gradients import with_gradients
 from protomask.interruption import HeldSignals, interrupts_insist
 from protomask.training.checkpoint import Saver, how_to_do_without, load_checkpoint
 from protomask.training.passes import epoch_seed, run_epoch
 from protomask.training.stages import Action, Epochs, TrainingSet
 
 
+@with_gradients
 @interrupts_insist()
 def train(
     network: nn.Module,

@@ -15,8 +15,10 @@ from protomask.errors import InputError
 from protomask.explainable import Explainable
 from protomask.fingerprints import fingerprint
 from protomask.freezing import held_modules
+from protomask.gradients import with_gradients
 from protomask.json_files import read_json
 from protomask.localizers.amortised.explainer import Explainer
+from protomask.precision import float32_by_default
 from protomask.run_schemas import LocalizerFile
 from protomask.schema import check
 from protomask.suggested import command
@@ -89,6 +91,7 @@ class Opened:
         return any(fingerprint(root, saved_alone=old) == self.model for old in (False, True) for root in roots)
 
 
+@with_gradients
 def open_explainer(folder: str | os.PathLike) -> Opened:
     """Read what :meth:`Opened.save` wrote, on the CPU.
 
@@ -111,7 +114,8 @@ def open_explainer(folder: str | os.PathLike) -> Opened:
     shape, weights = about.pop("explainer"), about.pop("weights", None)  # older versions kept no checksum
     if len(shape["channels"]) != len(about["taps"]):
         raise InputError(f"{folder / ABOUT} is damaged (as many taps as channels there must be); {MEND}")
-    network = Explainer(shape["channels"], shape["condition"], shape["colours"])
+    with float32_by_default():
+        network = Explainer(shape["channels"], shape["condition"], shape["colours"])
     state = load_tensors(folder / WEIGHTS, MEND, written_with=weights)
     for name, tensor in state.items():
         if not tensor.isfinite().all():

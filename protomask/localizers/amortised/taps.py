@@ -65,7 +65,7 @@ def find_taps(explained: Explainable, images: Tensor, index: Tensor) -> list[str
             for name, module in root.named_modules():
                 if name:
                     hooks.callback(module.register_forward_hook(in_this_thread(_recorder(recorded, name, root))).remove)
-        score = explained.score(images.detach().clone().requires_grad_(), index.long())
+        score = explained.score(images.detach().clone().requires_grad_(), index.clone().long())
         outputs = [output for _, _, output in recorded]
         slopes = torch.autograd.grad(score.sum(), outputs, allow_unused=True) if outputs and score.requires_grad else ()
         last = "backbone" if asks_prototypes(explained) and hasattr(explained, "backbone") else None
@@ -111,16 +111,17 @@ def look_at(explained: Explainable, taps: Sequence[str], images: Tensor, index: 
     Raises:
         InputError: the model has no such layers, or they give no maps any more.
     """
-    images, index = images.detach(), index.long()
     size = (int(images.shape[-2]), int(images.shape[-1]))
     by_prototype = asks_prototypes(explained)
     score = maps = images.new_zeros(())
     with frozen(explained), torch.inference_mode(False), torch.set_grad_enabled(not by_prototype):
+        # Clones, because tensors made under inference mode cannot take part in a backward pass.
+        images, index = images.detach().clone(), index.clone().long()
         with _listening(explained, taps, size, leaf=not by_prototype) as heard:
             if asks_prototypes(explained):
                 maps = explained.similarity_maps(images, index).float()
             else:
-                score = explained.score(images.clone(), index)
+                score = explained.score(images, index)
         missing = [name for name in taps if name not in heard]
         if missing:
             raise InputError(

@@ -135,7 +135,7 @@ def _ignore_rounding(loss: Tensor) -> Tensor:
 def geometric_schedule(first: float, last: float, step: Tensor, steps: int) -> Tensor:
     """Grow geometrically from ``first`` at step 0 to ``last`` at step ``steps`` - 1: (B,), on the CPU as ``step``
     is."""
-    return first * (last / first) ** (step / max(steps - 1, 1))
+    return first * (last / first) ** (step.float() / max(steps - 1, 1))
 
 
 def accumulate_average(state: MaskState, values: dict[str, Tensor], steps: int, settle: float) -> None:
