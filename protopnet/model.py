@@ -13,7 +13,7 @@ from protomask.backbones.own import checked_backbone
 from protomask.capabilities import SimilarityShares
 from protomask.errors import InputError
 from protomask.given import as_names
-from protomask.precision import as_weights, default_type
+from protomask.precision import as_weights, float32_by_default
 from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
 from protopnet.add_on import build_add_on, usual_add_on
 from protopnet.prototypes import cosines, log_similarity, squared_distances
@@ -61,7 +61,7 @@ class ProtoPNet(PrototypeNetwork):
 
     registered_as = "protopnet"
 
-    @default_type()
+    @float32_by_default()
     def __init__(
         self,
         backbone: Backbone,

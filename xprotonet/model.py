@@ -14,7 +14,7 @@ from protomask.backbones.own import checked_backbone
 from protomask.capabilities import SimilarityShares
 from protomask.errors import InputError
 from protomask.given import as_names
-from protomask.precision import as_float, as_weights, default_type
+from protomask.precision import as_float, as_weights, float32_by_default
 from protomask.prototype_network import Candidates, Prediction, PrototypeNetwork, class_of_each
 from xprotonet.heads import build_heads, last_convolution
 from xprotonet.pooling import cosine_distances, pool
@@ -72,7 +72,7 @@ class XProtoNet(PrototypeNetwork):
     outline_level = 0.3
     """of the upsampled occurrence map's maximum (known)"""
 
-    @default_type()
+    @float32_by_default()
     def __init__(
         self,
         backbone: Backbone,

@@ -20,7 +20,7 @@ from protomask.backbones.weights import load_weights
 from protomask.errors import InputError
 from protomask.given import as_flag
 from protomask.options import CompleteOptions
-from protomask.precision import default_type
+from protomask.precision import float32_by_default
 
 if TYPE_CHECKING:
     from protomask.backbones.timm_models import TimmBackbone
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Backbone", "backbone_from", "build_backbone"]
 
 
-@default_type()
+@float32_by_default()
 def build_backbone(
     name: str,
     *,

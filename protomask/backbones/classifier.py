@@ -15,7 +15,7 @@ from protomask.backbones.names import check_arguments, one_line, parse_name, par
 from protomask.backbones.weights import fit_weights, read_tensors, renamed
 from protomask.errors import InputError
 from protomask.given import as_flag
-from protomask.precision import default_type
+from protomask.precision import float32_by_default
 from protomask.wanted import IMAGENET as IMAGENET
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class BuiltClassifier(NamedTuple):
     """of RGB in [0, 1]"""
 
 
-@default_type()
+@float32_by_default()
 def build_classifier(
     name: str,
     *,

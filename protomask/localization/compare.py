@@ -30,7 +30,7 @@ from protomask.localization.preprocessing import Preprocessing, as_classifier, u
 from protomask.localizers import BUILT_IN, Localizer
 from protomask.localizers.several import Localizers, as_localizers, one_at_a_time
 from protomask.localizers.specs import name_of
-from protomask.precision import default_type
+from protomask.precision import float32_by_default
 
 DEFAULT = ("mdm", "gradcam", "center", "random")
 SCORES = {
@@ -125,7 +125,7 @@ class PublishedScore:
         return self.localizer(explained, images, index, **shown)
 
 
-@default_type()
+@float32_by_default()
 def compare(
     model: nn.Module | Classifier,
     images: object,

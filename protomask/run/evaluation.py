@@ -27,7 +27,7 @@ from protomask.evaluation.texts import power_sentence
 from protomask.files import write_together
 from protomask.given import as_count, as_flag, short
 from protomask.localizers.several import Localizers
-from protomask.precision import default_type
+from protomask.precision import float32_by_default
 from protomask.run.setup import say
 from protomask.run_folder import RunFolder
 
@@ -44,7 +44,7 @@ OF_CLASSES = "_classes.csv"
 """how the table of each class's means ends, which only some evaluations write"""
 
 
-@default_type()
+@float32_by_default()
 def evaluate_run(
     run: Run,
     localizers: Localizers | None = None,

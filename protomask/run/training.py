@@ -17,7 +17,7 @@ from protomask.given import as_flag, as_path
 from protomask.gradients import with_gradients
 from protomask.networks import save_network
 from protomask.options import Options
-from protomask.precision import default_type
+from protomask.precision import float32_by_default
 from protomask.run.evaluation import evaluate_run
 from protomask.run.frozen import on_stored_features
 from protomask.run.measures import MEASURES, changes, training_metrics, with_test_accuracy
@@ -122,6 +122,7 @@ def asked_for(network: str, data: Any, classes: Sequence[str] | None, options: d
 
 
 @with_gradients
+@float32_by_default()
 def train_run(
     options: Options,
     output: str | os.PathLike | None = None,
