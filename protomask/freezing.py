@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from protomask.errors import InputError
 
@@ -181,9 +181,14 @@ def _buffers(modules: Sequence[nn.Module]) -> list[tuple[nn.Module, tuple]]:
     for module in modules:
         home = type(module).__module__.partition(".")[0]
         if module._buffers and home not in _HOLDING_STILL and not isinstance(module, torch.jit.ScriptModule):
-            kept = [(name, each, each.detach().clone()) for name, each in module._buffers.items() if each is not None]
+            kept = [(name, each, each.detach().clone()) for name, each in module._buffers.items() if _is_plain(each)]
             found.append((module, tuple(kept)))
     return found
+
+
+def _is_plain(buffer: Tensor | None) -> bool:
+    """Whether it holds numbers that can be compared and written."""
+    return buffer is not None and not (buffer.is_meta or buffer.is_quantized) and buffer.layout == torch.strided
 
 
 def _set_buffers(module: nn.Module, kept: tuple) -> None:
@@ -191,7 +196,7 @@ def _set_buffers(module: nn.Module, kept: tuple) -> None:
         if name in module._buffers:
             module._buffers[name] = each
         if not torch.equal(each, before):
-            with torch.no_grad():
+            with torch.inference_mode() if each.is_inference() else torch.no_grad():
                 each.copy_(before)
 
 

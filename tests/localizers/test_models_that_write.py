@@ -101,3 +101,14 @@ def test_scores_that_depend_on_the_batch_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Classifier(nn.Sequential(nn.BatchNorm2d(3), nn.InstanceNorm2d(3)))
+
+
+def test_buffers_that_cannot_be_compared_are_left_alone():
+    model, images, index = _asked(Counts)
+    model.register_buffer("nowhere", torch.empty(2, device="meta"))
+    model.register_buffer("sparse", torch.eye(3).to_sparse())
+    model.register_buffer("nothing", None)
+    with torch.inference_mode():
+        model.register_buffer("made", torch.zeros(2))
+    assert get_localizer("occlusion")(Classifier(model), images, index).shape == (2, 32, 32)
+    assert model.passes == 0 and model.nowhere.is_meta and model.sparse.is_sparse
