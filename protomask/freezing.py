@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -186,7 +186,7 @@ def _buffers(modules: Sequence[nn.Module]) -> list[tuple[nn.Module, tuple]]:
     return found
 
 
-def _is_plain(buffer: Tensor | None) -> bool:
+def _is_plain(buffer: Tensor | None) -> TypeGuard[Tensor]:
     """Whether it holds numbers that can be compared and written."""
     return buffer is not None and not (buffer.is_meta or buffer.is_quantized) and buffer.layout == torch.strided
 
