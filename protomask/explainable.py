@@ -101,7 +101,7 @@ class Classifier:
         self.multi_label = as_flag(multi_label, "multi_label")
         self.mean, self.std = _normalisation(model, mean, std)
         _warn_of_batch_statistics(model)
-        self._contiguous = self._warned = False
+        self._contiguous = self._warned = self._one_by_one = False
         self._writes: bool | None = None
 
     def __repr__(self) -> str:
@@ -142,7 +142,8 @@ class Classifier:
         Raises:
             InputError: the model gives something else.
         """
-        found = self._call(images.to(_dtype_of(self.model, images)))
+        images = images.to(_dtype_of(self.model, images))
+        found = self._call_alone(images) if self._one_by_one and len(images) > 1 else self._call_together(images)
         logits = _unwrapped(found)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(found).__name__
@@ -249,6 +250,41 @@ class Classifier:
         if given is not None:
             self._writes = own._version != given
         return found
+
+    def _call_together(self, images: Tensor) -> object:
+        try:
+            return self._call(images)
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, AssertionError, ValueError):
+            if len(images) < 2:
+                raise
+            # A model that was exported for one image, or reshapes so, may take one at a time.
+            try:
+                first = self._call(images[:1])
+            except (RuntimeError, AssertionError, ValueError):
+                first = None
+            if not isinstance(_unwrapped(first), Tensor):
+                raise
+        found = self._call_alone(images)
+        self._one_by_one = True
+        return found
+
+    def _call_alone(self, images: Tensor) -> Tensor:
+        """Call the model with one image at a time.
+
+        Raises:
+            InputError: something looks on inside of it, which would see the last image alone.
+        """
+        name = type(self.model).__name__
+        layers = list(self.model.modules())[1:] if isinstance(self.model, nn.Module) else []
+        if any(each._forward_hooks for each in layers):
+            raise InputError(f"{name} takes one image at a time; give batch_size=1, or one image")
+        found = [_unwrapped(self._call(each)) for each in images.split(1)]
+        logits = [each for each in found if isinstance(each, Tensor) and len(each) == 1]
+        if len(logits) < len(images):
+            raise InputError(f"{name} takes one image at a time, and does not give its logits (1, C) then")
+        return torch.cat(logits)
 
     def _ask(self, images: Tensor) -> object:
         if self._contiguous:

@@ -225,7 +225,8 @@ def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
         return [(attributes, not attributes[_CACHE]) for attributes, _ in found]
 
     def modes() -> list[tuple[nn.Module, bool]]:
-        return [(module, module.training) for module in modules]
+        # A frozen TorchScript module has no mode: it stays in evaluation.
+        return [(module, module.training) for module in modules if hasattr(module, "training")]
 
     with set_meanwhile(_set_cache, False, caches), set_meanwhile(_set_mode, False, modes):
         yield

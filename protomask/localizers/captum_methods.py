@@ -189,24 +189,33 @@ def _each(
         scores = explained.score(perturbed.contiguous(memory_format=torch.channels_last), numbers)
         require_scores(scores, numbers, f"{name_of_model(explained)}.score")
         if perturbed.requires_grad and not scores.requires_grad:
-            raise InputError(
-                f"the score of {name_of_model(explained)} has no gradient with respect to the images; {name} needs one"
-            )
+            raise _without_gradient(explained, name)
         return require_finite(scores, explained, [place] * len(scores))
 
     with torch.inference_mode(False), torch.enable_grad(), frozen(explained), float32_by_default(images.dtype):
         # Clones, because tensors made under inference mode cannot take part in a backward pass.
-        maps = [
-            attribute(
-                partial(score, place),
-                images[place : place + 1].detach().clone(),
-                index[place : place + 1].detach().clone().long(),
-            ).detach()
-            for place in tqdm(range(len(images)), desc=name, unit="map", disable=not progress)
-        ]
+        try:
+            maps = [
+                attribute(
+                    partial(score, place),
+                    images[place : place + 1].detach().clone(),
+                    index[place : place + 1].detach().clone().long(),
+                ).detach()
+                for place in tqdm(range(len(images)), desc=name, unit="map", disable=not progress)
+            ]
+        except RuntimeError as error:
+            if "not have been used in the graph" not in str(error):
+                raise
+            raise _without_gradient(explained, name) from error
     if not maps:
         raise InputError("there are no images to explain; give at least one")
     return min_max(torch.cat(maps))
+
+
+def _without_gradient(explained: Explainable, name: str) -> InputError:
+    return InputError(
+        f"the score of {name_of_model(explained)} has no gradient with respect to the images; {name} needs one"
+    )
 
 
 def _magnitude(attribution: Tensor, clip: float) -> Tensor:

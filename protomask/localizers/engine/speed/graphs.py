@@ -24,7 +24,8 @@ def scores_and_gradients(explained: Explainable, images: Tensor, index: Tensor) 
         scores = explained.score(images, index)
         if not scores.requires_grad:
             return scores, None
-        (gradients,) = torch.autograd.grad(scores.sum(), images, materialize_grads=True)
+        # Materialised, a score that does not come from the images would give blank masks.
+        (gradients,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
     return scores.detach(), gradients
 
 

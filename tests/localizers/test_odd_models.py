@@ -1,4 +1,4 @@
-"""Models that write into their images or buffers, or cut the gradient: explained and left alone, or named."""
+"""Models that write into images or buffers, cut the gradient or take one image: explained and left alone, or named."""
 
 import warnings
 
@@ -112,3 +112,60 @@ def test_buffers_that_cannot_be_compared_are_left_alone():
         model.register_buffer("made", torch.zeros(2))
     assert get_localizer("occlusion")(Classifier(model), images, index).shape == (2, 32, 32)
     assert model.passes == 0 and model.nowhere.is_meta and model.sparse.is_sparse
+
+
+class OneImage(Plain):
+    def forward(self, images):
+        return super().forward(images).view(1, 5)
+
+
+def _frozen(model, image):
+    return torch.jit.freeze(torch.jit.script(model.body.eval()))
+
+
+def _traced(model, image):
+    return torch.jit.trace(model, image)
+
+
+def _exported(model, image):
+    return torch.export.export(model, (image,)).module()
+
+
+@pytest.mark.parametrize("name", ["mdm-published", "rise:masks=8", "occlusion", "smoothgrad:samples=2"])
+@pytest.mark.parametrize("make", [None, _frozen, _traced, _exported])
+@pytest.mark.filterwarnings("ignore:.*no higher than that of an empty image", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_models_of_a_fixed_batch_get_one_image_at_a_time(make, name):
+    model, images, index = _asked(OneImage)
+    given = model if make is None else make(model.eval(), images[:1])
+    plain = model.body if make is _frozen else _asked(Plain)[0]
+    found = get_localizer(name)(Classifier(given), images, index)
+    # Of a random network, the last digits of few falls are stretched to [0, 1].
+    assert (found - get_localizer(name)(Classifier(plain), images, index)).abs().max() < 0.01
+
+
+def test_layers_of_a_model_of_one_image_are_not_read_from_the_last_image_alone():
+    model, images, index = _asked(OneImage)
+    with pytest.raises(InputError, match="OneImage takes one image at a time; give batch_size=1"):
+        get_localizer("gradcam")(Classifier(model), images, index)
+    alone = get_localizer("gradcam:batch_size=1")(Classifier(model), images, index)
+    assert torch.allclose(alone, get_localizer("gradcam")(Classifier(_asked(Plain)[0]), images, index), atol=1e-5)
+
+
+def test_a_model_that_fails_on_any_image_fails_as_it_does():
+    class Fails(Plain):
+        def forward(self, images):
+            raise RuntimeError("of its own")
+
+    with pytest.raises(RuntimeError, match="of its own"):
+        Classifier(Fails()).score(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_layer_cuts_the_gradient():
+    model, images, index = _asked(Plain)
+    cut = torch.ao.quantization.quantize_dynamic(model.eval(), {nn.Linear}, dtype=torch.qint8)
+    for name in ("mdm-published", "smoothgrad:samples=2"):
+        with pytest.raises(InputError, match="no gradient"):
+            get_localizer(name)(Classifier(cut), images, index)
+    assert get_localizer("occlusion")(Classifier(cut), images, index).max() > 0
