@@ -205,3 +205,33 @@ def test_who_watches_sees_every_map_in_the_calling_thread(several_threads):
     with watching(watch):
         get_localizer("mdm:keep.steps=2,order.steps=1")(Classifier(Forgetful().eval()), *pairs(3))
     assert places == {0, 1, 2}
+
+
+CASTING = []
+
+
+class Telling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.head = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, 4)
+
+    def forward(self, images):
+        CASTING.append((threading.current_thread().name, torch.is_autocast_enabled("cpu")))
+        return self.head(self.convolution(images).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", ["mdm:order.steps=3,keep.steps=3,destroy.steps=3", "igos:steps=3"])
+def test_the_callers_autocast_holds_on_every_thread(method):
+    CASTING.clear()
+    torch.manual_seed(1)
+    images, index, found = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2]), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            with torch.autocast("cpu", torch.bfloat16):
+                found.append(get_localizer(method)(Classifier(Telling().eval()), images, index))
+    finally:
+        torch.set_num_threads(1)
+    assert found[0].dtype == torch.float32 and torch.equal(*found)
+    assert all(on for _, on in CASTING) and any(name.startswith("masks") for name, _ in CASTING)

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
@@ -64,7 +64,8 @@ def work_at_once(
     """Do ``work(explained, number, go_on)`` for the numbers 0 to count - 1, some at once; results in their order.
 
     Each thread works with a copy of ``explained`` that shares its weights: a model may keep what it computes in its
-    attributes. What cannot be copied, or shares with its copy what computing changes, is worked with on one thread.
+    attributes and buffers. The caller's autocast, of which other threads know nothing, holds in each.
+    What cannot be copied, or shares with its copy what computing changes, is worked with on one thread.
 
     Args:
         work: calls ``go_on`` from time to time, which raises :class:`Stopped` where the result is not wanted any more.
@@ -79,6 +80,11 @@ def work_at_once(
     except Exception:  # whatever a user's own class raises
         threads = 1
     stop = threading.Event()
+    autocasts = [
+        (device, torch.get_autocast_dtype(device))
+        for device in ("cpu", "cuda", "mps", "xpu")
+        if torch.is_autocast_enabled(device)
+    ]
 
     def go_on() -> None:
         if stop.is_set():
@@ -88,7 +94,10 @@ def work_at_once(
         own = copies.get()
         try:
             go_on()
-            return work(own, number, go_on)
+            with ExitStack() as casting:
+                for device, dtype in autocasts:
+                    casting.enter_context(torch.autocast(device, dtype))
+                return work(own, number, go_on)
         finally:
             copies.put(own)
 
@@ -112,11 +121,13 @@ def work_at_once(
 
 
 def copy_sharing_weights(explained: Explainable) -> Explainable:
-    """Copy what gives the scores, but for the parameters and buffers of its modules, which both share."""
+    """Copy what gives the scores, but for the parameters of its modules and the buffers of torch's own, which both
+    share: what a forward of somebody's own writes into its buffers would disturb another thread's pass."""
     memo: dict[int, object] = {}
     for root in held_modules(explained):
         for module in root.modules():
-            for tensor in (*module._parameters.values(), *module._buffers.values()):
+            plain = type(module).__module__.startswith("torch.nn.")
+            for tensor in (*module._parameters.values(), *(module._buffers.values() if plain else ())):
                 if tensor is not None:
                     memo[id(tensor)] = tensor
     return copy.deepcopy(explained, memo)
