@@ -198,7 +198,8 @@ def _ends(path: Path) -> tuple[IntensityRange, IntensityRange] | None:
                 values, whole = found.values, found.whole
         elif path.suffix.lower() in _DEEP_SUFFIXES:
             with open_raster(path) as image:
-                values = deep_values(image) if is_deep(image) and image.mode != "F" else values
+                has_bits = is_deep(image) and image.mode not in ("F", "L")  # L: signed, of 8 bits
+                values = deep_values(image) if has_bits else values
     except InputError:
         return None
     return ((float(values.min()), float(values.max())), whole) if values.size and whole[0] < whole[1] else None

@@ -65,6 +65,10 @@ def test_twelve_bits_where_zero_is_white_are_told_in_numbers_stored(tmp_path):
     assert len(np.unique(decode(path, None, (0, 4095))[0])) > 20
 
 
+def test_signed_bytes_are_not_told_to_be_of_16_bits(tmp_path):
+    assert depth_remark([write_tiff(tmp_path / "x.tif", numbers("i1"), 1)]) is None
+
+
 def test_masks_where_zero_is_white(tmp_path):
     drawn = np.zeros((1, 6, 8), dtype=np.uint16)
     drawn[:, 2:4, 3:6] = 65535
